@@ -1,0 +1,236 @@
+r"""Activation functions, with the two constants that the theorems need from them.
+
+A network's tangent kernel moves slowly when its activation is tame: every bound on the change of
+the Jacobian is built from
+
+    beta_1 >= sup |act'|        (``slope_bound``)
+    beta_2 >= sup |act''|       (``curvature_bound``; the Lipschitz constant of act')
+
+Both are properties of a function on the whole real line, so sampling cannot establish them.  For
+the activations below they are proved in ``docs/activations.md`` and written here as the smallest
+float64 that is not below the supremum.  An activation whose slope is not Lipschitz (``relu``,
+``leaky_relu``) has ``curvature_bound=None``.  Anybody else's activation is a function with two
+*claimed* constants; it is marked "assumed", and :meth:`Activation.check` tries to refute the claim.
+
+Constants speak of real numbers.  What a computed value or slope deviates from the real one by
+rounding is not part of them; the tests measure it (a few units in the last place).
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import erf, erfc
+from jaxtyping import Array, ArrayLike, Float
+
+from overparam.errors import InputError
+from overparam.model.activation_check import find_violation
+
+Elementwise = Callable[[Any], Array]
+
+ACTIVATIONS: dict[str, "Activation"] = {}
+"""The activations whose constants are proved in ``docs/activations.md``, by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """An elementwise function with bounds on its first two derivatives.
+
+    Immutable and hashable, so it can be a static argument of a jitted function.
+
+    Attributes:
+        name: What it is called in files and messages; built-in names are reserved.
+        fn: The function, elementwise, written with ``jax.numpy``, keeping shape and dtype.
+        slope_bound: beta_1, at least the supremum of ``|act'|`` over the real line.
+        curvature_bound: beta_2, at least the Lipschitz constant of ``act'``;
+            None where ``act'`` is not Lipschitz or nothing is known.
+        derivative: ``act'``, elementwise; None takes it from JAX by forward differentiation.
+
+    Raises:
+        InputError: If a bound is negative or not finite, the function cannot be hashed,
+            or the name belongs to a different, built-in activation.
+    """
+
+    name: str
+    fn: Elementwise
+    slope_bound: float
+    curvature_bound: float | None = None
+    derivative: Elementwise | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("slope_bound", "curvature_bound"):
+            bound = getattr(self, field)
+            if bound is not None and not (math.isfinite(bound) and bound >= 0):
+                raise InputError(
+                    f"{field} of activation {self.name!r} is {bound}: give a finite number >= 0"
+                )
+        try:
+            hash(self)
+        except TypeError as error:
+            raise InputError(
+                f"activation {self.name!r} is not hashable ({error}): give plain functions"
+            ) from None
+        if ACTIVATIONS.get(self.name, self) != self:
+            raise InputError(
+                f"the name {self.name!r} belongs to a built-in activation: choose another name"
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a built-in activation by its name, any other by its parts."""
+        if self.bounds_kind == "proved":
+            return get_activation, (self.name,)
+        return Activation, tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    @property
+    def bounds_kind(self) -> Literal["proved", "assumed"]:
+        """Whether the bounds are "proved" (built-in activations) or "assumed" (any other)."""
+        return "proved" if ACTIVATIONS.get(self.name) == self else "assumed"
+
+    def __call__(self, z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """Evaluate the function elementwise."""
+        return self.fn(jnp.asarray(z))
+
+    def slope(self, z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """Evaluate ``act'`` elementwise; where there is a kink, one of the one-sided slopes."""
+        z = jnp.asarray(z)
+        if self.derivative is not None:
+            return self.derivative(z)
+        return jax.jvp(self.fn, (z,), (jnp.ones_like(z),))[1]
+
+    @partial(jax.jit, static_argnums=0)
+    def value_and_slope(
+        self, z: Float[ArrayLike, "*shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Evaluate ``(act(z), act'(z))`` in one compiled function."""
+        return self(z), self.slope(z)
+
+    def check(self, radius: float = 50.0) -> None:
+        """Try to refute the declared bounds; passing is evidence, not a proof.
+
+        Searches ``[-radius, radius]`` in float64: a dense grid (finer near 0), then closer and
+        closer around the worst points.  Difference quotients are searched as well as
+        derivatives, so that a kink which differentiation does not see is found.
+
+        Args:
+            radius: Half the length of the interval searched.
+
+        Raises:
+            InputError: Naming a point at which a declaration fails: a bound is exceeded, the
+                derivative is not the function's, a value is not finite, the function is
+                not elementwise or does not keep the dtype.  Also if the radius is not positive.
+        """
+        if not 0 < radius < math.inf:
+            raise InputError(f"radius is {radius}: give a positive, finite number")
+        with jax.enable_x64(True):
+            complaint = find_violation(
+                self, self.slope, self.slope_bound, self.curvature_bound, radius
+            )
+        if complaint is not None:
+            raise InputError(f"activation {self.name!r}: {complaint}")
+
+
+def get_activation(activation: object) -> Activation:
+    """Return a built-in activation by name, or the activation given.
+
+    Args:
+        activation: A name in :data:`ACTIVATIONS`, or an :class:`Activation`.
+
+    Returns:
+        The activation.
+
+    Raises:
+        InputError: If the name is unknown or the argument is something else.
+    """
+    if isinstance(activation, Activation):
+        return activation
+    if not isinstance(activation, str):
+        raise InputError(
+            f"activation is a {type(activation).__name__}: give a name or "
+            "Activation(name, fn, slope_bound=..., curvature_bound=...)"
+        )
+    if activation in ACTIVATIONS:
+        return ACTIVATIONS[activation]
+    near = difflib.get_close_matches(activation.lower(), ACTIVATIONS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(
+        f"unknown activation {activation!r}: {hint}choose one of {', '.join(ACTIVATIONS)}"
+    )
+
+
+# --- Built-in functions and slopes ----------------------------------------------------------------
+
+
+def _one_minus_square(t: Array) -> Array:
+    return (1 - t) * (1 + t)  # keeps relative accuracy of 1 - t near |t| = 1
+
+
+def _tanh_slope(s: Array) -> Array:
+    return _one_minus_square(jnp.tanh(s))
+
+
+def _erf_slope(s: Array) -> Array:
+    return (2 / math.sqrt(math.pi)) * jnp.exp(-s * s)
+
+
+def _normal_cdf(s: Array) -> Array:
+    return 0.5 * erfc(s * -math.sqrt(0.5))  # erfc, not erf: accurate in the lower tail
+
+
+def _gelu(s: Array) -> Array:
+    return s * _normal_cdf(s)
+
+
+def _gelu_slope(s: Array) -> Array:
+    return _normal_cdf(s) + s * (math.sqrt(0.5 / math.pi) * jnp.exp(-0.5 * s * s))
+
+
+def _softplus(s: Array) -> Array:
+    return jnp.logaddexp(s, 0.0)
+
+
+def _silu(s: Array) -> Array:
+    return s * jax.nn.sigmoid(s)
+
+
+def _silu_slope(s: Array) -> Array:
+    # sigmoid(-s), not 1 - sigmoid(s), which the factor s would turn into noise for large s.
+    return jax.nn.sigmoid(s) * (1 + s * jax.nn.sigmoid(-s))
+
+
+def _relu(s: Array) -> Array:
+    return jnp.where(s > 0, s, 0)
+
+
+def _relu_slope(s: Array) -> Array:
+    return jnp.where(s > 0, jnp.ones_like(s), 0)
+
+
+def _leaky_relu(s: Array) -> Array:
+    return jnp.where(s >= 0, s, 0.01 * s)
+
+
+def _leaky_relu_slope(s: Array) -> Array:
+    return jnp.where(s >= 0, jnp.ones_like(s), 0.01)
+
+
+def _identity(s: Array) -> Array:
+    return s
+
+
+for _activation in (
+    Activation("tanh", jnp.tanh, 1.0, 0.769800358919501, _tanh_slope),
+    Activation("erf", erf, 1.1283791670955128, 0.9678828980765735, _erf_slope),
+    Activation("gelu", _gelu, 1.128904145185155, 0.7978845608028654, _gelu_slope),
+    Activation("softplus", _softplus, 1.0, 0.25, jax.nn.sigmoid),
+    Activation("sin", jnp.sin, 1.0, 1.0, jnp.cos),
+    Activation("silu", _silu, 1.099839320128867, 0.5, _silu_slope),
+    Activation("relu", _relu, 1.0, None, _relu_slope),
+    Activation("leaky_relu", _leaky_relu, 1.0, None, _leaky_relu_slope),
+    Activation("identity", _identity, 1.0, 0.0, jnp.ones_like),
+):
+    ACTIVATIONS[_activation.name] = _activation

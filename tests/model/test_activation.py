@@ -1,0 +1,266 @@
+"""Activations against 50-digit references; their constants under attack."""
+
+import dataclasses
+import itertools
+import pickle
+
+import jax
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from overparam.errors import InputError
+from overparam.model.activation import ACTIVATIONS, Activation, get_activation
+
+mp.mp.dps = 50
+
+
+def normal_cdf(s):
+    return mp.erfc(-s / mp.sqrt(2)) / 2
+
+
+def logistic(s):
+    return 1 / (1 + mp.exp(-s))
+
+
+# Value, slope and curvature at 50 digits, written from the definitions.
+REFERENCE = {
+    "tanh": (mp.tanh, lambda s: mp.sech(s) ** 2),
+    "erf": (mp.erf, lambda s: 2 / mp.sqrt(mp.pi) * mp.exp(-s * s)),
+    "gelu": (lambda s: s * normal_cdf(s), lambda s: normal_cdf(s) + s * mp.npdf(s)),
+    "softplus": (lambda s: mp.log1p(mp.exp(s)), logistic),
+    "sin": (mp.sin, mp.cos),
+    "silu": (
+        lambda s: s * logistic(s),
+        lambda s: logistic(s) + s * logistic(s) * logistic(-s),
+    ),
+    "relu": (lambda s: max(s, mp.mpf(0)), lambda s: mp.mpf(s > 0)),
+    "leaky_relu": (
+        lambda s: max(s, s * mp.mpf(0.01)),
+        lambda s: mp.mpf(1) if s >= 0 else mp.mpf(0.01),
+    ),
+    "identity": (lambda s: s, lambda s: mp.mpf(1)),
+}
+
+# The suprema as the closed forms proved in docs/activations.md; the root u of u tanh u = 1.
+ROOT = mp.findroot(lambda u: u * mp.tanh(u) - 1, 1.2)
+SUPREMA = {
+    "tanh": (mp.mpf(1), 4 / (3 * mp.sqrt(3))),
+    "erf": (2 / mp.sqrt(mp.pi), 4 / mp.sqrt(mp.pi) / mp.sqrt(2) * mp.exp(-mp.mpf(1) / 2)),
+    "gelu": (normal_cdf(mp.sqrt(2)) + mp.sqrt(2) * mp.npdf(mp.sqrt(2)), 2 / mp.sqrt(2 * mp.pi)),
+    "softplus": (mp.mpf(1), mp.mpf(1) / 4),
+    "sin": (mp.mpf(1), mp.mpf(1)),
+    "silu": ((1 + ROOT) / 2, mp.mpf(1) / 2),
+    "relu": (mp.mpf(1), None),
+    "leaky_relu": (mp.mpf(1), None),
+    "identity": (mp.mpf(1), mp.mpf(0)),
+}
+
+EVERY = pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
+SMOOTH = [a for a in ACTIVATIONS.values() if a.curvature_bound is not None]
+EVERY_SMOOTH = pytest.mark.parametrize("activation", SMOOTH, ids=[a.name for a in SMOOTH])
+
+
+def sample_points(dtype):
+    """A dense range, and the arguments at which formulas tend to break."""
+    delicate = [0.0, 1e-30, -1e-30, 1e-8, -1e-8, 100.0, -100.0, 1e4, -1e4]
+    return np.concatenate([np.linspace(-30, 30, 601), delicate]).astype(dtype)
+
+
+def curvature(activation, z):
+    return jax.jvp(activation.slope, (z,), (jnp.ones_like(z),))[1]
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_value_and_slope_agree_with_mpmath(activation, dtype):
+    z = sample_points(dtype)
+    with jax.enable_x64(True):
+        found = activation.value_and_slope(jnp.asarray(z))
+    eps = np.finfo(dtype).eps
+    for values, reference in zip(found, REFERENCE[activation.name], strict=True):
+        assert values.dtype == dtype
+        for s, value in zip(z, np.asarray(values), strict=True):
+            exact = reference(mp.mpf(float(s)))
+            assert abs(mp.mpf(float(value)) - exact) <= 8 * eps * max(abs(exact), 1)
+
+
+@EVERY_SMOOTH
+def test_automatic_derivatives_agree_with_the_closed_forms(activation):
+    """Also at 0, where a formula with |s| would differentiate wrongly."""
+    with jax.enable_x64(True):
+        z = jnp.linspace(-20.0, 20.0, 401)
+        value, slope = activation.value_and_slope(z)
+        np.testing.assert_allclose(value, activation(z), rtol=1e-15, atol=1e-15)
+        by_jax, twice_by_jax = jax.vmap(
+            lambda s: (jax.grad(activation.fn)(s), jax.grad(jax.grad(activation.fn))(s))
+        )(z)
+        np.testing.assert_allclose(slope, by_jax, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(curvature(activation, z), twice_by_jax, atol=1e-12)
+
+
+@EVERY
+def test_bounds_are_the_smallest_floats_not_below_the_suprema(activation):
+    declared = (activation.slope_bound, activation.curvature_bound)
+    for bound, supremum in zip(declared, SUPREMA[activation.name], strict=True):
+        if supremum is None:
+            assert bound is None
+        else:
+            assert mp.mpf(bound) >= supremum
+            assert bound == 0 or mp.mpf(np.nextafter(bound, -np.inf)) < supremum
+
+
+def largest_found(function, starts):
+    """Return the largest |function| over a dense grid and optimisation from many brackets."""
+    grid = np.unique(np.concatenate([np.linspace(-40, 40, 40_001), np.geomspace(1e-9, 1e4, 2001)]))
+    best = np.max(np.abs(np.asarray(function(jnp.asarray(grid)))))
+
+    def negated(s):
+        return -abs(float(function(jnp.float64(s))))
+
+    for low, high in itertools.pairwise(starts):
+        result = minimize_scalar(
+            negated, bounds=(low, high), method="bounded", options={"xatol": 1e-9}
+        )
+        best = max(best, -result.fun)
+    return best
+
+
+@EVERY
+def test_bounds_hold_under_attack_and_are_attained(activation):
+    starts = np.linspace(-8, 8, 17) + 0.03
+    with jax.enable_x64(True):
+        cases = [(jax.jit(activation.slope), activation.slope_bound)]
+        if activation.curvature_bound:
+            cases.append((jax.jit(lambda z: curvature(activation, z)), activation.curvature_bound))
+        for function, bound in cases:
+            found = largest_found(function, starts)
+            assert found <= bound * (1 + 1e-15)  # float64 evaluation may round up
+            assert bound / found < 1 + 1e-9
+
+
+@EVERY
+def test_random_pairs_do_not_break_the_lipschitz_constants(activation):
+    rng = np.random.default_rng(7)
+    a = rng.normal(size=100_000) * 10.0 ** rng.uniform(-3, 1.5, size=100_000)
+    b = a + rng.normal(size=100_000) * 10.0 ** rng.uniform(-4, 1.5, size=100_000)
+    with jax.enable_x64(True):
+        (value_a, slope_a), (value_b, slope_b) = map(activation.value_and_slope, (a, b))
+    distance = np.abs(a - b)
+    rounding = 1e-13 * (1 + np.abs(a) + np.abs(b))
+    assert np.all(np.abs(value_a - value_b) <= activation.slope_bound * distance + rounding)
+    if activation.curvature_bound is not None:
+        assert np.all(np.abs(slope_a - slope_b) <= activation.curvature_bound * distance + 1e-13)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_dtype_is_kept_and_extremes_are_finite(activation, dtype):
+    z = jnp.asarray([-1e4, -300.0, -0.0, 0.0, 300.0, 1e4], dtype)
+    for found in (activation(z), activation.slope(z), *activation.value_and_slope(z)):
+        assert found.dtype == dtype
+        assert bool(jnp.all(jnp.isfinite(found)))
+
+
+def test_relu_has_slope_zero_at_zero():
+    assert float(ACTIVATIONS["relu"].slope(0.0)) == 0.0
+    assert float(jax.grad(ACTIVATIONS["relu"].fn)(0.0)) == 0.0
+
+
+def test_value_and_slope_of_tanh_share_one_tanh():
+    tanh, z = ACTIVATIONS["tanh"], jnp.zeros(1000, jnp.float32)
+    cost = jax.jit(tanh.value_and_slope).lower(z).compile().cost_analysis()
+    assert cost["transcendentals"] == z.size
+
+
+@pytest.mark.parametrize("name", ["gelu", "softplus", "silu"])
+def test_lower_tails_keep_relative_accuracy(name):
+    """Where 1 + erf, 1 - sigmoid or log(1 + exp) would cancel to nothing."""
+    activation = ACTIVATIONS[name]
+    with jax.enable_x64(True):
+        for s in (-5.0, -12.5, -30.0):
+            for value, exact in zip(activation.value_and_slope(s), REFERENCE[name], strict=True):
+                assert float(value) == pytest.approx(float(exact(mp.mpf(s))), rel=1e-12)
+
+
+@EVERY
+def test_built_in_activations_pass_their_own_check(activation):
+    assert activation.bounds_kind == "proved"
+    activation.check()
+
+
+@EVERY
+def test_activations_hash_and_pickle(activation):
+    again = pickle.loads(pickle.dumps(activation))
+    assert again is activation
+    assert hash(again) == hash(dataclasses.replace(activation))
+    mine = dataclasses.replace(activation, name="mine", fn=np.square, derivative=None)
+    assert pickle.loads(pickle.dumps(mine)) == mine
+
+
+def test_get_activation_by_name_or_itself():
+    mine = Activation("mine", jnp.arctan, slope_bound=1.0, curvature_bound=0.65)
+    assert get_activation("gelu") is ACTIVATIONS["gelu"]
+    assert get_activation(mine) is mine
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("Tanh", "did you mean 'tanh'"),
+        ("gleu", "did you mean 'gelu'"),
+        ("xyz", "choose one of tanh, erf, gelu, softplus, sin, silu, relu, leaky_relu, identity"),
+        (jnp.tanh, "Activation\\(name, fn"),
+    ],
+)
+def test_unknown_activations_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        get_activation(given)
+
+
+def test_a_users_activation_needs_no_derivative():
+    """Sup |atan''| = 3 sqrt(3) / 8, where 3 s^2 = 1."""
+    supremum = 3 * np.sqrt(3) / 8
+    mine = Activation("atan", jnp.arctan, slope_bound=1.0, curvature_bound=supremum)
+    assert mine.bounds_kind == "assumed"
+    mine.check()
+    with jax.enable_x64(True):
+        value, slope = mine.value_and_slope(np.linspace(-3.0, 3.0, 13))
+    np.testing.assert_allclose(value, np.arctan(np.linspace(-3, 3, 13)), rtol=1e-14)
+    np.testing.assert_allclose(slope, 1 / (1 + np.linspace(-3, 3, 13) ** 2), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        (Activation("c1", jnp.arctan, 1.0, 0.6495), "slope 0.6495190.* at -?0.577350"),
+        (Activation("c2", jnp.arctan, 0.999, 0.65), "slope 1 at 0: above slope_bound=0.999"),
+        (Activation("c3", jnp.abs, 1.0, 0.0), "changes by 2 between .*curvature_bound=0.0"),
+        (Activation("c4", jnp.sign, 0.0, 0.0), "changes by 1 between .*slope_bound=0.0"),
+        (Activation("c5", jnp.sin, 1.0, 1.0, jnp.sin), "but the slope of fn there is"),
+        (Activation("c6", jnp.sqrt, 1.0, 1.0), "fn is not finite at -50"),
+        (Activation("c7", jax.nn.softmax, 1.0, 1.0), "not elementwise"),
+        (
+            Activation("c8", lambda s: jnp.sin(s).astype(jnp.float32), 1.0, 1.0),
+            "turns float64 into float32",
+        ),
+        (Activation("c9", lambda s: jnp.sin(s) + jnp.sin(60.7 * s) / 1e4, 1.0061, 1.3), "slope 1."),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_false_claims_are_refuted(claim, message):
+    with pytest.raises(InputError, match=message):
+        claim.check()
+
+
+def test_absurd_declarations_are_refused():
+    with pytest.raises(InputError, match="slope_bound of activation 'mine' is -1"):
+        Activation("mine", jnp.sin, slope_bound=-1.0)
+    with pytest.raises(InputError, match="curvature_bound of activation 'mine' is nan"):
+        Activation("mine", jnp.sin, slope_bound=1.0, curvature_bound=float("nan"))
+    with pytest.raises(InputError, match="belongs to a built-in"):
+        Activation("tanh", jnp.sin, slope_bound=1.0)
+    with pytest.raises(InputError, match="radius is 0"):
+        ACTIVATIONS["tanh"].check(radius=0.0)
