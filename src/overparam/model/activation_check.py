@@ -41,7 +41,7 @@ def find_violation(
         One line that says what fails and where, or None.
     """
     half = radius * np.concatenate([np.geomspace(1e-8, 1.0, 1000), np.linspace(0.0, 1.0, 20_001)])
-    grid = np.unique(np.concatenate([-half, half]))
+    grid = np.unique(np.concatenate([-half, half])) + 0.0  # turns -0 into 0
     for what, function in (("fn", fn), ("derivative", slope)):
         finite = np.isfinite(np.asarray(function(grid)))
         if not np.all(finite):
