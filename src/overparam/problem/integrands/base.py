@@ -1,0 +1,148 @@
+"""What a loss has to say about itself: the interface of an integrand, and the register of them.
+
+The loss functional f(h) = sum_i w_i l(h_i, y_i) is the integral of a pointwise loss, the integrand.
+The convergence theorems ask two constants of it,
+
+    M      grad f is M-Lipschitz,                       ``smoothness``
+    alpha  1/2 |grad f|^2 >= alpha (f - f*),            ``pl_constant`` (Polyak-Lojasiewicz),
+
+and both follow from the same inequalities for the integrand at each point, which is why they are
+stated there; ``docs/integrands.md`` has the proofs. A new loss is one file with one subclass of
+:class:`Integrand`, decorated with :func:`register` and imported by this package's ``__init__``.
+
+Integrands are written with the operators of arrays: NumPy arrays give NumPy arrays, in float64 on
+the host, and JAX arrays give JAX arrays, so that everything can be traced and differentiated.
+"""
+
+import difflib
+from abc import ABC, abstractmethod
+from typing import ClassVar, TypeVar
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from overparam.errors import InputError
+
+Values = Float[Array | np.ndarray, "n k"]
+Pointwise = Float[Array | np.ndarray, " n"]
+
+
+class Integrand(ABC):
+    """A pointwise loss l(z, y) of a prediction z and a target y in R^k.
+
+    Subclasses are immutable and hashable, best as frozen dataclasses. All methods act on the n
+    points of a measure at once, row by row.
+
+    Attributes:
+        name: What it is called in files and on the command line.
+        quadratic: Whether l(z, y) = 1/2 |z - y|^2, for statements about least squares.
+    """
+
+    name: ClassVar[str]
+    quadratic: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def smoothness(self) -> float:
+        """M: z -> gradient of l(z, y) is M-Lipschitz on R^k for every admissible target y."""
+
+    @abstractmethod
+    def pl_constant(self, excess: float) -> float:
+        """Return alpha with ``1/2 |grad l|^2 >= alpha (l - inf l)`` where ``l - inf l <= excess``.
+
+        The inequality is about one point. Of a functional whose excess is Delta, a single point of
+        weight w can take the share Delta / w: use :meth:`functional_pl_constant` there.
+
+        Args:
+            excess: Level of the sublevel set, >= 0.
+
+        Returns:
+            alpha > 0, nonincreasing in the level.
+        """
+
+    @abstractmethod
+    def value(self, z: Values, y: Values) -> Pointwise:
+        """Evaluate l(z_i, y_i) at each point, shape (n,)."""
+
+    @abstractmethod
+    def gradient(self, z: Values, y: Values) -> Values:
+        """Evaluate the gradient of l(., y_i) at z_i, shape (n, k)."""
+
+    @abstractmethod
+    def infimum(self, y: Values) -> Pointwise:
+        """Evaluate inf_z l(z, y_i) at each point, shape (n,)."""
+
+    @abstractmethod
+    def nearest_minimiser(self, z: Values, y: Values) -> Values:
+        """Find the point closest to z_i at which l(., y_i) attains its infimum, shape (n, k)."""
+
+    def functional_pl_constant(
+        self, excess: float, weights: Float[Array | np.ndarray, " n"]
+    ) -> float:
+        """Return alpha with ``1/2 |grad f|^2 >= alpha (f - f*)`` where ``f - f* <= excess``.
+
+        Each term of f - f* = sum_i w_i (l_i - inf l_i) is at most the whole, so the excess at point
+        i is at most ``excess / w_i``.
+
+        Args:
+            excess: Level of the sublevel set of f, >= 0.
+            weights: The weights w_i > 0 of the measure, shape (n,).
+
+        Returns:
+            alpha > 0.
+        """
+        return self.pl_constant(excess / float(np.min(np.asarray(weights))))
+
+    def validate_targets(self, y: Float[np.ndarray, "n k"]) -> None:
+        """Accept the targets y, shape (n, k), or say what is wrong with them.
+
+        Raises:
+            InputError: If a target is not finite, or not one that this loss is defined for.
+        """
+        rows = np.flatnonzero(~np.all(np.isfinite(y), axis=1))
+        if rows.size:
+            raise InputError(f"the target in row {rows[0]} is not finite: drop or impute the row")
+
+
+INTEGRANDS: dict[str, type[Integrand]] = {}
+"""The registered integrands by name; each can be built without arguments."""
+
+IntegrandClass = TypeVar("IntegrandClass", bound=type[Integrand])
+
+
+def register(integrand: IntegrandClass) -> IntegrandClass:
+    """Make an integrand known by its name; a class decorator.
+
+    Raises:
+        InputError: If the name is taken.
+    """
+    if integrand.name in INTEGRANDS:
+        raise InputError(f"the name {integrand.name!r} is taken by another loss: choose another")
+    INTEGRANDS[integrand.name] = integrand
+    return integrand
+
+
+def get_integrand(loss: object) -> Integrand:
+    """Return a registered integrand by name, or the instance given.
+
+    Args:
+        loss: A name in :data:`INTEGRANDS`, or an :class:`Integrand`.
+
+    Returns:
+        The integrand.
+
+    Raises:
+        InputError: If the name is unknown or the argument is something else.
+    """
+    if isinstance(loss, Integrand):
+        return loss
+    known = ", ".join(INTEGRANDS)
+    if not isinstance(loss, str):
+        raise InputError(
+            f"loss is {loss!r}: give an instance such as SquaredLoss() or one of the names {known}"
+        )
+    if loss in INTEGRANDS:
+        return INTEGRANDS[loss]()
+    near = difflib.get_close_matches(loss.lower(), INTEGRANDS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"unknown loss {loss!r}: {hint}choose one of {known}")
