@@ -1,0 +1,20 @@
+"""Reading files and bundled data sets as probability measures."""
+
+from overparam.data.dataset import Dataset, load
+from overparam.data.preprocess import Preprocessing, fit_preprocessing
+from overparam.data.raw import RawData, RowNames
+from overparam.data.sources import BUNDLED, read_table
+from overparam.data.targets import TargetCoding, fit_coding
+
+__all__ = [
+    "BUNDLED",
+    "Dataset",
+    "Preprocessing",
+    "RawData",
+    "RowNames",
+    "TargetCoding",
+    "fit_coding",
+    "fit_preprocessing",
+    "load",
+    "read_table",
+]

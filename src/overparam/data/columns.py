@@ -1,0 +1,187 @@
+"""From columns of a data frame to arrays of numbers, and what kind of target a column is.
+
+The rule for targets, unless the task is given: text and booleans are classes, and so are integers
+if they are only 0 and 1, only -1 and 1, or take at most 20 distinct values and fewer than half as
+many as there are rows. Every other column of numbers is a regression target.
+"""
+
+import difflib
+from typing import get_args
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float64, Int
+
+from overparam.data.raw import Kind, RowNames, Target, quoted
+from overparam.errors import InputError
+
+MAX_CLASSES = 20
+TASKS = ("auto", *get_args(Kind))
+
+
+def pick_target(names: list[str], target: str | None, source: str) -> str:
+    """The target column's name: the given one, which must exist, or else the last.
+
+    Args:
+        names: the columns.
+        target: the column asked for, or None.
+        source: what the table is called in the error message.
+
+    Returns:
+        The name.
+
+    Raises:
+        InputError: if there is no such column; near matches are listed.
+    """
+    if target is None:
+        return names[-1]
+    if target not in names:
+        near = difflib.get_close_matches(target, names, n=3) or names[:3] + names[-1:]
+        listed = ", ".join(quoted(name) for name in dict.fromkeys(near))
+        raise InputError(
+            f"{source} has no column {quoted(target)} for the target; it has {listed}"
+            f"{'' if len(near) == len(names) else ' among others'}"
+        )
+    return target
+
+
+def feature_matrix(frame: pl.DataFrame, rows: RowNames) -> Float64[np.ndarray, "n d"]:
+    """All columns as float64.
+
+    Args:
+        frame: columns of numbers or booleans, or of text that reads as numbers.
+        rows: what the rows are called in messages.
+
+    Returns:
+        Shape (rows, columns).
+
+    Raises:
+        InputError: if a cell is missing, not a number or not finite, with its row and column.
+    """
+    return np.column_stack([_numbers(frame[name], rows) for name in frame.columns])
+
+
+def target_values(column: pl.Series, rows: RowNames, task: str) -> Target:
+    """Reads a column as classes or as real numbers, by the rule at the top of this module.
+
+    Args:
+        column: the target.
+        rows: what the rows are called in messages.
+        task: "auto", "classification" or "regression".
+
+    Returns:
+        The target, with class indices or values of shape (n, 1).
+
+    Raises:
+        InputError: if a cell is unusable, the column is constant, or it does not suit the task.
+    """
+    if task not in TASKS:
+        raise InputError(f"task is {quoted(task)}; choose one of {', '.join(TASKS)}")
+    column = _stripped(column)
+    _require_complete(column, rows)
+    if _is_text(column) and task != "regression":
+        as_numbers = column.cast(pl.String).cast(pl.Float64, strict=False)
+        mostly_numbers = as_numbers.null_count() < len(column) / 2
+        if task == "classification" or not mostly_numbers:
+            return _text_classes(column, task)
+    values = _numbers(column, rows)
+    distinct = np.unique(values)
+    if len(distinct) == 1:
+        raise InputError(f"target {quoted(column.name)} is constant; pick another target column")
+    if task == "regression" or (task == "auto" and not _looks_like_classes(distinct, column)):
+        return Target(column.name, "regression", values[:, None])
+    labels = [str(int(v)) if v.is_integer() else repr(v) for v in distinct.tolist()]
+    return _classes(column.name, np.searchsorted(distinct, values), labels)
+
+
+def _looks_like_classes(distinct: Float64[np.ndarray, " values"], column: pl.Series) -> bool:
+    if column.dtype == pl.Boolean or distinct.tolist() in ([0, 1], [-1, 1]):
+        return True
+    integers = bool(np.all(distinct == np.round(distinct)))
+    return integers and len(distinct) <= MAX_CLASSES and 2 * len(distinct) < len(column)
+
+
+def _text_classes(column: pl.Series, task: str) -> Target:
+    text = column.cast(pl.String)
+    present = set(text.to_list())
+    # An Enum states the order of its categories; other text is ordered alphabetically.
+    ordered = column.dtype.categories if isinstance(column.dtype, pl.Enum) else sorted(present)
+    labels = [label for label in ordered if label in present]
+    if len(labels) == 1:
+        raise InputError(f"target {quoted(column.name)} is constant; pick another target column")
+    if task == "auto" and len(labels) > MAX_CLASSES:
+        raise InputError(
+            f"target {quoted(column.name)} holds {len(labels)} different texts, more than "
+            f"{MAX_CLASSES} classes; pick another target, or force it with task='classification'"
+        )
+    index_of = {label: index for index, label in enumerate(labels)}
+    return _classes(column.name, np.array([index_of[label] for label in text]), labels)
+
+
+def _classes(name: str, indices: Int[np.ndarray, " n"], labels: list[str]) -> Target:
+    if len(labels) == len(indices) > 2:
+        raise InputError(
+            f"every row has its own class in target {quoted(name)}; use task='regression'"
+        )
+    return Target(name, "classification", indices.astype(np.int64), tuple(labels))
+
+
+def _is_text(column: pl.Series) -> bool:
+    return isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum)
+
+
+def _stripped(column: pl.Series) -> pl.Series:
+    """Without spaces around text; a cell of spaces alone becomes missing."""
+    if column.dtype != pl.String:
+        return column
+    stripped = column.str.strip_chars()
+    return stripped.set(stripped == "", None)
+
+
+def _require_complete(column: pl.Series, rows: RowNames) -> None:
+    missing = column.is_null().to_numpy()
+    if missing.any():
+        raise InputError(
+            f"{_cell(column, rows, missing)} is empty; fill the entry or drop the {rows.unit}"
+        )
+
+
+def _numbers(column: pl.Series, rows: RowNames) -> Float64[np.ndarray, " n"]:
+    """One column as finite float64."""
+    column = _stripped(column)
+    if _is_text(column):
+        numbers = column.cast(pl.String).cast(pl.Float64, strict=False)
+        failed = (numbers.is_null() & column.is_not_null()).to_numpy()
+        if failed.any():
+            raise InputError(_text_message(column, rows, failed))
+    elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
+        numbers = column.cast(pl.Float64)
+    else:
+        raise InputError(
+            f"column {quoted(column.name)} has type {column.dtype}; "
+            "convert it to numbers or drop it"
+        )
+    _require_complete(column, rows)
+    values = numbers.to_numpy()
+    infinite = ~np.isfinite(values)
+    if infinite.any():
+        raise InputError(
+            f"{_cell(column, rows, infinite)} is {values[infinite][0]:g}; "
+            f"fill the entry or drop the {rows.unit}"
+        )
+    return values
+
+
+def _text_message(column: pl.Series, rows: RowNames, failed: np.ndarray) -> str:
+    text = quoted(str(column[int(np.argmax(failed))]))
+    if failed.sum() >= len(column) - column.null_count():
+        return (
+            f"column {quoted(column.name)} holds text ({text}); encode it as numbers, "
+            "drop it, or make it the target"
+        )
+    where = _cell(column, rows, failed)
+    return f"{where} holds {text}, not a number; mend the entry or drop the {rows.unit}"
+
+
+def _cell(column: pl.Series, rows: RowNames, wrong: np.ndarray) -> str:
+    return f"{rows.name(int(np.argmax(wrong)))}, column {quoted(column.name)}"

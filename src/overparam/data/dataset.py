@@ -1,0 +1,194 @@
+"""From a file to a training measure and a test measure.
+
+The order of the steps is what makes the numbers honest: draw the rows, split off the test part, fit
+the preprocessing and the coding of the target to the training part, apply them to both parts, and
+only then merge training points that coincide.
+"""
+
+import math
+import operator
+import os
+from dataclasses import dataclass
+from typing import SupportsIndex
+
+import numpy as np
+from jaxtyping import Float64, Int
+
+from overparam.data.preprocess import Preprocessing, fit_preprocessing
+from overparam.data.raw import RawData
+from overparam.data.sources import read_table
+from overparam.data.targets import TargetCoding, fit_coding
+from overparam.errors import InputError
+from overparam.problem.measure import Measure, real_array
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Data ready for a certificate.
+
+    Attributes:
+        train: the training measure, without duplicate points.
+        test: the test measure, or None.
+        preprocessing: the constants applied to the features, fitted to the training part.
+        coding: how the target became outputs, fitted to the training part.
+        feature_names: the features' names.
+        train_rows: for each training point, its row in the table (from 0; the first of its
+            duplicates).
+        test_rows: the same for the test points.
+        notes: what the user should know about the data, one line each.
+        source: one line that says what was loaded.
+    """
+
+    train: Measure
+    test: Measure | None
+    preprocessing: Preprocessing
+    coding: TargetCoding
+    feature_names: tuple[str, ...]
+    train_rows: Int[np.ndarray, " n_train"]
+    test_rows: Int[np.ndarray, " n_test"]
+    notes: tuple[str, ...]
+    source: str
+
+    def test_error(self, predictions: object) -> dict[str, float | int | None]:
+        """How wrong a network's outputs are on the test part.
+
+        Args:
+            predictions: outputs at ``test.x`` in the coding of the targets, shape (n_test, k).
+
+        Returns:
+            For classification ``rows`` and ``error``, the fraction of rows whose predicted class
+            is wrong. For regression ``rows``, ``rmse`` in original units, over all outputs, and
+            ``r2``, the mean over outputs of 1 - residual / total sum of squares about the test
+            mean; None if an output is constant on the test part.
+
+        Raises:
+            InputError: if there is no test part or the predictions have another shape.
+        """
+        if self.test is None or self.test.y is None:
+            raise InputError("there is no test part; load the data with test_fraction above 0")
+        outputs = real_array(predictions, "predictions")
+        if outputs.shape != self.test.y.shape:
+            raise InputError(
+                f"predictions has shape {outputs.shape}; pass outputs at test.x, "
+                f"shape {self.test.y.shape}"
+            )
+        predicted, actual = self.coding.decode(outputs), self.coding.decode(self.test.y)
+        if self.coding.kind == "classification":
+            return {"rows": len(outputs), "error": float(np.mean(predicted != actual))}
+        rmse = float(np.sqrt(np.mean((predicted - actual) ** 2)))
+        return {"rows": len(outputs), "rmse": rmse, "r2": _r2(predicted, actual)}
+
+
+def _r2(predicted: Float64[np.ndarray, "n k"], actual: Float64[np.ndarray, "n k"]) -> float | None:
+    """Coefficient of determination, averaged over outputs; None if one does not vary."""
+    if np.any(np.ptp(actual, axis=0) == 0):
+        return None
+    residual = np.sum((predicted - actual) ** 2, axis=0)
+    total = np.sum((actual - actual.mean(axis=0)) ** 2, axis=0)
+    return float(np.mean(1 - residual / total))
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    task: str = "auto",
+    samples: SupportsIndex | None = None,
+    seed: SupportsIndex = 0,
+    test_fraction: float | int = 0.2,
+    standardize: str = "sphere",
+) -> Dataset:
+    """Loads a file or a bundled data set as measures.
+
+    Args:
+        source: a .csv, .parquet or .npz file, or the name of a set bundled with scikit-learn.
+        target: the column to learn; the last one if None.
+        task: "classification", "regression", or "auto" to tell from the target's values.
+        samples: how many rows to draw, training and test together; all if None.
+        seed: seed of the draw and the split. Draws of different sizes with one seed are nested.
+        test_fraction: fraction of the drawn rows held out, at least 0 and below 1.
+        standardize: "none", "center" or "sphere", see :class:`Preprocessing`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InputError: if the source cannot be used as asked; the message names the cause and the mend.
+    """
+    raw = read_table(source, target, task)
+    train, test, notes = _split(raw.n, samples, seed, test_fraction)
+    coding = fit_coding(raw.target[train], raw.kind, raw.target_name, raw.classes)
+    preprocessing = fit_preprocessing(raw.features[train], standardize, raw.feature_names)
+    measure, train, merge_notes = _merged(_measure(raw, train, preprocessing, coding), raw, train)
+    return Dataset(
+        train=measure,
+        test=_measure(raw, test, preprocessing, coding) if len(test) else None,
+        preprocessing=preprocessing,
+        coding=coding,
+        feature_names=raw.feature_names,
+        train_rows=train,
+        test_rows=test,
+        notes=(*notes, *preprocessing.notes, *merge_notes),
+        source=_description(raw),
+    )
+
+
+def _split(
+    n: int, samples: SupportsIndex | None, seed: SupportsIndex, test_fraction: float | int
+) -> tuple[Int[np.ndarray, " n_train"], Int[np.ndarray, " n_test"], tuple[str, ...]]:
+    """Rows of the training and test part, each ascending."""
+    m = n if samples is None else operator.index(samples)
+    if not 2 <= m <= n:
+        raise InputError(f"samples is {m}; choose between 2 and {n}, the number of rows")
+    if operator.index(seed) < 0:
+        raise InputError(f"seed is {seed}; pass an integer of at least 0")
+    if not 0 <= test_fraction < 1:
+        raise InputError(f"test_fraction is {test_fraction}; choose at least 0 and below 1")
+    held_out = math.floor(test_fraction * m + 0.5)
+    if m - held_out < 2:
+        raise InputError(
+            f"test_fraction {test_fraction} of {m} rows leaves {m - held_out} for training; "
+            "lower it, or raise samples"
+        )
+    notes: tuple[str, ...] = ()
+    if test_fraction > 0 and held_out == 0:
+        notes = (f"{m} rows are too few to hold out {test_fraction:g} of them: no test part",)
+    drawn = np.random.default_rng(operator.index(seed)).permutation(n)[:m]
+    return np.sort(drawn[held_out:]), np.sort(drawn[:held_out]), notes
+
+
+def _measure(
+    raw: RawData, rows: Int[np.ndarray, " m"], preprocessing: Preprocessing, coding: TargetCoding
+) -> Measure:
+    points = preprocessing.apply(raw.features[rows], raw.rows.take(rows))
+    return Measure(points, coding.encode(raw.target[rows]))
+
+
+def _merged(
+    measure: Measure, raw: RawData, rows: Int[np.ndarray, " n"]
+) -> tuple[Measure, Int[np.ndarray, " m"], tuple[str, ...]]:
+    """The measure without duplicates, the rows that stand for its points, and what to note."""
+    conflicts = measure.conflicts()
+    names = raw.rows.take(rows)
+    if conflicts:
+        others = f" ({len(conflicts)} such groups)" if len(conflicts) > 1 else ""
+        raise InputError(
+            f"{names.names(conflicts[0])} of {raw.source} have the same preprocessed features but "
+            f"different targets{others}, so nothing interpolates them; drop or average them"
+        )
+    repeated = [row for group in measure.duplicates() for row in group[1:]]
+    if not repeated:
+        return measure, rows, ()
+    note = (
+        f"{len(repeated)} training row{'s repeat' if len(repeated) > 1 else ' repeats'} another "
+        f"and {'were' if len(repeated) > 1 else 'was'} merged with it: weights are not uniform"
+    )
+    return measure.merged(), np.delete(rows, repeated), (note,)
+
+
+def _description(raw: RawData) -> str:
+    learnt = f"{len(raw.classes)} classes" if raw.classes else "regression"
+    return (
+        f"{raw.source}: {raw.n} rows, {len(raw.feature_names)} features, "
+        f"target {raw.target_name!r} ({learnt})"
+    )

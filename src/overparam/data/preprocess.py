@@ -1,0 +1,203 @@
+"""Putting features on a common scale.
+
+The bounds on a network grow with the norms of the points, and the tangent kernel of points on one
+sphere depends on their angles alone, so data are centred, scaled, and by default projected to the
+sphere of radius sqrt(d). The constants come from the training part only: a bound on the risk holds
+for a sample that had no part in choosing the preprocessing of the points it is evaluated on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from overparam.data.raw import RowNames, quoted
+from overparam.errors import InputError
+
+Mode = Literal["none", "center", "sphere"]
+MODES: tuple[str, ...] = get_args(Mode)
+
+# A standardised point of norm below this fraction of sqrt(d) is the mean up to rounding, and its
+# direction is noise.
+_AT_THE_MEAN = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """The constants of a fitted preprocessing.
+
+    Attributes:
+        mode: "none" leaves points alone, "center" maps each feature to (value - mean) / scale,
+            "sphere" also divides each point by its norm and multiplies it by sqrt(d).
+        mean: what is subtracted, shape (d,).
+        scale: what is divided by, shape (d,), positive.
+        notes: what the user should know, e.g. which features were constant.
+    """
+
+    mode: Mode
+    mean: Float64[np.ndarray, " d"]
+    scale: Float64[np.ndarray, " d"]
+    notes: tuple[str, ...] = ()
+
+    def apply(
+        self, x: Float64[np.ndarray, "n d"], rows: RowNames | None = None
+    ) -> Float64[np.ndarray, "n d"]:
+        """Applies the fitted constants to points, new ones or those of the fit.
+
+        Args:
+            x: points, shape (n, d).
+            rows: what the points are called in messages.
+
+        Returns:
+            The preprocessed points, shape (n, d).
+
+        Raises:
+            InputError: if the points have another number of features, or one of them cannot be
+                projected because it lies at the mean.
+        """
+        if x.shape[1] != len(self.mean):
+            raise InputError(
+                f"points have {x.shape[1]} features but the preprocessing was fitted to "
+                f"{len(self.mean)}; pass the same features in the same order"
+            )
+        if self.mode == "none":
+            return x
+        with np.errstate(over="ignore"):
+            centred = (x - self.mean) / self.scale
+        if not np.all(np.isfinite(centred)):
+            raise InputError("features exceed float64's range when centred; rescale them")
+        if self.mode == "center":
+            return centred
+        return _on_the_sphere(centred, rows or RowNames.counted(len(x)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that JSON represents exactly."""
+        return {
+            "mode": self.mode,
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+            "notes": list(self.notes),
+        }
+
+    @staticmethod
+    def from_dict(stored: Mapping[str, Any]) -> "Preprocessing":
+        """The inverse of :meth:`to_dict`.
+
+        Args:
+            stored: what :meth:`to_dict` returned.
+
+        Returns:
+            The preprocessing.
+
+        Raises:
+            InputError: if a key is missing or holds something else.
+        """
+        try:
+            mean = np.array(stored["mean"], dtype=np.float64)
+            scale = np.array(stored["scale"], dtype=np.float64)
+            mode, notes = _checked_mode(stored["mode"]), tuple(str(n) for n in stored["notes"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"stored preprocessing is damaged ({error}); save it again") from error
+        finite = np.all(np.isfinite(mean)) and np.all(np.isfinite(scale))
+        if mean.ndim != 1 or mean.shape != scale.shape or not finite or np.any(scale <= 0):
+            raise InputError("stored preprocessing is damaged (mean or scale); save it again")
+        return Preprocessing(mode, mean, scale, notes)
+
+
+def fit_preprocessing(
+    x: Float64[np.ndarray, "n d"], mode: str, names: tuple[str, ...]
+) -> Preprocessing:
+    """Computes the constants of a preprocessing.
+
+    Args:
+        x: the training points, shape (n, d).
+        mode: one of "none", "center", "sphere".
+        names: the features' names.
+
+    Returns:
+        The fitted preprocessing; features that are constant in x are noted, centred and not scaled.
+
+    Raises:
+        InputError: if the mode is unknown, every feature is constant, or the sphere would be
+            zero-dimensional.
+    """
+    mode = _checked_mode(mode)
+    d = x.shape[1]
+    if mode == "none":
+        return Preprocessing(mode, np.zeros(d), np.ones(d))
+    mean, scale = mean_and_scale(x, "feature")
+    constant = constant_columns(x)
+    if np.all(constant):
+        raise InputError("every feature is constant in the training part; add one that varies")
+    if mode == "sphere" and d - constant.sum() == 1:
+        raise InputError(
+            "standardize='sphere' maps a single feature to two points; use standardize='center'"
+        )
+    notes = () if not constant.any() else (_constant_note(constant, names),)
+    return Preprocessing(mode, mean, scale, notes)
+
+
+def mean_and_scale(
+    columns: Float64[np.ndarray, "n k"], what: str
+) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+    """Mean and standard deviation (divisor n) of each column, safe against underflow.
+
+    Args:
+        columns: shape (n, k).
+        what: what a column is called in the error message.
+
+    Returns:
+        Means and scales, each of shape (k,). A constant column has exactly its value as mean, and
+        scale 1.
+
+    Raises:
+        InputError: if a mean or deviation exceeds float64's range.
+    """
+    constant = constant_columns(columns)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.where(constant, columns[0], columns.mean(axis=0))
+        deviation = columns - mean
+        largest = np.where(constant, 1.0, np.max(np.abs(deviation), axis=0))
+        relative = np.sqrt(np.mean((deviation / largest) ** 2, axis=0))
+        scale = np.where(constant, 1.0, largest * relative)
+    usable = np.isfinite(mean) & np.isfinite(scale) & (scale > 0)
+    if not np.all(usable):
+        position = int(np.argmin(usable)) + 1
+        raise InputError(f"{what} {position} exceeds float64's range when standardised; rescale it")
+    return mean, scale
+
+
+def constant_columns(columns: Float64[np.ndarray, "n k"]) -> Bool[np.ndarray, " k"]:
+    """Which columns hold one value only, exactly."""
+    return np.all(columns == columns[0], axis=0)
+
+
+def _checked_mode(mode: object) -> Mode:
+    if mode not in MODES:
+        raise InputError(f"standardize is {quoted(str(mode))}; choose one of {', '.join(MODES)}")
+    return cast(Mode, mode)
+
+
+def _constant_note(constant: Bool[np.ndarray, " d"], names: tuple[str, ...]) -> str:
+    listed = [names[i] for i in np.flatnonzero(constant)]
+    shown = ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")
+    plural = "feature is" if len(listed) == 1 else "features are"
+    return f"{len(listed)} {plural} constant in the training part and set to zero: {shown}"
+
+
+def _on_the_sphere(
+    centred: Float64[np.ndarray, "n d"], rows: RowNames
+) -> Float64[np.ndarray, "n d"]:
+    """Scales each point to norm sqrt(d)."""
+    radius = float(np.sqrt(centred.shape[1]))
+    largest = np.max(np.abs(centred), axis=1, keepdims=True)
+    at_the_mean = largest[:, 0] <= _AT_THE_MEAN
+    if np.any(at_the_mean):
+        raise InputError(
+            f"{rows.name(int(np.argmax(at_the_mean)))} lies at the mean of the training part and "
+            f"has no direction; drop the {rows.unit} or use standardize='center'"
+        )
+    relative = centred / largest  # so that the squares neither overflow nor underflow
+    return relative * (radius / np.linalg.norm(relative, axis=1, keepdims=True))
