@@ -174,6 +174,14 @@ def npy_as_npz(folder):
     return (folder / "a.npy").rename(folder / "a.npz")
 
 
+def encrypted_npz(folder):
+    np.savez(folder / "a.npz", x=X, y=np.arange(3))
+    data = bytearray((folder / "a.npz").read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag in the archive's directory
+    (folder / "a.npz").write_bytes(data)
+    return folder / "a.npz"
+
+
 RNG = np.random.default_rng(0)
 GARBAGE = RNG.bytes(500)
 X = np.arange(6.0).reshape(3, 2)
@@ -225,6 +233,7 @@ BAD = {
     "parquet without rows": (parquet(a=[], b=[]), "has 0 rows"),
     "corrupt npz": (raw_bytes("a.npz", GARBAGE), "not a readable .npz"),
     "truncated npz": (raw_bytes("a.npz", b"PK\x03\x04" + GARBAGE), "not a readable .npz"),
+    "encrypted npz": (encrypted_npz, "not a readable .npz"),
     "npy named npz": (npy_as_npz, "not a readable .npz"),
     "pickled npz": (npz(x=np.array([[{}], [1]]), y=np.arange(2)), "pickled objects"),
     "no x": (npz(z=X, y=np.arange(3)), r"no array x \(it has z, y\)"),
