@@ -1,0 +1,143 @@
+r"""Outward rounding of scalars and arrays, and the constants of rounding-error analysis.
+
+The standard model: every operation is rounded to nearest, ``fl(a op b) = (a op b)(1 + d) + e`` with
+``|d| <= u`` (the unit roundoff), ``|e| <= eta`` for products and quotients that underflow, and
+``e = 0`` for sums. Hence the exact result lies between the two neighbours of the computed one,
+which is all that ``_up`` and ``_down`` use: no switching of the processor's rounding mode.
+
+A sum of ``k`` products, evaluated in *any* order, with or without fused multiply-add, has an error
+of at most ``gamma(k) * sum |x_i y_i| + 2 k eta`` (Higham, *Accuracy and Stability of Numerical
+Algorithms*, 2nd ed., section 3.1; the underflow term is Demmel's).
+"""
+
+from math import inf, ldexp, nextafter, sqrt
+
+import numpy as np
+from jaxtyping import Float
+
+from overparam.errors import InputError
+
+UNIT_ROUNDOFF = 2.0**-53
+"""u: half the distance from 1 to the next float64."""
+
+UNDERFLOW = 2.0**-1022
+"""eta: a bound on what one underflow loses, generous enough for flush-to-zero (IEEE: 2^-1075)."""
+
+
+def add_up(a: float, b: float) -> float:
+    """A float64 not below ``a + b``."""
+    return nextafter(a + b, inf)
+
+
+def add_down(a: float, b: float) -> float:
+    """A float64 not above ``a + b``."""
+    return nextafter(a + b, -inf)
+
+
+def sub_up(a: float, b: float) -> float:
+    """A float64 not below ``a - b``."""
+    return nextafter(a - b, inf)
+
+
+def sub_down(a: float, b: float) -> float:
+    """A float64 not above ``a - b``."""
+    return nextafter(a - b, -inf)
+
+
+def mul_up(a: float, b: float) -> float:
+    """A float64 not below ``a * b``."""
+    return nextafter(a * b, inf)
+
+
+def mul_down(a: float, b: float) -> float:
+    """A float64 not above ``a * b``."""
+    return nextafter(a * b, -inf)
+
+
+def div_up(a: float, b: float) -> float:
+    """A float64 not below ``a / b``."""
+    return nextafter(a / b, inf)
+
+
+def div_down(a: float, b: float) -> float:
+    """A float64 not above ``a / b``."""
+    return nextafter(a / b, -inf)
+
+
+def sqrt_up(a: float) -> float:
+    """A float64 not below the square root of ``a >= 0``."""
+    return nextafter(sqrt(a), inf)
+
+
+def sqrt_down(a: float) -> float:
+    """A nonnegative float64 not above the square root of ``a >= 0``."""
+    return max(0.0, nextafter(sqrt(a), -inf))
+
+
+def sum_up(*terms: float) -> float:
+    """A float64 not below the sum of the terms."""
+    total = 0.0
+    for term in terms:
+        total = add_up(total, term)
+    return total
+
+
+def scale_up(a: float, exponent: int) -> float:
+    """A float64 not below ``a * 2**exponent``, and equal to it wherever it can be."""
+    return -scale_down(-a, exponent)
+
+
+def scale_down(a: float, exponent: int) -> float:
+    """A float64 not above ``a * 2**exponent``, and equal to it wherever it can be."""
+    try:
+        scaled = ldexp(a, exponent)
+    except OverflowError:
+        return nextafter(inf, 0.0) if a > 0 else -inf
+    # A power of two rounds only where the result is subnormal.
+    return scaled if ldexp(scaled, -exponent) == a else nextafter(scaled, -inf)
+
+
+def gamma(k: int) -> float:
+    """The constant ``k u / (1 - k u)``, rounded up: the relative error of ``k`` roundings.
+
+    Args:
+        k: Number of roundings, ``0 <= k < 2**53``.
+
+    Returns:
+        A float64 not below ``k u / (1 - k u)``; 0 for ``k = 0``.
+    """
+    if not 0 <= k < 2**53:
+        raise InputError(f"k = {k} roundings have no finite error bound: give 0 <= k < 2**53.")
+    # k u and 1 - k u are exact: k has at most 53 bits, and so has 2^53 - k.
+    return div_up(k * UNIT_ROUNDOFF, 1.0 - k * UNIT_ROUNDOFF) if k else 0.0
+
+
+def array_up(a: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Each entry's upper neighbour: not below the exact result of the operation that made it."""
+    return np.nextafter(a, inf)
+
+
+def array_down(a: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Each entry's lower neighbour: not above the exact result of the operation that made it."""
+    return np.nextafter(a, -inf)
+
+
+def square_sum_up(a: Float[np.ndarray, "..."]) -> float:
+    """A float64 not below the sum of the squares of the entries, in any order of summation.
+
+    Args:
+        a: Finite float64 array of any shape.
+
+    Returns:
+        An upper bound with a relative excess of about ``2 a.size u``.
+    """
+    flat = a.ravel(order="K")
+    computed = float(flat @ flat)
+    relative = add_up(1.0, gamma(2 * flat.size))
+    # computed >= exact (1 - gamma(k)) - 2 k eta, and 1 / (1 - gamma(k)) <= 1 + gamma(2 k).
+    return mul_up(add_up(computed, 4.0 * flat.size * UNDERFLOW), relative)
+
+
+def frobenius_up(a: Float[np.ndarray, "..."]) -> float:
+    """A float64 not below the Frobenius norm of a finite float64 array."""
+    return sqrt_up(square_sum_up(a))
