@@ -1,0 +1,62 @@
+"""The tangent kernel K(theta) = J J* of a problem, as a symmetric matrix on L2(mu; R^k).
+
+In the orthonormal coordinates sqrt(w_i) h(x_i) of L2(mu; R^k), K has the entries
+sqrt(w_i w_j) NTK_ab(x_i, x_j).
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from overparam.kernel.empirical import WORKING_MEMORY, Progress, empirical_ntk
+from overparam.model.mlp import Params
+from overparam.precision import as_float64
+from overparam.problem.problem import Problem
+
+ROWS = 256
+
+
+def tangent_kernel(
+    problem: Problem,
+    params: Params,
+    *,
+    working_memory: int = WORKING_MEMORY,
+    progress: Progress | None = None,
+) -> Float[np.ndarray, "nk nk"]:
+    """K(theta) in float64, sample-major like ``empirical_ntk``.
+
+    Args:
+        problem: Gives the model and the measure.
+        params: theta; float32 parameters are exact in float64.
+        working_memory: Bytes beyond the result.
+        progress: Called after every tile.
+
+    Returns:
+        The symmetric matrix of shape (n k, n k).
+    """
+    kernel = empirical_ntk(
+        problem.model,
+        as_float64(params),
+        problem.measure.x,
+        working_memory=working_memory,
+        progress=progress,
+    )
+    if problem.measure.is_uniform:
+        kernel *= problem.measure.weights[0]
+        return kernel
+    roots = coordinate_weights(problem)
+    for start in range(0, len(kernel), ROWS):  # in blocks: no second matrix of this size
+        rows = slice(start, start + ROWS)
+        kernel[rows] *= np.outer(roots[rows], roots)
+    return kernel
+
+
+def coordinate_weights(problem: Problem) -> Float[np.ndarray, "nk"]:
+    """sqrt(w_i), repeated for the k outputs of each sample."""
+    return np.repeat(np.sqrt(problem.measure.weights), problem.model.out_dim)
+
+
+def to_coordinates(
+    problem: Problem, values: Float[np.ndarray, "n k"]
+) -> Float[np.ndarray, "nk"]:
+    """A function on the data in the orthonormal coordinates of L2(mu; R^k)."""
+    return coordinate_weights(problem) * np.asarray(values).reshape(-1)

@@ -1,0 +1,174 @@
+"""The deep multilayer perceptron in the NTK parametrisation.
+
+With widths m_0, ..., m_D, weights W^l of shape (m_l, m_{l-1}) and biases b^l,
+
+    z^l = (s_w / sqrt(m_{l-1})) W^l h^{l-1} + s_b b^l,    h^0 = x,    h^l = act(z^l),
+
+and the network is N(theta, x) = c z^D. Every entry of W and b starts as an independent N(0, 1), so
+the 1/sqrt(width) that usually sits in the initialisation sits in the forward pass, and gradients
+in all layers keep their size as the network grows.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from overparam.errors import InputError
+from overparam.model.activation import Activation, get_activation
+
+Params = tuple[tuple, tuple]
+"""``(weights, biases)``: ``weights[l]`` of shape (m_{l+1}, m_l), ``biases[l]`` of shape (m_{l+1},)."""
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A multilayer perceptron in the NTK parametrisation; immutable and hashable.
+
+    Args:
+        in_dim: Input dimension d = m_0.
+        hidden_widths: Widths m_1, ..., m_{D-1} of the hidden layers; empty for a linear model.
+        out_dim: Number of outputs k = m_D.
+        activation: A name (see ``overparam.ACTIVATIONS``) or an ``Activation``.
+        weight_scale: s_w > 0.
+        bias_scale: s_b >= 0; zero switches the biases off.
+        output_scale: c > 0, the factor on the network's output. A large c makes training lazy.
+
+    Raises:
+        InputError: A width is not a positive integer, a scale is not a finite number of the right
+            sign, or the activation is unknown.
+    """
+
+    in_dim: int
+    hidden_widths: tuple[int, ...] = (512, 512)
+    out_dim: int = 1
+    activation: str | Activation = "gelu"
+    weight_scale: float = 1.0
+    bias_scale: float = 0.1
+    output_scale: float = 1.0
+    act: Activation = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "in_dim", _positive_integer("in_dim", self.in_dim))
+        object.__setattr__(self, "out_dim", _positive_integer("out_dim", self.out_dim))
+        object.__setattr__(self, "hidden_widths", _widths(self.hidden_widths))
+        for name in ("weight_scale", "output_scale"):
+            object.__setattr__(self, name, _scale(name, getattr(self, name), positive=True))
+        object.__setattr__(self, "bias_scale", _scale("bias_scale", self.bias_scale))
+        object.__setattr__(self, "act", get_activation(self.activation))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """All widths (m_0, ..., m_D)."""
+        return (self.in_dim, *self.hidden_widths, self.out_dim)
+
+    @property
+    def layers(self) -> int:
+        """D, the number of affine layers: one more than the hidden ones."""
+        return len(self.widths) - 1
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights and biases."""
+        return sum(m * (n + 1) for n, m in zip(self.widths[:-1], self.widths[1:], strict=True))
+
+    @property
+    def weight_factors(self) -> tuple[float, ...]:
+        """(c_1, ..., c_D) with c_l = s_w / sqrt(m_{l-1}), the factor in front of W^l."""
+        return tuple(self.weight_scale / math.sqrt(m) for m in self.widths[:-1])
+
+    def init(self, key: Array, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
+        """Draw the initial parameters, independent N(0, 1).
+
+        Args:
+            key: A JAX PRNG key.
+            dtype: float32, or float64 inside ``jax.enable_x64(True)``.
+
+        Returns:
+            ``(weights, biases)``.
+        """
+        keys = jax.random.split(key, 2 * self.layers)
+        shapes = list(zip(self.widths[1:], self.widths[:-1], strict=True))
+        weights = tuple(
+            jax.random.normal(k, shape, dtype)
+            for k, shape in zip(keys[: self.layers], shapes, strict=True)
+        )
+        biases = tuple(
+            jax.random.normal(k, (shape[0],), dtype)
+            for k, shape in zip(keys[self.layers :], shapes, strict=True)
+        )
+        return weights, biases
+
+    def apply(self, params: Params, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, "n k"]:
+        """Evaluate the network on a batch.
+
+        Args:
+            params: ``(weights, biases)``.
+            x: Inputs, shape (n, in_dim).
+
+        Returns:
+            Outputs, shape (n, out_dim), in the precision JAX computes in.
+        """
+        h = jnp.asarray(x)
+        for layer in range(self.layers - 1):
+            h = self.act.fn(self.preactivation(params, layer, h))
+        return self.output_scale * self.preactivation(params, self.layers - 1, h)
+
+    def preactivation(self, params: Params, layer: int, h: Array) -> Array:
+        """z^{l+1} from h^l, for ``layer`` = l counted from 0; shapes (n, m_l) -> (n, m_{l+1})."""
+        weights, biases = params
+        z = self.weight_factors[layer] * (h @ weights[layer].T)
+        if self.bias_scale == 0.0:
+            return z
+        return z + self.bias_scale * jnp.expand_dims(biases[layer], 0)
+
+    def validate(self, params: Params) -> None:
+        """Check that ``params`` has this network's structure and only finite entries.
+
+        Raises:
+            InputError: The structure or a shape differs, or an entry is NaN or infinite.
+        """
+        expected = [(m, n) for n, m in zip(self.widths[:-1], self.widths[1:], strict=True)]
+        try:
+            weights, biases = params
+            shapes = [np.shape(w) for w in weights], [np.shape(b) for b in biases]
+        except (TypeError, ValueError) as error:
+            raise InputError("params must be a pair (weights, biases) of tuples of arrays") from error
+        if shapes != (expected, [(m,) for m, _ in expected]):
+            raise InputError(
+                f"params have weights {shapes[0]} and biases {shapes[1]}, the model needs weights "
+                f"{expected}: use params from this model's init"
+            )
+        for kind, arrays in (("weights", weights), ("biases", biases)):
+            for layer, array in enumerate(arrays):
+                if not np.isfinite(np.asarray(array)).all():
+                    raise InputError(
+                        f"{kind}[{layer}] has a NaN or infinite entry: did training diverge? "
+                        "Take a smaller step"
+                    )
+
+
+def _positive_integer(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"{name} must be a positive integer, not {value!r}")
+    return int(value)
+
+
+def _widths(widths: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(widths, int | np.integer):
+        raise InputError(f"hidden_widths must be a tuple such as ({widths},), one entry a layer")
+    return tuple(_positive_integer("every entry of hidden_widths", m) for m in widths)
+
+
+def _scale(name: str, value: float, positive: bool = False) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be a number, not {value!r}") from error
+    if not math.isfinite(number) or number < 0 or (positive and number == 0):
+        raise InputError(f"{name} must be {'positive' if positive else '0 or more'} and finite")
+    return number

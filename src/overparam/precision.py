@@ -1,0 +1,57 @@
+"""Float64 where truth is at stake, without touching JAX's global switch.
+
+Certificates are computed in float64 whatever the training dtype. JAX computes in float64 only
+inside ``jax.enable_x64(True)``; the helpers here enter that context around one evaluation and hand
+back NumPy arrays, which keep their precision outside it.
+"""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_float64(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call ``function`` with every floating array argument in float64 and x64 enabled.
+
+    Returns:
+        The result with JAX arrays turned into NumPy arrays.
+    """
+    with jax.enable_x64(True):
+        args, kwargs = jax.tree.map(_widen, (args, kwargs))
+        return to_host(function(*args, **kwargs))
+
+
+def to_host(tree: Any) -> Any:
+    """The same pytree with JAX arrays turned into NumPy arrays (no copy on the CPU)."""
+    return jax.tree.map(lambda a: np.asarray(a) if isinstance(a, jax.Array) else a, tree)
+
+
+def _widen(leaf: Any) -> Any:
+    if isinstance(leaf, np.ndarray | jax.Array) and np.issubdtype(leaf.dtype, np.floating):
+        return np.asarray(leaf, dtype=np.float64)
+    return leaf
+
+
+def as_float64(params: Any) -> Any:
+    """A pytree's arrays as NumPy float64 (exact for float32 entries)."""
+    return jax.tree.map(lambda a: np.asarray(a, dtype=np.float64), params)
+
+
+def is_traced(tree: Any) -> bool:
+    """Whether a leaf is being traced by a JAX transformation, so has no concrete value."""
+    try:
+        jax.tree.map(np.asarray, tree)
+    except jax.errors.TracerArrayConversionError:
+        return True
+    return False
+
+
+def floating_dtype(*trees: Any) -> np.dtype:
+    """float64 if any array in the pytrees is, else float32."""
+    dtypes = [np.dtype(leaf.dtype) for leaf in jax.tree.leaves(trees)]
+    return np.dtype(np.float64 if np.dtype(np.float64) in dtypes else np.float32)

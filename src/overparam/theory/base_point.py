@@ -1,0 +1,170 @@
+"""What is measured at theta_0: the norms from which every bound on the ball around it starts.
+
+All quantities are in float64. Operator norms come from eigenvalues of the smaller Gram matrix, not
+from power iteration, which would bound them from the wrong side.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.linalg import eigvalsh
+
+from overparam.kernel.empirical import WORKING_MEMORY
+from overparam.model.layers import observe_layers
+from overparam.model.mlp import MLP, Params
+from overparam.precision import as_float64
+from overparam.problem.problem import Problem
+
+Vector = Float[np.ndarray, "n"]
+
+
+@dataclass(frozen=True)
+class BasePoint:
+    """Norms of a multilayer perceptron at theta_0; entry l - 1 of a tuple belongs to layer l.
+
+    Attributes:
+        weights: The measure's weights w_i, (n,).
+        weight_factors: c_l = s_w / sqrt(m_{l-1}), l = 1..D.
+        weight_norms: |A_0^l|, spectral, l = 1..D.
+        slope_bound: beta_1 >= |act'|.
+        curvature_bound: beta_2 >= |act''|, or None.
+        output_scale: c = |G^D|.
+        input_norms: kappa_l(x_i) = |(c_l h^{l-1}, s_b)|, (n,) each, l = 1..D.
+        collective_input_norms: calK_l, the norm of V -> V a^{l-1} from matrices to L2(mu), l = 1..D.
+        backward_norms: |G_0^l(x_i)|, spectral, (n,) each, l = 1..D-1.
+        upstream_norms: |U_0^l(x_i)|, spectral, (n,) each, l = 1..D-1.
+        upstream_columns: max_j |U^l_{0,j}(x_i)|, the largest column, (n,) each, l = 1..D-1.
+    """
+
+    weights: Vector
+    weight_factors: tuple[float, ...]
+    weight_norms: tuple[float, ...]
+    slope_bound: float
+    curvature_bound: float | None
+    output_scale: float
+    input_norms: tuple[Vector, ...]
+    collective_input_norms: tuple[float, ...]
+    backward_norms: tuple[Vector, ...]
+    upstream_norms: tuple[Vector, ...]
+    upstream_columns: tuple[Vector, ...]
+
+
+def measure_base_point(
+    problem: Problem, params: Params, working_memory: int = WORKING_MEMORY
+) -> BasePoint:
+    """Measure the norms at ``params``, in blocks of points under a memory budget.
+
+    Args:
+        problem: Gives the network and the measure.
+        params: theta_0.
+        working_memory: Bytes for one block of points.
+
+    Returns:
+        The :class:`BasePoint`, float64.
+    """
+    model, measure = problem.model, problem.measure
+    params = as_float64(params)
+    blocks = []
+    grams = [_Gram(len(measure.x), m) for m in model.widths[:-1]]
+    with jax.enable_x64(True):
+        for rows in _row_blocks(model, len(measure.x), working_memory):
+            norms, inputs = _block_norms(model, params, measure.x[rows])
+            blocks.append(jax.tree.map(np.asarray, norms))
+            for gram, h in zip(grams, inputs, strict=True):
+                gram.add(rows, np.asarray(h), measure.weights[rows])
+    inputs_, back, up, columns = (
+        tuple(np.concatenate(parts) for parts in zip(*(block[i] for block in blocks), strict=True))
+        for i in range(4)
+    )
+    factors = model.weight_factors
+    pairs = zip(factors, params[0], strict=True)
+    return BasePoint(
+        weights=measure.weights,
+        weight_factors=factors,
+        weight_norms=tuple(c * spectral_norm_of(np.asarray(w)) for c, w in pairs),
+        slope_bound=model.act.slope_bound,
+        curvature_bound=model.act.curvature_bound,
+        output_scale=model.output_scale,
+        input_norms=inputs_,
+        collective_input_norms=tuple(
+            gram.norm(c, model.bias_scale) for gram, c in zip(grams, factors, strict=True)
+        ),
+        backward_norms=back,
+        upstream_norms=up,
+        upstream_columns=columns,
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _block_norms(model: MLP, params: Params, x: Array) -> tuple:
+    layers = observe_layers(model, params, x)
+    kappa = tuple(
+        jnp.sqrt(c**2 * jnp.sum(h**2, axis=1) + model.bias_scale**2)
+        for c, h in zip(model.weight_factors, layers.inputs, strict=True)
+    )
+    backward = tuple(_operator_norms(g) for g in layers.backward)
+    upstream = tuple(_operator_norms(u) for u in layers.upstream)
+    columns = tuple(jnp.sqrt(jnp.max(jnp.sum(u**2, axis=1), axis=1)) for u in layers.upstream)
+    return (kappa, backward, upstream, columns), layers.inputs
+
+
+def _operator_norms(blocks: Float[Array, "n k m"]) -> Float[Array, "n"]:
+    """Spectral norms of n matrices of shape (k, m) from the smaller Gram matrix."""
+    if blocks.shape[1] > blocks.shape[2]:
+        blocks = jnp.swapaxes(blocks, 1, 2)
+    if blocks.shape[1] == 1:
+        return jnp.sqrt(jnp.sum(blocks[:, 0, :] ** 2, axis=1))
+    grams = jnp.einsum("nam,nbm->nab", blocks, blocks)
+    return jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(grams)[:, -1], 0.0))
+
+
+def spectral_norm_of(matrix: Float[np.ndarray, "a b"]) -> float:
+    """|A| from the largest eigenvalue of the smaller Gram matrix, float64, not rounding-safe."""
+    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    return float(np.sqrt(max(top_eigenvalue(gram), 0.0)))
+
+
+def top_eigenvalue(gram: Float[np.ndarray, "m m"]) -> float:
+    """Largest eigenvalue of a symmetric matrix, by a direct (not iterative) eigensolver."""
+    last = len(gram) - 1
+    return float(eigvalsh(gram, subset_by_index=(last, last), check_finite=False)[0])
+
+
+class _Gram:
+    """Accumulates a layer's inputs into the smaller of the two Gram matrices of sqrt(w_i) a_i."""
+
+    def __init__(self, n: int, width: int) -> None:
+        self.by_points = n <= width
+        shape = (n, width) if self.by_points else (width + 1, width + 1)
+        self.total = np.zeros(shape)
+        self.roots = np.zeros(n)
+
+    def add(self, rows: slice, h: np.ndarray, weights: np.ndarray) -> None:
+        roots = np.sqrt(weights)
+        self.roots[rows] = roots
+        if self.by_points:
+            self.total[rows] = roots[:, None] * h
+        else:
+            weighted = roots[:, None] * np.concatenate([h, np.ones((len(h), 1))], axis=1)
+            self.total += weighted.T @ weighted
+
+    def norm(self, factor: float, bias_scale: float) -> float:
+        if self.by_points:
+            gram = factor**2 * (self.total @ self.total.T)
+            gram += bias_scale**2 * np.outer(self.roots, self.roots)
+        else:
+            scales = np.full(len(self.total), factor)
+            scales[-1] = bias_scale
+            gram = self.total * np.outer(scales, scales)
+        return float(np.sqrt(max(top_eigenvalue(gram), 0.0)))
+
+
+def _row_blocks(model: MLP, n: int, working_memory: int) -> Iterator[slice]:
+    per_point = 8 * (3 * model.out_dim + 2) * sum(model.widths)
+    size = min(n, max(1, working_memory // per_point))
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))

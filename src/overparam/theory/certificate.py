@@ -1,0 +1,187 @@
+"""The certificate: Theorem 1 as numbers, each with its kind and its source.
+
+A certificate that fails is a normal result: it says by which factor the condition is missed and
+what would close the gap.
+"""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from overparam.errors import InputError
+
+FORMAT = 1
+"""Version of the file format."""
+
+Kind = Literal["proved", "computed", "estimated", "assumed"]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number of a certificate.
+
+    Attributes:
+        value: The number.
+        kind: ``proved`` (a bound, rounding included), ``computed`` (float64, no rounding bound),
+            ``estimated`` (sampling, Lanczos) or ``assumed`` (declared by the user).
+        source: The statement or procedure it comes from.
+    """
+
+    value: float
+    kind: Kind
+    source: str
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What Theorem 1 says about gradient descent from given parameters on a given problem.
+
+    Attributes:
+        certified: Gradient descent from here converges to a global minimiser.
+        exists: A global minimiser exists within ``existence_radius``.
+        start: ``initialisation`` or ``anchor`` (trained parameters).
+        reason: One sentence: why it holds or by which factor it fails.
+        radius: s*, a bound on the length of gradient descent's whole path; infinite if not
+            certified.
+        existence_radius: s_K of Theorem 1'; infinite if existence is not certified.
+        step_size: eta.
+        rate: The factor by which the excess shrinks at least, per step.
+        min_eigenvalue: The lower bound on lambda_min(K) that was used.
+        residual: sqrt(2 Delta_0).
+        margin: max Psi / rho; above 1 means certified.
+        remedies: If not certified, what alone would close the gap.
+        constants: Every number the claim rests on.
+        problem: What it is about: sizes, model, loss, fingerprints of data and parameters.
+        rigor: ``computed`` or ``proved``: the weakest kind among the computed quantities.
+        versions: Package versions and platform.
+    """
+
+    certified: bool
+    exists: bool
+    start: Literal["initialisation", "anchor"]
+    reason: str
+    radius: float
+    existence_radius: float
+    step_size: float
+    rate: float
+    min_eigenvalue: float
+    residual: float
+    margin: float
+    remedies: Mapping[str, float]
+    constants: Mapping[str, Constant]
+    problem: Mapping[str, Any]
+    rigor: Literal["computed", "proved"] = "computed"
+    versions: Mapping[str, str] = field(default_factory=lambda: software_versions())
+
+    def envelope(self, t: Any) -> Any:
+        """The proved bound on the excess after ``t`` steps: Delta_0 rate^t.
+
+        Args:
+            t: A number of steps, or an array of them.
+
+        Returns:
+            Of the same shape; the initial excess at every step if nothing is certified, since
+            nothing better is then known.
+        """
+        return self.constants["excess"].value * self.rate**t
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the certificate as JSON; the file appears whole or not at all.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        text = json.dumps({"format": FORMAT, **_to_json(asdict(self))}, indent=2, allow_nan=False)
+        write_whole(Path(path), (text + "\n").encode())
+
+
+def load_certificate(path: str | os.PathLike) -> Certificate:
+    """Read a certificate that ``Certificate.save`` wrote.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: The file is missing, damaged, incomplete or of another version.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=_no_repeats)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"{path} is not a certificate: damaged or cut short ({error})") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise InputError(f"{path} is not a certificate of format {FORMAT}: make it again")
+    try:
+        content["constants"] = {
+            name: Constant(**{**constant, "value": _number(constant["value"])})
+            for name, constant in content["constants"].items()
+        }
+        for name in _NUMBERS:
+            content[name] = _number(content[name])
+        content["remedies"] = {k: _number(v) for k, v in content["remedies"].items()}
+        return Certificate(**content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not a whole certificate ({error}): make it again") from error
+
+
+_NUMBERS = (
+    *("radius", "existence_radius", "step_size", "rate"),
+    *("min_eigenvalue", "residual", "margin"),
+)
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} stands where a number belongs")
+    return float(value)
+
+
+def _to_json(value: Any) -> Any:
+    """JSON has no infinity: null stands for 'no bound'."""
+    if isinstance(value, dict):
+        return {key: _to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return None
+    return value
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"the field {key!r} stands twice")
+        result[key] = value
+    return result
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file through a temporary one beside it, so that no half-written file remains.
+
+    Raises:
+        InputError: It cannot be written; the message says why.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of what computed a result."""
+    names = ("overparam", "jax", "numpy", "scipy")
+    return {name: version(name) for name in names} | {"python": platform.python_version()}

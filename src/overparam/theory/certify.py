@@ -1,0 +1,286 @@
+"""Certificates from a problem and parameters: at initialisation, or anchored at trained ones."""
+
+import hashlib
+import math
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from overparam.errors import InputError
+from overparam.kernel.empirical import Progress
+from overparam.model.mlp import Params
+from overparam.precision import floating_dtype
+from overparam.problem.problem import Problem
+from overparam.theory.certificate import Certificate, Constant
+from overparam.theory.convergence import (
+    Convergence,
+    Existence,
+    gradient_descent_converges,
+    interpolation_exists,
+)
+from overparam.theory.hypotheses import Hypotheses, measure_hypotheses
+
+Start = Literal["initialisation", "anchor"]
+
+
+def certify(
+    problem: Problem,
+    params: Params,
+    step_size: float | None = None,
+    *,
+    kernel: Float[np.ndarray, "nk nk"] | None = None,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Theorem 1 from initialisation: does gradient descent from ``params`` converge?
+
+    Args:
+        problem: The learning problem.
+        params: The parameters gradient descent starts from.
+        step_size: eta > 0; None picks the one that minimises the proved bound on the number of
+            steps.
+        kernel: K(theta_0) of shape (n k, n k), if it is already at hand (``tangent_kernel``).
+        progress: Called with (done, total) while the kernel is computed.
+
+    Returns:
+        The certificate, in float64, certified or not.
+
+    Raises:
+        InputError: Parameters, step size or memory are unusable.
+
+    References:
+        docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3.
+    """
+    hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress)
+    return certificate_from(problem, params, hypotheses, "initialisation", step_size)
+
+
+def anchor(
+    problem: Problem,
+    params: Params,
+    step_size: float | None = None,
+    *,
+    kernel: Float[np.ndarray, "nk nk"] | None = None,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Theorem 1 at trained parameters, reached by any optimiser.
+
+    The same theorem as :func:`certify`; only the starting point's name differs. Arguments, result
+    and errors are those of :func:`certify`.
+    """
+    hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress)
+    return certificate_from(problem, params, hypotheses, "anchor", step_size)
+
+
+def certificate_from(
+    problem: Problem,
+    params: Params,
+    hypotheses: Hypotheses,
+    start: Start,
+    step_size: float | None = None,
+) -> Certificate:
+    """The certificate that measured hypotheses give; cheap.
+
+    Args:
+        problem: The learning problem.
+        params: theta_0, for its fingerprint.
+        hypotheses: Measured at ``params``.
+        start: ``initialisation`` or ``anchor``.
+        step_size: eta > 0, or None.
+
+    Raises:
+        InputError: The step size is not a positive number, or the loss has no usable PL constant.
+    """
+    if step_size is not None and not (math.isfinite(step_size) and step_size > 0):
+        raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+    smoothness = problem.loss.smoothness
+    alpha = problem.loss.functional_pl_constant(hypotheses.excess, problem.measure.weights)
+    majorant, lipschitz = hypotheses.grid(math.sqrt(2 * hypotheses.excess / alpha))
+    result = gradient_descent_converges(
+        majorant=majorant,
+        lipschitz=lipschitz,
+        jacobian_norm=hypotheses.jacobian_norm,
+        smoothness=smoothness,
+        pl_constant=alpha,
+        excess=hypotheses.excess,
+        step_size=step_size,
+    )
+    target_norm = hypotheses.target_norm
+    existence = (
+        Existence(False, 0.0, math.inf)
+        if target_norm is None or not math.isfinite(target_norm)
+        else interpolation_exists(majorant=majorant, target_norm=target_norm)
+    )
+    return Certificate(
+        certified=result.certified,
+        exists=existence.exists or result.certified,
+        start=start,
+        reason=_reason(problem, hypotheses, result, existence, step_size),
+        radius=result.radius,
+        existence_radius=min(existence.radius, result.radius),
+        step_size=result.step_size,
+        rate=result.rate,
+        min_eigenvalue=hypotheses.min_eigenvalue.lower,
+        residual=hypotheses.residual,
+        margin=result.margin,
+        remedies={} if result.certified else _remedies(problem, hypotheses, result),
+        constants=_constants(problem, hypotheses, result, existence, alpha),
+        problem=describe(problem, params),
+    )
+
+
+def _reason(
+    problem: Problem,
+    hypotheses: Hypotheses,
+    result: Convergence,
+    existence: Existence,
+    step_size: float | None,
+) -> str:
+    if result.certified:
+        return (
+            f"max Psi / rho = {result.margin:.4g} > 1: gradient descent with step size "
+            f"{result.step_size:.4g} converges within distance {result.radius:.4g}"
+        )
+    if hypotheses.sigma == 0:
+        return _singular(problem, hypotheses)
+    activation = problem.model.act
+    if activation.curvature_bound is None and problem.model.hidden_widths:
+        return (
+            f"the activation {activation.name} has no bound on its second derivative, which the "
+            "modulus of the Jacobian needs: choose a smooth one such as gelu or softplus"
+        )
+    if result.step_fraction <= 0:
+        return (
+            f"the step size {step_size:.4g} is not below 2 / L_phi = {2 / result.smoothness:.4g}: "
+            "take a smaller one, or none to have it chosen"
+        )
+    nearby = (
+        "; yet a global minimiser exists within " f"{existence.radius:.4g} (Theorem 1')"
+        if existence.exists
+        else ""
+    )
+    return (
+        f"max Psi / rho = {result.margin:.4g} is not above 1: short by a factor "
+        f"{1 / result.margin:.4g}{nearby}"
+    )
+
+
+def _singular(problem: Problem, hypotheses: Hypotheses) -> str:
+    groups = problem.measure.duplicates()
+    if groups:
+        rows = ", ".join(str(int(i) + 1) for i in groups[0])
+        return f"lambda_min(K) is 0: rows {rows} are the same point; merge them (Measure.merged)"
+    size = problem.measure.n * problem.model.out_dim
+    if problem.model.parameter_count < size:
+        return (
+            f"lambda_min(K) is 0: {problem.model.parameter_count} parameters cannot fit "
+            f"{size} values; widen the network"
+        )
+    return (
+        "lambda_min(K) is not certified positive (lower bound "
+        f"{hypotheses.min_eigenvalue.lower:.3g}): widen the network, or remove nearly equal points"
+    )
+
+
+def _remedies(
+    problem: Problem, hypotheses: Hypotheses, result: Convergence
+) -> dict[str, float]:
+    """What alone would close the gap, if everything else stayed or scaled as in the theory."""
+    if not 0 < result.margin < math.inf or result.step_fraction <= 0:
+        return {}
+    factor = 1 / result.margin
+    remedies = {"residual": hypotheses.residual / factor}
+    if problem.centered_at is not None:
+        # K, J and omega scale with c, the residual of a centred model does not.
+        remedies["output_scale"] = problem.model.output_scale * factor * 1.25
+    if problem.model.hidden_widths:
+        # omega falls like 1 / sqrt(width), the limiting kernel stays.
+        remedies["width"] = math.ceil(min(problem.model.hidden_widths) * factor**2)
+    return remedies
+
+
+def _constants(
+    problem: Problem,
+    hypotheses: Hypotheses,
+    result: Convergence,
+    existence: Existence,
+    alpha: float,
+) -> dict[str, Constant]:
+    act, loss = problem.model.act, problem.loss
+    bounds = act.bounds_kind
+    t1, modulus = "docs/convergence.md, Theorem 1", "docs/modulus.md, Theorems 2 and 3"
+    table: dict[str, tuple[float, Any, str]] = {
+        "excess": (hypotheses.excess, "computed", "phi(theta_0) - f*"),
+        "residual": (hypotheses.residual, "computed", "sqrt(2 Delta_0)"),
+        "min_eigenvalue": (
+            *(hypotheses.min_eigenvalue.lower, "computed"),
+            "shifted Cholesky factor of K, lower bound; docs/verified.md",
+        ),
+        "max_eigenvalue": (
+            *(hypotheses.max_eigenvalue.upper, "computed"),
+            "|J(theta_0)|^2, upper bound; docs/verified.md",
+        ),
+        "smoothness": (loss.smoothness, "proved", f"M of {loss.name}; docs/integrands.md"),
+        "pl_constant": (alpha, "proved", f"alpha of {loss.name}; docs/integrands.md"),
+        "slope_bound": (act.slope_bound, bounds, f"beta_1 of {act.name}; docs/activations.md"),
+        "step_size": (result.step_size, "computed", t1),
+        "step_fraction": (result.step_fraction, "computed", f"q = 1 - eta L_phi / 2; {t1}"),
+        "objective_smoothness": (result.smoothness, "computed", f"L_phi on the ball; {t1}"),
+        "ball": (result.ball, "computed", f"R; {t1}"),
+        "level": (result.level, "computed", f"rho; {t1}"),
+        "radius": (result.radius, "computed", f"s*; {t1}"),
+        "sigma_end": (result.sigma_end, "computed", f"sigma_*; {t1}"),
+        "rate": (result.rate, "computed", t1),
+        "margin": (result.margin, "computed", f"max Psi / rho; {t1}"),
+        "modulus_at_ball": (hypotheses.bounds.modulus(result.ball), "computed", modulus),
+        "lipschitz_on_ball": (hypotheses.bounds.lipschitz(result.ball), "computed", modulus),
+        "existence_radius": (
+            *(existence.radius, "computed"),
+            "s_K; docs/convergence.md, Theorem 1'",
+        ),
+    }
+    if act.curvature_bound is not None:
+        source = f"beta_2 of {act.name}; docs/activations.md"
+        table["curvature_bound"] = (act.curvature_bound, bounds, source)
+    if hypotheses.target_norm is not None:
+        source = "rho_K = sqrt(r^T K^-1 r); docs/convergence.md, Theorem 1'"
+        table["target_norm"] = (hypotheses.target_norm, "computed", source)
+    if hypotheses.sigma:
+        h = hypotheses.bounds.lipschitz(result.ball) * result.level / hypotheses.sigma**2
+        table["newton_kantorovich"] = (h, "computed", "h = L rho / sigma_0^2; below 1/2 suffices")
+    return {name: Constant(float(value), kind, source) for name, (value, kind, source) in table.items()}
+
+
+def describe(problem: Problem, params: Params) -> dict[str, Any]:
+    """What a certificate is about: sizes, model, loss and fingerprints."""
+    model = problem.model
+    return {
+        "points": problem.measure.n,
+        "in_dim": model.in_dim,
+        "outputs": model.out_dim,
+        "hidden_widths": list(model.hidden_widths),
+        "activation": model.act.name,
+        "weight_scale": model.weight_scale,
+        "bias_scale": model.bias_scale,
+        "output_scale": model.output_scale,
+        "parameters": model.parameter_count,
+        "loss": problem.loss.name,
+        "centered": problem.centered_at is not None,
+        "params_dtype": str(floating_dtype(params)),
+        "data_sha256": problem.measure.fingerprint(),
+        "params_sha256": params_fingerprint(params),
+        "center_sha256": (
+            None if problem.centered_at is None else params_fingerprint(problem.centered_at)
+        ),
+    }
+
+
+def params_fingerprint(params: Params) -> str:
+    """SHA-256 over shapes and float64 entries of all parameters, in order."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        array = np.ascontiguousarray(leaf, dtype="<f8")
+        digest.update(repr(array.shape).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,201 @@
+"""Theorem 1: gradient descent on f o F converges at a linear rate to a global minimiser nearby.
+
+The statement and its proof are in docs/convergence.md, with the symbols used here. Its hypotheses
+are the arguments of :func:`gradient_descent_converges`; Theorem 1' (existence only) is
+:func:`interpolation_exists`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from overparam.theory.majorant import Crossing, Majorant
+
+STEP_FRACTIONS = np.linspace(0.0, 1.0, 130)[1:-1]
+"""Values of q = 1 - eta L_phi / 2 tried when the step size is free."""
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What Theorem 1 gives.
+
+    Attributes:
+        certified: Whether its condition, max Psi > rho, holds.
+        step_size: eta; if not certified and none was asked for, 1 / L_phi at the radius where Psi
+            peaks: the step the theorem would take were the residual small enough.
+        step_fraction: q = 1 - eta L_phi / 2; 1, the limit of small steps, if not certified and no
+            step was asked for.
+        level: rho = sqrt(2 Delta_0 / alpha) / q.
+        margin: max Psi / rho; above 1 means certified.
+        radius: s*, a bound on the length of the whole path; infinite if not certified.
+        ball: R > s*, the radius of the ball on which the hypotheses were used.
+        sigma_end: sigma_* = sigma_0 - omega(s*).
+        smoothness: L_phi on the ball.
+        rate: 1 - 2 eta q alpha sigma_*^2; 1 if not certified.
+    """
+
+    certified: bool
+    step_size: float
+    step_fraction: float
+    level: float
+    margin: float
+    radius: float
+    ball: float
+    sigma_end: float
+    smoothness: float
+    rate: float
+
+
+def gradient_descent_converges(
+    *,
+    majorant: Majorant,
+    lipschitz: Float[np.ndarray, "nodes"],
+    jacobian_norm: float,
+    smoothness: float,
+    pl_constant: float,
+    excess: float,
+    step_size: float | None = None,
+) -> Convergence:
+    """Theorem 1, and the step size that minimises its bound on the number of steps.
+
+    Args:
+        majorant: Psi, from sigma_0 and omega at radii R_1 < ... < R_N.
+        lipschitz: L on the balls of those radii: the Lipschitz constant of J.
+        jacobian_norm: Upper bound on |J(theta_0)|.
+        smoothness: M.
+        pl_constant: alpha, valid on {f - f* <= excess}.
+        excess: Upper bound on Delta_0 = phi(theta_0) - f*.
+        step_size: eta; None chooses it.
+
+    Returns:
+        The :class:`Convergence`.
+
+    References:
+        docs/convergence.md, Theorem 1.
+    """
+    smooth = smoothness * (jacobian_norm + majorant.modulus) ** 2
+    smooth = smooth + np.asarray(lipschitz) * math.sqrt(2 * smoothness * excess)
+    level = math.sqrt(2 * excess / pl_constant)
+    if step_size is None:
+        best = _best_step(majorant, smooth, level, pl_constant)
+    else:
+        best = _given_step(majorant, smooth, level, pl_constant, step_size)
+    return best or _not_certified(majorant, smooth, level, step_size)
+
+
+def _best_step(
+    majorant: Majorant, smooth: np.ndarray, level: float, alpha: float
+) -> Convergence | None:
+    """Minimise 1 / (2 eta q alpha sigma_*^2), eta = 2 (1 - q) / L_phi(R), over q and R > s*(q)."""
+    best = None
+    for q in STEP_FRACTIONS[::-1]:
+        crossing = majorant.crossing(level / q)
+        if crossing is None:
+            break  # rho grows as q falls
+        ball = _first_ball(majorant, crossing)
+        if ball is None:
+            continue
+        candidate = _certified(majorant, smooth, level, alpha, float(q), crossing, ball)
+        if best is None or candidate.rate < best.rate:
+            best = candidate
+    return best
+
+
+def _given_step(
+    majorant: Majorant, smooth: np.ndarray, level: float, alpha: float, eta: float
+) -> Convergence | None:
+    """The best ball for a given step: a larger ball has a larger L_phi, hence a smaller q."""
+    for ball in range(len(smooth)):
+        q = 1 - eta * float(smooth[ball]) / 2
+        if q <= 0:
+            return None
+        crossing = majorant.crossing(level / q)
+        if crossing is not None and crossing.radius < majorant.radii[ball]:
+            return _certified(majorant, smooth, level, alpha, q, crossing, ball, eta)
+    return None
+
+
+def _first_ball(majorant: Majorant, crossing: Crossing) -> int | None:
+    """The first node strictly beyond s* at which Psi is still above the level."""
+    for node in range(crossing.node, len(majorant.radii)):
+        if majorant.radii[node] > crossing.radius:
+            return node
+    return None
+
+
+def _certified(
+    majorant: Majorant,
+    smooth: np.ndarray,
+    level: float,
+    alpha: float,
+    q: float,
+    crossing: Crossing,
+    ball: int,
+    eta: float | None = None,
+) -> Convergence:
+    eta = 2 * (1 - q) / float(smooth[ball]) if eta is None else eta
+    return Convergence(
+        certified=True,
+        step_size=eta,
+        step_fraction=q,
+        level=level / q,
+        margin=majorant.maximum / (level / q) if level else math.inf,
+        radius=crossing.radius,
+        ball=float(majorant.radii[ball]),
+        sigma_end=crossing.sigma,
+        smoothness=float(smooth[ball]),
+        rate=1 - 2 * eta * q * alpha * crossing.sigma**2,
+    )
+
+
+def _not_certified(
+    majorant: Majorant, smooth: np.ndarray, level: float, eta: float | None
+) -> Convergence:
+    ball = majorant.peak
+    q = 1.0 if eta is None else max(1 - eta * float(smooth.min()) / 2, 0.0)
+    rho = level / q if q else math.inf
+    return Convergence(
+        certified=False,
+        step_size=1 / float(smooth[ball]) if eta is None else eta,
+        step_fraction=q,
+        level=rho,
+        margin=majorant.maximum / rho if rho else 0.0,
+        radius=math.inf,
+        ball=float(majorant.radii[ball]),
+        sigma_end=0.0,
+        smoothness=float(smooth[ball]),
+        rate=1.0,
+    )
+
+
+@dataclass(frozen=True)
+class Existence:
+    """What Theorem 1' gives: whether a global minimiser exists nearby, and within which distance."""
+
+    exists: bool
+    margin: float
+    radius: float
+
+
+def interpolation_exists(*, majorant: Majorant, target_norm: float) -> Existence:
+    """Theorem 1': a parameter theta with F(theta) = h* exists within s_K of theta_0.
+
+    Args:
+        majorant: Psi.
+        target_norm: rho_K = |J_0^+ r_0| = sqrt(r_0^T K_0^{-1} r_0), or an upper bound on it such as
+            |r_0| / sigma_0, for r_0 = h* - F(theta_0) and h* a minimiser of f.
+
+    Returns:
+        The :class:`Existence`; ``radius`` is s_K, infinite if the condition fails.
+
+    References:
+        docs/convergence.md, Theorem 1'.
+    """
+    level = majorant.sigma * target_norm
+    crossing = majorant.crossing(level)
+    margin = majorant.maximum / level if level else math.inf
+    if crossing is None:
+        return Existence(False, margin, math.inf)
+    return Existence(True, margin, crossing.radius)

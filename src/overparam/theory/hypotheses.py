@@ -1,0 +1,138 @@
+"""The hypotheses of Theorem 1, measured at given parameters.
+
+Everything expensive (the tangent kernel, its extreme eigenvalues, the norms at theta_0) happens
+here, once; the theorems are then cheap functions of these numbers.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import cho_solve
+
+from overparam.kernel.empirical import Progress, require_memory
+from overparam.kernel.factor import factor_in_place
+from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.model.mlp import Params
+from overparam.problem.problem import Problem
+from overparam.theory.base_point import measure_base_point
+from overparam.theory.majorant import Majorant
+from overparam.theory.modulus import MLPBounds
+from overparam.verified import Enclosure, max_eigenvalue, min_eigenvalue
+
+NODES = 160
+"""Radii at which omega and L are evaluated."""
+
+FAR = 1e12
+"""A radius no network travels; its inverse is one nobody can tell from zero."""
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """What Theorem 1 assumes, as numbers at theta_0.
+
+    Attributes:
+        min_eigenvalue: Enclosure of lambda_min(K).
+        max_eigenvalue: Enclosure of lambda_max(K) = |J|^2.
+        excess: Delta_0.
+        residual: sqrt(2 Delta_0).
+        target_norm: rho_K = |J_0^+ r_0|, infinite if K is singular; None if not asked for.
+        bounds: omega and L as functions of the radius.
+    """
+
+    min_eigenvalue: Enclosure
+    max_eigenvalue: Enclosure
+    excess: float
+    residual: float
+    target_norm: float | None
+    bounds: MLPBounds
+
+    @property
+    def sigma(self) -> float:
+        """sigma_0, the root of the lower bound on lambda_min(K); 0 if that is not positive."""
+        return math.sqrt(max(self.min_eigenvalue.lower, 0.0))
+
+    @property
+    def jacobian_norm(self) -> float:
+        """Upper bound on |J(theta_0)|."""
+        return math.sqrt(self.max_eigenvalue.upper)
+
+    def grid(self, level: float) -> tuple[Majorant, Float[np.ndarray, "nodes"]]:
+        """Psi and L at radii around the linearised path length, and on to where Psi peaks."""
+        linearised = level / self.sigma if self.sigma else 0.0
+        outer = self._peak_radius(linearised)
+        inner = min(linearised or outer, outer) / 16
+        middle = min(16 * linearised or outer, outer)
+        radii = np.geomspace(inner, middle, NODES // 2)
+        if middle < outer:
+            radii = np.append(radii, np.geomspace(middle, outer, NODES // 2 + 1)[1:])
+        modulus, lipschitz = np.array([self.bounds.on_ball(r) for r in radii]).T
+        return Majorant(self.sigma, radii, np.maximum.accumulate(modulus)), lipschitz
+
+    def _peak_radius(self, linearised: float) -> float:
+        """Where omega reaches sigma_0, to a percent from above; or far out if it never does."""
+        low, high = 0.0, max(linearised, 1.0)
+        while self.bounds.modulus(high) <= self.sigma and high < FAR:
+            low, high = high, 4 * high
+        if high >= FAR:
+            return FAR
+        while high > 1.01 * low and high > 1 / FAR:
+            middle = math.sqrt(low * high) if low else high / 256
+            if self.bounds.modulus(middle) <= self.sigma:
+                low = middle
+            else:
+                high = middle
+        return high
+
+
+def measure_hypotheses(
+    problem: Problem,
+    params: Params,
+    *,
+    kernel: Float[np.ndarray, "nk nk"] | None = None,
+    target_norm: bool = True,
+    progress: Progress | None = None,
+) -> Hypotheses:
+    """Measure the hypotheses of Theorem 1 at ``params`` in float64.
+
+    Args:
+        problem: The learning problem.
+        params: theta_0.
+        kernel: K(theta_0) if it is already at hand; it is not changed.
+        target_norm: Whether to compute rho_K, which costs one more Cholesky factor.
+        progress: Called after every tile of the kernel.
+
+    Returns:
+        The :class:`Hypotheses`.
+
+    Raises:
+        InputError: The kernel does not fit in memory, or the parameters do not fit the model.
+    """
+    problem.model.validate(params)
+    if kernel is None:
+        size = problem.measure.n * problem.model.out_dim
+        require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
+        kernel = tangent_kernel(problem, params, progress=progress)
+    smallest = min_eigenvalue(kernel)
+    residual = to_coordinates(problem, problem.residual(params))
+    excess = problem.excess(params)
+    return Hypotheses(
+        min_eigenvalue=smallest,
+        max_eigenvalue=max_eigenvalue(kernel),
+        excess=excess,
+        residual=math.sqrt(2 * excess),
+        target_norm=_target_norm(kernel, residual, smallest) if target_norm else None,
+        bounds=MLPBounds(measure_base_point(problem, params)),
+    )
+
+
+def _target_norm(kernel: np.ndarray, residual: np.ndarray, smallest: Enclosure) -> float:
+    """rho_K = sqrt(r^T K^{-1} r)."""
+    if smallest.lower <= 0:
+        return math.inf
+    factor = factor_in_place(kernel.copy())
+    if factor is None:
+        return math.inf
+    solution = cho_solve((factor, True), residual, check_finite=False)
+    return math.sqrt(max(float(residual @ solution), 0.0))

@@ -1,0 +1,73 @@
+"""The majorant Psi(s) = sigma_0 s - int_0^s omega and its first crossing of a level.
+
+omega is known at nodes 0 < r_1 < ... < r_N only. Being nondecreasing, it is bounded on each cell
+(r_{i-1}, r_i] by its value at r_i: the step function is itself a modulus, its integral is exact, and
+the crossing found with it bounds the true one from above.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where Psi first reaches a level: a bound s* on the path, and what is left of sigma there."""
+
+    radius: float
+    modulus: float
+    sigma: float
+    node: int
+
+
+@dataclass(frozen=True)
+class Majorant:
+    """Psi from sigma_0 and the modulus at nodes.
+
+    Args:
+        sigma: sigma_0, a lower bound on the square root of lambda_min(K(theta_0)).
+        radii: Nodes r_1 < ... < r_N, positive.
+        modulus: omega(r_1) <= ... <= omega(r_N).
+    """
+
+    sigma: float
+    radii: Float[np.ndarray, "nodes"]
+    modulus: Float[np.ndarray, "nodes"]
+
+    @cached_property
+    def values(self) -> Float[np.ndarray, "nodes"]:
+        """Lower bounds on Psi at the nodes."""
+        widths = np.diff(self.radii, prepend=0.0)
+        return np.cumsum((self.sigma - self.modulus) * widths)
+
+    @cached_property
+    def peak(self) -> int:
+        """Index of the node where Psi is largest."""
+        return int(np.argmax(self.values))
+
+    @property
+    def maximum(self) -> float:
+        """max Psi over the nodes, at least 0."""
+        return max(float(self.values[self.peak]), 0.0)
+
+    def crossing(self, level: float) -> Crossing | None:
+        """The smallest root s* of Psi = level, or None if Psi stays below or at it.
+
+        Args:
+            level: rho >= 0.
+
+        Returns:
+            The crossing; ``node`` is the first node at or beyond s*, so any ball radius R > s*
+            may be taken from the nodes after it.
+        """
+        above = np.flatnonzero(self.values > level)
+        if not len(above):
+            return None
+        node = int(above[0])
+        start = float(self.radii[node - 1]) if node else 0.0
+        reached = float(self.values[node - 1]) if node else 0.0
+        modulus = float(self.modulus[node])
+        sigma = self.sigma - modulus
+        return Crossing(start + (level - reached) / sigma, modulus, sigma, node)

@@ -1,0 +1,65 @@
+"""Checkpoints of a training run: one file, replaced whole, refused if it is of another run."""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from overparam.errors import InputError
+from overparam.theory.certificate import write_whole
+from overparam.train.loop import State
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Saves and restores a run's state and record.
+
+    Args:
+        path: An .npz file.
+        job: Describes the run; a file of another job is never resumed or overwritten.
+    """
+
+    path: Path
+    job: str
+
+    def save(self, state: State, rows: Float[np.ndarray, "t 4"]) -> None:
+        """Write state and record.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        leaves = {f"leaf_{i}": np.asarray(a) for i, a in enumerate(jax.tree.leaves(state))}
+        buffer = io.BytesIO()
+        np.savez(buffer, job=np.array(self.job), rows=rows, **leaves)
+        write_whole(self.path, buffer.getvalue())
+
+    def load(self, like: State) -> tuple[State, list[Float[np.ndarray, "t 4"]]] | None:
+        """The saved state and record, or None if there is no file.
+
+        Args:
+            like: A state of the same structure.
+
+        Raises:
+            InputError: The file is damaged or belongs to another run.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                job = str(file["job"])
+                rows = file["rows"]
+                count = len(jax.tree.leaves(like))
+                leaves = [file[f"leaf_{i}"] for i in range(count)] if job == self.job else []
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"the checkpoint {self.path} is damaged: delete it to start anew"
+            ) from error
+        if job != self.job:
+            raise InputError(
+                f"the checkpoint {self.path} belongs to another run: delete it or name another"
+            )
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), [rows]

@@ -1,0 +1,222 @@
+"""Gradient descent (and, on the way to an anchor, any optax optimiser) with a monitor.
+
+``gradient_descent`` is the algorithm of Theorem 1: full batch, constant step. Handed a certificate,
+it holds the theorem's claims at every step and stops at the first violation.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optax
+from jaxtyping import Float
+
+from overparam.errors import InputError, TheoremViolatedError
+from overparam.model.mlp import Params
+from overparam.problem.problem import Problem
+from overparam.theory.certificate import Certificate
+from overparam.theory.certify import params_fingerprint
+from overparam.train.checkpoint import Checkpoint
+from overparam.train.loop import CHUNK, Loop
+from overparam.train.monitor import Monitor, rounding_floor
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+
+
+@dataclass(frozen=True)
+class History:
+    """A run's record; entry t of every array belongs to step t, before its update.
+
+    Attributes:
+        excess: Delta_t.
+        gradient_norm: |grad phi(theta_t)|.
+        path_length: Length of the path from theta_0 to theta_t.
+        distance: |theta_t - theta_0|.
+        envelope: The proved bound on the excess, or None without a certificate that certifies.
+    """
+
+    excess: Float[np.ndarray, "t"]
+    gradient_norm: Float[np.ndarray, "t"]
+    path_length: Float[np.ndarray, "t"]
+    distance: Float[np.ndarray, "t"]
+    envelope: Float[np.ndarray, "t"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.excess)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training gives.
+
+    Attributes:
+        params: The final parameters, NumPy arrays of the training dtype.
+        history: The record, one entry more than steps.
+        certificate_held: Whether every claim of the certificate held at every step; None if there
+            was no certificate that certifies.
+    """
+
+    params: Params
+    history: History
+    certificate_held: bool | None
+
+
+def gradient_descent(
+    problem: Problem,
+    params: Params,
+    step_size: float,
+    steps: int,
+    *,
+    certificate: Certificate | None = None,
+    dtype: str = "float32",
+    checkpoint: str | Path | None = None,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Full-batch gradient descent theta <- theta - eta grad phi(theta).
+
+    Args:
+        problem: The learning problem.
+        params: theta_0.
+        step_size: eta > 0.
+        steps: Number of steps, 0 or more.
+        certificate: A certificate at ``params``. If it certifies gradient descent with this step,
+            its envelope, rate and radius are held at every step.
+        dtype: ``float32`` or ``float64``, the precision training runs in.
+        checkpoint: A file to save the run to after each chunk and to resume from; the resumed run
+            ends with the same bits.
+        progress: Called after each chunk.
+
+    Returns:
+        The :class:`TrainResult`.
+
+    Raises:
+        InputError: An argument is unusable, the certificate or the checkpoint belongs to another
+            run, or training diverges.
+        TheoremViolatedError: A certified claim does not hold, beyond the modelled rounding floor.
+    """
+    monitor = _monitor(problem, params, step_size, certificate, dtype)
+    if not (math.isfinite(step_size) and step_size > 0):
+        raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+    return train(
+        problem,
+        params,
+        optax.sgd(step_size),
+        steps,
+        label=f"gradient descent, step {step_size!r}",
+        monitor=monitor,
+        dtype=dtype,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+
+
+def train(
+    problem: Problem,
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    steps: int,
+    *,
+    label: str,
+    monitor: Monitor | None = None,
+    dtype: str = "float32",
+    checkpoint: str | Path | None = None,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Full-batch training with an optax optimiser.
+
+    Args:
+        problem: The learning problem.
+        params: Where to start.
+        optimizer: An optax gradient transformation.
+        steps: Number of steps, 0 or more.
+        label: Names optimiser and settings; a checkpoint resumes only under the same label.
+        monitor: Claims to hold, if any.
+        dtype: ``float32`` or ``float64``.
+        checkpoint: See :func:`gradient_descent`.
+        progress: Called after each chunk.
+
+    Returns:
+        The :class:`TrainResult`.
+
+    Raises:
+        InputError: An argument is unusable, or training diverges.
+        TheoremViolatedError: The monitor found a violation.
+    """
+    _validate(problem, params, steps, dtype)
+    loop = Loop(problem, params, optimizer, dtype)
+    saved = None if checkpoint is None else Checkpoint(Path(checkpoint), _job(problem, params, label, dtype))
+    state, rows = (None if saved is None else saved.load(loop.initial())) or (loop.initial(), [])
+    done = sum(len(part) for part in rows)
+    while done < steps:
+        state, part = loop.advance(state, min(CHUNK - done % CHUNK, steps - done))
+        rows.append(part)
+        done += len(part)
+        _hold(problem, rows, loop.observe(state), monitor)
+        if saved is not None:
+            saved.save(state, np.concatenate(rows))
+        if progress is not None:
+            progress(done, steps)
+    table = np.concatenate([*rows, loop.observe(state)])
+    return TrainResult(loop.params(state), _history(table, monitor), True if monitor else None)
+
+
+def _hold(problem: Problem, rows: list, last: np.ndarray, monitor: Monitor | None) -> None:
+    """Check the newest chunk, joined to the records before and after it."""
+    newest = np.concatenate([rows[-1], last])
+    before = sum(len(part) for part in rows[:-1])
+    if not np.isfinite(newest).all():
+        step = before + int(np.argwhere(~np.isfinite(newest))[0, 0])
+        error = TheoremViolatedError if monitor else InputError
+        raise error(f"training diverged at step {step}: take a smaller step size")
+    if monitor is not None:
+        path = sum(float(part[:, 2].sum()) for part in rows[:-1])
+        lengths = path + np.concatenate([[0.0], np.cumsum(newest[:-1, 2])])
+        monitor.check(before, newest[:, 0], lengths, newest[:, 3])
+
+
+def _history(table: Float[np.ndarray, "t 4"], monitor: Monitor | None) -> History:
+    excess, gradient, lengths, distance = table.T
+    path = np.concatenate([[0.0], np.cumsum(lengths[:-1])])
+    envelope = None if monitor is None else monitor.certificate.envelope(np.arange(len(table)))
+    return History(excess, gradient, path, distance, envelope)
+
+
+def _monitor(
+    problem: Problem,
+    params: Params,
+    step_size: float,
+    certificate: Certificate | None,
+    dtype: str,
+) -> Monitor | None:
+    if certificate is None or not certificate.certified:
+        return None
+    if certificate.problem["params_sha256"] != params_fingerprint(params):
+        raise InputError("the certificate is about other parameters: pass those it was made at")
+    if certificate.problem["data_sha256"] != problem.measure.fingerprint():
+        raise InputError("the certificate is about other data: pass the problem it was made for")
+    if step_size != certificate.step_size:
+        raise InputError(
+            f"step_size {step_size!r} is not the certificate's {certificate.step_size!r}: pass "
+            "certificate.step_size, or certify(..., step_size=...) anew"
+        )
+    norm = math.sqrt(certificate.constants["max_eigenvalue"].value)
+    return Monitor(certificate, rounding_floor(problem, params, dtype, norm))
+
+
+def _validate(problem: Problem, params: Params, steps: int, dtype: str) -> None:
+    problem.model.validate(params)
+    if dtype not in ("float32", "float64"):
+        raise InputError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 0:
+        raise InputError(f"steps must be a whole number, 0 or more, not {steps!r}")
+
+
+def _job(problem: Problem, params: Params, label: str, dtype: str) -> str:
+    """What a checkpoint must agree on before it is resumed."""
+    center = problem.centered_at
+    parts = [label, dtype, repr(problem.model), problem.loss.name, problem.measure.fingerprint()]
+    parts += [params_fingerprint(params), "" if center is None else params_fingerprint(center)]
+    return " | ".join(parts)

@@ -1,0 +1,121 @@
+"""The compiled training loop: full batch, in chunks, recorded at every step.
+
+The parameters are kept as theta_0 + delta. Wide networks move little, so delta is small and its
+rounding error far below that of theta itself: in float32 the parameters do not get stuck once
+updates fall below one unit in their last place, and the distance |theta - theta_0| is accurate.
+
+A chunk is one ``fori_loop`` whose number of steps is an argument, so every chunk runs the same
+executable: a run that is stopped and resumed makes bit for bit the steps of one that is not.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from overparam.model.mlp import Params
+from overparam.problem.problem import Problem
+
+CHUNK = 256
+"""Steps a chunk has at most."""
+
+COLUMNS = ("excess", "gradient_norm", "step_length", "distance")
+"""What is recorded at each step, before its update."""
+
+
+class State(NamedTuple):
+    """Where a run stands: the displacement delta and the optimiser's state."""
+
+    delta: Params
+    optimizer: Any
+
+
+class Loop:
+    """A problem's training loop in one precision.
+
+    Args:
+        problem: The learning problem.
+        start: theta_0.
+        optimizer: An optax transformation; ``optax.sgd(eta)`` is gradient descent.
+        dtype: ``float32`` or ``float64``.
+    """
+
+    def __init__(
+        self, problem: Problem, start: Params, optimizer: optax.GradientTransformation, dtype: str
+    ) -> None:
+        self.double = dtype == "float64"
+        self.dtype = np.dtype(dtype)
+        self.start = self._cast(start)
+        self.optimizer = optimizer
+        measure = problem.measure
+        offset = np.zeros((1, problem.model.out_dim)) if problem.offset is None else problem.offset
+        self.data = self._cast((measure.x, problem.targets, measure.weights, offset))
+        self.infimum = problem.infimum
+        model, loss = problem.model, problem.loss
+
+        def objective(params: Params, data: tuple) -> Float[Array, ""]:
+            x, y, weights, offset = data
+            values = model.apply(params, x) - offset
+            return weights @ loss.value(values, y)
+
+        def record(state: State, start: Params, data: tuple) -> tuple[Params, Params, Array]:
+            theta = jax.tree.map(jnp.add, start, state.delta)
+            value, gradient = jax.value_and_grad(objective)(theta, data)
+            return theta, gradient, value
+
+        def body(step: Array, carry: tuple, start: Params, data: tuple) -> tuple:
+            state, rows = carry
+            theta, gradient, value = record(state, start, data)
+            update, memory = optimizer.update(gradient, state.optimizer, theta)
+            row = jnp.stack([value, _norm(gradient), _norm(update), _norm(state.delta)])
+            delta = jax.tree.map(jnp.add, state.delta, update)
+            return State(delta, memory), rows.at[step].set(row)
+
+        def chunk(state: State, start: Params, data: tuple, steps: Array) -> tuple[State, Array]:
+            rows = jnp.zeros((CHUNK, len(COLUMNS)), self.dtype)
+            run: Callable = lambda i, carry: body(i, carry, start, data)  # noqa: E731
+            return jax.lax.fori_loop(0, steps, run, (state, rows))
+
+        def observe(state: State, start: Params, data: tuple) -> Array:
+            _, gradient, value = record(state, start, data)
+            zero = jnp.zeros((), self.dtype)
+            return jnp.stack([value, _norm(gradient), zero, _norm(state.delta)])
+
+        self._chunk = jax.jit(chunk)
+        self._observe = jax.jit(observe)
+
+    def initial(self) -> State:
+        """The state at theta_0."""
+        with jax.enable_x64(self.double):
+            delta = jax.tree.map(np.zeros_like, self.start)
+            return State(delta, jax.tree.map(np.asarray, self.optimizer.init(self.start)))
+
+    def advance(self, state: State, steps: int) -> tuple[State, Float[np.ndarray, "steps 4"]]:
+        """Make ``steps`` <= CHUNK steps; the records (see COLUMNS) are float64."""
+        with jax.enable_x64(self.double):
+            state, rows = self._chunk(state, self.start, self.data, np.int32(steps))
+            return state, self._to_rows(rows)[:steps]
+
+    def observe(self, state: State) -> Float[np.ndarray, "1 4"]:
+        """The record at a state without making a step; its step length is zero."""
+        with jax.enable_x64(self.double):
+            return self._to_rows(self._observe(state, self.start, self.data))[None]
+
+    def params(self, state: State) -> Params:
+        """theta = theta_0 + delta as NumPy arrays of the training dtype."""
+        return jax.tree.map(lambda a, b: a + np.asarray(b), self.start, state.delta)
+
+    def _to_rows(self, rows: Array) -> np.ndarray:
+        table = np.asarray(rows, dtype=np.float64)
+        return table - np.array([self.infimum, 0.0, 0.0, 0.0])
+
+    def _cast(self, tree: Any) -> Any:
+        return jax.tree.map(lambda a: np.asarray(a, dtype=self.dtype), tree)
+
+
+def _norm(tree: Any) -> Float[Array, ""]:
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
