@@ -122,7 +122,7 @@ def matmul_norm_enclosed(
         B: Finite float64 matrix.
 
     Returns:
-        ``(C, e)`` with ``|C - A B|_F <= e``; e is infinite where the product overflows.
+        ``(C, e)`` with ``|C - A B|_F <= e``; e is infinite where ``|A|_F |B|_F`` overflows.
     """
     k = _checked_inner_dimension(A, B)
     with np.errstate(over="ignore", invalid="ignore"):

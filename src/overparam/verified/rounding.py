@@ -10,7 +10,7 @@ of at most ``gamma(k) * sum |x_i y_i| + 2 k eta`` (Higham, *Accuracy and Stabili
 Algorithms*, 2nd ed., section 3.1; the underflow term is Demmel's).
 """
 
-from math import inf, ldexp, nextafter, sqrt
+from math import frexp, inf, ldexp, nextafter, sqrt
 
 import numpy as np
 from jaxtyping import Float
@@ -114,12 +114,14 @@ def gamma(k: int) -> float:
 
 def array_up(a: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Each entry's upper neighbour: not below the exact result of the operation that made it."""
-    return np.nextafter(a, inf)
+    with np.errstate(over="ignore"):  # past the largest float64 comes inf
+        return np.nextafter(a, inf)
 
 
 def array_down(a: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Each entry's lower neighbour: not above the exact result of the operation that made it."""
-    return np.nextafter(a, -inf)
+    with np.errstate(over="ignore"):
+        return np.nextafter(a, -inf)
 
 
 def square_sum_up(a: Float[np.ndarray, "..."]) -> float:
@@ -132,7 +134,8 @@ def square_sum_up(a: Float[np.ndarray, "..."]) -> float:
         An upper bound with a relative excess of about ``2 a.size u``.
     """
     flat = a.ravel(order="K")
-    computed = float(flat @ flat)
+    with np.errstate(over="ignore"):
+        computed = float(flat @ flat)
     relative = add_up(1.0, gamma(2 * flat.size))
     # computed >= exact (1 - gamma(k)) - 2 k eta, and 1 / (1 - gamma(k)) <= 1 + gamma(2 k).
     return mul_up(add_up(computed, 4.0 * flat.size * UNDERFLOW), relative)
@@ -140,4 +143,10 @@ def square_sum_up(a: Float[np.ndarray, "..."]) -> float:
 
 def frobenius_up(a: Float[np.ndarray, "..."]) -> float:
     """A float64 not below the Frobenius norm of a finite float64 array."""
-    return sqrt_up(square_sum_up(a))
+    squares = square_sum_up(a)
+    if 2.0**-800 < squares < 2.0**800 or not a.size:
+        return sqrt_up(squares)
+    # Squares that overflow or vanish: scale by a power of two. What that makes vanish is less
+    # than the underflow term of `square_sum_up`, since the largest entry is now near one.
+    exponent = frexp(max(float(a.max()), -float(a.min())))[1]
+    return scale_up(sqrt_up(square_sum_up(np.ldexp(a, -exponent))), exponent)
