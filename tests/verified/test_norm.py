@@ -53,6 +53,17 @@ def test_gaussian_matrix_is_tight() -> None:
     assert found.width <= 1e-6 * found.upper
 
 
+def test_rounding_of_the_gram_matrix_is_counted() -> None:
+    """Squares of half a unit in the last place are lost one by one beside a 1."""
+    A = np.full((200_001, 1), 2.0**-27)
+    A[0] = 1.0
+    square = 1 + Fraction(200_000, 2**54)
+    computed = Fraction(float((A.T @ A)[0, 0]))
+    found = spectral_norm(A)
+    assert Fraction(found.lower) ** 2 <= square <= Fraction(found.upper) ** 2
+    assert computed < square * (1 - Fraction(1, 2**50))  # or this test would show nothing
+
+
 def test_zero_matrix() -> None:
     assert spectral_norm(np.zeros((3, 2))) == Enclosure(0.0, 0.0)
 

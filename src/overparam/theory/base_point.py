@@ -17,7 +17,7 @@ from scipy.linalg import eigvalsh
 from overparam.kernel.empirical import WORKING_MEMORY
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
-from overparam.precision import as_float64
+from overparam.precision import as_float64, to_host
 from overparam.problem.problem import Problem
 
 Vector = Float[np.ndarray, "n"]
@@ -73,11 +73,13 @@ def measure_base_point(
     grams = [_Gram(len(measure.x), m) for m in model.widths[:-1]]
     with jax.enable_x64(True):
         for rows in _row_blocks(model, len(measure.x), working_memory):
-            norms, inputs = _block_norms(model, params, measure.x[rows])
-            blocks.append(jax.tree.map(np.asarray, norms))
+            (kappa, back, up, columns), inputs = to_host(
+                _block_norms(model, params, measure.x[rows])
+            )
+            blocks.append((kappa, *(tuple(map(_root_top, part)) for part in (back, up)), columns))
             for gram, h in zip(grams, inputs, strict=True):
-                gram.add(rows, np.asarray(h), measure.weights[rows])
-    inputs_, back, up, columns = (
+                gram.add(rows, h, measure.weights[rows])
+    kappa, back, up, columns = (
         tuple(np.concatenate(parts) for parts in zip(*(block[i] for block in blocks), strict=True))
         for i in range(4)
     )
@@ -90,7 +92,7 @@ def measure_base_point(
         slope_bound=model.act.slope_bound,
         curvature_bound=model.act.curvature_bound,
         output_scale=model.output_scale,
-        input_norms=inputs_,
+        input_norms=kappa,
         collective_input_norms=tuple(
             gram.norm(c, model.bias_scale) for gram, c in zip(grams, factors, strict=True)
         ),
@@ -107,20 +109,24 @@ def _block_norms(model: MLP, params: Params, x: Array) -> tuple:
         jnp.sqrt(c**2 * jnp.sum(h**2, axis=1) + model.bias_scale**2)
         for c, h in zip(model.weight_factors, layers.inputs, strict=True)
     )
-    backward = tuple(_operator_norms(g) for g in layers.backward)
-    upstream = tuple(_operator_norms(u) for u in layers.upstream)
+    backward = tuple(_small_grams(g) for g in layers.backward)
+    upstream = tuple(_small_grams(u) for u in layers.upstream)
     columns = tuple(jnp.sqrt(jnp.max(jnp.sum(u**2, axis=1), axis=1)) for u in layers.upstream)
     return (kappa, backward, upstream, columns), layers.inputs
 
 
-def _operator_norms(blocks: Float[Array, "n k m"]) -> Float[Array, "n"]:
-    """Spectral norms of n matrices of shape (k, m) from the smaller Gram matrix."""
+def _small_grams(blocks: Float[Array, "n k m"]) -> Float[Array, "n s s"]:
+    """The smaller Gram matrices, s = min(k, m), of n matrices of shape (k, m)."""
     if blocks.shape[1] > blocks.shape[2]:
         blocks = jnp.swapaxes(blocks, 1, 2)
-    if blocks.shape[1] == 1:
-        return jnp.sqrt(jnp.sum(blocks[:, 0, :] ** 2, axis=1))
-    grams = jnp.einsum("nam,nbm->nab", blocks, blocks)
-    return jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(grams)[:, -1], 0.0))
+    return jnp.einsum("nam,nbm->nab", blocks, blocks)
+
+
+def _root_top(grams: Float[np.ndarray, "n s s"]) -> Vector:
+    """Spectral norms from Gram matrices."""
+    if grams.shape[1] == 1:
+        return np.sqrt(grams[:, 0, 0])
+    return np.sqrt(np.maximum(np.linalg.eigvalsh(grams)[:, -1], 0.0))
 
 
 def spectral_norm_of(matrix: Float[np.ndarray, "a b"]) -> float:
