@@ -20,6 +20,7 @@ from overparam.theory.convergence import (
     gradient_descent_converges,
     interpolation_exists,
 )
+from overparam.theory.distance import distance_to_minimisers
 from overparam.theory.hypotheses import Hypotheses, measure_hypotheses
 
 Start = Literal["initialisation", "anchor"]
@@ -112,6 +113,13 @@ def certificate_from(
         if target_norm is None or not math.isfinite(target_norm)
         else interpolation_exists(majorant=majorant, target_norm=target_norm)
     )
+    distance = distance_to_minimisers(
+        majorant=majorant,
+        jacobian_norm=hypotheses.jacobian_norm,
+        smoothness=smoothness,
+        excess=hypotheses.excess,
+        target_norm=target_norm if problem.loss.quadratic else None,
+    )
     return Certificate(
         certified=result.certified,
         exists=existence.exists or result.certified,
@@ -125,7 +133,7 @@ def certificate_from(
         residual=hypotheses.residual,
         margin=result.margin,
         remedies={} if result.certified else _remedies(problem, hypotheses, result),
-        constants=_constants(problem, hypotheses, result, existence, alpha),
+        constants=_constants(problem, hypotheses, result, existence, alpha, distance),
         problem=describe(problem, params),
     )
 
@@ -206,6 +214,7 @@ def _constants(
     result: Convergence,
     existence: Existence,
     alpha: float,
+    distance: float,
 ) -> dict[str, Constant]:
     act, loss = problem.model.act, problem.loss
     bounds = act.bounds_kind
@@ -238,6 +247,10 @@ def _constants(
         "existence_radius": (
             *(existence.radius, "computed"),
             "s_K; docs/convergence.md, Theorem 1'",
+        ),
+        "distance_lower_bound": (
+            *(distance, "computed"),
+            "no global minimiser is closer; docs/convergence.md, Theorem 4",
         ),
     }
     if act.curvature_bound is not None:

@@ -1,0 +1,99 @@
+"""The settings of the main job, validated in one place."""
+
+import math
+from dataclasses import dataclass
+
+import optax
+
+from overparam.errors import InputError
+from overparam.kernel.memory import available_memory
+from overparam.model.activation import Activation, get_activation
+from overparam.problem.integrands import get_integrand
+
+FINISHES = ("gauss-newton", "none")
+OPTIMIZERS = ("gd", "adam", "adamw", "lion", "momentum", "rmsprop", "sgd", "adagrad", "nadam")
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What ``overparam certify`` does to a data set.
+
+    Attributes:
+        width: Units of each hidden layer.
+        depth: Number of hidden layers; 0 is a linear model.
+        activation: Name of the activation.
+        loss: Name of the integrand.
+        seed: Of the initialisation.
+        output_scale: c, the factor on the network's output.
+        weight_scale: s_w.
+        bias_scale: s_b.
+        centered: Whether the network's initial value is subtracted.
+        steps: Steps of the optimiser from the initialisation.
+        optimizer: ``gd`` (the theorem's), or an optax optimiser's name.
+        learning_rate: Its step size; None means the theorem's for ``gd``, 1e-3 for the others.
+        dtype: Precision of these steps.
+        until_certified: Whether to go on to an anchor.
+        finish: ``gauss-newton``, or ``none``: only the optimiser, in rounds of doubling length.
+        max_steps: Bound on the optimiser's steps with ``finish="none"``.
+        anchor_steps: Steps of gradient descent from the anchor, held against its certificate.
+        memory: Bytes the job may use; None means what is free.
+
+    Raises:
+        InputError: A setting is unusable; the message names it.
+    """
+
+    width: int = 512
+    depth: int = 2
+    activation: str | Activation = "gelu"
+    loss: str = "squared"
+    seed: int = 0
+    output_scale: float = 1.0
+    weight_scale: float = 1.0
+    bias_scale: float = 0.1
+    centered: bool = True
+    steps: int = 100
+    optimizer: str = "gd"
+    learning_rate: float | None = None
+    dtype: str = "float32"
+    until_certified: bool = True
+    finish: str = "gauss-newton"
+    max_steps: int = 100_000
+    anchor_steps: int = 100
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("width", 1), ("depth", 0), ("seed", 0), ("steps", 0)):
+            self._whole(name, least)
+        self._whole("max_steps", 1)
+        self._whole("anchor_steps", 0)
+        self._one_of("dtype", ("float32", "float64"))
+        self._one_of("finish", FINISHES)
+        self._one_of("optimizer", OPTIMIZERS)
+        get_activation(self.activation)
+        get_integrand(self.loss)
+        rate = self.learning_rate
+        if rate is not None and not (math.isfinite(rate) and rate > 0):
+            raise InputError(f"learning_rate must be positive and finite, not {rate!r}")
+
+    @property
+    def budget(self) -> int:
+        """Bytes the job may use."""
+        return available_memory() if self.memory is None else self.memory
+
+    def optax_optimizer(self) -> optax.GradientTransformation:
+        """The optax transformation of an optimiser other than ``gd``."""
+        rate = 1e-3 if self.learning_rate is None else self.learning_rate
+        if self.optimizer == "momentum":
+            return optax.sgd(rate, momentum=0.9)
+        return getattr(optax, self.optimizer)(rate)
+
+    def _whole(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InputError(f"{name} must be a whole number, {least} or more, not {value!r}")
+
+    def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
+        if getattr(self, name) not in choices:
+            raise InputError(
+                f"unknown {name} {getattr(self, name)!r}: choose from {', '.join(choices)}"
+            )
