@@ -6,3 +6,6 @@ from overparam.verified.enclosure import Enclosure as Enclosure
 from overparam.verified.matmul import matmul_enclosed as matmul_enclosed
 from overparam.verified.matmul import matmul_norm_enclosed as matmul_norm_enclosed
 from overparam.verified.norm import spectral_norm as spectral_norm
+from overparam.verified.quadrature import lower_sums as lower_sums
+from overparam.verified.quadrature import upper_integral as upper_integral
+from overparam.verified.quadrature import upper_sums as upper_sums
