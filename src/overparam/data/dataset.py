@@ -8,7 +8,7 @@ only then merge training points that coincide.
 import math
 import operator
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import SupportsIndex
 
 import numpy as np
@@ -50,29 +50,39 @@ class Dataset:
     source: str
 
     def test_error(self, predictions: object) -> dict[str, float | int | None]:
-        """How wrong a network's outputs are on the test part.
-
-        Args:
-            predictions: outputs at ``test.x`` in the coding of the targets, shape (n_test, k).
-
-        Returns:
-            For classification ``rows`` and ``error``, the fraction of rows whose predicted class
-            is wrong. For regression ``rows``, ``rmse`` in original units, over all outputs, and
-            ``r2``, the mean over outputs of 1 - residual / total sum of squares about the test
-            mean; None if an output is constant on the test part.
+        """How wrong a network's outputs are on the test part: :meth:`error` there.
 
         Raises:
             InputError: if there is no test part or the predictions have another shape.
         """
-        if self.test is None or self.test.y is None:
+        if self.test is None:
             raise InputError("there is no test part; load the data with test_fraction above 0")
+        return self.error(predictions, self.test)
+
+    def error(self, predictions: object, part: Measure) -> dict[str, float | int | None]:
+        """How wrong a network's outputs are on a part of the data.
+
+        Args:
+            predictions: outputs at ``part.x`` in the coding of the targets, shape (n, k).
+            part: ``train`` or ``test``.
+
+        Returns:
+            For classification ``rows`` and ``error``, the fraction of rows whose predicted class
+            is wrong. For regression ``rows``, ``rmse`` in original units, over all outputs, and
+            ``r2``, the mean over outputs of 1 - residual / total sum of squares about the part's
+            mean; None if an output is constant there.
+
+        Raises:
+            InputError: if the predictions have another shape.
+        """
+        assert part.y is not None
         outputs = real_array(predictions, "predictions")
-        if outputs.shape != self.test.y.shape:
+        if outputs.shape != part.y.shape:
             raise InputError(
-                f"predictions has shape {outputs.shape}; pass outputs at test.x, "
-                f"shape {self.test.y.shape}"
+                f"predictions has shape {outputs.shape}; pass outputs at the part's x, "
+                f"shape {part.y.shape}"
             )
-        predicted, actual = self.coding.decode(outputs), self.coding.decode(self.test.y)
+        predicted, actual = self.coding.decode(outputs), self.coding.decode(part.y)
         if self.coding.kind == "classification":
             return {"rows": len(outputs), "error": float(np.mean(predicted != actual))}
         rmse = float(np.sqrt(np.mean((predicted - actual) ** 2)))
@@ -116,7 +126,9 @@ def load(
         InputError: if the source cannot be used as asked; the message names the cause and the mend.
     """
     raw = read_table(source, target, task)
-    train, test, notes = _split(raw.n, samples, seed, test_fraction)
+    drawn = _draw(raw.n, samples, seed)
+    raw, class_notes = _drawn_classes(raw, drawn)
+    train, test, split_notes = _split(drawn, test_fraction, raw)
     coding = fit_coding(raw.target[train], raw.kind, raw.target_name, raw.classes)
     preprocessing = fit_preprocessing(raw.features[train], standardize, raw.feature_names)
     measure, train, merge_notes = _merged(_measure(raw, train, preprocessing, coding), raw, train)
@@ -128,33 +140,66 @@ def load(
         feature_names=raw.feature_names,
         train_rows=train,
         test_rows=test,
-        notes=(*notes, *preprocessing.notes, *merge_notes),
+        notes=(*class_notes, *split_notes, *preprocessing.notes, *merge_notes),
         source=_description(raw),
     )
 
 
-def _split(
-    n: int, samples: SupportsIndex | None, seed: SupportsIndex, test_fraction: float | int
-) -> tuple[Int[np.ndarray, " n_train"], Int[np.ndarray, " n_test"], tuple[str, ...]]:
-    """Rows of the training and test part, each ascending."""
+def _draw(n: int, samples: SupportsIndex | None, seed: SupportsIndex) -> Int[np.ndarray, " m"]:
+    """Rows in random order."""
     m = n if samples is None else operator.index(samples)
     if not 2 <= m <= n:
         raise InputError(f"samples is {m}; choose between 2 and {n}, the number of rows")
     if operator.index(seed) < 0:
         raise InputError(f"seed is {seed}; pass an integer of at least 0")
+    return np.random.default_rng(operator.index(seed)).permutation(n)[:m]
+
+
+def _drawn_classes(
+    raw: RawData, drawn: Int[np.ndarray, " m"]
+) -> tuple[RawData, tuple[str, ...]]:
+    """The table with only the classes that were drawn, and what to note."""
+    present = np.unique(raw.target[drawn]) if raw.classes else np.empty(0, dtype=np.int64)
+    if len(present) == len(raw.classes) or len(present) < 2:
+        return raw, ()
+    index = np.full(len(raw.classes), -1)
+    index[present] = np.arange(len(present))
+    classes = tuple(raw.classes[i] for i in present)
+    note = f"{len(present)} of {len(raw.classes)} classes were drawn: {', '.join(classes)}"
+    return replace(raw, target=index[raw.target], classes=classes), (note,)
+
+
+def _split(
+    drawn: Int[np.ndarray, " m"], test_fraction: float | int, raw: RawData
+) -> tuple[Int[np.ndarray, " n_train"], Int[np.ndarray, " n_test"], tuple[str, ...]]:
+    """Rows of the training and test part, each ascending; every class keeps a training row."""
+    m = len(drawn)
     if not 0 <= test_fraction < 1:
         raise InputError(f"test_fraction is {test_fraction}; choose at least 0 and below 1")
-    held_out = math.floor(test_fraction * m + 0.5)
-    if m - held_out < 2:
+    wanted = math.floor(test_fraction * m + 0.5)
+    if m - wanted < 2:
         raise InputError(
-            f"test_fraction {test_fraction} of {m} rows leaves {m - held_out} for training; "
+            f"test_fraction {test_fraction} of {m} rows leaves {m - wanted} for training; "
             "lower it, or raise samples"
         )
+    kept = set()
+    if raw.classes:  # the last drawn row of each class stays
+        kept = _last_of_each(raw.target[drawn])
+    free = np.array([i for i in range(m) if i not in kept], dtype=np.int64)
+    held = np.zeros(m, dtype=bool)
+    held[free[:wanted]] = True
     notes: tuple[str, ...] = ()
-    if test_fraction > 0 and held_out == 0:
-        notes = (f"{m} rows are too few to hold out {test_fraction:g} of them: no test part",)
-    drawn = np.random.default_rng(operator.index(seed)).permutation(n)[:m]
-    return np.sort(drawn[held_out:]), np.sort(drawn[:held_out]), notes
+    if held.sum() < wanted or (test_fraction > 0 and wanted == 0):
+        notes = (
+            f"{m} rows are too few to hold out {test_fraction:g} of them: "
+            + (f"only {held.sum()} held out" if held.any() else "no test part"),
+        )
+    return np.sort(drawn[~held]), np.sort(drawn[held]), notes
+
+
+def _last_of_each(labels: Int[np.ndarray, " m"]) -> set[int]:
+    """For each label the last position at which it stands."""
+    return {int(np.flatnonzero(labels == label)[-1]) for label in np.unique(labels)}
 
 
 def _measure(

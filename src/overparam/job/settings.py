@@ -76,6 +76,11 @@ class JobSettings:
             raise InputError(f"learning_rate must be positive and finite, not {rate!r}")
 
     @property
+    def step(self) -> float | None:
+        """eta asked for with ``gd``; None leaves it to the theorem."""
+        return self.learning_rate if self.optimizer == "gd" else None
+
+    @property
     def budget(self) -> int:
         """Bytes the job may use."""
         return available_memory() if self.memory is None else self.memory

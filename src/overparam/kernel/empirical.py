@@ -7,11 +7,14 @@ G^l(x) (x) a^{l-1}(x), so
 
 two Gram products a layer. Work and memory are those of products of n x m_l matrices; neither a
 Jacobian nor any array of n p numbers is formed. The matrix is filled tile by tile, so the memory
-needed beyond the result stays within a budget.
+needed beyond the result stays within a budget. Tiles stay small even under a large budget: about a
+thousand rows suffice for fast products, and the elementwise work on them then happens in cache and
+in memory that the allocator hands out again and again.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +23,7 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.kernel.memory import available_memory, readable
-from overparam.model.layers import Layers, observe_layers
+from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import floating_dtype
 
@@ -29,6 +32,9 @@ Progress = Callable[[int, int], None]
 
 WORKING_MEMORY = 512 * 2**20
 """Default bytes of working memory beyond the result."""
+
+TILE_ROWS = 1024
+"""Rows of the kernel a tile has at most (but at least one point's)."""
 
 
 def empirical_ntk(
@@ -70,6 +76,18 @@ def empirical_ntk(
     return kernel
 
 
+class _Sides(NamedTuple):
+    """What a tile needs of its rows' or its columns' points.
+
+    Attributes:
+        inputs: (h^0, ..., h^{D-1}), each (n, m_l).
+        backward: (G^1, ..., G^{D-1}), each (n, k, m_l).
+    """
+
+    inputs: tuple[Float[Array, "n _"], ...]
+    backward: tuple[Float[Array, "n k _"], ...]
+
+
 def _fill(
     kernel: np.ndarray,
     model: MLP,
@@ -82,40 +100,41 @@ def _fill(
     """Fill ``kernel`` tile by tile, the lower triangle only and its mirror if ``b`` is None."""
     k = model.out_dim
     side = tile_points(model, kernel.dtype.itemsize, working_memory)
-    rows = list(_ranges(len(a), side))
-    columns = rows if b is None else list(_ranges(len(b), side))
-    total = len(rows) * (len(rows) + 1) // 2 if b is None else len(rows) * len(columns)
-    done = 0
-    for i in rows:
-        row_layers = _observe(model, params, a[i])
-        for j in columns:
-            if b is None and j.start > i.start:
-                break
-            other = a[j] if b is None else b[j].astype(kernel.dtype)
-            col_layers = row_layers if b is None and i == j else _observe(model, params, other)
-            tile = np.asarray(_tile(model, row_layers, col_layers))
-            at, to = slice(i.start * k, i.stop * k), slice(j.start * k, j.stop * k)
-            if b is None and i == j:
-                # Summation order may differ between (i, j) and (j, i); keep one of the two.
-                tile = np.tril(tile) + np.tril(tile, -1).T
-            kernel[at, to] = tile
-            if b is None and i != j:
-                kernel[to, at] = tile.T
-            done += 1
-            if progress is not None:
-                progress(done, total)
+    symmetric = b is None
+    x1, x2 = a, a if b is None else b.astype(kernel.dtype)
+
+    @lru_cache(_blocks_kept(model, side, kernel.dtype.itemsize, working_memory))
+    def observe(second: bool, start: int, stop: int) -> _Sides:
+        return _observe(model, params, (x2 if second else x1)[start:stop])
+
+    tiles = [(i, j) for i in _ranges(len(x1), side) for j in _ranges(len(x2), side)]
+    tiles = [(i, j) for i, j in tiles if not symmetric or j.start <= i.start]
+    for done, (i, j) in enumerate(tiles, start=1):
+        rows = observe(False, i.start, i.stop)
+        columns = observe(not symmetric, j.start, j.stop)
+        tile = np.asarray(_tile(model, rows, columns))
+        at, to = slice(i.start * k, i.stop * k), slice(j.start * k, j.stop * k)
+        if symmetric and i == j:
+            # Summation order may differ between (i, j) and (j, i); keep one of the two.
+            tile = np.tril(tile) + np.tril(tile, -1).T
+        kernel[at, to] = tile
+        if symmetric and i != j:
+            kernel[to, at] = tile.T
+        if progress is not None:
+            progress(done, len(tiles))
 
 
 @partial(jax.jit, static_argnums=0)
-def _observe(model: MLP, params: Params, x: Array) -> Layers:
-    return observe_layers(model, params, x)
+def _observe(model: MLP, params: Params, x: Array) -> _Sides:
+    layers = observe_layers(model, params, x)
+    return _Sides(layers.inputs, layers.backward)
 
 
 @partial(jax.jit, static_argnums=0)
-def _tile(model: MLP, rows: Layers, columns: Layers) -> Float[Array, "r c"]:
+def _tile(model: MLP, rows: _Sides, columns: _Sides) -> Float[Array, "r c"]:
     """One block of the kernel from the layers of its rows' and its columns' points."""
     k = model.out_dim
-    n1, n2 = rows.output.shape[0], columns.output.shape[0]
+    n1, n2 = rows.inputs[0].shape[0], columns.inputs[0].shape[0]
     # The output layer: G^D = c I.
     last = model.output_scale**2 * _input_gram(model, model.layers - 1, rows, columns)
     tile = jnp.einsum("ij,ab->iajb", last, jnp.eye(k, dtype=last.dtype))
@@ -127,7 +146,7 @@ def _tile(model: MLP, rows: Layers, columns: Layers) -> Float[Array, "r c"]:
     return tile.reshape(n1 * k, n2 * k)
 
 
-def _input_gram(model: MLP, layer: int, rows: Layers, columns: Layers) -> Float[Array, "n1 n2"]:
+def _input_gram(model: MLP, layer: int, rows: _Sides, columns: _Sides) -> Float[Array, "n1 n2"]:
     """<a^{l-1}(x), a^{l-1}(x')> = c_l^2 <h, h'> + s_b^2."""
     gram = rows.inputs[layer] @ columns.inputs[layer].T
     return model.weight_factors[layer] ** 2 * gram + model.bias_scale**2
@@ -135,12 +154,27 @@ def _input_gram(model: MLP, layer: int, rows: Layers, columns: Layers) -> Float[
 
 def tile_points(model: MLP, itemsize: int, working_memory: int) -> int:
     """Points on a tile's side so that its Gram matrices and two blocks of layers fit."""
-    k = model.out_dim
-    per_point = 2 * (2 * k + 1) * sum(model.widths) * itemsize
-    per_pair = 3 * k * k * itemsize
+    per_point = 2 * _bytes_per_point(model, itemsize)
+    per_pair = _bytes_per_pair(model, itemsize)
     # Largest b with per_pair b^2 + per_point b <= working_memory.
     b = (np.sqrt(per_point**2 + 4.0 * per_pair * working_memory) - per_point) / (2 * per_pair)
-    return max(1, int(b))
+    return max(1, min(int(b), TILE_ROWS // model.out_dim))
+
+
+def _blocks_kept(model: MLP, side: int, itemsize: int, working_memory: int) -> int:
+    """Blocks of layers that fit beside a tile; a tile needs two, the others save observing anew."""
+    left = working_memory - _bytes_per_pair(model, itemsize) * side**2
+    return max(2, int(left / (_bytes_per_point(model, itemsize) * side)))
+
+
+def _bytes_per_point(model: MLP, itemsize: int) -> int:
+    """One point's h, U and G."""
+    return (2 * model.out_dim + 1) * sum(model.widths) * itemsize
+
+
+def _bytes_per_pair(model: MLP, itemsize: int) -> int:
+    """Two points' share of a tile: a product a layer, its two Gram factors, the result, a copy."""
+    return (model.layers + 2) * (model.out_dim**2 + 1) * itemsize
 
 
 def require_memory(needed: int, what: str, budget: int | None = None) -> None:

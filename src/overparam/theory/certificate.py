@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from overparam.errors import InputError
+from overparam.files import write_whole
 
 FORMAT = 1
 """Version of the file format."""
@@ -164,21 +165,6 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the field {key!r} stands twice")
         result[key] = value
     return result
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file through a temporary one beside it, so that no half-written file remains.
-
-    Raises:
-        InputError: It cannot be written; the message says why.
-    """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def software_versions() -> dict[str, str]:

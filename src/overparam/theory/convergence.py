@@ -14,7 +14,7 @@ from jaxtyping import Float
 from overparam.theory.majorant import Crossing, Majorant
 
 STEP_FRACTIONS = np.linspace(0.0, 1.0, 130)[1:-1]
-"""Values of q = 1 - eta L_phi / 2 tried when the step size is free."""
+"""Where q = 1 - eta L_phi / 2 is tried when the step size is free, between its least value and 1."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,14 @@ class Convergence:
     """What Theorem 1 gives.
 
     Attributes:
-        certified: Whether its condition, max Psi > rho, holds.
+        certified: Whether its condition, max Psi > rho, holds with a finite L_phi.
         step_size: eta; if not certified and none was asked for, 1 / L_phi at the radius where Psi
             peaks: the step the theorem would take were the residual small enough.
         step_fraction: q = 1 - eta L_phi / 2; 1, the limit of small steps, if not certified and no
             step was asked for.
         level: rho = sqrt(2 Delta_0 / alpha) / q.
-        margin: max Psi / rho; above 1 means certified.
+        margin: max Psi / rho, for a given step over the balls it is admissible on; above 1 exactly
+            if certified, 0 if no step is admissible.
         radius: s*, a bound on the length of the whole path; infinite if not certified.
         ball: R > s*, the radius of the ball on which the hypotheses were used.
         sigma_end: sigma_* = sigma_0 - omega(s*).
@@ -76,7 +77,9 @@ def gradient_descent_converges(
         docs/convergence.md, Theorem 1.
     """
     smooth = smoothness * (jacobian_norm + majorant.modulus) ** 2
-    smooth = smooth + np.asarray(lipschitz) * math.sqrt(2 * smoothness * excess)
+    known = np.isfinite(lipschitz)  # apart: inf * 0 is not a number
+    smooth = smooth + np.where(known, lipschitz, 0.0) * math.sqrt(2 * smoothness * excess)
+    smooth = np.where(known, smooth, math.inf)
     level = math.sqrt(2 * excess / pl_constant)
     if step_size is None:
         best = _best_step(majorant, smooth, level, pl_constant)
@@ -89,13 +92,14 @@ def _best_step(
     majorant: Majorant, smooth: np.ndarray, level: float, alpha: float
 ) -> Convergence | None:
     """Minimise 1 / (2 eta q alpha sigma_*^2), eta = 2 (1 - q) / L_phi(R), over q and R > s*(q)."""
+    if not majorant.maximum > level:
+        return None
+    least = level / majorant.maximum  # where rho = level / q reaches max Psi
     best = None
-    for q in STEP_FRACTIONS[::-1]:
+    for q in least + (1 - least) * STEP_FRACTIONS:
         crossing = majorant.crossing(level / q)
-        if crossing is None:
-            break  # rho grows as q falls
-        ball = _first_ball(majorant, crossing)
-        if ball is None:
+        ball = None if crossing is None else _first_ball(majorant, crossing)
+        if crossing is None or ball is None or not math.isfinite(smooth[ball]):
             continue
         candidate = _certified(majorant, smooth, level, alpha, float(q), crossing, ball)
         if best is None or candidate.rate < best.rate:
@@ -118,7 +122,7 @@ def _given_step(
 
 
 def _first_ball(majorant: Majorant, crossing: Crossing) -> int | None:
-    """The first node strictly beyond s* at which Psi is still above the level."""
+    """The first node strictly beyond s*."""
     for node in range(crossing.node, len(majorant.radii)):
         if majorant.radii[node] > crossing.radius:
             return node
@@ -153,21 +157,37 @@ def _certified(
 def _not_certified(
     majorant: Majorant, smooth: np.ndarray, level: float, eta: float | None
 ) -> Convergence:
-    ball = majorant.peak
-    q = 1.0 if eta is None else max(1 - eta * float(smooth.min()) / 2, 0.0)
+    ball, q, reached = _closest(majorant, smooth, eta)
     rho = level / q if q else math.inf
     return Convergence(
         certified=False,
         step_size=1 / float(smooth[ball]) if eta is None else eta,
         step_fraction=q,
         level=rho,
-        margin=majorant.maximum / rho if rho else 0.0,
+        margin=min(reached / rho, 1.0) if rho else 0.0,
         radius=math.inf,
         ball=float(majorant.radii[ball]),
         sigma_end=0.0,
         smoothness=float(smooth[ball]),
         rate=1.0,
     )
+
+
+def _closest(
+    majorant: Majorant, smooth: np.ndarray, eta: float | None
+) -> tuple[int, float, float]:
+    """The ball that comes closest to the condition, its q, and max Psi up to its radius.
+
+    A given step is admissible only on balls with L_phi < 2 / eta, and only Psi up to that radius
+    counts: on a larger ball max Psi may be larger, but q is smaller.
+    """
+    if eta is None:
+        ball = majorant.peak
+        return ball, 1.0 if math.isfinite(smooth[ball]) else 0.0, majorant.maximum
+    q = np.maximum(1 - eta * smooth / 2, 0.0)
+    reached = np.maximum.accumulate(np.maximum(majorant.values, 0.0))
+    ball = int(np.argmax(q * reached)) if q.any() else int(np.argmin(smooth))
+    return ball, float(q[ball]), float(reached[ball])
 
 
 @dataclass(frozen=True)
@@ -195,7 +215,6 @@ def interpolation_exists(*, majorant: Majorant, target_norm: float) -> Existence
     """
     level = majorant.sigma * target_norm
     crossing = majorant.crossing(level)
-    margin = majorant.maximum / level if level else math.inf
     if crossing is None:
-        return Existence(False, margin, math.inf)
-    return Existence(True, margin, crossing.radius)
+        return Existence(False, majorant.maximum / level if level else 0.0, math.inf)
+    return Existence(True, majorant.maximum / level if level else math.inf, crossing.radius)

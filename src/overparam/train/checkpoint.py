@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.theory.certificate import write_whole
+from overparam.files import write_whole
 from overparam.train.loop import State
 
 

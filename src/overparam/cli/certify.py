@@ -1,0 +1,95 @@
+"""``overparam certify``: the main job."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from overparam.cli.options import data_options, memory_option, model_options
+from overparam.cli.progress import ProgressBar
+from overparam.data import load
+from overparam.files import prepare_folder
+from overparam.job import JobResult, JobSettings, run_job
+from overparam.job.output import write_output
+from overparam.job.settings import FINISHES, OPTIMIZERS
+from overparam.job.summary import lines, summary
+from overparam.report import render
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@model_options
+@click.option("--loss", default="squared", help="squared or squared_hinge.")
+@click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
+@click.option("--steps", type=int, default=100, help="Steps of the optimiser.")
+@click.option(
+    "--optimizer",
+    type=click.Choice(OPTIMIZERS),
+    default="gd",
+    help="gd is the theorem's; the others are optax's.",
+)
+@click.option("--learning-rate", type=float, help="Step size; for gd the theorem's by default.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32")
+@click.option(
+    "--until-certified/--no-until-certified",
+    default=True,
+    help="Go on to trained parameters at which the theorem holds.",
+)
+@click.option(
+    "--finish",
+    type=click.Choice(FINISHES),
+    default="gauss-newton",
+    help="How to get there; none: by the optimiser alone.",
+)
+@click.option("--max-steps", type=int, default=100_000, help="Bound on steps with --finish none.")
+@memory_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for all results.")
+@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+def certify(data: str, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Certify a network on DATA: a CSV, Parquet or npz file, or a bundled set's name.
+
+    Bundled sets: digits, diabetes, breast_cancer, wine, iris.
+    """
+    chosen = ("target", "task", "samples", "seed", "test_fraction", "standardize")
+    selection = {name: options.pop(name) for name in chosen}
+    settings = JobSettings(seed=selection["seed"], **options)
+    if out is not None:
+        prepare_folder(out)
+    checkpoint = None if out is None else out / "checkpoint.npz"
+    with ProgressBar() as progress:
+        progress("reading the data", 0, 0)
+        dataset = load(data, **selection)
+        result = run_job(dataset, settings, progress=progress, checkpoint=checkpoint)
+        if out is not None:
+            progress("writing the report", 0, 0)
+            write_output(result, out, render(result, command_line()))
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    if as_json:
+        click.echo(json.dumps(summary(result), indent=2, allow_nan=False))
+    else:
+        show(result, out)
+
+
+def command_line() -> str:
+    """The command as typed."""
+    return shlex.join(["overparam", *sys.argv[1:]])
+
+
+def show(result: JobResult, out: Path | None) -> None:
+    """Print the readable summary."""
+    console = Console(highlight=False, soft_wrap=False)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for heading, text in lines(result):
+        table.add_row(heading, text.replace("[", r"\["))
+    if out is not None:
+        table.add_row("report", str(out / "report.html").replace("[", r"\["))
+    console.print(table)

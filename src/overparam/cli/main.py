@@ -1,0 +1,48 @@
+"""The ``overparam`` command: exit status 0 done, 1 a check failed, 2 unusable input, 130 Ctrl-C."""
+
+import sys
+
+import click
+
+from overparam.cli.certify import certify
+from overparam.cli.kernel import kernel
+from overparam.errors import InputError, TheoremViolatedError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="overparam")
+def cli() -> None:
+    """Certificates of convergence for overparameterized networks, on your own data."""
+
+
+cli.add_command(certify)
+cli.add_command(kernel)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit; every error is one line on stderr."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        cli.main(arguments, prog_name="overparam", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted; with --out, the same command continues the training", 130)
+    except click.ClickException as error:
+        return _say(error.format_message(), 2)
+    except InputError as error:
+        return _say(str(error), 2)
+    except TheoremViolatedError as error:
+        return _say(f"a proved statement was violated: {error}", 1)
+    except MemoryError:
+        return _say("out of memory: take fewer --samples, a smaller --width or fewer outputs", 2)
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _say(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    click.echo(f"overparam: {line}", err=True)
+    return status

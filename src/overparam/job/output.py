@@ -1,0 +1,72 @@
+"""The folder a job leaves behind: certificates, history, parameters, data, summary.
+
+The parameters and the data are those the certificate is about, so that anyone can check it.
+"""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from overparam.files import write_whole
+from overparam.job.result import JobResult
+from overparam.job.summary import history_columns, summary
+from overparam.model.mlp import Params
+
+FILES = (
+    *("certificate.json", "certificate-initialisation.json", "history.csv"),
+    *("params.npz", "data.npz", "summary.json", "report.html"),
+)
+
+
+def write_output(result: JobResult, folder: Path, report: str) -> None:
+    """Write a job's files, each whole or not at all; report.html comes last.
+
+    Args:
+        result: The job's result.
+        folder: An existing folder.
+        report: The report page.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    result.certificate.save(folder / "certificate.json")
+    result.initial.save(folder / "certificate-initialisation.json")
+    history = pl.DataFrame(history_columns(result)).fill_nan(None)
+    write_whole(folder / "history.csv", history.write_csv().encode())
+    write_whole(folder / "params.npz", _params_file(result))
+    write_whole(folder / "data.npz", _data_file(result))
+    text = json.dumps(summary(result), indent=2, allow_nan=False)
+    write_whole(folder / "summary.json", (text + "\n").encode())
+    write_whole(folder / "report.html", report.encode())
+
+
+def _params_file(result: JobResult) -> bytes:
+    return _npz({
+        **_named("", result.final_params),
+        **_named("initial_", result.initial_params),
+    })
+
+
+def _named(prefix: str, params: Params) -> dict[str, np.ndarray]:
+    return {
+        f"{prefix}{kind}_{layer}": np.asarray(array)
+        for kind, arrays in zip(("weights", "biases"), params, strict=True)
+        for layer, array in enumerate(arrays)
+    }
+
+
+def _data_file(result: JobResult) -> bytes:
+    train, test = result.dataset.train, result.dataset.test
+    arrays = {"x": train.x, "y": train.y, "weights": train.weights}
+    if test is not None:
+        arrays |= {"test_x": test.x, "test_y": test.y}
+    return _npz(arrays)
+
+
+def _npz(arrays: dict) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()

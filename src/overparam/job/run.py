@@ -1,0 +1,276 @@
+"""The main job, phase by phase.
+
+From initialisation: the certificate, the optimiser's steps, the linearised prediction of them. Then
+an anchor: Gauss-Newton (or the optimiser alone) until the anchored certificate can hold, the
+certificate, and gradient descent from the anchor held against it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import eigvalsh
+
+from overparam.data import Dataset
+from overparam.job.result import Anchored, JobResult, Spectrum
+from overparam.job.settings import JobSettings
+from overparam.kernel.empirical import require_memory
+from overparam.kernel.tangent import tangent_kernel
+from overparam.model.mlp import MLP, Params
+from overparam.precision import as_float64
+from overparam.problem.problem import Problem
+from overparam.theory.certificate import Certificate
+from overparam.theory.certify import Start, certificate_from
+from overparam.theory.hypotheses import measure_hypotheses
+from overparam.theory.linearised import linearised_descent
+from overparam.train.gauss_newton import GaussNewtonResult, gauss_newton
+from overparam.train.gradient_descent import TrainResult, gradient_descent, train
+
+Progress = Callable[[str, int, int], None]
+"""Called with (phase, done, total); total is 0 where it is not known."""
+
+FULL_SPECTRUM = 4096
+"""Largest kernel whose whole spectrum is computed."""
+
+
+def run_job(
+    dataset: Dataset,
+    settings: JobSettings | None = None,
+    *,
+    progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
+) -> JobResult:
+    """Certify a network on a data set, train it to an anchor and check the theory against the run.
+
+    Args:
+        dataset: From ``overparam.data.load``.
+        settings: What to do; None means the defaults.
+        progress: Called as the job advances.
+        checkpoint: A file from which the optimiser's run resumes after a kill.
+
+    Returns:
+        The :class:`JobResult`.
+
+    Raises:
+        InputError: Data and settings do not fit, or memory does not suffice.
+        TheoremViolatedError: A certified claim did not hold in a run.
+    """
+    return _Job(dataset, settings or JobSettings(), progress, checkpoint).run()
+
+
+class _Job:
+    """Holds what the phases share."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        settings: JobSettings,
+        progress: Progress | None,
+        checkpoint: str | Path | None,
+    ) -> None:
+        self.dataset, self.settings, self.checkpoint = dataset, settings, checkpoint
+        self.report = progress or (lambda phase, done, total: None)
+        self.seconds: dict[str, float] = {}
+        self.model = MLP(
+            in_dim=dataset.train.dim,
+            hidden_widths=(settings.width,) * settings.depth,
+            out_dim=dataset.train.outputs,
+            activation=settings.activation,
+            weight_scale=settings.weight_scale,
+            bias_scale=settings.bias_scale,
+            output_scale=settings.output_scale,
+        )
+        self._require_memory()
+        self.start = jax.tree.map(np.asarray, self.model.init(jax.random.key(settings.seed)))
+        center = self.start if settings.centered else None
+        self.problem = Problem(self.model, dataset.train, settings.loss, center)
+
+    def run(self) -> JobResult:
+        settings = self.settings
+        with self._phase("kernel at initialisation"):
+            kernel = self._kernel(self.start)
+            spectrum = self._spectrum(kernel)
+        with self._phase("certificate from initialisation"):
+            initial = self._certificate(self.start, kernel, "initialisation", settings.step)
+        with self._phase("descent"):
+            descent = self._descend(initial)
+        linearised = None
+        if settings.optimizer == "gd":
+            with self._phase("linearised prediction"):
+                linearised = linearised_descent(
+                    self.problem,
+                    self.start,
+                    kernel,
+                    initial.step_size,
+                    len(descent.history) - 1,
+                    lambda done, total: self.report("linearised prediction", done, total),
+                )
+        del kernel
+        anchored = self._anchored(descent) if settings.until_certified else None
+        final = descent.params if anchored is None else anchored.params
+        return JobResult(
+            settings=settings,
+            dataset=self.dataset,
+            model=self.model,
+            initial_params=self.start,
+            initial=initial,
+            initial_spectrum=spectrum,
+            descent=descent,
+            linearised=linearised,
+            anchored=anchored,
+            errors=self._errors(final),
+            seconds=self.seconds,
+        )
+
+    def _descend(self, initial: Certificate) -> TrainResult:
+        settings = self.settings
+        report = lambda done, total: self.report("descent", done, total)  # noqa: E731
+        if settings.optimizer == "gd":
+            return gradient_descent(
+                self.problem,
+                self.start,
+                initial.step_size,
+                settings.steps,
+                certificate=initial,
+                dtype=settings.dtype,
+                checkpoint=self.checkpoint,
+                progress=report,
+            )
+        return train(
+            self.problem,
+            self.start,
+            settings.optax_optimizer(),
+            settings.steps,
+            label=f"{settings.optimizer}, learning rate {settings.learning_rate}",
+            dtype=settings.dtype,
+            checkpoint=self.checkpoint,
+            progress=report,
+        )
+
+    def _anchored(self, descent: TrainResult) -> Anchored:
+        """Reach an anchor, certify it, and check gradient descent from it."""
+        if self.settings.finish == "none":
+            params, newton, certificate, spectrum = self._train_until_certified(descent)
+        else:
+            with self._phase("Gauss-Newton"):
+                newton = gauss_newton(
+                    self.problem,
+                    descent.params,
+                    progress=lambda step, residual, damping: self.report("Gauss-Newton", step, 0),
+                )
+            params = newton.params
+            certificate, spectrum = self._anchor(params)
+        run = None
+        if certificate.certified:
+            with self._phase("descent from the anchor"):
+                run = gradient_descent(
+                    self.problem,
+                    params,
+                    certificate.step_size,
+                    self.settings.anchor_steps,
+                    certificate=certificate,
+                    dtype="float64",
+                    progress=lambda d, t: self.report("descent from the anchor", d, t),
+                )
+        moved = jax.tree.map(lambda a, b: a - b, as_float64(params), as_float64(self.start))
+        distance = float(np.sqrt(sum(np.vdot(a, a) for a in jax.tree.leaves(moved))))
+        return Anchored(newton, params, distance, certificate, run, spectrum)
+
+    def _train_until_certified(
+        self, descent: TrainResult
+    ) -> tuple[Params, GaussNewtonResult | None, Certificate, Spectrum]:
+        """The optimiser alone, in rounds of doubling length with an anchor after each."""
+        params, done = as_float64(descent.params), self.settings.steps
+        certificate, spectrum = self._anchor(params)
+        while not certificate.certified and done < self.settings.max_steps:
+            steps = min(max(done, 1), self.settings.max_steps - done)
+            with self._phase("descent"):
+                params = self._continue(params, certificate, steps)
+            done += steps
+            certificate, spectrum = self._anchor(params)
+        return params, None, certificate, spectrum
+
+    def _continue(self, params: Params, certificate: Certificate, steps: int) -> Params:
+        settings = self.settings
+        report = lambda done, total: self.report("descent", done, total)  # noqa: E731
+        # Float64: the anchor needs a smaller residual than float32 can show.
+        if settings.optimizer == "gd":
+            eta = settings.step or certificate.step_size
+            result = gradient_descent(
+                self.problem, params, eta, steps, dtype="float64", progress=report
+            )
+        else:
+            result = train(
+                self.problem,
+                params,
+                settings.optax_optimizer(),
+                steps,
+                label=settings.optimizer,
+                dtype="float64",
+                progress=report,
+            )
+        return result.params
+
+    def _anchor(self, params: Params) -> tuple[Certificate, Spectrum]:
+        with self._phase("kernel at the anchor"):
+            kernel = self._kernel(params)
+            spectrum = self._spectrum(kernel)
+        with self._phase("anchored certificate"):
+            return self._certificate(params, kernel, "anchor", None), spectrum
+
+    def _kernel(self, params: Params) -> Float[np.ndarray, "nk nk"]:
+        return tangent_kernel(
+            self.problem, params, progress=lambda done, total: self.report("kernel", done, total)
+        )
+
+    def _certificate(
+        self, params: Params, kernel: np.ndarray, start: Start, step: float | None
+    ) -> Certificate:
+        # From initialisation rho_K decides little and costs a Cholesky factor of a large kernel.
+        target_norm = start == "anchor" or len(kernel) <= FULL_SPECTRUM
+        hypotheses = measure_hypotheses(
+            self.problem, params, kernel=kernel, target_norm=target_norm
+        )
+        return certificate_from(self.problem, params, hypotheses, start, step)
+
+    def _spectrum(self, kernel: Float[np.ndarray, "nk nk"]) -> Spectrum:
+        """All eigenvalues, or those of the kernel on a random subset of the points."""
+        n, k = self.dataset.train.n, self.model.out_dim
+        if len(kernel) <= FULL_SPECTRUM:
+            return Spectrum(eigvalsh(kernel, check_finite=False)[::-1], n, n)
+        count = max(FULL_SPECTRUM // 2 // k, 1)
+        points = np.sort(np.random.default_rng(0).choice(n, count, replace=False))
+        rows = (points[:, None] * k + np.arange(k)).reshape(-1)
+        part = kernel[np.ix_(rows, rows)] * (n / count)
+        return Spectrum(eigvalsh(part, check_finite=False)[::-1], count, n)
+
+    def _errors(self, params: Params) -> dict[str, dict]:
+        dataset = self.dataset
+        errors = {"train": dataset.error(self.problem.predict(params), dataset.train)}
+        if dataset.test is not None:
+            predictions = self.problem.predict(params, dataset.test.x)
+            errors["test"] = dataset.error(predictions, dataset.test)
+        return errors
+
+    def _require_memory(self) -> None:
+        n, k = self.dataset.train.n, self.model.out_dim
+        size = n * k
+        # The kernel, one more of its size for factors, the layers' arrays, the parameters.
+        layers = 8 * n * (2 * k + 2) * sum(self.model.widths)
+        needed = 2 * 8 * size**2 + layers + 6 * 8 * self.model.parameter_count
+        what = f"a certificate for {n} points with {k} outputs (a kernel of {size} x {size})"
+        require_memory(needed, what, self.settings.budget)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        self.report(name, 0, 0)
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begin
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent

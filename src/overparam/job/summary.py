@@ -1,0 +1,190 @@
+"""The main job's result in words for people and as a dictionary for programs."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from overparam.job.result import JobResult
+from overparam.theory.certificate import Certificate
+
+
+def summary(result: JobResult) -> dict[str, Any]:
+    """Everything a program may want to know, with JSON's types only; None stands for infinity."""
+    anchored = result.anchored
+    newton = None if anchored is None else anchored.gauss_newton
+    return {
+        "source": result.dataset.source,
+        "notes": list(result.dataset.notes),
+        "training_points": result.dataset.train.n,
+        "test_points": 0 if result.dataset.test is None else result.dataset.test.n,
+        "features": result.model.in_dim,
+        "outputs": result.model.out_dim,
+        "widths": list(result.model.hidden_widths),
+        "parameters": result.model.parameter_count,
+        "initialisation": certificate_summary(result.initial),
+        "descent": {
+            "optimizer": result.settings.optimizer,
+            "steps": len(result.descent.history) - 1,
+            "excess_before": float(result.descent.history.excess[0]),
+            "excess_after": float(result.descent.history.excess[-1]),
+            "linearised_after": (
+                None if result.linearised is None else finite(result.linearised[-1])
+            ),
+            "certificate_held": result.descent.certificate_held,
+        },
+        "gauss_newton": newton and {
+            "steps": len(newton.residuals) - 1,
+            "residual_before": newton.residuals[0],
+            "residual_after": newton.residuals[-1],
+            "converged": newton.converged,
+        },
+        "anchor": anchored and {
+            **certificate_summary(anchored.certificate),
+            "distance_from_initialisation": anchored.distance,
+            "checked_steps": 0 if anchored.run is None else len(anchored.run.history) - 1,
+            "certificate_held": anchored.run and anchored.run.certificate_held,
+        },
+        "certified": result.certificate.certified,
+        "errors": result.errors,
+        "preprocessing": result.dataset.preprocessing.to_dict(),
+        "target": result.dataset.coding.to_dict(),
+        "seconds": {name: round(value, 3) for name, value in result.seconds.items()},
+    }
+
+
+def certificate_summary(certificate: Certificate) -> dict[str, Any]:
+    """The headline numbers of a certificate."""
+    shortfall = None if certificate.certified or not certificate.margin else 1 / certificate.margin
+    return {
+        "certified": certificate.certified,
+        "exists": certificate.exists,
+        "reason": certificate.reason,
+        "margin": finite(certificate.margin),
+        "short_by_factor": shortfall,
+        "radius": finite(certificate.radius),
+        "existence_radius": finite(certificate.existence_radius),
+        "step_size": certificate.step_size,
+        "rate": certificate.rate,
+        "min_eigenvalue": certificate.min_eigenvalue,
+        "residual": certificate.residual,
+        "remedies": dict(certificate.remedies),
+        "rigor": certificate.rigor,
+    }
+
+
+def finite(value: float) -> float | None:
+    """The number, or None if it is infinite or NaN, which JSON cannot hold."""
+    return float(value) if math.isfinite(value) else None
+
+
+def lines(result: JobResult) -> list[tuple[str, str]]:
+    """The summary as (heading, text) pairs for the terminal."""
+    model, dataset = result.model, result.dataset
+    test = 0 if dataset.test is None else dataset.test.n
+    widths = "-".join(map(str, model.widths))
+    table = [
+        ("data", f"{dataset.source}; {dataset.train.n:,} for training, {test:,} held out"),
+        ("network", f"{widths} {model.act.name}, {model.parameter_count:,} parameters"),
+        *(("note", note) for note in dataset.notes),
+        ("from initialisation", _verdict(result.initial, "initial")),
+        *(("  to close the gap", text) for text in _remedies(result.initial)),
+        ("descent", _descent(result)),
+    ]
+    if result.anchored is not None:
+        table += _anchored(result)
+    for part, error in result.errors.items():
+        table.append((f"{part} error", _error(error)))
+    return table
+
+
+def _verdict(certificate: Certificate, where: str) -> str:
+    if not certificate.certified:
+        short = f", short by a factor {1 / certificate.margin:.3g}" if certificate.margin else ""
+        return f"not certified{short}" + ("" if short else f": {certificate.reason}")
+    distance = min(certificate.radius, certificate.existence_radius)
+    return (
+        f"certified: a global minimum (zero loss) exists within distance {distance:.3g} of the "
+        f"{where} parameters, and gradient descent with step size {certificate.step_size:.4g} "
+        f"converges to it at rate {_rate(certificate.rate)} a step"
+    )
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.6g}" if rate < 0.999 else f"1 - {1 - rate:.3g}"
+
+
+def _remedies(certificate: Certificate) -> list[str]:
+    texts = {
+        "residual": "a residual of {:.3g} at this kernel (train towards an anchor)",
+        "output_scale": "or --output-scale {:.3g}",
+        "width": "or width {:.3g}, if everything else scaled as in the theory",
+    }
+    return [texts[name].format(value) for name, value in certificate.remedies.items()]
+
+
+def _descent(result: JobResult) -> str:
+    history, settings = result.descent.history, result.settings
+    steps = len(history) - 1
+    if not steps:
+        return "no steps"
+    size = f" of size {result.initial.step_size:.4g}" if settings.optimizer == "gd" else ""
+    text = f"{steps} {settings.optimizer} steps{size}: excess {history.excess[0]:.4g} to "
+    text += f"{history.excess[-1]:.4g}"
+    if result.linearised is not None:
+        text += f"; the linearised model predicts {result.linearised[-1]:.4g}"
+    if result.descent.certificate_held:
+        text += "; envelope, rate and radius held at every step"
+    return text
+
+
+def _anchored(result: JobResult) -> list[tuple[str, str]]:
+    anchored = result.anchored
+    assert anchored is not None
+    table = []
+    if anchored.gauss_newton is not None:
+        residuals = anchored.gauss_newton.residuals
+        table.append((
+            "Gauss-Newton",
+            f"{len(residuals) - 1} steps: residual {residuals[0]:.3g} to {residuals[-1]:.3g}, "
+            f"distance {anchored.distance:.4g} from the initialisation",
+        ))
+    table.append(("anchored", _verdict(anchored.certificate, "trained")))
+    if anchored.run is not None:
+        steps = len(anchored.run.history) - 1
+        table.append((
+            "checked",
+            f"{steps} steps of gradient descent from the anchor: envelope, rate and radius held",
+        ))
+    return table
+
+
+def _error(error: dict[str, Any]) -> str:
+    if "error" in error:
+        return f"{100 * error['error']:.2f} % of {error['rows']:,}"
+    r2 = "" if error["r2"] is None else f", R2 {error['r2']:.4f}"
+    return f"RMSE {error['rmse']:.4g}{r2} on {error['rows']:,}"
+
+
+def history_columns(result: JobResult) -> dict[str, np.ndarray]:
+    """All recorded runs, one under the other, as columns of equal length."""
+    parts = [("descent", result.descent, result.linearised)]
+    if result.anchored is not None and result.anchored.run is not None:
+        parts.append(("anchor", result.anchored.run, None))
+    columns: dict[str, list] = {}
+    for name, run, linearised in parts:
+        count = len(run.history)
+        unknown = np.full(count, np.nan)
+        rows = {
+            "phase": np.full(count, name),
+            "step": np.arange(count),
+            "excess": run.history.excess,
+            "gradient_norm": run.history.gradient_norm,
+            "path_length": run.history.path_length,
+            "distance": run.history.distance,
+            "envelope": unknown if run.history.envelope is None else run.history.envelope,
+            "linearised": unknown if linearised is None else linearised,
+        }
+        for key, values in rows.items():
+            columns.setdefault(key, []).append(values)
+    return {key: np.concatenate(values) for key, values in columns.items()}
