@@ -14,7 +14,7 @@ from jaxtyping import Float
 from overparam.theory.majorant import Crossing, Majorant
 
 STEP_FRACTIONS = np.linspace(0.0, 1.0, 130)[1:-1]
-"""Where q = 1 - eta L_phi / 2 is tried when the step size is free, between its least value and 1."""
+"""Where between its least value and 1 q = 1 - eta L_phi / 2 is tried if the step size is free."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Convergence:
         step_fraction: q = 1 - eta L_phi / 2; 1, the limit of small steps, if not certified and no
             step was asked for.
         level: rho = sqrt(2 Delta_0 / alpha) / q.
-        margin: max Psi / rho, for a given step over the balls it is admissible on; above 1 exactly
-            if certified, 0 if no step is admissible.
+        margin: max Psi / rho; above 1 exactly if certified. Where a given step fails, the largest
+            over the balls, each with its own q and Psi up to its radius; 0 if no step fits.
         radius: s*, a bound on the length of the whole path; infinite if not certified.
         ball: R > s*, the radius of the ball on which the hypotheses were used.
         sigma_end: sigma_* = sigma_0 - omega(s*).
@@ -173,9 +173,7 @@ def _not_certified(
     )
 
 
-def _closest(
-    majorant: Majorant, smooth: np.ndarray, eta: float | None
-) -> tuple[int, float, float]:
+def _closest(majorant: Majorant, smooth: np.ndarray, eta: float | None) -> tuple[int, float, float]:
     """The ball that comes closest to the condition, its q, and max Psi up to its radius.
 
     A given step is admissible only on balls with L_phi < 2 / eta, and only Psi up to that radius
@@ -192,7 +190,7 @@ def _closest(
 
 @dataclass(frozen=True)
 class Existence:
-    """What Theorem 1' gives: whether a global minimiser exists nearby, and within which distance."""
+    """What Theorem 1' gives: whether a global minimiser exists nearby, and how near."""
 
     exists: bool
     margin: float
