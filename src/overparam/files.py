@@ -1,7 +1,11 @@
 """Writing files so that each appears whole or not at all."""
 
+import io
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+
+import numpy as np
 
 from overparam.errors import InputError
 
@@ -20,6 +24,13 @@ def write_whole(path: Path, content: bytes) -> None:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         _discard(temporary)
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of an .npz file that holds ``arrays``."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
 
 
 def prepare_folder(folder: Path) -> None:

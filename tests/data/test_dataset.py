@@ -115,6 +115,15 @@ def test_too_few_rows_for_a_test_part(tmp_path):
     assert data.notes == ("2 rows are too few to hold out 0.2 of them: no test part",)
 
 
+def test_few_samples_keep_a_training_row_of_every_class_that_was_drawn():
+    data = load("digits", samples=10, seed=0, test_fraction=0.3)
+    classes = data.coding.classes
+    assert 2 <= len(classes) < 10
+    assert data.train.outputs == len(classes)
+    assert (data.train.y == 1).any(axis=0).all()
+    assert data.notes[0].startswith(f"{len(classes)} of 10 classes were drawn: {classes[0]}")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -125,7 +134,6 @@ def test_too_few_rows_for_a_test_part(tmp_path):
         ({"test_fraction": -0.1}, "test_fraction is -0.1"),
         ({"test_fraction": float("nan")}, "test_fraction is nan"),
         ({"samples": 4, "test_fraction": 0.8}, "leaves 1 for training"),
-        ({"samples": 3, "test_fraction": 0.3}, "no example of class"),
         ({"standardize": "cube"}, "standardize is 'cube'"),
     ],
 )

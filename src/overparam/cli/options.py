@@ -20,43 +20,51 @@ class MemorySize(click.ParamType):
 
 def data_options(command: Callable) -> Callable:
     """What selects and prepares the data."""
-    for option in reversed((
-        click.option("--target", help="Column to learn; the last one by default."),
-        click.option(
-            "--task",
-            type=click.Choice(["auto", "classification", "regression"]),
-            default="auto",
-            help="Kind of target; auto tells from its values.",
-        ),
-        click.option("--samples", type=int, help="Draw this many rows; all by default."),
-        click.option("--seed", type=int, default=0, help="Of the draw, the split and the network."),
-        click.option(
-            "--test-fraction",
-            type=float,
-            default=0.2,
-            help="Fraction of the rows held out; 0 for none.",
-        ),
-        click.option(
-            "--standardize",
-            type=click.Choice(["none", "center", "sphere"]),
-            default="sphere",
-            help="center: mean 0, variance 1 per feature; sphere: then norm sqrt(d) per point.",
-        ),
-    )):
+    for option in reversed(
+        (
+            click.option("--target", help="Column to learn; the last one by default."),
+            click.option(
+                "--task",
+                type=click.Choice(["auto", "classification", "regression"]),
+                default="auto",
+                help="Kind of target; auto tells from its values.",
+            ),
+            click.option("--samples", type=int, help="Draw this many rows; all by default."),
+            click.option(
+                "--seed", type=int, default=0, help="Of the draw, the split and the network."
+            ),
+            click.option(
+                "--test-fraction",
+                type=float,
+                default=0.2,
+                help="Fraction of the rows held out; 0 for none.",
+            ),
+            click.option(
+                "--standardize",
+                type=click.Choice(["none", "center", "sphere"]),
+                default="sphere",
+                help="center: mean 0, variance 1 per feature; sphere: then norm sqrt(d) per point.",
+            ),
+        )
+    ):
         command = option(command)
     return command
 
 
 def model_options(command: Callable) -> Callable:
     """What describes the network."""
-    for option in reversed((
-        click.option("--width", type=int, default=512, help="Units of each hidden layer."),
-        click.option("--depth", type=int, default=2, help="Number of hidden layers."),
-        click.option("--activation", default="gelu", help="tanh, erf, gelu, softplus, sin, ..."),
-        click.option("--output-scale", type=float, default=1.0, help="Factor on the output."),
-        click.option("--weight-scale", type=float, default=1.0, help="Factor on the weights."),
-        click.option("--bias-scale", type=float, default=0.1, help="Factor on the biases."),
-    )):
+    for option in reversed(
+        (
+            click.option("--width", type=int, default=512, help="Units of each hidden layer."),
+            click.option("--depth", type=int, default=2, help="Number of hidden layers."),
+            click.option(
+                "--activation", default="gelu", help="tanh, erf, gelu, softplus, sin, ..."
+            ),
+            click.option("--output-scale", type=float, default=1.0, help="Factor on the output."),
+            click.option("--weight-scale", type=float, default=1.0, help="Factor on the weights."),
+            click.option("--bias-scale", type=float, default=0.1, help="Factor on the biases."),
+        )
+    ):
         command = option(command)
     return command
 

@@ -155,9 +155,7 @@ def _draw(n: int, samples: SupportsIndex | None, seed: SupportsIndex) -> Int[np.
     return np.random.default_rng(operator.index(seed)).permutation(n)[:m]
 
 
-def _drawn_classes(
-    raw: RawData, drawn: Int[np.ndarray, " m"]
-) -> tuple[RawData, tuple[str, ...]]:
+def _drawn_classes(raw: RawData, drawn: Int[np.ndarray, " m"]) -> tuple[RawData, tuple[str, ...]]:
     """The table with only the classes that were drawn, and what to note."""
     present = np.unique(raw.target[drawn]) if raw.classes else np.empty(0, dtype=np.int64)
     if len(present) == len(raw.classes) or len(present) < 2:

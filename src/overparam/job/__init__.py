@@ -1,4 +1,4 @@
-"""The main job: from a data set to certificates, a trained network and the check of one by the other."""
+"""The main job: from a data set to certificates and a network held against them."""
 
 from overparam.job.result import JobResult as JobResult
 from overparam.job.run import run_job as run_job

@@ -3,14 +3,13 @@
 The parameters and the data are those the certificate is about, so that anyone can check it.
 """
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from overparam.files import write_whole
+from overparam.files import npz_bytes, write_whole
 from overparam.job.result import JobResult
 from overparam.job.summary import history_columns, summary
 from overparam.model.mlp import Params
@@ -44,10 +43,12 @@ def write_output(result: JobResult, folder: Path, report: str) -> None:
 
 
 def _params_file(result: JobResult) -> bytes:
-    return _npz({
-        **_named("", result.final_params),
-        **_named("initial_", result.initial_params),
-    })
+    return npz_bytes(
+        {
+            **_named("", result.final_params),
+            **_named("initial_", result.initial_params),
+        }
+    )
 
 
 def _named(prefix: str, params: Params) -> dict[str, np.ndarray]:
@@ -63,10 +64,4 @@ def _data_file(result: JobResult) -> bytes:
     arrays = {"x": train.x, "y": train.y, "weights": train.weights}
     if test is not None:
         arrays |= {"test_x": test.x, "test_y": test.y}
-    return _npz(arrays)
-
-
-def _npz(arrays: dict) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
+    return npz_bytes(arrays)

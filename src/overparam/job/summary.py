@@ -33,13 +33,15 @@ def summary(result: JobResult) -> dict[str, Any]:
             ),
             "certificate_held": result.descent.certificate_held,
         },
-        "gauss_newton": newton and {
+        "gauss_newton": newton
+        and {
             "steps": len(newton.residuals) - 1,
             "residual_before": newton.residuals[0],
             "residual_after": newton.residuals[-1],
             "converged": newton.converged,
         },
-        "anchor": anchored and {
+        "anchor": anchored
+        and {
             **certificate_summary(anchored.certificate),
             "distance_from_initialisation": anchored.distance,
             "checked_steps": 0 if anchored.run is None else len(anchored.run.history) - 1,
@@ -144,18 +146,22 @@ def _anchored(result: JobResult) -> list[tuple[str, str]]:
     table = []
     if anchored.gauss_newton is not None:
         residuals = anchored.gauss_newton.residuals
-        table.append((
-            "Gauss-Newton",
-            f"{len(residuals) - 1} steps: residual {residuals[0]:.3g} to {residuals[-1]:.3g}, "
-            f"distance {anchored.distance:.4g} from the initialisation",
-        ))
+        table.append(
+            (
+                "Gauss-Newton",
+                f"{len(residuals) - 1} steps: residual {residuals[0]:.3g} to {residuals[-1]:.3g}, "
+                f"distance {anchored.distance:.4g} from the initialisation",
+            )
+        )
     table.append(("anchored", _verdict(anchored.certificate, "trained")))
     if anchored.run is not None:
         steps = len(anchored.run.history) - 1
-        table.append((
-            "checked",
-            f"{steps} steps of gradient descent from the anchor: envelope, rate and radius held",
-        ))
+        table.append(
+            (
+                "checked",
+                f"{steps} steps of gradient descent from there: envelope, rate and radius held",
+            )
+        )
     return table
 
 

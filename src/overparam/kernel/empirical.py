@@ -41,11 +41,11 @@ def empirical_ntk(
     model: MLP,
     params: Params,
     x1: Float[Array | np.ndarray, "n1 d"],
-    x2: Float[Array | np.ndarray, "n2 d"] | None = None,
+    x2: Float[Array | np.ndarray, "n2 _"] | None = None,
     *,
     working_memory: int = WORKING_MEMORY,
     progress: Progress | None = None,
-) -> Float[np.ndarray, "n1*k n2*k"]:
+) -> Float[np.ndarray, "rows columns"]:
     """The empirical NTK, sample-major: row i k + a belongs to sample i and output a.
 
     Args:

@@ -23,7 +23,7 @@ def available_memory() -> int:
     return 8 * 2**30
 
 
-def readable(size: float) -> str:
+def readable(size: int | float) -> str:
     """A number of bytes for people: ``readable(2 * 2**30) == '2.0 GiB'``."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:

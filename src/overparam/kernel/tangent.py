@@ -55,8 +55,6 @@ def coordinate_weights(problem: Problem) -> Float[np.ndarray, "nk"]:
     return np.repeat(np.sqrt(problem.measure.weights), problem.model.out_dim)
 
 
-def to_coordinates(
-    problem: Problem, values: Float[np.ndarray, "n k"]
-) -> Float[np.ndarray, "nk"]:
+def to_coordinates(problem: Problem, values: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "nk"]:
     """A function on the data in the orthonormal coordinates of L2(mu; R^k)."""
     return coordinate_weights(problem) * np.asarray(values).reshape(-1)

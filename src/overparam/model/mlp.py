@@ -22,7 +22,7 @@ from overparam.errors import InputError
 from overparam.model.activation import Activation, get_activation
 
 Params = tuple[tuple, tuple]
-"""``(weights, biases)``: ``weights[l]`` of shape (m_{l+1}, m_l), ``biases[l]`` of shape (m_{l+1},)."""
+"""``(weights, biases)``: ``weights[l]`` of shape (m_{l+1}, m_l), ``biases[l]`` (m_{l+1},)."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class MLP:
             weights, biases = params
             shapes = [np.shape(w) for w in weights], [np.shape(b) for b in biases]
         except (TypeError, ValueError) as error:
-            raise InputError("params must be a pair (weights, biases) of tuples of arrays") from error
+            raise InputError("params must be a pair of tuples (weights, biases)") from error
         if shapes != (expected, [(m,) for m, _ in expected]):
             raise InputError(
                 f"params have weights {shapes[0]} and biases {shapes[1]}, the model needs weights "

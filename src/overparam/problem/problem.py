@@ -1,8 +1,8 @@
 """The composite problem: a loss functional of a model observed on a measure.
 
 F : Theta -> H = L2(mu; R^k) maps parameters to the model's values on the data, f integrates a
-pointwise loss, and gradient descent minimises phi = f o F. The model may be *centred*: its value at
-fixed parameters is subtracted, so that F vanishes there and the residual at the start is the target.
+pointwise loss, and gradient descent minimises phi = f o F. The model may be *centred*: its value
+at fixed parameters is subtracted, so that F vanishes there and the residual is the target.
 """
 
 from functools import cached_property

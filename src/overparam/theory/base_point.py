@@ -35,7 +35,7 @@ class BasePoint:
         curvature_bound: beta_2 >= |act''|, or None.
         output_scale: c = |G^D|.
         input_norms: kappa_l(x_i) = |(c_l h^{l-1}, s_b)|, (n,) each, l = 1..D.
-        collective_input_norms: calK_l, the norm of V -> V a^{l-1} from matrices to L2(mu), l = 1..D.
+        collective_input_norms: calK_l, the norm of V -> V a^{l-1} into L2(mu), l = 1..D.
         backward_norms: |G_0^l(x_i)|, spectral, (n,) each, l = 1..D-1.
         upstream_norms: |U_0^l(x_i)|, spectral, (n,) each, l = 1..D-1.
         upstream_columns: max_j |U^l_{0,j}(x_i)|, the largest column, (n,) each, l = 1..D-1.

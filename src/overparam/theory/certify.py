@@ -164,7 +164,7 @@ def _reason(
             "take a smaller one, or none to have it chosen"
         )
     nearby = (
-        "; yet a global minimiser exists within " f"{existence.radius:.4g} (Theorem 1')"
+        f"; yet a global minimiser exists within {existence.radius:.4g} (Theorem 1')"
         if existence.exists
         else ""
     )
@@ -191,9 +191,7 @@ def _singular(problem: Problem, hypotheses: Hypotheses) -> str:
     )
 
 
-def _remedies(
-    problem: Problem, hypotheses: Hypotheses, result: Convergence
-) -> dict[str, float]:
+def _remedies(problem: Problem, hypotheses: Hypotheses, result: Convergence) -> dict[str, float]:
     """What alone would close the gap, if everything else stayed or scaled as in the theory."""
     if not 0 < result.margin < math.inf or result.step_fraction <= 0:
         return {}
@@ -262,7 +260,9 @@ def _constants(
     if hypotheses.sigma:
         h = hypotheses.bounds.lipschitz(result.ball) * result.level / hypotheses.sigma**2
         table["newton_kantorovich"] = (h, "computed", "h = L rho / sigma_0^2; below 1/2 suffices")
-    return {name: Constant(float(value), kind, source) for name, (value, kind, source) in table.items()}
+    return {
+        name: Constant(float(value), kind, source) for name, (value, kind, source) in table.items()
+    }
 
 
 def describe(problem: Problem, params: Params) -> dict[str, Any]:
