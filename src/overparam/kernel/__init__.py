@@ -1,0 +1,1 @@
+"""Tangent kernels: computed by layerwise Gram products, weighted, factored."""

@@ -1,0 +1,1 @@
+"""The theorems, one a file, and the certificates made of them."""

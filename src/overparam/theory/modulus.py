@@ -1,7 +1,7 @@
 """How much the Jacobian of a multilayer perceptron can change on a ball around theta_0.
 
-``jacobian_modulus`` bounds omega(r) >= sup |J(theta) - J(theta_0)| over |theta - theta_0| <= r in the
-operator norm from parameters to L2(mu; R^k), and ``MLPBounds.lipschitz`` bounds the second
+``jacobian_modulus`` bounds omega(r) >= sup |J(theta) - J(theta_0)| over |theta - theta_0| <= r in
+the operator norm from parameters to L2(mu; R^k), and ``MLPBounds.lipschitz`` bounds the second
 derivative on the ball. Both start from norms measured at theta_0 and add what a perturbation can
 change, layer by layer; the proofs stand in docs/modulus.md with the same symbols.
 
@@ -51,7 +51,7 @@ def jacobian_modulus(problem: Problem, params: Params, radius: float) -> float:
 
 @dataclass(frozen=True)
 class MLPBounds:
-    """The modulus omega and the Lipschitz constant L of the Jacobian, as functions of the radius."""
+    """The modulus omega and the Lipschitz constant L of the Jacobian, by radius."""
 
     base: BasePoint
 

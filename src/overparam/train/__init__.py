@@ -1,0 +1,1 @@
+"""Training: gradient descent with a monitor, Gauss-Newton, checkpoints."""
