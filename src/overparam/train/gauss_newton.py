@@ -7,15 +7,16 @@ layerwise Gram products, its Cholesky factor in float64 in place, and J* from on
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy.linalg import cho_solve
 
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import coordinate_weights, tangent_kernel, to_coordinates
-from overparam.model.mlp import Params
+from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem
 
@@ -23,7 +24,7 @@ Progress = Callable[[int, float, float], None]
 """Called after each step with (step, residual norm, damping)."""
 
 SMALLEST_DAMPING = 2.0**-12
-REFACTOR_ABOVE = 0.1
+REFACTOR_ABOVE = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def gauss_newton(
     """Damped Gauss-Newton steps until the residual is small.
 
     A full step is halved until the residual shrinks by a fixed part of what the linearisation
-    predicts. A factor that still contracts the residual tenfold is used again, since computing a
+    predicts. A factor that still halves the residual is used again, since computing a
     new one is the whole cost.
 
     Args:
@@ -103,11 +104,13 @@ def _direction(
     solved = cho_solve((factor, True), to_coordinates(problem, residual), check_finite=False)
     cotangent = (coordinate_weights(problem) * solved).reshape(residual.shape)
 
-    def pull_back(params: Params, cotangent: jax.Array) -> Params:
-        _, vjp = jax.vjp(lambda p: problem.model.apply(p, problem.measure.x), params)
-        return vjp(cotangent)[0]
+    return in_float64(_pull_back, problem.model, params, problem.measure.x, cotangent)
 
-    return in_float64(jax.jit(pull_back), params, cotangent)
+
+@partial(jax.jit, static_argnums=0)
+def _pull_back(model: MLP, params: Params, x: Array, cotangent: Array) -> Params:
+    _, vjp = jax.vjp(lambda p: model.apply(p, x), params)
+    return vjp(cotangent)[0]
 
 
 def _damped(
