@@ -24,7 +24,6 @@ Progress = Callable[[int, float, float], None]
 """Called after each step with (step, residual norm, damping)."""
 
 SMALLEST_DAMPING = 2.0**-12
-REFACTOR_ABOVE = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ def gauss_newton(
     """Damped Gauss-Newton steps until the residual is small.
 
     A full step is halved until the residual shrinks by a fixed part of what the linearisation
-    predicts. A factor that still halves the residual is used again, since computing a
-    new one is the whole cost.
+    predicts. A factor whose full step still halves the residual is used again, since
+    computing a new one is nearly all of the cost.
 
     Args:
         problem: The learning problem; its loss names the minimiser h* nearest to F.
@@ -76,22 +75,23 @@ def gauss_newton(
     params = as_float64(params)
     residual = problem.residual(params)
     norms = [_norm(problem, residual)]
-    factor, contraction = None, np.inf
+    factor = None
     while norms[-1] > tolerance and len(norms) <= max_steps:
-        if factor is None or contraction > REFACTOR_ABOVE:
+        step = None
+        if factor is not None:  # made at earlier parameters: worth a full step or none
+            step = _damped(problem, params, factor, residual, smallest=1.0)
+        if step is None:
             factor = None  # frees the old factor before the new kernel is built
             matrix = tangent_kernel(problem, params) if kernel is None else kernel
             factor, kernel = factor_in_place(matrix), None
             del matrix
             if factor is None:
                 break
-        direction = _direction(problem, params, factor, residual)
-        step = _damped(problem, params, direction, norms[-1])
+            step = _damped(problem, params, factor, residual, smallest=SMALLEST_DAMPING)
         if step is None:
             break
         params, residual, damping = step
         norms.append(_norm(problem, residual))
-        contraction = norms[-1] / norms[-2]
         if progress is not None:
             progress(len(norms) - 1, norms[-1], damping)
     return GaussNewtonResult(params, tuple(norms), norms[-1] <= tolerance)
@@ -114,19 +114,23 @@ def _pull_back(model: MLP, params: Params, x: Array, cotangent: Array) -> Params
 
 
 def _damped(
-    problem: Problem, params: Params, direction: Params, norm: float
+    problem: Problem,
+    params: Params,
+    factor: np.ndarray,
+    residual: np.ndarray,
+    smallest: float,
 ) -> tuple[Params, np.ndarray, float] | None:
-    """The longest of 1, 1/2, 1/4, ... times the step that lowers the residual enough."""
-    damping = 1.0
-    while damping >= SMALLEST_DAMPING:
+    """The longest of 1, 1/2, 1/4, ... times the step that lowers the residual enough, if any."""
+    direction = _direction(problem, params, factor, residual)
+    norm, damping = _norm(problem, residual), 1.0
+    while damping >= smallest:
         moved = jax.tree.map(lambda a, b, t=damping: a + t * b, params, direction)
-        residual = problem.residual(moved)
-        if _norm(problem, residual) <= (1 - 0.5 * damping) * norm:
-            return moved, residual, damping
+        trial = problem.residual(moved)
+        if _norm(problem, trial) <= (1 - 0.5 * damping) * norm:
+            return moved, trial, damping
         damping /= 2
     return None
 
 
 def _norm(problem: Problem, residual: np.ndarray) -> float:
     return float(np.linalg.norm(to_coordinates(problem, residual)))
-
