@@ -1,1 +1,1 @@
-"""Tangent kernels: computed by layerwise Gram products, weighted, factored."""
+"""What a network does to inner products: the empirical tangent kernel and its memory."""

@@ -53,7 +53,8 @@ def empirical_ntk(
         params: Its parameters.
         x1: Inputs, shape (n1, d).
         x2: Inputs, shape (n2, d); None means ``x1``, and then symmetry halves the work.
-        working_memory: Bytes the computation may use beyond the result.
+        working_memory: Bytes of arrays the computation may hold beyond the result, if that is
+            enough for the layers of two points; the allocator's own overhead comes on top.
         progress: Called after every tile with (done, total).
 
     Returns:
@@ -153,8 +154,8 @@ def _input_gram(model: MLP, layer: int, rows: _Sides, columns: _Sides) -> Float[
 
 
 def tile_points(model: MLP, itemsize: int, working_memory: int) -> int:
-    """Points on a tile's side so that its Gram matrices and two blocks of layers fit."""
-    per_point = 2 * _bytes_per_point(model, itemsize)
+    """Points on a tile's side so that a tile and what it is made from fit."""
+    per_point = _bytes_observing(model, itemsize) + 3 * _bytes_kept(model, itemsize)
     per_pair = _bytes_per_pair(model, itemsize)
     # Largest b with per_pair b^2 + per_point b <= working_memory.
     b = (np.sqrt(per_point**2 + 4.0 * per_pair * working_memory) - per_point) / (2 * per_pair)
@@ -163,13 +164,20 @@ def tile_points(model: MLP, itemsize: int, working_memory: int) -> int:
 
 def _blocks_kept(model: MLP, side: int, itemsize: int, working_memory: int) -> int:
     """Blocks of layers that fit beside a tile; a tile needs two, the others save observing anew."""
-    left = working_memory - _bytes_per_pair(model, itemsize) * side**2
-    return max(2, int(left / (_bytes_per_point(model, itemsize) * side)))
+    tile = _bytes_per_pair(model, itemsize) * side**2
+    left = working_memory - tile - _bytes_observing(model, itemsize) * side
+    newest = 1  # is there before the oldest one goes
+    return max(2, int(left / (_bytes_kept(model, itemsize) * side)) - newest)
 
 
-def _bytes_per_point(model: MLP, itemsize: int) -> int:
-    """One point's h, U and G."""
-    return (2 * model.out_dim + 1) * sum(model.widths) * itemsize
+def _bytes_kept(model: MLP, itemsize: int) -> int:
+    """One point's h^l and G^l."""
+    return (model.out_dim + 1) * sum(model.widths) * itemsize
+
+
+def _bytes_observing(model: MLP, itemsize: int) -> int:
+    """One point's z^l, act'(z^l) and U^l, gone once h^l and G^l are there."""
+    return (model.out_dim + 2) * sum(model.widths) * itemsize
 
 
 def _bytes_per_pair(model: MLP, itemsize: int) -> int:

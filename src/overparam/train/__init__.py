@@ -1,1 +1,1 @@
-"""Training: gradient descent with a monitor, Gauss-Newton, checkpoints."""
+"""Training: gradient descent under a monitor, Gauss-Newton, and checkpoints."""

@@ -1,8 +1,9 @@
 """Gauss-Newton in function space: the way to an interpolating network nearby.
 
-The minimum-norm step towards a minimiser h* of f is J* K^{-1} (h* - F). Plain gradient descent needs
-condition-number many steps for the small eigenvalues of K; this needs about five. K comes from the
-layerwise Gram products, its Cholesky factor in float64 in place, and J* from one backward pass.
+The minimum-norm step towards a minimiser h* of f is J* K^{-1} (h* - F). Plain gradient descent
+needs condition-number many steps for the small eigenvalues of K; this needs about five. K comes
+from the layerwise Gram products, its Cholesky factor in float64 in place, and J* from one backward
+pass.
 """
 
 from collections.abc import Callable

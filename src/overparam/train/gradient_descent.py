@@ -147,7 +147,11 @@ def train(
     """
     _validate(problem, params, steps, dtype)
     loop = Loop(problem, params, optimizer, dtype)
-    saved = None if checkpoint is None else Checkpoint(Path(checkpoint), _job(problem, params, label, dtype))
+    saved = (
+        None
+        if checkpoint is None
+        else Checkpoint(Path(checkpoint), _job(problem, params, label, dtype))
+    )
     state, rows = (None if saved is None else saved.load(loop.initial())) or (loop.initial(), [])
     done = sum(len(part) for part in rows)
     while done < steps:

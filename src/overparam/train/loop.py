@@ -106,7 +106,7 @@ class Loop:
             return self._to_rows(self._observe(state, self.start, self.data))[None]
 
     def params(self, state: State) -> Params:
-        """theta = theta_0 + delta as NumPy arrays of the training dtype."""
+        """The parameters theta_0 + delta as NumPy arrays of the training dtype."""
         return jax.tree.map(lambda a, b: a + np.asarray(b), self.start, state.delta)
 
     def _to_rows(self, rows: Array) -> np.ndarray:
