@@ -59,6 +59,8 @@ class Certificate:
         remedies: If not certified, what alone would close the gap.
         constants: Every number the claim rests on.
         problem: What it is about: sizes, model, loss, fingerprints of data and parameters.
+        nodes: The radii, increasing, at which the modulus omega was evaluated; a re-check uses the
+            same ones.
         rigor: ``computed`` or ``proved``: the weakest kind among the computed quantities.
         versions: Package versions and platform.
     """
@@ -77,6 +79,7 @@ class Certificate:
     remedies: Mapping[str, float]
     constants: Mapping[str, Constant]
     problem: Mapping[str, Any]
+    nodes: tuple[float, ...]
     rigor: Literal["computed", "proved"] = "computed"
     versions: Mapping[str, str] = field(default_factory=lambda: software_versions())
 
@@ -98,8 +101,12 @@ class Certificate:
         Raises:
             InputError: The file cannot be written.
         """
-        text = json.dumps({"format": FORMAT, **_to_json(asdict(self))}, indent=2, allow_nan=False)
-        write_whole(Path(path), (text + "\n").encode())
+        write_whole(Path(path), self.to_json().encode())
+
+    def to_json(self) -> str:
+        """The content of the file that :meth:`save` writes."""
+        fields = {"format": FORMAT, **_to_json(asdict(self))}
+        return json.dumps(fields, indent=2, allow_nan=False) + "\n"
 
 
 def load_certificate(path: str | os.PathLike) -> Certificate:
@@ -128,6 +135,7 @@ def load_certificate(path: str | os.PathLike) -> Certificate:
         for name in _NUMBERS:
             content[name] = _number(content[name])
         content["remedies"] = {k: _number(v) for k, v in content["remedies"].items()}
+        content["nodes"] = tuple(_number(v) for v in content["nodes"])
         return Certificate(**content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not a whole certificate ({error}): make it again") from error

@@ -135,6 +135,7 @@ def certificate_from(
         remedies={} if result.certified else _remedies(problem, hypotheses, result),
         constants=_constants(problem, hypotheses, result, existence, alpha, distance),
         problem=describe(problem, params),
+        nodes=tuple(map(float, majorant.radii)),
     )
 
 
