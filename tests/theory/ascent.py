@@ -79,9 +79,7 @@ def _climb_change(model, x, roots, params, directions, dual, radius, steps):
         return jax.vjp(coordinates, theta)[1](u)[0] - jax.vjp(coordinates, centre)[1](u)[0]
 
     def push(theta, w):
-        return (
-            jax.jvp(coordinates, (theta,), (w,))[1] - jax.jvp(coordinates, (centre,), (w,))[1]
-        )
+        return jax.jvp(coordinates, (theta,), (w,))[1] - jax.jvp(coordinates, (centre,), (w,))[1]
 
     def climb(direction, u):
         def body(step, carry):

@@ -45,7 +45,7 @@ class DenseNetwork:
         return [part.reshape(s) for part, s in zip(np.split(theta, ends), sizes, strict=True)]
 
     def observe(self, theta: np.ndarray):
-        """Outputs (n, k), layer inputs a^{l-1} = (c_l h^{l-1}, s_b), and G^l, U^l of (n, k, m_l)."""
+        """Outputs (n, k), inputs a^{l-1} = (c_l h^{l-1}, s_b), and G^l, U^l of (n, k, m_l)."""
         act, slope = ACTIVATIONS[self.model.activation]
         matrices, h = self.matrices(theta), self.measure.x
         inputs, slopes = [], []

@@ -28,7 +28,7 @@ def theorem_1(majorant: Majorant, slope: float = 0.0, **changes):
     return gradient_descent_converges(**(settings | changes))
 
 
-# --- omega = 0: the classical theory of smooth PL functions -------------------------------------
+# --- omega = 0: the classical theory of smooth PL functions ---------------------------------------
 
 
 def test_a_linear_model_gives_the_classical_rate():
@@ -60,7 +60,7 @@ def test_constants_of_the_loss_enter_where_they_should():
     assert result.rate == pytest.approx(1 - 2 * 0.1 * q * 0.5 * 0.25)
 
 
-# --- omega = L s: Newton-Kantorovich ------------------------------------------------------------
+# --- omega = L s: Newton-Kantorovich --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("h", [0.05, 0.3, 0.45])
@@ -95,7 +95,7 @@ def test_smoothness_of_the_objective_on_the_ball_that_was_used():
     assert result.step_size == pytest.approx(2 * (1 - result.step_fraction) / expected)
 
 
-# --- the step size ------------------------------------------------------------------------------
+# --- the step size --------------------------------------------------------------------------------
 
 
 def test_the_step_that_is_chosen_is_the_best_of_all_steps():
@@ -138,7 +138,7 @@ def test_a_step_of_two_over_smoothness_or_more_is_refused(step):
     assert step >= 2 / result.smoothness
 
 
-# --- monotonicity -------------------------------------------------------------------------------
+# --- monotonicity ---------------------------------------------------------------------------------
 
 
 def test_a_smaller_residual_gives_a_shorter_path_and_a_better_rate():
@@ -173,7 +173,7 @@ def test_rates_are_never_negative():
     assert result.rate >= 0
 
 
-# --- failing and degenerate cases ---------------------------------------------------------------
+# --- failing and degenerate cases -----------------------------------------------------------------
 
 
 def test_a_failure_is_a_normal_result():
@@ -219,7 +219,7 @@ def test_a_start_at_a_global_minimiser_stays_there():
     assert result.margin == math.inf
 
 
-# --- Theorem 1' ---------------------------------------------------------------------------------
+# --- Theorem 1' -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("h", [0.05, 0.3, 0.45])

@@ -1,0 +1,259 @@
+"""Theorems 2 and 3 under attack: no perturbation that gradient ascent finds exceeds them."""
+
+import jax
+import numpy as np
+import pytest
+from ascent import largest_change, largest_curvature
+from dense_network import ACTIVATIONS, SMOOTH, DenseNetwork, operator_norm
+from tiny import Tiny
+
+from overparam import InputError, jacobian_modulus
+from overparam.theory.base_point import BasePoint, measure_base_point
+from overparam.theory.modulus import MLPBounds, share_corners
+
+RADII = (1e-3, 0.1, 1.0, 4.0)
+ROUNDING = 1e-11
+
+CASES = (
+    Tiny((), "tanh", outputs=2),
+    Tiny((48,), "gelu", outputs=1),
+    Tiny((16,), "sin", outputs=3, bias_scale=1.0),
+    Tiny((24, 12), "tanh", outputs=2, bias_scale=0.0, output_scale=2.5),
+    Tiny((12, 16, 12), "softplus", outputs=1, weight_scale=1.5),
+    Tiny((10, 12, 8, 10), "silu", outputs=3),
+    Tiny((8, 30), "erf", outputs=2, points=2, bias_scale=1.0),
+    Tiny((2, 2), "identity", outputs=5),
+)
+
+ALL_CASES = tuple(
+    Tiny(hidden, activation, outputs, bias_scale=0.3)
+    for activation in SMOOTH
+    for outputs, hidden in ((2, (48,)), (1, (16, 20)), (3, (7, 9, 11)), (2, (6, 9, 5, 7)))
+)
+
+
+def bounds_at(tiny: Tiny, seed: int = 0) -> MLPBounds:
+    return MLPBounds(measure_base_point(tiny.problem(seed), tiny.start(seed)))
+
+
+def attack_modulus(tiny: Tiny, seed: int = 0) -> None:
+    bounds = bounds_at(tiny, seed)
+    for radius in RADII:
+        found = largest_change(tiny.model, tiny.measure(seed), tiny.start(seed), radius)
+        assert found <= bounds.modulus(radius) * (1 + ROUNDING) + ROUNDING
+
+
+def attack_lipschitz(tiny: Tiny, seed: int = 0) -> None:
+    bounds = bounds_at(tiny, seed)
+    for radius in RADII:
+        found = largest_curvature(tiny.model, tiny.measure(seed), tiny.start(seed), radius)
+        assert found <= bounds.lipschitz(radius) * (1 + ROUNDING)
+
+
+@pytest.mark.parametrize("tiny", CASES, ids=str)
+def test_gradient_ascent_does_not_exceed_the_modulus(tiny):
+    attack_modulus(tiny)
+
+
+@pytest.mark.parametrize("tiny", CASES[1:4], ids=str)
+def test_gradient_ascent_does_not_exceed_the_lipschitz_constant(tiny):
+    attack_lipschitz(tiny)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tiny", ALL_CASES, ids=str)
+def test_gradient_ascent_exceeds_the_bounds_of_no_activation(tiny):
+    for seed in (1, 2):
+        attack_modulus(tiny, seed)
+        attack_lipschitz(tiny, seed)
+
+
+def test_the_ascent_finds_what_a_dense_jacobian_has():
+    """The adversary is no straw man: it finds at least what 300 dense Jacobians show."""
+    tiny = Tiny((16,), "sin", outputs=3, bias_scale=1.0)
+    network, theta = DenseNetwork(tiny.model, tiny.measure(0)), None
+    theta = network.flat(tiny.start(0))
+    base, rng = network.jacobian(theta), np.random.default_rng(0)
+    worst = 0.0
+    for _ in range(300):
+        step = rng.standard_normal(theta.shape)
+        moved = theta + step / np.linalg.norm(step)
+        worst = max(worst, operator_norm(network.jacobian(moved) - base))
+    assert largest_change(tiny.model, tiny.measure(0), tiny.start(0), 1.0) > 2 * worst
+
+
+def test_the_bounds_are_nearly_attained_by_a_two_layer_linear_chain():
+    """F = v w x: the Jacobian changes by exactly |x| r, and D^2 F by |x|. Constants are sharp."""
+    tiny = Tiny((1,), "identity", outputs=1, points=1, in_dim=1, bias_scale=0.0)
+    size = abs(float(tiny.measure(0).x[0, 0]))
+    bounds = bounds_at(tiny)
+    for radius in RADII:
+        found = largest_change(tiny.model, tiny.measure(0), tiny.start(0), radius)
+        assert found == pytest.approx(size * radius, rel=1e-6)
+        assert size * radius <= bounds.modulus(radius) <= 1.05 * size * radius
+        assert size <= bounds.lipschitz(radius) <= 2.1 * size
+
+
+def test_a_model_that_is_linear_in_its_parameters_has_a_constant_jacobian():
+    bounds = bounds_at(Tiny((), "relu", outputs=2))
+    assert bounds.on_ball(1e6) == (0.0, 0.0)
+
+
+def test_difference_quotients_of_dense_jacobians_stay_below_the_lipschitz_constant():
+    rng = np.random.default_rng(5)
+    for tiny in CASES[1:]:
+        network = DenseNetwork(tiny.model, tiny.measure(0))
+        theta = network.flat(tiny.start(0))
+        for radius in (0.1, 1.0, 4.0):
+            lipschitz = bounds_at(tiny).lipschitz(radius)
+            for _ in range(10):
+                a, b = rng.standard_normal((2, len(theta)))
+                a = theta + radius * a / np.linalg.norm(a)
+                b = a + 1e-3 * radius * (theta - a + 0.1 * radius * b / np.linalg.norm(b))
+                change = operator_norm(network.jacobian(b) - network.jacobian(a))
+                assert change <= lipschitz * np.linalg.norm(b - a) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("tiny", CASES, ids=str)
+def test_bounds_are_monotone_and_the_modulus_vanishes_at_zero(tiny):
+    bounds = bounds_at(tiny)
+    values = np.array([bounds.on_ball(r) for r in (0.0, *np.geomspace(1e-6, 1e3, 40))])
+    assert values[0, 0] == 0.0
+    assert np.isfinite(values).all()
+    assert (np.diff(values, axis=0) >= 0).all()
+    if tiny.hidden:
+        assert values[1, 0] < 1e-4 * values[20, 0] + 1e-4
+
+
+@pytest.mark.parametrize("tiny", CASES[1:], ids=str)
+def test_theorem_3_bounds_theorem_2_for_small_radii(tiny):
+    """|D^2 F| at theta_0 bounds the slope of the true modulus there."""
+    radius = 1e-6
+    found = largest_change(tiny.model, tiny.measure(0), tiny.start(0), radius)
+    assert found <= bounds_at(tiny).lipschitz(radius) * radius * (1 + 1e-3)
+
+
+# --- norms at theta_0 -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tiny", CASES, ids=str)
+def test_norms_at_the_base_point_against_dense_matrices(tiny):
+    network = DenseNetwork(tiny.model, tiny.measure(0))
+    theta = network.flat(tiny.start(0))
+    base = measure_base_point(tiny.problem(0), tiny.start(0), working_memory=4096)
+    _, inputs, backward, upstream = network.observe(theta)
+    roots = np.sqrt(tiny.measure(0).weights)
+    for layer, (a, matrix) in enumerate(zip(inputs, network.matrices(theta), strict=True)):
+        factor = tiny.weight_scale / np.sqrt(tiny.model.widths[layer])
+        assert base.weight_factors[layer] == pytest.approx(factor)
+        assert base.weight_norms[layer] == pytest.approx(factor * operator_norm(matrix[:, :-1]))
+        np.testing.assert_allclose(base.input_norms[layer], np.linalg.norm(a, axis=1), rtol=1e-12)
+        collective = operator_norm(roots[:, None] * a)
+        assert base.collective_input_norms[layer] == pytest.approx(collective, rel=1e-9)
+    assert base.output_scale == pytest.approx(operator_norm(backward[-1][0]))
+    for layer in range(len(upstream)):
+        g, u = backward[layer], upstream[layer]
+        expected = np.linalg.norm(g, 2, axis=(1, 2))
+        np.testing.assert_allclose(base.backward_norms[layer], expected, rtol=1e-7)
+        expected = np.linalg.norm(u, 2, axis=(1, 2))
+        np.testing.assert_allclose(base.upstream_norms[layer], expected, rtol=1e-7)
+        expected = np.linalg.norm(u, axis=1).max(axis=1)
+        np.testing.assert_allclose(base.upstream_columns[layer], expected, rtol=1e-12)
+
+
+def test_the_dense_network_is_the_network():
+    for tiny in (*CASES, Tiny((4, 4), "relu", outputs=2)):
+        network = DenseNetwork(tiny.model, tiny.measure(0))
+        params, measure = tiny.start(0), tiny.measure(0)
+        theta = network.flat(params)
+        np.testing.assert_allclose(
+            network.values(theta), tiny.problem(0).predict(params), rtol=1e-12, atol=1e-13
+        )
+        numeric = np.empty((network.values(theta).size, len(theta)))
+        for j in range(len(theta)):
+            step = np.zeros_like(theta)
+            step[j] = 1e-6
+            change = network.values(theta + step) - network.values(theta - step)
+            numeric[:, j] = change.ravel() / 2e-6
+        roots = np.repeat(np.sqrt(measure.weights), tiny.outputs)
+        dense = network.jacobian(theta)
+        np.testing.assert_allclose(dense, roots[:, None] * numeric, atol=1e-8)
+
+
+# --- relu -----------------------------------------------------------------------------------------
+
+
+def test_relu_has_a_modulus_that_does_not_vanish_and_no_lipschitz_constant():
+    tiny = Tiny((24,), "relu", outputs=2)
+    bounds = bounds_at(tiny)
+    assert bounds.modulus(1e-9) > 0.1
+    assert bounds.lipschitz(1e-9) == np.inf
+    network = DenseNetwork(tiny.model, tiny.measure(0))
+    theta, rng = network.flat(tiny.start(0)), np.random.default_rng(0)
+    base = network.jacobian(theta)
+    for radius in (0.01, 1.0, 10.0):
+        for _ in range(20):
+            step = rng.standard_normal(theta.shape)
+            moved = theta + radius * step / np.linalg.norm(step)
+            assert operator_norm(network.jacobian(moved) - base) <= bounds.modulus(radius)
+
+
+# --- the covering of the splits -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4, 5, 8, 130])
+def test_every_split_of_the_sphere_lies_below_a_corner(layers):
+    corners = share_corners(layers)
+    assert 1 <= len(corners) <= 128
+    assert np.allclose(np.linalg.norm(corners, axis=1) ** 2, np.sum(corners[0] ** 2))
+    rng = np.random.default_rng(layers)
+    splits = np.sqrt(
+        np.concatenate(
+            [
+                rng.dirichlet(np.ones(layers), 200),
+                rng.dirichlet(np.full(layers, 0.1), 200),
+                np.eye(layers)[:20],
+                np.full((1, layers), 1 / layers),
+            ]
+        )
+    )
+    below = (splits[:, None, :] <= corners[None] + 1e-12).all(axis=2)
+    assert below.any(axis=1).all()
+
+
+def test_one_layer_takes_the_whole_perturbation():
+    np.testing.assert_array_equal(share_corners(1), [[1.0]])
+
+
+# --- the public function --------------------------------------------------------------------------
+
+
+def test_jacobian_modulus_is_the_bound_at_the_base_point():
+    tiny = CASES[3]
+    value = jacobian_modulus(tiny.problem(0), tiny.start(0), 0.7)
+    assert value == bounds_at(tiny).modulus(0.7)
+    single = jax.tree.map(lambda a: a.astype(np.float32), tiny.start(0))
+    assert jacobian_modulus(tiny.problem(0), single, 0.7) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("radius", [-1.0, float("nan"), float("inf")])
+def test_an_unusable_radius_is_refused(radius):
+    with pytest.raises(InputError, match="radius must be finite"):
+        jacobian_modulus(CASES[1].problem(0), CASES[1].start(0), radius)
+
+
+def test_blocks_of_points_change_nothing():
+    tiny = CASES[3]
+    whole = measure_base_point(tiny.problem(0), tiny.start(0))
+    split = measure_base_point(tiny.problem(0), tiny.start(0), working_memory=1)
+    for field in BasePoint.__dataclass_fields__:
+        a, b = getattr(whole, field), getattr(split, field)
+        if a is not None:
+            jax.tree.map(lambda s, t: np.testing.assert_allclose(s, t, rtol=1e-9), a, b)
+
+
+def test_every_activation_with_a_bound_is_attacked():
+    from overparam.model.activation import ACTIVATIONS as REGISTERED
+
+    assert set(SMOOTH) == {n for n, a in REGISTERED.items() if a.curvature_bound is not None}
+    assert set(ACTIVATIONS) <= set(REGISTERED)
