@@ -19,7 +19,7 @@ def _drawable(values: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
 
 
 def thinned(length: int) -> Int[np.ndarray, " m"]:
-    """At most ``POINTS`` + 1 of the indices below ``length``, evenly spread, the ends among them."""
+    """At most ``POINTS`` + 1 indices below ``length``, evenly spread, the ends among them."""
     return np.unique(np.linspace(0, length - 1, min(length, POINTS + 1)).round().astype(int))
 
 
@@ -31,6 +31,13 @@ def decrease(values: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
 def is_flat(history: History) -> bool:
     """Whether a run lowers the excess by less than half, so that a ratio shows nothing."""
     return bool(history.excess[-1] > 0.5 * history.excess[0])
+
+
+def can_compare(history: History) -> bool:
+    """Whether a run and its envelope can be drawn relative to a positive start."""
+    if history.envelope is None or not can_draw(history.excess):
+        return False
+    return bool(history.excess[0] > 0 and history.envelope[0] > 0)
 
 
 def can_draw(values: Float[np.ndarray, " t"]) -> bool:

@@ -1,9 +1,11 @@
 """Numbers as people read them: four digits, powers of ten in superscript, rates as 1 - a.
 
-All functions return plain text, good for HTML and for the figures alike.
+A bound is rounded in its own direction, so that the shortened number is still a bound. All
+functions return plain text, good for HTML and for the figures alike.
 """
 
 import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 THIN = "\u202f"
@@ -50,12 +52,30 @@ def scientific(value: float, digits: int = 2) -> str:
     return text.replace("-", MINUS)
 
 
+def at_most(value: float, digits: int = 4) -> str:
+    """An upper bound, rounded up."""
+    return number(_rounded(value, digits, ROUND_CEILING), digits)
+
+
+def at_least(value: float, digits: int = 4) -> str:
+    """A lower bound, rounded down."""
+    return number(_rounded(value, digits, ROUND_FLOOR), digits)
+
+
 def rate(value: float, digits: int = 4) -> str:
-    """A factor at most 1; near 1 the difference is what matters: ``1 − 1.4 × 10⁻⁵``."""
+    """An upper bound below 1, rounded up; near 1 the gap is what matters: ``1 − 1.4 × 10⁻⁵``."""
     if 0.99 < value < 1:
-        gap = 1 - value
-        return f"1{THIN}{MINUS}{THIN}{number(gap, 2)}"
-    return number(value, digits)
+        return f"1{THIN}{MINUS}{THIN}{at_least(1 - value, 2)}"  # the difference is exact
+    return at_most(value, digits)
+
+
+def _rounded(value: float, digits: int, direction: str) -> float:
+    """To some significant digits in one direction; the double nearest to the decimal number."""
+    if not math.isfinite(value) or value == 0:
+        return value
+    exact = Decimal(value)
+    unit = Decimal(1).scaleb(exact.adjusted() - digits + 1)
+    return float(exact.quantize(unit, rounding=direction))
 
 
 def percent(fraction: float) -> str:

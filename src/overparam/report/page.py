@@ -1,1 +1,152 @@
-def render(): ...
+"""The report's page: one HTML file with everything in it, style, figures and numbers.
+
+It asks nothing of the network and runs no script, so it can be mailed, archived and printed. Text
+from the data (names of features, notes) and the command are escaped by the template engine.
+"""
+
+from dataclasses import dataclass
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from overparam.job.result import JobResult
+from overparam.problem.integrands import get_integrand
+from overparam.report import captions, distances, numbers, plots, tables
+from overparam.report.curves import can_compare, can_draw
+from overparam.report.svg import FONTS, inline_svg
+from overparam.report.verdict import rigor, verdicts
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on the page.
+
+    Attributes:
+        title: A few words.
+        svg: The figure as an SVG element.
+        caption: What to look at.
+    """
+
+    title: str
+    svg: Markup
+    caption: str
+
+
+def render(result: JobResult, command: str | None = None) -> str:
+    """The report of a job as one self-contained HTML file.
+
+    Args:
+        result: What ``run_job`` gave.
+        command: The command line that made it, to be shown.
+
+    Returns:
+        The page's text; the same result gives the same text.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("overparam.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    certificates = [result.initial]
+    if result.anchored is not None:
+        certificates.insert(0, result.anchored.certificate)
+    return environment.get_template("template.html").render(
+        fonts=Markup(FONTS),
+        source=result.dataset.source,
+        subtitle=_subtitle(result),
+        verdicts=verdicts(result, zero_loss=_zero_loss(result)),
+        rigor=rigor(certificates),
+        key_numbers=_key_numbers(result),
+        errors=tables.errors(result),
+        pictures=_pictures(result),
+        certificates=[(_title(c.start), tables.constants(c), c.reason) for c in certificates],
+        settings=tables.settings(result),
+        problem=tables.problem(result),
+        notes=result.dataset.notes,
+        versions=sorted(result.certificate.versions.items()),
+        seconds=tables.seconds(result.seconds),
+        total=numbers.seconds(sum(result.seconds.values())),
+        command=command,
+    )
+
+
+def _subtitle(result: JobResult) -> str:
+    model, settings = result.model, result.settings
+    depth = len(model.hidden_widths)
+    layers = "layer" if depth == 1 else "layers"
+    network = (
+        f"{depth} hidden {layers} of {model.hidden_widths[0]:,} {model.act.name} units"
+        if depth
+        else "linear model"
+    )
+    loss = get_integrand(settings.loss).name.replace("_", " ")
+    return (
+        f"{network}, {model.parameter_count:,} parameters · {result.dataset.train.n:,} training "
+        f"points · {loss} loss · seed {settings.seed}"
+    )
+
+
+def _zero_loss(result: JobResult) -> bool:
+    targets = result.dataset.train.y
+    assert targets is not None, "a job has targets"
+    infima = get_integrand(result.settings.loss).infimum(targets)
+    return bool(np.all(np.asarray(infima) == 0))
+
+
+def _key_numbers(result: JobResult) -> list[tuple[str, str, str]]:
+    """Label, value and gloss of the numbers people ask for first."""
+    found = result.certificate
+    return [
+        ("margin", numbers.at_least(found.margin, 3), "max Ψ / ρ, certified above 1"),
+        ("radius s*", numbers.at_most(found.radius, 3), "bound on the whole path"),
+        ("rate", numbers.rate(found.rate, 4), "of the excess, per step"),
+        ("λₘᵢₙ ≥", numbers.at_least(found.min_eigenvalue, 3), "of the tangent kernel"),
+        ("residual", numbers.number(found.residual, 3), "√(2Δ₀)"),
+    ]
+
+
+def _title(start: str) -> str:
+    return "At the trained parameters" if start == "anchor" else "From initialisation"
+
+
+def _pictures(result: JobResult) -> list[Picture]:
+    """The figures there is something to draw for."""
+    drawn: list[tuple[str, Figure, str]] = []
+    anchored, descent = result.anchored, result.descent.history
+    if can_draw(descent.excess):
+        optimizer = result.settings.optimizer
+        figure = plots.figure_descent(descent, result.linearised, optimizer)
+        drawn.append(("From initialisation", figure, captions.descent(result)))
+    run = None if anchored is None else anchored.run
+    if anchored is not None and run is not None and can_compare(run.history):
+        figure = plots.figure_anchored_run(run.history)
+        caption = captions.anchored_run(run.history, anchored.certificate)
+        drawn.append(("From the anchor", figure, caption))
+    if len(result.initial_spectrum.eigenvalues):
+        spectrum = None if anchored is None else anchored.spectrum
+        figure = plots.figure_spectrum(
+            result.initial_spectrum,
+            result.initial.min_eigenvalue,
+            spectrum,
+            None if anchored is None else anchored.certificate.min_eigenvalue,
+        )
+        caption = captions.spectrum(result.initial_spectrum, spectrum)
+        drawn.append(("Spectrum of the tangent kernel", figure, caption))
+    panels = [("From initialisation", distances.from_initialisation(result))]
+    if anchored is not None:
+        panels.append(("From the anchor", distances.from_anchor(anchored)))
+    if any(rows for _, rows in panels):
+        figure = plots.figure_distances(panels)
+        drawn.append(("Distances", figure, captions.distances(result)))
+    newton = None if anchored is None else anchored.gauss_newton
+    if newton is not None and can_draw(np.asarray(newton.residuals)):
+        figure = plots.figure_gauss_newton(newton.residuals)
+        drawn.append(("The way to the anchor", figure, captions.gauss_newton(newton.converged)))
+    return [
+        Picture(title, inline_svg(figure, f"f{index}", title), caption)
+        for index, (title, figure, caption) in enumerate(drawn, start=1)
+    ]

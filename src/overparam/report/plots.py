@@ -5,7 +5,7 @@ survive a black-and-white printer. What a figure shows is said by its caption (`
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from overparam.job.result import Spectrum
 from overparam.report.curves import decrease, is_flat, positive, thinned
 from overparam.report.distances import Distance
-from overparam.report.numbers import number, power_of_ten
+from overparam.report.numbers import at_least, at_most, number, power_of_ten
 from overparam.report.svg import BLUE, GREEN, GREY, INK, VERMILLION, styled
 from overparam.train.gradient_descent import History
 
@@ -47,12 +47,10 @@ def figure_descent(
     name = "gradient descent" if optimizer == "gd" else optimizer
     _curve(axes, history.excess, label=f"network ({name})", color=BLUE)
     if linearised is not None:
-        _curve(
-            axes, linearised, label="linearised model", color=VERMILLION, linestyle=(0, (4, 2))
-        )
+        _curve(axes, linearised, label="linearised model", color=VERMILLION, linestyle=(0, (4, 2)))
     if history.envelope is not None:
         _envelope(axes, history.envelope)
-    _log_axis(axes.yaxis)
+    _log_axis(axes, "y")
     axes.set(xlabel="step", ylabel="excess loss  φ − f*")
     axes.legend(loc="best")
     return figure
@@ -83,13 +81,13 @@ def figure_anchored_run(history: History) -> Figure:
             linestyle=(0, (6, 2, 1.5, 2)),
         )
         axes.set_ylabel("decrease  1 − Δₜ / Δ₀")
-        _log_axis(axes.xaxis)
+        _log_axis(axes, "x")
     else:
         start = history.excess[0]
         _curve(axes, history.excess / start, label="measured", color=BLUE)
         _envelope(axes, history.envelope / start)
         axes.set_ylabel("excess relative to the start  Δₜ / Δ₀")
-    _log_axis(axes.yaxis)
+    _log_axis(axes, "y")
     axes.set_xlabel("step from the anchor")
     axes.legend(loc="best")
     return figure
@@ -120,10 +118,10 @@ def figure_spectrum(
         _eigenvalues(axes, anchor, anchor_bound or 0.0, "at the anchor", look)
     count = max(len(initial.eigenvalues), 1 if anchor is None else len(anchor.eigenvalues))
     if count > FEW:
-        _log_axis(axes.xaxis)
+        _log_axis(axes, "x")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _log_axis(axes.yaxis)
+    _log_axis(axes, "y")
     axes.set(xlabel="index of the eigenvalue", ylabel="eigenvalue of K")
     axes.legend(loc="upper right")
     return figure
@@ -165,7 +163,7 @@ def figure_gauss_newton(residuals: Sequence[float]) -> Figure:
     values = positive(np.asarray(residuals, dtype=float))
     axes.plot(np.arange(len(values)), values, marker="o", color=BLUE)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _log_axis(axes.yaxis)
+    _log_axis(axes, "y")
     axes.set(xlabel="Gauss-Newton step", ylabel="residual  |h* − F|")
     return figure
 
@@ -186,11 +184,10 @@ def _envelope(axes: Axes, envelope: Float[np.ndarray, " t"]) -> None:
     """The certified envelope, with the region above it hatched: the run cannot go there."""
     steps = thinned(len(envelope))
     values = positive(envelope)[steps]
-    axes.plot(
-        steps, values, color=GREEN, linestyle=(0, (6, 2, 1.5, 2)), label="certified envelope"
-    )
-    top = 3 * np.nanmax(values)
-    axes.fill_between(steps, values, top, facecolor="none", hatch="///", linewidth=0, zorder=0)
+    axes.plot(steps, values, color=GREEN, linestyle=(0, (6, 2, 1.5, 2)), label="certified envelope")
+    if np.isfinite(values).any():
+        top = 3 * np.nanmax(values)
+        axes.fill_between(steps, values, top, facecolor="none", hatch="///", linewidth=0, zorder=0)
 
 
 def _eigenvalues(
@@ -204,7 +201,7 @@ def _eigenvalues(
         color=color,
         linestyle=style,
         linewidth=1.4,
-        label=f"{label}, λₘᵢₙ ≥ {number(bound, 3)}" if bound > 0 else label,
+        label=f"{label}, λₘᵢₙ ≥ {at_least(bound, 3)}" if bound > 0 else label,
         marker=marker if len(index) <= FEW else None,
         markerfacecolor=color if marker == "o" else "white",
     )
@@ -215,6 +212,7 @@ def _eigenvalues(
 def _distance_panel(axes: Axes, title: str, rows: Sequence[Distance]) -> None:
     """One line for each distance: a bar to a marker that tells how it was obtained."""
     markers = {"measured": ("o", BLUE), "upper": ("<", GREEN), "lower": (">", VERMILLION)}
+    shown = {"measured": number, "upper": at_most, "lower": at_least}
     values = [row.value for row in rows]
     low, high = min(values), max(values)
     axes.set_xscale("log")
@@ -223,7 +221,7 @@ def _distance_panel(axes: Axes, title: str, rows: Sequence[Distance]) -> None:
         marker, color = markers[row.side]
         axes.plot(row.value, line, marker=marker, color=color, markersize=7.5, linestyle="none")
         axes.annotate(
-            *(number(row.value), (row.value, line), (8, 0)),
+            *(shown[row.side](row.value), (row.value, line), (8, 0)),
             textcoords="offset points",
             va="center",
             fontsize=9.5,
@@ -233,15 +231,14 @@ def _distance_panel(axes: Axes, title: str, rows: Sequence[Distance]) -> None:
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="y", color=GREY, alpha=0.25)
-    _log_axis(axes.xaxis)
+    _log_axis(axes, "x")
 
 
-def _log_axis(axis: Axis) -> None:
+def _log_axis(axes: Axes, name: Literal["x", "y"]) -> None:
     """A logarithmic scale with plain-text labels: at decades, or at 1, 2, 5 if there are few."""
-    vertical = axis.axis_name == "y"
-    axes = axis.axes
-    (axes.set_yscale if vertical else axes.set_xscale)("log")
-    low, high = axes.get_ylim() if vertical else axes.get_xlim()
+    (axes.set_yscale if name == "y" else axes.set_xscale)("log")
+    axis: Axis = axes.yaxis if name == "y" else axes.xaxis
+    low, high = axis.get_view_interval()
     if high < 50 * low:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
         axis.set_major_formatter(FuncFormatter(lambda value, _: number(float(value), 1)))

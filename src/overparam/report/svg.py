@@ -12,11 +12,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-import matplotlib
 from cycler import cycler
 from markupsafe import Markup, escape
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.style import context
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 """Colours of Okabe and Ito, told apart by colour-blind readers."""
@@ -61,7 +61,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(draw)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+        with context(["default", STYLE]):
             return draw(*args, **kwargs)
 
     return inner

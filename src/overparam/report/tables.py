@@ -1,0 +1,153 @@
+"""The report's tables as rows of text: constants, settings, the problem, errors, time."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from overparam.job.result import JobResult
+from overparam.model.activation import Activation
+from overparam.report import numbers
+from overparam.theory.certificate import Certificate, Kind
+
+MEANINGS = {
+    "excess": ("Δ₀", "excess loss at the starting point"),
+    "residual": ("√(2Δ₀)", "residual"),
+    "min_eigenvalue": ("λₘᵢₙ(K)", "lower bound on the smallest eigenvalue of the tangent kernel"),
+    "max_eigenvalue": ("λₘₐₓ(K)", "upper bound on the largest eigenvalue of the tangent kernel"),
+    "smoothness": ("M", "smoothness of the loss"),
+    "pl_constant": ("α", "Polyak-Lojasiewicz constant of the loss"),
+    "slope_bound": ("β₁", "bound on the activation's slope"),
+    "curvature_bound": ("β₂", "bound on the activation's second derivative"),
+    "step_size": ("η", "step size"),
+    "step_fraction": ("q", "share of the descent a step of this size keeps"),
+    "objective_smoothness": ("L_φ", "smoothness of the objective on the ball"),
+    "ball": ("R", "radius of the ball on which the hypotheses are used"),
+    "level": ("ρ", "what Ψ must exceed"),
+    "radius": ("s*", "bound on the length of gradient descent's whole path"),
+    "sigma_end": ("σ_*", "root of the smallest eigenvalue at the end of the path, at least"),
+    "rate": ("1 − 2ηqασ_*²", "factor by which the excess shrinks at least, per step"),
+    "margin": ("max Ψ / ρ", "certified if above 1"),
+    "modulus_at_ball": ("ω(R)", "bound on the change of the Jacobian on the ball"),
+    "lipschitz_on_ball": ("L", "Lipschitz constant of the Jacobian on the ball"),
+    "existence_radius": ("s_K", "a global minimiser exists within this distance"),
+    "distance_lower_bound": ("d", "no global minimiser is closer"),
+    "target_norm": ("ρ_K", "length of the linearised way to the minimum"),
+    "newton_kantorovich": ("h", "Newton-Kantorovich number; below 1/2 suffices"),
+}
+"""Symbol and meaning of a constant by its name; an unknown one is shown under its name alone."""
+
+CLOSE_TO_ONE = ("rate", "step_fraction")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A constant of a certificate, ready to print.
+
+    Attributes:
+        name: Its name in ``certificate.json``.
+        symbol: Its symbol in the theory.
+        meaning: In words.
+        value: Four significant digits.
+        exact: All digits.
+        kind: How it was obtained.
+        source: Where it comes from.
+    """
+
+    name: str
+    symbol: str
+    meaning: str
+    value: str
+    exact: str
+    kind: Kind
+    source: str
+
+
+def constants(certificate: Certificate) -> list[Row]:
+    """Every constant of a certificate, in its order."""
+    rows = []
+    for name, constant in certificate.constants.items():
+        symbol, meaning = MEANINGS.get(name, ("", ""))
+        show = numbers.rate if name in CLOSE_TO_ONE else numbers.number
+        exact = "no bound" if math.isinf(constant.value) else repr(constant.value)
+        rows.append(
+            Row(
+                name=name,
+                symbol=symbol,
+                meaning=meaning,
+                value=show(constant.value),
+                exact=exact,
+                kind=constant.kind,
+                source=constant.source,
+            )
+        )
+    return rows
+
+
+def settings(result: JobResult) -> list[tuple[str, str]]:
+    """Every setting of the job, in the order of its class."""
+    rows = []
+    for item in fields(result.settings):
+        value = getattr(result.settings, item.name)
+        if isinstance(value, Activation):
+            value = value.name
+        text = "chosen" if value is None else numbers.number(value)
+        rows.append((item.name.replace("_", " "), text))
+    return rows
+
+
+def problem(result: JobResult) -> list[tuple[str, str]]:
+    """Data and network, with the fingerprints that tie the certificate to them."""
+    data, model, about = result.dataset, result.model, result.certificate.problem
+    hidden = [f"{width:,}" for width in model.hidden_widths]
+    rows = [
+        ("data", data.source),
+        ("training points", numbers.number(data.train.n)),
+        ("test points", numbers.number(0 if data.test is None else data.test.n)),
+        ("features", ", ".join(_shortened(data.feature_names))),
+        ("preprocessing", data.preprocessing.mode),
+        ("hidden layers", " · ".join(hidden) if hidden else "none (linear model)"),
+        ("outputs", numbers.number(model.out_dim)),
+        ("activation", model.act.name),
+        ("parameters", numbers.number(model.parameter_count)),
+    ]
+    prints = ("data_sha256", "params_sha256", "center_sha256")
+    return rows + [(name.replace("_", " "), about[name]) for name in prints if about.get(name)]
+
+
+def errors(result: JobResult) -> list[tuple[str, str, str]]:
+    """Part of the data, number of points, and the errors in words."""
+    titles = {"train": "training", "test": "test"}
+    return [
+        (titles.get(part, part), numbers.number(found.get("rows")), _error(found))
+        for part, found in result.errors.items()
+    ]
+
+
+def seconds(spent: Mapping[str, float]) -> list[tuple[str, str, float]]:
+    """Phase, duration, and its share of the longest in per cent."""
+    longest = max(spent.values(), default=0.0) or 1.0
+    return [
+        (phase, numbers.seconds(value), round(100 * value / longest, 1))
+        for phase, value in spent.items()
+    ]
+
+
+def _error(found: Mapping[str, float | int | None]) -> str:
+    texts = []
+    for name, value in found.items():
+        if name == "error" and isinstance(value, float):
+            texts.append(f"{numbers.percent(value)} classified wrongly")
+        elif name == "rmse":
+            texts.append(f"RMSE {numbers.number(value)} in the target's units")
+        elif name == "r2":
+            shown = "undefined (constant target)" if value is None else numbers.number(value)
+            texts.append(f"R² {shown}")
+        elif name != "rows":
+            texts.append(f"{name} {numbers.number(value)}")
+    return "; ".join(texts)
+
+
+def _shortened(names: tuple[str, ...], limit: int = 12) -> list[str]:
+    if len(names) <= limit:
+        return list(names)
+    return [*names[: limit - 1], f"and {len(names) - limit + 1:,} more"]

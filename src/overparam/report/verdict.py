@@ -1,0 +1,184 @@
+"""The verdict in words: what a certificate claims, how rigorous it is, and what would help."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from overparam.job.result import JobResult
+from overparam.report.numbers import at_least, at_most, number, rate, steps_to_halve
+from overparam.theory.certificate import Certificate
+from overparam.train.gradient_descent import TrainResult
+
+Status = Literal["certified", "exists", "not certified"]
+
+SYMBOLS: dict[Status, str] = {"certified": "✓", "exists": "◐", "not certified": "✗"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a certificate says, in words.
+
+    Attributes:
+        status: Convergence of gradient descent certified, existence alone, or neither.
+        place: ``From initialisation`` or ``At the trained parameters``.
+        sentence: The claim, or by how much it fails.
+        details: Further sentences.
+        remedies: What alone would close the gap.
+    """
+
+    status: Status
+    place: str
+    sentence: str
+    details: tuple[str, ...]
+    remedies: tuple[str, ...]
+
+    @property
+    def symbol(self) -> str:
+        """A sign for the status."""
+        return SYMBOLS[self.status]
+
+
+def verdicts(result: JobResult, *, zero_loss: bool) -> list[Verdict]:
+    """The certificates' verdicts: the trained parameters first, then the initialisation.
+
+    Args:
+        result: The job's result.
+        zero_loss: Whether the infimum of the loss is zero, so that a minimum fits all the data.
+    """
+    initial = _verdict(result.initial, result, zero_loss)
+    if result.anchored is None:
+        return [initial]
+    return [_verdict(result.anchored.certificate, result, zero_loss), initial]
+
+
+def rigor(certificates: Iterable[Certificate]) -> str:
+    """An honest line on how far the numbers can be trusted."""
+    certificates = list(certificates)
+    if any(certificate.rigor == "computed" for certificate in certificates):
+        text = (
+            "Rigour: computed. The hypotheses were evaluated in float64. The bounds on eigenvalues "
+            "include the rounding of the factorisation, but the rounding of the kernel's entries "
+            "themselves is not bounded."
+        )
+    else:
+        text = "Rigour: proved. The computed numbers are bounds that include their rounding."
+    for kind in ("assumed", "estimated"):
+        names = sorted(
+            {
+                name
+                for certificate in certificates
+                for name, constant in certificate.constants.items()
+                if constant.kind == kind
+            }
+        )
+        if names:
+            text += f" The claims rest on {kind} numbers too: {', '.join(names)}."
+    return text
+
+
+def shortfall(certificate: Certificate) -> float | None:
+    """The factor by which the condition of Theorem 1 is missed, if it is one of size."""
+    if certificate.certified or "residual" not in certificate.remedies:
+        return None
+    return 1 / certificate.margin
+
+
+def _verdict(certificate: Certificate, result: JobResult, zero_loss: bool) -> Verdict:
+    status: Status = "not certified"
+    if certificate.certified:
+        status = "certified"
+    elif certificate.exists:
+        status = "exists"
+    at_anchor = certificate.start == "anchor"
+    return Verdict(
+        status=status,
+        place="At the trained parameters (the anchor)" if at_anchor else "From initialisation",
+        sentence=_sentence(certificate, status, zero_loss),
+        details=_details(certificate, result),
+        remedies=_remedies(certificate),
+    )
+
+
+def _sentence(certificate: Certificate, status: Status, zero_loss: bool) -> str:
+    minimum = "a global minimum (zero loss)" if zero_loss else "a global minimum of the loss"
+    anchored = certificate.start == "anchor"
+    here, them = ("the trained parameters", "them") if anchored else ("the initialisation", "it")
+    radius = at_most(certificate.existence_radius)
+    missing = shortfall(certificate)
+    if status == "certified":
+        return (
+            f"Certified: {minimum} exists within distance {radius} of {here}, and gradient descent "
+            f"from {them} converges to a global minimum, the excess shrinking at least by the "
+            f"factor {rate(certificate.rate)} a step."
+        )
+    if status == "exists":
+        gap = "" if missing is None else f", short by a factor {number(missing, 3)}"
+        return (
+            f"Existence certified: {minimum} exists within distance {radius} of {here}. "
+            f"Convergence of gradient descent to it is not certified{gap}."
+        )
+    place = "At the trained parameters" if anchored else "From initialisation"
+    gap = f"short by a factor {number(missing, 3)}." if missing else f"{certificate.reason}."
+    return f"{place}: not certified, {gap}"
+
+
+def _details(certificate: Certificate, result: JobResult) -> tuple[str, ...]:
+    if not certificate.certified:
+        return ()
+    halving = steps_to_halve(certificate.rate)
+    speed = "" if halving is None else f" It halves the excess in at most {halving:,} steps."
+    details = [
+        f"With step size {number(certificate.step_size)} the whole path of gradient descent is no "
+        f"longer than {at_most(certificate.radius)}.{speed}",
+        f"The condition of Theorem 1 holds with a factor {at_least(certificate.margin, 3)} to "
+        "spare.",
+    ]
+    run = _run(certificate, result)
+    if run is not None and run.certificate_held is not None:
+        details.append(_comparison(run))
+    return tuple(details)
+
+
+def _run(certificate: Certificate, result: JobResult) -> TrainResult | None:
+    """The run that was held against a certificate."""
+    if certificate.start == "initialisation":
+        return result.descent
+    return None if result.anchored is None else result.anchored.run
+
+
+def _comparison(run: TrainResult) -> str:
+    steps = len(run.history) - 1
+    if steps < 1:
+        return "No step of gradient descent was taken to compare it with."
+    word = "step" if steps == 1 else "steps"
+    if not run.certificate_held:
+        return f"Violated: its claims did not hold in {steps:,} {word} of gradient descent."
+    return f"Every claim held in {steps:,} {word} of gradient descent run from there."
+
+
+def _remedies(certificate: Certificate) -> tuple[str, ...]:
+    needed = certificate.remedies
+    words = []
+    if "residual" in needed:
+        words.append(
+            f"the residual √(2Δ₀) were at most {at_least(needed['residual'], 3)} with this kernel; "
+            f"it is {number(certificate.residual, 3)}, and training lowers it"
+        )
+    if "output_scale" in needed:
+        words.append(
+            f"the network's output were scaled by about {number(needed['output_scale'], 3)} "
+            f"instead of {number(certificate.problem['output_scale'], 3)}, which makes training "
+            "lazier"
+        )
+    if "width" in needed:
+        now = min(certificate.problem["hidden_widths"])
+        words.append(
+            f"each hidden layer had about {number(float(needed['width']), 2)} units instead of "
+            f"{now:,}, if everything else scaled with the width as in the theory"
+        )
+    words += [
+        f"{name.replace('_', ' ')} were {number(value)}"
+        for name, value in needed.items()
+        if name not in ("residual", "output_scale", "width")
+    ]
+    return tuple(words)

@@ -1,0 +1,26 @@
+"""Small real jobs, run once, from which the tests derive the unusual ones."""
+
+import pytest
+
+from overparam.data import load
+from overparam.job import JobResult, JobSettings, run_job
+
+
+@pytest.fixture(scope="package")
+def job() -> JobResult:
+    """Classification: not certified from initialisation, certified and held at the anchor."""
+    return run_job(
+        load("breast_cancer", samples=20),
+        JobSettings(width=64, depth=1, steps=12, anchor_steps=12),
+    )
+
+
+@pytest.fixture(scope="package")
+def lazy_job() -> JobResult:
+    """Regression without a test part: the output's scale certifies it from initialisation."""
+    return run_job(
+        load("diabetes", samples=20, test_fraction=0.0),
+        JobSettings(
+            width=64, depth=1, steps=12, output_scale=1e4, dtype="float64", until_certified=False
+        ),
+    )
