@@ -2,13 +2,13 @@
 
 import json
 import shlex
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from overparam.cli.options import data_options, memory_option, model_options
 from overparam.cli.progress import ProgressBar
@@ -83,13 +83,12 @@ def command_line() -> str:
 
 
 def show(result: JobResult, out: Path | None) -> None:
-    """Print the readable summary."""
-    console = Console(highlight=False, soft_wrap=False)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for heading, text in lines(result):
-        table.add_row(heading, text.replace("[", r"\["))
+    """Print the readable summary, wrapped to the terminal."""
+    table = lines(result)
     if out is not None:
-        table.add_row("report", str(out / "report.html").replace("[", r"\["))
-    console.print(table)
+        table.append(("report", str(out / "report.html")))
+    column = max(len(heading) for heading, _ in table) + 2
+    width = max(shutil.get_terminal_size((100, 24)).columns, column + 40)
+    for heading, text in table:
+        wrapped = textwrap.wrap(text, width - column, break_on_hyphens=False) or [""]
+        click.echo(f"{heading:<{column}}" + f"\n{'':{column}}".join(wrapped))

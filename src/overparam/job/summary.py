@@ -70,9 +70,15 @@ def certificate_summary(certificate: Certificate) -> dict[str, Any]:
         "rate": certificate.rate,
         "min_eigenvalue": certificate.min_eigenvalue,
         "residual": certificate.residual,
+        "newton_kantorovich": _value(certificate, "newton_kantorovich"),
         "remedies": dict(certificate.remedies),
         "rigor": certificate.rigor,
     }
+
+
+def _value(certificate: Certificate, name: str) -> float | None:
+    constant = certificate.constants.get(name)
+    return None if constant is None else finite(constant.value)
 
 
 def finite(value: float) -> float | None:
@@ -90,7 +96,7 @@ def lines(result: JobResult) -> list[tuple[str, str]]:
         ("network", f"{widths} {model.act.name}, {model.parameter_count:,} parameters"),
         *(("note", note) for note in dataset.notes),
         ("from initialisation", _verdict(result.initial, "initial")),
-        *(("  to close the gap", text) for text in _remedies(result.initial)),
+        *_remedies(result.initial),
         ("descent", _descent(result)),
     ]
     if result.anchored is not None:
@@ -116,13 +122,14 @@ def _rate(rate: float) -> str:
     return f"{rate:.6g}" if rate < 0.999 else f"1 - {1 - rate:.3g}"
 
 
-def _remedies(certificate: Certificate) -> list[str]:
+def _remedies(certificate: Certificate) -> list[tuple[str, str]]:
     texts = {
-        "residual": "a residual of {:.3g} at this kernel (train towards an anchor)",
-        "output_scale": "or --output-scale {:.3g}",
-        "width": "or width {:.3g}, if everything else scaled as in the theory",
+        "residual": "a residual of {:.3g} at this kernel",
+        "output_scale": "--output-scale {:.3g}",
+        "width": "width {:.3g}, if everything else scaled as in the theory",
     }
-    return [texts[name].format(value) for name, value in certificate.remedies.items()]
+    remedies = [texts[name].format(value) for name, value in certificate.remedies.items()]
+    return [("  to close the gap", ", or ".join(remedies))] if remedies else []
 
 
 def _descent(result: JobResult) -> str:

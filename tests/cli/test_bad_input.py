@@ -1,0 +1,106 @@
+"""Bad input ends with exit status 2 and one clear line on stderr, and writes nothing."""
+
+import numpy as np
+import pytest
+
+from overparam.cli.main import main
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "points.csv"
+    rows = ["a,b,y"] + [f"{i},{i * i % 7},{i % 2}" for i in range(12)]
+    path.write_text("\n".join(rows))
+    return path
+
+
+def refuse(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["certify", *map(str, arguments)])
+    captured = capsys.readouterr()
+    assert stop.value.code == 2
+    assert captured.out == ""
+    assert captured.err.startswith("overparam: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digitz"], "did you mean 'digits'"),
+        (["wine", "--target", "flavour"], "flavour"),
+        (["wine", "--activation", "geluu"], "did you mean 'gelu'"),
+        (["wine", "--loss", "squrd"], "did you mean 'squared'"),
+        (["wine", "--width", "0"], "width must be a whole number, 1 or more"),
+        (["wine", "--depth", "-1"], "depth must be a whole number, 0 or more"),
+        (["wine", "--width", "many"], "not a valid integer"),
+        (["wine", "--steps", "-5"], "steps must be a whole number"),
+        (["wine", "--samples", "100000"], "samples is 100000"),
+        (["wine", "--output-scale", "nan"], "output_scale must be positive"),
+        (["wine", "--learning-rate", "0"], "learning_rate must be positive"),
+        (["wine", "--optimizer", "sgdd"], "sgdd"),
+        (["wine", "--memory", "some"], "memory size"),
+        (["wine", "--loss", "squared", "--no-such-option"], "no-such-option"),
+        (["diabetes", "--loss", "squared_hinge"], "the squared hinge needs -1 and +1"),
+        ([], "DATA"),
+    ],
+)
+def test_unusable_arguments(capsys, arguments, message):
+    assert message in refuse(capsys, *arguments)
+
+
+def test_memory_that_does_not_suffice_is_said_with_what_is_needed(capsys):
+    error = refuse(capsys, "digits", "--memory", "100MB")
+    assert "14380 x 14380" in error
+    assert "GiB" in error
+    assert "95.4 MiB may be used" in error
+
+
+def test_contradicting_points_are_named_by_line(capsys, tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text("a,b,y\n0,1,0\n2,3,1\n0,1,1\n4,-4,0\n")
+    assert "lines 2 and 4" in refuse(capsys, path, "--test-fraction", "0")
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_before_any_work(capsys, table, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    assert "cannot write" in refuse(capsys, table, "--out", tmp_path / "taken")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["points.csv", "taken"]
+
+
+def test_a_job_that_fails_writes_no_results(capsys, table, tmp_path):
+    out = tmp_path / "out"
+    refuse(capsys, table, "--width", "0", "--out", out)
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_ctrl_c_exits_with_130(capsys, monkeypatch, table, tmp_path):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("overparam.cli.certify.run_job", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(["certify", str(table), "--out", str(tmp_path / "out")])
+    assert stop.value.code == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_kernel_needs_a_npy_file(capsys, table, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(["kernel", str(table), "--out", str(tmp_path / "kernel.txt")])
+    assert stop.value.code == 2
+    assert "must end in .npy" in capsys.readouterr().err
+
+
+def test_kernel_writes_what_empirical_ntk_computes(capsys, table, tmp_path):
+    out = tmp_path / "kernel.npy"
+    with pytest.raises(SystemExit) as stop:
+        main(["kernel", str(table), "--width", "16", "--test-fraction", "0", "--out", str(out)])
+    assert stop.value.code == 0
+    kernel = np.load(out)
+    assert kernel.shape == (12, 12)
+    assert kernel.dtype == np.float64
+    assert np.array_equal(kernel, kernel.T)
+    assert np.linalg.eigvalsh(kernel)[0] > 0

@@ -1,0 +1,112 @@
+"""`overparam certify` end to end on a small real data set."""
+
+import csv
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+import overparam as op
+from overparam.cli.main import main
+from overparam.job.output import FILES
+
+COMMAND = ["certify", "iris", "--samples", "30", "--width", "64", "--steps", "20"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("iris")
+    with pytest.raises(SystemExit) as stop:
+        main([*COMMAND, "--out", str(out)])
+    assert stop.value.code == 0
+    return out
+
+
+def params(folder, prefix=""):
+    file = np.load(folder / "params.npz")
+    return tuple(
+        tuple(file[f"{prefix}{kind}_{layer}"] for layer in range(3))
+        for kind in ("weights", "biases")
+    )
+
+
+def test_the_folder_holds_every_file_and_no_rest(folder):
+    assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
+
+
+def test_summary_tells_the_story(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["certified"] is True
+    assert summary["initialisation"]["certified"] is False
+    assert summary["initialisation"]["short_by_factor"] > 1
+    assert summary["anchor"]["certificate_held"] is True
+    assert summary["training_points"] == 24
+    assert summary["outputs"] == 3
+    assert summary["errors"]["train"]["error"] == 0.0
+    assert 0.0 <= summary["errors"]["test"]["error"] < 0.5
+
+
+def test_the_certificate_is_about_the_saved_network_and_data(folder):
+    """Recompute the certificate's hypotheses from the files with a dense Jacobian."""
+    certificate = op.load_certificate(folder / "certificate.json")
+    data = np.load(folder / "data.npz")
+    model = op.MLP(4, (64, 64), 3, "gelu")
+    trained, initial = params(folder), params(folder, "initial_")
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: np.asarray(a, np.float64), initial)
+        outputs = model.apply(trained, data["x"]) - model.apply(wide, data["x"])
+        jacobian = jax.jacobian(model.apply)(trained, data["x"])
+        rows = [np.asarray(leaf).reshape(24 * 3, -1) for leaf in jax.tree.leaves(jacobian)]
+    dense = np.concatenate(rows, axis=1) / np.sqrt(24)
+    eigenvalues = np.linalg.eigvalsh(dense @ dense.T)
+    residual = np.linalg.norm(np.asarray(outputs) - data["y"]) / np.sqrt(24)
+    assert certificate.min_eigenvalue == pytest.approx(eigenvalues[0], rel=1e-6)
+    assert certificate.constants["max_eigenvalue"].value == pytest.approx(eigenvalues[-1], rel=1e-4)
+    assert certificate.residual == pytest.approx(residual, rel=1e-6)
+
+
+def test_history_has_both_runs_with_the_envelope_above_the_excess(folder):
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["phase"] for row in rows] == ["descent"] * 21 + ["anchor"] * 101
+    assert rows[20]["linearised"]
+    assert not rows[20]["envelope"]
+    anchored = [(float(row["excess"]), float(row["envelope"])) for row in rows[21:]]
+    assert all(excess <= envelope * (1 + 1e-6) for excess, envelope in anchored)
+
+
+def test_the_report_is_one_file_with_the_verdict(folder):
+    page = (folder / "report.html").read_text()
+    assert "not certified" in page.lower()
+    assert "global minimum" in page
+    assert page.count("<svg") >= 4
+    assert not re.search(r"""(?:src|href)=["']https?:""", page)
+
+
+def test_json_prints_the_summary_and_nothing_else(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*COMMAND, "--no-until-certified", "--json"])
+    captured = capsys.readouterr()
+    assert stop.value.code == 0
+    summary = json.loads(captured.out)
+    assert summary["anchor"] is None
+    assert summary["certified"] is False
+    assert captured.err == ""
+
+
+def test_the_suggested_output_scale_is_certified_from_initialisation(capsys):
+    """What `--output-scale` is suggested for, on a net small enough for a test."""
+
+    def run(*extra):
+        command = ["certify", "iris", "--samples", "10", "--width", "256", "--depth", "1"]
+        with pytest.raises(SystemExit):
+            main([*command, "--no-until-certified", "--json", *extra])
+        return json.loads(capsys.readouterr().out)
+
+    first = run()["initialisation"]
+    assert not first["certified"]
+    second = run("--output-scale", str(first["remedies"]["output_scale"]), "--dtype", "float64")
+    assert second["initialisation"]["certified"]
+    assert second["descent"]["certificate_held"]
