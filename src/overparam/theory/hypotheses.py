@@ -24,6 +24,12 @@ from overparam.verified import Enclosure, max_eigenvalue, min_eigenvalue
 NODES = 160
 """Radii at which omega and L are evaluated."""
 
+SHARP_ORDER = 4096
+"""Up to this order lambda_min is enclosed to the last digits at once."""
+
+SHARP_WIDTH = 1e-3
+"""Beyond it, the relative width from which the sharper bound is worth its time."""
+
 FAR = 1e12
 """A radius no network travels; its inverse is one nobody can tell from zero."""
 
@@ -114,7 +120,7 @@ def measure_hypotheses(
         size = problem.measure.n * problem.model.out_dim
         require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
         kernel = tangent_kernel(problem, params, progress=progress)
-    smallest = min_eigenvalue(kernel)
+    smallest = _smallest_eigenvalue(kernel)
     residual = to_coordinates(problem, problem.residual(params))
     excess = problem.excess(params)
     return Hypotheses(
@@ -125,6 +131,15 @@ def measure_hypotheses(
         target_norm=_target_norm(kernel, residual, smallest) if target_norm else None,
         bounds=MLPBounds(measure_base_point(problem, params)),
     )
+
+
+def _smallest_eigenvalue(kernel: np.ndarray) -> Enclosure:
+    """Enclose lambda_min: the sharp bound only where it is cheap, or where it is needed."""
+    if len(kernel) > SHARP_ORDER:
+        found = min_eigenvalue(kernel, sharp=False)
+        if found.width <= SHARP_WIDTH * found.lower:
+            return found
+    return min_eigenvalue(kernel)
 
 
 def _target_norm(kernel: np.ndarray, residual: np.ndarray, smallest: Enclosure) -> float:

@@ -4,6 +4,7 @@ Nothing here is proved, and nothing proved depends on it: a bad guess gives a wi
 """
 
 import numpy as np
+from jaxtyping import Float
 from scipy.linalg import lapack
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
@@ -46,6 +47,30 @@ def largest_eigenvector(W: Buffer) -> Vector:
         return _dense(W, -1)
     forward = LinearOperator((n, n), matvec=lambda v: W @ v.ravel(), dtype=float)
     return _lanczos(forward, vectors=40, tolerance=1e-5)
+
+
+def top_subspace(
+    W: Buffer, vectors: int, sweeps: int
+) -> tuple[Float[np.ndarray, "n j"], Float[np.ndarray, " j"]]:
+    """Approximate the leading eigenvectors of a symmetric matrix by subspace iteration.
+
+    Unlike Lanczos iterations it finds every member of a cluster, and works at the speed of matrix
+    products.
+
+    Args:
+        W: The matrix; only read.
+        vectors: Dimension j of the subspace.
+        sweeps: Number of products with W.
+
+    Returns:
+        Ritz vectors, shape (n, j), orthonormal up to rounding, and Ritz values, largest first.
+    """
+    V = np.linalg.qr(np.random.default_rng(0).standard_normal((len(W), vectors)))[0]
+    for _ in range(sweeps - 1):
+        V = np.linalg.qr(W @ V)[0]
+    small = V.T @ (W @ V)
+    values, rotation = np.linalg.eigh((small + small.T) / 2)
+    return np.ascontiguousarray(V @ rotation[:, ::-1]), values[::-1].copy()
 
 
 def _dense(W: Buffer, index: int) -> Vector:
