@@ -17,7 +17,7 @@ from overparam.errors import InputError, TheoremViolatedError
 from overparam.model.mlp import Params
 from overparam.problem.problem import Problem
 from overparam.theory.certificate import Certificate
-from overparam.theory.certify import params_fingerprint
+from overparam.theory.certify import describe, params_fingerprint
 from overparam.train.checkpoint import Checkpoint
 from overparam.train.loop import CHUNK, Loop
 from overparam.train.monitor import Monitor, rounding_floor
@@ -97,9 +97,10 @@ def gradient_descent(
             run, or training diverges.
         TheoremViolatedError: A certified claim does not hold, beyond the modelled rounding floor.
     """
-    monitor = _monitor(problem, params, step_size, certificate, dtype)
     if not (math.isfinite(step_size) and step_size > 0):
         raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+    _validate(problem, params, steps, dtype)
+    monitor = _monitor(problem, params, step_size, certificate, dtype)
     return train(
         problem,
         params,
@@ -154,31 +155,46 @@ def train(
     )
     state, rows = (None if saved is None else saved.load(loop.initial())) or (loop.initial(), [])
     done = sum(len(part) for part in rows)
+    if done > steps:
+        raise InputError(
+            f"the checkpoint {checkpoint} has made {done} steps, more than steps={steps}: ask for "
+            f"{done} or more, or name another file"
+        )
     while done < steps:
         state, part = loop.advance(state, min(CHUNK - done % CHUNK, steps - done))
         rows.append(part)
         done += len(part)
-        _hold(problem, rows, loop.observe(state), monitor)
+        _hold(rows[-1:], loop.observe(state), monitor, done - len(part), _path(rows[:-1]))
         if saved is not None:
             saved.save(state, np.concatenate(rows))
         if progress is not None:
             progress(done, steps)
-    table = np.concatenate([*rows, loop.observe(state)])
-    return TrainResult(loop.params(state), _history(table, monitor), True if monitor else None)
+    last = loop.observe(state)
+    _hold(rows, last, monitor)  # all of it: a resumed run may have begun without this monitor
+    history = _history(np.concatenate([*rows, last]), monitor)
+    return TrainResult(loop.params(state), history, True if monitor else None)
 
 
-def _hold(problem: Problem, rows: list, last: np.ndarray, monitor: Monitor | None) -> None:
-    """Check the newest chunk, joined to the records before and after it."""
-    newest = np.concatenate([rows[-1], last])
-    before = sum(len(part) for part in rows[:-1])
-    if not np.isfinite(newest).all():
-        step = before + int(np.argwhere(~np.isfinite(newest))[0, 0])
+def _hold(
+    rows: list[np.ndarray],
+    last: np.ndarray,
+    monitor: Monitor | None,
+    first_step: int = 0,
+    path: float = 0.0,
+) -> None:
+    """Check records from ``first_step`` on, where the path had length ``path``."""
+    table = np.concatenate([*rows, last])
+    if not np.isfinite(table).all():
+        step = first_step + int(np.argwhere(~np.isfinite(table))[0, 0])
         error = TheoremViolatedError if monitor else InputError
         raise error(f"training diverged at step {step}: take a smaller step size")
     if monitor is not None:
-        path = sum(float(part[:, 2].sum()) for part in rows[:-1])
-        lengths = path + np.concatenate([[0.0], np.cumsum(newest[:-1, 2])])
-        monitor.check(before, newest[:, 0], lengths, newest[:, 3])
+        lengths = path + np.concatenate([[0.0], np.cumsum(table[:-1, 2])])
+        monitor.check(first_step, table[:, 0], lengths, table[:, 3])
+
+
+def _path(rows: list[np.ndarray]) -> float:
+    return sum(float(part[:, 2].sum()) for part in rows)
 
 
 def _history(table: Float[np.ndarray, "t 4"], monitor: Monitor | None) -> History:
@@ -197,16 +213,19 @@ def _monitor(
 ) -> Monitor | None:
     if certificate is None or not certificate.certified:
         return None
-    if certificate.problem["params_sha256"] != params_fingerprint(params):
-        raise InputError("the certificate is about other parameters: pass those it was made at")
-    if certificate.problem["data_sha256"] != problem.measure.fingerprint():
-        raise InputError("the certificate is about other data: pass the problem it was made for")
+    for name, value in describe(problem, params).items():
+        if name != "params_dtype" and certificate.problem[name] != value:
+            raise InputError(
+                f"the certificate is about another problem ({name} differs): pass the problem and "
+                "the parameters it was made for"
+            )
     if step_size != certificate.step_size:
         raise InputError(
             f"step_size {step_size!r} is not the certificate's {certificate.step_size!r}: pass "
             "certificate.step_size, or certify(..., step_size=...) anew"
         )
-    norm = math.sqrt(certificate.constants["max_eigenvalue"].value)
+    constants = certificate.constants
+    norm = math.sqrt(constants["max_eigenvalue"].value) + constants["modulus_at_ball"].value
     return Monitor(certificate, rounding_floor(problem, params, dtype, norm))
 
 

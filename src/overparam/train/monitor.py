@@ -1,9 +1,10 @@
 """Theorem 1's claims, held against a run at every recorded step.
 
-The theorem speaks of exact arithmetic. A run in floating point sees the residual with an error that
-does not shrink with the residual: the forward pass rounds, and so does theta_0 + delta. That error
-is modelled by :class:`RoundingFloor` from the network and the dtype, before the run, and the claims
-are widened by exactly that and nothing else. docs/rounding_floor.md derives the model.
+The theorem speaks of exact arithmetic. A run in floating point sees its residual with an error that
+does not shrink with the residual: data and forward pass are rounded, and so is theta_0 + delta.
+:class:`RoundingFloor` models that error before the run, and the claims are widened by exactly what
+follows from it. docs/rounding_floor.md derives the model and says what of it is bounded, measured
+and assumed.
 """
 
 from dataclasses import dataclass
@@ -18,27 +19,41 @@ from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem
 from overparam.theory.certificate import Certificate
 
-FORWARD_SAFETY = 8.0
-"""How much larger than at theta_0 the forward pass's rounding error may be later in a run."""
+SAFETY = 8.0
+"""How much larger than measured at theta_0 rounding errors may be later in a run."""
+
+Steps = Float[np.ndarray, "t"]
 
 
 @dataclass(frozen=True)
 class RoundingFloor:
-    """How far a run's recorded numbers may be from those of exact arithmetic.
+    """How rounding enters a run; see docs/rounding_floor.md for the symbols.
 
     Attributes:
-        residual: epsilon, an error on |F - h*| in L2(mu) that does not shrink with the residual.
-        relative: Relative error of a recorded root excess.
-        gradient: Error on the gradient's norm at any step.
+        unit: u, the unit roundoff of the training dtype.
+        forward: Error of a computed residual F - h* in L2(mu).
+        start: u |theta_0|, the most that rounding theta_0 + delta moves parameters while |delta| is
+            far below |theta_0|.
+        jacobian_norm: Bound on |J|.
+        relative: Relative error of a recorded root excess or norm.
+        backward: Relative error of a computed gradient, beside that of the residual.
     """
 
-    residual: float
+    unit: float
+    forward: float
+    start: float
+    jacobian_norm: float
     relative: float
-    gradient: float
+    backward: float
 
-    def root_excess(self, exact: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Largest sqrt(2 Delta) to be recorded where exact arithmetic has at most ``exact``."""
-        return exact * (1 + self.relative) + self.residual
+    def residual(self, radius: float) -> float:
+        """Error o of the residual seen at parameters within ``radius`` of theta_0.
+
+        Rounding theta_0 + delta errs by at most u |theta_0 + delta|, and by at most |delta| since
+        theta_0 itself is representable; updating delta errs by u |delta| more.
+        """
+        moved = min(self.start, radius) + 2 * self.unit * radius
+        return self.jacobian_norm * moved + self.forward
 
 
 def rounding_floor(
@@ -50,34 +65,48 @@ def rounding_floor(
         problem: The learning problem.
         params: theta_0.
         dtype: The training dtype.
-        jacobian_norm: Upper bound on |J(theta_0)|.
+        jacobian_norm: Upper bound on |J| where the run goes.
 
     Returns:
         The floor; ``estimated``.
+
+    References:
+        docs/rounding_floor.md
     """
     unit = float(np.finfo(dtype).eps) / 2
-    forward = _forward_error(problem, params, dtype)
-    size = np.sqrt(sum(float(np.vdot(a, a)) for a in jax.tree.leaves(as_float64(params))))
-    residual = FORWARD_SAFETY * forward + jacobian_norm * unit * size
-    relative = unit * (2 * np.log2(max(problem.targets.size, 2)) + 16)
-    smoothness = problem.loss.smoothness
-    return RoundingFloor(residual, relative, smoothness * jacobian_norm * residual)
+    leaves = jax.tree.leaves(as_float64(params))
+    longest = max(problem.targets.size, *(leaf.size for leaf in leaves))
+    return RoundingFloor(
+        unit=unit,
+        forward=SAFETY * _forward_error(problem, params, dtype),
+        start=unit * float(np.sqrt(sum(float(np.vdot(a, a)) for a in leaves))),
+        jacobian_norm=jacobian_norm,
+        relative=unit * (16 + float(np.sqrt(longest))),
+        backward=SAFETY * unit * problem.model.layers,
+    )
 
 
 def _forward_error(problem: Problem, params: Params, dtype: str) -> float:
-    """|F in dtype - F in more precision| in L2(mu), measured at theta_0.
+    """How far the residual in ``dtype`` is from the exact one, in L2(mu), measured at theta_0.
 
-    For float64 the float32 error is scaled by the ratio of the unit roundoffs.
+    Parameters, data, offset and targets are rounded as the training loop rounds them. For float64
+    the float32 error is scaled by the ratio of the unit roundoffs.
     """
     model, x = problem.model, problem.measure.x
-    single = jax.tree.map(lambda a: np.asarray(a, np.float32), params)
-    rounded_up = np.asarray(in_float64(model.apply, single, x.astype(np.float32)))
+    offset = np.zeros(1) if problem.offset is None else problem.offset
+
+    def narrow(tree):
+        return jax.tree.map(lambda a: np.asarray(a, np.float32), tree)
+
+    exact = np.asarray(in_float64(model.apply, params, x)) - offset - problem.targets
     with jax.enable_x64(False):
-        low = np.asarray(jax.jit(model.apply)(single, x.astype(np.float32)), dtype=np.float64)
-    ratio = float(np.finfo(dtype).eps / np.finfo(np.float32).eps)
-    squares = np.sum((low - rounded_up) ** 2, axis=1)
-    floor = np.finfo(np.float32).eps * float(np.sqrt(np.mean(rounded_up**2)))
-    return ratio * max(float(np.sqrt(problem.measure.weights @ squares)), floor)
+        values = np.asarray(jax.jit(model.apply)(narrow(params), narrow(x)))
+    seen = (values - narrow(offset)) - narrow(problem.targets)
+    unit, single = (float(np.finfo(name).eps) for name in (dtype, "float32"))
+    sizes = np.abs(exact) + np.abs(offset) + np.abs(problem.targets)
+    # A lucky measurement must not promise more than rounding these three numbers once.
+    error = np.maximum(np.abs(seen - exact), single * sizes)
+    return unit / single * float(np.sqrt(problem.measure.weights @ np.sum(error**2, axis=1)))
 
 
 @dataclass(frozen=True)
@@ -92,28 +121,51 @@ class Monitor:
     certificate: Certificate
     floor: RoundingFloor
 
-    def check(
-        self,
-        first_step: int,
-        excess: Float[np.ndarray, "t"],
-        path: Float[np.ndarray, "t"],
-        distance: Float[np.ndarray, "t"],
-    ) -> None:
+    @property
+    def _sigma(self) -> float:
+        return self.certificate.constants["sigma_end"].value
+
+    def residual_slack(self, steps: Steps) -> Steps:
+        """What rounding may add to the root excess of an exact run after ``steps`` steps."""
+        once = self.floor.residual(self.certificate.radius)
+        # Each step contracts the earlier errors: their sum grows like a logarithm.
+        errors = (2 + np.log1p(steps) / np.e) * once
+        stalled = self.floor.unit * self.certificate.radius
+        return errors + stalled / (self.certificate.step_size * self._sigma)
+
+    def path_slack(self, steps: Steps) -> Steps:
+        """What rounding may add to the path length: every step can go astray by the slack."""
+        step = self.certificate.step_size * self.floor.jacobian_norm * self._smoothness
+        return steps * step * self.residual_slack(steps)
+
+    def distance_slack(self, steps: Steps) -> Steps:
+        """What rounding may add to the distance: errors that persist displace the limit once."""
+        return np.minimum(self.path_slack(steps), 2 * self.residual_slack(steps) / self._sigma)
+
+    @property
+    def _smoothness(self) -> float:
+        return self.certificate.constants["smoothness"].value
+
+    def check(self, first_step: int, excess: Steps, path: Steps, distance: Steps) -> None:
         """Check records of consecutive steps, the first of which is step ``first_step``.
 
         Raises:
             TheoremViolatedError: Envelope, rate or radius is violated; the first step is named.
         """
-        steps = first_step + np.arange(len(excess))
+        certificate, floor = self.certificate, self.floor
+        steps = first_step + np.arange(len(excess), dtype=np.float64)
         root = np.sqrt(2 * np.maximum(excess, 0.0))
-        envelope = np.sqrt(2 * self.certificate.envelope(steps))
-        self._claim("root excess", steps, root, self.floor.root_excess(envelope), "envelope")
-        decay = np.sqrt(self.certificate.rate) * root[:-1]
-        self._claim("root excess", steps[1:], root[1:], self.floor.root_excess(decay), "rate")
-        drift = steps * self.certificate.step_size * self.floor.gradient
-        radius = self.certificate.radius * (1 + self.floor.relative) + drift
-        self._claim("path length", steps, path, radius, "radius")
-        self._claim("distance", steps, distance, radius, "radius")
+        envelope = np.sqrt(2 * certificate.envelope(steps))
+        tilt = certificate.step_size * floor.jacobian_norm * self._sigma * self._smoothness
+        widening = 1 + floor.relative + steps * tilt * floor.backward
+        allowed = envelope * widening + self.residual_slack(steps)
+        self._claim("root excess", steps, root, allowed, "envelope")
+        decay = np.sqrt(certificate.rate) * root[:-1] * (1 + 2 * floor.relative + floor.backward)
+        pair = 4 * floor.residual(certificate.radius)
+        self._claim("root excess", steps[1:], root[1:], decay + pair, "rate")
+        radius = certificate.radius * (1 + floor.relative + floor.backward)
+        self._claim("path length", steps, path, radius + self.path_slack(steps), "radius")
+        self._claim("distance", steps, distance, radius + self.distance_slack(steps), "radius")
 
     def _claim(
         self, name: str, steps: np.ndarray, seen: np.ndarray, allowed: np.ndarray, claim: str
@@ -122,6 +174,6 @@ class Monitor:
         if len(broken):
             i = broken[0]
             raise TheoremViolatedError(
-                f"step {steps[i]}: {name} {seen[i]:.9g} exceeds {allowed[i]:.9g}, the certified "
-                f"{claim} and the rounding floor: the run does not follow its certificate"
+                f"step {steps[i]:.0f}: {name} {seen[i]:.9g} exceeds {allowed[i]:.9g}, the "
+                f"certified {claim} and the rounding floor: the run does not follow its certificate"
             )
