@@ -65,7 +65,7 @@ def at_least(value: float, digits: int = 4) -> str:
 def rate(value: float, digits: int = 4) -> str:
     """An upper bound below 1, rounded up; near 1 the gap is what matters: ``1 − 1.4 × 10⁻⁵``."""
     if 0.99 < value < 1:
-        return f"1{THIN}{MINUS}{THIN}{at_least(1 - value, 2)}"  # the difference is exact
+        return f"1{THIN}{MINUS}{THIN}{at_least(1 - value, 3)}"  # the difference is exact
     return at_most(value, digits)
 
 

@@ -100,10 +100,12 @@ def _zero_loss(result: JobResult) -> bool:
 def _key_numbers(result: JobResult) -> list[tuple[str, str, str]]:
     """Label, value and gloss of the numbers people ask for first."""
     found = result.certificate
+    radius = numbers.at_most(found.radius, 3) if found.certified else "none"
+    rate = numbers.rate(found.rate) if found.certified else "none"
     return [
         ("margin", numbers.at_least(found.margin, 3), "max Ψ / ρ, certified above 1"),
-        ("radius s*", numbers.at_most(found.radius, 3), "bound on the whole path"),
-        ("rate", numbers.rate(found.rate, 4), "of the excess, per step"),
+        ("radius s*", radius, "bound on the whole path"),
+        ("rate", rate, "of the excess, per step"),
         ("λₘᵢₙ ≥", numbers.at_least(found.min_eigenvalue, 3), "of the tangent kernel"),
         ("residual", numbers.number(found.residual, 3), "√(2Δ₀)"),
     ]

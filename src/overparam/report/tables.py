@@ -11,7 +11,7 @@ from overparam.theory.certificate import Certificate, Kind
 
 MEANINGS = {
     "excess": ("Δ₀", "excess loss at the starting point"),
-    "residual": ("√(2Δ₀)", "residual"),
+    "residual": ("√(2Δ₀)", "size of what is left to fit"),
     "min_eigenvalue": ("λₘᵢₙ(K)", "lower bound on the smallest eigenvalue of the tangent kernel"),
     "max_eigenvalue": ("λₘₐₓ(K)", "upper bound on the largest eigenvalue of the tangent kernel"),
     "smoothness": ("M", "smoothness of the loss"),
