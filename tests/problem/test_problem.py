@@ -1,0 +1,133 @@
+"""The composite problem against its formulas in NumPy float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from networks import dense_jacobian, draw_inputs, draw_params
+from overparam.errors import InputError
+from overparam.model.mlp import MLP
+from overparam.problem.measure import Measure
+from overparam.problem.problem import Problem
+
+MODEL = MLP(3, (6,), 2, "tanh", bias_scale=0.3)
+PARAMS = draw_params(MODEL)
+CENTER = draw_params(MODEL, seed=9)
+X = draw_inputs(5, MODEL, 1)
+SIGNS = np.where(np.random.default_rng(2).standard_normal((5, 2)) > 0, 1.0, -1.0)
+WEIGHTS = np.arange(1.0, 6.0) / 15
+
+
+def network(params, x):
+    (w1, w2), (b1, b2) = params
+    h = np.tanh(x @ w1.T / np.sqrt(3) + 0.3 * b1)
+    return h @ w2.T / np.sqrt(6) + 0.3 * b2
+
+
+def squared(values):
+    return 0.5 * np.sum((values - SIGNS) ** 2, axis=1)
+
+
+def squared_hinge(values):
+    return 0.5 * np.sum(np.maximum(0, 1 - SIGNS * values) ** 2, axis=1)
+
+
+CASES = [
+    (loss, weights, center)
+    for loss in (squared, squared_hinge)
+    for weights in (None, WEIGHTS)
+    for center in (None, CENTER)
+]
+
+
+@pytest.mark.parametrize(("loss", "weights", "center"), CASES)
+def test_objective_is_the_weighted_mean_of_the_loss(loss, weights, center):
+    problem = Problem(MODEL, Measure(X, SIGNS, weights), loss.__name__, centered_at=center)
+    values = network(PARAMS, X) - (0 if center is None else network(center, X))
+    np.testing.assert_allclose(problem.predict(PARAMS), values, rtol=1e-13, atol=1e-15)
+    expected = np.average(loss(values), weights=weights)
+    assert problem.objective(PARAMS) == pytest.approx(expected, rel=1e-13)
+    assert problem.infimum == 0
+    assert problem.excess(PARAMS) == problem.objective(PARAMS)
+    # Both losses are half the squared distance to the nearest minimiser.
+    residual = problem.residual(PARAMS)
+    half = np.average(0.5 * np.sum(residual**2, axis=1), weights=weights)
+    assert half == pytest.approx(expected, rel=1e-13)
+
+
+def test_values_are_float64_whatever_the_parameters():
+    problem = Problem(MODEL, Measure(X, SIGNS))
+    narrow = jax.tree.map(np.float32, PARAMS)
+    values = problem.predict(narrow)
+    assert values.dtype == np.float64
+    exact = network(jax.tree.map(np.float64, narrow), X)
+    np.testing.assert_allclose(values, exact, rtol=1e-13, atol=1e-15)
+    assert isinstance(problem.objective(narrow), float)
+    assert not jax.config.jax_enable_x64
+
+
+def test_centred_model_vanishes_at_its_centre_everywhere():
+    problem = Problem(MODEL, Measure(X, SIGNS), centered_at=CENTER)
+    assert np.array_equal(problem.predict(CENTER), np.zeros((5, 2)))
+    elsewhere = draw_inputs(7, MODEL, 3)
+    assert np.array_equal(problem.predict(CENTER, elsewhere), np.zeros((7, 2)))
+    moved = network(PARAMS, elsewhere) - network(CENTER, elsewhere)
+    np.testing.assert_allclose(problem.predict(PARAMS, elsewhere), moved, rtol=1e-12, atol=1e-14)
+
+
+CENTERS = [
+    pytest.param(None, id="plain"),
+    pytest.param(
+        CENTER,
+        id="centred",
+        marks=pytest.mark.xfail(
+            raises=jax.errors.TracerArrayConversionError,
+            reason="the offset of a centred model cannot be computed first inside a trace",
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("center", CENTERS)
+@pytest.mark.parametrize("loss", ["squared", "squared_hinge"])
+def test_gradient_is_the_adjoint_jacobian_at_the_residual(loss, center):
+    problem = Problem(MODEL, Measure(X, SIGNS, WEIGHTS), loss, centered_at=center)
+    with jax.enable_x64(True):
+        gradient = jax.jit(jax.grad(problem.objective))(PARAMS)
+    flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(gradient)])
+    weighted = np.repeat(WEIGHTS, 2) * -problem.residual(PARAMS).ravel()
+    expected = weighted @ dense_jacobian(MODEL, PARAMS, X)
+    np.testing.assert_allclose(flat, expected, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("center", CENTERS)
+def test_tracing_in_float32_stays_in_float32(center):
+    problem = Problem(MODEL, Measure(X, SIGNS), centered_at=center)
+    narrow = jax.tree.map(jnp.float32, PARAMS)
+    value = jax.jit(problem.excess)(narrow)
+    assert value.dtype == np.float32
+    assert float(value) == pytest.approx(problem.excess(narrow), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("measure", "complaint"),
+    [
+        (Measure(X), "the measure has no targets"),
+        (Measure(X[:, :2], SIGNS), "the data have 2 features but the model takes in_dim=3"),
+        (Measure(X, SIGNS[:, :1]), "the targets have 1 columns but the model out_dim=2"),
+    ],
+)
+def test_data_that_do_not_fit_the_model_are_refused(measure, complaint):
+    with pytest.raises(InputError, match=complaint):
+        Problem(MODEL, measure)
+
+
+def test_targets_that_do_not_fit_the_loss_are_refused():
+    with pytest.raises(InputError, match=r"is 0\.5: the squared hinge needs -1 and \+1"):
+        Problem(MODEL, Measure(X, np.where(SIGNS > 0, 1.0, 0.5)), "squared_hinge")
+
+
+def test_centre_of_another_network_is_refused():
+    with pytest.raises(InputError, match="use params from this model's init"):
+        Problem(MODEL, Measure(X, SIGNS), centered_at=draw_params(MLP(3, (4,), 2)))
