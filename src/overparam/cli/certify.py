@@ -35,7 +35,11 @@ from overparam.report import render
     help="gd is the theorem's; the others are optax's.",
 )
 @click.option("--learning-rate", type=float, help="Step size; for gd the theorem's by default.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    help="Of the optimiser's steps; float32, or float64 with --finish none.",
+)
 @click.option(
     "--until-certified/--no-until-certified",
     default=True,

@@ -27,6 +27,7 @@ from overparam.theory.certificate import Certificate
 from overparam.theory.certify import Start, certificate_from
 from overparam.theory.hypotheses import measure_hypotheses
 from overparam.theory.linearised import linearised_descent
+from overparam.train.checkpoint import steps_saved
 from overparam.train.gauss_newton import GaussNewtonResult, gauss_newton
 from overparam.train.gradient_descent import TrainResult, gradient_descent, train
 
@@ -96,21 +97,18 @@ class _Job:
             spectrum = self._spectrum(kernel)
         with self._phase("certificate from initialisation"):
             initial = self._certificate(self.start, kernel, "initialisation", settings.step)
-        with self._phase("descent"):
-            descent = self._descend(initial)
         linearised = None
         if settings.optimizer == "gd":
             with self._phase("linearised prediction"):
-                linearised = linearised_descent(
-                    self.problem,
-                    self.start,
-                    kernel,
-                    initial.step_size,
-                    len(descent.history) - 1,
-                    lambda done, total: self.report("linearised prediction", done, total),
-                )
+                linearised = self._linearised(kernel, initial.step_size)
         del kernel
-        anchored = self._anchored(descent) if settings.until_certified else None
+        anchored = None
+        if settings.until_certified and settings.finish == "none":
+            descent, anchored = self._train_until_certified(initial)
+        else:
+            descent = self._descend(initial, settings.steps)
+            if settings.until_certified:
+                anchored = self._anchored(*self._gauss_newton(descent.params))
         final = descent.params if anchored is None else anchored.params
         return JobResult(
             settings=settings,
@@ -126,44 +124,69 @@ class _Job:
             seconds=self.seconds,
         )
 
-    def _descend(self, initial: Certificate) -> TrainResult:
-        settings = self.settings
-        report = lambda done, total: self.report("descent", done, total)  # noqa: E731
-        if settings.optimizer == "gd":
-            return gradient_descent(
-                self.problem,
-                self.start,
-                initial.step_size,
-                settings.steps,
-                certificate=initial,
-                dtype=settings.dtype,
-                checkpoint=self.checkpoint,
-                progress=report,
-            )
-        return train(
+    def _linearised(self, kernel: np.ndarray, step_size: float) -> Float[np.ndarray, " t"]:
+        return linearised_descent(
             self.problem,
             self.start,
-            settings.optax_optimizer(),
-            settings.steps,
-            label=f"{settings.optimizer}, learning rate {settings.learning_rate}",
-            dtype=settings.dtype,
-            checkpoint=self.checkpoint,
-            progress=report,
+            kernel,
+            step_size,
+            self.settings.steps,
+            lambda done, total: self.report("linearised prediction", done, total),
         )
 
-    def _anchored(self, descent: TrainResult) -> Anchored:
-        """Reach an anchor, certify it, and check gradient descent from it."""
-        if self.settings.finish == "none":
-            params, newton, certificate, spectrum = self._train_until_certified(descent)
-        else:
-            with self._phase("Gauss-Newton"):
-                newton = gauss_newton(
+    def _descend(self, initial: Certificate, steps: int) -> TrainResult:
+        """The optimiser from theta_0; a longer call continues a shorter one's checkpoint."""
+        settings = self.settings
+        shared: dict = {
+            "dtype": settings.training_dtype,
+            "checkpoint": self.checkpoint,
+            "progress": lambda done, total: self.report("descent", done, total),
+        }
+        with self._phase("descent"):
+            if settings.optimizer == "gd":
+                return gradient_descent(
                     self.problem,
-                    descent.params,
-                    progress=lambda step, residual, damping: self.report("Gauss-Newton", step, 0),
+                    self.start,
+                    initial.step_size,
+                    steps,
+                    certificate=initial,
+                    **shared,
                 )
-            params = newton.params
-            certificate, spectrum = self._anchor(params)
+            label = f"{settings.optimizer}, learning rate {settings.learning_rate}"
+            optimizer = settings.optax_optimizer()
+            return train(self.problem, self.start, optimizer, steps, label=label, **shared)
+
+    def _gauss_newton(self, params: Params) -> tuple[Params, GaussNewtonResult]:
+        with self._phase("Gauss-Newton"):
+            newton = gauss_newton(
+                self.problem,
+                params,
+                progress=lambda step, residual, damping: self.report("Gauss-Newton", step, 0),
+            )
+        return newton.params, newton
+
+    def _train_until_certified(self, initial: Certificate) -> tuple[TrainResult, Anchored]:
+        """The optimiser alone, each round twice as long, with an anchor after each."""
+        steps = max(self.settings.steps, steps_saved(self.checkpoint))
+        descent = self._descend(initial, steps)
+        certificate, spectrum = self._anchor(descent.params)
+        while not certificate.certified and steps < self.settings.max_steps:
+            steps = min(max(2 * steps, 1), self.settings.max_steps)
+            descent = self._descend(initial, steps)
+            certificate, spectrum = self._anchor(descent.params)
+        return descent, self._checked(as_float64(descent.params), None, certificate, spectrum)
+
+    def _anchored(self, params: Params, newton: GaussNewtonResult | None) -> Anchored:
+        return self._checked(params, newton, *self._anchor(params))
+
+    def _checked(
+        self,
+        params: Params,
+        newton: GaussNewtonResult | None,
+        certificate: Certificate,
+        spectrum: Spectrum,
+    ) -> Anchored:
+        """Gradient descent from a certified anchor, held against its certificate."""
         run = None
         if certificate.certified:
             with self._phase("descent from the anchor"):
@@ -179,41 +202,6 @@ class _Job:
         moved = jax.tree.map(lambda a, b: a - b, as_float64(params), as_float64(self.start))
         distance = float(np.sqrt(sum(np.vdot(a, a) for a in jax.tree.leaves(moved))))
         return Anchored(newton, params, distance, certificate, run, spectrum)
-
-    def _train_until_certified(
-        self, descent: TrainResult
-    ) -> tuple[Params, GaussNewtonResult | None, Certificate, Spectrum]:
-        """The optimiser alone, in rounds of doubling length with an anchor after each."""
-        params, done = as_float64(descent.params), self.settings.steps
-        certificate, spectrum = self._anchor(params)
-        while not certificate.certified and done < self.settings.max_steps:
-            steps = min(max(done, 1), self.settings.max_steps - done)
-            with self._phase("descent"):
-                params = self._continue(params, certificate, steps)
-            done += steps
-            certificate, spectrum = self._anchor(params)
-        return params, None, certificate, spectrum
-
-    def _continue(self, params: Params, certificate: Certificate, steps: int) -> Params:
-        settings = self.settings
-        report = lambda done, total: self.report("descent", done, total)  # noqa: E731
-        # Float64: the anchor needs a smaller residual than float32 can show.
-        if settings.optimizer == "gd":
-            eta = settings.step or certificate.step_size
-            result = gradient_descent(
-                self.problem, params, eta, steps, dtype="float64", progress=report
-            )
-        else:
-            result = train(
-                self.problem,
-                params,
-                settings.optax_optimizer(),
-                steps,
-                label=settings.optimizer,
-                dtype="float64",
-                progress=report,
-            )
-        return result.params
 
     def _anchor(self, params: Params) -> tuple[Certificate, Spectrum]:
         with self._phase("kernel at the anchor"):

@@ -31,7 +31,8 @@ class JobSettings:
         steps: Steps of the optimiser from the initialisation.
         optimizer: ``gd`` (the theorem's), or an optax optimiser's name.
         learning_rate: Its step size; None means the theorem's for ``gd``, 1e-3 for the others.
-        dtype: Precision of these steps.
+        dtype: Precision of these steps; None means float32, or float64 with ``finish="none"``,
+            since an anchor needs a smaller residual than float32 can show.
         until_certified: Whether to go on to an anchor.
         finish: ``gauss-newton``, or ``none``: only the optimiser, in rounds of doubling length.
         max_steps: Bound on the optimiser's steps with ``finish="none"``.
@@ -54,7 +55,7 @@ class JobSettings:
     steps: int = 100
     optimizer: str = "gd"
     learning_rate: float | None = None
-    dtype: str = "float32"
+    dtype: str | None = None
     until_certified: bool = True
     finish: str = "gauss-newton"
     max_steps: int = 100_000
@@ -66,7 +67,8 @@ class JobSettings:
             self._whole(name, least)
         self._whole("max_steps", 1)
         self._whole("anchor_steps", 0)
-        self._one_of("dtype", ("float32", "float64"))
+        if self.dtype is not None:
+            self._one_of("dtype", ("float32", "float64"))
         self._one_of("finish", FINISHES)
         self._one_of("optimizer", OPTIMIZERS)
         get_activation(self.activation)
@@ -79,6 +81,12 @@ class JobSettings:
     def step(self) -> float | None:
         """eta asked for with ``gd``; None leaves it to the theorem."""
         return self.learning_rate if self.optimizer == "gd" else None
+
+    @property
+    def training_dtype(self) -> str:
+        """The precision the optimiser's steps run in."""
+        alone = self.until_certified and self.finish == "none"
+        return self.dtype or ("float64" if alone else "float32")
 
     @property
     def budget(self) -> int:

@@ -110,11 +110,11 @@ def _verdict(certificate: Certificate, where: str) -> str:
     if not certificate.certified:
         short = f", short by a factor {1 / certificate.margin:.3g}" if certificate.margin else ""
         return f"not certified{short}" + ("" if short else f": {certificate.reason}")
-    distance = min(certificate.radius, certificate.existence_radius)
     return (
-        f"certified: a global minimum (zero loss) exists within distance {distance:.3g} of the "
-        f"{where} parameters, and gradient descent with step size {certificate.step_size:.4g} "
-        f"converges to it at rate {_rate(certificate.rate)} a step"
+        "certified: a global minimum (zero loss) exists within distance "
+        f"{certificate.existence_radius:.3g} of the {where} parameters, and gradient descent with "
+        f"step size {certificate.step_size:.4g} converges to one within {certificate.radius:.3g} "
+        f"at rate {_rate(certificate.rate)} a step"
     )
 
 
@@ -141,7 +141,9 @@ def _descent(result: JobResult) -> str:
     text = f"{steps} {settings.optimizer} steps{size}: excess {history.excess[0]:.4g} to "
     text += f"{history.excess[-1]:.4g}"
     if result.linearised is not None:
-        text += f"; the linearised model predicts {result.linearised[-1]:.4g}"
+        last = len(result.linearised) - 1
+        where = "" if last == steps else f", at step {last} {history.excess[last]:.4g}"
+        text += f"{where}; the linearised model predicts {result.linearised[-1]:.4g}"
     if result.descent.certificate_held:
         text += "; envelope, rate and radius held at every step"
     return text
@@ -188,6 +190,9 @@ def history_columns(result: JobResult) -> dict[str, np.ndarray]:
     for name, run, linearised in parts:
         count = len(run.history)
         unknown = np.full(count, np.nan)
+        predicted = unknown.copy()
+        if linearised is not None:
+            predicted[: len(linearised)] = linearised[:count]
         rows = {
             "phase": np.full(count, name),
             "step": np.arange(count),
@@ -196,7 +201,7 @@ def history_columns(result: JobResult) -> dict[str, np.ndarray]:
             "path_length": run.history.path_length,
             "distance": run.history.distance,
             "envelope": unknown if run.history.envelope is None else run.history.envelope,
-            "linearised": unknown if linearised is None else linearised,
+            "linearised": predicted,
         }
         for key, values in rows.items():
             columns.setdefault(key, []).append(values)

@@ -1,6 +1,5 @@
 """Checkpoints of a training run: one file, replaced whole, refused if it is of another run."""
 
-import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.files import write_whole
+from overparam.files import npz_bytes, write_whole
 from overparam.train.loop import State
 
 
@@ -33,9 +32,7 @@ class Checkpoint:
             InputError: The file cannot be written.
         """
         leaves = {f"leaf_{i}": np.asarray(a) for i, a in enumerate(jax.tree.leaves(state))}
-        buffer = io.BytesIO()
-        np.savez(buffer, job=np.array(self.job), rows=rows, **leaves)
-        write_whole(self.path, buffer.getvalue())
+        write_whole(self.path, npz_bytes({"job": np.array(self.job), "rows": rows, **leaves}))
 
     def load(self, like: State) -> tuple[State, list[Float[np.ndarray, "t 4"]]] | None:
         """The saved state and record, or None if there is no file.
@@ -63,3 +60,14 @@ class Checkpoint:
                 f"the checkpoint {self.path} belongs to another run: delete it or name another"
             )
         return jax.tree.unflatten(jax.tree.structure(like), leaves), [rows]
+
+
+def steps_saved(path: str | Path | None) -> int:
+    """Steps that the checkpoint at ``path`` has made; 0 if there is none that can be read."""
+    if path is None:
+        return 0
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return len(file["rows"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return 0
