@@ -1,0 +1,62 @@
+"""``overparam verify``: the independent re-check of saved certificates."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from overparam.cli.progress import ProgressBar
+from overparam.errors import InputError
+from overparam.recheck import Verification
+from overparam.recheck import verify as recheck
+
+
+@click.command()
+@click.argument("path", metavar="DIR_OR_CERTIFICATE", type=click.Path(path_type=Path))
+@click.option("--precision", type=int, default=128, help="Bits of the ball arithmetic.")
+@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result.")
+def verify(path: Path, precision: int, as_json: bool) -> None:
+    """Check certificates again from data and parameters, in ball arithmetic.
+
+    Takes a folder that `overparam certify --out` wrote, or one certificate in it. Exit status 1 if
+    a certificate does not hold.
+    """
+    results = {}
+    with ProgressBar() as progress:
+        for file in _certificates(path):
+
+            def tell(phase: str, done: int, total: int, name: str = file.name) -> None:
+                progress(f"{name}: {phase}", done, total)
+
+            results[file] = recheck(file, precision=precision, progress=tell)
+    if as_json:
+        click.echo(json.dumps(_summary(results), indent=2))
+    else:
+        for file, result in results.items():
+            click.echo(f"{file}: {'OK' if result.ok else 'NOT OK'}")
+            for reason in result.reasons:
+                click.echo(f"  {reason}")
+    if not all(result.ok for result in results.values()):
+        sys.exit(1)
+
+
+def _certificates(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path} does not exist: give a certificate or the folder of a run")
+    found = sorted(path.glob("certificate*.json"))
+    if path / "certificate.json" not in found:
+        raise InputError(f"{path} has no certificate.json: give the folder of a run")
+    return found
+
+
+def _summary(results: dict[Path, Verification]) -> dict:
+    return {
+        "ok": all(result.ok for result in results.values()),
+        "certificates": [
+            {"file": file.name, "ok": result.ok, "reasons": list(result.reasons)}
+            for file, result in results.items()
+        ],
+    }

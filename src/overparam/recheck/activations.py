@@ -1,0 +1,118 @@
+"""The built-in activations in ball arithmetic: value, slope, and the two constants.
+
+The constants' proofs stand in docs/activations.md; here they are evaluated from the closed forms,
+not read from the table of floats that certificates are computed with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flint import arb
+
+Ball = Callable[[arb], tuple[arb, arb]]
+
+
+@dataclass(frozen=True)
+class BallActivation:
+    """An activation: z -> (act(z), act'(z)), beta_1 and beta_2 (None where act' jumps)."""
+
+    value_and_slope: Ball
+    slope_bound: Callable[[], arb]
+    curvature_bound: Callable[[], arb] | None
+
+
+def _tanh(z: arb) -> tuple[arb, arb]:
+    t = z.tanh()
+    return t, 1 - t * t
+
+
+def _erf(z: arb) -> tuple[arb, arb]:
+    return z.erf(), 2 * (-z * z).exp() / arb.const_sqrt_pi()
+
+
+def _normal(z: arb) -> tuple[arb, arb]:
+    """The normal distribution function and its density."""
+    root = arb(2).sqrt()
+    return (-z / root).erfc() / 2, (-z * z / 2).exp() / (root * arb.const_sqrt_pi())
+
+
+def _gelu(z: arb) -> tuple[arb, arb]:
+    below, density = _normal(z)
+    return z * below, below + z * density
+
+
+def _sigmoid(z: arb) -> arb:
+    return 1 / (1 + (-z).exp())
+
+
+def _softplus(z: arb) -> tuple[arb, arb]:
+    return z.exp().log1p(), _sigmoid(z)
+
+
+def _sin(z: arb) -> tuple[arb, arb]:
+    return z.sin_cos()
+
+
+def _silu(z: arb) -> tuple[arb, arb]:
+    s = _sigmoid(z)
+    return z * s, s * (1 + z * _sigmoid(-z))
+
+
+def _identity(z: arb) -> tuple[arb, arb]:
+    return z, arb(1)
+
+
+def _relu(z: arb) -> tuple[arb, arb]:
+    if z > 0:
+        return z, arb(1)
+    if z <= 0:
+        return arb(0), arb(0)
+    return z.nonnegative_part(), arb(0).union(arb(1))
+
+
+def _leaky_relu(z: arb) -> tuple[arb, arb]:
+    if z >= 0:
+        return z, arb(1)
+    if z < 0:
+        return z / 100, arb(1) / 100
+    return z.union(z / 100), (arb(1) / 100).union(arb(1))
+
+
+def _one() -> arb:
+    return arb(1)
+
+
+def _gelu_slope_bound() -> arb:
+    root = arb(2).sqrt()
+    below, density = _normal(root)
+    return below + root * density
+
+
+def _silu_slope_bound() -> arb:
+    """(1 + u) / 2 for the root u of u tanh u = 1, bracketed: u tanh u increases on u > 0."""
+    low, high = arb(1), arb(2)
+    while True:
+        middle = ((low + high) / 2).mid()
+        product = middle * middle.tanh()
+        if product < 1:
+            low = middle
+        elif product > 1:
+            high = middle
+        else:
+            return (1 + low.union(high)) / 2
+
+
+ACTIVATIONS = {
+    "tanh": BallActivation(_tanh, _one, lambda: 4 / (3 * arb(3).sqrt())),
+    "erf": BallActivation(
+        _erf, lambda: 2 / arb.const_sqrt_pi(), lambda: (8 / (arb.pi() * arb.const_e())).sqrt()
+    ),
+    "gelu": BallActivation(_gelu, _gelu_slope_bound, lambda: (2 / arb.pi()).sqrt()),
+    "softplus": BallActivation(_softplus, _one, lambda: arb(1) / 4),
+    "sin": BallActivation(_sin, _one, _one),
+    "silu": BallActivation(_silu, _silu_slope_bound, lambda: arb(1) / 2),
+    "identity": BallActivation(_identity, _one, lambda: arb(0)),
+    "relu": BallActivation(_relu, _one, None),
+    "leaky_relu": BallActivation(_leaky_relu, _one, None),
+}
+"""By the names that certificates use."""

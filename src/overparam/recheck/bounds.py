@@ -1,0 +1,203 @@
+"""The certificate's numbers against what the data and parameters give.
+
+A ``proved`` number must not be stronger than the re-derived one at all. A ``computed`` number comes
+from float64 without an error bound, and may deviate by what float64 arithmetic explains
+(:func:`tolerance`). No number may be weaker than re-derived by more than ``WEAKER``: it would not
+be what the theorem gives.
+
+Later numbers are derived from earlier ones as *verified*: from the stored value where it is on the
+safe side, else from the re-derived one. So every accepted number follows rigorously, up to its
+tolerance, and an error in one does not excuse another.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flint import arb
+
+from overparam.recheck.claim import Claim
+from overparam.recheck.measure import Measured
+from overparam.recheck.theorem import Descent, Premises, descent, distance, existence
+
+RELATIVE = 1e-6
+WEAKER = 0.05
+_UNIT = 2.0**-53
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Relative tolerances for ``computed`` numbers: plain, and for what the residual scales."""
+
+    plain: float
+    residual: float
+
+
+def tolerance(claim: Claim, measured: Measured) -> Tolerance:
+    """What float64 arithmetic explains.
+
+    ``RELATIVE``, plus the relative error that rounding leaves in lambda_min, order times u times
+    lambda_max / lambda_min, and in a residual, 16 u times the size of what is subtracted in it over
+    the residual; at most 1/2 each.
+    """
+    order = claim.problem["points"] * claim.problem["outputs"]
+    plain = RELATIVE
+    if measured.min_eigenvalue > 0:
+        ratio = float(measured.max_eigenvalue / measured.min_eigenvalue)
+        plain += min(order * _UNIT * ratio, 0.5)
+    residual = float((2 * measured.excess).sqrt().abs_upper())
+    size = float(measured.output_scale.abs_upper())
+    noise = 16 * _UNIT * size / residual if residual else 0.5
+    return Tolerance(plain, plain + min(noise, 0.5))
+
+
+class Comparison:
+    """Collects sentences on stored numbers that are stronger, or far weaker, than derived."""
+
+    def __init__(self, claim: Claim, allowed: Tolerance) -> None:
+        self.claim = claim
+        self.allowed = allowed
+        self.faults: list[str] = []
+
+    def upper(self, name: str, derived: arb | None, *, scaled: bool = False) -> None:
+        """A stored upper bound; None derives no bound."""
+        stored = self.claim.constant(name)
+        if derived is None:
+            if math.isfinite(stored):
+                self._say(name, stored, "no bound is proved")
+            return
+        if math.isinf(stored):
+            self._say(name, stored, f"the data and parameters give {_show(derived)}")
+        elif not arb(stored) >= derived * (1 - self._slack(name, scaled)):
+            self._say(name, stored, f"below {_show(derived)}, the least that is proved")
+        elif arb(stored) * (1 - WEAKER) > derived.abs_upper() * (1 + self.allowed.residual):
+            self._say(name, stored, f"far above {_show(derived)}, which the theorem gives")
+
+    def lower(self, name: str, derived: arb | None, *, scaled: bool = False) -> None:
+        """A stored lower bound; None derives infinity."""
+        stored = self.claim.constant(name)
+        if derived is None:
+            if math.isfinite(stored):
+                self._say(name, stored, "the data and parameters give no limit")
+            return
+        if math.isinf(stored) or not arb(stored) <= derived * (1 + self._slack(name, scaled)):
+            self._say(name, stored, f"above {_show(derived)}, the most that is proved")
+        elif arb(stored) < derived * (1 - WEAKER) * (1 - self.allowed.residual):
+            self._say(name, stored, f"far below {_show(derived)}, which the theorem gives")
+
+    def eigenvalue(self, derived: arb) -> None:
+        """lambda_min: a lower bound that may be as weak as float64 makes it."""
+        stored = self.claim.constant("min_eigenvalue")
+        slack = self._slack("min_eigenvalue", False)
+        if not arb(stored) <= derived + slack * derived.max(arb(0)):
+            text = f"above {_show(derived)}, the most that is proved"
+            self._say("min_eigenvalue", stored, text)
+
+    def _slack(self, name: str, scaled: bool) -> float:
+        if self.claim.kind(name) == "proved":
+            return 0.0
+        return self.allowed.residual if scaled else self.allowed.plain
+
+    def _say(self, name: str, stored: float, what: str) -> None:
+        self.faults.append(f"{name} is {stored:.12g}: {what}")
+
+
+def compare(
+    claim: Claim, measured: Measured, modulus: list[tuple[arb, arb | None]]
+) -> Iterator[str]:
+    """Sentences on every number that the data and parameters do not bear out.
+
+    Args:
+        claim: The certificate.
+        measured: The hypotheses in balls.
+        modulus: (omega, L) at the certificate's nodes.
+    """
+    check = Comparison(claim, tolerance(claim, measured))
+    _compare_premises(check, measured)
+    premises = verified_premises(claim, measured, modulus)
+    node = claim.ball
+    check.upper("modulus_at_ball", premises.modulus[node])
+    check.upper("lipschitz_on_ball", premises.lipschitz[node])
+    derived = descent(premises, arb(claim.number("step_size")), node, limit=claim.limit)
+    _compare_descent(check, derived)
+    check.upper("existence_radius", existence(premises), scaled=True)
+    check.lower("distance_lower_bound", distance(premises), scaled=True)
+    yield from check.faults
+
+
+def _compare_premises(check: Comparison, measured: Measured) -> None:
+    check.eigenvalue(measured.min_eigenvalue)
+    check.upper("max_eigenvalue", measured.max_eigenvalue)
+    check.upper("excess", measured.excess, scaled=True)
+    check.upper("residual", (2 * measured.excess).sqrt(), scaled=True)
+    if check.claim.has("target_norm"):
+        _compare_target_norm(check, measured)
+
+
+def _compare_target_norm(check: Comparison, measured: Measured) -> None:
+    """rho_K bounds from both sides, so it must be right from both."""
+    stored = check.claim.constant("target_norm")
+    if math.isinf(stored):
+        return
+    check.upper("target_norm", measured.target_norm, scaled=True)
+
+
+def verified_premises(
+    claim: Claim, measured: Measured, modulus: list[tuple[arb, arb | None]]
+) -> Premises:
+    """The hypotheses on the safe side: stored where that is the weaker, else re-derived."""
+    smallest = arb(claim.constant("min_eigenvalue")).min(measured.min_eigenvalue).max(arb(0))
+    excess, stored = measured.excess, arb(claim.constant("excess"))
+    omega, running = [], arb(0)
+    for value, _ in modulus:
+        running = running.max(value)
+        omega.append(running)
+    return Premises(
+        min_eigenvalue=smallest.lower().max(arb(0)),
+        max_eigenvalue=measured.max_eigenvalue.max(arb(claim.constant("max_eigenvalue"))).upper(),
+        excess=(excess.min(stored).lower(), excess.max(stored).upper()),
+        target_norm=_target_norm(claim, measured),
+        smoothness=arb(1),
+        pl_constant=arb(1),
+        quadratic=claim.problem["loss"] == "squared",
+        differentiable=claim.has("curvature_bound") or not claim.problem["hidden_widths"],
+        nodes=[arb(r) for r in claim.nodes],
+        modulus=omega,
+        lipschitz=[value for _, value in modulus],
+    )
+
+
+def _target_norm(claim: Claim, measured: Measured) -> tuple[arb, arb] | None:
+    if measured.target_norm is None or not claim.has("target_norm"):
+        return None
+    stored = claim.constant("target_norm")
+    if math.isinf(stored) or claim.constant("min_eigenvalue") <= 0:
+        return None
+    found = measured.target_norm
+    return found.min(arb(stored)).lower(), found.max(arb(stored)).upper()
+
+
+def _compare_descent(check: Comparison, derived: Descent) -> None:
+    claim = check.claim
+    if claim.certified and not derived.certified:
+        check.faults.append("certified is true, but the condition of Theorem 1 is not proved")
+        return
+    check.upper("objective_smoothness", derived.smoothness)
+    check.lower("step_fraction", derived.step_fraction)
+    check.upper("level", derived.level, scaled=True)
+    check.lower("margin", derived.margin, scaled=True)
+    if not claim.certified:
+        return
+    check.upper("radius", derived.radius, scaled=True)
+    check.lower("sigma_end", derived.sigma_end)
+    rate, slack = arb(claim.constant("rate")), check.allowed.plain
+    exact = claim.kind("rate") == "proved"
+    allowed = derived.decrease if exact else derived.decrease * (1 + slack) + 4 * _UNIT
+    if not 1 - rate <= allowed:
+        check.faults.append(
+            f"rate is {float(rate):.17g}: below {_show(1 - derived.decrease)}, the least proved"
+        )
+
+
+def _show(ball: arb) -> str:
+    return f"{float(ball.mid()):.12g}"

@@ -1,0 +1,233 @@
+"""What the theorem's hypotheses say about given data and parameters, measured in ball arithmetic.
+
+One forward and one backward pass; from them the tangent kernel, proved bounds on its spectrum, the
+residual, and the norms from which the modulus starts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flint import arb, arb_mat
+
+from overparam.recheck.balls import diagonal, scale_rows
+from overparam.recheck.modulus import Norms
+from overparam.recheck.network import Backward, Forward, Network, backward, forward
+from overparam.recheck.spectrum import (
+    inverse_form,
+    largest_eigenvalue,
+    operator_norm,
+    spectrum_of,
+)
+from overparam.recheck.subject import Subject
+from overparam.recheck.upper import Upper
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Proved numbers at theta_0.
+
+    Attributes:
+        min_eigenvalue: Lower bound on lambda_min(K), possibly negative.
+        max_eigenvalue: Upper bound on lambda_max(K) = |J|^2.
+        excess: A ball around Delta_0.
+        target_norm: A ball around rho_K = sqrt(r^T K^-1 r); None if K is not proved positive.
+        output_scale: A ball around the root mean square of what is subtracted in the residual.
+        norms: What the modulus starts from.
+    """
+
+    min_eigenvalue: arb
+    max_eigenvalue: arb
+    excess: arb
+    target_norm: arb | None
+    output_scale: arb
+    norms: Norms
+
+
+def measure(subject: Subject, say: Say) -> Measured:
+    """Measure the hypotheses of Theorem 1.
+
+    Args:
+        subject: Data, parameters, model and loss.
+        say: Told what is being computed.
+
+    Returns:
+        The numbers, at the precision of the current FLINT context.
+    """
+    network = Network.of(subject.architecture, subject.params)
+    n = len(subject.x)
+    say("network")
+    ahead = forward(network, subject.x)
+    behind = backward(network, ahead.slopes, n)
+    residual, size = _residual(subject, ahead)
+    roots = [arb(w).sqrt() for w in subject.weights.tolist()]
+    say("kernel")
+    input_grams = [_input_gram(network, layer, h) for layer, h in enumerate(ahead.inputs)]
+    output_grams = [g * g.transpose() for g in behind.gradient]
+    kernel = _kernel(network, input_grams, output_grams, roots)
+    norms = _norms(subject, network, ahead, behind, input_grams, output_grams, roots, say)
+    del input_grams, output_grams, behind
+    say("spectrum of the kernel")
+    spectrum = spectrum_of(kernel)
+    k = network.outputs
+    weighted = [roots[i // k] * r for i, r in enumerate(residual)]
+    form = inverse_form(kernel, weighted, spectrum)
+    return Measured(
+        min_eigenvalue=spectrum.smallest,
+        max_eigenvalue=spectrum.largest,
+        excess=sum((r * r for r in weighted), arb(0)) / 2,
+        target_norm=None if form is None else form.nonnegative_part().sqrt(),
+        output_scale=size,
+        norms=norms,
+    )
+
+
+def _residual(subject: Subject, ahead: Forward) -> tuple[list[arb], arb]:
+    """h* - F, flat, for the minimiser h* of f nearest to F; and the size of what is subtracted."""
+    values = ahead.output.entries()
+    offset = [arb(0)] * len(values)
+    if subject.center is not None:
+        center = Network.of(subject.architecture, subject.center)
+        offset = forward(center, subject.x).output.entries()
+    targets = subject.y.ravel().tolist()
+    residual = [
+        _to_minimiser(subject, v - o, y) for v, o, y in zip(values, offset, targets, strict=True)
+    ]
+    k = subject.y.shape[1]
+    size = sum(
+        (
+            arb(subject.weights[i // k]) * (v * v + o * o + arb(y) * arb(y))
+            for i, (v, o, y) in enumerate(zip(values, offset, targets, strict=True))
+        ),
+        arb(0),
+    )
+    return residual, size.sqrt()
+
+
+def _to_minimiser(subject: Subject, value: arb, target: float) -> arb:
+    """From a value to the nearest minimiser of its loss."""
+    gap = arb(target) - value
+    if subject.architecture.loss == "squared":
+        return gap
+    # Squared hinge: nothing is missing once target * value >= 1; targets are -1 and +1.
+    return target * (target * gap).nonnegative_part()
+
+
+def _input_gram(network: Network, layer: int, h: arb_mat) -> arb_mat:
+    """<a_i, a_j> for a = (c_l h, s_b), (n, n)."""
+    factor, shift = network.factors[layer] ** 2, network.bias_scale**2
+    gram = h * h.transpose()
+    return arb_mat(gram.nrows(), gram.ncols(), [factor * e + shift for e in gram.entries()])
+
+
+def _kernel(
+    network: Network, input_grams: list[arb_mat], output_grams: list[arb_mat], roots: list[arb]
+) -> arb_mat:
+    """sqrt(w_i w_j) sum_l <a_i, a_j> G_i G_j^T, rows sample-major."""
+    n, k = len(roots), network.outputs
+    top = network.output_scale**2
+    total = arb_mat(n * k, n * k)
+    for layer in range(network.layers):
+        inputs = input_grams[layer].entries()
+        entries: list[arb] = []
+        if layer == network.layers - 1:
+            zero = arb(0)
+            for i in range(n):
+                for a in range(k):
+                    for j in range(n):
+                        value = top * inputs[i * n + j]
+                        entries += [value if a == b else zero for b in range(k)]
+        else:
+            outputs = output_grams[layer].entries()
+            for row in range(n * k):
+                i = row // k
+                shared = inputs[i * n : i * n + n]
+                if k > 1:
+                    shared = [v for v in shared for _ in range(k)]
+                own = outputs[row * n * k : (row + 1) * n * k]
+                entries += [u * v for u, v in zip(shared, own, strict=True)]
+        total = total + arb_mat(n * k, n * k, entries)
+    repeated = [root for root in roots for _ in range(k)]
+    return scale_rows(scale_rows(total, repeated).transpose(), repeated)
+
+
+def _norms(
+    subject: Subject,
+    network: Network,
+    ahead: Forward,
+    behind: Backward,
+    input_grams: list[arb_mat],
+    output_grams: list[arb_mat],
+    roots: list[arb],
+    say: Say,
+) -> Norms:
+    n, k = len(roots), network.outputs
+    activation = network.activation
+    curvature = activation.curvature_bound
+    say("norms of the layers")
+    weight_norms = [
+        factor * operator_norm(arb_mat(w.tolist()))
+        for factor, w in zip(network.factors, network.weights, strict=True)
+    ]
+    collective = [
+        _collective(network, layer, h, gram, roots)
+        for layer, (h, gram) in enumerate(zip(ahead.inputs, input_grams, strict=True))
+    ]
+    gradient = [Upper.of_balls(_block_norms(gram, n, k)) for gram in output_grams]
+    gradient.append(Upper.of_balls([network.output_scale] * n))
+    pairs = [
+        _upstream_norms(u, n, k, i == len(behind.upstream) - 1)
+        for i, u in enumerate(behind.upstream)
+    ]
+    return Norms(
+        weights=Upper.exact(subject.weights),
+        factors=[Upper.of_balls(c) for c in network.factors],
+        weight_norms=[Upper.of_balls(a) for a in weight_norms],
+        slope=Upper.of_balls(activation.slope_bound()),
+        curvature=None if curvature is None else Upper.of_balls(curvature()),
+        inputs=[Upper.of_balls([e.sqrt() for e in diagonal(gram)]) for gram in input_grams],
+        collective=[Upper.of_balls(c) for c in collective],
+        gradient=gradient,
+        upstream=[Upper.of_balls(norms) for norms, _ in pairs],
+        columns=[Upper.of_balls(columns) for _, columns in pairs],
+    )
+
+
+def _collective(network: Network, layer: int, h: arb_mat, gram: arb_mat, roots: list[arb]) -> arb:
+    """calK_l: the norm of the matrix with rows sqrt(w_i) (c_l h_i, s_b)."""
+    n, m = h.nrows(), h.ncols()
+    if n <= m + 1:
+        weighted = scale_rows(scale_rows(gram, roots).transpose(), roots)
+        return largest_eigenvalue(weighted).sqrt()
+    entries, rows = h.entries(), []
+    for i, root in enumerate(roots):
+        factor = root * network.factors[layer]
+        rows += [factor * e for e in entries[i * m : i * m + m]]
+        rows.append(root * network.bias_scale)
+    return operator_norm(arb_mat(n, m + 1, rows))
+
+
+def _block_norms(gram: arb_mat, n: int, k: int) -> list[arb]:
+    """|G_i| from the diagonal (k, k) blocks of G G^T."""
+    if k == 1:
+        return [e.sqrt() for e in diagonal(gram)]
+    return [
+        largest_eigenvalue(
+            arb_mat([[gram[i * k + a, i * k + b] for b in range(k)] for a in range(k)])
+        ).sqrt()
+        for i in range(n)
+    ]
+
+
+def _upstream_norms(upstream: arb_mat, n: int, k: int, same: bool) -> tuple[list[arb], list[arb]]:
+    """|U_i| and the largest column norm of U_i, i = 1..n; ``same`` if all U_i are equal."""
+    m, entries = upstream.ncols(), upstream.entries()
+    norms, columns = [], []
+    for i in range(1 if same else n):
+        block = entries[i * k * m : (i + 1) * k * m]
+        rows = arb_mat(k, m, block)
+        norms.append(largest_eigenvalue(rows * rows.transpose()).sqrt())
+        squares = [sum((e * e for e in block[j::m]), arb(0)).abs_upper() for j in range(m)]
+        columns.append(max(squares).sqrt())
+    return (norms * n, columns * n) if same else (norms, columns)

@@ -1,0 +1,5 @@
+"""How a check says no: an exception inside the package, a sentence outside it."""
+
+
+class RefusedError(Exception):
+    """The certificate cannot be accepted; the message is one sentence that says why."""

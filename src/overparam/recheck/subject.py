@@ -1,0 +1,258 @@
+"""What a certificate is about, read afresh: data, parameters, model, loss, and their fingerprints.
+
+Nothing here comes from the code that made the certificate but plain arrays. A folder holds the data
+and the parameters; the model's scales, its activation and the loss are then what the certificate
+says they are, and every number in it is checked against exactly that model.
+"""
+
+import hashlib
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from overparam.errors import InputError
+from overparam.problem.integrands import INTEGRANDS
+from overparam.problem.problem import Problem
+from overparam.recheck.activations import ACTIVATIONS
+from overparam.recheck.refusal import RefusedError
+
+LOSSES = ("squared", "squared_hinge")
+"""Losses the re-check knows: half the squared distance to a point or an orthant."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Weights (m_l, m_{l-1}) and biases (m_l,), NumPy float64, and the precision they came in."""
+
+    weights: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+    dtype: str
+
+    @staticmethod
+    def of(weights: Any, biases: Any) -> "Parameters":
+        """From two sequences of arrays of floats."""
+        arrays = [np.asarray(a) for a in (*weights, *biases)]
+        double = any(a.dtype == np.float64 for a in arrays)
+        wide = [np.asarray(a, dtype=np.float64) for a in arrays]
+        if not all(np.isfinite(a).all() for a in wide):
+            raise RefusedError("a parameter is not a finite number")
+        d = len(wide) // 2
+        return Parameters(tuple(wide[:d]), tuple(wide[d:]), "float64" if double else "float32")
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the shapes and the little-endian float64 bytes, weights before biases."""
+        digest = hashlib.sha256()
+        for array in (*self.weights, *self.biases):
+            digest.update(repr(array.shape).encode())
+            digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the parameters do not say about the model, and the loss."""
+
+    activation: str
+    weight_scale: float
+    bias_scale: float
+    output_scale: float
+    loss: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything the theorem is about.
+
+    Attributes:
+        x: Points, (n, d).
+        y: Targets, (n, k).
+        weights: w_i > 0, (n,).
+        params: theta_0.
+        center: The parameters at which a centred model vanishes, or None.
+        architecture: Scales, activation and loss.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+    params: Parameters
+    center: Parameters | None
+    architecture: Architecture
+
+    def description(self) -> dict[str, Any]:
+        """The ``problem`` field of a certificate about this."""
+        shapes = [w.shape for w in self.params.weights]
+        return {
+            "points": len(self.x),
+            "in_dim": shapes[0][1],
+            "outputs": shapes[-1][0],
+            "hidden_widths": [m for m, _ in shapes[:-1]],
+            "activation": self.architecture.activation,
+            "weight_scale": self.architecture.weight_scale,
+            "bias_scale": self.architecture.bias_scale,
+            "output_scale": self.architecture.output_scale,
+            "parameters": sum(m * (n + 1) for m, n in shapes),
+            "loss": self.architecture.loss,
+            "centered": self.center is not None,
+            "params_dtype": self.params.dtype,
+            "data_sha256": _data_fingerprint(self.x, self.y, self.weights),
+            "params_sha256": self.params.fingerprint(),
+            "center_sha256": None if self.center is None else self.center.fingerprint(),
+        }
+
+    def validate(self) -> None:
+        """Refuse shapes that do not fit together and data the theorem does not speak of.
+
+        Raises:
+            RefusedError: With the reason.
+        """
+        _check_data(self.x, self.y, self.weights)
+        _check_layers("params", self.params, self.x.shape[1], self.y.shape[1])
+        if self.center is not None:
+            _check_layers("the centre", self.center, self.x.shape[1], self.y.shape[1])
+            if [w.shape for w in self.center.weights] != [w.shape for w in self.params.weights]:
+                raise RefusedError("the centre's parameters have other shapes than the parameters")
+        if self.architecture.activation not in ACTIVATIONS:
+            raise RefusedError(
+                f"the activation {self.architecture.activation!r} is not built in: its constants "
+                "are assumed and cannot be checked"
+            )
+        if self.architecture.loss not in LOSSES:
+            raise RefusedError(f"the loss {self.architecture.loss!r} is not one the re-check knows")
+        if self.architecture.loss == "squared_hinge" and not np.all(np.abs(self.y) == 1):
+            raise RefusedError("the squared hinge needs targets -1 and +1")
+
+
+def subject_of(problem: Problem, params: Any) -> Subject:
+    """The subject that a problem and parameters describe."""
+    model, loss, measure = problem.model, problem.loss, problem.measure
+    known = INTEGRANDS.get(loss.name) is type(loss)
+    proved = model.act.bounds_kind == "proved"
+    center = problem.centered_at
+    return Subject(
+        x=measure.x,
+        y=problem.targets,
+        weights=measure.weights,
+        params=Parameters.of(*params),
+        center=None if center is None else Parameters.of(*center),
+        architecture=Architecture(
+            activation=model.act.name if proved else f"{model.act.name} (user-defined)",
+            weight_scale=model.weight_scale,
+            bias_scale=model.bias_scale,
+            output_scale=model.output_scale,
+            loss=loss.name if known else f"{loss.name} (user-defined)",
+        ),
+    )
+
+
+def subject_in(folder: Path, claimed: Mapping[str, Any]) -> Subject:
+    """The subject whose arrays lie in a folder that ``overparam certify --out`` wrote.
+
+    Args:
+        folder: With params.npz and data.npz.
+        claimed: The certificate's ``problem`` field.
+
+    Raises:
+        InputError: A file is missing.
+        RefusedError: A file is damaged, or holds other parameters than the certificate's.
+    """
+    arrays = _read(folder / "params.npz")
+    data = _read(folder / "data.npz")
+    candidates = [_parameters(arrays, ""), _parameters(arrays, "initial_")]
+    found = [p for p in candidates if p.fingerprint() == claimed["params_sha256"]]
+    if not found:
+        raise RefusedError("params.npz does not hold the parameters that the certificate is about")
+    missing = {"x", "y", "weights"} - set(data)
+    if missing:
+        raise RefusedError(f"data.npz lacks {', '.join(sorted(missing))}")
+    return Subject(
+        x=np.asarray(data["x"], dtype=np.float64),
+        y=np.asarray(data["y"], dtype=np.float64),
+        weights=np.asarray(data["weights"], dtype=np.float64),
+        params=found[0],
+        center=candidates[1] if claimed["centered"] else None,
+        architecture=Architecture(
+            activation=claimed["activation"],
+            weight_scale=float(claimed["weight_scale"]),
+            bias_scale=float(claimed["bias_scale"]),
+            output_scale=float(claimed["output_scale"]),
+            loss=claimed["loss"],
+        ),
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{path.parent} has no {path.name}: give the folder of a run") from error
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as e:
+        raise RefusedError(f"{path.name} is damaged or cut short ({_line(e)})") from e
+    except Exception as e:  # a flipped bit of an archive's header can raise nearly anything
+        raise RefusedError(f"{path.name} is damaged ({type(e).__name__}: {_line(e)})") from e
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu":
+            raise RefusedError(f"{path.name}: {name} is not an array of numbers")
+    return arrays
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _parameters(arrays: Mapping[str, np.ndarray], prefix: str) -> Parameters:
+    """Parameters from arrays named weights_0, ..., biases_0, ... with a prefix."""
+    kinds = []
+    for kind in ("weights", "biases"):
+        names = [name for name in arrays if name.startswith(f"{prefix}{kind}_")]
+        expected = [f"{prefix}{kind}_{layer}" for layer in range(len(names))]
+        if not names or set(names) != set(expected):
+            raise RefusedError(f"params.npz has no complete set of {prefix}{kind}_0, _1, ...")
+        kinds.append([arrays[name] for name in expected])
+    if len(kinds[0]) != len(kinds[1]):
+        raise RefusedError(
+            f"params.npz has different numbers of {prefix}weights and {prefix}biases"
+        )
+    return Parameters.of(*kinds)
+
+
+def _check_data(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> None:
+    if x.ndim != 2 or y.ndim != 2 or weights.ndim != 1 or not len(x) == len(y) == len(weights):
+        raise RefusedError(
+            f"data of shapes x {x.shape}, y {y.shape}, weights {weights.shape} do not fit together"
+        )
+    if 0 in (*x.shape, *y.shape):
+        raise RefusedError("there are no data")
+    if not all(np.isfinite(a).all() for a in (x, y, weights)):
+        raise RefusedError("the data are not finite")
+    if not np.all(weights > 0) or abs(math.fsum(weights) - 1) > 1e-12:
+        raise RefusedError("the weights are not positive numbers that sum to 1")
+
+
+def _check_layers(name: str, params: Parameters, inputs: int, outputs: int) -> None:
+    width = inputs
+    for layer, (w, b) in enumerate(zip(params.weights, params.biases, strict=True)):
+        if w.ndim != 2 or w.shape[1] != width or b.shape != (w.shape[0],) or not w.shape[0]:
+            raise RefusedError(
+                f"{name}: weights {w.shape} and biases {b.shape} of layer {layer} do not fit"
+            )
+        width = w.shape[0]
+    if width != outputs:
+        raise RefusedError(
+            f"{name}: the last layer has {width} outputs, the targets {outputs} columns"
+        )
+
+
+def _data_fingerprint(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> str:
+    """SHA-256 of the shapes and the little-endian float64 bytes."""
+    digest = hashlib.sha256(b"overparam.Measure:1")
+    for name, array in (("x", x), ("y", y), ("weights", weights)):
+        digest.update(f"|{name}:{array.shape}|".encode())
+        digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,170 @@
+"""The independent re-check of a certificate: read it, measure again in balls, derive, compare."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flint import ctx
+
+from overparam.errors import InputError
+from overparam.problem.problem import Problem
+from overparam.recheck.bounds import compare
+from overparam.recheck.claim import Claim, read_claim
+from overparam.recheck.consistency import faults
+from overparam.recheck.measure import measure
+from overparam.recheck.modulus import modulus_and_lipschitz
+from overparam.recheck.refusal import RefusedError
+from overparam.recheck.subject import Subject, subject_in, subject_of
+from overparam.recheck.words import wrong_reason
+from overparam.theory.certificate import Certificate
+
+Progress = Callable[[str, int, int], None]
+"""Called with (phase, done, total); total 0 means an unknown amount."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of a re-check.
+
+    Attributes:
+        ok: Whether the certificate holds.
+        reasons: If not, what is wrong, a sentence each.
+    """
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+def verify(
+    certificate: Certificate | str | os.PathLike,
+    problem_or_files: Problem | str | os.PathLike | None = None,
+    params: Any = None,
+    *,
+    precision: int = 128,
+    progress: Progress | None = None,
+) -> Verification:
+    """Check a certificate against its data and parameters, in ball arithmetic.
+
+    Everything is computed again from the data and the parameters with code that shares only the
+    theorems' statements with the code that made the certificate; its numbers are claims.
+
+    Args:
+        certificate: A certificate, or the path of its file.
+        problem_or_files: The problem; or the folder with data.npz and params.npz, by default the
+            one the certificate's file lies in.
+        params: With a problem, the parameters the certificate is about.
+        precision: Bits of the balls' midpoints, 64 or more.
+        progress: Told what is being computed.
+
+    Returns:
+        The outcome; a certificate that does not hold is a result, not an exception.
+
+    Raises:
+        InputError: A file is missing, or the arguments do not fit together.
+
+    References:
+        docs/verification.md.
+    """
+    if isinstance(precision, bool) or precision < 64:
+        raise InputError(f"precision must be 64 bits or more, not {precision!r}")
+    text = _text(certificate)
+    subject = _subject_source(certificate, problem_or_files, params)
+    tell = progress or (lambda phase, done, total: None)
+    with _balls(precision):
+        try:
+            reasons = list(_check(read_claim(text), subject, tell))
+        except RefusedError as error:
+            reasons = [str(error)]
+        except (ArithmeticError, ValueError) as error:
+            reasons = [f"the numbers are beyond what can be checked ({error})"]
+    return Verification(not reasons, tuple(reasons))
+
+
+def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress) -> Iterator[str]:
+    """All that is wrong; costly checks only if the cheap ones pass."""
+    found = list(faults(claim))
+    if found:
+        yield from found
+        return
+    subject = subject_for(claim)
+    found = list(_about_something_else(claim, subject))
+    if found:
+        yield from found
+        return
+    subject.validate()
+    wrong = wrong_reason(claim, subject.x)
+    if wrong is not None:
+        yield wrong
+        return
+    measured = measure(subject, lambda phase: tell(phase, 0, 0))
+    modulus = []
+    for done, radius in enumerate(claim.nodes):
+        tell("modulus", done, len(claim.nodes))
+        modulus.append(modulus_and_lipschitz(measured.norms, radius))
+    yield from compare(claim, measured, modulus)
+
+
+def _about_something_else(claim: Claim, subject: Subject) -> Iterator[str]:
+    names = {
+        "data_sha256": "the data are not those that the certificate is about",
+        "params_sha256": "the parameters are not those that the certificate is about",
+        "center_sha256": "the centre is not the one that the certificate is about",
+    }
+    for name, actual in subject.description().items():
+        stated = claim.problem[name]
+        if type(stated) is int and type(actual) is float:
+            stated = float(stated)
+        if stated != actual:
+            yield names.get(name, f"{name} is {actual!r}, the certificate says {stated!r}")
+
+
+def _text(certificate: Certificate | str | os.PathLike) -> str:
+    if isinstance(certificate, Certificate):
+        return certificate.to_json()
+    path = Path(certificate)
+    try:
+        return path.read_bytes().decode("utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _subject_source(
+    certificate: Certificate | str | os.PathLike,
+    source: Problem | str | os.PathLike | None,
+    params: Any,
+) -> Callable[[Claim], Subject]:
+    if isinstance(source, Problem):
+        if params is None:
+            raise InputError("params are missing: give those that the certificate is about")
+        source.model.validate(params)
+        problem = source
+        return lambda claim: subject_of(problem, params)
+    if params is not None:
+        raise InputError("params go with a problem; a folder holds its own")
+    if source is None:
+        if isinstance(certificate, Certificate):
+            raise InputError("give the problem, or the folder with data.npz and params.npz")
+        source = Path(certificate).parent
+    folder = Path(source)
+    for name in ("params.npz", "data.npz"):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} has no {name}: give the folder of a run")
+    return lambda claim: subject_in(folder, claim.problem)
+
+
+@contextmanager
+def _balls(precision: int) -> Iterator[None]:
+    """FLINT's precision and threads, restored afterwards."""
+    threads = ctx.threads
+    ctx.threads = os.cpu_count() or 1
+    try:
+        with ctx.workprec(precision):
+            yield
+    finally:
+        ctx.threads = threads
