@@ -194,7 +194,7 @@ def _hold(
 
 
 def _path(rows: list[np.ndarray]) -> float:
-    return sum(float(part[:, 2].sum()) for part in rows)
+    return sum((float(part[:, 2].sum()) for part in rows), 0.0)
 
 
 def _history(table: Float[np.ndarray, "t 4"], monitor: Monitor | None) -> History:
