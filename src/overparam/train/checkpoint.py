@@ -1,6 +1,8 @@
 """Checkpoints of a training run: one file, replaced whole, refused if it is of another run."""
 
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,12 @@ from jaxtyping import Float
 from overparam.errors import InputError
 from overparam.files import npz_bytes, write_whole
 from overparam.train.loop import State
+
+DAMAGE = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What reading a damaged archive raises; a flipped bit may ask for another ZIP feature or size."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +54,11 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                job = str(file["job"])
-                rows = file["rows"]
-                count = len(jax.tree.leaves(like))
-                leaves = [file[f"leaf_{i}"] for i in range(count)] if job == self.job else []
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            saved = _read(self.path)
+            job, rows = str(saved["job"]), saved["rows"]
+            count = len(jax.tree.leaves(like))
+            leaves = [saved[f"leaf_{i}"] for i in range(count)] if job == self.job else []
+        except DAMAGE as error:
             raise InputError(
                 f"the checkpoint {self.path} is damaged: delete it to start anew"
             ) from error
@@ -67,7 +74,11 @@ def steps_saved(path: str | Path | None) -> int:
     if path is None:
         return 0
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return len(file["rows"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return len(_read(Path(path))["rows"])
+    except DAMAGE:
         return 0
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

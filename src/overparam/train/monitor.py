@@ -134,9 +134,10 @@ class Monitor:
         return errors + stalled / (self.certificate.step_size * self._sigma)
 
     def path_slack(self, steps: Steps) -> Steps:
-        """What rounding may add to the path length: every step can go astray by the slack."""
-        step = self.certificate.step_size * self.floor.jacobian_norm * self._smoothness
-        return steps * step * self.residual_slack(steps)
+        """What rounding may add to the path length: at the floor, every step still jitters."""
+        once = self.floor.residual(self.certificate.radius)
+        jitter = self.certificate.step_size * self.floor.jacobian_norm * self._smoothness * once
+        return steps * jitter
 
     def distance_slack(self, steps: Steps) -> Steps:
         """What rounding may add to the distance: errors that persist displace the limit once."""
