@@ -151,7 +151,7 @@ def test_a_useless_guess_costs_tightness_only(
     n: int, vector: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = {"zero": np.zeros(n), "nan": np.full(n, np.nan), "wrong": np.eye(n)[-1]}[vector]
-    monkeypatch.setattr(eigenvalue, "smallest_eigenvector", lambda W, diagonal: x)
+    monkeypatch.setattr(eigenvalue, "smallest_eigenvector", lambda W, diagonal, tolerance: x)
     D = np.arange(1.0, n + 1)
     v = np.ones(n)
     A = np.diag(D) + np.outer(v, v)  # lambda_min lies between 1 and 2

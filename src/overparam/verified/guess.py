@@ -3,6 +3,8 @@
 Nothing here is proved, and nothing proved depends on it: a bad guess gives a wide enclosure.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import lapack
@@ -14,30 +16,41 @@ from overparam.verified.rounding import UNIT_ROUNDOFF
 DENSE_LIMIT = 256
 """Up to this order all eigenvectors are computed; beyond, Lanczos iterations are cheaper."""
 
+KRYLOV_BLOCK, KRYLOV_DEPTH, KRYLOV_ROUNDS = 8, 12, 4
+"""Right-hand sides solved together, how many times, and how often the shift may move closer."""
 
-def smallest_eigenvector(W: Buffer, diagonal: Vector) -> Vector:
+
+def smallest_eigenvector(W: Buffer, diagonal: Vector, tolerance: float) -> Vector:
     """Approximate the unit eigenvector of the smallest eigenvalue.
 
     Args:
         W: Fortran-ordered buffer holding A; on return it holds A again.
         diagonal: The diagonal of A.
+        tolerance: The relative error of the Rayleigh quotient that is aimed at.
 
     Returns:
-        A vector of norm about 1: dense, or by Lanczos iterations on ``(A - s I)^-1`` with a shift
-        s just below zero, or as far below as it takes to be positive definite.
+        A vector of norm about 1: dense, or from block Krylov spaces of ``(A - s I)^-1``. The first
+        shift s is just below zero, or as far below as it takes to be positive definite; where the
+        bottom of the spectrum is crowded, closer shifts tell its members apart.
     """
     n = len(W)
     if n <= DENSE_LIMIT:
         return _dense(W, 0)
     norm = float(np.linalg.norm(W)) or 1.0
-    shift = -8.0 * UNIT_ROUNDOFF * np.sqrt(n) * norm
-    while not factor_shifted(W, diagonal, shift):
+    shift, safe = -8.0 * UNIT_ROUNDOFF * np.sqrt(n) * norm, None
+    X = np.random.default_rng(0).standard_normal((n, KRYLOV_BLOCK))
+    for _ in range(KRYLOV_ROUNDS):
+        while not factor_shifted(W, diagonal, shift):
+            restore(W, diagonal)
+            shift = 256.0 * shift if safe is None else safe + (shift - safe) / 8
+        safe = shift
+        X, top, error = _krylov_top(lambda V: lapack.dpotrs(W, V, lower=1)[0], X)
         restore(W, diagonal)
-        shift *= 256.0
-    inverse = LinearOperator((n, n), matvec=lambda v: lapack.dpotrs(W, v, lower=1)[0], dtype=float)
-    x = _lanczos(inverse, vectors=20, tolerance=1e-7)
-    restore(W, diagonal)
-    return x
+        # 1 / top is the distance from the shift, and shift + 1 / top the Ritz value.
+        if not (top > 0 and np.isfinite(error)) or error <= tolerance * abs(1 + shift * top):
+            break
+        shift += (1 - min(0.9, 4 * error)) / top
+    return X[:, 0]
 
 
 def largest_eigenvector(W: Buffer) -> Vector:
@@ -71,6 +84,36 @@ def top_subspace(
     small = V.T @ (W @ V)
     values, rotation = np.linalg.eigh((small + small.T) / 2)
     return np.ascontiguousarray(V @ rotation[:, ::-1]), values[::-1].copy()
+
+
+def _krylov_top(
+    apply: Callable[[np.ndarray], np.ndarray], start: Float[np.ndarray, "n b"]
+) -> tuple[Float[np.ndarray, "n b"], float, float]:
+    """Top Ritz vectors of a symmetric operator in a block Krylov space.
+
+    A triangular solve is bound by memory: eight right-hand sides cost little more than one.
+
+    Returns:
+        The vectors, best first; the top Ritz value; an estimate of its relative error.
+    """
+    X = np.linalg.qr(start)[0]
+    basis, images = X, np.empty((len(X), 0))
+    for step in range(1, KRYLOV_DEPTH + 1):
+        Y = apply(X)
+        if not np.isfinite(Y).all():
+            return start, np.inf, np.inf
+        images = np.concatenate([images, Y], axis=1)
+        if step < KRYLOV_DEPTH:
+            for _ in range(2):  # once is not enough: what is left may be small
+                Y = np.linalg.qr(Y - basis @ (basis.T @ Y))[0]
+            X, basis = Y, np.concatenate([basis, Y], axis=1)
+    small = basis.T @ images
+    values, rotation = np.linalg.eigh((small + small.T) / 2)
+    best, top = rotation[:, ::-1][:, : start.shape[1]], float(values[-1])
+    vectors = basis @ best
+    residual = float(np.linalg.norm(images @ best[:, 0] - top * vectors[:, 0])) / (top or np.inf)
+    gap = 1.0 - float(values[-2]) / (top or np.inf)
+    return vectors, top, residual**2 / max(gap, residual, 1e-300)
 
 
 def _dense(W: Buffer, index: int) -> Vector:

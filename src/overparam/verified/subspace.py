@@ -6,8 +6,8 @@ In an orthonormal basis whose first ``j`` vectors span a subspace, a symmetric m
     lambda_max(K) <= lambda_max [h, b; b, c],   h = lambda_max(H), b = |B|, c = |C|_F.
 
 ``C`` is never formed: ``|C|_F^2 <= |K|_F^2 - |H|_F^2``. Near an invariant subspace that carries
-most of ``|K|_F`` the bound exceeds ``h`` by ``b^2 / (h - c)`` only, and ``h <= lambda_max(K)``. That
-is the case for kernel matrices: a few large eigenvalues, possibly in clusters, then a fast decay.
+most of ``|K|_F`` the bound exceeds ``h`` by ``b^2 / (h - c)`` only, and ``h <= lambda_max(K)``.
+That is the case for kernel matrices: a few large eigenvalues, maybe in clusters, then fast decay.
 Proof, with a basis that is orthonormal up to rounding: ``docs/verified.md``, section 6.
 """
 
