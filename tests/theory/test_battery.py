@@ -22,7 +22,6 @@ SHAPES = (
     Tiny((16,), "sin", outputs=3, points=4, bias_scale=1.0),
     Tiny((24, 12), "tanh", outputs=2, points=4, output_scale=2.5),
     Tiny((12, 16, 12), "softplus", outputs=1, points=4, weight_scale=1.5),
-    Tiny((4, 6), "identity", outputs=2, points=3),
 )
 
 ALL_SHAPES = tuple(
@@ -152,7 +151,7 @@ def test_runs_follow_their_certificates(tiny):
 @pytest.mark.parametrize("tiny", ALL_SHAPES, ids=str)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_many_runs_follow_their_certificates(tiny, seed):
-    battery(tiny, seed, steps=1000)
+    battery(tiny, seed, steps=400)
 
 
 def test_the_packages_own_run_follows_its_certificate_to_the_end():

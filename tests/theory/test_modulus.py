@@ -50,7 +50,7 @@ def attack_lipschitz(tiny: Tiny, seed: int = 0) -> None:
         assert found <= bounds.lipschitz(radius) * (1 + ROUNDING)
 
 
-@pytest.mark.parametrize("tiny", CASES, ids=str)
+@pytest.mark.parametrize("tiny", CASES[:6], ids=str)
 def test_gradient_ascent_does_not_exceed_the_modulus(tiny):
     attack_modulus(tiny)
 
