@@ -259,7 +259,9 @@ def _constants(
         source = "rho_K = sqrt(r^T K^-1 r); docs/convergence.md, Theorem 1'"
         table["target_norm"] = (hypotheses.target_norm, "computed", source)
     if hypotheses.sigma:
-        h = hypotheses.bounds.lipschitz(result.ball) * result.level / hypotheses.sigma**2
+        lipschitz = hypotheses.bounds.lipschitz(result.ball)
+        # Apart: 0 * inf, a linear model with too large a step, is not a number.
+        h = lipschitz * result.level / hypotheses.sigma**2 if lipschitz and result.level else 0.0
         table["newton_kantorovich"] = (h, "computed", "h = L rho / sigma_0^2; below 1/2 suffices")
     return {
         name: Constant(float(value), kind, source) for name, (value, kind, source) in table.items()
