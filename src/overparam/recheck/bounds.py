@@ -27,28 +27,43 @@ _UNIT = 2.0**-53
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Relative tolerances for ``computed`` numbers: plain, and for what the residual scales."""
+    """Relative tolerances for ``computed`` numbers.
+
+    Attributes:
+        plain: For what does not involve the residual.
+        residual: For what is proportional to the residual's norm.
+        target_norm: For what is proportional to rho_K.
+    """
 
     plain: float
     residual: float
+    target_norm: float
 
 
 def tolerance(claim: Claim, measured: Measured) -> Tolerance:
     """What float64 arithmetic explains.
 
     ``RELATIVE``, plus the relative error that rounding leaves in lambda_min, order times u times
-    lambda_max / lambda_min, and in a residual, 16 u times the size of what is subtracted in it over
-    the residual; at most 1/2 each.
+    lambda_max / lambda_min. A residual carries noise of norm 16 D u times the size of the terms
+    summed up in it; relative to the residual it adds to the second tolerance, and relative to
+    sigma_0 rho_K to the third, since K^-1/2 may amplify it by 1 / sigma_0. Each addition is at most
+    1/2.
     """
     order = claim.problem["points"] * claim.problem["outputs"]
-    plain = RELATIVE
-    if measured.min_eigenvalue > 0:
-        ratio = float(measured.max_eigenvalue / measured.min_eigenvalue)
-        plain += min(order * _UNIT * ratio, 0.5)
+    layers = len(claim.problem["hidden_widths"]) + 1
+    noise = 16 * layers * _UNIT * measured.terms
     residual = float((2 * measured.excess).sqrt().abs_upper())
-    size = float(measured.output_scale.abs_upper())
-    noise = 16 * _UNIT * size / residual if residual else 0.5
-    return Tolerance(plain, plain + min(noise, 0.5))
+    in_residual = _ratio(noise, residual)
+    if not measured.min_eigenvalue > 0 or measured.target_norm is None:
+        return Tolerance(RELATIVE, RELATIVE + in_residual, RELATIVE + in_residual)
+    smallest, largest = float(measured.min_eigenvalue), float(measured.max_eigenvalue)
+    plain = RELATIVE + _ratio(order * _UNIT * largest, smallest)
+    amplified = _ratio(noise, math.sqrt(smallest) * float(measured.target_norm.abs_upper()))
+    return Tolerance(plain, plain + in_residual, plain + max(in_residual, amplified))
+
+
+def _ratio(error: float, size: float) -> float:
+    return min(error / size, 0.5) if size else 0.5
 
 
 class Comparison:
@@ -59,7 +74,7 @@ class Comparison:
         self.allowed = allowed
         self.faults: list[str] = []
 
-    def upper(self, name: str, derived: arb | None, *, scaled: bool = False) -> None:
+    def upper(self, name: str, derived: arb | None, *, slack: float | None = None) -> None:
         """A stored upper bound; None derives no bound."""
         stored = self.claim.constant(name)
         if derived is None:
@@ -68,35 +83,35 @@ class Comparison:
             return
         if math.isinf(stored):
             self._say(name, stored, f"the data and parameters give {_show(derived)}")
-        elif not arb(stored) >= derived * (1 - self._slack(name, scaled)):
+        elif not arb(stored) >= derived * (1 - self._slack(name, slack)):
             self._say(name, stored, f"below {_show(derived)}, the least that is proved")
-        elif arb(stored) * (1 - WEAKER) > derived.abs_upper() * (1 + self.allowed.residual):
+        elif arb(stored) * (1 - WEAKER) > derived.abs_upper() * (1 + self.allowed.target_norm):
             self._say(name, stored, f"far above {_show(derived)}, which the theorem gives")
 
-    def lower(self, name: str, derived: arb | None, *, scaled: bool = False) -> None:
+    def lower(self, name: str, derived: arb | None, *, slack: float | None = None) -> None:
         """A stored lower bound; None derives infinity."""
         stored = self.claim.constant(name)
         if derived is None:
             if math.isfinite(stored):
                 self._say(name, stored, "the data and parameters give no limit")
             return
-        if math.isinf(stored) or not arb(stored) <= derived * (1 + self._slack(name, scaled)):
+        if math.isinf(stored) or not arb(stored) <= derived * (1 + self._slack(name, slack)):
             self._say(name, stored, f"above {_show(derived)}, the most that is proved")
-        elif arb(stored) < derived * (1 - WEAKER) * (1 - self.allowed.residual):
+        elif arb(stored) < derived * (1 - WEAKER) * (1 - self.allowed.target_norm):
             self._say(name, stored, f"far below {_show(derived)}, which the theorem gives")
 
     def eigenvalue(self, derived: arb) -> None:
         """lambda_min: a lower bound that may be as weak as float64 makes it."""
         stored = self.claim.constant("min_eigenvalue")
-        slack = self._slack("min_eigenvalue", False)
+        slack = self._slack("min_eigenvalue", None)
         if not arb(stored) <= derived + slack * derived.max(arb(0)):
             text = f"above {_show(derived)}, the most that is proved"
             self._say("min_eigenvalue", stored, text)
 
-    def _slack(self, name: str, scaled: bool) -> float:
+    def _slack(self, name: str, slack: float | None) -> float:
         if self.claim.kind(name) == "proved":
             return 0.0
-        return self.allowed.residual if scaled else self.allowed.plain
+        return self.allowed.plain if slack is None else slack
 
     def _say(self, name: str, stored: float, what: str) -> None:
         self.faults.append(f"{name} is {stored:.12g}: {what}")
@@ -120,16 +135,17 @@ def compare(
     check.upper("lipschitz_on_ball", premises.lipschitz[node])
     derived = descent(premises, arb(claim.number("step_size")), node, limit=claim.limit)
     _compare_descent(check, derived)
-    check.upper("existence_radius", existence(premises), scaled=True)
-    check.lower("distance_lower_bound", distance(premises), scaled=True)
+    slack = check.allowed.target_norm
+    check.upper("existence_radius", existence(premises), slack=slack)
+    check.lower("distance_lower_bound", distance(premises), slack=slack)
     yield from check.faults
 
 
 def _compare_premises(check: Comparison, measured: Measured) -> None:
     check.eigenvalue(measured.min_eigenvalue)
     check.upper("max_eigenvalue", measured.max_eigenvalue)
-    check.upper("excess", measured.excess, scaled=True)
-    check.upper("residual", (2 * measured.excess).sqrt(), scaled=True)
+    check.upper("excess", measured.excess, slack=check.allowed.residual)
+    check.upper("residual", (2 * measured.excess).sqrt(), slack=check.allowed.residual)
     if check.claim.has("target_norm"):
         _compare_target_norm(check, measured)
 
@@ -139,7 +155,7 @@ def _compare_target_norm(check: Comparison, measured: Measured) -> None:
     stored = check.claim.constant("target_norm")
     if math.isinf(stored):
         return
-    check.upper("target_norm", measured.target_norm, scaled=True)
+    check.upper("target_norm", measured.target_norm, slack=check.allowed.target_norm)
 
 
 def verified_premises(
@@ -184,11 +200,11 @@ def _compare_descent(check: Comparison, derived: Descent) -> None:
         return
     check.upper("objective_smoothness", derived.smoothness)
     check.lower("step_fraction", derived.step_fraction)
-    check.upper("level", derived.level, scaled=True)
-    check.lower("margin", derived.margin, scaled=True)
+    check.upper("level", derived.level, slack=check.allowed.residual)
+    check.lower("margin", derived.margin, slack=check.allowed.residual)
     if not claim.certified:
         return
-    check.upper("radius", derived.radius, scaled=True)
+    check.upper("radius", derived.radius, slack=check.allowed.residual)
     check.lower("sigma_end", derived.sigma_end)
     rate, slack = arb(claim.constant("rate")), check.allowed.plain
     exact = claim.kind("rate") == "proved"

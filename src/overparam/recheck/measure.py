@@ -4,12 +4,14 @@ One forward and one backward pass; from them the tangent kernel, proved bounds o
 residual, and the norms from which the modulus starts.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from flint import arb, arb_mat
 
-from overparam.recheck.balls import diagonal, scale_rows
+from overparam.recheck.balls import diagonal, midpoints, scale_rows
 from overparam.recheck.modulus import Norms
 from overparam.recheck.network import Backward, Forward, Network, backward, forward
 from overparam.recheck.spectrum import (
@@ -33,7 +35,8 @@ class Measured:
         max_eigenvalue: Upper bound on lambda_max(K) = |J|^2.
         excess: A ball around Delta_0.
         target_norm: A ball around rho_K = sqrt(r^T K^-1 r); None if K is not proved positive.
-        output_scale: A ball around the root mean square of what is subtracted in the residual.
+        terms: Root mean square, in L2(mu), of the terms that are summed up in the residual. A
+            float64 figure that only a tolerance uses.
         norms: What the modulus starts from.
     """
 
@@ -41,7 +44,7 @@ class Measured:
     max_eigenvalue: arb
     excess: arb
     target_norm: arb | None
-    output_scale: arb
+    terms: float
     norms: Norms
 
 
@@ -60,7 +63,7 @@ def measure(subject: Subject, say: Say) -> Measured:
     say("network")
     ahead = forward(network, subject.x)
     behind = backward(network, ahead.slopes, n)
-    residual, size = _residual(subject, ahead)
+    residual, terms = _residual(subject, network, ahead)
     roots = [arb(w).sqrt() for w in subject.weights.tolist()]
     say("kernel")
     input_grams = [_input_gram(network, layer, h) for layer, h in enumerate(ahead.inputs)]
@@ -78,31 +81,33 @@ def measure(subject: Subject, say: Say) -> Measured:
         max_eigenvalue=spectrum.largest,
         excess=sum((r * r for r in weighted), arb(0)) / 2,
         target_norm=None if form is None else form.nonnegative_part().sqrt(),
-        output_scale=size,
+        terms=terms,
         norms=norms,
     )
 
 
-def _residual(subject: Subject, ahead: Forward) -> tuple[list[arb], arb]:
-    """h* - F, flat, for the minimiser h* of f nearest to F; and the size of what is subtracted."""
+def _residual(subject: Subject, network: Network, ahead: Forward) -> tuple[list[arb], float]:
+    """h* - F, flat, for the minimiser h* of f nearest to F; and the size of the terms in it."""
     values = ahead.output.entries()
+    squares = subject.y**2 + _squared_terms(network, ahead)
     offset = [arb(0)] * len(values)
     if subject.center is not None:
         center = Network.of(subject.architecture, subject.center)
-        offset = forward(center, subject.x).output.entries()
+        there = forward(center, subject.x)
+        offset = there.output.entries()
+        squares += _squared_terms(center, there)
     targets = subject.y.ravel().tolist()
     residual = [
         _to_minimiser(subject, v - o, y) for v, o, y in zip(values, offset, targets, strict=True)
     ]
-    k = subject.y.shape[1]
-    size = sum(
-        (
-            arb(subject.weights[i // k]) * (v * v + o * o + arb(y) * arb(y))
-            for i, (v, o, y) in enumerate(zip(values, offset, targets, strict=True))
-        ),
-        arb(0),
-    )
-    return residual, size.sqrt()
+    return residual, math.sqrt(float(subject.weights @ squares.sum(axis=1)))
+
+
+def _squared_terms(network: Network, ahead: Forward) -> np.ndarray:
+    """Sums of the squared terms c c_D W_aj h_j and c s_b b_a of the outputs, (n, k), float64."""
+    weights, biases = network.weights[-1] ** 2, network.biases[-1] ** 2
+    products = float(network.factors[-1] ** 2) * midpoints(ahead.inputs[-1]) ** 2 @ weights.T
+    return float(network.output_scale**2) * (products + float(network.bias_scale**2) * biases)
 
 
 def _to_minimiser(subject: Subject, value: arb, target: float) -> arb:
