@@ -36,8 +36,8 @@ def smallest_eigenvector(W: Buffer, diagonal: Vector, tolerance: float) -> Vecto
     n = len(W)
     if n <= DENSE_LIMIT:
         return _dense(W, 0)
-    norm = float(np.linalg.norm(W)) or 1.0
-    shift, safe = -8.0 * UNIT_ROUNDOFF * np.sqrt(n) * norm, None
+    rounding = UNIT_ROUNDOFF * np.sqrt(n) * (float(np.linalg.norm(W)) or 1.0)
+    shift, safe = -8.0 * rounding, None
     X = np.random.default_rng(0).standard_normal((n, KRYLOV_BLOCK))
     for _ in range(KRYLOV_ROUNDS):
         while not factor_shifted(W, diagonal, shift):
@@ -47,7 +47,9 @@ def smallest_eigenvector(W: Buffer, diagonal: Vector, tolerance: float) -> Vecto
         X, top, error = _krylov_top(lambda V: lapack.dpotrs(W, V, lower=1)[0], X)
         restore(W, diagonal)
         # 1 / top is the distance from the shift, and shift + 1 / top the Ritz value.
-        if not (top > 0 and np.isfinite(error)) or error <= tolerance * abs(1 + shift * top):
+        if not (top > 0 and np.isfinite(error)) or top * 16.0 * rounding >= 1:
+            break  # nothing finite, or nothing left but rounding
+        if error <= tolerance * abs(1 + shift * top):
             break
         shift += (1 - min(0.9, 4 * error)) / top
     return X[:, 0]
