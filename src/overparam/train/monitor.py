@@ -8,6 +8,7 @@ and assumed.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -95,7 +96,7 @@ def _forward_error(problem: Problem, params: Params, dtype: str) -> float:
     model, x = problem.model, problem.measure.x
     offset = np.zeros(1) if problem.offset is None else problem.offset
 
-    def narrow(tree):
+    def narrow(tree: Any) -> Any:
         return jax.tree.map(lambda a: np.asarray(a, np.float32), tree)
 
     exact = np.asarray(in_float64(model.apply, params, x)) - offset - problem.targets
