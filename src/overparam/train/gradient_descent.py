@@ -214,7 +214,7 @@ def _monitor(
     if certificate is None or not certificate.certified:
         return None
     for name, value in describe(problem, params).items():
-        if name != "params_dtype" and certificate.problem[name] != value:
+        if name != "params_dtype" and certificate.problem.get(name) != value:
             raise InputError(
                 f"the certificate is about another problem ({name} differs): pass the problem and "
                 "the parameters it was made for"

@@ -130,7 +130,7 @@ class Monitor:
         """What rounding may add to the root excess of an exact run after ``steps`` steps."""
         once = self.floor.residual(self.certificate.radius)
         # Each step contracts the earlier errors: their sum grows like a logarithm.
-        errors = (2 + np.log1p(steps) / np.e) * once
+        errors = (2 + (1 + np.log1p(steps)) / np.e) * once
         stalled = self.floor.unit * self.certificate.radius
         return errors + stalled / (self.certificate.step_size * self._sigma)
 
