@@ -23,8 +23,8 @@ from overparam.kernel.tangent import tangent_kernel
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
-from overparam.theory.certificate import Certificate
-from overparam.theory.certify import Start, certificate_from
+from overparam.theory.certificate import Certificate, Start
+from overparam.theory.certify import certificate_from
 from overparam.theory.hypotheses import measure_hypotheses
 from overparam.theory.linearised import linearised_descent
 from overparam.train.checkpoint import steps_saved
@@ -218,8 +218,8 @@ class _Job:
     def _certificate(
         self, params: Params, kernel: np.ndarray, start: Start, step: float | None
     ) -> Certificate:
-        # From initialisation rho_K decides little and costs a Cholesky factor of a large kernel.
-        target_norm = start == "anchor" or len(kernel) <= FULL_SPECTRUM
+        # rho_K sharpens the existence radius, for a Cholesky factor: not of a large kernel.
+        target_norm = len(kernel) <= FULL_SPECTRUM
         hypotheses = measure_hypotheses(
             self.problem, params, kernel=kernel, target_norm=target_norm
         )

@@ -61,7 +61,8 @@ class Problem:
         """N(theta_0, x_i) of a centred model in float64, None if the model is not centred."""
         if self.centered_at is None:
             return None
-        return in_float64(self._apply, self.centered_at, self.measure.x)
+        with jax.ensure_compile_time_eval():  # its first use may be inside a transformation
+            return in_float64(self._apply, self.centered_at, self.measure.x)
 
     @cached_property
     def infimum(self) -> float:
@@ -121,7 +122,8 @@ class Problem:
     def _offset_at(self, x: Any) -> Any:
         if x is None or self.centered_at is None:
             return self.offset
-        return in_float64(self._apply, self.centered_at, x)
+        with jax.ensure_compile_time_eval():
+            return in_float64(self._apply, self.centered_at, x)
 
 
 def _check_shapes(model: MLP, measure: Measure) -> None:

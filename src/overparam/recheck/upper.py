@@ -38,7 +38,7 @@ class Upper:
         roundings: N.
     """
 
-    values: np.ndarray
+    values: Any  # an array, or NumPy's scalar
     roundings: int = 0
 
     @staticmethod

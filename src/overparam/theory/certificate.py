@@ -8,11 +8,12 @@ import json
 import math
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from overparam.errors import InputError
 from overparam.files import write_whole
@@ -21,6 +22,8 @@ FORMAT = 1
 """Version of the file format."""
 
 Kind = Literal["proved", "computed", "estimated", "assumed"]
+Start = Literal["initialisation", "anchor"]
+Rigor = Literal["computed", "proved"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Certificate:
 
     certified: bool
     exists: bool
-    start: Literal["initialisation", "anchor"]
+    start: Start
     reason: str
     radius: float
     existence_radius: float
@@ -80,7 +83,7 @@ class Certificate:
     constants: Mapping[str, Constant]
     problem: Mapping[str, Any]
     nodes: tuple[float, ...]
-    rigor: Literal["computed", "proved"] = "computed"
+    rigor: Rigor = "computed"
     versions: Mapping[str, str] = field(default_factory=lambda: software_versions())
 
     def envelope(self, t: Any) -> Any:
@@ -136,9 +139,31 @@ def load_certificate(path: str | os.PathLike) -> Certificate:
             content[name] = _number(content[name])
         content["remedies"] = {k: _number(v) for k, v in content["remedies"].items()}
         content["nodes"] = tuple(_number(v) for v in content["nodes"])
+        _check_types(content)
         return Certificate(**content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not a whole certificate ({error}): make it again") from error
+
+
+def _check_types(content: dict[str, Any]) -> None:
+    """Raise ValueError for a field that holds something else than it should."""
+    for name in ("certified", "exists"):
+        if not isinstance(content[name], bool):
+            raise ValueError(f"{name} must be true or false")
+    for name, choices in (("start", get_args(Start)), ("rigor", get_args(Rigor))):
+        if content[name] not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}")
+    if not isinstance(content["reason"], str):
+        raise ValueError("reason must be text")
+    for name in ("problem", "versions"):
+        if not isinstance(content[name], dict):
+            raise ValueError(f"{name} must be an object")
+    missing = {"excess", "max_eigenvalue"} - content["constants"].keys()
+    if missing:
+        raise ValueError(f"the constant {min(missing)} is missing")
+    for name, constant in content["constants"].items():
+        if constant.kind not in get_args(Kind) or not isinstance(constant.source, str):
+            raise ValueError(f"the constant {name} has no known kind or no source")
 
 
 _NUMBERS = (
@@ -156,13 +181,13 @@ def _number(value: Any) -> float:
 
 
 def _to_json(value: Any) -> Any:
-    """JSON has no infinity: null stands for 'no bound'."""
+    """JSON has no infinity: null stands for 'no bound', the least float for a useless one."""
     if isinstance(value, dict):
         return {key: _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_to_json(item) for item in value]
     if isinstance(value, float) and math.isinf(value):
-        return None
+        return None if value > 0 else -sys.float_info.max
     return value
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from overparam.kernel.empirical import Progress
 from overparam.model.mlp import Params
 from overparam.precision import floating_dtype
 from overparam.problem.problem import Problem
-from overparam.theory.certificate import Certificate, Constant
+from overparam.theory.certificate import Certificate, Constant, Start
 from overparam.theory.convergence import (
     Convergence,
     Existence,
@@ -22,8 +22,7 @@ from overparam.theory.convergence import (
 )
 from overparam.theory.distance import distance_to_minimisers
 from overparam.theory.hypotheses import Hypotheses, measure_hypotheses
-
-Start = Literal["initialisation", "anchor"]
+from overparam.theory.majorant import Majorant
 
 
 def certify(
@@ -108,11 +107,9 @@ def certificate_from(
         step_size=step_size,
     )
     target_norm = hypotheses.target_norm
-    existence = (
-        Existence(False, 0.0, math.inf)
-        if target_norm is None or not math.isfinite(target_norm)
-        else interpolation_exists(majorant=majorant, target_norm=target_norm)
-    )
+    if target_norm is not None and not math.isfinite(target_norm):
+        target_norm = None
+    existence = _existence(hypotheses, majorant, lipschitz, target_norm, alpha)
     distance = distance_to_minimisers(
         majorant=majorant,
         jacobian_norm=hypotheses.jacobian_norm,
@@ -132,10 +129,31 @@ def certificate_from(
         min_eigenvalue=hypotheses.min_eigenvalue.lower,
         residual=hypotheses.residual,
         margin=result.margin,
-        remedies={} if result.certified else _remedies(problem, hypotheses, result),
+        remedies=(
+            {}
+            if result.certified
+            else _remedies(problem, params, hypotheses, result, step_size is None)
+        ),
         constants=_constants(problem, hypotheses, result, existence, alpha, distance),
         problem=describe(problem, params),
         nodes=tuple(map(float, majorant.radii)),
+    )
+
+
+def _existence(
+    hypotheses: Hypotheses,
+    majorant: Majorant,
+    lipschitz: Float[np.ndarray, " nodes"],
+    target_norm: float | None,
+    alpha: float,
+) -> Existence:
+    """Theorem 1', which needs a locally Lipschitz Jacobian and a positive sigma_0."""
+    if not np.isfinite(lipschitz[0]) or not hypotheses.sigma:
+        return Existence(False, 0.0, math.inf)
+    # PL implies quadratic growth: |r_0| <= sqrt(2 Delta_0 / alpha); and rho_K <= |r_0| / sigma_0.
+    upper = math.sqrt(2 * hypotheses.excess / alpha) / hypotheses.sigma
+    return interpolation_exists(
+        majorant=majorant, target_norm=upper if target_norm is None else target_norm
     )
 
 
@@ -161,8 +179,8 @@ def _reason(
         )
     if result.step_fraction <= 0:
         return (
-            f"the step size {step_size:.4g} is not below 2 / L_phi = {2 / result.smoothness:.4g}: "
-            "take a smaller one, or none to have it chosen"
+            f"the step size {result.step_size:.4g} is not below 2 / L_phi = "
+            f"{2 / result.smoothness:.4g}: take a smaller one, or none to have it chosen"
         )
     nearby = (
         f"; yet a global minimiser exists within {existence.radius:.4g} (Theorem 1')"
@@ -192,14 +210,20 @@ def _singular(problem: Problem, hypotheses: Hypotheses) -> str:
     )
 
 
-def _remedies(problem: Problem, hypotheses: Hypotheses, result: Convergence) -> dict[str, float]:
+def _remedies(
+    problem: Problem,
+    params: Params,
+    hypotheses: Hypotheses,
+    result: Convergence,
+    free_step: bool,
+) -> dict[str, float]:
     """What alone would close the gap, if everything else stayed or scaled as in the theory."""
     if not 0 < result.margin < math.inf or result.step_fraction <= 0:
         return {}
     factor = 1 / result.margin
     remedies = {"residual": hypotheses.residual / factor}
-    if problem.centered_at is not None:
-        # K, J and omega scale with c, the residual of a centred model does not.
+    if free_step and not np.any(problem.predict(params)):
+        # K, J and omega scale with c; the residual does not where the model is centred here.
         remedies["output_scale"] = problem.model.output_scale * factor * 1.25
     if problem.model.hidden_widths:
         # omega falls like 1 / sqrt(width), the limiting kernel stays.

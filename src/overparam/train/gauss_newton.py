@@ -26,6 +26,9 @@ Progress = Callable[[int, float, float], None]
 
 SMALLEST_DAMPING = 2.0**-12
 
+STALE_KEEPS = 0.25
+"""Share of the residual that a step with an old factor may leave; else a new one is made."""
+
 
 @dataclass(frozen=True)
 class GaussNewtonResult:
@@ -54,7 +57,7 @@ def gauss_newton(
     """Damped Gauss-Newton steps until the residual is small.
 
     A full step is halved until the residual shrinks by a fixed part of what the linearisation
-    predicts. A factor whose full step still halves the residual is used again, since
+    predicts. A factor whose full step still quarters the residual is used again, since
     computing a new one is nearly all of the cost.
 
     Args:
@@ -80,7 +83,7 @@ def gauss_newton(
     while norms[-1] > tolerance and len(norms) <= max_steps:
         step = None
         if factor is not None:  # made at earlier parameters: worth a full step or none
-            step = _damped(problem, params, factor, residual, smallest=1.0)
+            step = _damped(problem, params, factor, residual, smallest=1.0, keep=STALE_KEEPS)
         if step is None:
             factor = None  # frees the old factor before the new kernel is built
             matrix = tangent_kernel(problem, params) if kernel is None else kernel
@@ -120,6 +123,7 @@ def _damped(
     factor: np.ndarray,
     residual: np.ndarray,
     smallest: float,
+    keep: float = 0.5,
 ) -> tuple[Params, np.ndarray, float] | None:
     """The longest of 1, 1/2, 1/4, ... times the step that lowers the residual enough, if any."""
     direction = _direction(problem, params, factor, residual)
@@ -127,7 +131,7 @@ def _damped(
     while damping >= smallest:
         moved = jax.tree.map(lambda a, b, t=damping: a + t * b, params, direction)
         trial = problem.residual(moved)
-        if _norm(problem, trial) <= (1 - 0.5 * damping) * norm:
+        if _norm(problem, trial) <= (1 - (1 - keep) * damping) * norm:
             return moved, trial, damping
         damping /= 2
     return None

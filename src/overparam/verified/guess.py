@@ -16,7 +16,7 @@ from overparam.verified.rounding import UNIT_ROUNDOFF
 DENSE_LIMIT = 256
 """Up to this order all eigenvectors are computed; beyond, Lanczos iterations are cheaper."""
 
-KRYLOV_BLOCK, KRYLOV_DEPTH, KRYLOV_ROUNDS = 8, 12, 4
+KRYLOV_BLOCK, KRYLOV_DEPTH, KRYLOV_ROUNDS = 8, 16, 4
 """Right-hand sides solved together, how many times, and how often the shift may move closer."""
 
 
