@@ -4,6 +4,7 @@ All quantities are in float64. Operator norms come from eigenvalues of the small
 from power iteration, which would bound them from the wrong side.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +55,50 @@ class BasePoint:
     upstream_columns: tuple[Vector, ...]
 
 
+@dataclass(frozen=True)
+class Observed:
+    """What one pass over the points leaves: norms, and Gram matrices whose tops are norms squared.
+
+    Attributes:
+        input_norms: As in :class:`BasePoint`.
+        backward_grams: Smaller Gram matrices of G_0^l(x_i), (n, s, s) each, l = 1..D-1.
+        upstream_grams: Those of U_0^l(x_i).
+        upstream_columns: As in :class:`BasePoint`.
+        input_grams: Smaller Gram matrices of the data's (c_l h^{l-1}, s_b), l = 1..D.
+    """
+
+    input_norms: tuple[Vector, ...]
+    backward_grams: tuple[Float[np.ndarray, "n _ _"], ...]
+    upstream_grams: tuple[Float[np.ndarray, "n _ _"], ...]
+    upstream_columns: tuple[Vector, ...]
+    input_grams: tuple["InputGram", ...]
+
+
+def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMORY) -> Observed:
+    """Run the network over the data, in float64 and in blocks of points under a memory budget.
+
+    Args:
+        problem: Gives the network and the measure.
+        params: theta_0.
+        working_memory: Bytes for one block of points.
+    """
+    model, measure = problem.model, problem.measure
+    params = as_float64(params)
+    blocks = []
+    grams = tuple(InputGram(len(measure.x), m) for m in model.widths[:-1])
+    with jax.enable_x64(True):
+        for rows in _row_blocks(model, len(measure.x), working_memory):
+            block, inputs = to_host(_block_norms(model, params, measure.x[rows]))
+            blocks.append(block)
+            for gram, h in zip(grams, inputs, strict=True):
+                gram.add(rows, h, measure.weights[rows])
+    kappa, back, up, columns = (
+        tuple(np.concatenate(parts) for parts in zip(*(block[i] for block in blocks), strict=True))
+        for i in range(4)
+    )
+    return Observed(kappa, back, up, columns, grams)
+
+
 def measure_base_point(
     problem: Problem, params: Params, working_memory: int = WORKING_MEMORY
 ) -> BasePoint:
@@ -67,38 +112,25 @@ def measure_base_point(
     Returns:
         The :class:`BasePoint`, float64.
     """
-    model, measure = problem.model, problem.measure
-    params = as_float64(params)
-    blocks = []
-    grams = [_Gram(len(measure.x), m) for m in model.widths[:-1]]
-    with jax.enable_x64(True):
-        for rows in _row_blocks(model, len(measure.x), working_memory):
-            (kappa, back, up, columns), inputs = to_host(
-                _block_norms(model, params, measure.x[rows])
-            )
-            blocks.append((kappa, *(tuple(map(_root_top, part)) for part in (back, up)), columns))
-            for gram, h in zip(grams, inputs, strict=True):
-                gram.add(rows, h, measure.weights[rows])
-    kappa, back, up, columns = (
-        tuple(np.concatenate(parts) for parts in zip(*(block[i] for block in blocks), strict=True))
-        for i in range(4)
-    )
+    model = problem.model
+    seen = observe(problem, params, working_memory)
     factors = model.weight_factors
-    pairs = zip(factors, params[0], strict=True)
+    pairs = zip(factors, as_float64(params)[0], strict=True)
     return BasePoint(
-        weights=measure.weights,
+        weights=problem.measure.weights,
         weight_factors=factors,
         weight_norms=tuple(c * spectral_norm_of(np.asarray(w)) for c, w in pairs),
         slope_bound=model.act.slope_bound,
         curvature_bound=model.act.curvature_bound,
         output_scale=model.output_scale,
-        input_norms=kappa,
+        input_norms=seen.input_norms,
         collective_input_norms=tuple(
-            gram.norm(c, model.bias_scale) for gram, c in zip(grams, factors, strict=True)
+            math.sqrt(max(top_eigenvalue(gram.matrix(c, model.bias_scale)), 0.0))
+            for gram, c in zip(seen.input_grams, factors, strict=True)
         ),
-        backward_norms=back,
-        upstream_norms=up,
-        upstream_columns=columns,
+        backward_norms=tuple(map(_root_top, seen.backward_grams)),
+        upstream_norms=tuple(map(_root_top, seen.upstream_grams)),
+        upstream_columns=seen.upstream_columns,
     )
 
 
@@ -141,7 +173,7 @@ def top_eigenvalue(gram: Float[np.ndarray, "m m"]) -> float:
     return float(eigvalsh(gram, subset_by_index=(last, last), check_finite=False)[0])
 
 
-class _Gram:
+class InputGram:
     """Accumulates a layer's inputs into the smaller of the two Gram matrices of sqrt(w_i) a_i."""
 
     def __init__(self, n: int, width: int) -> None:
@@ -149,8 +181,11 @@ class _Gram:
         shape = (n, width) if self.by_points else (width + 1, width + 1)
         self.total = np.zeros(shape)
         self.roots = np.zeros(n)
+        self.blocks = 0
 
     def add(self, rows: slice, h: np.ndarray, weights: np.ndarray) -> None:
+        """Add a block of points: inputs h, shape (b, m), and their weights, shape (b,)."""
+        self.blocks += 1
         roots = np.sqrt(weights)
         self.roots[rows] = roots
         if self.by_points:
@@ -159,15 +194,15 @@ class _Gram:
             weighted = roots[:, None] * np.concatenate([h, np.ones((len(h), 1))], axis=1)
             self.total += weighted.T @ weighted
 
-    def norm(self, factor: float, bias_scale: float) -> float:
+    def matrix(self, factor: float, bias_scale: float) -> Float[np.ndarray, "s s"]:
+        """The Gram matrix of the rows sqrt(w_i) (factor h_i, bias_scale), or of its columns."""
         if self.by_points:
             gram = factor**2 * (self.total @ self.total.T)
             gram += bias_scale**2 * np.outer(self.roots, self.roots)
-        else:
-            scales = np.full(len(self.total), factor)
-            scales[-1] = bias_scale
-            gram = self.total * np.outer(scales, scales)
-        return float(np.sqrt(max(top_eigenvalue(gram), 0.0)))
+            return gram
+        scales = np.full(len(self.total), factor)
+        scales[-1] = bias_scale
+        return self.total * np.outer(scales, scales)
 
 
 def _row_blocks(model: MLP, n: int, working_memory: int) -> Iterator[slice]:

@@ -15,8 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from overparam.errors import InputError
 from overparam.files import write_whole
+from overparam.theory.proved.conclude import envelope_up
 
 FORMAT = 1
 """Version of the file format."""
@@ -87,7 +90,7 @@ class Certificate:
     versions: Mapping[str, str] = field(default_factory=lambda: software_versions())
 
     def envelope(self, t: Any) -> Any:
-        """The proved bound on the excess after ``t`` steps: Delta_0 rate^t.
+        """The bound on the excess after ``t`` steps: Delta_0 rate^t, rounded up if proved.
 
         Args:
             t: A number of steps, or an array of them.
@@ -96,7 +99,10 @@ class Certificate:
             Of the same shape; the initial excess at every step if nothing is certified, since
             nothing better is then known.
         """
-        return self.constants["excess"].value * self.rate**t
+        excess = self.constants["excess"].value
+        if self.rigor == "proved":
+            return envelope_up(excess, self.rate, np.asarray(t, dtype=np.float64))
+        return excess * self.rate**t
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the certificate as JSON; the file appears whole or not at all.

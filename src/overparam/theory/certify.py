@@ -21,8 +21,16 @@ from overparam.theory.convergence import (
     interpolation_exists,
 )
 from overparam.theory.distance import distance_to_minimisers
-from overparam.theory.hypotheses import Hypotheses, measure_hypotheses
+from overparam.theory.hypotheses import Hypotheses, Rigor, measure_hypotheses
 from overparam.theory.majorant import Majorant
+from overparam.theory.proved.conclude import (
+    Premises,
+    newton_kantorovich_up,
+    prove_convergence,
+    prove_distance,
+    prove_existence,
+)
+from overparam.verified import Enclosure
 
 
 def certify(
@@ -32,6 +40,7 @@ def certify(
     *,
     kernel: Float[np.ndarray, "nk nk"] | None = None,
     progress: Progress | None = None,
+    rigor: Rigor = "computed",
 ) -> Certificate:
     """Theorem 1 from initialisation: does gradient descent from ``params`` converge?
 
@@ -42,17 +51,21 @@ def certify(
             steps.
         kernel: K(theta_0) of shape (n k, n k), if it is already at hand (``tangent_kernel``).
         progress: Called with (done, total) while the kernel is computed.
+        rigor: ``proved`` bounds every rounding error (docs/proved.md), and computes the kernel
+            anew for that; ``computed`` trusts float64.
 
     Returns:
-        The certificate, in float64, certified or not.
+        The certificate, in float64, certified or not. Its ``rigor`` is ``proved`` only if every
+        number is; if it was asked for and is not, ``reason`` says why.
 
     Raises:
-        InputError: Parameters, step size or memory are unusable.
+        InputError: Parameters, step size or memory are unusable, or nothing can be proved with the
+            activation or the loss.
 
     References:
         docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3.
     """
-    hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress)
+    hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress, rigor=rigor)
     return certificate_from(problem, params, hypotheses, "initialisation", step_size)
 
 
@@ -63,13 +76,14 @@ def anchor(
     *,
     kernel: Float[np.ndarray, "nk nk"] | None = None,
     progress: Progress | None = None,
+    rigor: Rigor = "computed",
 ) -> Certificate:
     """Theorem 1 at trained parameters, reached by any optimiser.
 
     The same theorem as :func:`certify`; only the starting point's name differs. Arguments, result
     and errors are those of :func:`certify`.
     """
-    hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress)
+    hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress, rigor=rigor)
     return certificate_from(problem, params, hypotheses, "anchor", step_size)
 
 
@@ -117,11 +131,17 @@ def certificate_from(
         excess=hypotheses.excess,
         target_norm=target_norm if problem.loss.quadratic else None,
     )
+    if hypotheses.rigor == "proved":
+        premises = _premises(problem, hypotheses, lipschitz, alpha)
+        result = prove_convergence(result, majorant, premises, step_size)
+        existence = prove_existence(majorant, premises)
+        distance = prove_distance(distance, majorant, premises)
     return Certificate(
         certified=result.certified,
         exists=existence.exists or result.certified,
         start=start,
-        reason=_reason(problem, hypotheses, result, existence, step_size),
+        reason=_reason(problem, hypotheses, result, existence, step_size)
+        + (f" (not proved: {hypotheses.downgrade})" if hypotheses.downgrade else ""),
         radius=result.radius,
         existence_radius=min(existence.radius, result.radius),
         step_size=result.step_size,
@@ -137,6 +157,30 @@ def certificate_from(
         constants=_constants(problem, hypotheses, result, existence, alpha, distance),
         problem=describe(problem, params),
         nodes=tuple(map(float, majorant.radii)),
+        rigor=hypotheses.rigor,
+    )
+
+
+def _premises(
+    problem: Problem,
+    hypotheses: Hypotheses,
+    lipschitz: Float[np.ndarray, " nodes"],
+    alpha: float,
+) -> Premises:
+    """What directed rounding needs of proved hypotheses."""
+    target_norm = hypotheses.target_norm
+    return Premises(
+        lipschitz=lipschitz,
+        jacobian_norm=hypotheses.jacobian_norm,
+        smoothness=problem.loss.smoothness,
+        pl_constant=alpha,
+        excess=Enclosure(hypotheses.excess_lower, hypotheses.excess),
+        target_norm=(
+            None
+            if target_norm is None
+            else Enclosure(hypotheses.target_norm_lower, max(target_norm, 0.0))
+        ),
+        quadratic=problem.loss.quadratic,
     )
 
 
@@ -240,39 +284,39 @@ def _constants(
     distance: float,
 ) -> dict[str, Constant]:
     act, loss = problem.model.act, problem.loss
-    bounds = act.bounds_kind
+    kind, bounds = hypotheses.rigor, act.bounds_kind
     t1, modulus = "docs/convergence.md, Theorem 1", "docs/modulus.md, Theorems 2 and 3"
     table: dict[str, tuple[float, Any, str]] = {
-        "excess": (hypotheses.excess, "computed", "phi(theta_0) - f*"),
-        "residual": (hypotheses.residual, "computed", "sqrt(2 Delta_0)"),
+        "excess": (hypotheses.excess, kind, "phi(theta_0) - f*"),
+        "residual": (hypotheses.residual, kind, "sqrt(2 Delta_0)"),
         "min_eigenvalue": (
-            *(hypotheses.min_eigenvalue.lower, "computed"),
+            *(hypotheses.min_eigenvalue.lower, kind),
             "shifted Cholesky factor of K, lower bound; docs/verified.md",
         ),
         "max_eigenvalue": (
-            *(hypotheses.max_eigenvalue.upper, "computed"),
+            *(hypotheses.max_eigenvalue.upper, kind),
             "|J(theta_0)|^2, upper bound; docs/verified.md",
         ),
         "smoothness": (loss.smoothness, "proved", f"M of {loss.name}; docs/integrands.md"),
         "pl_constant": (alpha, "proved", f"alpha of {loss.name}; docs/integrands.md"),
         "slope_bound": (act.slope_bound, bounds, f"beta_1 of {act.name}; docs/activations.md"),
-        "step_size": (result.step_size, "computed", t1),
-        "step_fraction": (result.step_fraction, "computed", f"q = 1 - eta L_phi / 2; {t1}"),
-        "objective_smoothness": (result.smoothness, "computed", f"L_phi on the ball; {t1}"),
-        "ball": (result.ball, "computed", f"R; {t1}"),
-        "level": (result.level, "computed", f"rho; {t1}"),
-        "radius": (result.radius, "computed", f"s*; {t1}"),
-        "sigma_end": (result.sigma_end, "computed", f"sigma_*; {t1}"),
-        "rate": (result.rate, "computed", t1),
-        "margin": (result.margin, "computed", f"max Psi / rho; {t1}"),
-        "modulus_at_ball": (hypotheses.bounds.modulus(result.ball), "computed", modulus),
-        "lipschitz_on_ball": (hypotheses.bounds.lipschitz(result.ball), "computed", modulus),
+        "step_size": (result.step_size, kind, t1),
+        "step_fraction": (result.step_fraction, kind, f"q = 1 - eta L_phi / 2; {t1}"),
+        "objective_smoothness": (result.smoothness, kind, f"L_phi on the ball; {t1}"),
+        "ball": (result.ball, kind, f"R; {t1}"),
+        "level": (result.level, kind, f"rho; {t1}"),
+        "radius": (result.radius, kind, f"s*; {t1}"),
+        "sigma_end": (result.sigma_end, kind, f"sigma_*; {t1}"),
+        "rate": (result.rate, kind, t1),
+        "margin": (result.margin, kind, f"max Psi / rho; {t1}"),
+        "modulus_at_ball": (hypotheses.bounds.modulus(result.ball), kind, modulus),
+        "lipschitz_on_ball": (hypotheses.bounds.lipschitz(result.ball), kind, modulus),
         "existence_radius": (
-            *(existence.radius, "computed"),
+            *(existence.radius, kind),
             "s_K; docs/convergence.md, Theorem 1'",
         ),
         "distance_lower_bound": (
-            *(distance, "computed"),
+            *(distance, kind),
             "no global minimiser is closer; docs/convergence.md, Theorem 4",
         ),
     }
@@ -281,14 +325,13 @@ def _constants(
         table["curvature_bound"] = (act.curvature_bound, bounds, source)
     if hypotheses.target_norm is not None:
         source = "rho_K = sqrt(r^T K^-1 r); docs/convergence.md, Theorem 1'"
-        table["target_norm"] = (hypotheses.target_norm, "computed", source)
+        table["target_norm"] = (hypotheses.target_norm, kind, source)
     if hypotheses.sigma:
         lipschitz = hypotheses.bounds.lipschitz(result.ball)
-        # Apart: 0 * inf, a linear model with too large a step, is not a number.
-        h = lipschitz * result.level / hypotheses.sigma**2 if lipschitz and result.level else 0.0
-        table["newton_kantorovich"] = (h, "computed", "h = L rho / sigma_0^2; below 1/2 suffices")
+        h = newton_kantorovich_up(lipschitz, result.level, hypotheses.sigma)
+        table["newton_kantorovich"] = (h, kind, "h = L rho / sigma_0^2; below 1/2 suffices")
     return {
-        name: Constant(float(value), kind, source) for name, (value, kind, source) in table.items()
+        name: Constant(float(value), how, source) for name, (value, how, source) in table.items()
     }
 
 

@@ -6,7 +6,9 @@ here, once; the theorems are then cheap functions of these numbers.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import cho_solve
@@ -15,11 +17,20 @@ from overparam.kernel.empirical import Progress, require_memory
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
 from overparam.model.mlp import Params
+from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.theory.base_point import measure_base_point
 from overparam.theory.majorant import Majorant
 from overparam.theory.modulus import MLPBounds
+from overparam.theory.proved.arithmetic import arithmetic_fault, on_cpu
+from overparam.theory.proved.base_point import prove_base_point
+from overparam.theory.proved.bounds import ProvedBounds
+from overparam.theory.proved.refusal import check_provable
+from overparam.theory.proved.residual import prove_residual, prove_target_norm
 from overparam.verified import Enclosure, max_eigenvalue, min_eigenvalue
+from overparam.verified.rounding import sqrt_down, sqrt_up
+
+Rigor = Literal["computed", "proved"]
 
 NODES = 160
 """Radii at which omega and L are evaluated."""
@@ -41,10 +52,15 @@ class Hypotheses:
     Attributes:
         min_eigenvalue: Enclosure of lambda_min(K).
         max_eigenvalue: Enclosure of lambda_max(K) = |J|^2.
-        excess: Delta_0.
-        residual: sqrt(2 Delta_0).
-        target_norm: rho_K = |J_0^+ r_0|, infinite if K is singular; None if not asked for.
+        excess: Delta_0; from above if proved.
+        residual: sqrt(2 Delta_0); from above if proved.
+        target_norm: rho_K = |J_0^+ r_0|, infinite if K is singular; None if not asked for. From
+            above if proved.
         bounds: omega and L as functions of the radius.
+        rigor: Whether every number is a bound on the real one, rounding included.
+        excess_lower: A lower bound on Delta_0, if proved.
+        target_norm_lower: A lower bound on rho_K, if proved.
+        downgrade: Why ``proved`` was asked for and not given.
     """
 
     min_eigenvalue: Enclosure
@@ -53,16 +69,20 @@ class Hypotheses:
     residual: float
     target_norm: float | None
     bounds: MLPBounds
+    rigor: Rigor = "computed"
+    excess_lower: float = 0.0
+    target_norm_lower: float = 0.0
+    downgrade: str | None = None
 
     @property
     def sigma(self) -> float:
         """sigma_0, the root of the lower bound on lambda_min(K); 0 if that is not positive."""
-        return math.sqrt(max(self.min_eigenvalue.lower, 0.0))
+        return sqrt_down(max(self.min_eigenvalue.lower, 0.0))
 
     @property
     def jacobian_norm(self) -> float:
         """Upper bound on |J(theta_0)|."""
-        return math.sqrt(self.max_eigenvalue.upper)
+        return sqrt_up(self.max_eigenvalue.upper)
 
     def grid(self, level: float) -> tuple[Majorant, Float[np.ndarray, "nodes"]]:
         """Psi and L at radii around the linearised path length, and on to where Psi peaks."""
@@ -99,30 +119,47 @@ def measure_hypotheses(
     kernel: Float[np.ndarray, "nk nk"] | None = None,
     target_norm: bool = True,
     progress: Progress | None = None,
+    rigor: Rigor = "computed",
 ) -> Hypotheses:
     """Measure the hypotheses of Theorem 1 at ``params`` in float64.
 
     Args:
         problem: The learning problem.
         params: theta_0.
-        kernel: K(theta_0) if it is already at hand; it is not changed.
+        kernel: K(theta_0) if it is already at hand; it is not changed. Under ``proved`` it is
+            computed anew, where its rounding is known.
         target_norm: Whether to compute rho_K, which costs one more Cholesky factor.
         progress: Called after every tile of the kernel.
+        rigor: ``proved`` makes every number a bound on the real one, rounding included; if the
+            arithmetic at hand does not allow that, the result is ``computed`` and says why.
 
     Returns:
         The :class:`Hypotheses`.
 
     Raises:
-        InputError: The kernel does not fit in memory, or the parameters do not fit the model.
+        InputError: The kernel does not fit in memory, the parameters do not fit the model, or
+            nothing can be proved with the activation or the loss.
+
+    References:
+        docs/proved.md.
     """
     problem.model.validate(params)
+    downgrade = None
+    if rigor == "proved":
+        check_provable(problem)
+        downgrade = arithmetic_fault(problem.model.widths)
+        kernel = None if downgrade is None else kernel
     if kernel is None:
         size = problem.measure.n * problem.model.out_dim
         require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
+    if rigor == "proved" and downgrade is None:
+        with jax.default_device(on_cpu()):
+            return _proved(problem, as_float64(params), target_norm, progress)
+    if kernel is None:
         kernel = tangent_kernel(problem, params, progress=progress)
     smallest = _smallest_eigenvalue(kernel)
     residual = to_coordinates(problem, problem.residual(params))
-    excess = max(problem.excess(params), 0.0)  # rounding may leave it just below
+    excess = problem.excess(params)
     return Hypotheses(
         min_eigenvalue=smallest,
         max_eigenvalue=max_eigenvalue(kernel),
@@ -130,16 +167,41 @@ def measure_hypotheses(
         residual=math.sqrt(2 * excess),
         target_norm=_target_norm(kernel, residual, smallest) if target_norm else None,
         bounds=MLPBounds(measure_base_point(problem, params)),
+        downgrade=downgrade,
     )
 
 
-def _smallest_eigenvalue(kernel: np.ndarray) -> Enclosure:
+def _proved(
+    problem: Problem, params: Params, target_norm: bool, progress: Progress | None
+) -> Hypotheses:
+    """Every number as a bound on the real one; params in float64."""
+    base = prove_base_point(problem, params)
+    residual = prove_residual(problem, params, base.weights)
+    kernel = tangent_kernel(problem, params, progress=progress)
+    smallest = _smallest_eigenvalue(kernel, base.kernel_error)
+    rho = None
+    if target_norm:
+        rho = prove_target_norm(kernel, base.kernel_error, smallest.lower, residual)
+    return Hypotheses(
+        min_eigenvalue=smallest,
+        max_eigenvalue=max_eigenvalue(kernel, norm_error=base.kernel_error),
+        excess=residual.excess.upper,
+        residual=residual.norm.upper,
+        target_norm=None if rho is None else rho.upper,
+        bounds=ProvedBounds(base.norms),
+        rigor="proved",
+        excess_lower=residual.excess.lower,
+        target_norm_lower=0.0 if rho is None else rho.lower,
+    )
+
+
+def _smallest_eigenvalue(kernel: np.ndarray, norm_error: float = 0.0) -> Enclosure:
     """Enclose lambda_min: the sharp bound only where it is cheap, or where it is needed."""
     if len(kernel) > SHARP_ORDER:
-        found = min_eigenvalue(kernel, sharp=False)
-        if found.width <= SHARP_WIDTH * found.lower:
+        found = min_eigenvalue(kernel, norm_error=norm_error, sharp=False)
+        if found.width <= SHARP_WIDTH * found.lower + 2 * norm_error:
             return found
-    return min_eigenvalue(kernel)
+    return min_eigenvalue(kernel, norm_error=norm_error)
 
 
 def _target_norm(kernel: np.ndarray, residual: np.ndarray, smallest: Enclosure) -> float:

@@ -1,0 +1,27 @@
+"""omega and L as upper bounds, the rounding of their own evaluation included.
+
+Both are made of numbers >= 0 by sums, products, maxima, minima and roots: nothing cancels, so the
+computed value is the exact one times a product of factors (1 + d), |d| <= u, whose number can be
+counted. Proof: docs/proved.md, section 5.
+"""
+
+from math import inf, isfinite
+
+from overparam.theory.modulus import MLPBounds
+from overparam.theory.proved.passes import TINY
+from overparam.verified.rounding import add_up, gamma, mul_up
+
+
+class ProvedBounds(MLPBounds):
+    """:class:`MLPBounds` from a base point of upper bounds, widened by their own rounding."""
+
+    def on_ball(self, radius: float) -> tuple[float, float]:
+        """(omega(radius), L(radius)), rounded up."""
+        roundings = 16 * len(self.base.weight_norms) * (len(self.base.weights) + 64)
+        widen = add_up(1.0, gamma(2 * roundings))
+        modulus, lipschitz = super().on_ball(radius)
+        return _up(modulus, widen), _up(lipschitz, widen)
+
+
+def _up(value: float, widen: float) -> float:
+    return add_up(mul_up(value, widen), TINY) if isfinite(value) else inf
