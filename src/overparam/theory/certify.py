@@ -124,14 +124,17 @@ def certificate_from(
     if target_norm is not None and not math.isfinite(target_norm):
         target_norm = None
     existence = _existence(hypotheses, majorant, lipschitz, target_norm, alpha)
+    proved = hypotheses.rigor == "proved"
+    if target_norm is not None and proved:
+        target_norm = hypotheses.target_norm_lower
     distance = distance_to_minimisers(
         majorant=majorant,
         jacobian_norm=hypotheses.jacobian_norm,
         smoothness=smoothness,
-        excess=hypotheses.excess,
+        excess=hypotheses.excess_lower if proved else hypotheses.excess,
         target_norm=target_norm if problem.loss.quadratic else None,
     )
-    if hypotheses.rigor == "proved":
+    if proved:
         premises = _premises(problem, hypotheses, lipschitz, alpha)
         result = prove_convergence(result, majorant, premises, step_size)
         existence = prove_existence(majorant, premises)
