@@ -237,3 +237,15 @@ def test_bad_input_is_refused_in_one_line(function, K, options, message) -> None
     with pytest.raises(InputError, match=message) as refusal:
         function(K, **options)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_loose_largest_eigenvalue_is_still_an_enclosure_and_not_wider_than_a_percent():
+    """A cluster of ten, then a decay too slow for the sharp subspace bound."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([np.linspace(1.0, 0.8, 10), 0.4 * np.arange(1.0, 1191.0) ** -0.75])
+    Q = np.linalg.qr(rng.standard_normal((1200, 1200)))[0]
+    K = (Q * values) @ Q.T
+    loose = max_eigenvalue((K + K.T) / 2, sharp=False)
+    assert loose.lower <= 1 + 1e-12
+    assert loose.upper >= 1 - 1e-12
+    assert loose.width <= 1e-2

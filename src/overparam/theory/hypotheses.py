@@ -159,10 +159,10 @@ def measure_hypotheses(
         kernel = tangent_kernel(problem, params, progress=progress)
     smallest = _smallest_eigenvalue(kernel)
     residual = to_coordinates(problem, problem.residual(params))
-    excess = problem.excess(params)
+    excess = max(problem.excess(params), 0.0)  # rounding may leave it just below
     return Hypotheses(
         min_eigenvalue=smallest,
-        max_eigenvalue=max_eigenvalue(kernel),
+        max_eigenvalue=max_eigenvalue(kernel, sharp=len(kernel) <= SHARP_ORDER),
         excess=excess,
         residual=math.sqrt(2 * excess),
         target_norm=_target_norm(kernel, residual, smallest) if target_norm else None,

@@ -40,7 +40,7 @@ SUBSPACE_ORDER = 1025
 SUBSPACES = ((32, 6), (128, 6))
 """Dimensions tried, and the number of products with the matrix for each."""
 
-SUBSPACE_WIDTH = 1e-6
+SUBSPACE_WIDTH, LOOSE_WIDTH = 1e-6, 1e-2
 """The relative width up to which its enclosure is accepted."""
 
 
@@ -90,6 +90,7 @@ def max_eigenvalue(
     entry_error: ArrayLike | float | None = None,
     norm_error: float = 0.0,
     overwrite: bool = False,
+    sharp: bool = True,
 ) -> Enclosure:
     """Enclose the largest eigenvalue of a symmetric matrix, rounding errors included.
 
@@ -98,6 +99,8 @@ def max_eigenvalue(
         entry_error: As in `min_eigenvalue`.
         norm_error: As in `min_eigenvalue`.
         overwrite: As in `min_eigenvalue`. No copy is made where a subspace suffices.
+        sharp: If False, a width of a percent is enough, which spares large kernels with several
+            outputs a factorisation.
 
     Returns:
         An enclosure of lambda_max, for positive semidefinite K of relative width about 1e-7, at
@@ -110,7 +113,8 @@ def max_eigenvalue(
     array = as_symmetric(K, float32_allowed=given)
     radius = error_radius(len(array), entry_error, norm_error)
     W, exponent = _scaled_buffer(array, overwrite, read_only=True)
-    found = _largest_from_subspace(W) if len(W) >= SUBSPACE_ORDER else None
+    tolerance = SUBSPACE_WIDTH if sharp else LOOSE_WIDTH
+    found = _largest_from_subspace(W, tolerance) if len(W) >= SUBSPACE_ORDER else None
     if found is None:
         if np.may_share_memory(W, array) and not (overwrite and array.flags.writeable):
             W = W.copy(order="F")
@@ -121,13 +125,13 @@ def max_eigenvalue(
     return _widened(found, exponent, len(array), radius)
 
 
-def _largest_from_subspace(W: Buffer) -> Enclosure | None:
+def _largest_from_subspace(W: Buffer, tolerance: float) -> Enclosure | None:
     """Enclose lambda_max without a factorisation, or None where that is not tight."""
     squares = float(np.linalg.norm(W)) ** 2
     for vectors, sweeps in SUBSPACES:
         V, theta = top_subspace(W, vectors, sweeps)
         found = enclose_from_subspace(W, V, theta)
-        if found.width <= SUBSPACE_WIDTH * abs(found.lower):
+        if found.width <= tolerance * abs(found.lower):
             return found
         # Even were the eigenvalues still to be found as large as the last one: too slow a decay.
         missing = SUBSPACES[-1][0] - vectors
