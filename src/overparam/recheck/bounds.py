@@ -155,7 +155,10 @@ def _compare_target_norm(check: Comparison, measured: Measured) -> None:
     stored = check.claim.constant("target_norm")
     if math.isinf(stored):
         return
-    check.upper("target_norm", measured.target_norm, slack=check.allowed.target_norm)
+    slack = check.allowed.target_norm
+    check.upper("target_norm", measured.target_norm, slack=slack)
+    if check.claim.kind("target_norm") == "computed" and measured.target_norm is not None:
+        check.lower("target_norm", measured.target_norm, slack=slack)
 
 
 def verified_premises(

@@ -100,7 +100,7 @@ def read_claim(text: str) -> Claim:
     return Claim(content)
 
 
-def _number(value: float | None) -> float:
+def _number(value: float | int | None) -> float:
     return math.inf if value is None else float(value)
 
 

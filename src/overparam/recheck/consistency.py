@@ -145,7 +145,7 @@ def _remedies(claim: Claim) -> Iterator[str]:
     widths = claim.problem["hidden_widths"]
     expected = {"residual": claim.number("residual") * margin}
     if widths:
-        expected["width"] = math.ceil(min(widths) / margin**2)
+        expected["width"] = float(math.ceil(min(widths) / margin**2))
     if "output_scale" in remedies and claim.problem["centered"]:
         expected["output_scale"] = claim.problem["output_scale"] / margin * 1.25
     if set(remedies) != set(expected):

@@ -93,7 +93,7 @@ def _lower_bound(
     for a, b in zip(p, s, strict=True):
         guess = guess.min(a / b)
     guess = guess.lower()
-    scale = max(abs(float(p[0])), abs(float(p[-1])), 1e-300)
+    scale = max(abs(float(p[0])), abs(float(p[-1])), 1e-200)
     gap = scale * 2.0**-100
     while gap < 4 * scale * len(p):
         bound = (guess - gap).lower()

@@ -1,0 +1,69 @@
+"""What is measured in balls, against the dense Jacobian and the float64 path."""
+
+import numpy as np
+import pytest
+from flint import ctx
+from small_run import small_run
+
+from networks import dense_jacobian
+from overparam.recheck.balls import midpoints
+from overparam.recheck.measure import measure
+from overparam.recheck.modulus import corner_shares, modulus_and_lipschitz
+from overparam.recheck.network import Network, backward, forward
+from overparam.recheck.subject import subject_of
+
+
+@pytest.fixture(scope="module")
+def measured():
+    run = small_run()
+    with ctx.workprec(128):
+        yield measure(subject_of(run.problem, run.params), lambda phase: None)
+
+
+def test_forward_and_backward_against_automatic_differentiation():
+    run = small_run()
+    subject = subject_of(run.problem, run.params)
+    with ctx.workprec(128):
+        network = Network.of(subject.architecture, subject.params)
+        ahead = forward(network, subject.x)
+        behind = backward(network, ahead.slopes, len(subject.x))
+    jacobian = dense_jacobian(run.problem.model, run.params, subject.x)
+    # Columns of the first layer's weights: G^1 a^0, a^0 = c_1 x.
+    gradient = midpoints(behind.gradient[0]).reshape(6, 2, 24)
+    block = np.einsum("nkm,nd->nkmd", gradient, subject.x / np.sqrt(3)).reshape(12, -1)
+    assert np.allclose(block, jacobian[:, : 24 * 3], rtol=1e-11, atol=1e-12)
+    values = run.problem.predict(run.params) + run.problem.offset
+    assert np.allclose(midpoints(ahead.output), values, rtol=1e-12)
+
+
+def test_spectrum_and_residual(measured):
+    run = small_run()
+    jacobian = dense_jacobian(run.problem.model, run.params, run.problem.measure.x)
+    jacobian *= np.repeat(np.sqrt(run.problem.measure.weights), 2)[:, None]
+    singular = np.linalg.svd(jacobian, compute_uv=False)
+    assert float(measured.min_eigenvalue) == pytest.approx(singular[-1] ** 2, rel=1e-10)
+    assert float(measured.max_eigenvalue) == pytest.approx(singular[0] ** 2, rel=1e-12)
+    assert float(measured.excess) == pytest.approx(run.problem.excess(run.params), rel=1e-8)
+    residual = np.repeat(np.sqrt(run.problem.measure.weights), 2)
+    residual = residual * run.problem.residual(run.params).ravel()
+    shortest = np.linalg.norm(np.linalg.lstsq(jacobian, residual, rcond=None)[0])
+    assert float(measured.target_norm) == pytest.approx(shortest, rel=1e-8)
+
+
+@pytest.mark.parametrize("radius", [1e-8, 1e-3, 0.3, 20.0])
+def test_both_paths_give_the_same_modulus(measured, radius):
+    with ctx.workprec(128):
+        omega, lipschitz = modulus_and_lipschitz(measured.norms, radius)
+    float_omega, float_lipschitz = small_run().hypotheses.bounds.on_ball(radius)
+    assert float(omega) == pytest.approx(float_omega, rel=1e-12)
+    assert lipschitz is not None
+    assert float(lipschitz) == pytest.approx(float_lipschitz, rel=1e-12)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 5])
+def test_corners_dominate_every_split(layers):
+    corners = np.array([share.values for share in corner_shares(layers)], dtype=float).T
+    splits = np.abs(np.random.default_rng(0).standard_normal((500, layers)))
+    splits /= np.linalg.norm(splits, axis=1, keepdims=True)
+    for split in splits:
+        assert np.any(np.all(corners >= split - 1e-15, axis=1))

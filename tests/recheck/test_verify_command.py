@@ -1,0 +1,55 @@
+"""``overparam verify``: what it prints, and its exit status."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from small_run import small_run
+
+from overparam import InputError
+from overparam.cli.verify import verify
+
+
+@pytest.fixture
+def folder(tmp_path):
+    small_run().save(tmp_path)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(verify, [str(a) for a in arguments])
+
+
+@pytest.mark.parametrize("name", ["", "certificate.json"])
+def test_a_certificate_that_holds(folder, name):
+    result = run(folder / name)
+    assert result.exit_code == 0
+    assert result.stdout.endswith("certificate.json: OK\n")
+
+
+def test_every_certificate_of_the_folder_is_checked(folder):
+    text = (folder / "certificate.json").read_text()
+    (folder / "certificate-initialisation.json").write_text(text[:300])
+    result = run(folder, "--json")
+    assert result.exit_code == 1
+    content = json.loads(result.stdout)
+    assert content["ok"] is False
+    assert [c["ok"] for c in content["certificates"]] == [False, True]
+    assert "cut short" in content["certificates"][0]["reasons"][0]
+
+
+def test_damage_is_explained(folder):
+    arrays = dict(np.load(folder / "data.npz"))
+    arrays["y"][0, 0] += 1
+    np.savez(folder / "data.npz", **arrays)
+    result = run(folder)
+    assert result.exit_code == 1
+    assert "NOT OK\n  the data are not those" in result.stdout
+
+
+def test_missing_input(folder):
+    for path in (folder / "nowhere", folder / "data.npz" / "x"):
+        assert isinstance(run(path).exception, InputError)
+    (folder / "certificate.json").unlink()
+    assert "certificate.json" in str(run(folder).exception)
