@@ -23,6 +23,8 @@ from overparam.problem import Measure as Measure
 from overparam.problem import Problem as Problem
 from overparam.problem import SquaredHinge as SquaredHinge
 from overparam.problem import SquaredLoss as SquaredLoss
+from overparam.recheck import Verification as Verification
+from overparam.recheck import verify as verify
 from overparam.theory.certificate import Certificate as Certificate
 from overparam.theory.certificate import Constant as Constant
 from overparam.theory.certificate import load_certificate as load_certificate

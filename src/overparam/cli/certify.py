@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -19,6 +19,7 @@ from overparam.job.output import write_output
 from overparam.job.settings import FINISHES, OPTIMIZERS
 from overparam.job.summary import lines, summary
 from overparam.report import render
+from overparam.theory.certificate import Rigor
 
 
 @click.command()
@@ -52,6 +53,12 @@ from overparam.report import render
     help="How to get there; none: by the optimiser alone.",
 )
 @click.option("--max-steps", type=int, default=100_000, help="Bound on steps with --finish none.")
+@click.option(
+    "--rigor",
+    type=click.Choice(get_args(Rigor)),
+    default="computed",
+    help="proved: every bound includes rounding; slower.",
+)
 @memory_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all results.")
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")

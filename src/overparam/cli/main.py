@@ -6,6 +6,7 @@ import click
 
 from overparam.cli.certify import certify
 from overparam.cli.kernel import kernel
+from overparam.cli.verify import verify
 from overparam.errors import InputError, TheoremViolatedError
 
 
@@ -17,6 +18,7 @@ def cli() -> None:
 
 cli.add_command(certify)
 cli.add_command(kernel)
+cli.add_command(verify)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -221,7 +221,11 @@ class _Job:
         # rho_K sharpens the existence radius, for a Cholesky factor: not of a large kernel.
         target_norm = len(kernel) <= FULL_SPECTRUM
         hypotheses = measure_hypotheses(
-            self.problem, params, kernel=kernel, target_norm=target_norm
+            self.problem,
+            params,
+            kernel=kernel,
+            target_norm=target_norm,
+            rigor=self.settings.rigor,
         )
         return certificate_from(self.problem, params, hypotheses, start, step)
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
 import optax
 
@@ -9,6 +10,7 @@ from overparam.errors import InputError
 from overparam.kernel.memory import available_memory
 from overparam.model.activation import Activation, get_activation
 from overparam.problem.integrands import get_integrand
+from overparam.theory.certificate import Rigor
 
 FINISHES = ("gauss-newton", "none")
 OPTIMIZERS = ("gd", "adam", "adamw", "lion", "momentum", "rmsprop", "sgd", "adagrad", "nadam")
@@ -37,6 +39,7 @@ class JobSettings:
         finish: ``gauss-newton``, or ``none``: only the optimiser, in rounds of doubling length.
         max_steps: Bound on the optimiser's steps with ``finish="none"``.
         anchor_steps: Steps of gradient descent from the anchor, held against its certificate.
+        rigor: ``computed``, or ``proved``: certificates with rounding included.
         memory: Bytes the job may use; None means what is free.
 
     Raises:
@@ -60,6 +63,7 @@ class JobSettings:
     finish: str = "gauss-newton"
     max_steps: int = 100_000
     anchor_steps: int = 100
+    rigor: Rigor = "computed"
     memory: int | None = None
 
     def __post_init__(self) -> None:
@@ -70,6 +74,7 @@ class JobSettings:
         if self.dtype is not None:
             self._one_of("dtype", ("float32", "float64"))
         self._one_of("finish", FINISHES)
+        self._one_of("rigor", get_args(Rigor))
         self._one_of("optimizer", OPTIMIZERS)
         get_activation(self.activation)
         get_integrand(self.loss)

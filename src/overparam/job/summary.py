@@ -111,7 +111,7 @@ def _verdict(certificate: Certificate, where: str) -> str:
         short = f", short by a factor {1 / certificate.margin:.3g}" if certificate.margin else ""
         return f"not certified{short}" + ("" if short else f": {certificate.reason}")
     return (
-        "certified: a global minimum (zero loss) exists within distance "
+        f"certified ({certificate.rigor}): a global minimum (zero loss) exists within distance "
         f"{certificate.existence_radius:.3g} of the {where} parameters, and gradient descent with "
         f"step size {certificate.step_size:.4g} converges to one within {certificate.radius:.3g} "
         f"at rate {_rate(certificate.rate)} a step"
