@@ -16,7 +16,9 @@ class ProvedBounds(MLPBounds):
     """:class:`MLPBounds` from a base point of upper bounds, widened by their own rounding."""
 
     def on_ball(self, radius: float) -> tuple[float, float]:
-        """(omega(radius), L(radius)), rounded up."""
+        """(omega(radius), L(radius)), rounded up; both vanish for a linear model."""
+        if len(self.base.weight_norms) == 1:
+            return 0.0, 0.0
         roundings = 16 * len(self.base.weight_norms) * (len(self.base.weights) + 64)
         widen = add_up(1.0, gamma(2 * roundings))
         modulus, lipschitz = super().on_ball(radius)

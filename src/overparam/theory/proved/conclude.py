@@ -246,7 +246,7 @@ def _integral_up(psi: DirectedMajorant, distance: float) -> float:
     return add_up(reached, mul_up(float(psi.majorant.modulus[node]), sub_up(distance, before)))
 
 
-def envelope_up(excess: float, rate: float, steps: np.ndarray) -> np.ndarray:
+def envelope_up(excess: float, rate: float, steps: np.ndarray) -> np.ndarray | np.floating:
     """Upper bounds on ``excess * rate**t``, by repeated squaring rounded up.
 
     Args:
