@@ -29,7 +29,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The content of an .npz file that holds ``arrays``."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

@@ -61,7 +61,8 @@ def _named(prefix: str, params: Params) -> dict[str, np.ndarray]:
 
 def _data_file(result: JobResult) -> bytes:
     train, test = result.dataset.train, result.dataset.test
+    assert train.y is not None
     arrays = {"x": train.x, "y": train.y, "weights": train.weights}
-    if test is not None:
+    if test is not None and test.y is not None:
         arrays |= {"test_x": test.x, "test_y": test.y}
     return npz_bytes(arrays)
