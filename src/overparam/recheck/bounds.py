@@ -11,7 +11,6 @@ tolerance, and an error in one does not excuse another.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flint import arb
@@ -117,10 +116,22 @@ class Comparison:
         self.faults.append(f"{name} is {stored:.12g}: {what}")
 
 
-def compare(
+def compare_premises(claim: Claim, measured: Measured) -> list[str]:
+    """Sentences on the numbers measured at theta_0 that are stronger than they may be."""
+    check = Comparison(claim, tolerance(claim, measured))
+    check.eigenvalue(measured.min_eigenvalue)
+    check.upper("max_eigenvalue", measured.max_eigenvalue)
+    check.upper("excess", measured.excess, slack=check.allowed.residual)
+    check.upper("residual", (2 * measured.excess).sqrt(), slack=check.allowed.residual)
+    if claim.has("target_norm"):
+        _compare_target_norm(check, measured)
+    return check.faults
+
+
+def compare_conclusions(
     claim: Claim, measured: Measured, modulus: list[tuple[arb, arb | None]]
-) -> Iterator[str]:
-    """Sentences on every number that the data and parameters do not bear out.
+) -> list[str]:
+    """Sentences on the numbers that do not follow from the premises.
 
     Args:
         claim: The certificate.
@@ -128,7 +139,6 @@ def compare(
         modulus: (omega, L) at the certificate's nodes.
     """
     check = Comparison(claim, tolerance(claim, measured))
-    _compare_premises(check, measured)
     premises = verified_premises(claim, measured, modulus)
     node = claim.ball
     check.upper("modulus_at_ball", premises.modulus[node])
@@ -138,16 +148,7 @@ def compare(
     slack = check.allowed.target_norm
     check.upper("existence_radius", existence(premises), slack=slack)
     check.lower("distance_lower_bound", distance(premises), slack=slack)
-    yield from check.faults
-
-
-def _compare_premises(check: Comparison, measured: Measured) -> None:
-    check.eigenvalue(measured.min_eigenvalue)
-    check.upper("max_eigenvalue", measured.max_eigenvalue)
-    check.upper("excess", measured.excess, slack=check.allowed.residual)
-    check.upper("residual", (2 * measured.excess).sqrt(), slack=check.allowed.residual)
-    if check.claim.has("target_norm"):
-        _compare_target_norm(check, measured)
+    return check.faults
 
 
 def _compare_target_norm(check: Comparison, measured: Measured) -> None:

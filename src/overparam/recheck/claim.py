@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -16,6 +16,7 @@ LONGEST = 64 * 2**20
 """Characters beyond which a file is no certificate."""
 
 
+@cache
 def schema() -> dict[str, Any]:
     """The JSON Schema of a certificate."""
     text = files("overparam.recheck").joinpath("certificate.schema.json").read_text("utf-8")

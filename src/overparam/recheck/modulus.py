@@ -13,6 +13,7 @@ upper corners of a grid's cells on the simplex of squared shares.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from flint import arb
@@ -73,13 +74,14 @@ def modulus_and_lipschitz(norms: Norms, radius: float) -> tuple[arb, arb | None]
         return omega, _second_derivative(norms, change, shares).bound()
 
 
-def corner_shares(layers: int) -> list[Upper]:
+@cache
+def corner_shares(layers: int) -> tuple[Upper, ...]:
     """Shares p_l, one vector over the corners for each layer, that dominate every split of 1."""
     cells = 1
     while cells < MOST_CELLS and math.comb(cells + layers - 1, layers - 1) <= MOST_CORNERS:
         cells += 1
     table = np.array(_splits(cells - 1, layers), dtype=np.int64) + 1
-    return [Upper.ratio(table[:, layer], cells).sqrt() for layer in range(layers)]
+    return tuple(Upper.ratio(table[:, layer], cells).sqrt() for layer in range(layers))
 
 
 def _splits(total: int, parts: int) -> list[tuple[int, ...]]:
