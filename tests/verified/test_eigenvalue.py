@@ -249,3 +249,22 @@ def test_a_loose_largest_eigenvalue_is_still_an_enclosure_and_not_wider_than_a_p
     assert loose.lower <= 1 + 1e-12
     assert loose.upper >= 1 - 1e-12
     assert loose.width <= 1e-2
+
+
+def test_the_cheap_smallest_eigenvalue_is_still_an_enclosure():
+    """Householder conjugates of integer spectra: lambda_min is known exactly."""
+    rng = np.random.default_rng(1)
+    for n in (300, 700):
+        v = rng.integers(-3, 4, n).astype(float)
+        values = np.sort(rng.integers(7, 10**6, n)).astype(float)
+        values[0] = 7.0
+        # v.v^2 (I - 2 v v^T / v.v) D (I - 2 v v^T / v.v), in integers below 2^53.
+        norm = v @ v
+        householder = norm * np.eye(n) - 2 * np.outer(v, v)
+        exact = (householder.astype(object) * values.astype(int)) @ householder.astype(object)
+        scaled = exact / int(norm) ** 2
+        K = scaled.astype(float)
+        error = float(np.abs((K.astype(object) - scaled)).max()) + 1e-9
+        found = min_eigenvalue((K + K.T) / 2, sharp=False, entry_error=error)
+        assert found.lower <= 7.0 <= found.upper
+        assert found.width <= 0.05

@@ -6,7 +6,6 @@ here, once; the theorems are then cheap functions of these numbers.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import jax
 import numpy as np
@@ -20,6 +19,7 @@ from overparam.model.mlp import Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.theory.base_point import measure_base_point
+from overparam.theory.certificate import Rigor
 from overparam.theory.majorant import Majorant
 from overparam.theory.modulus import MLPBounds
 from overparam.theory.proved.arithmetic import arithmetic_fault, on_cpu
@@ -30,15 +30,13 @@ from overparam.theory.proved.residual import prove_residual, prove_target_norm
 from overparam.verified import Enclosure, max_eigenvalue, min_eigenvalue
 from overparam.verified.rounding import sqrt_down, sqrt_up
 
-Rigor = Literal["computed", "proved"]
-
 NODES = 160
 """Radii at which omega and L are evaluated."""
 
 SHARP_ORDER = 4096
 """Up to this order lambda_min is enclosed to the last digits at once."""
 
-SHARP_WIDTH = 1e-3
+SHARP_WIDTH = 0.02
 """Beyond it, the relative width from which the sharper bound is worth its time."""
 
 FAR = 1e12
