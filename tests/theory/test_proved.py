@@ -326,6 +326,18 @@ def test_values_and_slopes_are_within_a_quarter_of_the_margin(name):
     np.testing.assert_allclose(alone, np.asarray(found[0]), rtol=0, atol=MARGIN * LARGEST_ARGUMENT)
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="needs an 80-bit long double")
+def test_tanh_where_it_is_least_accurate():
+    """Its rational approximation is off by 7 units near 16, the slope by twice as much."""
+    points = np.linspace(0, 25, 200_001)
+    value, slope = map(
+        np.asarray, in_float64(MLP(1, activation="tanh").act.value_and_slope, points)
+    )
+    wide = points.astype(np.longdouble)
+    assert np.abs(value - np.tanh(wide)).max() <= MARGIN / 4
+    assert np.abs(slope - 1 / np.cosh(wide) ** 2).max() <= MARGIN / 4
+
+
 # --- sabotage -------------------------------------------------------------------------------------
 
 
