@@ -9,7 +9,7 @@ import numpy as np
 
 from overparam import MLP, Certificate, Measure, Problem, gauss_newton
 from overparam.theory.certify import certificate_from
-from overparam.theory.hypotheses import Hypotheses, measure_hypotheses
+from overparam.theory.hypotheses import Hypotheses, Rigor, measure_hypotheses
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ def save_parameters(folder: Path, params: tuple, start: tuple) -> None:
 
 
 @cache
-def small_run(tolerance: float = 1e-4, outputs: int = 2) -> Run:
+def small_run(tolerance: float = 1e-4, rigor: Rigor = "computed") -> Run:
     """Six points, two hidden layers; the residual is far above what float64 blurs."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((6, 3))
-    measure = Measure(x, np.sign(rng.standard_normal((6, outputs))), rng.uniform(0.5, 1.5, 6))
-    model = MLP(3, (24, 20), outputs, "tanh", output_scale=20.0)
+    measure = Measure(x, np.sign(rng.standard_normal((6, 2))), rng.uniform(0.5, 1.5, 6))
+    model = MLP(3, (24, 20), 2, "tanh", output_scale=20.0)
     start = model.init(jax.random.key(1))
     problem = Problem(model, measure, centered_at=start)
     params = gauss_newton(problem, start, tolerance=tolerance).params
-    return Run(problem, start, params, measure_hypotheses(problem, params))
+    return Run(problem, start, params, measure_hypotheses(problem, params, rigor=rigor))

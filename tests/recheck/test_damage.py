@@ -32,17 +32,22 @@ def content_of(run) -> dict:
     return json.loads(run.certificate().to_json())
 
 
-def check(copied, text: str | bytes):
-    """Verify after writing the certificate; every refusal is in sentences."""
-    data = text.encode() if isinstance(text, str) else text
-    (copied / "certificate.json").write_bytes(data)
-    result = verify(copied / "certificate.json")
-    assert result.ok == (not result.reasons)
-    for reason in result.reasons:
-        assert isinstance(reason, str)
-        assert "\n" not in reason
-        assert "Traceback" not in reason
-    return result
+@pytest.fixture
+def check(folder, tmp_path):
+    """Verifies a certificate's text against the folder; every refusal is in sentences."""
+
+    def verify_text(text: str | bytes):
+        path = tmp_path / "certificate.json"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        result = verify(path, folder)
+        assert result.ok == (not result.reasons)
+        for reason in result.reasons:
+            assert isinstance(reason, str)
+            assert "\n" not in reason
+            assert "Traceback" not in reason
+        return result
+
+    return verify_text
 
 
 def paths_of(value, path=()):
@@ -67,7 +72,6 @@ NUMBERS = [
     if isinstance(parent_of(CERTIFIED, path)[path[-1]], int | float)
     and not isinstance(parent_of(CERTIFIED, path)[path[-1]], bool)
 ]
-CLAIMS = [p for p in NUMBERS if p != ("format",)]
 
 
 def named(path):
@@ -84,54 +88,51 @@ def test_every_number_is_tried():
     assert {p[1] for p in NUMBERS if p[0] == "constants"} == set(CERTIFIED["constants"])
 
 
+WEAKER = {  # true, and tied to no other number
+    ("constants.distance_lower_bound.value", 1 - 1e-3),
+}
+
+
 @pytest.mark.parametrize("path", NUMBERS, ids=named)
-@pytest.mark.parametrize("factor", [1 - 1e-3, 1 + 1e-3])
-def test_a_number_off_by_one_in_a_thousand(copied, path, factor):
+def test_a_number_off_by_one_in_a_thousand(check, path):
     """Stronger or weaker: a single number no longer fits the others, or is not borne out."""
-    content = copy.deepcopy(CERTIFIED)
-    parent = parent_of(content, path)
-    parent[path[-1]] *= factor
-    weaker = {  # true, and tied to no other number
-        ("constants.distance_lower_bound.value", 1 - 1e-3),
-        ("constants.modulus_at_ball.value", 1 + 1e-3),
-    }
-    if (named(path), factor) in weaker:
-        return
-    assert not check(copied, json.dumps(content)).ok
+    for factor in (1 - 1e-3, 1 + 1e-3):
+        content = copy.deepcopy(CERTIFIED)
+        parent_of(content, path)[path[-1]] *= factor
+        assert check(json.dumps(content)).ok == ((named(path), factor) in WEAKER), factor
 
 
 @pytest.mark.parametrize("path", NUMBERS, ids=named)
-@pytest.mark.parametrize("value", [0, -1, 1e300, None, True, "1", "NaN", "Infinity", 10**400])
-def test_a_number_that_is_none(copied, path, value):
-    content = copy.deepcopy(CERTIFIED)
-    parent_of(content, path)[path[-1]] = "@" if value in ("NaN", "Infinity") else value
-    text = json.dumps(content)
-    if value in ("NaN", "Infinity"):
-        text = text.replace('"@"', value)
-    same = not isinstance(value, bool | str) and parent_of(CERTIFIED, path)[path[-1]] == value
-    assert check(copied, text).ok == same
+def test_a_number_that_is_none(check, path):
+    before = parent_of(CERTIFIED, path)[path[-1]]
+    for value in (0, -1, 1e300, None, True, "1", "NaN", "Infinity", 10**400):
+        content = copy.deepcopy(CERTIFIED)
+        parent_of(content, path)[path[-1]] = "@" if value in ("NaN", "Infinity") else value
+        text = json.dumps(content).replace('"@"', str(value))
+        same = not isinstance(value, bool | str) and before == value
+        assert check(text).ok == same, value
 
 
 @pytest.mark.parametrize("path", FIELDS, ids=named)
-def test_a_field_removed_renamed_or_repeated(copied, path):
+def test_a_field_removed_renamed_or_repeated(check, path):
     removed = copy.deepcopy(CERTIFIED)
     value = parent_of(removed, path).pop(path[-1])
-    assert not check(copied, json.dumps(removed)).ok
+    assert not check(json.dumps(removed)).ok
     parent_of(removed, path)[path[-1] + "_"] = value
-    assert not check(copied, json.dumps(removed)).ok
+    assert not check(json.dumps(removed)).ok
     repeated = copy.deepcopy(CERTIFIED)
     parent_of(repeated, path)["@"] = value
     text = json.dumps(repeated).replace('"@"', json.dumps(path[-1]))
-    result = check(copied, text)
+    result = check(text)
     assert "twice" in result.reasons[0]
 
 
 @pytest.mark.parametrize("name", ["certified", "exists", "centered"])
-def test_a_flag_turned(copied, name):
+def test_a_flag_turned(check, name):
     content = copy.deepcopy(CERTIFIED)
     parent = content["problem"] if name == "centered" else content
     parent[name] = not parent[name]
-    assert not check(copied, json.dumps(content)).ok
+    assert not check(json.dumps(content)).ok
 
 
 @pytest.mark.parametrize(
@@ -153,12 +154,12 @@ def test_a_flag_turned(copied, name):
         ("versions", {"numpy": 2}),
     ],
 )
-def test_words_and_structures(copied, name, value):
-    assert not check(copied, json.dumps({**CERTIFIED, name: value})).ok
+def test_words_and_structures(check, name, value):
+    assert not check(json.dumps({**CERTIFIED, name: value})).ok
 
 
 @pytest.mark.parametrize("name", [*CERTIFIED["problem"]])
-def test_another_problem(copied, name):
+def test_another_problem(check, name):
     content = copy.deepcopy(CERTIFIED)
     value = content["problem"][name]
     if isinstance(value, bool):
@@ -170,25 +171,25 @@ def test_another_problem(copied, name):
     else:
         value += 1
     content["problem"][name] = value
-    assert not check(copied, json.dumps(content)).ok
+    assert not check(json.dumps(content)).ok
 
 
-def test_cut_short_anywhere(copied):
+def test_cut_short_anywhere(check):
     text = json.dumps(CERTIFIED)
-    for end in range(0, len(text), 97):
-        assert not check(copied, text[:end]).ok
+    for end in range(0, len(text), 197):
+        assert not check(text[:end]).ok
     for text in ("[]", "null", "3", "[" * 100_000, "\x00", '{"format": 1}'):
-        assert not check(copied, text).ok
+        assert not check(text).ok
 
 
-@pytest.mark.parametrize("seed", range(25))
-def test_a_bit_flipped_in_the_certificate(copied, seed):
+@pytest.mark.parametrize("seed", range(12))
+def test_a_bit_flipped_in_the_certificate(check, folder, seed):
     """Refused, or what it says is the same (spaces, versions, sources, weak hints)."""
-    honest = (copied / "certificate.json").read_bytes()
+    honest = (folder / "certificate.json").read_bytes()
     rng = np.random.default_rng(seed)
     data = bytearray(honest)
     data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
-    result = check(copied, bytes(data))
+    result = check(bytes(data))
     if result.ok:
         content, before = json.loads(bytes(data)), json.loads(honest)
         for harmless in ("versions", "nodes", "start"):

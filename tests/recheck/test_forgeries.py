@@ -22,7 +22,13 @@ def refused(hypotheses, tolerance=1e-4):
     return result.reasons
 
 
-@pytest.mark.parametrize("tolerance", [1e-4, 10.0], ids=["certified", "not certified"])
+@pytest.mark.parametrize(
+    "tolerance",
+    [
+        pytest.param(1e-4, id="certified"),
+        pytest.param(10.0, id="not certified", marks=pytest.mark.slow),
+    ],
+)
 class TestForgedHypotheses:
     def test_honest_ones_pass(self, tolerance):
         assert refused(None, tolerance) == ()
@@ -69,9 +75,9 @@ class TestForgedHypotheses:
         )
 
 
-def rewrite(tmp_path, **changes):
+def rewrite(tmp_path, rigor="computed", **changes):
     """A saved run whose constants (and their copies) are multiplied by factors."""
-    path = small_run().save(tmp_path)
+    path = small_run(rigor=rigor).save(tmp_path)
     content = json.loads(path.read_text())
     for name, factor in changes.items():
         content["constants"][name]["value"] *= factor
@@ -100,6 +106,27 @@ def test_numbers_tied_to_nothing_else(tmp_path, name, factor):
     """Stronger by one part in a thousand, or far weaker, wherever the number stands."""
     result = verify(rewrite(tmp_path, **{name: factor}))
     assert any(name in reason for reason in result.reasons), result
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [
+        ("radius", 1 - 1e-5),
+        ("margin", 1 + 1e-5),
+        ("existence_radius", 1 - 1e-5),
+        ("distance_lower_bound", 1 + 1e-5),
+        ("max_eigenvalue", 1 - 1e-10),
+        ("rate", 1 - 1e-11),
+    ],
+)
+def test_proved_numbers_have_no_tolerance(tmp_path, name, factor):
+    """What float64 proves is within 1e-6 of the truth here, so 1e-5 stronger is false."""
+    result = verify(rewrite(tmp_path, "proved", **{name: factor}))
+    assert any(name in reason for reason in result.reasons), result
+
+
+def test_the_honest_proved_one_passes(tmp_path):
+    assert verify(rewrite(tmp_path, "proved")).reasons == ()
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
