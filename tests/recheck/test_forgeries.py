@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -73,6 +74,12 @@ class TestForgedHypotheses:
         assert "on_ball" in " ".join(refused(forged, tolerance)) or "at_ball" in " ".join(
             refused(forged, tolerance)
         )
+
+
+def test_not_a_number_in_an_object():
+    run = small_run()
+    forged = dataclasses.replace(run.certificate(), margin=math.nan)
+    assert "JSON" in verify(forged, run.problem, run.params).reasons[0]
 
 
 def rewrite(tmp_path, rigor="computed", **changes):

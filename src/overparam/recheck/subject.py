@@ -150,12 +150,13 @@ def subject_of(problem: Problem, params: Any) -> Subject:
     )
 
 
-def subject_in(folder: Path, claimed: Mapping[str, Any]) -> Subject:
+def subject_in(folder: Path, content: Mapping[str, Any]) -> Subject:
     """The subject whose arrays lie in a folder that ``overparam certify --out`` wrote.
 
     Args:
         folder: With params.npz and data.npz.
-        claimed: The certificate's ``problem`` field.
+        content: The certificate's content: ``problem`` describes the model, and ``start`` says
+            which of the two sets of parameters it is about.
 
     Raises:
         InputError: A file is missing.
@@ -163,9 +164,10 @@ def subject_in(folder: Path, claimed: Mapping[str, Any]) -> Subject:
     """
     arrays = _read(folder / "params.npz")
     data = _read(folder / "data.npz")
-    candidates = [_parameters(arrays, ""), _parameters(arrays, "initial_")]
-    found = [p for p in candidates if p.fingerprint() == claimed["params_sha256"]]
-    if not found:
+    claimed = content["problem"]
+    initial = _parameters(arrays, "initial_")
+    params = initial if content["start"] == "initialisation" else _parameters(arrays, "")
+    if params.fingerprint() != claimed["params_sha256"]:
         raise RefusedError("params.npz does not hold the parameters that the certificate is about")
     missing = {"x", "y", "weights"} - set(data)
     if missing:
@@ -174,8 +176,8 @@ def subject_in(folder: Path, claimed: Mapping[str, Any]) -> Subject:
         x=np.asarray(data["x"], dtype=np.float64),
         y=np.asarray(data["y"], dtype=np.float64),
         weights=np.asarray(data["weights"], dtype=np.float64),
-        params=found[0],
-        center=candidates[1] if claimed["centered"] else None,
+        params=params,
+        center=initial if claimed["centered"] else None,
         architecture=Architecture(
             activation=claimed["activation"],
             weight_scale=float(claimed["weight_scale"]),

@@ -73,12 +73,13 @@ def verify(
     """
     if isinstance(precision, bool) or precision < 64:
         raise InputError(f"precision must be 64 bits or more, not {precision!r}")
-    text = _text(certificate)
+    text = None if isinstance(certificate, Certificate) else _content(certificate)
     subject = _subject_source(certificate, problem_or_files, params)
     tell = progress or (lambda phase, done, total: None)
     with _balls(precision):
         try:
-            reasons = list(_check(read_claim(text), subject, tell))
+            claim = read_claim(_as_text(certificate) if text is None else text)
+            reasons = list(_check(claim, subject, tell))
         except RefusedError as error:
             reasons = [str(error)]
         except (ArithmeticError, ValueError) as error:
@@ -128,9 +129,14 @@ def _about_something_else(claim: Claim, subject: Subject) -> Iterator[str]:
             yield names.get(name, f"{name} is {actual!r}, the certificate says {stated!r}")
 
 
-def _text(certificate: Certificate | str | os.PathLike) -> str:
-    if isinstance(certificate, Certificate):
+def _as_text(certificate: Any) -> str:
+    try:
         return certificate.to_json()
+    except (TypeError, ValueError) as error:
+        raise RefusedError(f"the certificate cannot be written as JSON ({error})") from error
+
+
+def _content(certificate: Any) -> str:
     path = Path(certificate)
     try:
         return path.read_bytes().decode("utf-8", errors="replace")
@@ -159,7 +165,7 @@ def _subject_source(
     for name in ("params.npz", "data.npz"):
         if not (folder / name).is_file():
             raise InputError(f"{folder} has no {name}: give the folder of a run")
-    return lambda claim: subject_in(folder, claim.problem)
+    return lambda claim: subject_in(folder, claim.content)
 
 
 @contextmanager
