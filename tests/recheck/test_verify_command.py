@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from small_run import small_run
 
 from overparam import InputError
+from overparam.cli.main import main
 from overparam.cli.verify import verify
 
 
@@ -46,6 +47,21 @@ def test_damage_is_explained(folder):
     result = run(folder)
     assert result.exit_code == 1
     assert "NOT OK\n  the data are not those" in result.stdout
+
+
+def test_exit_status_of_the_command(folder, capsys):
+    def status(path):
+        with pytest.raises(SystemExit) as stop:
+            main(["verify", str(path)])
+        return stop.value.code
+
+    assert status(folder) == 0
+    (folder / "params.npz").write_bytes(b"PK")
+    assert status(folder) == 1
+    (folder / "params.npz").unlink()
+    assert status(folder) == 2
+    assert "has no params.npz" in capsys.readouterr().err
+    assert status(folder / "nowhere") == 2
 
 
 def test_missing_input(folder):
