@@ -1,0 +1,23 @@
+"""The re-check shares no arithmetic with the code that makes certificates."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from overparam import recheck
+
+SHARED = {"overparam.theory.certificate"}  # the class and its file format
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(recheck.__file__).parent.glob("*.py")), ids=lambda p: p.stem
+)
+def test_no_arithmetic_is_imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            assert not name.startswith(("overparam.kernel", "overparam.verified", "jax", "scipy"))
+            assert not name.startswith("overparam.theory") or name in SHARED
