@@ -22,7 +22,7 @@ from tiny import Tiny
 
 from overparam import MLP, Activation, InputError, Measure, Problem, certify
 from overparam.kernel.tangent import tangent_kernel
-from overparam.precision import in_float64
+from overparam.precision import as_float64, in_float64
 from overparam.problem.integrands import SquaredLoss
 from overparam.recheck import verify
 from overparam.theory import hypotheses as hypotheses_module
@@ -419,3 +419,17 @@ def test_a_kernel_that_is_handed_in_is_not_trusted():
     assert certify(problem, start, kernel=false).min_eigenvalue > 1e5
     proved = certify(problem, start, kernel=false, rigor="proved")
     assert proved == certify(problem, start, rigor="proved")
+
+
+def test_a_residual_of_exactly_zero_is_proved_too():
+    """The squared hinge is exactly 0 where every margin is kept."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 4))
+    model = MLP(4, (8,), 1, "gelu")
+    params = as_float64(model.init(jax.random.key(0)))
+    weights, biases = params
+    lifted = (weights, (biases[0], biases[1] + 100.0))  # every output is above 1
+    problem = Problem(model, Measure(x, np.ones(3)), "squared_hinge")
+    certificate = certify(problem, lifted, rigor="proved")
+    assert certificate.residual <= 1e-12
+    assert certificate.constants["distance_lower_bound"].value == 0.0

@@ -253,7 +253,9 @@ class _Job:
         size = n * k
         # The kernel, one more of its size for factors, the layers' arrays, the parameters.
         layers = 8 * n * (2 * k + 2) * sum(self.model.widths)
-        needed = 2 * 8 * size**2 + layers + 6 * 8 * self.model.parameter_count
+        # A proved certificate computes the kernel again, where its rounding is known.
+        matrices = 3 if self.settings.rigor == "proved" else 2
+        needed = matrices * 8 * size**2 + layers + 6 * 8 * self.model.parameter_count
         what = f"a certificate for {n} points with {k} outputs (a kernel of {size} x {size})"
         require_memory(needed, what, self.settings.budget)
 

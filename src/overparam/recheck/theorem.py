@@ -176,10 +176,10 @@ def existence(premises: Premises) -> arb | None:
     """s_K of Theorem 1', or None if existence is not proved."""
     if not premises.differentiable or not premises.sigma > 0:
         return None
-    if premises.target_norm is None:  # rho_K <= |r_0| / sigma_0, |r_0| <= sqrt(2 Delta_0 / alpha)
-        level = (2 * premises.excess[1] / premises.pl_constant).sqrt()
-    else:
-        level = premises.sigma * premises.target_norm[1]
+    # rho_K <= |r_0| / sigma_0 and |r_0| <= sqrt(2 Delta_0 / alpha): at times the smaller bound.
+    level = (2 * premises.excess[1] / premises.pl_constant).sqrt()
+    if premises.target_norm is not None:
+        level = level.min(premises.sigma * premises.target_norm[1])
     crossing = premises.crossing(level)
     return None if crossing is None else crossing.radius
 

@@ -199,9 +199,8 @@ def _existence(
         return Existence(False, 0.0, math.inf)
     # PL implies quadratic growth: |r_0| <= sqrt(2 Delta_0 / alpha); and rho_K <= |r_0| / sigma_0.
     upper = math.sqrt(2 * hypotheses.excess / alpha) / hypotheses.sigma
-    return interpolation_exists(
-        majorant=majorant, target_norm=upper if target_norm is None else target_norm
-    )
+    rho = upper if target_norm is None else min(upper, target_norm)
+    return interpolation_exists(majorant=majorant, target_norm=rho)
 
 
 def _reason(

@@ -222,7 +222,7 @@ def prove_distance(chosen: float, majorant: Majorant, premises: Premises) -> flo
         The largest of ``chosen`` less a little that is proved, or 0.
     """
     psi = DirectedMajorant(majorant)
-    level = sqrt_down(div_down(2 * premises.excess.lower, premises.smoothness))
+    level = sqrt_down(max(0.0, div_down(2 * premises.excess.lower, premises.smoothness)))
     tests = [(premises.jacobian_norm, 1.0, level)]
     if premises.quadratic and premises.target_norm is not None and majorant.sigma > 0:
         tests.append((1.0, div_up(1.0, majorant.sigma), premises.target_norm.lower))
