@@ -31,7 +31,7 @@ def random_problem(seed: int):
 
 
 @pytest.mark.parametrize(
-    "seed", [pytest.param(i, marks=[] if i < 3 else pytest.mark.slow) for i in range(60)]
+    "seed", [pytest.param(i, marks=[] if i < 3 else pytest.mark.slow) for i in range(160)]
 )
 def test_certificates_verify(seed):
     problem, start, step_size = random_problem(seed)
@@ -45,7 +45,7 @@ def test_certificates_verify(seed):
 
 
 @pytest.mark.parametrize(
-    "seed", [pytest.param(i, marks=[] if i < 1 else pytest.mark.slow) for i in range(40)]
+    "seed", [pytest.param(i, marks=[] if i < 1 else pytest.mark.slow) for i in range(80)]
 )
 def test_proved_certificates_verify_without_tolerance(seed):
     problem, start, step_size = random_problem(seed)
