@@ -123,7 +123,7 @@ def figure_spectrum(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _log_axis(axes, "y")
     axes.set(xlabel="index of the eigenvalue", ylabel="eigenvalue of K")
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 0.18))  # below the decay, above the bounds
     return figure
 
 
