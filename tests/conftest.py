@@ -1,4 +1,4 @@
-"""Strictness shared by all tests: types and shapes are checked at run time, rank promotion raises."""
+"""Strictness shared by all tests: types and shapes checked at run time, rank promotion raises."""
 
 from jaxtyping import install_import_hook
 
