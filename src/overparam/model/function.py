@@ -1,0 +1,103 @@
+"""Any network as a function ``f(params, x) -> (n, k)``: ours, or plain JAX from elsewhere.
+
+Equinox, Flax, Haiku and hand-written networks all come down to such a function and a pytree of
+floating-point arrays. The kernel of such a network needs nothing but its derivatives; the layerwise
+fast paths are for ``MLP``.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from overparam.errors import InputError
+from overparam.model.mlp import MLP
+from overparam.precision import floating_dtype
+
+Function = Callable[[Any, Any], Any]
+"""``f(params, x)``: a pytree of floating arrays and a batch (n, ...) to outputs (n, k).
+
+Each row of the result may depend on the same row of the batch only: no batch normalisation.
+"""
+
+Network = MLP | Function
+
+
+def as_function(network: Network) -> Function:
+    """The function behind a network; equal for equal ``MLP`` objects, so that JAX compiles once."""
+    return network.apply if isinstance(network, MLP) else network
+
+
+def observe_function(
+    network: Network, params: Any, **points: Float[Array | np.ndarray, "_ ..."] | None
+) -> tuple[int, np.dtype]:
+    """Check that a network, its parameters and batches of points fit together.
+
+    Args:
+        network: An ``MLP`` or a function.
+        params: Its parameters.
+        **points: Batches by the name the message should use; None is passed over.
+
+    Returns:
+        The number of outputs k, and float64 if any argument is, else float32.
+
+    Raises:
+        InputError: An array is not of floating point or not finite, a batch is empty, the function
+            does not take the batch, its outputs are not (n, k), or a row depends on others.
+    """
+    if isinstance(network, MLP):
+        network.validate(params)
+    elif not callable(network):
+        raise InputError(f"model must be an MLP or a function f(params, x), not {network!r}")
+    for path, leaf in jax.tree.leaves_with_path(params):
+        _require_floats(f"params{jax.tree_util.keystr(path)}", leaf)
+    given = {name: x for name, x in points.items() if x is not None}
+    outputs = 0
+    for name, x in given.items():
+        _require_floats(name, x)
+        if np.ndim(x) < 2 or not len(x):
+            raise InputError(f"{name} has shape {np.shape(x)}: it must be (n, ...) with n >= 1")
+        outputs = _outputs(network, params, name, x)
+    return outputs, floating_dtype(params, *given.values())
+
+
+def _require_floats(name: str, value: Any) -> None:
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or not np.issubdtype(dtype, np.floating):
+        raise InputError(
+            f"{name} must be an array of floating point numbers, not {dtype or type(value)}: keep "
+            "what is not trained out of params"
+        )
+    if not np.isfinite(np.asarray(value)).all():
+        raise InputError(f"{name} has a NaN or infinite entry")
+
+
+def _outputs(network: Network, params: Any, name: str, x: Any) -> int:
+    """k, after two rows went through the network together and apart."""
+    if isinstance(network, MLP) and np.shape(x)[1:] != (network.in_dim,):
+        raise InputError(
+            f"{name} has shape {np.shape(x)}, the model needs (n, {network.in_dim}) with n >= 1"
+        )
+    first = x[:2]
+    try:
+        together = np.asarray(as_function(network)(params, first))
+    except (TypeError, ValueError) as error:
+        message = " ".join(str(error).split())[:200]
+        raise InputError(f"the model does not take {name} of shape {np.shape(x)}: {message}") from (
+            error
+        )
+    if together.ndim != 2 or len(together) != len(first):
+        raise InputError(
+            f"the model gives shape {together.shape} for {len(first)} points: it must be (n, k)"
+        )
+    if isinstance(network, MLP):
+        return together.shape[1]
+    alone = np.asarray(as_function(network)(params, first[:1]))
+    if not np.allclose(alone[0], together[0], rtol=1e-3, atol=1e-5 * np.abs(together).max()):
+        raise InputError(
+            "the model's output at a point depends on the other points of the batch (batch "
+            "normalisation?): put it in evaluation mode"
+        )
+    return together.shape[1]
