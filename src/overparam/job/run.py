@@ -132,7 +132,7 @@ class _Job:
             step_size,
             self.settings.steps,
             lambda done, total: self.report("linearised prediction", done, total),
-        )
+        ).excess
 
     def _descend(self, initial: Certificate, steps: int) -> TrainResult:
         """The optimiser from theta_0; a longer call continues a shorter one's checkpoint."""
