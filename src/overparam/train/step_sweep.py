@@ -1,0 +1,488 @@
+"""Does the best step size carry over to other widths? Measured, with an uncertainty.
+
+A sweep trains the same shape of network at several widths, from several seeds, with a geometric
+grid of step sizes, for the same number of steps of full-batch gradient descent. The *optimum* of
+one seed is the step with the least final excess, refined between grid points by a parabola; the
+seeds' mean and a bootstrap interval say where the optimum is, and how far it moved between the
+narrowest and the widest network, in grid steps.
+
+A run that diverges is recorded as infinite. For the optimum, a run that ends above its start has
+learnt nothing: its excess counts as the initial one, so that the refinement depends continuously on
+the runs at the edge of stability, where the loss jumps.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.stats import norm, t
+
+from overparam.errors import InputError
+from overparam.model.mlp import MLP, Params
+from overparam.problem.integrands import Integrand
+from overparam.problem.measure import Measure
+from overparam.problem.problem import Problem
+from overparam.train.parametrisation import Parametrised, parametrise
+
+Progress = Callable[[int, int], None]
+"""Called with (runs done, runs in all)."""
+
+StepGrid = Sequence[float] | Callable[[int], Sequence[float]]
+"""The step sizes, or a function that gives those for a width."""
+
+Seeds = Sequence[int] | Callable[[int], Sequence[int]]
+"""The seeds, or a function that gives those for a width: narrow networks vary more, cost less."""
+
+TOGETHER = 100_000
+"""Networks with at most this many parameters train all seeds in one batched call: faster there."""
+
+HOPELESS = 1e8
+"""A run whose excess grows by this factor is given up as diverged."""
+
+RATIO_TOLERANCE = 1e-6
+"""How far the ratios of a geometric grid may differ, relatively."""
+
+RESAMPLES = 4000
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All runs at one width; the arrays are float64 with inf for runs that diverged.
+
+    Attributes:
+        width: The width of every hidden layer.
+        seeds: The seeds of the initialisations.
+        step_sizes: The grid, increasing, shape (s,).
+        initial: Delta_0 by seed, shape (seeds,).
+        final: The excess after the last step, shape (s, seeds).
+        best: The least excess on the way, shape (s, seeds).
+    """
+
+    width: int
+    seeds: tuple[int, ...]
+    step_sizes: Float[np.ndarray, "s"]
+    initial: Float[np.ndarray, "seeds"]
+    final: Float[np.ndarray, "s seeds"]
+    best: Float[np.ndarray, "s seeds"]
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best step size at one width.
+
+    Attributes:
+        width: The width.
+        step_size: The geometric mean of the seeds' optima.
+        low, high: Ends of its bootstrap interval over the seeds.
+        by_seed: Each seed's optimum, shape (seeds,).
+        edge: ``lower`` or ``upper`` if a seed's best step is an end of the grid, so that the
+            optimum may lie beyond it; else None.
+    """
+
+    width: int
+    step_size: float
+    low: float
+    high: float
+    by_seed: Float[np.ndarray, "seeds"]
+    edge: Literal["lower", "upper"] | None
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Whether the best step size carried over from the narrowest to the widest network.
+
+    Attributes:
+        narrow, wide: The two optima.
+        shift: From narrow to wide in grid steps; positive means larger at the wide one.
+        low, high: Ends of its bootstrap interval.
+        transferred: True if the whole interval is within one grid step of zero, False if none of it
+            is, None if neither (or an optimum lies at the edge of its grid).
+        reason: One sentence that says it.
+    """
+
+    narrow: Optimum
+    wide: Optimum
+    shift: float
+    low: float
+    high: float
+    transferred: bool | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class StepSweep:
+    """What a sweep measured.
+
+    Attributes:
+        parametrisation: ``ntk``, ``standard`` or ``mup``.
+        steps: Steps of gradient descent in every run.
+        factor: The ratio of neighbouring step sizes: a grid step.
+        runs: The runs by width, widths increasing.
+    """
+
+    parametrisation: str
+    steps: int
+    factor: float
+    runs: tuple[Runs, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths, increasing."""
+        return tuple(runs.width for runs in self.runs)
+
+    def table(self) -> dict[str, np.ndarray]:
+        """One row a run, as columns of equal length."""
+        columns: dict[str, list] = {name: [] for name in COLUMNS}
+        for runs in self.runs:
+            for i, step_size in enumerate(runs.step_sizes):
+                for j, seed in enumerate(runs.seeds):
+                    numbers = (runs.initial[j], runs.final[i, j], runs.best[i, j])
+                    row = (self.parametrisation, runs.width, step_size, seed, *numbers)
+                    for name, value in zip(COLUMNS, row, strict=True):
+                        columns[name].append(value)
+        return {name: np.array(values) for name, values in columns.items()}
+
+    def optimum(self, width: int, *, level: float = 0.95, seed: int = 0) -> Optimum:
+        """The step size with the least final excess at a width.
+
+        Args:
+            width: One of ``widths``.
+            level: Of the bootstrap interval over seeds.
+            seed: Of the bootstrap.
+
+        Returns:
+            The :class:`Optimum`.
+
+        Raises:
+            InputError: The width was not swept, there are fewer than two seeds, or with some seed
+                no step ended below its start.
+        """
+        _check_level(level)
+        runs = self._at(width)
+        logs, edge = self._log_optima(runs)
+        means = _resampled_means(logs, seed)
+        low, high = _interval(means, len(logs), level)
+        centre = math.exp(float(logs.mean()))
+        return Optimum(width, centre, math.exp(low), math.exp(high), np.exp(logs), edge)
+
+    def transfer(self, *, level: float = 0.95, seed: int = 0) -> Transfer:
+        """Whether the optimum moved by less than a grid step from the narrowest to the widest net.
+
+        The interval is about the seeds, resampled separately at the two widths. It does not
+        include what a finer grid would change.
+
+        Args:
+            level: Of the bootstrap interval.
+            seed: Of the bootstrap.
+
+        Returns:
+            The :class:`Transfer`.
+
+        Raises:
+            InputError: There are fewer than two widths or two seeds, or with some seed no step
+                ended below its start.
+        """
+        _check_level(level)
+        if len(self.runs) < 2:
+            raise InputError("transfer compares two widths: sweep at least two")
+        ends = (self.runs[0], self.runs[-1])
+        narrow, wide = (self.optimum(runs.width, level=level, seed=seed) for runs in ends)
+        first, last = (np.log(o.by_seed) / math.log(self.factor) for o in (narrow, wide))
+        shift = float(last.mean() - first.mean())
+        # Another stream for the wide end: the two are independent.
+        moved = _resampled_means(last, seed + 1) - _resampled_means(first, seed)
+        low, high = _interval(moved, min(len(first), len(last)), level)
+        transferred: bool | None = None
+        if narrow.edge is None and wide.edge is None:
+            if low > -1 and high < 1:
+                transferred = True
+            elif low >= 1 or high <= -1:
+                transferred = False
+        reason = _reason(self, narrow, wide, shift, low, high, transferred, level)
+        return Transfer(narrow, wide, shift, low, high, transferred, reason)
+
+    def _at(self, width: int) -> Runs:
+        for runs in self.runs:
+            if runs.width == width:
+                return runs
+        raise InputError(f"width {width} was not swept: choose one of {self.widths}")
+
+    def _log_optima(
+        self, runs: Runs
+    ) -> tuple[Float[np.ndarray, "seeds"], Literal["lower", "upper"] | None]:
+        """The log of each seed's optimum, and whether one lies at an end of the grid."""
+        if len(runs.seeds) < 2:
+            raise InputError("an interval needs two seeds or more: pass seeds=range(5), say")
+        capped = np.log(np.maximum(np.minimum(runs.final, runs.initial[None, :]), TINY))
+        at = capped.argmin(axis=0)
+        for j, seed in enumerate(runs.seeds):
+            if not runs.final[at[j], j] < runs.initial[j]:
+                raise InputError(
+                    f"at width {runs.width} no step ended below its start with seed {seed}: "
+                    "extend step_sizes downwards"
+                )
+        edge: Literal["lower", "upper"] | None = None
+        if (at == len(capped) - 1).any():
+            edge = "upper"
+        if (at == 0).any():
+            edge = "lower"
+        offsets = [_vertex(capped[:, j], int(k)) for j, k in enumerate(at)]
+        return np.log(runs.step_sizes[at]) + math.log(self.factor) * np.array(offsets), edge
+
+
+COLUMNS = (
+    *("parametrisation", "width", "step_size", "seed"),
+    *("initial_excess", "final_excess", "best_excess"),
+)
+
+TINY = float(np.finfo(np.float64).tiny)
+
+
+def step_sweep(
+    model: MLP,
+    measure: Measure,
+    widths: Sequence[int],
+    step_sizes: StepGrid,
+    *,
+    parametrisation: str = "ntk",
+    base_width: int | None = None,
+    loss: Integrand | str = "squared",
+    seeds: Seeds = tuple(range(5)),
+    steps: int = 50,
+    centered: bool = True,
+    progress: Progress | None = None,
+) -> StepSweep:
+    """Train at every width, step size and seed, and record where each run ends.
+
+    Training is full-batch gradient descent in float32. The result is determined by the arguments,
+    on one machine and one version of JAX.
+
+    Args:
+        model: The shape: its hidden layers, all of one width, are given each width in turn.
+        measure: The data, with targets.
+        widths: Increasing.
+        step_sizes: A geometric grid of at least three, increasing; or a function that gives one for
+            each width, all of the same ratio.
+        parametrisation: ``ntk``, ``standard`` or ``mup``; step sizes are its own learning rates.
+        base_width: For ``mup``: where it coincides with ``ntk``; None is the narrowest width.
+        loss: An integrand or its name.
+        seeds: Of the initialisations, one run each; or a function that gives those for a width.
+        steps: Steps of every run.
+        centered: Whether the network is centred at its start, so that every run starts from F = 0.
+        progress: Called as runs end.
+
+    Returns:
+        The :class:`StepSweep`.
+
+    Raises:
+        InputError: An argument is unusable.
+    """
+    widths = _widths(model, widths)
+    grids = [_grid(step_sizes, width) for width in widths]
+    factor = _common_factor(grids)
+    seeds_at = [_seeds(seeds, width) for width in widths]
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+        raise InputError(f"steps must be a positive integer, not {steps!r}")
+    base = widths[0] if base_width is None else base_width
+    total = sum(len(grid) * len(drawn) for grid, drawn in zip(grids, seeds_at, strict=True))
+    done, runs = 0, []
+    for width, grid, drawn in zip(widths, grids, seeds_at, strict=True):
+        shape = dataclasses.replace(model, hidden_widths=(width,) * len(model.hidden_widths))
+        network = parametrise(shape, parametrisation, base)
+        problem = Problem(network.model, measure, loss)  # which holds data, model and loss together
+        together = network.model.parameter_count <= TOGETHER
+        batches = [list(drawn)] if together else [[seed] for seed in drawn]
+        ends = np.empty((3, len(grid), len(drawn)))
+        column = 0
+        for batch in batches:
+            starts = _starts(network.model, batch)
+            for row, step_size in enumerate(grid):
+                columns = slice(column, column + len(batch))
+                ends[:, row, columns] = _ends(problem, network, starts, step_size, steps, centered)
+                done += len(batch)
+                if progress is not None:
+                    progress(done, total)
+            column += len(batch)
+        initial, final, best = ends
+        runs.append(Runs(width, drawn, grid, initial[0], final, best))
+    return StepSweep(parametrisation, int(steps), factor, tuple(runs))
+
+
+def _starts(model: MLP, seeds: list[int]) -> Params:
+    """The starts of several seeds, stacked; each is ``model.init(jax.random.key(seed))``."""
+    drawn = [model.init(jax.random.key(seed)) for seed in seeds]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
+
+
+def _ends(
+    problem: Problem,
+    network: Parametrised,
+    starts: Params,
+    step_size: float,
+    steps: int,
+    centered: bool,
+) -> Float[np.ndarray, "3 batch"]:
+    """Initial, final and best excess of each start; infinite where not finite."""
+    measure = problem.measure
+    data = tuple(np.float32(a) for a in (measure.x, problem.targets, measure.weights))
+    found = _descend(
+        *(network, problem.loss, centered),
+        *(starts, data, np.float32(step_size), np.int32(steps), np.float32(problem.infimum)),
+    )
+    table = np.asarray(found, dtype=np.float64)
+    return np.where(np.isfinite(table), table, np.inf)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _descend(
+    network: Parametrised,
+    loss: Integrand,
+    centered: bool,
+    starts: Params,
+    data: tuple,
+    step_size: Array,
+    steps: Array,
+    infimum: Array,
+) -> Float[Array, "3 batch"]:
+    """Gradient descent from stacked starts; one start is not batched, which would be slower."""
+    x, y, weights = data
+
+    def run(start: Params) -> Array:
+        offset = network.model.apply(start, x) if centered else 0.0
+
+        def excess(params: Params) -> Array:
+            return weights @ loss.value(network.model.apply(params, x) - offset, y) - infimum
+
+        def body(carry: tuple) -> tuple:
+            done, params, _, best = carry
+            value, gradient = jax.value_and_grad(excess)(params)
+            update = network.scale(gradient)
+            params = jax.tree.map(lambda a, b: a - step_size * b, params, update)
+            return done + 1, params, value, jnp.minimum(best, value)
+
+        initial = excess(start)
+        alive = lambda value: value <= HOPELESS * initial  # noqa: E731
+        going: Any = lambda carry: (carry[0] < steps) & alive(carry[2])  # noqa: E731
+        state = (jnp.zeros_like(steps), start, initial, initial)
+        _, params, value, best = jax.lax.while_loop(going, body, state)
+        end = excess(params)
+        final = jnp.where(alive(value) & alive(end), end, jnp.inf)
+        best = jnp.fmin(best, final)
+        return jnp.stack([initial, final, best])
+
+    if len(jax.tree.leaves(starts)[0]) == 1:
+        return run(jax.tree.map(lambda a: a[0], starts))[:, None]
+    return jax.vmap(run, out_axes=1)(starts)
+
+
+def _vertex(logs: Float[np.ndarray, "s"], k: int) -> float:
+    """Where the parabola through a least value and its neighbours is least, in grid steps from k.
+
+    Between -1/2 and 1/2; 0 at an end of the grid.
+    """
+    if k in (0, len(logs) - 1):
+        return 0.0
+    left, right = float(logs[k - 1] - logs[k]), float(logs[k + 1] - logs[k])
+    return 0.5 * (left - right) / (left + right) if left + right > 0 else 0.0
+
+
+def _resampled_means(values: Float[np.ndarray, "n"], seed: int) -> Float[np.ndarray, "resamples"]:
+    """Means of bootstrap resamples."""
+    rng = np.random.default_rng(seed)
+    return values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
+
+
+def _interval(means: Float[np.ndarray, "resamples"], n: int, level: float) -> tuple[float, float]:
+    """The expanded percentile interval, whose coverage does not suffer from a small n.
+
+    A resample of n values varies too little by the factor sqrt((n - 1) / n), and normal quantiles
+    are too short for n values: the percentiles taken are those that make up for both.
+
+    References:
+        T. Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69,
+        2015.
+    """
+    tail = norm.cdf(math.sqrt(n / (n - 1)) * t.ppf((1 - level) / 2, n - 1))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _reason(
+    sweep: StepSweep,
+    narrow: Optimum,
+    wide: Optimum,
+    shift: float,
+    low: float,
+    high: float,
+    transferred: bool | None,
+    level: float,
+) -> str:
+    moved = (
+        f"from width {narrow.width} to {wide.width} the best step went from {narrow.step_size:.3g} "
+        f"to {wide.step_size:.3g}: {shift:+.2f} grid steps of a factor {sweep.factor:.3g}, "
+        f"{100 * level:.3g} % interval {low:+.2f} to {high:+.2f}"
+    )
+    for optimum in (narrow, wide):
+        if optimum.edge is not None:
+            way = "downwards" if optimum.edge == "lower" else "upwards"
+            return (
+                f"undecided: at width {optimum.width} a best step is the {optimum.edge} end of the "
+                f"grid, extend it {way}; as it stands, {moved}"
+            )
+    verdict = {True: "transferred", False: "did not transfer", None: "undecided"}[transferred]
+    return f"{verdict}: {moved}"
+
+
+def _widths(model: MLP, widths: Sequence[int]) -> tuple[int, ...]:
+    if not model.hidden_widths:
+        raise InputError("the model has no hidden layer whose width could be swept: give it one")
+    found = tuple(widths)
+    for width in found:
+        if isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1:
+            raise InputError(f"widths must be positive integers, not {width!r}")
+    if not found or any(b <= a for a, b in itertools.pairwise(found)):
+        raise InputError(f"widths must be increasing, and at least one, not {found}")
+    return tuple(map(int, found))
+
+
+def _grid(step_sizes: StepGrid, width: int) -> Float[np.ndarray, "s"]:
+    given = step_sizes(width) if callable(step_sizes) else step_sizes
+    grid = np.asarray(given, dtype=np.float64)
+    if grid.ndim != 1 or len(grid) < 3:
+        raise InputError(f"step_sizes needs three steps or more in a row, not {given!r}")
+    if not np.isfinite(grid).all() or (grid <= 0).any():
+        raise InputError(f"step_sizes must be positive and finite, not {grid.tolist()}")
+    if (np.diff(grid) <= 0).any():
+        raise InputError(f"step_sizes must be increasing, not {grid.tolist()}")
+    return grid
+
+
+def _seeds(seeds: Seeds, width: int) -> tuple[int, ...]:
+    found = tuple(int(seed) for seed in (seeds(width) if callable(seeds) else seeds))
+    if not found or len(set(found)) < len(found):
+        raise InputError(f"seeds must be distinct, and at least one, not {found}")
+    return found
+
+
+def _common_factor(grids: list[Float[np.ndarray, "s"]]) -> float:
+    """The ratio of neighbours, the same everywhere: the unit in which optima are compared."""
+    ratios = np.concatenate([grid[1:] / grid[:-1] for grid in grids])
+    if np.ptp(ratios) > RATIO_TOLERANCE * ratios.min():
+        raise InputError(
+            f"step_sizes has ratios from {ratios.min():.6g} to {ratios.max():.6g}: make it "
+            "geometric, as np.geomspace does, with one ratio at all widths"
+        )
+    return float(np.median(ratios))
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise InputError(f"level must be between 0 and 1, not {level!r}")
