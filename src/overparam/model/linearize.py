@@ -4,16 +4,15 @@ N_lin(theta, x) = N(theta_0, x) + D N(theta_0, x) (theta - theta_0): affine in t
 as nonlinear in the inputs as N. It is what a wide network is compared with.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.model.function import Function, Network, as_function
 from overparam.model.mlp import MLP
 
 
@@ -28,9 +27,9 @@ class LinearizedModel:
         base: theta_0, a pytree of arrays.
     """
 
-    model: MLP | Callable[[Any, Any], Any]
+    model: Network
     base: Any
-    _function: Callable[[Any, Any], Any] = field(repr=False)
+    _function: Function = field(repr=False)
 
     def apply(self, params: Any, x: Any) -> Any:
         """Evaluate the expansion; traceable and differentiable like the model itself.
@@ -57,9 +56,9 @@ class LinearizedModel:
         Raises:
             InputError: It has not.
         """
-        expected, given = jax.tree.structure(self.base), jax.tree.structure(params)
-        matches = expected == given
-        if not matches:
+        expected: Any = jax.tree.structure(self.base)
+        given: Any = jax.tree.structure(params)
+        if expected != given:
             raise InputError(f"params have the structure {given}, the base point has {expected}")
         pairs = zip(jax.tree.leaves(params), jax.tree.leaves(self.base), strict=True)
         for leaf, base in pairs:
@@ -70,13 +69,11 @@ class LinearizedModel:
                 )
 
 
-def linearize(
-    model: MLP | Callable[[Any, Float[Array, "..."]], Any], params: Any
-) -> LinearizedModel:
+def linearize(model: Network, params: Any) -> LinearizedModel:
     """Expand a model to first order at ``params``.
 
     Args:
-        model: A network, or any differentiable JAX function f(params, x).
+        model: An ``MLP``, or any differentiable JAX function f(params, x).
         params: theta_0, a pytree of floating arrays; for an ``MLP`` its (weights, biases).
 
     Returns:
@@ -88,7 +85,6 @@ def linearize(
     """
     if isinstance(model, MLP):
         model.validate(params)
-        return LinearizedModel(model, params, model.apply)
-    if not callable(model):
+    elif not callable(model):
         raise InputError(f"model is {model!r}: give an MLP or a function f(params, x)")
-    return LinearizedModel(model, params, model)
+    return LinearizedModel(model, params, as_function(model))

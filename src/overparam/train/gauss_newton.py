@@ -8,17 +8,17 @@ pass.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from scipy.linalg import cho_solve
 
+from overparam.kernel.derivative import pull_back
 from overparam.kernel.factor import factor_in_place
-from overparam.kernel.tangent import coordinate_weights, tangent_kernel, to_coordinates
-from overparam.model.mlp import MLP, Params
-from overparam.precision import as_float64, in_float64
+from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.model.mlp import Params
+from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
 Progress = Callable[[int, float, float], None]
@@ -101,20 +101,21 @@ def gauss_newton(
     return GaussNewtonResult(params, tuple(norms), norms[-1] <= tolerance)
 
 
-def _direction(
-    problem: Problem, params: Params, factor: np.ndarray, residual: np.ndarray
+def minimum_norm_step(
+    problem: Problem,
+    params: Params,
+    factor: Float[np.ndarray, "nk nk"],
+    g: Float[np.ndarray, " nk"],
 ) -> Params:
-    """J* K^{-1} r: one solve and one backward pass."""
-    solved = cho_solve((factor, True), to_coordinates(problem, residual), check_finite=False)
-    cotangent = (coordinate_weights(problem) * solved).reshape(residual.shape)
+    """J* K^{-1} g, the shortest v with J v = g: one solve and one backward pass.
 
-    return in_float64(_pull_back, problem.model, params, problem.measure.x, cotangent)
-
-
-@partial(jax.jit, static_argnums=0)
-def _pull_back(model: MLP, params: Params, x: Array, cotangent: Array) -> Params:
-    _, vjp = jax.vjp(lambda p: model.apply(p, x), params)
-    return vjp(cotangent)[0]
+    Args:
+        problem: Gives the model and the measure.
+        params: theta, where J is taken.
+        factor: The Cholesky factor of K, from ``factor_in_place``.
+        g: In the coordinates of L2(mu; R^k), shape (n k,).
+    """
+    return pull_back(problem, params, cho_solve((factor, True), g, check_finite=False))
 
 
 def _damped(
@@ -126,7 +127,7 @@ def _damped(
     keep: float = 0.5,
 ) -> tuple[Params, np.ndarray, float] | None:
     """The longest of 1, 1/2, 1/4, ... times the step that lowers the residual enough, if any."""
-    direction = _direction(problem, params, factor, residual)
+    direction = minimum_norm_step(problem, params, factor, to_coordinates(problem, residual))
     norm, damping = _norm(problem, residual), 1.0
     while damping >= smallest:
         moved = jax.tree.map(lambda a, b, t=damping: a + t * b, params, direction)

@@ -1,0 +1,313 @@
+"""The interpolating networks closest to given parameters, linearised and real.
+
+For the linearised model the closest one is theta_0 + J_0^+ r_0, at distance rho_K. For the network
+itself it is found by the same step, repeated: each projects theta_0 onto the solutions of the model
+linearised at the current parameters,
+
+    theta <- theta_0 + J^+ (h* - F(theta) + J (theta - theta_0)),
+
+which splits into a Gauss-Newton step J^+ (h* - F) towards the data and a move back towards theta_0
+within the null space of J. At a fixed point the network interpolates and theta - theta_0 lies in
+the range of J*: the first-order condition for the shortest way. Gradient descent need not end
+there, and how far from it the limit lies is what implicit regularisation is about.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import cho_solve
+
+from overparam.errors import InputError
+from overparam.kernel.derivative import push_forward
+from overparam.kernel.factor import factor_in_place
+from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.model.mlp import Params
+from overparam.precision import as_float64
+from overparam.problem.problem import Problem
+from overparam.theory.base_point import measure_base_point
+from overparam.theory.closest import closest_interpolant_distance
+from overparam.theory.modulus import MLPBounds
+from overparam.train.gauss_newton import SMALLEST_DAMPING, minimum_norm_step
+
+Progress = Callable[[int, float, float], None]
+"""Called after each step with (step, residual norm, relative tangential part)."""
+
+SUFFICIENT = 0.1
+"""Share of the predicted decrease of the merit function that a step must give."""
+
+
+@dataclass(frozen=True)
+class MinimumNormSolution:
+    """The closest interpolating parameters of the linearised model.
+
+    Attributes:
+        params: theta_0 + J_0^+ r_0, NumPy float64.
+        distance: rho_K = |J_0^+ r_0|.
+        residual: |h* - F| of the network itself there, in L2(mu).
+        linearised_residual: |r_0 - J_0 J_0^+ r_0|, which is rounding.
+    """
+
+    params: Params
+    distance: float
+    residual: float
+    linearised_residual: float
+
+
+def minimum_norm_solution(
+    problem: Problem,
+    params: Params,
+    *,
+    kernel: Float[np.ndarray, "nk nk"] | None = None,
+) -> MinimumNormSolution:
+    """The shortest way of the linearised model to the nearest minimiser h* of the loss.
+
+    It is where gradient flow on the linearised least-squares problem ends.
+
+    Args:
+        problem: The learning problem.
+        params: theta_0.
+        kernel: K(theta_0) if it is at hand; its memory is reused, the matrix destroyed.
+
+    Returns:
+        The :class:`MinimumNormSolution`.
+
+    Raises:
+        InputError: Parameters do not fit the model, or the kernel is numerically singular.
+    """
+    problem.model.validate(params)
+    start = as_float64(params)
+    target = to_coordinates(problem, problem.residual(start))
+    factor = factor_in_place(tangent_kernel(problem, start) if kernel is None else kernel)
+    if factor is None:
+        raise InputError(
+            "the tangent kernel is numerically singular, so the linearised model may not "
+            "interpolate: merge duplicate points, or take a wider network"
+        )
+    way = minimum_norm_step(problem, start, factor, target)
+    there = jax.tree.map(np.add, start, way)
+    return MinimumNormSolution(
+        params=there,
+        distance=_norm(way),
+        residual=_residual_norm(problem, there),
+        linearised_residual=float(np.linalg.norm(target - push_forward(problem, start, way))),
+    )
+
+
+@dataclass(frozen=True)
+class ClosestInterpolant:
+    """An interpolating network that satisfies the first-order condition for the closest one.
+
+    Attributes:
+        params: theta, NumPy float64.
+        distance: |theta - theta_0|.
+        residual: |h* - F(theta)| in L2(mu).
+        optimality: The part of theta - theta_0 orthogonal to the range of J(theta)*, relative to
+            the distance: zero for the closest interpolating network.
+        multiplier: |a|, where J(theta)* a is the part in the range.
+        lower_bound: No interpolating network is closer to theta_0 than this, by Theorem L3
+            (computed); 0 where the theorem says nothing.
+        converged: Whether residual and optimality are within their tolerances.
+        steps: Steps made.
+        reason: One line on how it ended.
+    """
+
+    params: Params
+    distance: float
+    residual: float
+    optimality: float
+    multiplier: float
+    lower_bound: float
+    converged: bool
+    steps: int
+    reason: str
+
+
+def closest_interpolant(
+    problem: Problem,
+    params: Params,
+    *,
+    start: Params | None = None,
+    tolerance: float = 1e-6,
+    optimality: float = 1e-2,
+    max_steps: int = 50,
+    progress: Progress | None = None,
+) -> ClosestInterpolant:
+    """Project ``params`` onto the networks that interpolate, by safeguarded Gauss-Newton steps.
+
+    ``closest_interpolant(problem, initial)`` is what implicit regularisation compares a trained
+    network to; ``start=trained`` looks for it from there. ``closest_interpolant(problem, trained)``
+    is the interpolating network next to a trained one, where its training would about end. A step
+    is halved until an exact penalty function decreases (docs/linearised.md, Lemma L2). For a loss
+    with many minimisers, h* is the one nearest to the network's values at the start of the search.
+
+    Args:
+        problem: The learning problem.
+        params: theta_0, the parameters to stay close to.
+        start: Where the search begins; None means at ``params``.
+        tolerance: Bound on |h* - F| in L2(mu).
+        optimality: Bound on the relative part of theta - theta_0 that is not in the range of J*;
+            the relative error of the distance is of the order of its square.
+        max_steps: Stop after this many steps, each a kernel and its Cholesky factor.
+        progress: Called after each step.
+
+    Returns:
+        The :class:`ClosestInterpolant`, converged or not. It is a critical point of the distance;
+        if ``lower_bound`` is close to ``distance``, no other is closer.
+
+    Raises:
+        InputError: Parameters do not fit the model, or memory does not suffice.
+    """
+    problem.model.validate(params)
+    origin = as_float64(params)
+    if start is not None:
+        problem.model.validate(start)
+    theta = origin if start is None else as_float64(start)
+    search = _Search(problem, origin, problem.residual(theta) + np.asarray(problem.predict(theta)))
+    penalty, steps = 0.0, 0
+    while True:
+        local = search.expand(theta)
+        if local is None:
+            return search.singular(theta, steps)
+        if progress is not None:
+            progress(steps, local.residual, local.optimality)
+        if local.residual <= tolerance and local.optimality <= optimality:
+            return search.result(theta, local, True, steps, f"converged in {steps} steps")
+        if steps == max_steps:
+            return search.result(theta, local, False, steps, f"not converged in {steps} steps")
+        penalty = max(penalty, 2 * local.multiplier)
+        moved = search.step(theta, local, penalty)
+        if moved is None:
+            reason = f"no step of at least {SMALLEST_DAMPING:.1e} makes progress after {steps}"
+            return search.result(theta, local, False, steps, reason)
+        theta, steps = moved, steps + 1
+        del local  # frees its factor before the next kernel is built
+
+
+class _Local(NamedTuple):
+    """The problem linearised at theta."""
+
+    factor: Float[np.ndarray, "nk nk"]  # of K
+    direction: Params  # J^+ (h* - F) - tangential part of theta - theta_0
+    gap: Float[np.ndarray, " nk"]  # h* - F
+    residual: float  # |h* - F|
+    multiplier: float  # |a|
+    tangential: float  # |tau|
+    distance: float  # |theta - theta_0|
+
+    @property
+    def optimality(self) -> float:
+        return self.tangential / self.distance if self.distance else 0.0
+
+
+class _Search:
+    """The steps of one projection: theta_0 and h* fixed."""
+
+    def __init__(self, problem: Problem, origin: Params, target: Float[np.ndarray, "n k"]) -> None:
+        self.problem, self.origin, self.target = problem, origin, target
+
+    def expand(self, theta: Params) -> _Local | None:
+        """One kernel, one factor, one forward and two backward passes; None if K is singular."""
+        problem = self.problem
+        factor = factor_in_place(tangent_kernel(problem, theta))
+        if factor is None:
+            return None
+        way = _minus(theta, self.origin)
+        seen, residual = push_forward(problem, theta, way), self._residual(theta)
+        back = _minus(way, minimum_norm_step(problem, theta, factor, seen))
+        step = minimum_norm_step(problem, theta, factor, residual)
+        multiplier = cho_solve((factor, True), residual + seen, check_finite=False)
+        return _Local(
+            factor=factor,
+            direction=_minus(step, back),
+            gap=residual,
+            residual=float(np.linalg.norm(residual)),
+            multiplier=float(np.linalg.norm(multiplier)),
+            tangential=_norm(back),
+            distance=_norm(way),
+        )
+
+    def step(self, theta: Params, local: _Local, penalty: float) -> Params | None:
+        """The longest of 1, 1/2, 1/4, ... times the direction that lowers the penalty function."""
+        before = local.distance**2 / 2 + penalty * local.residual
+        slope = _norm(local.direction) ** 2 + (penalty - local.multiplier) * local.residual
+        # Near the end both sides are rounding; a full step is then as good as any.
+        rounding = 16 * np.finfo(np.float64).eps * before
+        damping = 1.0
+        while damping >= SMALLEST_DAMPING:
+            moved = self._corrected(theta, local, damping)
+            distance = _norm(_minus(moved, self.origin))
+            after = distance**2 / 2 + penalty * float(np.linalg.norm(self._residual(moved)))
+            if after <= before - SUFFICIENT * damping * slope + rounding:
+                return moved
+            damping /= 2
+        return None
+
+    def _corrected(self, theta: Params, local: _Local, damping: float) -> Params:
+        """A damped step, and the way back to the residual that the linearisation promised.
+
+        Without it the curvature of {F = h*} makes the penalty function reject good steps.
+        """
+        moved = jax.tree.map(lambda a, b: a + damping * b, theta, local.direction)
+        excess = self._residual(moved) - (1 - damping) * local.gap
+        back = minimum_norm_step(self.problem, theta, local.factor, excess)
+        return jax.tree.map(np.add, moved, back)
+
+    def result(
+        self, theta: Params, local: _Local, converged: bool, steps: int, reason: str
+    ) -> ClosestInterpolant:
+        """Say what was found, with the bound on what could be closer."""
+        bound = 0.0
+        if local.residual <= local.distance:
+            bounds = MLPBounds(measure_base_point(self.problem, self.origin))
+            bound = closest_interpolant_distance(
+                distance=local.distance,
+                multiplier=local.multiplier,
+                lipschitz=bounds.lipschitz(local.distance),
+                residual=local.residual,
+                tangential=local.tangential,
+            )
+        return ClosestInterpolant(
+            params=theta,
+            distance=local.distance,
+            residual=local.residual,
+            optimality=local.optimality,
+            multiplier=local.multiplier,
+            lower_bound=bound,
+            converged=converged,
+            steps=steps,
+            reason=reason,
+        )
+
+    def singular(self, theta: Params, steps: int) -> ClosestInterpolant:
+        """The kernel has no Cholesky factor: where the search stands, and that it ends there."""
+        return ClosestInterpolant(
+            params=theta,
+            distance=_norm(_minus(theta, self.origin)),
+            residual=float(np.linalg.norm(self._residual(theta))),
+            optimality=np.inf,
+            multiplier=np.inf,
+            lower_bound=0.0,
+            converged=False,
+            steps=steps,
+            reason=f"the tangent kernel is numerically singular after {steps} steps",
+        )
+
+    def _residual(self, theta: Params) -> Float[np.ndarray, " nk"]:
+        values = np.asarray(self.problem.predict(theta))
+        return to_coordinates(self.problem, self.target - values)
+
+
+def _residual_norm(problem: Problem, params: Params) -> float:
+    return float(np.linalg.norm(to_coordinates(problem, problem.residual(params))))
+
+
+def _minus(a: Params, b: Params) -> Params:
+    return jax.tree.map(np.subtract, a, b)
+
+
+def _norm(tree: Params) -> float:
+    return float(np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree))))
