@@ -3,7 +3,7 @@
     python benchmarks/anchors.py [CASE ...]
 
 Each case is one `overparam certify` process. Without arguments all cases run, which takes a while:
-the kernel of ten outputs has 17,970 rows.
+the kernel of ten outputs has 17,970 rows, the largest 20,000.
 """
 
 import json
@@ -22,21 +22,22 @@ CASES = {
     "parity-1x512": ["digits", "--target", "parity", "--depth", "1"],
     "parity-3x512": ["digits", "--target", "parity", "--depth", "3"],
     "digits-10-outputs": ["digits", "--width", "1024"],
-    "generated-10000": ["{generated}", "--width", "1024"],
+    "generated-10000": ["{generated[10000]}", "--width", "1024"],
+    "generated-20000": ["{generated[20000]}", "--width", "1024"],
 }
 
 
-def generated(folder: Path) -> Path:
-    """10,000 standard normal points in 32 dimensions, a nonlinear target with interactions."""
+def generated(folder: Path, points: int) -> Path:
+    """Standard normal points in 32 dimensions, a nonlinear target with interactions."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((10_000, 32))
+    x = rng.standard_normal((points, 32))
     y = np.sin(2 * x[:, 0]) * x[:, 1] + np.tanh(x[:, 2] * x[:, 3]) + 0.5 * x[:, 4] ** 2
-    path = folder / "generated.npz"
+    path = folder / f"generated-{points}.npz"
     np.savez(path, x=x, y=y)
     return path
 
 
-def run(name: str, data: Path) -> dict:
+def run(name: str, data: dict[int, Path]) -> dict:
     """One case in a process of its own, with its peak memory."""
     arguments = [a.format(generated=data) for a in CASES[name]] + COMMON + ["--json"]
     code = "from overparam.cli.main import main; main()"
@@ -88,7 +89,7 @@ def main() -> None:
     names = sys.argv[1:] or list(CASES)
     print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        data = generated(Path(folder))
+        data = {n: generated(Path(folder), n) for n in (10_000, 20_000)}
         for name in names:
             print(row(name, run(name, data)), flush=True)
 

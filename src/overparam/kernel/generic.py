@@ -82,14 +82,20 @@ def squared_jacobian_rows(function: Function, params: Any, x: Array) -> Float[Ar
 @partial(jax.jit, static_argnums=0)
 def _jacobian(function: Function, params: Any, x: Array) -> Any:
     """Of every sample by itself: leaves (n, k, *leaf.shape)."""
-    single = lambda point: jax.jacrev(lambda p: function(p, point[None])[0])(params)  # noqa: E731
+
+    def single(point: Array) -> Any:
+        return jax.jacrev(lambda p: function(p, point[None])[0])(params)
+
     return jax.vmap(single)(x)
 
 
 @jax.jit
 def _gram(rows: Any, columns: Any) -> Float[Array, "r c"]:
     """Sum over parameters of products of Jacobian rows."""
-    flat = lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], -1)  # noqa: E731
+
+    def flat(leaf: Array) -> Array:
+        return leaf.reshape(leaf.shape[0] * leaf.shape[1], -1)
+
     pairs = zip(jax.tree.leaves(rows), jax.tree.leaves(columns), strict=True)
     products = [flat(a) @ flat(b).T for a, b in pairs]
     return sum(products[1:], start=products[0])
