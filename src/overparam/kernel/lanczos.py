@@ -1,0 +1,213 @@
+r"""The top of a spectrum from products with the matrix alone, by restarted Lanczos iterations.
+
+A Ritz value is a lower bound on the eigenvalue of the same rank, so what Lanczos gives is
+*estimated*. Because the start is random, the largest eigenvalue of a positive semidefinite operator
+also has an upper bound that holds with a probability known beforehand (docs/spectrum.md, theorem 2,
+after Kuczynski and Wozniakowski): the start would have to be nearly orthogonal to an eigenvector
+for the iteration to miss it.
+"""
+
+from dataclasses import dataclass
+from math import exp, inf, log, log1p, pi, sqrt
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import brentq
+from scipy.sparse.linalg import (
+    ArpackError,
+    ArpackNoConvergence,
+    LinearOperator,
+    aslinearoperator,
+    eigsh,
+)
+
+from overparam.errors import InputError
+
+KRYLOV_VECTORS = 40
+"""The least number of vectors kept; a multiple of the number of eigenvalues where that is more."""
+
+
+@dataclass(frozen=True)
+class TopEigenvalues:
+    """Ritz values at the top of a symmetric operator's spectrum.
+
+    Attributes:
+        values: Ritz values in decreasing order, each at most the eigenvalue of the same rank.
+        vectors: Their Ritz vectors, shape (n, count).
+        residuals: |A v - theta v| of each pair: an eigenvalue lies within it of theta.
+        converged: Whether every residual met the tolerance.
+        krylov: q, the dimension of the Krylov space of the random start that the first Ritz value
+            is at least as good as; None if the eigenvalues are those of the dense matrix.
+        order: n.
+    """
+
+    values: Float[np.ndarray, " count"]
+    vectors: Float[np.ndarray, "n count"]
+    residuals: Float[np.ndarray, " count"]
+    converged: bool
+    krylov: int | None
+    order: int
+
+    def upper(self, failure_probability: float = 1e-6) -> float:
+        """A bound on the largest eigenvalue of a positive semidefinite operator.
+
+        Args:
+            failure_probability: delta, over the random start, of the bound being wrong.
+
+        Returns:
+            theta / (1 - epsilon); *estimated*, since it may fail with probability delta, and in
+            exact arithmetic.
+
+        Raises:
+            InputError: The probability is not in (0, 1), or a Ritz value is negative.
+        """
+        if self.values[0] < 0:
+            raise InputError("the operator has a negative top: the bound is for semidefinite ones")
+        if self.krylov is None:  # up to the rounding of a dense solver
+            return float(self.values[0]) * (1.0 + 2.0**-50 * self.order)
+        return float(self.values[0]) / (
+            1.0 - lanczos_error(self.order, self.krylov, failure_probability)
+        )
+
+
+def top_eigenvalues(
+    operator: LinearOperator | np.ndarray,
+    count: int = 1,
+    *,
+    tolerance: float = 1e-6,
+    restarts: int = 100,
+    seed: int = 0,
+) -> TopEigenvalues:
+    """The largest eigenvalues of a symmetric operator, by Lanczos iterations.
+
+    Args:
+        operator: Symmetric, of shape (n, n): an array or anything with products, such as the
+            tangent kernel without its matrix.
+        count: How many eigenvalues.
+        tolerance: Residual, relative to the eigenvalue, at which an iteration stops.
+        restarts: The most restarts; unconverged Ritz values are returned all the same.
+        seed: Of the random start.
+
+    Returns:
+        The :class:`TopEigenvalues`, *estimated*.
+
+    Raises:
+        InputError: The operator is not square, ``count`` is not in 1 to n, or a product is not
+            finite.
+    """
+    if len(operator.shape) != 2 or operator.shape[0] != operator.shape[1]:
+        raise InputError(f"the operator has shape {operator.shape}: give a square one")
+    n = operator.shape[0]
+    if not 1 <= count <= n:
+        raise InputError(f"count = {count}: give a number from 1 to {n}, the operator's order")
+    linear = aslinearoperator(operator)
+    start = np.random.default_rng(seed).standard_normal(n)
+    size = max(KRYLOV_VECTORS, 2 * count + 1)
+    krylov = size if size < n else None
+    if krylov is None:
+        values, vectors = _dense(linear)
+    else:
+        _require_finite(linear.matvec(start))
+        values, vectors = _restarted(linear, start, count, krylov, tolerance, restarts)
+    order = np.argsort(values)[::-1][:count]
+    values, vectors = values[order], vectors[:, order]
+    residuals = np.linalg.norm(_require_finite(linear.matmat(vectors)) - vectors * values, axis=0)
+    # A restart may stop at a tolerance of its own; rounding allows no better than u |A|.
+    reached = residuals <= 2 * tolerance * np.abs(values) + 1e-13 * np.abs(values).max()
+    return TopEigenvalues(values, vectors, residuals, bool(reached.all()), krylov, n)
+
+
+def lanczos_error(order: int, krylov: int, failure_probability: float) -> float:
+    """The relative error that Lanczos exceeds with at most the probability given (theorem 2).
+
+    For a positive semidefinite operator of order n >= 3 and a start uniform on the sphere, the
+    largest Ritz value of the Krylov space of dimension q is below (1 - epsilon) lambda_max with
+    probability at most 2 sqrt((n - 1) / (2 pi)) sqrt((1 - epsilon) / epsilon) / T_{q-1}(x),
+    x = (1 + epsilon) / (1 - epsilon), T the Chebyshev polynomial.
+
+    Args:
+        order: n.
+        krylov: q >= 1.
+        failure_probability: delta in (0, 1).
+
+    Returns:
+        epsilon in (0, 1).
+
+    Raises:
+        InputError: The order is below 3, q below 1, or delta not in (0, 1).
+
+    References:
+        J. Kuczynski and H. Wozniakowski, *Estimating the largest eigenvalue by the power and
+        Lanczos algorithms with a random start*, SIAM J. Matrix Anal. Appl. 13, 1992.
+    """
+    if not (0 < failure_probability < 1 and order >= 3 and krylov >= 1):
+        raise InputError(
+            f"order = {order}, krylov = {krylov}, failure_probability = {failure_probability}: "
+            "give an order of 3 or more, a dimension of 1 or more, a probability between 0 and 1"
+        )
+
+    def excess(logit: float) -> float:
+        epsilon = 1.0 / (1.0 + exp(-logit))
+        root = sqrt(epsilon)
+        # T_k(x) = cosh(k arcosh x), arcosh((1 + e) / (1 - e)) = 2 artanh sqrt(e)
+        angle = (krylov - 1) * (2.0 * log1p(root) - log1p(-epsilon))
+        chebyshev = angle + log1p(exp(-2.0 * angle)) - log(2.0)
+        chance = log(2.0 * sqrt((order - 1) / (2.0 * pi))) - 0.5 * logit - chebyshev
+        return chance - log(failure_probability)
+
+    # Decreasing in epsilon; the logit keeps both ends of (0, 1) in reach.
+    root = brentq(excess, -70.0, 36.0) if excess(36.0) < 0 else inf
+    return 1.0 / (1.0 + exp(-root))
+
+
+def _dense(linear: LinearOperator) -> tuple[np.ndarray, np.ndarray]:
+    matrix = _require_finite(linear.matmat(np.eye(linear.shape[0])))
+    return np.linalg.eigh((matrix + matrix.T) / 2)
+
+
+def _restarted(
+    linear: LinearOperator,
+    start: np.ndarray,
+    count: int,
+    krylov: int,
+    tolerance: float,
+    restarts: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ritz pairs; those that did not converge in time come from the subspace that was reached."""
+    try:
+        return eigsh(
+            linear, k=count, which="LA", v0=start, ncv=krylov, tol=tolerance, maxiter=restarts
+        )
+    except ArpackNoConvergence as stopped:
+        found = stopped.eigenvectors
+    except ArpackError:
+        found = np.empty((len(start), 0))
+    basis = _krylov_basis(linear, start, krylov)
+    basis = np.linalg.qr(np.concatenate([basis, found], axis=1))[0]
+    small = basis.T @ linear.matmat(basis)
+    values, rotation = np.linalg.eigh((small + small.T) / 2)
+    return values, basis @ rotation
+
+
+def _krylov_basis(linear: LinearOperator, start: np.ndarray, size: int) -> np.ndarray:
+    """An orthonormal basis of the span of b, A b, ..., A^(q-1) b, or of a larger space."""
+    basis = np.empty((len(start), size), order="F")
+    vector, draw = start, np.random.default_rng(1).standard_normal
+    for step in range(size):
+        done, length = basis[:, :step], float(np.linalg.norm(vector))
+        for _ in range(2):  # once is not enough: what is left may be small
+            vector = vector - done @ (done.T @ vector)
+        if np.linalg.norm(vector) <= 1e-12 * length:  # an invariant subspace
+            vector = draw(len(start))
+            vector = vector - done @ (done.T @ vector)
+        basis[:, step] = vector / np.linalg.norm(vector)
+        vector = linear.matvec(basis[:, step])
+    return basis
+
+
+def _require_finite(image: np.ndarray) -> np.ndarray:
+    if not np.isfinite(image).all():
+        raise InputError(
+            "a product with the operator is not finite: look for NaN or an overflow in it"
+        )
+    return image
