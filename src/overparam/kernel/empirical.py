@@ -6,35 +6,34 @@ G^l(x) (x) a^{l-1}(x), so
     NTK(x, x') = sum_l <a^{l-1}(x), a^{l-1}(x')> G^l(x) G^l(x')^T:
 
 two Gram products a layer. Work and memory are those of products of n x m_l matrices; neither a
-Jacobian nor any array of n p numbers is formed. The matrix is filled tile by tile, so the memory
+Jacobian nor any array of n p numbers is formed. The matrix is computed tile by tile, so the memory
 needed beyond the result stays within a budget. Tiles stay small even under a large budget: about a
 thousand rows suffice for fast products, and the elementwise work on them then happens in cache and
 in memory that the allocator hands out again and again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.kernel.job import describe_network, digest
 from overparam.kernel.memory import available_memory, readable
+from overparam.kernel.tiles import TILE_ROWS, TiledKernel, TileRows, Tiling, fill
+from overparam.kernel.tiles import Progress as Progress
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import floating_dtype
 
-Progress = Callable[[int, int], None]
-"""Called with (tiles done, tiles in all)."""
-
 WORKING_MEMORY = 512 * 2**20
 """Default bytes of working memory beyond the result."""
-
-TILE_ROWS = 1024
-"""Rows of the kernel a tile has at most (but at least one point's)."""
 
 
 def empirical_ntk(
@@ -64,17 +63,92 @@ def empirical_ntk(
         InputError: Shapes do not fit the model, an entry is not finite, or the result does not fit
             in memory.
     """
-    model.validate(params)
-    a = _points(model, "x1", x1)
-    b = None if x2 is None else _points(model, "x2", x2)
-    dtype = floating_dtype(params, a, b)
-    rows, columns = len(a) * model.out_dim, len(a if b is None else b) * model.out_dim
-    require_memory(rows * columns * dtype.itemsize, f"a kernel of {rows} x {columns}")
-    kernel = np.empty((rows, columns), dtype)
-    with jax.enable_x64(dtype == np.float64):
-        params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), params)
-        _fill(kernel, model, params, a.astype(dtype), b, working_memory, progress)
-    return kernel
+    kernel = EmpiricalKernel(model, params, x1, x2)
+    rows, columns = kernel.shape
+    require_memory(rows * columns * kernel.dtype.itemsize, f"a kernel of {rows} x {columns}")
+    matrix = np.empty((rows, columns), kernel.dtype)
+    side = tile_points(model, kernel.dtype.itemsize, working_memory)
+    fill(matrix, kernel, side, working_memory, progress)
+    return matrix
+
+
+class EmpiricalKernel(TiledKernel):
+    """The empirical NTK of an ``MLP``, not computed yet: what :func:`write_kernel` takes.
+
+    Args:
+        model: The network, with k outputs.
+        params: Its parameters.
+        x1: Inputs of the rows, shape (n1, d).
+        x2: Inputs of the columns, shape (n2, d); None means ``x1``.
+        dtype: float32 or float64; by default float64 if any argument is, else float32.
+
+    Raises:
+        InputError: Shapes do not fit the model, or an entry is not finite.
+    """
+
+    def __init__(
+        self,
+        model: MLP,
+        params: Params,
+        x1: Float[Array | np.ndarray, "n1 d"],
+        x2: Float[Array | np.ndarray, "n2 _"] | None = None,
+        *,
+        dtype: str | None = None,
+    ) -> None:
+        if dtype not in (None, "float32", "float64"):
+            raise InputError(f"dtype must be float32 or float64, not {dtype!r}")
+        model.validate(params)
+        a = points("x1", x1, model.in_dim)
+        b = a if x2 is None else points("x2", x2, model.in_dim)
+        self.dtype = floating_dtype(params, a, b) if dtype is None else np.dtype(dtype)
+        self.model = model
+        self.params = jax.tree.map(lambda leaf: np.asarray(leaf, self.dtype), params)
+        self.x1, self.x2 = a.astype(self.dtype), b.astype(self.dtype)
+        self.symmetric = x2 is None
+        self.n1, self.n2, self.outputs = len(a), len(b), model.out_dim
+
+    def describe(self) -> dict[str, Any]:
+        """The kind, the network, and digests of parameters and points."""
+        return {
+            "kernel": "empirical NTK",
+            **describe_network(self.model),
+            "parameters": digest(*jax.tree.leaves(self.params)),
+            "x1": digest(self.x1),
+            "x2": None if self.symmetric else digest(self.x2),
+            "dtype": self.dtype.name,
+        }
+
+    def working_bytes(self, side: int) -> int:
+        """A tile, and the layers of the points it is made from."""
+        itemsize = self.dtype.itemsize
+        pairs, singles = (
+            _bytes_per_pair(self.model, itemsize),
+            _bytes_per_point(self.model, itemsize),
+        )
+        return pairs * side**2 + singles * side
+
+    def computer(
+        self, tiling: Tiling, working_memory: int, devices: Sequence[jax.Device] | None
+    ) -> TileRows:
+        """Keeps the layers of as many blocks of points as the working memory holds."""
+        side, itemsize = max(tiling.side1, tiling.side2), self.dtype.itemsize
+        with jax.enable_x64(self.dtype == np.float64):
+            parts = _Alone(self) if devices is None else _Sharded(self, tiling, devices)
+        # A block's layers serve as rows and as columns, if they are the same points in one place.
+        second = not self.symmetric or (devices is not None and len(devices) > 1)
+
+        @lru_cache(_blocks_kept(self.model, side, itemsize, working_memory))
+        def observe(second: bool, *ends: tuple[int, int]) -> _Sides:
+            chosen = tuple(slice(*pair) for pair in ends)
+            return parts.observe_column(*chosen) if second else parts.observe_rows(chosen)
+
+        def compute(rows: tuple[slice, ...], column: slice) -> Sequence[np.ndarray]:
+            with jax.enable_x64(self.dtype == np.float64):
+                left = observe(False, *((block.start, block.stop) for block in rows))
+                right = observe(second, (column.start, column.stop))
+                return parts.tiles(left, right, rows, column)
+
+        return compute
 
 
 class _Sides(NamedTuple):
@@ -89,40 +163,83 @@ class _Sides(NamedTuple):
     backward: tuple[Float[Array, "n k _"], ...]
 
 
-def _fill(
-    kernel: np.ndarray,
-    model: MLP,
-    params: Params,
-    a: np.ndarray,
-    b: np.ndarray | None,
-    working_memory: int,
-    progress: Progress | None,
-) -> None:
-    """Fill ``kernel`` tile by tile, the lower triangle only and its mirror if ``b`` is None."""
-    k = model.out_dim
-    side = tile_points(model, kernel.dtype.itemsize, working_memory)
-    symmetric = b is None
-    x1, x2 = a, a if b is None else b.astype(kernel.dtype)
+class _Alone:
+    """Tiles one by one on the default device, of exactly their blocks' points."""
 
-    @lru_cache(_blocks_kept(model, side, kernel.dtype.itemsize, working_memory))
-    def observe(second: bool, start: int, stop: int) -> _Sides:
-        return _observe(model, params, (x2 if second else x1)[start:stop])
+    def __init__(self, kernel: EmpiricalKernel) -> None:
+        self.kernel = kernel
 
-    tiles = [(i, j) for i in _ranges(len(x1), side) for j in _ranges(len(x2), side)]
-    tiles = [(i, j) for i, j in tiles if not symmetric or j.start <= i.start]
-    for done, (i, j) in enumerate(tiles, start=1):
-        rows = observe(False, i.start, i.stop)
-        columns = observe(not symmetric, j.start, j.stop)
-        tile = np.asarray(_tile(model, rows, columns))
-        at, to = slice(i.start * k, i.stop * k), slice(j.start * k, j.stop * k)
-        if symmetric and i == j:
-            # Summation order may differ between (i, j) and (j, i); keep one of the two.
-            tile = np.tril(tile) + np.tril(tile, -1).T
-        kernel[at, to] = tile
-        if symmetric and i != j:
-            kernel[to, at] = tile.T
-        if progress is not None:
-            progress(done, len(tiles))
+    def observe_rows(self, rows: tuple[slice, ...]) -> _Sides:
+        (block,) = rows
+        return _observe(self.kernel.model, self.kernel.params, self.kernel.x1[block])
+
+    def observe_column(self, column: slice) -> _Sides:
+        return _observe(self.kernel.model, self.kernel.params, self.kernel.x2[column])
+
+    def tiles(
+        self, left: _Sides, right: _Sides, rows: tuple[slice, ...], column: slice
+    ) -> Sequence[np.ndarray]:
+        return (np.asarray(_tile(self.kernel.model, left, right)),)
+
+
+class _Sharded:
+    """A block of rows on each device of a mesh, against the same columns.
+
+    Every block is filled up to its full size, so that each device runs the program that one device
+    alone would run: the bytes do not depend on how many there are.
+    """
+
+    def __init__(
+        self, kernel: EmpiricalKernel, tiling: Tiling, devices: Sequence[jax.Device]
+    ) -> None:
+        self.kernel, self.tiling = kernel, tiling
+        self.mesh = jax.make_mesh(
+            (len(devices),), ("rows",), axis_types=(AxisType.Auto,), devices=tuple(devices)
+        )
+        self.observe, self.observe_everywhere, self.multiply = _on_mesh(kernel.model, self.mesh)
+        self.params = jax.device_put(kernel.params, NamedSharding(self.mesh, P()))
+
+    def observe_rows(self, rows: tuple[slice, ...]) -> _Sides:
+        side = self.tiling.side1
+        points = np.repeat(self.kernel.x1[:1], side * self.mesh.size, axis=0)
+        for number, block in enumerate(rows):
+            start = number * side
+            points[start : start + block.stop - block.start] = self.kernel.x1[block]
+        return self.observe(
+            self.params, jax.device_put(points, NamedSharding(self.mesh, P("rows")))
+        )
+
+    def observe_column(self, column: slice) -> _Sides:
+        points = np.repeat(self.kernel.x2[:1], self.tiling.side2, axis=0)
+        points[: column.stop - column.start] = self.kernel.x2[column]
+        return self.observe_everywhere(
+            self.params, jax.device_put(points, NamedSharding(self.mesh, P()))
+        )
+
+    def tiles(
+        self, left: _Sides, right: _Sides, rows: tuple[slice, ...], column: slice
+    ) -> Sequence[np.ndarray]:
+        shards = self.multiply(left, right).addressable_shards
+        k, width = self.kernel.outputs, column.stop - column.start
+        return tuple(
+            np.asarray(shard.data)[: (block.stop - block.start) * k, : width * k]
+            for block, shard in zip(
+                rows, sorted(shards, key=lambda shard: shard.index[0].start or 0), strict=False
+            )
+        )
+
+
+@lru_cache(8)
+def _on_mesh(model: MLP, mesh: Mesh) -> tuple[Callable, Callable, Callable]:
+    """Observe rows, each device its own; observe columns, every device all; multiply."""
+    rows, everywhere = P("rows"), P()
+    observe, multiply = partial(_observe, model), partial(_tile, model)
+    mapped = partial(jax.shard_map, mesh=mesh)
+    return (
+        jax.jit(mapped(observe, in_specs=(everywhere, rows), out_specs=rows)),
+        jax.jit(mapped(observe, in_specs=(everywhere, everywhere), out_specs=everywhere)),
+        jax.jit(mapped(multiply, in_specs=(rows, everywhere), out_specs=rows)),
+    )
 
 
 @partial(jax.jit, static_argnums=0)
@@ -155,7 +272,7 @@ def _input_gram(model: MLP, layer: int, rows: _Sides, columns: _Sides) -> Float[
 
 def tile_points(model: MLP, itemsize: int, working_memory: int) -> int:
     """Points on a tile's side so that a tile and what it is made from fit."""
-    per_point = _bytes_observing(model, itemsize) + 3 * _bytes_kept(model, itemsize)
+    per_point = _bytes_per_point(model, itemsize)
     per_pair = _bytes_per_pair(model, itemsize)
     # Largest b with per_pair b^2 + per_point b <= working_memory.
     b = (np.sqrt(per_point**2 + 4.0 * per_pair * working_memory) - per_point) / (2 * per_pair)
@@ -168,6 +285,11 @@ def _blocks_kept(model: MLP, side: int, itemsize: int, working_memory: int) -> i
     left = working_memory - tile - _bytes_observing(model, itemsize) * side
     newest = 1  # is there before the oldest one goes
     return max(2, int(left / (_bytes_kept(model, itemsize) * side)) - newest)
+
+
+def _bytes_per_point(model: MLP, itemsize: int) -> int:
+    """Rows' and columns' layers, the newest ones while the oldest are there, and observing them."""
+    return _bytes_observing(model, itemsize) + 3 * _bytes_kept(model, itemsize)
 
 
 def _bytes_kept(model: MLP, itemsize: int) -> int:
@@ -204,21 +326,20 @@ def require_memory(needed: int, what: str, budget: int | None = None) -> None:
         )
 
 
-def _points(model: MLP, name: str, x: Array | np.ndarray) -> np.ndarray:
-    points = np.asarray(x)
-    if not np.issubdtype(points.dtype, np.floating):
-        points = points.astype(np.float64)
-    if points.ndim != 2 or points.shape[1] != model.in_dim or not len(points):
+def points(name: str, x: Array | np.ndarray, dimension: int) -> np.ndarray:
+    """Points as a checked NumPy array of floating point numbers, shape (n, dimension).
+
+    Raises:
+        InputError: The shape is another, or an entry is not finite; ``name`` is in the message.
+    """
+    array = np.asarray(x)
+    if not np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float64)
+    if array.ndim != 2 or array.shape[1] != dimension or not len(array):
         raise InputError(
-            f"{name} has shape {points.shape}, the model needs (n, {model.in_dim}) with n >= 1"
+            f"{name} has shape {array.shape}, the model needs (n, {dimension}) with n >= 1"
         )
-    if not np.isfinite(points).all():
-        row, column = np.argwhere(~np.isfinite(points))[0] + 1
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0] + 1
         raise InputError(f"{name} is not finite in row {row}, column {column} (counted from 1)")
-    return points
-
-
-def _ranges(n: int, size: int) -> Iterator[slice]:
-    count = -(-n // size)
-    size = -(-n // count)  # tiles of equal size: one compilation, and no sliver at the end
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+    return array

@@ -1,0 +1,228 @@
+"""A kernel matrix cut into tiles, and filled tile by tile.
+
+The matrix is sample-major, so points i of the rows and j of the columns meet in a k x k block of
+numbers, and a tile is all that two blocks of points have in common. A symmetric kernel needs the
+tiles of its lower triangle only; their transposes are the others. How a tile is computed is the
+business of a :class:`TiledKernel`; where it goes, that of whoever asks for it: an array in memory
+(:func:`fill`) or a file (:mod:`overparam.kernel.store`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+Progress = Callable[[int, int], None]
+"""Called with (tiles done, tiles in all)."""
+
+TileRows = Callable[[tuple[slice, ...], slice], Sequence[np.ndarray]]
+"""From blocks of row points and one block of column points to the tile of each row block."""
+
+TILE_ROWS = 1024
+"""Rows of the kernel a tile has at most by default (but at least one point's)."""
+
+
+class Tile(NamedTuple):
+    """One tile by the numbers of its block of rows and its block of columns."""
+
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a kernel matrix is cut.
+
+    Attributes:
+        n1: Points of the rows.
+        n2: Points of the columns.
+        side1: Points in a block of rows; the last block may have fewer.
+        side2: Points in a block of columns.
+        outputs: k: rows of the matrix for each point, and columns.
+        symmetric: Whether only tiles on and below the diagonal are computed.
+    """
+
+    n1: int
+    n2: int
+    side1: int
+    side2: int
+    outputs: int
+    symmetric: bool
+
+    @property
+    def rows(self) -> list[slice]:
+        """The row points of each block."""
+        return list(blocks(self.n1, self.side1))
+
+    @property
+    def columns(self) -> list[slice]:
+        """The column points of each block."""
+        return list(blocks(self.n2, self.side2))
+
+    @property
+    def tiles(self) -> list[Tile]:
+        """What has to be computed, row by row."""
+        below = self.symmetric
+        width = -(-self.n2 // self.side2)
+        return [
+            Tile(i, j)
+            for i in range(-(-self.n1 // self.side1))
+            for j in range(min(i + 1, width) if below else width)
+        ]
+
+    def entries(self, tile: Tile) -> tuple[slice, slice]:
+        """Where a tile is in the matrix."""
+        row, column = tile.row * self.side1, tile.column * self.side2
+        end1, end2 = min(row + self.side1, self.n1), min(column + self.side2, self.n2)
+        k = self.outputs
+        return slice(row * k, end1 * k), slice(column * k, end2 * k)
+
+    def mirrored(self, tile: Tile) -> bool:
+        """Whether a tile's transpose belongs into the matrix, too."""
+        return self.symmetric and tile.row != tile.column
+
+
+class TiledKernel(ABC):
+    """A kernel matrix between two sets of points that can be computed tile by tile.
+
+    Attributes:
+        n1: Points of the rows.
+        n2: Points of the columns.
+        outputs: k, rows and columns for each point.
+        symmetric: Whether both sets are the same.
+        dtype: float32 or float64.
+    """
+
+    n1: int
+    n2: int
+    outputs: int
+    symmetric: bool
+    dtype: np.dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the matrix."""
+        return self.n1 * self.outputs, self.n2 * self.outputs
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What determines the matrix, for JSON: two kernels are the same job if these agree."""
+
+    @abstractmethod
+    def working_bytes(self, side: int) -> int:
+        """Bytes on a device for a tile of ``side`` by ``side`` points and what it is made from."""
+
+    @abstractmethod
+    def computer(
+        self, tiling: Tiling, working_memory: int, devices: Sequence[jax.Device] | None
+    ) -> TileRows:
+        """What computes tiles.
+
+        Args:
+            tiling: How the matrix is cut.
+            working_memory: Bytes on a device; more than a tile needs may save work.
+            devices: As many row blocks are computed at a time. None means the default device, one
+                row block at a time.
+        """
+
+    def tiling(self, side: int) -> Tiling:
+        """Blocks of ``side`` points."""
+        return Tiling(
+            self.n1,
+            self.n2,
+            min(side, self.n1),
+            min(side, self.n2),
+            self.outputs,
+            self.symmetric,
+        )
+
+    def even_tiling(self, most: int) -> Tiling:
+        """Blocks of ``most`` points or fewer, equal in size: one compilation, no sliver at the end.
+
+        Rows and columns are cut independently.
+        """
+        side1, side2 = even(self.n1, most), even(self.n2, most)
+        return Tiling(self.n1, self.n2, side1, side2, self.outputs, self.symmetric)
+
+
+def fill(
+    matrix: Float[np.ndarray, "rows columns"],
+    kernel: TiledKernel,
+    side: int,
+    working_memory: int,
+    progress: Progress | None = None,
+) -> None:
+    """Fill an array in memory with a kernel.
+
+    Args:
+        matrix: Of the kernel's shape and dtype; written to.
+        kernel: What to compute.
+        side: Points on a tile's side, at most.
+        working_memory: Bytes beyond the matrix.
+        progress: Called after every tile.
+    """
+    tiling = kernel.even_tiling(side)
+    tiles = tiling.tiles
+    compute = kernel.computer(tiling, working_memory, None)
+    for done, (tile, values) in enumerate(computed(tiling, tiles, compute), start=1):
+        rows, columns = tiling.entries(tile)
+        matrix[rows, columns] = values
+        if tiling.mirrored(tile):
+            matrix[columns, rows] = values.T
+        if progress is not None:
+            progress(done, len(tiles))
+
+
+def computed(
+    tiling: Tiling, tiles: Sequence[Tile], compute: TileRows, at_once: int = 1
+) -> Iterator[tuple[Tile, np.ndarray]]:
+    """Compute the tiles asked for, ``at_once`` blocks of rows at a time.
+
+    Args:
+        tiling: How the matrix is cut.
+        tiles: Which tiles, row by row.
+        compute: From :meth:`TiledKernel.computer`.
+        at_once: Row blocks that ``compute`` takes.
+
+    Yields:
+        Each tile with its values; those on the diagonal of a symmetric kernel exactly symmetric.
+    """
+    rows, columns = tiling.rows, tiling.columns
+    stripes: dict[tuple[int, int], list[Tile]] = {}
+    for tile in tiles:
+        stripes.setdefault((tile.row // at_once, tile.column), []).append(tile)
+    for (stripe, column), wanted in stripes.items():
+        first = stripe * at_once
+        results = compute(tuple(rows[first : first + at_once]), columns[column])
+        for tile in wanted:
+            values = results[tile.row - first]
+            if tiling.symmetric and tile.row == tile.column:
+                # Summation order may differ between (i, j) and (j, i); keep one of the two.
+                values = np.tril(values) + np.tril(values, -1).T
+            yield tile, values
+
+
+def blocks(n: int, side: int) -> Iterator[slice]:
+    """Slices of ``side`` that cover 0..n; the last one may be shorter."""
+    return (slice(start, min(start + side, n)) for start in range(0, n, side))
+
+
+def even(n: int, most: int) -> int:
+    """The size of as few blocks as possible, of ``most`` at most and equal but for the last."""
+    return -(-n // -(-n // most))
+
+
+def largest_side(needed: Callable[[int], int], budget: int, most: int) -> int:
+    """The largest number of points up to ``most`` whose tile fits the budget; 0 if none does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if needed(middle) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low
