@@ -1,0 +1,214 @@
+"""How lazy a training run was: what moved, what the kernel did, what the linearised model missed.
+
+Training is *lazy* if the network stays close to its first-order expansion at the start: then its
+kernel hardly changes, and the closed forms of ``theory/training_curve.py`` describe it. Everything
+here is measured on a run that has happened; the bounds that hold before it are the certificate's.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.linalg import eigvalsh
+
+from overparam.errors import InputError
+from overparam.kernel.empirical import empirical_ntk
+from overparam.model.linearize import linearize
+from overparam.model.mlp import Params
+from overparam.precision import as_float64, in_float64
+from overparam.problem.measure import Measure
+from overparam.problem.problem import Problem
+
+Verdict = Literal["lazy", "partly lazy", "not lazy"]
+
+LAZY = 0.1
+"""Up to this kernel drift and linearisation error a run is lazy."""
+
+PARTLY_LAZY = 0.5
+"""Up to this it is partly lazy."""
+
+ROWS = 1024
+"""Largest kernels that are compared; of more points a random part is drawn."""
+
+
+@dataclass(frozen=True)
+class Laziness:
+    """Measured laziness; every number is 0 for a linear model.
+
+    Attributes:
+        weight_movement: |W_T - W_0| / |W_0| (Frobenius) for each layer.
+        bias_movement: The same for the biases of each layer.
+        movement: The same for all parameters together.
+        kernel_drift: |K_T - K_0| / |K_0| in the operator norm, the norm of the certified bound.
+        kernel_alignment: <K_0, K_T> / (|K_0| |K_T|) in the Frobenius inner product: the cosine of
+            the angle between the kernels, which does not see a change of scale.
+        linearisation_error: |F(theta_T) - F_lin(theta_T)| / |F(theta_T) - F(theta_0)| in L2(mu):
+            the part of the change of the function that the expansion at theta_0 misses.
+        linearisation_error_test: The same on test points (uniform weights), if any were given.
+        trajectory_error: |F(theta_T) - F_lin(theta_T^lin)| / |F(theta_T) - F(theta_0)|, where
+            theta_T^lin was trained as a linearised model, if such parameters were given.
+        trajectory_error_test: The same on test points.
+        points: How many points the kernels were compared on.
+        verdict: ``lazy`` if the kernel drift and every linearisation error are at most ``LAZY`` =
+            0.1, ``partly lazy`` if they are at most ``PARTLY_LAZY`` = 0.5, else ``not lazy``.
+        reason: One line: which number decided.
+    """
+
+    weight_movement: tuple[float, ...]
+    bias_movement: tuple[float, ...]
+    movement: float
+    kernel_drift: float
+    kernel_alignment: float
+    linearisation_error: float
+    linearisation_error_test: float | None
+    trajectory_error: float | None
+    trajectory_error_test: float | None
+    points: int
+    verdict: Verdict
+    reason: str
+
+
+def measure_laziness(
+    problem: Problem,
+    start: Params,
+    trained: Params,
+    *,
+    linearised: Params | None = None,
+    test_x: Float[Array | np.ndarray, "m d"] | None = None,
+    rows: int = ROWS,
+    seed: int = 0,
+) -> Laziness:
+    """Measure in float64 how lazy the way from ``start`` to ``trained`` was.
+
+    Args:
+        problem: The learning problem.
+        start: theta_0.
+        trained: theta_T, from any optimiser.
+        linearised: theta_T^lin, the parameters of the linearised model after the same training:
+            ``linearised_params(problem, start, dual)`` with the dual coefficients of
+            ``linearised_descent`` or of a ``TrainingCurve``.
+        test_x: Points to measure the linearisation on, too, shape (m, d).
+        rows: Kernels are compared on as many points as give at most this many rows.
+        seed: Of the draw of those points, if they are not all.
+
+    Returns:
+        The :class:`Laziness`.
+
+    Raises:
+        InputError: Parameters do not fit the model, or ``rows`` is not positive.
+    """
+    for params in (start, trained) if linearised is None else (start, trained, linearised):
+        problem.model.validate(params)
+    if rows < 1:
+        raise InputError(f"rows must be 1 or more, not {rows!r}")
+    start, trained = as_float64(start), as_float64(trained)
+    measure = _part(problem, rows, seed)
+    drift, alignment = _compare_kernels(problem, measure, start, trained)
+    errors = _Errors(problem, start, trained)
+    weights = np.sqrt(problem.measure.weights)[:, None]
+    uniform = np.ones((1, 1))
+    train = errors.relative(trained, problem.measure.x, weights)
+    test = None if test_x is None else errors.relative(trained, test_x, uniform)
+    path = None if linearised is None else errors.relative(linearised, problem.measure.x, weights)
+    path_test = None
+    if linearised is not None and test_x is not None:
+        path_test = errors.relative(linearised, test_x, uniform)
+    verdict, reason = _judge(drift, train, test)
+    return Laziness(
+        weight_movement=tuple(map(_relative, trained[0], start[0])),
+        bias_movement=tuple(map(_relative, trained[1], start[1])),
+        movement=_relative(trained, start),
+        kernel_drift=drift,
+        kernel_alignment=alignment,
+        linearisation_error=train,
+        linearisation_error_test=test,
+        trajectory_error=path,
+        trajectory_error_test=path_test,
+        points=measure.n,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _judge(drift: float, train: float, test: float | None) -> tuple[Verdict, str]:
+    """The worst of the numbers decides."""
+    numbers = {"the kernel drift": drift, "the linearisation error on the training points": train}
+    if test is not None:
+        numbers["the linearisation error on the test points"] = test
+    name, worst = max(numbers.items(), key=lambda item: item[1])
+    if worst <= LAZY:
+        return "lazy", f"{name} is the largest measure, {worst:.3g}, and at most {LAZY}"
+    if worst <= PARTLY_LAZY:
+        return "partly lazy", f"{name} is {worst:.3g}, between {LAZY} and {PARTLY_LAZY}"
+    return "not lazy", f"{name} is {worst:.3g}, above {PARTLY_LAZY}"
+
+
+def _part(problem: Problem, rows: int, seed: int) -> Measure:
+    """All points, or as many random ones as give the rows."""
+    points = max(rows // problem.model.out_dim, 1)
+    measure = problem.measure
+    return measure if measure.n <= points else measure.subsample(points, seed)
+
+
+def _compare_kernels(
+    problem: Problem, measure: Measure, start: Params, trained: Params
+) -> tuple[float, float]:
+    """Drift and alignment of the tangent kernels on a measure's points."""
+    roots = np.repeat(np.sqrt(measure.weights), problem.model.out_dim)
+    before, after = (
+        empirical_ntk(problem.model, params, measure.x) * np.outer(roots, roots)
+        for params in (start, trained)
+    )
+    norms = np.linalg.norm(before) * np.linalg.norm(after)
+    alignment = float(np.vdot(before, after) / norms) if norms else 1.0
+    return _ratio(_operator_norm(after - before), _operator_norm(before)), min(alignment, 1.0)
+
+
+def _operator_norm(matrix: Float[np.ndarray, "m m"]) -> float:
+    """Of a symmetric matrix: its eigenvalue of largest modulus."""
+    ends = [eigvalsh(matrix, subset_by_index=[i, i], check_finite=False) for i in _ends(matrix)]
+    return float(np.max(np.abs(ends)))
+
+
+def _ends(matrix: np.ndarray) -> tuple[int, int]:
+    return 0, len(matrix) - 1
+
+
+class _Errors:
+    """What the expansion at ``start`` misses of the function at ``trained``."""
+
+    def __init__(self, problem: Problem, start: Params, trained: Params) -> None:
+        self.model, self.start, self.trained = problem.model, start, trained
+        self._apply = jax.jit(problem.model.apply)
+        self._linear = jax.jit(linearize(problem.model, start).apply)
+
+    def relative(
+        self,
+        linearised: Params,
+        x: Float[Array | np.ndarray, "m d"],
+        roots: Float[np.ndarray, "_ 1"],
+    ) -> float:
+        """|F(trained) - F_lin(linearised)| / |F(trained) - F(start)|; centring cancels."""
+        values = np.asarray(in_float64(self._apply, self.trained, x))
+        before = np.asarray(in_float64(self._apply, self.start, x))
+        expanded = np.asarray(in_float64(self._linear, linearised, x))
+        missed, change = roots * (values - expanded), roots * (values - before)
+        return _ratio(float(np.linalg.norm(missed)), float(np.linalg.norm(change)))
+
+
+def _relative(moved: Params, base: Params) -> float:
+    change = jax.tree.map(np.subtract, moved, base)
+    return _ratio(_norm(change), _norm(base))
+
+
+def _norm(tree: Params) -> float:
+    return float(np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree))))
+
+
+def _ratio(part: float, whole: float) -> float:
+    """part / whole, where nothing of nothing is 0."""
+    if whole == 0:
+        return 0.0 if part == 0 else float("inf")
+    return part / whole
