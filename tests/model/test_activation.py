@@ -12,7 +12,13 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from overparam.errors import InputError
-from overparam.model.activation import ACTIVATIONS, Activation, get_activation
+from overparam.model.activation import (
+    ACTIVATIONS,
+    Activation,
+    abs_linear,
+    get_activation,
+    linear_pieces,
+)
 
 mp.mp.dps = 50
 
@@ -42,6 +48,8 @@ REFERENCE = {
         lambda s: mp.mpf(1) if s >= 0 else mp.mpf(0.01),
     ),
     "identity": (lambda s: s, lambda s: mp.mpf(1)),
+    "cos": (mp.cos, lambda s: -mp.sin(s)),
+    "gaussian": (lambda s: mp.exp(-s * s / 2), lambda s: -s * mp.exp(-s * s / 2)),
 }
 
 # The suprema as the closed forms proved in docs/activations.md; the root u of u tanh u = 1.
@@ -56,6 +64,8 @@ SUPREMA = {
     "relu": (mp.mpf(1), None),
     "leaky_relu": (mp.mpf(1), None),
     "identity": (mp.mpf(1), mp.mpf(0)),
+    "cos": (mp.mpf(1), mp.mpf(1)),
+    "gaussian": (mp.exp(-mp.mpf(1) / 2), mp.mpf(1)),
 }
 
 EVERY = pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
@@ -211,7 +221,10 @@ def test_get_activation_by_name_or_itself():
     [
         ("Tanh", "did you mean 'tanh'"),
         ("gleu", "did you mean 'gelu'"),
-        ("xyz", "choose one of tanh, erf, gelu, softplus, sin, silu, relu, leaky_relu, identity"),
+        (
+            "xyz",
+            "choose one of tanh, erf, gelu, softplus, sin, silu, relu, leaky_relu, identity, cos, gaussian",
+        ),
         (jnp.tanh, "Activation\\(name, fn"),
     ],
 )
@@ -264,3 +277,27 @@ def test_absurd_declarations_are_refused():
         Activation("tanh", jnp.sin, slope_bound=1.0)
     with pytest.raises(InputError, match="radius is 0"):
         ACTIVATIONS["tanh"].check(radius=0.0)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (-0.5, 0.5), (0.0, -2.0), (0.25, 0.0)])
+def test_abs_linear_is_what_it_says(a, b):
+    mine = abs_linear(a, b)
+    z = np.array([-3.0, -1e-30, 0.0, 2.0])
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(mine(z), a * np.abs(z) + b * z, rtol=1e-15)
+        np.testing.assert_allclose(mine.slope(z), np.where(z >= 0, b + a, b - a), rtol=1e-15)
+    mine.check()
+    assert mine.bounds_kind == "assumed"
+    assert linear_pieces(mine) == (a, b)
+    assert pickle.loads(pickle.dumps(mine)) == mine == abs_linear(a, b)
+    assert hash(mine) == hash(abs_linear(a, b))
+
+
+def test_linear_pieces_of_built_in_activations():
+    for name in ("relu", "leaky_relu"):
+        z = np.linspace(-2, 2, 9)
+        a, b = linear_pieces(ACTIVATIONS[name])
+        np.testing.assert_allclose(a * np.abs(z) + b * z, ACTIVATIONS[name](z), atol=1e-7)
+    assert linear_pieces(ACTIVATIONS["gelu"]) is None
+    with pytest.raises(InputError, match="give finite coefficients"):
+        abs_linear(np.nan, 1.0)

@@ -222,6 +222,40 @@ def _identity(s: Array) -> Array:
     return s
 
 
+def _cos_slope(s: Array) -> Array:
+    return -jnp.sin(s)
+
+
+def _gaussian(s: Array) -> Array:
+    return jnp.exp(-0.5 * s * s)
+
+
+def _gaussian_slope(s: Array) -> Array:
+    return -s * jnp.exp(-0.5 * s * s)
+
+
+@dataclasses.dataclass(frozen=True)
+class _AbsLinear:
+    """The function a |s| + b s; a value, so that it hashes and pickles."""
+
+    a: float
+    b: float
+
+    def __call__(self, s: Array) -> Array:
+        return jnp.where(s >= 0, (self.b + self.a) * s, (self.b - self.a) * s)
+
+
+@dataclasses.dataclass(frozen=True)
+class _AbsLinearSlope:
+    """Its slope, the right-hand one at the kink."""
+
+    a: float
+    b: float
+
+    def __call__(self, s: Array) -> Array:
+        return jnp.where(s >= 0, jnp.full_like(s, self.b + self.a), self.b - self.a)
+
+
 for _activation in (
     Activation("tanh", jnp.tanh, 1.0, 0.769800358919501, _tanh_slope),
     Activation("erf", erf, 1.1283791670955128, 0.9678828980765735, _erf_slope),
@@ -232,5 +266,44 @@ for _activation in (
     Activation("relu", _relu, 1.0, None, _relu_slope),
     Activation("leaky_relu", _leaky_relu, 1.0, None, _leaky_relu_slope),
     Activation("identity", _identity, 1.0, 0.0, jnp.ones_like),
+    Activation("cos", jnp.cos, 1.0, 1.0, _cos_slope),
+    Activation("gaussian", _gaussian, 0.6065306597126334, 1.0, _gaussian_slope),
 ):
     ACTIVATIONS[_activation.name] = _activation
+
+
+def abs_linear(a: float, b: float) -> Activation:
+    """The activation a |s| + b s: slope b + a on the right of zero, b - a on the left.
+
+    Its constants are exact up to one rounding, made upwards, but its name is not built in, so
+    certificates call them assumed. The infinite-width kernel knows its closed form.
+
+    Args:
+        a: Coefficient of the even part.
+        b: Coefficient of the odd part.
+
+    Returns:
+        The activation, named after its coefficients.
+
+    Raises:
+        InputError: A coefficient, or the larger slope, is not a finite number.
+    """
+    a, b = float(a), float(b)
+    steepest = abs(a) + abs(b)
+    if not math.isfinite(steepest):
+        raise InputError(f"abs_linear({a}, {b}) has no finite slopes: give finite coefficients")
+    return Activation(
+        f"abs_linear({a!r}, {b!r})",
+        _AbsLinear(a, b),
+        math.nextafter(steepest, math.inf),
+        0.0 if a == 0 else None,
+        _AbsLinearSlope(a, b),
+    )
+
+
+def linear_pieces(activation: Activation) -> tuple[float, float] | None:
+    """(a, b) if the activation is known to be a |s| + b s, else None."""
+    if isinstance(activation.fn, _AbsLinear):
+        return activation.fn.a, activation.fn.b
+    known = {"relu": (0.5, 0.5), "leaky_relu": (0.495, 0.505)}
+    return known.get(activation.name) if activation.bounds_kind == "proved" else None

@@ -53,6 +53,15 @@ def _sin(z: arb) -> tuple[arb, arb]:
     return z.sin_cos()
 
 
+def _cos(z: arb) -> tuple[arb, arb]:
+    return z.cos(), -z.sin()
+
+
+def _gaussian(z: arb) -> tuple[arb, arb]:
+    value = (-z * z / 2).exp()
+    return value, -z * value
+
+
 def _silu(z: arb) -> tuple[arb, arb]:
     s = _sigmoid(z)
     return z * s, s * (1 + z * _sigmoid(-z))
@@ -112,6 +121,8 @@ ACTIVATIONS = {
     "sin": BallActivation(_sin, _one, _one),
     "silu": BallActivation(_silu, _silu_slope_bound, lambda: arb(1) / 2),
     "identity": BallActivation(_identity, _one, lambda: arb(0)),
+    "cos": BallActivation(_cos, _one, _one),
+    "gaussian": BallActivation(_gaussian, lambda: (-arb(1) / 2).exp(), _one),
     "relu": BallActivation(_relu, _one, None),
     "leaky_relu": BallActivation(_leaky_relu, _one, None),
 }

@@ -1,0 +1,161 @@
+r"""The limit of the tangent kernel as all hidden widths grow.
+
+At initialisation the pre-activations of a wide network are nearly Gaussian, and the empirical NTK
+is nearly a fixed function of the two inputs. `infinite_ntk` computes that function, and the
+covariance of the network's output (NNGP), by a recursion over layers; docs/infinite.md has the
+statements. For k outputs the limits are these scalar kernels times the k x k identity.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from overparam.errors import InputError
+from overparam.kernel.empirical import require_memory
+from overparam.kernel.infinite.duals import closed_form
+from overparam.kernel.infinite.quadrature import HermiteDual, choose_terms
+from overparam.kernel.infinite.recursion import diagonals, kernels, lifted, next_deviation
+from overparam.model.mlp import MLP
+from overparam.precision import floating_dtype, is_traced
+
+TRACED_TERMS = 128
+"""Hermite terms where the inputs are traced, so that their variances cannot be looked at."""
+
+
+@dataclass(frozen=True)
+class InfiniteKernels:
+    """The kernels of the infinitely wide network; scalars per pair of inputs.
+
+    For a network with k outputs the limits are these times the k x k identity.
+
+    Attributes:
+        ntk: The limit of the empirical NTK.
+        nngp: The covariance of the output at initialisation.
+        dual_error: Bound on a dual function's error, relative to
+            sqrt(E[f(u)^2] E[f(v)^2]): 0 for closed forms, else estimated as
+            ``quadrature.choose_terms`` says, None where inputs are traced.
+    """
+
+    ntk: Float[Array | np.ndarray, "..."]
+    nngp: Float[Array | np.ndarray, "..."]
+    dual_error: float | None
+
+
+def infinite_ntk(
+    model: MLP,
+    x1: Float[Array | np.ndarray, "n1 d1"],
+    x2: Float[Array | np.ndarray, "n2 d2"] | None = None,
+    *,
+    memory_budget: int | None = None,
+) -> InfiniteKernels:
+    """The limit of the empirical NTK, and the NNGP, as all hidden widths tend to infinity.
+
+    The widths of the model are ignored; their number is the depth. Inside a JAX transformation the
+    result is made of JAX arrays and can be differentiated, also where inputs coincide.
+
+    Args:
+        model: The network.
+        x1: Inputs, shape (n1, d).
+        x2: Inputs, shape (n2, d); None means ``x1``.
+        memory_budget: Bytes that the result may take; None means the machine's free memory.
+
+    Returns:
+        Kernels of shape (n1, n2), in float64 if an input is, else float32.
+
+    Raises:
+        InputError: Shapes do not fit the model, an entry is not finite or too large, the result
+            does not fit in memory, or an expectation diverges.
+    """
+    symmetric = x2 is None
+    if is_traced((x1, x2)):
+        return _traced(model, x1, x1 if x2 is None else x2)
+    a = check_inputs(model, "x1", x1)
+    b = a if x2 is None else check_inputs(model, "x2", x2)
+    dtype = floating_dtype(a, b)
+    rows, columns = len(a), len(b)
+    require_memory(
+        2 * rows * columns * dtype.itemsize, f"two kernels of {rows} x {columns}", memory_budget
+    )
+    with jax.enable_x64(True):
+        dual, error = _dual(model, a.astype(np.float64), b.astype(np.float64))
+        ntk, nngp = kernels(model, dual, a.astype(np.float64), b.astype(np.float64))
+        ntk, nngp = np.asarray(ntk, dtype), np.asarray(nngp, dtype)
+    if symmetric:
+        ntk, nngp = (np.tril(k) + np.tril(k, -1).T for k in (ntk, nngp))
+    return InfiniteKernels(ntk, nngp, error)
+
+
+def infinite_ntk_diagonal(model: MLP, x: Float[Array | np.ndarray, "n d"]) -> InfiniteKernels:
+    """The kernels at pairs (x_i, x_i) only, in time and memory proportional to n.
+
+    Args:
+        model: The network.
+        x: Inputs, shape (n, d).
+
+    Returns:
+        Kernels of shape (n,).
+
+    Raises:
+        InputError: As for :func:`infinite_ntk`.
+    """
+    if is_traced(x):
+        ntk, nngp = diagonals(model, _traced_dual(model), x)
+        return InfiniteKernels(ntk, nngp, None)
+    a = check_inputs(model, "x", x)
+    dtype = floating_dtype(a)
+    with jax.enable_x64(True):
+        wide = a.astype(np.float64)
+        dual, error = _dual(model, wide, wide)
+        ntk, nngp = diagonals(model, dual, wide)
+        return InfiniteKernels(np.asarray(ntk, dtype), np.asarray(nngp, dtype), error)
+
+
+def _traced(model: MLP, x1: Any, x2: Any) -> InfiniteKernels:
+    for name, x in (("x1", x1), ("x2", x2)):
+        if x.ndim != 2 or x.shape[1] != model.in_dim:
+            raise InputError(f"{name} has shape {x.shape}, the model needs (n, {model.in_dim})")
+    ntk, nngp = kernels(model, _traced_dual(model), x1, x2)
+    return InfiniteKernels(ntk, nngp, None)
+
+
+def _traced_dual(model: MLP) -> Any:
+    return closed_form(model.act) or HermiteDual(model.act, TRACED_TERMS)
+
+
+def _dual(model: MLP, a: np.ndarray, b: np.ndarray) -> tuple[Any, float]:
+    """The dual and its error; the terms of an expansion chosen for all layers' variances."""
+    known = closed_form(model.act)
+    if known is not None or not model.hidden_widths:
+        return known, 0.0
+    r = np.concatenate([np.asarray(lifted(model, jnp.asarray(x))[0]) for x in (a, b)])
+    terms, error = 1, 0.0
+    for _ in model.hidden_widths:
+        needed, wrong = choose_terms(model.act, r)
+        terms, error = max(terms, needed), max(error, wrong)
+        e, _ = HermiteDual(model.act, 1).features(jnp.asarray(r))
+        r = np.asarray(next_deviation(model, e))
+    return HermiteDual(model.act, terms), error
+
+
+def check_inputs(model: MLP, name: str, x: Array | np.ndarray) -> np.ndarray:
+    """Inputs as a floating NumPy array of shape (n, d).
+
+    Raises:
+        InputError: The shape does not fit, there is no row, or an entry is not finite or so large
+            that its square overflows.
+    """
+    points = np.asarray(x)
+    if not np.issubdtype(points.dtype, np.floating):
+        points = points.astype(np.float64)
+    if points.ndim != 2 or points.shape[1] != model.in_dim or not len(points):
+        raise InputError(
+            f"{name} has shape {points.shape}, the model needs (n, {model.in_dim}) with n >= 1"
+        )
+    if not np.isfinite(points).all():
+        row, column = np.argwhere(~np.isfinite(points))[0] + 1
+        raise InputError(f"{name} is not finite in row {row}, column {column} (counted from 1)")
+    return points
