@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from scipy.linalg import eigvalsh
 
 from overparam.errors import InputError
+from overparam.kernel.change import jacobian_change_gram
 from overparam.kernel.empirical import empirical_ntk
 from overparam.model.linearize import linearize
 from overparam.model.mlp import Params
@@ -41,6 +42,8 @@ class Laziness:
         weight_movement: |W_T - W_0| / |W_0| (Frobenius) for each layer.
         bias_movement: The same for the biases of each layer.
         movement: The same for all parameters together.
+        jacobian_drift: |J_T - J_0| / |J_0| in the operator norm from parameters to L2(mu): how far
+            the tangent features moved, which is what the certificate's omega bounds.
         kernel_drift: |K_T - K_0| / |K_0| in the operator norm, the norm of the certified bound.
         kernel_alignment: <K_0, K_T> / (|K_0| |K_T|) in the Frobenius inner product: the cosine of
             the angle between the kernels, which does not see a change of scale.
@@ -59,6 +62,7 @@ class Laziness:
     weight_movement: tuple[float, ...]
     bias_movement: tuple[float, ...]
     movement: float
+    jacobian_drift: float
     kernel_drift: float
     kernel_alignment: float
     linearisation_error: float
@@ -105,7 +109,7 @@ def measure_laziness(
         raise InputError(f"rows must be 1 or more, not {rows!r}")
     start, trained = as_float64(start), as_float64(trained)
     measure = _part(problem, rows, seed)
-    drift, alignment = _compare_kernels(problem, measure, start, trained)
+    jacobian, drift, alignment = _compare_kernels(problem, measure, start, trained)
     errors = _Errors(problem, start, trained)
     weights = np.sqrt(problem.measure.weights)[:, None]
     uniform = np.ones((1, 1))
@@ -120,6 +124,7 @@ def measure_laziness(
         weight_movement=tuple(map(_relative, trained[0], start[0])),
         bias_movement=tuple(map(_relative, trained[1], start[1])),
         movement=_relative(trained, start),
+        jacobian_drift=jacobian,
         kernel_drift=drift,
         kernel_alignment=alignment,
         linearisation_error=train,
@@ -154,26 +159,28 @@ def _part(problem: Problem, rows: int, seed: int) -> Measure:
 
 def _compare_kernels(
     problem: Problem, measure: Measure, start: Params, trained: Params
-) -> tuple[float, float]:
-    """Drift and alignment of the tangent kernels on a measure's points."""
-    roots = np.repeat(np.sqrt(measure.weights), problem.model.out_dim)
-    before, after = (
-        empirical_ntk(problem.model, params, measure.x) * np.outer(roots, roots)
-        for params in (start, trained)
-    )
+) -> tuple[float, float, float]:
+    """Drift of the Jacobian, drift of the kernel and its alignment, on a measure's points."""
+    model, x = problem.model, measure.x
+    roots = np.repeat(np.sqrt(measure.weights), model.out_dim)
+    weights = np.outer(roots, roots)
+    before, after = (weights * empirical_ntk(model, params, x) for params in (start, trained))
+    change = weights * jacobian_change_gram(model, start, trained, x)
+    top = len(before) - 1
+    norm = _eigenvalue(before, top)
+    moved = max(_eigenvalue(after - before, top), -_eigenvalue(after - before, 0))
     norms = np.linalg.norm(before) * np.linalg.norm(after)
     alignment = float(np.vdot(before, after) / norms) if norms else 1.0
-    return _ratio(_operator_norm(after - before), _operator_norm(before)), min(alignment, 1.0)
+    return (
+        float(np.sqrt(_ratio(max(_eigenvalue(change, top), 0.0), norm))),
+        _ratio(moved, norm),
+        min(alignment, 1.0),
+    )
 
 
-def _operator_norm(matrix: Float[np.ndarray, "m m"]) -> float:
-    """Of a symmetric matrix: its eigenvalue of largest modulus."""
-    ends = [eigvalsh(matrix, subset_by_index=[i, i], check_finite=False) for i in _ends(matrix)]
-    return float(np.max(np.abs(ends)))
-
-
-def _ends(matrix: np.ndarray) -> tuple[int, int]:
-    return 0, len(matrix) - 1
+def _eigenvalue(matrix: Float[np.ndarray, "m m"], index: int) -> float:
+    """Of a symmetric matrix, counted from the smallest."""
+    return float(eigvalsh(matrix, subset_by_index=[index, index], check_finite=False)[0])
 
 
 class _Errors:
