@@ -9,9 +9,10 @@ from scipy.sparse.linalg import LinearOperator
 from networks import draw_inputs, draw_params
 from overparam.errors import InputError
 from overparam.kernel import empirical
-from overparam.kernel.diagnosis import close_pairs, duplicate_groups, explaining_group, rank_bound
+from overparam.kernel.diagnosis import explaining_group, rank_bound
 from overparam.kernel.empirical import empirical_ntk
 from overparam.kernel.lanczos import lanczos_error, top_eigenvalues
+from overparam.kernel.pairs import close_pairs, duplicate_groups
 from overparam.kernel.spectrum import KernelSpectrum, spectrum
 from overparam.model.mlp import MLP
 
