@@ -41,9 +41,11 @@ def data_options(command: Callable) -> Callable:
             ),
             click.option(
                 "--standardize",
-                type=click.Choice(["none", "center", "sphere"]),
+                type=click.Choice(["none", "norm", "center", "sphere"]),
                 default="sphere",
-                help="center: mean 0, variance 1 per feature; sphere: then norm sqrt(d) per point.",
+                help="center: mean 0, variance 1 per feature; sphere: then norm sqrt(d) per point; "
+                "norm: norm sqrt(d) only, which fits nothing to the sample and so keeps the bounds "
+                "evaluated on it free of that reservation.",
             ),
         )
     ):

@@ -1,6 +1,6 @@
 """Reading files and bundled data sets as probability measures."""
 
-from overparam.data.dataset import Dataset, load
+from overparam.data.dataset import Dataset, Fitted, load
 from overparam.data.preprocess import Preprocessing, fit_preprocessing
 from overparam.data.raw import RawData, RowNames
 from overparam.data.sources import BUNDLED, read_table
@@ -9,6 +9,7 @@ from overparam.data.targets import TargetCoding, fit_coding
 __all__ = [
     "BUNDLED",
     "Dataset",
+    "Fitted",
     "Preprocessing",
     "RawData",
     "RowNames",

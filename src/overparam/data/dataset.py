@@ -8,7 +8,7 @@ only then merge training points that coincide.
 import math
 import operator
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import SupportsIndex
 
 import numpy as np
@@ -20,6 +20,19 @@ from overparam.data.sources import read_table
 from overparam.data.targets import TargetCoding, fit_coding
 from overparam.errors import InputError
 from overparam.problem.measure import Measure, real_array
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Something that was fitted to data, and to which.
+
+    Attributes:
+        what: e.g. "the features' mean and scale".
+        rows: the rows of the table it was fitted to, ascending.
+    """
+
+    what: str
+    rows: Int[np.ndarray, " m"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +50,9 @@ class Dataset:
         test_rows: the same for the test points.
         notes: what the user should know about the data, one line each.
         source: one line that says what was loaded.
+        fitted: what was fitted to which rows. A bound on the risk that is evaluated on such rows
+            rests on the reservation that they had a part in their own preprocessing.
+        multiplicities: for each training point, how many rows were merged in it.
     """
 
     train: Measure
@@ -48,6 +64,23 @@ class Dataset:
     test_rows: Int[np.ndarray, " n_test"]
     notes: tuple[str, ...]
     source: str
+    fitted: tuple[Fitted, ...] = ()
+    multiplicities: Int[np.ndarray, " n_train"] = field(
+        default_factory=lambda: np.empty(0, dtype=np.int64)
+    )
+
+    @property
+    def sample(self) -> Measure:
+        """The training rows as they were drawn: with duplicates, weights uniform."""
+        if not len(self.multiplicities) or np.all(self.multiplicities == 1):
+            return self.train
+        assert self.train.y is not None
+        rows = np.repeat(np.arange(self.train.n), self.multiplicities)
+        return Measure(self.train.x[rows], self.train.y[rows])
+
+    def fitted_to(self, rows: Int[np.ndarray, " m"]) -> tuple[str, ...]:
+        """What was fitted to any of the given rows of the table, in words."""
+        return tuple(f.what for f in self.fitted if np.isin(rows, f.rows).any())
 
     def test_error(self, predictions: object) -> dict[str, float | int | None]:
         """How wrong a network's outputs are on the test part: :meth:`error` there.
@@ -117,7 +150,7 @@ def load(
         samples: how many rows to draw, training and test together; all if None.
         seed: seed of the draw and the split. Draws of different sizes with one seed are nested.
         test_fraction: fraction of the drawn rows held out, at least 0 and below 1.
-        standardize: "none", "center" or "sphere", see :class:`Preprocessing`.
+        standardize: "none", "norm", "center" or "sphere", see :class:`Preprocessing`.
 
     Returns:
         The data set.
@@ -131,7 +164,9 @@ def load(
     train, test, split_notes = _split(drawn, test_fraction, raw)
     coding = fit_coding(raw.target[train], raw.kind, raw.target_name, raw.classes)
     preprocessing = fit_preprocessing(raw.features[train], standardize, raw.feature_names)
-    measure, train, merge_notes = _merged(_measure(raw, train, preprocessing, coding), raw, train)
+    fitted = _fitted(preprocessing, coding, train)
+    drawn_measure = _measure(raw, train, preprocessing, coding)
+    measure, train, counts, merge_notes = _merged(drawn_measure, raw, train)
     return Dataset(
         train=measure,
         test=_measure(raw, test, preprocessing, coding) if len(test) else None,
@@ -142,7 +177,18 @@ def load(
         test_rows=test,
         notes=(*class_notes, *split_notes, *preprocessing.notes, *merge_notes),
         source=_description(raw),
+        fitted=fitted,
+        multiplicities=counts,
     )
+
+
+def _fitted(
+    preprocessing: Preprocessing, coding: TargetCoding, rows: Int[np.ndarray, " n"]
+) -> tuple[Fitted, ...]:
+    """What the training rows determined."""
+    features = (Fitted("the features' mean and scale", rows),) if preprocessing.fits_sample else ()
+    target = (Fitted("the target's mean and scale", rows),) if coding.mean else ()
+    return features + target
 
 
 def _draw(n: int, samples: SupportsIndex | None, seed: SupportsIndex) -> Int[np.ndarray, " m"]:
@@ -184,13 +230,23 @@ def _split(
     if raw.classes:  # the last drawn row of each class stays
         kept = _last_of_each(raw.target[drawn])
     free = np.array([i for i in range(m) if i not in kept], dtype=np.int64)
+    if len(free) < wanted:
+        raise InputError(
+            f"test_fraction {test_fraction:g} of {m} rows leaves a class without a training row; "
+            "lower it, or raise samples"
+        )
+    if test_fraction > 0 and wanted == 0:
+        raise InputError(
+            f"test_fraction {test_fraction:g} of {m} rows leaves no row to test on; raise it, or "
+            "set it to 0 for no test part"
+        )
     held = np.zeros(m, dtype=bool)
     held[free[:wanted]] = True
     notes: tuple[str, ...] = ()
-    if held.sum() < wanted or (test_fraction > 0 and wanted == 0):
+    if not held[:wanted].all():
         notes = (
-            f"{m} rows are too few to hold out {test_fraction:g} of them: "
-            + (f"only {held.sum()} held out" if held.any() else "no test part"),
+            "the only rows of a class were drawn for the test part and one was kept for training: "
+            "the test part is not a uniform draw",
         )
     return np.sort(drawn[~held]), np.sort(drawn[held]), notes
 
@@ -209,8 +265,8 @@ def _measure(
 
 def _merged(
     measure: Measure, raw: RawData, rows: Int[np.ndarray, " n"]
-) -> tuple[Measure, Int[np.ndarray, " m"], tuple[str, ...]]:
-    """The measure without duplicates, the rows that stand for its points, and what to note."""
+) -> tuple[Measure, Int[np.ndarray, " m"], Int[np.ndarray, " m"], tuple[str, ...]]:
+    """The measure without duplicates; its points' rows and multiplicities; and what to note."""
     conflicts = measure.conflicts()
     names = raw.rows.take(rows)
     if conflicts:
@@ -219,14 +275,18 @@ def _merged(
             f"{names.names(conflicts[0])} of {raw.source} have the same preprocessed features but "
             f"different targets{others}, so nothing interpolates them; drop or average them"
         )
-    repeated = [row for group in measure.duplicates() for row in group[1:]]
+    groups = measure.duplicates()
+    counts = np.ones(measure.n, dtype=np.int64)
+    for group in groups:
+        counts[group[0]] = len(group)
+    repeated = [row for group in groups for row in group[1:]]
     if not repeated:
-        return measure, rows, ()
+        return measure, rows, counts, ()
     note = (
         f"{len(repeated)} training row{'s repeat' if len(repeated) > 1 else ' repeats'} another "
         f"and {'were' if len(repeated) > 1 else 'was'} merged with it: weights are not uniform"
     )
-    return measure.merged(), np.delete(rows, repeated), (note,)
+    return measure.merged(), np.delete(rows, repeated), np.delete(counts, repeated), (note,)
 
 
 def _description(raw: RawData) -> str:

@@ -2,8 +2,10 @@
 
 The bounds on a network grow with the norms of the points, and the tangent kernel of points on one
 sphere depends on their angles alone, so data are centred, scaled, and by default projected to the
-sphere of radius sqrt(d). The constants come from the training part only: a bound on the risk holds
-for a sample that had no part in choosing the preprocessing of the points it is evaluated on.
+sphere of radius sqrt(d). The constants come from the training part only, so a bound evaluated on
+the test part is none the worse for them. A bound evaluated on the training part asks more: that
+sample must have no part in choosing the preprocessing. "norm" fits nothing: each point is scaled to
+norm sqrt(d) by itself.
 """
 
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ from jaxtyping import Bool, Float64
 from overparam.data.raw import RowNames, quoted
 from overparam.errors import InputError
 
-Mode = Literal["none", "center", "sphere"]
+Mode = Literal["none", "norm", "center", "sphere"]
 MODES: tuple[str, ...] = get_args(Mode)
 
 # A standardised point of norm below this fraction of sqrt(d) is the mean up to rounding, and its
@@ -29,8 +31,8 @@ class Preprocessing:
     """The constants of a fitted preprocessing.
 
     Attributes:
-        mode: "none" leaves points alone, "center" maps each feature to (value - mean) / scale,
-            "sphere" also divides each point by its norm and multiplies it by sqrt(d).
+        mode: "none" leaves points alone, "norm" divides each point by its norm and multiplies it by
+            sqrt(d), "center" maps each feature to (value - mean) / scale, "sphere" does both.
         mean: what is subtracted, shape (d,).
         scale: what is divided by, shape (d,), positive.
         notes: what the user should know, e.g. which features were constant.
@@ -40,6 +42,11 @@ class Preprocessing:
     mean: Float64[np.ndarray, " d"]
     scale: Float64[np.ndarray, " d"]
     notes: tuple[str, ...] = ()
+
+    @property
+    def fits_sample(self) -> bool:
+        """Whether constants were fitted to the points; "none" and "norm" have none."""
+        return self.mode in ("center", "sphere")
 
     def apply(
         self, x: Float64[np.ndarray, "n d"], rows: RowNames | None = None
@@ -64,13 +71,16 @@ class Preprocessing:
             )
         if self.mode == "none":
             return x
+        if self.mode == "norm":
+            return _on_the_sphere(x, rows or RowNames.counted(len(x)), 0.0, "is zero")
         with np.errstate(over="ignore"):
             centred = (x - self.mean) / self.scale
         if not np.all(np.isfinite(centred)):
             raise InputError("features exceed float64's range when centred; rescale them")
         if self.mode == "center":
             return centred
-        return _on_the_sphere(centred, rows or RowNames.counted(len(x)))
+        place = "lies at the mean of the training part"
+        return _on_the_sphere(centred, rows or RowNames.counted(len(x)), _AT_THE_MEAN, place)
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON represents exactly."""
@@ -113,7 +123,7 @@ def fit_preprocessing(
 
     Args:
         x: the training points, shape (n, d).
-        mode: one of "none", "center", "sphere".
+        mode: one of "none", "norm", "center", "sphere".
         names: the features' names.
 
     Returns:
@@ -125,7 +135,11 @@ def fit_preprocessing(
     """
     mode = _checked_mode(mode)
     d = x.shape[1]
-    if mode == "none":
+    if mode == "norm" and d == 1:
+        raise InputError(
+            "standardize='norm' maps a single feature to two points; use standardize='none'"
+        )
+    if mode in ("none", "norm"):
         return Preprocessing(mode, np.zeros(d), np.ones(d))
     mean, scale = mean_and_scale(x, "feature")
     constant = constant_columns(x)
@@ -188,16 +202,16 @@ def _constant_note(constant: Bool[np.ndarray, " d"], names: tuple[str, ...]) -> 
 
 
 def _on_the_sphere(
-    centred: Float64[np.ndarray, "n d"], rows: RowNames
+    points: Float64[np.ndarray, "n d"], rows: RowNames, threshold: float, place: str
 ) -> Float64[np.ndarray, "n d"]:
-    """Scales each point to norm sqrt(d)."""
-    radius = float(np.sqrt(centred.shape[1]))
-    largest = np.max(np.abs(centred), axis=1, keepdims=True)
-    at_the_mean = largest[:, 0] <= _AT_THE_MEAN
-    if np.any(at_the_mean):
+    """Scales each point to norm sqrt(d); one with no entry above the threshold is refused."""
+    radius = float(np.sqrt(points.shape[1]))
+    largest = np.max(np.abs(points), axis=1, keepdims=True)
+    directionless = largest[:, 0] <= threshold
+    if np.any(directionless):
         raise InputError(
-            f"{rows.name(int(np.argmax(at_the_mean)))} lies at the mean of the training part and "
-            f"has no direction; drop the {rows.unit} or use standardize='center'"
+            f"{rows.name(int(np.argmax(directionless)))} {place} and has no direction; drop the "
+            f"{rows.unit} or use standardize='center'"
         )
-    relative = centred / largest  # so that the squares neither overflow nor underflow
+    relative = points / largest  # so that the squares neither overflow nor underflow
     return relative * (radius / np.linalg.norm(relative, axis=1, keepdims=True))

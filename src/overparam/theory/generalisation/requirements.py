@@ -1,0 +1,56 @@
+"""What every bound asks of its input, each refused in one line."""
+
+import numpy as np
+
+from overparam.errors import InputError
+from overparam.problem.measure import Measure
+
+
+def require_confidence(confidence: float) -> float:
+    """delta = 1 - confidence.
+
+    Raises:
+        InputError: The confidence is not strictly between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence is {confidence}: choose it between 0 and 1, such as 0.95")
+    return 1 - confidence
+
+
+def require_iid(measure: Measure, name: str) -> None:
+    """Refuse a measure that is not the empirical measure of an independent sample.
+
+    Raises:
+        InputError: There are no targets, or the weights differ.
+    """
+    if measure.y is None:
+        raise InputError(f"{name} has no targets: build it as Measure(x, y)")
+    if not measure.is_uniform:
+        raise InputError(
+            f"{name} has weights that differ, but the bound is for an independent sample, equally "
+            "weighted: pass the rows as drawn, duplicates included (Dataset.sample)"
+        )
+
+
+def require_sample_size(n: int, least: int = 1) -> None:
+    """Refuse a sample of fewer than ``least`` points.
+
+    Raises:
+        InputError: The sample is too small.
+    """
+    if n < least:
+        raise InputError(f"the sample has {n} points: this bound needs at least {least}")
+
+
+def require_losses(losses: np.ndarray, bound: float) -> None:
+    """Refuse losses outside [0, bound].
+
+    Raises:
+        InputError: A loss is negative, above the bound, or not a number.
+    """
+    if not np.all((losses >= 0) & (losses <= bound)):
+        worst = losses[~((losses >= 0) & (losses <= bound))][0]
+        raise InputError(
+            f"a loss is {worst:g}, outside [0, {bound:g}]: clip the loss, such as "
+            f"ClippedSquared({bound:g})"
+        )

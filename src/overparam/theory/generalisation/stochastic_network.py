@@ -1,0 +1,71 @@
+"""The network whose parameters are drawn from N(theta, s^2 I) anew for every prediction.
+
+A draw of all parameters for each point is never made: given h^{l-1}, the perturbation s E of (W^l |
+b^l) adds s E a^{l-1} to z^l, a Gaussian vector of independent entries with standard deviation s
+|a^{l-1}|, independent of the layers below. So noise is added to pre-activations (Kingma et al.
+2015), which has exactly the same law at each point, at the cost of a forward pass. Different points
+then have independent perturbations, so that every sampled loss counts as an independent draw.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from overparam.model.mlp import MLP, Params
+
+BATCH = 4096
+"""Points (repeated) evaluated at once: the layers' noise of a batch is what takes memory."""
+
+SINGLE_UP_TO = 100.0
+"""Largest output scale evaluated in float32."""
+
+
+def stochastic_outputs(
+    model: MLP,
+    params: Params,
+    scale: float,
+    x: Float[np.ndarray, "n d"],
+    draws: int,
+    seed: int,
+) -> Float[np.ndarray, "draws n k"]:
+    """N(theta + s E, x_i) with E drawn anew for each point and each of the draws.
+
+    Args:
+        model: The network.
+        params: theta.
+        scale: s >= 0.
+        x: Points, shape (n, d).
+        draws: Number of passes over the points.
+        seed: Of the perturbations.
+
+    Returns:
+        Outputs of shape (draws, n, k): float32, or float64 where a large output scale would
+        magnify the rounding of float32.
+    """
+    dtype = np.dtype(np.float32 if model.output_scale <= SINGLE_UP_TO else np.float64)
+    total, n = draws * len(x), len(x)
+    outputs = np.empty((total, model.out_dim), dtype)
+    size = min(BATCH, total)
+    with jax.enable_x64(dtype == np.float64):
+        params = jax.tree.map(lambda a: jnp.asarray(a, dtype), params)
+        for number, start in enumerate(range(0, total, size)):
+            key = jax.random.fold_in(jax.random.key(seed, impl="rbg"), number)
+            batch = x[np.arange(start, start + size) % n].astype(dtype)
+            values = _noisy(model, params, jnp.asarray(scale, dtype), batch, key)
+            outputs[start : start + size] = np.asarray(values)[: total - start]
+    return outputs.reshape(draws, n, model.out_dim)
+
+
+@partial(jax.jit, static_argnums=0)
+def _noisy(model: MLP, params: Params, scale: Array, x: Array, key: Array) -> Float[Array, "n k"]:
+    h = x
+    for layer, c in enumerate(model.weight_factors):
+        z = model.preactivation(params, layer, h)
+        norm = jnp.sqrt(c**2 * jnp.sum(h**2, axis=1, keepdims=True) + model.bias_scale**2)
+        noise = jax.random.normal(jax.random.fold_in(key, layer), z.shape, z.dtype)
+        z = z + scale * jnp.broadcast_to(norm, z.shape) * noise
+        h = model.act.fn(z) if layer < model.layers - 1 else z
+    return model.output_scale * h
