@@ -223,7 +223,8 @@ def test_get_activation_by_name_or_itself():
         ("gleu", "did you mean 'gelu'"),
         (
             "xyz",
-            "choose one of tanh, erf, gelu, softplus, sin, silu, relu, leaky_relu, identity, cos, gaussian",
+            "choose one of tanh, erf, gelu, softplus, sin, silu, relu, leaky_relu, identity, cos, "
+            "gaussian",
         ),
         (jnp.tanh, "Activation\\(name, fn"),
     ],

@@ -21,6 +21,8 @@ EXACT = {
     "sin": mpmath.sin,
     "silu": lambda z: z / (1 + mpmath.exp(-z)),
     "identity": lambda z: z,
+    "cos": mpmath.cos,
+    "gaussian": lambda z: mpmath.exp(-z * z / 2),
     "relu": lambda z: max(z, 0),
     "leaky_relu": lambda z: max(z, z / 100),
 }
