@@ -102,6 +102,11 @@ class EmpiricalKernel(TiledKernel):
         b = a if x2 is None else points("x2", x2, model.in_dim)
         self.dtype = floating_dtype(params, a, b) if dtype is None else np.dtype(dtype)
         self.model = model
+        self._digests = {
+            "parameters": digest(*jax.tree.leaves(params)),
+            "x1": digest(a),
+            "x2": None if x2 is None else digest(b),
+        }
         self.params = jax.tree.map(lambda leaf: np.asarray(leaf, self.dtype), params)
         self.x1, self.x2 = a.astype(self.dtype), b.astype(self.dtype)
         self.symmetric = x2 is None
@@ -112,9 +117,7 @@ class EmpiricalKernel(TiledKernel):
         return {
             "kernel": "empirical NTK",
             **describe_network(self.model),
-            "parameters": digest(*jax.tree.leaves(self.params)),
-            "x1": digest(self.x1),
-            "x2": None if self.symmetric else digest(self.x2),
+            **self._digests,
             "dtype": self.dtype.name,
         }
 

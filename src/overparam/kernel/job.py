@@ -14,11 +14,11 @@ from overparam.model.mlp import MLP
 
 
 def digest(*arrays: Any) -> str:
-    """SHA-256 of arrays with their shapes and dtypes."""
+    """SHA-256 of the values of arrays, as float64, and of their shapes."""
     state = hashlib.sha256()
     for array in arrays:
-        values = np.ascontiguousarray(array)
-        state.update(f"{values.dtype.str}{values.shape}".encode())
+        values = np.ascontiguousarray(array, np.float64)
+        state.update(repr(values.shape).encode())
         state.update(values.data)
     return state.hexdigest()
 

@@ -129,24 +129,20 @@ class TiledKernel(ABC):
                 row block at a time.
         """
 
+    def cut(self, side1: int, side2: int) -> Tiling:
+        """Blocks of ``side1`` row points and ``side2`` column points."""
+        return Tiling(self.n1, self.n2, side1, side2, self.outputs, self.symmetric)
+
     def tiling(self, side: int) -> Tiling:
-        """Blocks of ``side`` points."""
-        return Tiling(
-            self.n1,
-            self.n2,
-            min(side, self.n1),
-            min(side, self.n2),
-            self.outputs,
-            self.symmetric,
-        )
+        """Blocks of ``side`` points, or of all if there are fewer."""
+        return self.cut(min(side, self.n1), min(side, self.n2))
 
     def even_tiling(self, most: int) -> Tiling:
         """Blocks of ``most`` points or fewer, equal in size: one compilation, no sliver at the end.
 
         Rows and columns are cut independently.
         """
-        side1, side2 = even(self.n1, most), even(self.n2, most)
-        return Tiling(self.n1, self.n2, side1, side2, self.outputs, self.symmetric)
+        return self.cut(even(self.n1, most), even(self.n2, most))
 
 
 def fill(

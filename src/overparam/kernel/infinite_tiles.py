@@ -1,0 +1,99 @@
+"""The kernels of the infinitely wide network tile by tile."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from overparam.errors import InputError
+from overparam.kernel.empirical import points
+from overparam.kernel.infinite.infinite_ntk import infinite_ntk
+from overparam.kernel.infinite.quadrature import MOST_TERMS, nodes
+from overparam.kernel.job import describe_network, digest
+from overparam.kernel.tiles import TiledKernel, TileRows, Tiling
+from overparam.model.mlp import MLP
+from overparam.precision import floating_dtype
+
+Kind = Literal["ntk", "nngp"]
+
+
+class InfiniteKernel(TiledKernel):
+    """The infinite network's kernel, not computed yet: what :func:`write_kernel` takes.
+
+    One number a pair of inputs, whatever the number of outputs: see ``infinite_ntk``.
+
+    Args:
+        model: The network; its widths are ignored, their number is the depth.
+        x1: Inputs of the rows, shape (n1, d).
+        x2: Inputs of the columns, shape (n2, d); None means ``x1``.
+        kind: ``ntk`` or ``nngp``.
+        dtype: float32 or float64 for the result; by default float64 if an input is, else float32.
+
+    Raises:
+        InputError: Shapes do not fit the model, or an entry is not finite.
+    """
+
+    outputs = 1
+
+    def __init__(
+        self,
+        model: MLP,
+        x1: Float[Array | np.ndarray, "n1 d"],
+        x2: Float[Array | np.ndarray, "n2 _"] | None = None,
+        *,
+        kind: str = "ntk",
+        dtype: str | None = None,
+    ) -> None:
+        if kind not in ("ntk", "nngp"):
+            raise InputError(f"kind must be ntk or nngp, not {kind!r}")
+        if dtype not in (None, "float32", "float64"):
+            raise InputError(f"dtype must be float32 or float64, not {dtype!r}")
+        a = points("x1", x1, model.in_dim)
+        b = a if x2 is None else points("x2", x2, model.in_dim)
+        self.dtype = floating_dtype(a, b) if dtype is None else np.dtype(dtype)
+        self.model, self.kind = model, kind
+        self.x1, self.x2 = a.astype(np.float64), b.astype(np.float64)
+        self.symmetric = x2 is None
+        self.n1, self.n2 = len(a), len(b)
+
+    def describe(self) -> dict[str, Any]:
+        """The kind, the network with the number of its hidden layers, and digests of the points."""
+        network = describe_network(self.model)
+        return {
+            "kernel": f"infinite {self.kind.upper()}",
+            "depth": len(self.model.hidden_widths),
+            **{name: value for name, value in network.items() if name != "widths"},
+            "x1": digest(self.x1),
+            "x2": None if self.symmetric else digest(self.x2),
+            "dtype": self.dtype.name,
+        }
+
+    def working_bytes(self, side: int) -> int:
+        """Both kernels in float64, their copies, and the points' Hermite coefficients."""
+        layers = len(self.model.hidden_widths)
+        per_point = 4 * layers * MOST_TERMS + 6 * len(nodes()[0]) + 8 * self.model.in_dim
+        return 8 * (8 * side**2 + per_point * side)
+
+    def computer(
+        self, tiling: Tiling, working_memory: int, devices: Sequence[jax.Device] | None
+    ) -> TileRows:
+        """Each device computes the tile of one row block."""
+        places = (None,) if devices is None else tuple(devices)
+
+        def compute(rows: tuple[slice, ...], column: slice) -> Sequence[np.ndarray]:
+            if len(places) == 1:
+                return (self._tile(rows[0], column, places[0]),)
+            with ThreadPoolExecutor(len(places)) as pool:
+                columns = [column] * len(rows)
+                return tuple(pool.map(self._tile, rows, columns, places))
+
+        return compute
+
+    def _tile(self, rows: slice, column: slice, device: jax.Device | None) -> np.ndarray:
+        with jax.default_device(device):
+            same = self.symmetric and rows == column
+            pair = infinite_ntk(self.model, self.x1[rows], None if same else self.x2[column])
+        return np.asarray(getattr(pair, self.kind), self.dtype)
