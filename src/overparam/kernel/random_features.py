@@ -2,8 +2,8 @@ r"""Random features of tangent kernels: unbiased estimates with an error estimat
 
 Two ways to have a kernel without its matrix, and each says how far off it is.
 
-- `tangent_sketch`: Phi = J Omega / sqrt(m) with independent signs (or normal numbers) in Omega, so
-  that E Phi Phi^T = J J^T, the empirical tangent kernel. A column is one directional derivative of
+- `tangent_sketch`: Phi = J Omega / sqrt(m) with independent random signs in Omega, so that
+  E Phi Phi^T = J J^T, the empirical tangent kernel. A column is one directional derivative of
   the network: neither J nor any kernel is formed, and the cost is linear in the number of points.
 - `sampled_kernels`: the limiting kernels as means over independent finite networks. With one hidden
   layer both means are the limits exactly; with more, their bias is of the order 1/width.
@@ -15,7 +15,7 @@ variances are proved in docs/spectrum.md.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,13 +29,14 @@ from overparam.model.function import Function, Network, as_function, observe_fun
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP
 
-Distribution = Literal["sign", "normal"]
-
 BATCHES = 8
 """Independent parts of a sketch from which its error is estimated."""
 
-DIRECTIONS, POINTS = 16, 1024
-"""Directional derivatives taken at once, and points; the former bound the copies of params."""
+POINTS = 1024
+"""Points at which directional derivatives are taken at once."""
+
+DIRECTIONS, DIRECTION_ENTRIES = 16, 2**20
+"""Directional derivatives taken at once: as many as have this many entries, or this many."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,12 @@ def tangent_sketch(
     key: Array,
     *,
     batches: int = BATCHES,
-    distribution: Distribution = "sign",
 ) -> RandomFeatures:
     """Features Phi = J Omega / sqrt(m) with E Phi Phi^T = J J^T, by directional derivatives.
 
-    The same key gives the same Omega: features of training and test points fit together.
+    The entries of Omega are independent signs: of all distributions with mean 0 and variance 1
+    these give the smallest variance. The same key gives the same Omega: features of training and
+    test points fit together.
 
     Args:
         model: An ``MLP`` or a function f(params, x) -> (n, k).
@@ -100,7 +102,6 @@ def tangent_sketch(
         features: m, a multiple of ``batches``.
         key: A JAX PRNG key for Omega.
         batches: Independent parts for the error estimate, at least 2.
-        distribution: Of the entries of Omega: ``"sign"`` has the smaller variance.
 
     Returns:
         The :class:`RandomFeatures`, float64 if an argument is, else float32.
@@ -114,8 +115,6 @@ def tangent_sketch(
             f"features = {features}, batches = {batches}: give 2 or more batches, and features "
             "that are a multiple of them"
         )
-    if distribution not in ("sign", "normal"):
-        raise InputError(f"unknown distribution {distribution!r}: choose sign or normal")
     outputs, dtype = observe_function(model, params, x=x)
     points = np.asarray(x, dtype)
     rows = len(points) * outputs
@@ -123,15 +122,14 @@ def tangent_sketch(
     factor = np.empty((rows, features), dtype)
     with jax.enable_x64(dtype == np.float64):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
-        for columns in _slices(features, DIRECTIONS):
-            keys = jax.vmap(partial(jax.random.fold_in, key))(
-                jnp.arange(columns.start, columns.stop)
-            )
-            tangents = _draw(params, keys, distribution)
+        entries = sum(leaf.size for leaf in jax.tree.leaves(params))
+        for columns in _slices(features, max(DIRECTIONS, min(DIRECTION_ENTRIES // entries, 1024))):
+            numbers = jnp.arange(columns.start, columns.stop)
+            tangents = _signs(params, jax.vmap(partial(jax.random.fold_in, key))(numbers))
             for part in _slices(len(points), POINTS):
                 moved = _push(as_function(model), params, points[part], tangents)
                 at = slice(part.start * outputs, part.stop * outputs)
-                factor[at, columns] = np.asarray(moved).reshape(len(keys), -1).T
+                factor[at, columns] = np.asarray(moved).reshape(len(numbers), -1).T
     factor /= np.sqrt(features).astype(dtype)
     return RandomFeatures(factor, batches)
 
@@ -225,30 +223,31 @@ class _Moments:
 
 def _last_layer_kernel(model: MLP, params: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     with jax.enable_x64(True):
-        h1, h2 = (
-            np.asarray(observe_layers(model, params, jnp.asarray(x)).inputs[-1]) for x in (a, b)
-        )
+        h1, h2 = (np.asarray(_last_inputs(model, params, x)) for x in (a, b))
     gram = model.weight_factors[-1] ** 2 * (h1 @ h2.T)
     return model.output_scale**2 * (gram + model.bias_scale**2)
+
+
+@partial(jax.jit, static_argnums=0)
+def _last_inputs(model: MLP, params: Any, x: Array) -> Float[Array, "n m"]:
+    return observe_layers(model, params, x).inputs[-1]
 
 
 def _slices(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-@partial(jax.jit, static_argnums=2)
-def _draw(params: Any, keys: Array, distribution: Distribution) -> Any:
-    """One tangent for each key, leaves (len(keys), *leaf.shape); a key's tangent is its own."""
+@jax.jit
+def _signs(params: Any, keys: Array) -> Any:
+    """A tangent of signs for each key, leaves (len(keys), *leaf.shape); the same in any dtype."""
     leaves, structure = jax.tree.flatten(params)
-
-    def tangent(key: Array) -> Any:
-        draw = jax.random.normal if distribution == "normal" else jax.random.rademacher
-        own = jax.random.split(key, len(leaves))
-        pairs = zip(own, leaves, strict=True)
-        drawn = [draw(k, leaf.shape, leaf.dtype) for k, leaf in pairs]
-        return jax.tree.unflatten(structure, drawn)
-
-    return jax.vmap(tangent)(keys)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    bits = jax.vmap(lambda key: jax.random.bits(key, (int(ends[-1]),), "uint8"))(keys) & 1
+    drawn = [
+        (2 * part.astype(leaf.dtype) - 1).reshape(len(keys), *leaf.shape)
+        for part, leaf in zip(jnp.split(bits, ends[:-1], axis=1), leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, drawn)
 
 
 @partial(jax.jit, static_argnums=0)
