@@ -22,14 +22,23 @@ from overparam.theory.convergence import (
 )
 from overparam.theory.distance import distance_to_minimisers
 from overparam.theory.hypotheses import Hypotheses, Rigor, measure_hypotheses
+from overparam.theory.lazy import Linearisation, kernel_drift, linearisation_distance
 from overparam.theory.majorant import Majorant
 from overparam.theory.proved.conclude import (
+    DirectedMajorant,
     Premises,
     newton_kantorovich_up,
     prove_convergence,
     prove_distance,
     prove_existence,
 )
+from overparam.theory.proved.consequences import (
+    prove_drift,
+    prove_limit,
+    prove_linearisation,
+    prove_ratio,
+)
+from overparam.theory.regularisation import Limit, descent_limit, distance_ratio
 from overparam.verified import Enclosure
 
 
@@ -123,7 +132,7 @@ def certificate_from(
     target_norm = hypotheses.target_norm
     if target_norm is not None and not math.isfinite(target_norm):
         target_norm = None
-    existence = _existence(hypotheses, majorant, lipschitz, target_norm, alpha)
+    existence = _existence(hypotheses, majorant, lipschitz, alpha)
     proved = hypotheses.rigor == "proved"
     if target_norm is not None and proved:
         target_norm = hypotheses.target_norm_lower
@@ -139,6 +148,9 @@ def certificate_from(
         result = prove_convergence(result, majorant, premises, step_size)
         existence = prove_existence(majorant, premises)
         distance = prove_distance(distance, majorant, premises)
+        follows = _proved_consequences(result, distance, majorant, premises)
+    else:
+        follows = _consequences(problem, hypotheses, result, distance, majorant, alpha)
     return Certificate(
         certified=result.certified,
         exists=existence.exists or result.certified,
@@ -157,7 +169,8 @@ def certificate_from(
             if result.certified
             else _remedies(problem, params, hypotheses, result, step_size is None)
         ),
-        constants=_constants(problem, hypotheses, result, existence, alpha, distance),
+        constants=_constants(problem, hypotheses, result, existence, alpha, distance)
+        | _following(hypotheses, follows),
         problem=describe(problem, params),
         nodes=tuple(map(float, majorant.radii)),
         rigor=hypotheses.rigor,
@@ -184,23 +197,111 @@ def _premises(
             else Enclosure(hypotheses.target_norm_lower, max(target_norm, 0.0))
         ),
         quadratic=problem.loss.quadratic,
+        kernel_norm=hypotheses.max_eigenvalue.lower,
     )
+
+
+def _consequences(
+    problem: Problem,
+    hypotheses: Hypotheses,
+    result: Convergence,
+    distance: float,
+    majorant: Majorant,
+    alpha: float,
+) -> dict[str, float]:
+    """What follows from Theorem 1: where gradient descent ends, and how lazily it trains."""
+    quadratic, path = problem.loss.quadratic, result.radius
+    target_norm = _shortest(hypotheses, alpha) if quadratic and result.certified else None
+    apart = Linearisation(math.inf, math.inf, path)
+    if target_norm is not None:
+        apart = linearisation_distance(
+            majorant=majorant,
+            path=path,
+            jacobian_norm=hypotheses.jacobian_norm,
+            residual=hypotheses.residual,
+            target_norm=target_norm,
+            step_size=result.step_size,
+        )
+    limit = descent_limit(
+        majorant=majorant, path=path, displacement=apart.displacement, target_norm=target_norm
+    )
+    ratio = distance_ratio(
+        majorant=majorant, limit=limit, closest=distance, least_squares=quadratic
+    )
+    drift = kernel_drift(
+        majorant=majorant,
+        displacement=apart.displacement,
+        jacobian_norm=hypotheses.jacobian_norm,
+    )
+    known = math.isfinite(drift) and hypotheses.max_eigenvalue.lower > 0
+    relative = drift / hypotheses.max_eigenvalue.lower if known else math.inf
+    return _named(apart, limit, ratio, drift, relative)
+
+
+def _proved_consequences(
+    result: Convergence, distance: float, majorant: Majorant, premises: Premises
+) -> dict[str, float]:
+    """The same, in directed rounding."""
+    psi, path = DirectedMajorant(majorant), result.radius
+    apart = Linearisation(math.inf, math.inf, path)
+    if premises.quadratic:
+        apart = prove_linearisation(psi, premises, path, result.step_size)
+    limit = prove_limit(psi, premises, path, apart.displacement)
+    drift, relative = prove_drift(psi, premises, apart.displacement)
+    return _named(apart, limit, prove_ratio(psi, premises, limit, distance), drift, relative)
+
+
+def _named(
+    apart: Linearisation, limit: Limit, ratio: float, drift: float, relative: float
+) -> dict[str, float]:
+    return {
+        "displacement": apart.displacement,
+        "limit_distance": limit.distance,
+        "distance_ratio": ratio,
+        "kernel_drift": drift,
+        "relative_kernel_drift": relative,
+        "linearisation_distance": apart.predictions,
+        "linearisation_parameter_distance": apart.parameters,
+    }
+
+
+def _following(hypotheses: Hypotheses, values: dict[str, float]) -> dict[str, Constant]:
+    """The consequences as constants; infinite where Theorem 1 is not certified."""
+    five, six = "docs/regularisation.md, Theorem 5", "docs/lazy.md, Theorem 6"
+    seven = "docs/lazy.md, Theorem 7"
+    sources = {
+        "displacement": f"|theta_t - theta_0| at every step; {seven}",
+        "limit_distance": f"|theta_inf - theta_0|; {five}",
+        "distance_ratio": f"the same over the closest global minimiser's; {five}'",
+        "kernel_drift": f"|K_t - K_0| at every step; {six}",
+        "relative_kernel_drift": f"the same over |K_0|; {six}",
+        "linearisation_distance": f"|F(theta_t) - F_lin(theta_t^lin)| at every step; {seven}",
+        "linearisation_parameter_distance": f"|theta_t - theta_t^lin| at every step; {seven}",
+    }
+    return {
+        name: Constant(float(values[name]), hypotheses.rigor, source)
+        for name, source in sources.items()
+    }
+
+
+def _shortest(hypotheses: Hypotheses, alpha: float) -> float:
+    """An upper bound on rho_K, the smaller of two."""
+    # PL implies quadratic growth: |r_0| <= sqrt(2 Delta_0 / alpha); and rho_K <= |r_0| / sigma_0.
+    upper = math.sqrt(2 * hypotheses.excess / alpha) / hypotheses.sigma
+    known = hypotheses.target_norm
+    return upper if known is None else min(upper, known)
 
 
 def _existence(
     hypotheses: Hypotheses,
     majorant: Majorant,
     lipschitz: Float[np.ndarray, " nodes"],
-    target_norm: float | None,
     alpha: float,
 ) -> Existence:
     """Theorem 1', which needs a locally Lipschitz Jacobian and a positive sigma_0."""
     if not np.isfinite(lipschitz[0]) or not hypotheses.sigma:
         return Existence(False, 0.0, math.inf)
-    # PL implies quadratic growth: |r_0| <= sqrt(2 Delta_0 / alpha); and rho_K <= |r_0| / sigma_0.
-    upper = math.sqrt(2 * hypotheses.excess / alpha) / hypotheses.sigma
-    rho = upper if target_norm is None else min(upper, target_norm)
-    return interpolation_exists(majorant=majorant, target_norm=rho)
+    return interpolation_exists(majorant=majorant, target_norm=_shortest(hypotheses, alpha))
 
 
 def _reason(

@@ -38,8 +38,7 @@ def distance_to_minimisers(
     References:
         docs/convergence.md, Theorem 4.
     """
-    radii, widths = majorant.radii, np.diff(majorant.radii, prepend=0.0)
-    integral = np.cumsum(majorant.modulus * widths)
+    radii, integral = majorant.radii, majorant.integral
     bounds = [
         _first_reach(radii, jacobian_norm * radii + integral, np.sqrt(2 * excess / smoothness))
     ]

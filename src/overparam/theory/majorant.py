@@ -5,6 +5,7 @@ omega is known at nodes 0 < r_1 < ... < r_N only. Being nondecreasing, it is bou
 and the crossing found with it bounds the true one from above.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,6 +42,45 @@ class Majorant:
         """Lower bounds on Psi at the nodes."""
         widths = np.diff(self.radii, prepend=0.0)
         return np.cumsum((self.sigma - self.modulus) * widths)
+
+    @cached_property
+    def integral(self) -> Float[np.ndarray, "nodes"]:
+        """Omega at the nodes: the integral of omega from 0."""
+        return np.cumsum(self.modulus * np.diff(self.radii, prepend=0.0))
+
+    def modulus_at(self, radius: float) -> float:
+        """omega at any radius >= 0: its value at the next node; infinite beyond the last."""
+        if radius == 0:
+            return 0.0
+        node = int(np.searchsorted(self.radii, radius))
+        return float(self.modulus[node]) if node < len(self.radii) else math.inf
+
+    def integral_to(self, radius: float) -> float:
+        """Omega at any radius >= 0; infinite beyond the last node, where nothing is known."""
+        return self._up_to(radius, self.integral)
+
+    def integral_along(self, path: float, displacement: float) -> float:
+        """int_0^path omega(min(s, displacement)) ds, for displacement <= path."""
+        omega = self.modulus_at(displacement)
+        return self.integral_to(displacement) + (path - displacement) * omega
+
+    def amplified_integral_along(self, path: float, displacement: float) -> float:
+        """The same for omega / (sigma_0 - omega); infinite if omega reaches sigma_0."""
+        omega = self.modulus_at(displacement)
+        if omega >= self.sigma:
+            return math.inf
+        nearby = self._up_to(displacement, self._amplified)
+        return nearby + (path - displacement) * omega / (self.sigma - omega)
+
+    @cached_property
+    def _amplified(self) -> Float[np.ndarray, "nodes"]:
+        left = self.sigma - self.modulus
+        heights = np.divide(self.modulus, left, out=np.full_like(left, np.inf), where=left > 0)
+        return np.cumsum(heights * np.diff(self.radii, prepend=0.0))
+
+    def _up_to(self, radius: float, integral: Float[np.ndarray, "nodes"]) -> float:
+        nodes, values = np.append(0.0, self.radii), np.append(0.0, integral)
+        return float(np.interp(radius, nodes, values, right=math.inf))
 
     @cached_property
     def peak(self) -> int:

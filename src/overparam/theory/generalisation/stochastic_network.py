@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 
 from overparam.model.mlp import MLP, Params
 
-BATCH = 4096
-"""Points (repeated) evaluated at once: the layers' noise of a batch is what takes memory."""
+BATCH = 2048
+"""Points (repeated) evaluated at once, always as many: one compilation, and bounded memory."""
 
 SINGLE_UP_TO = 100.0
 """Largest output scale evaluated in float32."""
@@ -48,14 +48,13 @@ def stochastic_outputs(
     dtype = np.dtype(np.float32 if model.output_scale <= SINGLE_UP_TO else np.float64)
     total, n = draws * len(x), len(x)
     outputs = np.empty((total, model.out_dim), dtype)
-    size = min(BATCH, total)
     with jax.enable_x64(dtype == np.float64):
         params = jax.tree.map(lambda a: jnp.asarray(a, dtype), params)
-        for number, start in enumerate(range(0, total, size)):
+        for number, start in enumerate(range(0, total, BATCH)):
             key = jax.random.fold_in(jax.random.key(seed, impl="rbg"), number)
-            batch = x[np.arange(start, start + size) % n].astype(dtype)
+            batch = x[np.arange(start, start + BATCH) % n].astype(dtype)
             values = _noisy(model, params, jnp.asarray(scale, dtype), batch, key)
-            outputs[start : start + size] = np.asarray(values)[: total - start]
+            outputs[start : start + BATCH] = np.asarray(values)[: total - start]
     return outputs.reshape(draws, n, model.out_dim)
 
 

@@ -18,6 +18,7 @@ from overparam.verified import Enclosure, upper_sums
 from overparam.verified.rounding import (
     add_up,
     array_down,
+    array_up,
     div_down,
     div_up,
     mul_down,
@@ -54,6 +55,48 @@ class DirectedMajorant:
         """Upper bounds on int_0^r omega at the nodes."""
         nodes = np.append(0.0, self.majorant.radii)
         return upper_sums(nodes, np.append(0.0, self.majorant.modulus))[1:]
+
+    def integral_to(self, radius: float) -> float:
+        """An upper bound on int_0^radius omega; infinite beyond the nodes."""
+        return self._up_to(radius, self.integral, self.majorant.modulus)
+
+    def integral_along(self, path: float, displacement: float) -> float:
+        """An upper bound on int_0^path omega(min(s, displacement)) ds."""
+        rest = mul_up(sub_up(path, displacement), self.majorant.modulus_at(displacement))
+        return add_up(self.integral_to(displacement), rest)
+
+    def amplified_integral_along(self, path: float, displacement: float) -> float:
+        """The same for omega / (sigma - omega); infinite if omega may reach sigma."""
+        omega = self.majorant.modulus_at(displacement)
+        left = sub_down(self.majorant.sigma, omega)
+        if left <= 0:
+            return math.inf
+        nearby = self._up_to(displacement, self._amplified, self._quotients)
+        return add_up(nearby, mul_up(sub_up(path, displacement), div_up(omega, left)))
+
+    @cached_property
+    def _quotients(self) -> Nodes:
+        """Upper bounds on omega / (sigma - omega) at the nodes; infinite where that is negative."""
+        omega = self.majorant.modulus
+        left = array_down(self.majorant.sigma - omega)
+        heights = np.divide(omega, left, out=np.full_like(left, np.inf), where=left > 0)
+        return array_up(heights)
+
+    @cached_property
+    def _amplified(self) -> Nodes:
+        """Upper bounds on its integral up to the nodes."""
+        nodes = np.append(0.0, self.majorant.radii)
+        return upper_sums(nodes, np.append(0.0, self._quotients))[1:]
+
+    def _up_to(self, radius: float, integral: Nodes, heights: Nodes) -> float:
+        """From bounds on an integral at the nodes, and on its integrand up to each of them."""
+        radii = self.majorant.radii
+        node = int(np.searchsorted(radii, radius))
+        if node == len(radii):
+            return math.inf
+        before = float(radii[node - 1]) if node else 0.0
+        reached = float(integral[node - 1]) if node else 0.0
+        return add_up(reached, mul_up(float(heights[node]), sub_up(radius, before)))
 
     @cached_property
     def values(self) -> Nodes:
@@ -92,6 +135,7 @@ class Premises:
         excess: Enclosure of Delta_0.
         target_norm: Enclosure of rho_K; None if unknown.
         quadratic: Whether the loss is least squares.
+        kernel_norm: Lower bound on lambda_max(K_0); 0 if unknown.
     """
 
     lipschitz: Nodes
@@ -101,6 +145,7 @@ class Premises:
     excess: Enclosure
     target_norm: Enclosure | None
     quadratic: bool
+    kernel_norm: float = 0.0
 
 
 def prove_convergence(
@@ -136,7 +181,7 @@ def _certified(
     q = sub_down(1.0, mul_up(eta, smooth) / 2)
     if not q > 0:
         return None
-    level = div_up(_residual(premises), q)
+    level = div_up(residual_up(premises), q)
     crossing = psi.crossing(level)
     margin = div_down(psi.maximum(), level)
     if crossing is None or not (crossing.radius < ball and margin > 1):
@@ -167,7 +212,7 @@ def _not_certified(
     else:
         q = max(0.0, sub_down(1.0, mul_up(step_size, smooth) / 2))
         reached = psi.maximum(node + 1)
-    level = div_up(_residual(premises), q) if q else math.inf
+    level = div_up(residual_up(premises), q) if q else math.inf
     return Convergence(
         certified=False,
         step_size=1 / smooth if step_size is None else step_size,
@@ -190,7 +235,8 @@ def _objective_smoothness(psi: DirectedMajorant, premises: Premises, node: int) 
     return add_up(mul_up(premises.smoothness, mul_up(steepest, steepest)), curved)
 
 
-def _residual(premises: Premises) -> float:
+def residual_up(premises: Premises) -> float:
+    """sqrt(2 Delta_0 / alpha), at least the distance from F(theta_0) to a minimiser of f."""
     return sqrt_up(div_up(2 * premises.excess.upper, premises.pl_constant))
 
 
@@ -199,7 +245,7 @@ def prove_existence(majorant: Majorant, premises: Premises) -> Existence:
     if not (majorant.sigma > 0 and math.isfinite(premises.lipschitz[0])):
         return Existence(False, 0.0, math.inf)
     # rho_K <= |r_0| / sigma_0 where nothing better is known.
-    level = _residual(premises)
+    level = residual_up(premises)
     if premises.target_norm is not None:
         level = min(level, mul_up(majorant.sigma, premises.target_norm.upper))
     psi = DirectedMajorant(majorant)
@@ -228,22 +274,11 @@ def prove_distance(chosen: float, majorant: Majorant, premises: Premises) -> flo
         tests.append((1.0, div_up(1.0, majorant.sigma), premises.target_norm.lower))
     for less in (2.0**-30, 2.0**-20, 2.0**-10, 0.1, 0.5):
         distance = (1 - less) * chosen
-        integral = _integral_up(psi, distance)
+        integral = psi.integral_to(distance)
         for slope, factor, needed in tests:
             if add_up(mul_up(slope, distance), mul_up(factor, integral)) <= needed:
                 return distance
     return 0.0
-
-
-def _integral_up(psi: DirectedMajorant, distance: float) -> float:
-    """An upper bound on int_0^d omega; infinite beyond the nodes."""
-    radii = psi.majorant.radii
-    node = int(np.searchsorted(radii, distance))
-    if node == len(radii):
-        return math.inf
-    before = float(radii[node - 1]) if node else 0.0
-    reached = float(psi.integral[node - 1]) if node else 0.0
-    return add_up(reached, mul_up(float(psi.majorant.modulus[node]), sub_up(distance, before)))
 
 
 def envelope_up(excess: float, rate: float, steps: np.ndarray) -> np.ndarray | np.floating:
