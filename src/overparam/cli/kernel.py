@@ -1,20 +1,23 @@
-"""``overparam kernel``: the empirical tangent kernel of a data set as a file."""
+"""``overparam kernel``: a tangent kernel of a data set as a file."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import click
 import jax
-import numpy as np
 
-from overparam.cli.options import data_options, memory_option, model_options
+from overparam.cli.options import MemorySize, data_options, model_options, process_options
 from overparam.cli.progress import ProgressBar
 from overparam.data import load
+from overparam.data.dataset import Dataset
 from overparam.errors import InputError
-from overparam.files import prepare_folder, write_whole
-from overparam.kernel.empirical import empirical_ntk, require_memory
+from overparam.files import prepare_folder
+from overparam.kernel.empirical import WORKING_MEMORY, EmpiricalKernel
+from overparam.kernel.infinite_tiles import InfiniteKernel
+from overparam.kernel.store import KernelFile, write_kernel
+from overparam.kernel.targets import target_for
+from overparam.kernel.tiles import TiledKernel
 from overparam.model.mlp import MLP
 
 
@@ -22,35 +25,123 @@ from overparam.model.mlp import MLP
 @click.argument("data")
 @data_options
 @model_options
-@memory_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The .npy file.")
+@click.option("--infinite", is_flag=True, help="Of the infinitely wide network.")
+@click.option(
+    "--kind",
+    type=click.Choice(["ntk", "nngp"]),
+    default="ntk",
+    help="nngp: the covariance of the infinite network's output at initialisation.",
+)
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float64"]), default="float64", help="Of the file."
+)
+@click.option("--block", type=int, help="Points on a tile's side; by default what --memory allows.")
+@click.option(
+    "--memory",
+    type=MemorySize(),
+    default=WORKING_MEMORY,
+    help="Memory for tiles and what they are made from, such as 2GB; 512MiB by default.",
+)
+@process_options
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The .npy or .zarr file."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file of another job, or a damaged one.")
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def kernel(
-    data: str, out: Path, as_json: bool, memory: int | None, width: int, depth: int, **options: Any
+    data: str,
+    out: Path,
+    as_json: bool,
+    block: int | None,
+    memory: int,
+    overwrite: bool,
+    processes: tuple[str, int, int] | None,
+    **options: Any,
 ) -> None:
-    """Compute the empirical NTK of DATA at initialisation, float64, sample-major."""
-    if out.suffix != ".npy":
-        raise InputError(f"--out {out} must end in .npy")
+    """Compute the kernel of DATA's training points into K.npy or K.zarr.
+
+    The empirical NTK at initialisation, with a row for each point and output (row i k + a for point
+    i and output a), or with --infinite its limit, with a row for each point. Works tile by tile;
+    after a kill or Ctrl-C the same command continues.
+    """
+    target_for(out)
+    if options["kind"] == "nngp" and not options["infinite"]:
+        raise InputError("--kind nngp needs --infinite: a network of finite width has none")
+    prepare_folder(out.parent)
+    if processes is not None:
+        join_processes(*processes)
+    try:
+        with ProgressBar() as progress:
+            progress("reading the data", 0, 0)
+            dataset, network = describe(data, options)
+            result = write_kernel(
+                network,
+                out,
+                block=block,
+                memory=memory,
+                overwrite=overwrite,
+                progress=lambda done, total: progress("tiles of the kernel", done, total),
+            )
+    except KeyboardInterrupt:
+        click.echo("overparam: interrupted; the same command continues", err=True)
+        raise SystemExit(130) from None
+    show(result, dataset, as_json)
+
+
+def describe(data: str, options: dict[str, Any]) -> tuple[Dataset, TiledKernel]:
+    """The data, and the kernel asked for, not computed yet."""
+    chosen = ("target", "task", "samples", "seed", "test_fraction", "standardize")
+    width, depth, kind, dtype = (options[name] for name in ("width", "depth", "kind", "dtype"))
     if depth < 0:
         raise InputError(f"depth must be a whole number, 0 or more, not {depth}")
-    network = {name: options.pop(name) for name in ("activation", "output_scale", "weight_scale")}
-    network["bias_scale"] = options.pop("bias_scale")
-    prepare_folder(out.parent)
-    with ProgressBar() as progress:
-        dataset = load(data, **{**options, "test_fraction": options["test_fraction"]})
-        train = dataset.train
-        model = MLP(train.dim, (width,) * depth, train.outputs, **network)
-        size = train.n * train.outputs
-        require_memory(2 * 8 * size**2, f"a kernel of {size} x {size} and its file", memory)
-        params = model.init(jax.random.key(options["seed"]))
-        matrix = empirical_ntk(
-            model, params, train.x, progress=lambda done, total: progress("kernel", done, total)
+    scales = ("activation", "output_scale", "weight_scale", "bias_scale")
+    dataset = load(data, **{name: options[name] for name in chosen})
+    train = dataset.train
+    model = MLP(
+        train.dim, (width,) * depth, train.outputs, **{name: options[name] for name in scales}
+    )
+    if options["infinite"]:
+        return dataset, InfiniteKernel(model, train.x, kind=kind, dtype=dtype)
+    params = model.init(jax.random.key(options["seed"]))
+    return dataset, EmpiricalKernel(model, params, train.x, dtype=dtype)
+
+
+def join_processes(coordinator: str, number: int, count: int) -> None:
+    """Join the other processes of the same command.
+
+    Raises:
+        InputError: The numbers do not fit, or the coordinator cannot be reached.
+    """
+    if not 0 <= number < count:
+        raise InputError(f"--processes: process {number} of {count} is none: count from 0")
+    try:
+        jax.distributed.initialize(coordinator, count, number)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--processes: cannot join at {coordinator}: {reason}") from error
+
+
+def show(result: KernelFile, dataset: Dataset, as_json: bool) -> None:
+    """Print what was written, and what had to be mended."""
+    if result.damaged:
+        tiles = f"{result.damaged} tile{'s' * (result.damaged > 1)}"
+        click.echo(
+            f"overparam: {tiles} of the unfinished {result.path} had changed on the disk: computed "
+            "again",
+            err=True,
         )
-        buffer = io.BytesIO()
-        np.save(buffer, matrix)
-        write_whole(out, buffer.getvalue())
-    shape = list(matrix.shape)
     if as_json:
-        click.echo(json.dumps({"out": str(out), "shape": shape, "dtype": "float64"}))
-    else:
-        click.echo(f"{out}: {shape[0]} x {shape[1]}, float64, {dataset.source}")
+        summary = {
+            "out": str(result.path),
+            "shape": list(result.shape),
+            "dtype": result.dtype,
+            "block": list(result.block),
+            "tiles": result.tiles,
+            "computed": result.computed,
+            "damaged": result.damaged,
+        }
+        click.echo(json.dumps(summary))
+        return
+    rows, columns = result.shape
+    there = "" if result.computed else " (complete already)"
+    click.echo(f"{result.path}: {rows} x {columns}, {result.dtype}, {dataset.source}{there}")

@@ -74,3 +74,11 @@ def model_options(command: Callable) -> Callable:
 memory_option = click.option(
     "--memory", type=MemorySize(), help="Memory to use, such as 8GB; all free memory by default."
 )
+
+process_options = click.option(
+    "--processes",
+    type=(str, int, int),
+    metavar="HOST:PORT I N",
+    help="This is process I (from 0) of N that run the same command; process 0 listens at "
+    "HOST:PORT.",
+)

@@ -1,0 +1,446 @@
+"""Kernels in files: the same numbers as in memory, whatever happens on the way."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from networks import draw_inputs, draw_params
+from overparam.errors import InputError
+from overparam.kernel import targets
+from overparam.kernel.empirical import EmpiricalKernel, empirical_ntk
+from overparam.kernel.infinite.infinite_ntk import infinite_ntk
+from overparam.kernel.infinite_tiles import InfiniteKernel
+from overparam.kernel.journal import Journal, is_at_work
+from overparam.kernel.store import write_kernel
+from overparam.model.mlp import MLP
+
+MODEL = MLP(3, (6, 4), 2)
+PARAMS, POINTS = draw_params(MODEL), draw_inputs(11, MODEL, 1)
+KERNEL = EmpiricalKernel(MODEL, PARAMS, POINTS)
+TILES = 10  # blocks of 3 points: 4 x 5 / 2
+
+
+class StopError(Exception):
+    pass
+
+
+def contents(path):
+    """Every byte of a file or folder."""
+    if path.is_file():
+        return path.read_bytes()
+    return {p.relative_to(path): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+def read(path):
+    return np.load(path) if path.suffix == ".npy" else zarr.open_array(str(path), mode="r")[:]
+
+
+def stop_after(tiles):
+    def progress(done, total):
+        if done == tiles:
+            raise StopError
+
+    return progress
+
+
+def begin(path, tiles=4, kernel=KERNEL):
+    """An unfinished file with some tiles."""
+    with pytest.raises(StopError):
+        write_kernel(kernel, path, block=3, progress=stop_after(tiles))
+    return path.with_name(path.name + ".partial")
+
+
+@pytest.fixture(params=[".npy", ".zarr"])
+def path(request, tmp_path):
+    return tmp_path / f"K{request.param}"
+
+
+@pytest.mark.parametrize("x2", [None, draw_inputs(5, MODEL, 2)], ids=["symmetric", "cross"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_file_holds_the_kernel(path, x2, dtype):
+    kernel = EmpiricalKernel(MODEL, PARAMS, POINTS, x2, dtype=dtype)
+    seen = []
+    result = write_kernel(kernel, path, block=3, progress=lambda *step: seen.append(step))
+    stored, exact = read(path), empirical_ntk(MODEL, PARAMS, POINTS, x2)
+    assert stored.dtype.name == result.dtype == dtype
+    assert stored.shape == result.shape == exact.shape
+    tolerance = {"float64": 1e-12, "float32": 1e-5}[dtype]
+    np.testing.assert_allclose(stored, exact, rtol=tolerance, atol=tolerance)
+    assert x2 is not None or np.array_equal(stored, stored.T)
+    tiles = TILES if x2 is None else 4 * 2
+    assert seen == [(done, tiles) for done in range(tiles + 1)]
+    assert result.tiles == result.computed == tiles
+    left = {path.name, path.name + ".json"} if path.suffix == ".npy" else {path.name}
+    assert {p.name for p in path.parent.iterdir()} == left
+
+
+def test_a_npy_file_can_be_mapped_and_says_what_it_is(tmp_path):
+    write_kernel(KERNEL, tmp_path / "K.npy")
+    mapped = np.load(tmp_path / "K.npy", mmap_mode="r")
+    assert mapped[4, 7] == pytest.approx(empirical_ntk(MODEL, PARAMS, POINTS)[4, 7], rel=1e-12)
+    about = json.loads((tmp_path / "K.npy.json").read_text())
+    assert about["kernel"] == "empirical NTK"
+    assert about["widths"] == [3, 6, 4, 2]
+    assert about["shape"] == [22, 22]
+
+
+def test_a_zarr_array_has_a_chunk_for_each_tile_and_says_what_it_is(tmp_path):
+    write_kernel(KERNEL, tmp_path / "K.zarr", block=3)
+    array = zarr.open_array(str(tmp_path / "K.zarr"), mode="r")
+    assert array.chunks == (6, 6)
+    assert array.attrs["overparam"]["activation"][0] == "gelu"
+
+
+@pytest.mark.parametrize("kind", ["ntk", "nngp"])
+@pytest.mark.parametrize("x2", [None, draw_inputs(5, MODEL, 2)], ids=["symmetric", "cross"])
+def test_infinite_kernels_by_tiles(path, kind, x2):
+    write_kernel(InfiniteKernel(MODEL, POINTS, x2, kind=kind), path, block=4)
+    exact = getattr(infinite_ntk(MODEL, POINTS, x2), kind)
+    np.testing.assert_allclose(read(path), exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("stops", [(0,), (1, 4), (3, 3, 9), (TILES,)])
+def test_an_interrupted_call_goes_on_and_gives_the_same_bytes(path, stops):
+    whole = path.with_stem("whole")
+    write_kernel(KERNEL, whole, block=3)
+    for tiles in stops:
+        begin(path, tiles)
+    result = write_kernel(KERNEL, path, block=3)
+    assert result.computed == TILES - max(stops)
+    assert contents(path) == contents(whole)
+
+
+def test_going_on_takes_the_block_of_the_file_begun(path):
+    begin(path)
+    assert write_kernel(KERNEL, path).block == (3, 3)
+    assert write_kernel(KERNEL, path).computed == 0
+
+
+def test_a_finished_file_is_not_computed_again(path):
+    write_kernel(KERNEL, path, block=3)
+    before = contents(path)
+    result = write_kernel(KERNEL, path, block=3, memory=1)
+    assert result.computed == 0
+    assert contents(path) == before
+
+
+def test_a_kill_between_the_last_two_steps_is_no_loss(path):
+    partial = begin(path, TILES)
+    shutil.copytree(partial, partial.with_name("copy"))
+    write_kernel(KERNEL, path, block=3)
+    shutil.move(partial.with_name("copy"), partial)
+    shutil.rmtree(data) if (data := partial / f"kernel{path.suffix}").is_dir() else data.unlink()
+    assert write_kernel(KERNEL, path, block=3).computed == 0
+    assert not partial.exists()
+
+
+# --- What is on the disk is not what it should be -------------------------------------------------
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_tile_that_changed_on_the_disk_is_computed_again(path, mirror):
+    whole = path.with_stem("whole")
+    write_kernel(KERNEL, whole, block=3)
+    data = begin(path, 5) / f"kernel{path.suffix}"
+    at = (1, 7) if mirror else (7, 1)  # tile (1, 0)
+    if path.suffix == ".npy":
+        array = np.load(data, mmap_mode="r+")
+        array[at] += 1
+        array.flush()
+    else:
+        zarr.open_array(str(data), mode="r+")[at] = 3.0
+    result = write_kernel(KERNEL, path, block=3)
+    assert (result.damaged, result.computed) == (1, TILES - 4)
+    assert contents(path) == contents(whole)
+
+
+def test_a_missing_or_cut_chunk_is_computed_again(tmp_path):
+    write_kernel(KERNEL, tmp_path / "whole.zarr", block=3)
+    partial = begin(tmp_path / "K.zarr", 5)
+    (partial / "kernel.zarr" / "c" / "0" / "0").unlink()
+    (partial / "kernel.zarr" / "c" / "1" / "0").write_bytes(b"short")
+    assert write_kernel(KERNEL, tmp_path / "K.zarr", block=3).damaged == 2
+    assert contents(tmp_path / "K.zarr") == contents(tmp_path / "whole.zarr")
+
+
+@pytest.mark.parametrize("damage", [b"1 1 123", b"9999 0 00000000\n", b"\xff\x00\n\n1 0\n"])
+def test_a_damaged_journal_costs_work_only(path, damage):
+    whole = path.with_stem("whole")
+    write_kernel(KERNEL, whole, block=3)
+    journal = begin(path, 5) / "tiles-0.txt"
+    lines = journal.read_bytes().split(b"\n")
+    journal.write_bytes(b"\n".join(lines[:3]) + b"\n" + damage)
+    assert write_kernel(KERNEL, path, block=3).computed == TILES - 2
+    assert contents(path) == contents(whole)
+
+
+def cut(partial, suffix):
+    frame = partial / ("kernel.npy" if suffix == ".npy" else "kernel.zarr/zarr.json")
+    frame.write_bytes(frame.read_bytes()[:-20])
+
+
+def overwrite_frame(partial, suffix):
+    frame = partial / ("kernel.npy" if suffix == ".npy" else "kernel.zarr/zarr.json")
+    frame.write_bytes(b"no frame" + frame.read_bytes()[8:])
+
+
+def break_job(partial, suffix):
+    (partial / "job.json").write_text("{")
+
+
+def lose_job(partial, suffix):
+    (partial / "job.json").unlink()
+
+
+def break_block(partial, suffix):
+    job = json.loads((partial / "job.json").read_text())
+    (partial / "job.json").write_text(json.dumps(job | {"block": [0, 3]}))
+
+
+@pytest.mark.parametrize("damage", [cut, overwrite_frame, break_job, lose_job, break_block])
+def test_a_damaged_unfinished_file_is_refused_with_the_mend(path, damage):
+    partial = begin(path)
+    damage(partial, path.suffix)
+    with pytest.raises(InputError, match=r"is damaged \(.*delete .*partial|delete it") as refusal:
+        write_kernel(KERNEL, path, block=3)
+    assert "\n" not in str(refusal.value)
+    assert write_kernel(KERNEL, path, block=3, overwrite=True).computed == TILES
+
+
+OTHERS = {
+    "parameters": EmpiricalKernel(MODEL, draw_params(MODEL, seed=1), POINTS),
+    "x1": EmpiricalKernel(MODEL, PARAMS, POINTS[::-1]),
+    "x2": EmpiricalKernel(MODEL, PARAMS, POINTS, POINTS),
+    "dtype": EmpiricalKernel(MODEL, PARAMS, POINTS, dtype="float32"),
+    "shape": EmpiricalKernel(MODEL, PARAMS, POINTS[:7]),
+    "weight_scale": EmpiricalKernel(MLP(3, (6, 4), 2, weight_scale=1.1), PARAMS, POINTS),
+    "activation": EmpiricalKernel(MLP(3, (6, 4), 2, "tanh"), PARAMS, POINTS),
+    "kernel": InfiniteKernel(MODEL, POINTS),
+}
+
+
+@pytest.mark.parametrize("difference", OTHERS)
+@pytest.mark.parametrize("finished", [False, True])
+def test_the_file_of_another_job_is_never_touched_silently(path, difference, finished):
+    write_kernel(KERNEL, path, block=3) if finished else begin(path)
+    before = contents(path.parent)
+    with pytest.raises(InputError, match=f"another job .it differs in .*{difference}"):
+        write_kernel(OTHERS[difference], path)
+    assert contents(path.parent) == before
+    result = write_kernel(OTHERS[difference], path, overwrite=True)
+    assert read(path).shape == result.shape == OTHERS[difference].shape
+
+
+def test_another_block_is_another_file(path):
+    begin(path)
+    with pytest.raises(InputError, match="differs in block"):
+        write_kernel(KERNEL, path, block=4)
+    assert write_kernel(KERNEL, path, block=4, overwrite=True).block == (4, 4)
+
+
+def test_a_file_from_elsewhere_is_never_overwritten_silently(path):
+    path.write_bytes(b"precious")
+    with pytest.raises(InputError, match="does not say which kernel it holds"):
+        write_kernel(KERNEL, path)
+    assert path.read_bytes() == b"precious"
+    write_kernel(KERNEL, path, overwrite=True)
+    assert read(path).shape == (22, 22)
+
+
+def test_a_folder_that_is_no_zarr_array_is_never_deleted(tmp_path):
+    (tmp_path / "K.zarr").mkdir()
+    (tmp_path / "K.zarr" / "thesis.tex").touch()
+    with pytest.raises(InputError, match="a folder and no Zarr array"):
+        write_kernel(KERNEL, tmp_path / "K.zarr", overwrite=True)
+    assert (tmp_path / "K.zarr" / "thesis.tex").exists()
+
+
+def test_two_processes_do_not_write_the_same_file(path):
+    partial = begin(path)
+    assert not is_at_work(partial, 0)
+    busy = Journal(partial, 0)
+    assert is_at_work(partial, 0)
+    with pytest.raises(InputError, match="another process is at work"):
+        write_kernel(KERNEL, path)
+    busy.close()
+    assert write_kernel(KERNEL, path).computed == TILES - 4
+
+
+# --- Memory and disk ------------------------------------------------------------------------------
+
+
+def test_a_memory_too_small_is_refused_with_what_is_needed(path):
+    with pytest.raises(InputError, match=r"tiles of 1 by 1 points need [0-9.]+ KiB: raise it$"):
+        write_kernel(KERNEL, path, memory=100)
+    with pytest.raises(InputError, match=r"tiles of 9 by 9 .* block of [1-8] or fewer"):
+        write_kernel(KERNEL, path, memory=20_000, block=9)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_the_memory_decides_the_block(path):
+    assert write_kernel(KERNEL, path, memory=20_000).block < (9, 9)
+
+
+def test_a_disk_too_small_is_found_out_before_any_work(path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(5000, 4000, 1000))
+    kernel = EmpiricalKernel(MODEL, PARAMS, draw_inputs(60, MODEL, 1))
+    with pytest.raises(InputError, match=r"needs [0-9.]+ KiB more on a disk with 1000 bytes free"):
+        write_kernel(kernel, path, block=3)
+
+
+@pytest.fixture
+def file_size_limit():
+    """Lets files grow to 20,000 bytes, as a quota would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("path", [".npy", ".zarr"], indirect=True)
+def test_a_file_that_cannot_grow_is_one_line_and_no_loss(path, file_size_limit):
+    points = draw_inputs(60, MODEL, 1)  # 115,200 bytes
+    kernel = EmpiricalKernel(MODEL, PARAMS, points)
+    with pytest.raises(InputError, match=r"no room for .*make room, then the same command"):
+        write_kernel(kernel, path, block=30)
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    write_kernel(kernel, path)
+    np.testing.assert_allclose(read(path), empirical_ntk(MODEL, PARAMS, points), rtol=1e-11)
+
+
+def test_a_disk_that_fills_up_on_the_way_is_no_loss(tmp_path, monkeypatch):
+    path, write = tmp_path / "K.npy", targets.TARGETS[".npy"].write
+    calls = []
+
+    def full(*arguments):
+        calls.append(arguments)
+        if len(calls) == 8:
+            raise OSError(28, os.strerror(28))
+        write(*arguments)
+
+    monkeypatch.setattr(targets.TARGETS[".npy"], "write", full)
+    with pytest.raises(InputError, match=r"No space left on device.*same command continues"):
+        write_kernel(KERNEL, path, block=3)
+    assert write_kernel(KERNEL, path).computed < TILES
+    np.testing.assert_allclose(read(path), empirical_ntk(MODEL, PARAMS, POINTS), rtol=1e-12)
+
+
+# --- Input ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: EmpiricalKernel(MODEL, PARAMS, np.zeros((4, 2))), r"x1 has shape \(4, 2\)"),
+        (lambda: EmpiricalKernel(MODEL, PARAMS, POINTS, np.zeros((4, 2))), r"x2 has shape"),
+        (lambda: EmpiricalKernel(MODEL, PARAMS, np.zeros((0, 3))), r"x1 has shape \(0, 3\)"),
+        (lambda: EmpiricalKernel(MODEL, PARAMS, POINTS * np.nan), "x1 is not finite in row 1"),
+        (lambda: EmpiricalKernel(MODEL, PARAMS, POINTS, dtype="float16"), "dtype must be"),
+        (lambda: InfiniteKernel(MODEL, np.zeros((4, 2))), r"x1 has shape \(4, 2\)"),
+        (lambda: InfiniteKernel(MODEL, POINTS * np.inf), "x1 is not finite in row 1"),
+        (lambda: InfiniteKernel(MODEL, POINTS, kind="nntk"), "kind must be ntk or nngp"),
+    ],
+)
+def test_unusable_input_is_named(make, complaint):
+    with pytest.raises(InputError, match=complaint):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "complaint"),
+    [
+        ("K.csv", {}, r"must end in .npy or .zarr"),
+        ("K.npy", {"block": 0}, "block must be a positive whole number"),
+        ("K.npy", {"devices": ()}, "devices is empty"),
+        ("file/K.npy", {}, "cannot write to the folder"),
+    ],
+)
+def test_unusable_arguments_are_named(tmp_path, name, arguments, complaint):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=complaint):
+        write_kernel(KERNEL, tmp_path / name, **arguments)
+
+
+# --- Processes of their own -----------------------------------------------------------------------
+
+RUN = """
+import sys, numpy as np
+from overparam.kernel.empirical import EmpiricalKernel
+from overparam.kernel.store import write_kernel
+from overparam.model.mlp import MLP
+
+model, draw = MLP(8, (64,)), np.random.default_rng(0).standard_normal
+params = ((draw((64, 8)), draw((1, 64))), (draw(64), draw(1)))
+kernel = EmpiricalKernel(model, params, draw((1500, 8)))
+result = write_kernel(kernel, sys.argv[1], block=25)  # 1,830 tiles
+print(result.computed, result.damaged)
+"""
+
+
+@pytest.mark.slow
+def test_kills_at_any_moment_leave_the_same_bytes(path):
+    whole, rng = path.with_stem("whole"), np.random.default_rng(0)
+    command = [sys.executable, "-c", RUN]
+    subprocess.run([*command, whole], check=True, capture_output=True)
+    partial = path.with_name(path.name + ".partial")
+    for _ in range(6):
+        process = subprocess.Popen([*command, path], stdout=subprocess.PIPE)
+        while process.poll() is None and not (partial / "tiles-0.txt").exists():
+            time.sleep(0.01)
+        time.sleep(float(rng.uniform(0, 0.3)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    last = subprocess.run([*command, path], check=True, capture_output=True, text=True)
+    tiles, damaged = map(int, last.stdout.split())
+    assert tiles < 1830
+    assert damaged == 0
+    assert contents(path) == contents(whole)
+
+
+MEASURE_PEAK = """
+import re, sys, numpy as np
+from overparam.kernel.empirical import EmpiricalKernel
+from overparam.kernel.store import write_kernel
+from overparam.model.mlp import MLP
+
+def peak():
+    status = open("/proc/self/status").read()
+    return int(re.search(r"VmHWM:\\s*([0-9]+)", status)[1]) * 1024
+
+model, budget, draw = MLP(8, (2048,)), 32 * 2**20, np.random.default_rng(0).standard_normal
+params = ((draw((2048, 8)), draw((1, 2048))), (draw(2048), draw(1)))
+first, second = (EmpiricalKernel(model, params, draw((n, 8))) for n in (300, 3000))
+suffix = sys.argv[2]
+write_kernel(first, sys.argv[1] + "/first" + suffix, memory=budget, block=150)
+before = peak()
+write_kernel(second, sys.argv[1] + "/second" + suffix, memory=budget, block=150)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+def test_memory_stays_within_the_budget(tmp_path, suffix):
+    """The kernel takes 69 MiB, the layers of all points 94 MiB; the budget is 32."""
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE_PEAK, tmp_path, suffix],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert int(run.stdout) <= 32 * 2**20
