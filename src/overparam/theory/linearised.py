@@ -45,7 +45,7 @@ def linearised_descent(
     problem: Problem,
     params: Params,
     kernel: Float[np.ndarray, "nk nk"],
-    step_size: float,
+    step_size: float | int,
     steps: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> LinearisedDescent:
@@ -106,7 +106,7 @@ def linearised_params(problem: Problem, params: Params, dual: Float[np.ndarray, 
     return jax.tree.map(np.add, start, pull_back(problem, start, dual))
 
 
-def check_step(step_size: float) -> None:
+def check_step(step_size: float | int) -> None:
     """Raise unless a step size is positive and finite.
 
     Raises:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from scipy.linalg import eigh
 
 from overparam.errors import InputError
@@ -39,17 +39,18 @@ class TrainingCurve:
     coefficients: Float[np.ndarray, "m c"]
     targets: Float[np.ndarray, "n k"]
     roots: Float[np.ndarray, " n"]
-    step_size: float | None
+    step_size: float | int | None
 
     @property
     def largest_step(self) -> float:
         """2 / lambda_max: gradient descent converges along every mode exactly for steps below."""
-        return 2 / self.eigenvalues[-1] if self.eigenvalues[-1] > 0 else math.inf
+        top = float(self.eigenvalues[-1])
+        return 2 / top if top > 0 else math.inf
 
     @property
     def stable(self) -> bool:
         """Whether training converges; the flow always does."""
-        return self.step_size is None or self.step_size < self.largest_step
+        return self.step_size is None or bool(self.step_size < self.largest_step)
 
     @property
     def rank(self) -> int:
@@ -73,7 +74,7 @@ class TrainingCurve:
             f"{top:.6g}; take a step below {self.largest_step:.6g}"
         )
 
-    def train(self, t: float) -> Float[np.ndarray, "n k"]:
+    def train(self, t: float | int) -> Float[np.ndarray, "n k"]:
         """The predictions on the training points.
 
         Args:
@@ -86,7 +87,7 @@ class TrainingCurve:
         left = self.modes @ _scaled(remaining, self.coefficients)
         return self.targets - left.reshape(self.targets.shape) / self.roots[:, None]
 
-    def dual(self, t: float) -> Float[np.ndarray, " nk"]:
+    def dual(self, t: float | int) -> Float[np.ndarray, " nk"]:
         """The coefficients a_t with theta_t = theta_0 + J_0* a_t: see ``linearised_params``.
 
         Args:
@@ -100,7 +101,7 @@ class TrainingCurve:
 
     def predict(
         self,
-        t: float,
+        t: float | int,
         cross_kernel: Float[np.ndarray, "rows columns"],
         initial: Float[np.ndarray, "p k"] | None = None,
     ) -> Float[np.ndarray, "p k"]:
@@ -133,7 +134,7 @@ class TrainingCurve:
         return change if initial is None else initial + change
 
     def excess(
-        self, t: float | Float[np.ndarray, " T"]
+        self, t: float | int | Real[np.ndarray, " T"]
     ) -> Float[np.ndarray, " T"] | Float[np.ndarray, ""]:
         """The excess 1/2 |y - F_t|^2 in L2(mu).
 
@@ -152,7 +153,7 @@ class TrainingCurve:
     def _cutoff(self) -> float:
         return len(self.eigenvalues) * np.finfo(np.float64).eps * self.eigenvalues[-1]
 
-    def _progress(self, t: float) -> tuple[np.ndarray, np.ndarray]:
+    def _progress(self, t: float | int) -> tuple[np.ndarray, np.ndarray]:
         """For each mode, what remains of its residual and what is learned, over lambda."""
         if math.isnan(t) or t < 0:
             raise InputError(f"t must be 0 or more, not {t!r}")
@@ -181,7 +182,7 @@ class TrainingCurve:
         return np.where(moves, 0.0, 1.0), inverse
 
 
-def _log_factors(products: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
+def _log_factors(products: np.ndarray, t: float | int) -> tuple[np.ndarray, np.ndarray]:
     """t log |1 - eta lambda|, and the sign of (1 - eta lambda)^t."""
     if t == 0:
         return np.zeros(len(products)), np.ones(len(products))
@@ -201,7 +202,7 @@ def training_curve(
     problem: Problem,
     params: Params,
     *,
-    step_size: float | None = None,
+    step_size: float | int | None = None,
     kernel: Float[np.ndarray, "nk nk"] | None = None,
 ) -> TrainingCurve:
     """The training curve of the linearised network, in closed form.
@@ -236,7 +237,7 @@ def kernel_curve(
     kernel: Float[np.ndarray, "m m"],
     initial: Float[np.ndarray, "n k"] | None = None,
     *,
-    step_size: float | None = None,
+    step_size: float | int | None = None,
 ) -> TrainingCurve:
     """The training curve of least squares with a given kernel.
 
