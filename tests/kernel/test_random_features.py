@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from limiting_kernels import arc_cosine_limits
 from networks import dense_jacobian, draw_inputs, draw_params
 from overparam.errors import InputError
 from overparam.kernel.empirical import empirical_ntk
@@ -112,20 +113,6 @@ def test_unusable_settings(settings, complaint):
 
 
 # --- Limiting kernels ----
-
-
-def arc_cosine_limits(x, y, c, s_w, s_b):
-    """NTK and NNGP of one hidden relu layer (Cho and Saul 2009)."""
-    d = x.shape[1]
-    first = s_w**2 * x @ y.T / d + s_b**2
-    p = s_w**2 * np.square(x).sum(axis=1) / d + s_b**2
-    q = s_w**2 * np.square(y).sum(axis=1) / d + s_b**2
-    norms = np.sqrt(np.outer(p, q))
-    angle = np.arccos(np.clip(first / norms, -1, 1))
-    value = norms * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
-    slope = (np.pi - angle) / (2 * np.pi)
-    nngp = c**2 * (s_w**2 * value + s_b**2)
-    return nngp + c**2 * s_w**2 * slope * first, nngp
 
 
 @pytest.mark.parametrize("given", [False, True])

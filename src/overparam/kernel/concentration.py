@@ -80,7 +80,7 @@ class Concentration:
 def min_eigenvalue_by_width(
     model: MLP,
     x: Float[Array | np.ndarray, "n d"],
-    limit: Float[np.ndarray, "n n"],
+    limit: Float[np.ndarray, "_ _"],
     widths: Sequence[int],
     *,
     draws: int,
@@ -177,7 +177,7 @@ def one_hidden_layer_lower_bound(
 
     References:
         J. Tropp, *User-friendly tail bounds for sums of random matrices*, Found. Comput. Math. 12,
-        2012, theorem 5.1 (matrix Chernoff).
+        2012, theorem 1.1 (matrix Chernoff).
     """
     given = first_layer_min_eigenvalue, input_gram_norm, slope_bound, weight_scale, output_scale
     if min(given) < 0 or min(width, samples, outputs) < 1 or not 0 < failure_probability < 1:

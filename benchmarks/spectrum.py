@@ -1,0 +1,143 @@
+"""Extremal eigenvalues of tangent kernels at data-set size, and approximations beyond it.
+
+``python benchmarks/spectrum.py`` prints a table of enclosures of lambda_min (wall-clock seconds,
+memory beyond the kernel), with scipy's ``eigvalsh`` beside them up to order 5,000, and one of
+Nystrom approximations and sketches against the full kernel of 4,000 points. ``--orders`` and
+``--approximate`` choose parts of it, ``--beyond 50000`` adds an approximation of a kernel that is
+never formed.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import numpy as np
+import scipy.linalg
+
+from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.nystrom import nystrom, nystrom_ntk
+from overparam.kernel.random_features import tangent_sketch
+from overparam.kernel.spectrum import spectrum
+from overparam.model.mlp import MLP
+from overparam.verified import min_eigenvalue
+
+PLAIN = 5000
+"""Largest order at which eigvalsh is timed beside the enclosure."""
+
+MODEL = MLP(64, (1024, 1024), activation="gelu")
+T = TypeVar("T")
+
+
+def points(n: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((n, MODEL.in_dim))
+
+
+def parameters() -> tuple:
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, MODEL.init(jax.random.key(0), dtype=np.float64))
+
+
+def timed(f: Callable[[], T]) -> tuple[T, float]:
+    start = time.perf_counter()
+    result = f()
+    return result, time.perf_counter() - start
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def enclosures(orders: list[int]) -> None:
+    print(
+        "| n | lambda_min from below | relative width | condition number | lambda_min (s) "
+        "| spectrum (s) | memory beyond K / K | eigvalsh (s) | eigvalsh's error |"
+    )
+    print("|---:|---|---|---|---:|---:|---:|---:|---|")
+    for n in sorted(orders):
+        x = points(n)
+        K = empirical_ntk(MODEL, parameters(), x)
+        before = peak()
+        low, seconds = timed(lambda K=K: min_eigenvalue(K))
+        found, whole = timed(
+            lambda K=K, x=x: spectrum(K, x, model=MODEL, complete_order=0, in_place=True)
+        )
+        beyond = (peak() - before) / K.nbytes
+        plain, error = "-", "-"
+        if n <= PLAIN:
+            values, wall = timed(lambda K=K: scipy.linalg.eigvalsh(K))
+            plain = f"{wall:.0f}"
+            error = f"{abs(values[0] - low.lower) / low.lower:.0e}"
+        print(
+            f"| {n:,} | {low.lower:.6g} | {low.width / low.upper:.1e} "
+            f"| {found.condition_number.upper:.4g} | {seconds:.0f} | {whole:.0f} "
+            f"| {beyond:.2f} | {plain} | {error} |",
+            flush=True,
+        )
+
+
+def approximations(n: int) -> None:
+    x, params = points(n), parameters()
+    K = empirical_ntk(MODEL, params, x)
+    trace, values = float(np.trace(K)), scipy.linalg.eigvalsh(K)[::-1]
+    print("\n| method | columns | error tr / tr K | best of that rank | norm / trace bound | s |")
+    print("|---|---:|---|---|---|---:|")
+    for columns in (50, 200, 800):
+        best = values[columns:].sum() / trace
+        for method in ("uniform", "greedy", "rpcholesky"):
+            found, seconds = timed(
+                lambda m=columns, method=method: nystrom(
+                    lambda S: K[:, S], K.diagonal(), m, method=method
+                )
+            )
+            rest = K - found.factor @ found.factor.T
+            norm = scipy.sparse.linalg.eigsh(rest, k=1, which="LA", return_eigenvectors=False)[0]
+            print(
+                f"| {method} | {columns} | {found.trace_error / trace:.4f} | {best:.4f} "
+                f"| {norm / found.trace_error:.2f} | {seconds:.1f} |",
+                flush=True,
+            )
+    print("\n| sketch, features | error / Frobenius norm of K | estimated | s |")
+    print("|---:|---|---|---:|")
+    whole = float(np.linalg.norm(K))
+    for features in (64, 256, 1024):
+        sketch, seconds = timed(
+            lambda m=features: tangent_sketch(MODEL, params, x, m, jax.random.key(1))
+        )
+        error = float(np.linalg.norm(sketch.factor @ sketch.factor.T - K)) / whole
+        stated = sketch.frobenius_error() / whole
+        print(f"| {features} | {error:.3f} | {stated:.3f} | {seconds:.1f} |", flush=True)
+
+
+def beyond(n: int, landmarks: int) -> None:
+    before = peak()
+    found, seconds = timed(lambda: nystrom_ntk(MODEL, parameters(), points(n), landmarks))
+    lower, upper = found.eigenvalue_bounds()
+    print(
+        f"\n{n:,} points, {landmarks} landmarks: tr(K - K_S) / tr K = "
+        f"{found.trace_error / found.trace:.4f}; "
+        f"lambda_max in [{lower[0]:.5g}, {upper[0]:.5g}], lambda_min <= "
+        f"{found.tail_bound(n):.3g}; {seconds:.0f} s, {(peak() - before) / 2**30:.1f} GiB "
+        f"(the matrix: {8 * n**2 / 2**30:.1f} GiB)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--orders", type=int, nargs="*", default=[2000, 5000, 10_000])
+    parser.add_argument("--approximate", type=int, default=4000, help="points; 0 leaves it out")
+    parser.add_argument("--beyond", type=int, default=0, help="points of a kernel never formed")
+    parser.add_argument("--landmarks", type=int, default=500)
+    options = parser.parse_args()
+    if options.orders:
+        enclosures(options.orders)
+    if options.approximate:
+        approximations(options.approximate)
+    if options.beyond:
+        beyond(options.beyond, options.landmarks)
+
+
+if __name__ == "__main__":
+    main()
