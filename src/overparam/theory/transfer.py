@@ -306,10 +306,12 @@ class _Footing:
 
     def guarantee(self, step_size: float | None) -> StepGuarantee:
         longest, ball = self.descent_step()
-        if step_size is None:
-            free = self.certificate()
-            step_size = free.step_size if free.certified else longest or self.stable_step / 2
         certificate = self.certificate(step_size)
+        if step_size is None and certificate.certified:
+            step_size = certificate.step_size
+        elif step_size is None:
+            step_size = longest or self.stable_step / 2
+            certificate = self.certificate(step_size)
         horizon = descent_horizon(
             radii=self.radii,
             smoothness=self.smooth,
