@@ -9,8 +9,10 @@ from networks import draw_inputs, draw_params
 from overparam.errors import InputError
 from overparam.kernel import empirical
 from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.lanczos import top_eigenvalues
 from overparam.kernel.low_rank import LowRankKernel
 from overparam.kernel.nystrom import nystrom, nystrom_ntk
+from overparam.kernel.operator import ntk_operator
 from overparam.model.mlp import MLP
 
 METHODS = ["rpcholesky", "greedy", "uniform"]
@@ -225,6 +227,18 @@ def test_the_factor_preconditions_conjugate_gradients():
         assert failed == 0
         np.testing.assert_allclose(A @ solution, b, atol=1e-6)
     assert steps[True] < steps[False] / 2
+
+
+def test_the_norm_of_the_rest_from_products():
+    model, params, x, K = kernel_of_network(100, 2)
+    found = nystrom_ntk(model, params, x, 20)
+    rest = found.residual_operator(ntk_operator(model, params, x))
+    exact = np.linalg.norm(K - found.factor @ found.factor.T, 2)
+    top = top_eigenvalues(rest)
+    assert top.values[0] <= exact * (1 + 1e-9)
+    assert exact <= top.upper() <= found.trace_error
+    with pytest.raises(InputError, match=r"give one of \(200, 200\)"):
+        found.residual_operator(ntk_operator(model, params, x[:5]))
 
 
 def test_least_norm_weights_of_dependent_features():

@@ -12,6 +12,7 @@ from overparam.kernel import empirical
 from overparam.kernel.diagnosis import explaining_group, rank_bound
 from overparam.kernel.empirical import empirical_ntk
 from overparam.kernel.lanczos import lanczos_error, top_eigenvalues
+from overparam.kernel.operator import ntk_operator
 from overparam.kernel.pairs import close_pairs, duplicate_groups
 from overparam.kernel.spectrum import KernelSpectrum, spectrum
 from overparam.model.mlp import MLP
@@ -373,6 +374,16 @@ def test_top_eigenvalues_without_the_matrix(n):
     for value, vector, residual in zip(found.values, found.vectors.T, found.residuals, strict=True):
         assert residual == pytest.approx(np.linalg.norm(K @ vector - value * vector), abs=1e-12)
     assert found.upper() >= expected[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_top_of_a_networks_kernel_that_is_never_formed(dtype):
+    model = MLP(4, (32,), 2, "gelu")
+    params, x = draw_params(model, dtype), draw_inputs(60, model, 1).astype(dtype)
+    found = top_eigenvalues(ntk_operator(model, params, x), 3, tolerance=1e-4)
+    expected = scipy.linalg.eigvalsh(empirical_ntk(model, params, x).astype(np.float64))
+    np.testing.assert_allclose(found.values, expected[::-1][:3], rtol=1e-4)
+    assert expected[-1] <= found.upper() * (1 + 1e-5)
 
 
 def test_what_did_not_converge_is_a_lower_bound_all_the_same():

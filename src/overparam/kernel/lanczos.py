@@ -81,8 +81,9 @@ def top_eigenvalues(
     """The largest eigenvalues of a symmetric operator, by Lanczos iterations.
 
     Args:
-        operator: Symmetric, of shape (n, n): an array or anything with products, such as the
-            tangent kernel without its matrix.
+        operator: Symmetric, of shape (n, n): an array or anything with products, such as
+            `ntk_operator`, the tangent kernel without its matrix. Iterations are in float64;
+            products in float32 limit what they can resolve.
         count: How many eigenvalues.
         tolerance: Residual, relative to the eigenvalue, at which an iteration stops.
         restarts: The most restarts; unconverged Ritz values are returned all the same.
@@ -100,7 +101,7 @@ def top_eigenvalues(
     n = operator.shape[0]
     if not 1 <= count <= n:
         raise InputError(f"count = {count}: give a number from 1 to {n}, the operator's order")
-    linear = aslinearoperator(operator)
+    linear = _wide(aslinearoperator(operator))
     start = np.random.default_rng(seed).standard_normal(n)
     size = max(KRYLOV_VECTORS, 2 * count + 1)
     krylov = size if size < n else None
@@ -203,6 +204,16 @@ def _krylov_basis(linear: LinearOperator, start: np.ndarray, size: int) -> np.nd
         basis[:, step] = vector / np.linalg.norm(vector)
         vector = linear.matvec(basis[:, step])
     return basis
+
+
+def _wide(linear: LinearOperator) -> LinearOperator:
+    """The same operator with products handed over in float64, whatever it computes in."""
+    return LinearOperator(
+        linear.shape,
+        matvec=lambda v: np.asarray(linear.matvec(v), dtype=np.float64),
+        matmat=lambda V: np.asarray(linear.matmat(V), dtype=np.float64),
+        dtype=np.float64,
+    )
 
 
 def _require_finite(image: np.ndarray) -> np.ndarray:

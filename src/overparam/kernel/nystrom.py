@@ -25,6 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import solve_triangular
+from scipy.sparse.linalg import LinearOperator
 
 from overparam.errors import InputError
 from overparam.kernel.empirical import empirical_ntk, require_memory
@@ -91,6 +92,25 @@ class Nystrom(LowRankKernel):
         """
         self._check(solution, ridge, positive=True)
         return self.trace_error / ridge * float(np.linalg.norm(solution))
+
+    def residual_operator(self, kernel: LinearOperator) -> LinearOperator:
+        """K - K_S from products with K, such as `ntk_operator`.
+
+        It is positive semidefinite, so ``top_eigenvalues(...).upper()`` bounds |K - K_S| with a
+        known chance of failure, *estimated*: often far below the trace error where the spectrum
+        decays slowly.
+
+        Raises:
+            InputError: The operator is of another shape.
+        """
+        rows = len(self.factor)
+        if kernel.shape != (rows, rows):
+            raise InputError(f"the operator has shape {kernel.shape}: give one of {(rows, rows)}")
+
+        def product(v: np.ndarray) -> np.ndarray:
+            return np.asarray(kernel @ v, dtype=np.float64) - self.factor @ (self.factor.T @ v)
+
+        return LinearOperator((rows, rows), matvec=product, matmat=product, dtype=np.float64)
 
     def features(
         self, cross: Float[np.ndarray, "rows_new columns"]

@@ -158,7 +158,8 @@ def spectrum(
             operations and a second copy of K.
         top: How many of the largest eigenvalues are computed beyond that order.
         in_place: Work in K's own memory where it is a contiguous float64 array; K's content is the
-            same again on return. Otherwise one copy of K is made, 8 (n k)^2 bytes.
+            same again on return (not if it is interrupted). Otherwise one copy of K is made,
+            8 (n k)^2 bytes.
         tolerance: The largest sine of the angle between two inputs that counts as collinear, and
             the largest relative distance of near duplicates.
 
