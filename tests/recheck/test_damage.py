@@ -89,7 +89,11 @@ def test_every_number_is_tried():
 
 
 WEAKER = {  # true, and tied to no other number
-    ("constants.distance_lower_bound.value", 1 - 1e-3),
+    (f"constants.{name}.value", 1 + 1e-3)
+    for name in (
+        *("distance_ratio", "kernel_drift", "relative_kernel_drift"),
+        *("linearisation_distance", "linearisation_parameter_distance"),
+    )
 }
 
 

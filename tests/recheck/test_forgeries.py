@@ -14,6 +14,10 @@ from overparam.theory.modulus import MLPBounds
 from overparam.verified import Enclosure
 
 STRONGER = 1e-3
+CONSEQUENCES = (
+    *("displacement", "limit_distance", "distance_ratio", "kernel_drift"),
+    *("relative_kernel_drift", "linearisation_distance", "linearisation_parameter_distance"),
+)
 
 
 def refused(hypotheses, tolerance=1e-4):
@@ -105,8 +109,10 @@ def rewrite(tmp_path, rigor="computed", **changes):
         ("margin", 1 + STRONGER),
         ("existence_radius", 1 - STRONGER),
         ("distance_lower_bound", 1 + STRONGER),
+        *((name, 1 - STRONGER) for name in CONSEQUENCES),
         ("radius", 1.5),
         ("margin", 0.5),
+        *((name, 1.5) for name in CONSEQUENCES),
     ],
 )
 def test_numbers_tied_to_nothing_else(tmp_path, name, factor):
@@ -122,6 +128,7 @@ def test_numbers_tied_to_nothing_else(tmp_path, name, factor):
         ("margin", 1 + 1e-5),
         ("existence_radius", 1 - 1e-5),
         ("distance_lower_bound", 1 + 1e-5),
+        *((name, 1 - 1e-5) for name in CONSEQUENCES),
         ("max_eigenvalue", 1 - 1e-10),
         ("rate", 1 - 1e-11),
     ],

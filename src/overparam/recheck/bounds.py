@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from flint import arb
 
 from overparam.recheck.claim import Claim
+from overparam.recheck.consequences import Consequences
 from overparam.recheck.measure import Measured
 from overparam.recheck.theorem import Descent, Premises, descent, distance, existence
 
@@ -159,6 +160,8 @@ def compare_conclusions(
     slack = check.allowed.target_norm
     check.upper("existence_radius", existence(premises), slack=slack)
     check.lower("distance_lower_bound", distance(premises), slack=slack)
+    if not check.faults:
+        _compare_consequences(check, premises, measured.kernel_norm)
     return check.faults
 
 
@@ -227,6 +230,38 @@ def _compare_descent(check: Comparison, derived: Descent) -> None:
         check.faults.append(
             f"rate is {float(rate):.17g}: below {_show(1 - derived.decrease)}, the least proved"
         )
+
+
+_CONSEQUENCES = (
+    *("displacement", "limit_distance", "distance_ratio", "kernel_drift"),
+    *("relative_kernel_drift", "linearisation_distance", "linearisation_parameter_distance"),
+)
+
+
+def _compare_consequences(check: Comparison, premises: Premises, kernel_norm: arb) -> None:
+    """Theorems 5 to 7, one after the other: each from stored numbers that have passed."""
+    claim, slack = check.claim, check.allowed.target_norm
+    if not claim.certified:
+        for name in _CONSEQUENCES:
+            check.upper(name, None)
+        return
+    after = Consequences(premises, arb(claim.number("radius")))
+    check.upper("displacement", after.displacement(arb(claim.number("step_size"))), slack=slack)
+    if check.faults:
+        return
+    displacement = arb(claim.constant("displacement"))
+    check.upper("limit_distance", after.limit(displacement), slack=slack)
+    drift, known = after.drift(displacement), kernel_norm > 0
+    check.upper("kernel_drift", drift)
+    check.upper("relative_kernel_drift", drift / kernel_norm if known else None)
+    apart = after.apart(displacement) if premises.quadratic else None
+    check.upper("linearisation_distance", None if apart is None else apart.predictions, slack=slack)
+    check.upper(
+        "linearisation_parameter_distance", None if apart is None else apart.parameters, slack=slack
+    )
+    if not check.faults:
+        limit, closest = claim.constant("limit_distance"), claim.constant("distance_lower_bound")
+        check.upper("distance_ratio", after.ratio(displacement, arb(limit), arb(closest)))
 
 
 def _show(ball: arb) -> str:

@@ -55,6 +55,9 @@ def _flags(claim: Claim) -> Iterator[str]:
         yield "a rate or sigma_end is stated though nothing is certified"
     if claim.certified and claim.number("radius") >= claim.constant("ball"):
         yield "the radius is not below the ball's"
+    chain = [claim.constant(name) for name in ("limit_distance", "displacement", "radius")]
+    if not chain[0] <= chain[1] <= chain[2]:
+        yield "limit_distance <= displacement <= radius does not hold"
     if not 0 <= claim.constant("step_fraction") <= 1:
         yield "step_fraction is not between 0 and 1"
     names = claim.content["constants"]

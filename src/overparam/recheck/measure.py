@@ -33,6 +33,7 @@ class Measured:
     Attributes:
         min_eigenvalue: Lower bound on lambda_min(K), possibly negative.
         max_eigenvalue: Upper bound on lambda_max(K) = |J|^2.
+        kernel_norm: Lower bound on lambda_max(K) = |K|.
         excess: A ball around Delta_0.
         target_norm: A ball around rho_K = sqrt(r^T K^-1 r); None if K is not proved positive.
         terms: Root mean square, in L2(mu), of the terms that are summed up in the residual. A
@@ -42,6 +43,7 @@ class Measured:
 
     min_eigenvalue: arb
     max_eigenvalue: arb
+    kernel_norm: arb
     excess: arb
     target_norm: arb | None
     terms: float
@@ -79,6 +81,7 @@ def measure(subject: Subject, say: Say) -> Measured:
     return Measured(
         min_eigenvalue=spectrum.smallest,
         max_eigenvalue=spectrum.largest,
+        kernel_norm=spectrum.attained,
         excess=sum((r * r for r in weighted), arb(0)) / 2,
         target_norm=None if form is None else form.nonnegative_part().sqrt(),
         terms=terms,

@@ -25,12 +25,14 @@ class Spectrum:
     Attributes:
         smallest: Proved lower bound on lambda_min(A).
         largest: Proved upper bound on lambda_max(A).
+        attained: Proved lower bound on lambda_max(A): a Rayleigh quotient.
         values: Float64 eigenvalues, a guess.
         vectors: Float64 eigenvectors, a guess.
     """
 
     smallest: arb
     largest: arb
+    attained: arb
     values: np.ndarray
     vectors: np.ndarray
 
@@ -47,7 +49,8 @@ def spectrum_of(matrix: arb_mat) -> Spectrum:
     crude = arb(2 * float(magnitudes(matrix).sum()))  # |A| <= sum of |a_ij|, rounding included
     lower = _lower_bound(p_diagonal, s_diagonal, p_size, s_size, crude)
     upper = -_lower_bound([-e for e in p_diagonal], s_diagonal, p_size, s_size, crude)
-    return Spectrum(lower, upper, values, vectors)
+    attained = p_diagonal[-1] / s_diagonal[-1]
+    return Spectrum(lower, upper, attained.lower(), values, vectors)
 
 
 def largest_eigenvalue(matrix: arb_mat) -> arb:
