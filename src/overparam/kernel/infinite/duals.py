@@ -18,9 +18,10 @@ identical and opposite points included.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from overparam.model.activation import ACTIVATIONS, Activation, linear_pieces
@@ -82,10 +83,10 @@ class ClosedForm:
         moments: The pairs' value and slope.
     """
 
-    second_moment: Callable[[Array], Array]
+    second_moment: Callable[[Any], Any]
     moments: Callable[[Pairs], tuple[Array, Array]]
 
-    def features(self, r: Array) -> tuple[Array, tuple]:
+    def features(self, r: Any) -> tuple[Any, tuple]:
         """The root of the second moment at standard deviations ``r``; nothing else is needed."""
         return safe_sqrt(self.second_moment(r * r)), ()
 
@@ -109,7 +110,7 @@ class AbsLinear:
     a: float
     b: float
 
-    def features(self, r: Array) -> tuple[Array, tuple]:
+    def features(self, r: Any) -> tuple[Any, tuple]:
         """The root of the second moment, sqrt(a^2 + b^2) r."""
         return math.hypot(self.a, self.b) * r, ()
 
@@ -133,10 +134,15 @@ class AbsLinear:
         )
 
 
-def safe_sqrt(x: Array) -> Array:
+def namespace(x: Any) -> Any:
+    """``numpy`` for NumPy arrays, which need no compilation, else ``jax.numpy``."""
+    return np if isinstance(x, np.ndarray | np.floating) else jnp
+
+
+def safe_sqrt(x: Any) -> Any:
     """The square root, with slope zero at zero."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+    xp, positive = namespace(x), x > 0
+    return xp.where(positive, xp.sqrt(xp.where(positive, x, 1)), 0)
 
 
 def sine_minus(t: Array) -> Array:
@@ -203,13 +209,15 @@ def _gaussian(pairs: Pairs) -> tuple[Array, Array]:
     return value, pairs.covariance * value / square
 
 
-def _erf_square(q: Array) -> Array:
-    return (2 / math.pi) * jnp.arctan2(2 * q, jnp.sqrt(1 + 4 * q))
+def _erf_square(q: Any) -> Any:
+    xp = namespace(q)
+    return (2 / math.pi) * xp.arctan2(2 * q, xp.sqrt(1 + 4 * q))
 
 
-def _gelu_square(q: Array) -> Array:
-    width = jnp.sqrt(1 + 2 * q)
-    return q * (jnp.arctan2(width, -q) / (2 * math.pi)) + q * q * (2 + 2 * q) / (
+def _gelu_square(q: Any) -> Any:
+    xp = namespace(q)
+    width = xp.sqrt(1 + 2 * q)
+    return q * (xp.arctan2(width, -q) / (2 * math.pi)) + q * q * (2 + 2 * q) / (
         2 * math.pi * width * (1 + q) ** 2
     )
 
@@ -218,9 +226,9 @@ CLOSED_FORMS: dict[str, ClosedForm | AbsLinear] = {
     "identity": ClosedForm(lambda q: q, _identity),
     "erf": ClosedForm(_erf_square, _erf),
     "gelu": ClosedForm(_gelu_square, _gelu),
-    "sin": ClosedForm(lambda q: -jnp.expm1(-2 * q) / 2, _sin),
-    "cos": ClosedForm(lambda q: (1 + jnp.exp(-2 * q)) / 2, _cos),
-    "gaussian": ClosedForm(lambda q: 1 / jnp.sqrt(1 + 2 * q), _gaussian),
+    "sin": ClosedForm(lambda q: -namespace(q).expm1(-2 * q) / 2, _sin),
+    "cos": ClosedForm(lambda q: (1 + namespace(q).exp(-2 * q)) / 2, _cos),
+    "gaussian": ClosedForm(lambda q: 1 / namespace(q).sqrt(1 + 2 * q), _gaussian),
 }
 """By the name of the built-in activation; a|s| + b s is recognised by its pieces."""
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.kernel.empirical import require_memory
 from overparam.kernel.infinite.duals import closed_form
+from overparam.kernel.infinite.fast import fill_kernels, working_memory
 from overparam.kernel.infinite.quadrature import HermiteDual, choose_terms
 from overparam.kernel.infinite.recursion import diagonals, kernels, lifted, next_deviation
 from overparam.model.mlp import MLP
@@ -61,7 +61,8 @@ def infinite_ntk(
         model: The network.
         x1: Inputs, shape (n1, d).
         x2: Inputs, shape (n2, d); None means ``x1``.
-        memory_budget: Bytes that the result may take; None means the machine's free memory.
+        memory_budget: Bytes that the result and the work on it may take; None means the machine's
+            free memory.
 
     Returns:
         Kernels of shape (n1, n2), in float64 if an input is, else float32.
@@ -70,23 +71,23 @@ def infinite_ntk(
         InputError: Shapes do not fit the model, an entry is not finite or too large, the result
             does not fit in memory, or an expectation diverges.
     """
-    symmetric = x2 is None
     if is_traced((x1, x2)):
         return _traced(model, x1, x1 if x2 is None else x2)
     a = check_inputs(model, "x1", x1)
-    b = a if x2 is None else check_inputs(model, "x2", x2)
+    b = None if x2 is None else check_inputs(model, "x2", x2)
     dtype = floating_dtype(a, b)
-    rows, columns = len(a), len(b)
-    require_memory(
-        2 * rows * columns * dtype.itemsize, f"two kernels of {rows} x {columns}", memory_budget
-    )
+    rows, columns = len(a), len(a if b is None else b)
+    a, b = a.astype(np.float64), None if b is None else b.astype(np.float64)
+    result = 2 * rows * columns * dtype.itemsize
+    what = f"an infinite-width kernel pair of {rows} x {columns}"
+    require_memory(result, what, memory_budget)
     with jax.enable_x64(True):
-        dual, error = _dual(model, a.astype(np.float64), b.astype(np.float64))
-        ntk, nngp = kernels(model, dual, a.astype(np.float64), b.astype(np.float64))
-        ntk, nngp = np.asarray(ntk, dtype), np.asarray(nngp, dtype)
-    if symmetric:
-        ntk, nngp = (np.tril(k) + np.tril(k, -1).T for k in (ntk, nngp))
-    return InfiniteKernels(ntk, nngp, error)
+        dual, error = _dual(model, a if b is None else np.concatenate([a, b]))
+        terms = dual.terms if isinstance(dual, HermiteDual) else 0
+        require_memory(result + working_memory(model, terms, rows, columns), what, memory_budget)
+        out = np.empty((rows, columns), dtype), np.empty((rows, columns), dtype)
+        fill_kernels(model, dual, a, b, out)
+    return InfiniteKernels(*out, error)
 
 
 def infinite_ntk_diagonal(model: MLP, x: Float[Array | np.ndarray, "n d"]) -> InfiniteKernels:
@@ -109,7 +110,7 @@ def infinite_ntk_diagonal(model: MLP, x: Float[Array | np.ndarray, "n d"]) -> In
     dtype = floating_dtype(a)
     with jax.enable_x64(True):
         wide = a.astype(np.float64)
-        dual, error = _dual(model, wide, wide)
+        dual, error = _dual(model, wide)
         ntk, nngp = diagonals(model, dual, wide)
         return InfiniteKernels(np.asarray(ntk, dtype), np.asarray(nngp, dtype), error)
 
@@ -126,18 +127,18 @@ def _traced_dual(model: MLP) -> Any:
     return closed_form(model.act) or HermiteDual(model.act, TRACED_TERMS)
 
 
-def _dual(model: MLP, a: np.ndarray, b: np.ndarray) -> tuple[Any, float]:
+def _dual(model: MLP, x: np.ndarray) -> tuple[Any, float]:
     """The dual and its error; the terms of an expansion chosen for all layers' variances."""
     known = closed_form(model.act)
     if known is not None or not model.hidden_widths:
         return known, 0.0
-    r = np.concatenate([np.asarray(lifted(model, jnp.asarray(x))[0]) for x in (a, b)])
+    r, _ = lifted(model, x)
     terms, error = 1, 0.0
     for _ in model.hidden_widths:
         needed, wrong = choose_terms(model.act, r)
         terms, error = max(terms, needed), max(error, wrong)
-        e, _ = HermiteDual(model.act, 1).features(jnp.asarray(r))
-        r = np.asarray(next_deviation(model, e))
+        e, _ = HermiteDual(model.act, 1).features(r)
+        r = next_deviation(model, e)
     return HermiteDual(model.act, terms), error
 
 
@@ -155,6 +156,11 @@ def check_inputs(model: MLP, name: str, x: Array | np.ndarray) -> np.ndarray:
         raise InputError(
             f"{name} has shape {points.shape}, the model needs (n, {model.in_dim}) with n >= 1"
         )
+    with np.errstate(over="ignore"):
+        squares = np.einsum("ij,ij->i", points, points, dtype=np.float64)
+    if np.isfinite(points).all() and not (squares < 1e300).all():
+        row = int(np.argmin(squares < 1e300)) + 1
+        raise InputError(f"{name} is too large in row {row} (counted from 1): rescale the inputs")
     if not np.isfinite(points).all():
         row, column = np.argwhere(~np.isfinite(points))[0] + 1
         raise InputError(f"{name} is not finite in row {row}, column {column} (counted from 1)")

@@ -34,6 +34,9 @@ MOST_TERMS = 1024
 TOLERANCE = 4e-16
 """Relative tail at which an expansion counts as complete in float64."""
 
+BATCH = 512
+"""Points whose coefficients are computed at a time."""
+
 _EDGES = np.array([0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, *np.arange(1, 14)])
 
 
@@ -74,13 +77,15 @@ class HermiteDual:
     activation: Activation
     terms: int
 
-    def features(self, r: Array) -> tuple[Array, tuple[Array, Array]]:
+    def features(self, r: Any) -> tuple[Any, tuple[Any, Any]]:
         """Root of the second moment and the coefficients, at standard deviations ``r``.
 
         Returns:
             ``(e, (a, b))``: e of r's shape, a and b (..., terms), the coefficients of act divided
             by e and those of act'.
         """
+        if isinstance(r, np.ndarray):
+            return self._in_batches(r)
         z, weights = (jnp.asarray(part, r.dtype) for part in nodes())
         matrix = jnp.asarray(projection(self.terms), r.dtype)
         argument = r[..., None] * z.reshape((1,) * r.ndim + (-1,))
@@ -88,6 +93,13 @@ class HermiteDual:
         e = safe_sqrt((values * values) @ weights)
         inverse = 1 / jnp.where(e > 0, e, 1)
         return e, ((values @ matrix) * inverse[..., None], slopes @ matrix)
+
+    def _in_batches(self, r: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """The same for many points: batches of one size, so one compilation and little memory."""
+        padded = np.pad(r, (0, -len(r) % BATCH)).reshape(-1, BATCH)
+        parts = [jax.tree.map(np.asarray, _features(self, batch)) for batch in padded]
+        e, (act, slope) = jax.tree.map(lambda *p: np.concatenate(p)[: len(r)], *parts)
+        return e, (act, slope)
 
     def __call__(
         self,
@@ -117,6 +129,11 @@ class HermiteDual:
         return Moments(scale * value, slope, scale * gap, scale * (1 + value))
 
 
+@partial(jax.jit, static_argnums=0)
+def _features(dual: HermiteDual, r: Array) -> tuple[Array, tuple[Array, Array]]:
+    return dual.features(r)
+
+
 @partial(jax.jit, static_argnums=(0, 2))
 def _energies(function: Callable[[Any], Array], r: Array, points: int) -> tuple[Array, Array]:
     """(E f(r z)^2, the largest contribution of an outermost panel to it), for each r."""
@@ -142,7 +159,7 @@ def choose_terms(activation: Activation, r: np.ndarray) -> tuple[int, float]:
     Raises:
         InputError: An expectation does not converge.
     """
-    samples = np.unique(np.quantile(r, np.linspace(0, 1, 17), method="nearest"))
+    samples = np.quantile(r, np.linspace(0, 1, 17), method="nearest")
     terms, error = 1, 0.0
     for name, function in (("act", activation), ("act'", activation.slope)):
         full, edge = (np.asarray(part) for part in _energies(function, samples, 24))

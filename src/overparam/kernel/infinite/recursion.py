@@ -22,33 +22,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from overparam.kernel.infinite.duals import Moments, Pairs, safe_sqrt
+from overparam.kernel.infinite.duals import Moments, Pairs, namespace, safe_sqrt
 from overparam.model.mlp import MLP
 
 
-def lifted(model: MLP, x: Array) -> tuple[Array, Array]:
+def lifted(model: MLP, x: Any) -> tuple[Any, Any]:
     """The first layer's feature vectors (s_w x / sqrt(d), s_b) as length and direction.
 
     Returns:
         ``(r, u)``: standard deviations (n,) and unit vectors (n, d + 1); u = 0 where r = 0.
     """
-    w = jnp.concatenate(
-        [
-            (model.weight_scale / math.sqrt(model.in_dim)) * x,
-            jnp.full((*x.shape[:-1], 1), model.bias_scale, x.dtype),
-        ],
-        axis=-1,
-    )
-    r = safe_sqrt(jnp.sum(w * w, axis=-1))
-    return r, w / jnp.where(r > 0, r, 1)[..., None]
+    xp = namespace(x)
+    weighted = (model.weight_scale / math.sqrt(model.in_dim)) * x
+    w = xp.concatenate([weighted, xp.full((len(x), 1), model.bias_scale, x.dtype)], axis=-1)
+    r = safe_sqrt(xp.sum(w * w, axis=-1))
+    return r, w / xp.where(r > 0, r, 1)[..., None]
 
 
-def next_deviation(model: MLP, e: Array) -> Array:
+def next_deviation(model: MLP, e: Any) -> Any:
     """The next layer's standard deviation from the root e of the second moment."""
     return safe_sqrt(model.weight_scale**2 * e * e + model.bias_scale**2)
 
 
-def points(model: MLP, dual: Any, r: Array) -> list[tuple[Array, Array, Any]]:
+def points(model: MLP, dual: Any, r: Any) -> list[tuple[Any, Any, Any]]:
     """For each hidden layer: standard deviation, root of the second moment, the dual's features."""
     layers = []
     for _ in model.hidden_widths:

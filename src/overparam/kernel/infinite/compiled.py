@@ -1,0 +1,448 @@
+r"""The layer recursion compiled: loops over pairs that stay in cache and use vector registers.
+
+One call fills rows of the result, a chunk of columns at a time: all layers of a chunk are done
+before the next chunk begins, so that only the Gram matrix of the inputs is read from memory and
+only the result is written. Everything is computed in float64 and rounded once, on the way out.
+``duals.py`` has the same formulas for ``jax.numpy``, where they can be read and differentiated; the
+tests hold the two against each other and against mpmath.
+
+No library function is called in a loop over pairs: arcsin, the difference sin t - t cos t, exp and
+sinh are the polynomials below, of relative error below 1e-16 on their ranges, so the compiler can
+turn the loops into vector instructions. Machine code is cached on disk where that is possible.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar, no_type_check
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ABS_LINEAR, ERF, GELU, SIN, COS, GAUSSIAN, HERMITE = range(7)
+"""What ``fill`` can do: its argument ``kind``."""
+
+CHUNK = 512
+"""Columns done at a time."""
+
+BLOCK = 16
+"""Rows that are mirrored at a time: one cache line of float32."""
+
+NEAR = 1 / 64
+"""Complements below this are computed anew, from differences of coordinates."""
+
+
+def compiled(function: F) -> F:
+    """``numba.njit`` without the interpreter lock, cached on disk if a folder is writable."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder for the cache: compile in every process
+        return njit(**options)(function)
+
+
+@intrinsic
+@no_type_check
+def _power_of_two(context, k):
+    """2^k for an integer k in the exponent's range, by writing the exponent."""
+
+    @no_type_check
+    def code(context, builder, signature, args):
+        bits = builder.shl(builder.add(args[0], args[0].type(1023)), args[0].type(52))
+        return builder.bitcast(bits, context.get_value_type(types.float64))
+
+    return types.float64(types.int64), code
+
+
+@compiled
+@no_type_check
+def exponential(x):
+    """Exp for x <= 0; below -700, where the result is negligible, that of -700."""
+    x = x if x > -700.0 else -700.0
+    k = np.floor(x * 1.4426950408889634 + 0.5)
+    t = (x - k * 0.6931471803691238) - k * 1.9082149292705877e-10  # ln 2 in two parts
+    p = 1.0 / 6227020800.0
+    p = p * t + 1.0 / 479001600.0
+    p = p * t + 1.0 / 39916800.0
+    p = p * t + 1.0 / 3628800.0
+    p = p * t + 1.0 / 362880.0
+    p = p * t + 1.0 / 40320.0
+    p = p * t + 1.0 / 5040.0
+    p = p * t + 1.0 / 720.0
+    p = p * t + 1.0 / 120.0
+    p = p * t + 1.0 / 24.0
+    p = p * t + 1.0 / 6.0
+    p = p * t + 0.5
+    p = p * t + 1.0
+    p = p * t + 1.0
+    return p * _power_of_two(np.int64(k))
+
+
+@compiled
+@no_type_check
+def sinh_small(x):
+    """Sinh for |x| <= 1/2."""
+    z = x * x
+    p = 1.6116496514371548e-10
+    p = p * z + 2.505194670972162e-08
+    p = p * z + 2.755731943362024e-06
+    p = p * z + 0.00019841269841146993
+    p = p * z + 0.00833333333333336
+    p = p * z + 0.16666666666666666
+    return x + x * (z * p)
+
+
+@compiled
+@no_type_check
+def arcsine_tail(z):
+    """(arcsin x - x) / x^3 at z = x^2 in [0, 1/4]."""
+    p = 0.02961201126495512
+    p = p * z - 0.01924167174674304
+    p = p * z + 0.019554513336123378
+    p = p * z + 0.0030448799094556773
+    p = p * z + 0.009319560794767446
+    p = p * z + 0.009621842970100282
+    p = p * z + 0.011566459612121669
+    p = p * z + 0.01396378001220357
+    p = p * z + 0.017352816540325496
+    p = p * z + 0.02237215744350722
+    p = p * z + 0.03038194447553234
+    p = p * z + 0.044642857142551895
+    p = p * z + 0.07500000000000118
+    return p * z + 0.16666666666666666
+
+
+@compiled
+@no_type_check
+def sine_minus_tail(z):
+    """(sin t - t cos t) / x^3 with t = 2 arcsin x, at z = x^2 in [0, 1/4]."""
+    p = 0.00900713069799123
+    p = p * z - 0.0025388925418723626
+    p = p * z + 0.006011138119383866
+    p = p * z + 0.004279310461599025
+    p = p * z + 0.006668007159892375
+    p = p * z + 0.009244359247478703
+    p = p * z + 0.013768222303426255
+    p = p * z + 0.022095926591805978
+    p = p * z + 0.03968254054727986
+    p = p * z + 0.08571428570262438
+    p = p * z + 0.26666666666672806
+    return p * z + 2.6666666666666665
+
+
+@compiled
+@no_type_check
+def _advance(value, e1, e2, r1, r2, inverse, weight, bias):
+    """The next layer's complements (1 - rho, 1 + rho) from E[act(u) act(v)]."""
+    positive = weight * value + bias >= 0.0
+    plain = weight * e1 * e2
+    sign = 1.0 if positive else -1.0
+    gap = e1 * e2 - sign * value
+    return _complements(
+        gap if gap > 0.0 else 0.0, positive, plain, e1, e2, r1, r2, inverse, weight, bias
+    )
+
+
+@compiled
+@no_type_check
+def _complements(gap, positive, plain, e1, e2, r1, r2, inverse, weight, bias):
+    """The same from the gap e1 e2 -+ value, with the upper sign where rho will be positive."""
+    sign = 1.0 if positive else -1.0
+    lean = e1 - sign * e2
+    rest = r1 * r2 + (plain + sign * bias)
+    shift = weight * bias * lean * lean / (rest if rest > 0.0 else 1.0)
+    less = (weight * gap + shift) * inverse
+    less = less if less < 1.0 else 1.0
+    return (less if positive else 2.0 - less), (2.0 - less if positive else less)
+
+
+@compiled
+@no_type_check
+def _abs_linear(a, b, minus, plus, ntk, nngp, left, right, first, weight, bias):
+    """One layer of a |s| + b s for a row's chunk of columns."""
+    even, odd = a * a, b * b
+    r1, e1, n1, i1 = left[0], left[1], left[2], left[3]
+    for j in range(minus.size):
+        m, p = minus[j], plus[j]
+        r2, e2, n2, i2 = (
+            right[0, first + j],
+            right[1, first + j],
+            right[2, first + j],
+            right[3, first + j],
+        )
+        less = m if m < p else p
+        rho = 0.5 * (p - m)
+        size = 1.0 - less
+        big = less < 0.5
+        root = math.sqrt(0.5 * less if big else less * (2.0 - less))
+        x = root if big else size
+        z = x * x if not big else 0.5 * less
+        arc = x + x * (z * arcsine_tail(z))
+        angle = 2.0 * arc if big else 1.5707963267948966 - arc
+        g = x * z * sine_minus_tail(z) if big else root - angle * size
+        g = g * 0.6366197723675814
+        turn = even * 0.6366197723675814 * angle
+        if not big:
+            turn = even - even * 0.6366197723675814 * arc
+        slope = (odd - even) + turn if m > p else (odd + even) - turn
+        scale = r1 * r2
+        value = scale * ((odd * rho + even * size) + even * g)
+        nngp[j] = weight * value + bias
+        ntk[j] = nngp[j] + weight * ntk[j] * slope
+        positive = nngp[j] >= 0.0
+        folded = less - g if positive else 2.0 - less + g
+        gap = scale * (odd * (m if positive else p) + even * folded)
+        minus[j], plus[j] = _complements(
+            gap, positive, weight * e1 * e2, e1, e2, n1, n2, i1 * i2, weight, bias
+        )
+
+
+@compiled
+@no_type_check
+def _arcsine_kind(minus, plus, ntk, nngp, left, right, first, weight, bias, gelu):
+    """One layer of erf or gelu."""
+    r1, e1, n1, i1, s1 = left[0], left[1], left[2], left[3], left[4]
+    q1 = r1 * r1
+    two = 1.0 if gelu else 2.0
+    for j in range(minus.size):
+        m, p = minus[j], plus[j]
+        r2, e2, n2, i2, s2 = (
+            right[0, first + j],
+            right[1, first + j],
+            right[2, first + j],
+            right[3, first + j],
+            right[4, first + j],
+        )
+        q2 = r2 * r2
+        scale = r1 * r2
+        c = scale * (0.5 * (p - m))
+        square = 1.0 + two * (q1 + q2) + (two * scale) * (two * scale) * (m * p)
+        inverse = 1.0 / math.sqrt(square)
+        # sine = two c / sqrt((1 + two q1)(1 + two q2)); s1, s2 are the inverse roots.
+        sine = two * c * (s1 * s2)
+        size = abs(sine)
+        big = size > 0.5
+        z = 0.5 * square * (s1 * s2) * (s1 * s2) / (1.0 + size) if big else size * size
+        x = math.sqrt(z)
+        arc = x + x * (z * arcsine_tail(z))
+        arc = 1.5707963267948966 - 2.0 * arc if big else arc
+        if gelu:
+            half = 2.0 * (x + x * (z * arcsine_tail(z)))
+            if big:
+                orthant = (half if c < 0.0 else 3.141592653589793 - half) * 0.15915494309189535
+            else:
+                orthant = 0.25 + (arc if c > 0.0 else -arc) * 0.15915494309189535
+            density = 0.15915494309189535 * inverse
+            n = (s1 * s2) * (s1 * s2)
+            value = c * orthant + density * (q1 * q2 * square + c * c) * n
+            slope = orthant + c * density * (s1 * s1 + s2 * s2 + inverse * inverse)
+        else:
+            value = 0.6366197723675814 * (arc if c > 0.0 else -arc)
+            slope = 1.2732395447351628 * inverse
+        nngp[j] = weight * value + bias
+        ntk[j] = nngp[j] + weight * ntk[j] * slope
+        minus[j], plus[j] = _advance(value, e1, e2, n1, n2, i1 * i2, weight, bias)
+
+
+@compiled
+@no_type_check
+def _waves(minus, plus, ntk, nngp, left, right, first, weight, bias, even):
+    """One layer of sin, or (``even``) cos."""
+    r1, e1, n1, i1, s1 = left[0], left[1], left[2], left[3], left[4]
+    for j in range(minus.size):
+        m, p = minus[j], plus[j]
+        r2, e2, n2, i2, s2 = (
+            right[0, first + j],
+            right[1, first + j],
+            right[2, first + j],
+            right[3, first + j],
+            right[4, first + j],
+        )
+        scale = r1 * r2
+        c = scale * (0.5 * (p - m))
+        less = m if m < p else p
+        peak = 0.5 * exponential(-0.5 * (r1 - r2) * (r1 - r2) - scale * less)
+        fade = exponential(-2.0 * abs(c))
+        small = abs(c) < 0.5
+        # s1 s2 = exp(-(q1 + q2) / 2).
+        odd = s1 * s2 * sinh_small(c if small else 0.0)
+        far = peak * (1.0 - fade)
+        odd = odd if small else (far if c > 0.0 else -far)
+        cosine = peak * (1.0 + fade)
+        value = cosine if even else odd
+        slope = odd if even else cosine
+        nngp[j] = weight * value + bias
+        ntk[j] = nngp[j] + weight * ntk[j] * slope
+        minus[j], plus[j] = _advance(value, e1, e2, n1, n2, i1 * i2, weight, bias)
+
+
+@compiled
+@no_type_check
+def _gaussian(minus, plus, ntk, nngp, left, right, first, weight, bias):
+    """One layer of exp(-s^2 / 2)."""
+    r1, e1, n1, i1 = left[0], left[1], left[2], left[3]
+    for j in range(minus.size):
+        m, p = minus[j], plus[j]
+        r2, e2, n2, i2 = (
+            right[0, first + j],
+            right[1, first + j],
+            right[2, first + j],
+            right[3, first + j],
+        )
+        scale = r1 * r2
+        square = 1.0 + r1 * r1 + r2 * r2 + scale * scale * (m * p)
+        value = 1.0 / math.sqrt(square)
+        slope = scale * (0.5 * (p - m)) * (value * value * value)
+        nngp[j] = weight * value + bias
+        ntk[j] = nngp[j] + weight * ntk[j] * slope
+        minus[j], plus[j] = _advance(value, e1, e2, n1, n2, i1 * i2, weight, bias)
+
+
+@compiled
+@no_type_check
+def _hermite(minus, plus, ntk, nngp, left, right, first, c1, d1, c2, d2, weight, bias, work):
+    """One layer of any activation, by its Hermite series: c of act over e, d of act'."""
+    e1, n1, i1 = left[1], left[2], left[3]
+    value, slope, gap, power, short = work[0], work[1], work[2], work[3], work[4]
+    for j in range(minus.size):
+        value[j], slope[j], gap[j], power[j], short[j] = 0.0, 0.0, 0.0, 1.0, 0.0
+    for k in range(c1.size):
+        c, d = c1[k], d1[k]
+        for j in range(minus.size):
+            product, lean = c * c2[k, first + j], c - c2[k, first + j]
+            value[j] += product * power[j]
+            slope[j] += d * d2[k, first + j] * power[j]
+            gap[j] += product * short[j] + 0.5 * (lean * lean)
+            short[j] += power[j] * minus[j]
+            power[j] *= 0.5 * (plus[j] - minus[j])
+    for j in range(minus.size):
+        e2, n2, i2 = right[1, first + j], right[2, first + j], right[3, first + j]
+        scale = e1 * e2
+        nngp[j] = weight * scale * value[j] + bias
+        ntk[j] = nngp[j] + weight * ntk[j] * slope[j]
+        positive = nngp[j] >= 0.0
+        rest = gap[j] if positive else 1.0 + value[j]
+        rest = scale * (rest if rest > 0.0 else 0.0)
+        minus[j], plus[j] = _complements(
+            rest, positive, weight * scale, e1, e2, n1, n2, i1 * i2, weight, bias
+        )
+
+
+@compiled
+@no_type_check
+def _first_layer(row, minus, plus, ntk, r1, r2, u1, u2):
+    """Complements and covariances from a row of the Gram matrix of directions.
+
+    Nearly parallel or opposite pairs are computed anew from differences or sums of coordinates,
+    whose rounding moves the angle by a few units in the last place and not by their square root.
+    """
+    for j in range(row.size):
+        minus[j] = 1.0 - row[j]
+        plus[j] = 1.0 + row[j]
+    for j in range(row.size):
+        if minus[j] < NEAR:
+            total = 0.0
+            for k in range(u1.size):
+                total += (u1[k] - u2[j, k]) * (u1[k] - u2[j, k])
+            minus[j], plus[j] = 0.5 * total, 2.0 - 0.5 * total
+        elif plus[j] < NEAR:
+            total = 0.0
+            for k in range(u1.size):
+                total += (u1[k] + u2[j, k]) * (u1[k] + u2[j, k])
+            minus[j], plus[j] = 2.0 - 0.5 * total, 0.5 * total
+    for j in range(row.size):
+        ntk[j] = r1 * r2[j] * (0.5 * (plus[j] - minus[j]))
+
+
+@compiled
+@no_type_check
+def fill(kind, a, b, gram, origin, start, stop, u, points, coefficients, scales, symmetric, out):
+    """Fill rows ``start`` to ``stop`` of the kernels in the columns that ``gram`` covers.
+
+    Args:
+        kind: Which formulas, one of the numbers above.
+        a: Coefficient of the even part, for ``ABS_LINEAR``.
+        b: Coefficient of the odd part, for ``ABS_LINEAR``.
+        gram: A panel of the Gram matrix of the directions, (rows, columns), float64.
+        origin: The panel's first row and first column.
+        start: First row, counted in the whole result.
+        stop: One past the last row.
+        u: Directions of both sides, (n1, d + 1) and (n2, d + 1).
+        points: What depends on one point, (layers, n1, 5) and (layers, 5, n2): deviation, root of
+            the second moment, the next layer's deviation and its inverse, and an extra number.
+        coefficients: Hermite coefficients of act and act': (layers, n1, K) twice and
+            (layers, K, n2) twice; empty for closed forms.
+        scales: s_w^2, s_b^2 and c^2.
+        symmetric: Whether columns after the diagonal are mirrored from the rows below.
+        out: The result (ntk, nngp), float32 or float64.
+    """
+    left, right = points
+    c1, d1, c2, d2 = coefficients
+    weight, bias, output = scales
+    ntk_out, nngp_out = out
+    state = np.empty((9, CHUNK))
+    for top in range(start, stop, BLOCK):
+        bottom = min(top + BLOCK, stop)
+        for first in range(origin[1], origin[1] + gram.shape[1], CHUNK):
+            end = min(first + CHUNK, origin[1] + gram.shape[1])
+            for i in range(top, bottom):
+                last = min(end, i + 1) if symmetric else end
+                if last <= first:
+                    continue
+                size = last - first
+                minus, plus, ntk, nngp = (
+                    state[0, :size],
+                    state[1, :size],
+                    state[2, :size],
+                    state[3, :size],
+                )
+                row = gram[i - origin[0], first - origin[1] : last - origin[1]]
+                _first_layer(
+                    row,
+                    minus,
+                    plus,
+                    ntk,
+                    left[0, i, 0],
+                    right[0, 0, first:last],
+                    u[0][i],
+                    u[1][first:last],
+                )
+                for layer in range(left.shape[0]):
+                    one, two = left[layer, i], right[layer]
+                    if kind == ABS_LINEAR:
+                        _abs_linear(a, b, minus, plus, ntk, nngp, one, two, first, weight, bias)
+                    elif kind == ERF or kind == GELU:
+                        gelu = kind == GELU
+                        _arcsine_kind(minus, plus, ntk, nngp, one, two, first, weight, bias, gelu)
+                    elif kind == SIN or kind == COS:
+                        even = kind == COS
+                        _waves(minus, plus, ntk, nngp, one, two, first, weight, bias, even)
+                    elif kind == GAUSSIAN:
+                        _gaussian(minus, plus, ntk, nngp, one, two, first, weight, bias)
+                    else:
+                        _hermite(
+                            minus,
+                            plus,
+                            ntk,
+                            nngp,
+                            one,
+                            two,
+                            first,
+                            c1[layer, i],
+                            d1[layer, i],
+                            c2[layer],
+                            d2[layer],
+                            weight,
+                            bias,
+                            state[4:, :size],
+                        )
+                for j in range(size):
+                    ntk_out[i, first + j] = output * ntk[j]
+                    nngp_out[i, first + j] = output * nngp[j]
+            if symmetric:
+                for j in range(first, min(end, bottom)):
+                    for i in range(max(top, j + 1), bottom):
+                        ntk_out[j, i] = ntk_out[i, j]
+                        nngp_out[j, i] = nngp_out[i, j]

@@ -1,0 +1,160 @@
+r"""The fast path: points prepared once, Gram panels by BLAS, pairs by compiled loops in threads.
+
+What is read and written for n points: the result once; a panel of the inputs' Gram matrix, of
+constant size, at a time; and what belongs to the points. Symmetry halves the work.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from overparam.kernel.infinite import compiled
+from overparam.kernel.infinite.duals import CLOSED_FORMS, AbsLinear
+from overparam.kernel.infinite.quadrature import BATCH, HermiteDual, nodes
+from overparam.kernel.infinite.recursion import lifted, next_deviation, points
+from overparam.model.mlp import MLP
+
+PANEL = (256, 4096)
+"""Rows and columns of a panel of the Gram matrix: 8 MiB."""
+
+TASK = 32
+"""Rows that a thread takes at a time."""
+
+EXTRAS = {
+    compiled.ERF: lambda r: 1 / np.sqrt(1 + 2 * r * r),
+    compiled.GELU: lambda r: 1 / np.sqrt(1 + r * r),
+    compiled.SIN: lambda r: np.exp(-r * r / 2),
+    compiled.COS: lambda r: np.exp(-r * r / 2),
+}
+"""The number of a point's own that a formula wants beside its deviations."""
+
+
+class Side(NamedTuple):
+    """One side's points.
+
+    Attributes:
+        directions: Unit vectors, (n, d + 1).
+        numbers: (layers, n, 5): deviation, root of the second moment, next deviation, its inverse,
+            extra.
+        act: Hermite coefficients of act over that root, (layers, n, K), or empty.
+        slope: Those of act'.
+    """
+
+    directions: np.ndarray
+    numbers: np.ndarray
+    act: np.ndarray
+    slope: np.ndarray
+
+
+def kind_of(dual: Any) -> tuple[int, float, float]:
+    """The compiled formulas for a dual, and (a, b) for a|s| + b s."""
+    if isinstance(dual, AbsLinear):
+        return compiled.ABS_LINEAR, dual.a, dual.b
+    if dual is CLOSED_FORMS["identity"]:
+        return compiled.ABS_LINEAR, 0.0, 1.0
+    names = {"erf": "ERF", "gelu": "GELU", "sin": "SIN", "cos": "COS", "gaussian": "GAUSSIAN"}
+    for name, kind in names.items():
+        if dual is CLOSED_FORMS[name]:
+            return getattr(compiled, kind), 0.0, 0.0
+    return compiled.HERMITE, 0.0, 0.0
+
+
+def prepare(model: MLP, dual: Any, kind: int, x: np.ndarray) -> Side:
+    """What belongs to one side's points. Must be called where float64 is enabled."""
+    r, u = lifted(model, x)
+    numbers, act, slope = [], [], []
+    for deviation, e, features in points(model, dual, r):
+        after = next_deviation(model, e)
+        extra = EXTRAS[kind](deviation) if kind in EXTRAS else np.zeros_like(e)
+        inverse = np.divide(1.0, after, out=np.ones_like(after), where=after > 0)
+        numbers.append(np.stack([deviation, e, after, inverse, extra], axis=-1))
+        if isinstance(dual, HermiteDual):
+            act.append(features[0])
+            slope.append(features[1])
+    empty = np.empty((1, 1, 1))
+    return Side(
+        u,
+        np.stack(numbers),
+        np.stack(act) if act else empty,
+        np.stack(slope) if slope else empty,
+    )
+
+
+def fill_kernels(
+    model: MLP, dual: Any, x1: np.ndarray, x2: np.ndarray | None, out: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Fill (ntk, nngp); ``x2=None`` means ``x1``.
+
+    Must be called where float64 is enabled.
+    """
+    if not model.hidden_widths:
+        _fill_linear(model, x1, x1 if x2 is None else x2, out)
+        return
+    kind, a, b = kind_of(dual)
+    left = prepare(model, dual, kind, x1)
+    right = left if x2 is None else prepare(model, dual, kind, x2)
+    transposed = [
+        np.ascontiguousarray(part.transpose(0, 2, 1))
+        for part in (right.numbers, right.act, right.slope)
+    ]
+    shared = (
+        (left.directions, right.directions),
+        (left.numbers, transposed[0]),
+        (left.act, left.slope, transposed[1], transposed[2]),
+        (model.weight_scale**2, model.bias_scale**2, model.output_scale**2),
+        x2 is None,
+        out,
+    )
+    rows, columns = out[0].shape
+    buffer = np.empty((min(PANEL[0], rows), min(PANEL[1], columns)))
+    with ThreadPoolExecutor(_cores()) as pool:
+        for top in range(0, rows, PANEL[0]):
+            bottom = min(top + PANEL[0], rows)
+            across = min(columns, bottom) if x2 is None else columns
+            for first in range(0, across, PANEL[1]):
+                end = min(first + PANEL[1], across)
+                gram = buffer.reshape(-1)[: (bottom - top) * (end - first)]
+                gram = gram.reshape(bottom - top, end - first)
+                np.matmul(left.directions[top:bottom], right.directions[first:end].T, out=gram)
+                tasks = [
+                    pool.submit(
+                        compiled.fill,
+                        kind,
+                        a,
+                        b,
+                        gram,
+                        (top, first),
+                        start,
+                        min(start + TASK, bottom),
+                        *shared,
+                    )
+                    for start in range(top, bottom, TASK)
+                ]
+                for task in tasks:
+                    task.result()
+
+
+def _fill_linear(
+    model: MLP, x1: np.ndarray, x2: np.ndarray, out: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Both kernels of the linear model: c^2 (s_w^2 <x, x'> / d + s_b^2)."""
+    (r1, u1), (r2, u2) = lifted(model, x1), lifted(model, x2)
+    across = (model.output_scale**2 * r2)[:, None] * u2
+    for top in range(0, len(r1), PANEL[0]):
+        rows = slice(top, top + PANEL[0])
+        out[0][rows] = (r1[rows, None] * u1[rows]) @ across.T
+        out[1][rows] = out[0][rows]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def working_memory(model: MLP, terms: int, n1: int, n2: int) -> int:
+    """Bytes held beyond the result: a panel, and what belongs to the points."""
+    panel = 8 * min(PANEL[0], n1) * min(PANEL[1], n2)
+    per_point = 8 * (4 * (model.in_dim + 1) + len(model.hidden_widths) * (15 + 6 * terms))
+    batch = 8 * 4 * BATCH * len(nodes()[0]) if terms else 0
+    return panel + batch + (n1 + n2) * per_point
