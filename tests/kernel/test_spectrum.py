@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 from mpmath import mp
-from scipy.sparse.linalg import LinearOperator
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
 
 from networks import draw_inputs, draw_params
 from overparam.errors import InputError
 from overparam.kernel import empirical
+from overparam.kernel import spectrum as spectrum_module
 from overparam.kernel.diagnosis import explaining_group, rank_bound
 from overparam.kernel.empirical import empirical_ntk
 from overparam.kernel.lanczos import lanczos_error, top_eigenvalues
@@ -161,6 +162,22 @@ def test_a_bound_on_the_error_of_the_matrix_widens_the_enclosures():
     assert exact[0] in found.min_eigenvalue
     assert exact[-1] in found.max_eigenvalue
     assert found.min_eigenvalue.width >= 2 * error
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_an_iteration_that_does_not_converge_still_points_at_the_culprits(monkeypatch, kept):
+    K = gram(300, 600)
+    K[:, 5], K[5, :] = K[:, 4], K[4, :]
+    K[5, 5] = K[4, 4] + 1e-9
+
+    def stopped(operator, **settings):
+        values, vectors = scipy.linalg.eigh(operator.matmat(np.eye(300)))
+        raise ArpackNoConvergence("stopped", values[-1:][:kept], vectors[:, -1:][:, :kept])
+
+    monkeypatch.setattr(spectrum_module, "eigsh", stopped)
+    found = spectrum(K, complete_order=2000)
+    assert groups(found, "group") == ((4, 5),)
+    assert 5e-10 in found.min_eigenvalue or found.min_eigenvalue.upper < 5e-10
 
 
 # --- Culprits -------------------------------------------------------------------------------------
