@@ -108,11 +108,46 @@ def test_contradicting_rows_are_named_as_in_the_file(tmp_path):
         load(path, test_fraction=0)
 
 
-def test_too_few_rows_for_a_test_part(tmp_path):
-    path = write(tmp_path, "a,b,y\n0,1,0\n2,5,1\n")
-    data = load(path)
-    assert data.test is None
-    assert data.notes == ("2 rows are too few to hold out 0.2 of them: no test part",)
+@pytest.mark.parametrize(
+    ("rows", "fraction", "message"),
+    [
+        ("0,1,0\n2,5,1\n", 0.2, "test_fraction 0.2 of 2 rows leaves no row to test on; raise it"),
+        ("0,1,0\n2,5,1\n3,4,1\n", 0.5, "leaves 1 for training; lower it"),
+        ("0,1,u\n2,5,v\n3,4,w\n4,4,w\n", 0.5, "leaves a class without a training row; lower it"),
+    ],
+)
+def test_a_test_fraction_that_empties_a_split_or_a_class_is_refused(
+    tmp_path, rows, fraction, message
+):
+    with pytest.raises(InputError, match=message) as caught:
+        load(write(tmp_path, "a,b,y\n" + rows), test_fraction=fraction, task="classification")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_class_drawn_for_the_test_part_only_is_kept_for_training_and_noted(tmp_path):
+    path = write(tmp_path, "a,b,y\n" + "".join(f"{i},{i * i},{int(i == 7)}\n" for i in range(10)))
+    noted = {seed: load(path, seed=seed, test_fraction=0.3).notes for seed in range(8)}
+    draws = {seed: np.random.default_rng(seed).permutation(10)[:3] for seed in range(8)}
+    assert {s for s, notes in noted.items() if notes} == {s for s, d in draws.items() if 7 in d}
+    assert all("not a uniform draw" in note for notes in noted.values() for note in notes)
+
+
+def test_what_was_fitted_to_which_rows_is_on_record():
+    sphere, plain = load("iris"), load("iris", standardize="norm")
+    assert sphere.fitted_to(sphere.train_rows) == ("the features' mean and scale",)
+    assert sphere.fitted_to(sphere.test_rows) == ()
+    assert plain.fitted_to(plain.train_rows) == ()
+    regression = load("diabetes", standardize="none")
+    assert regression.fitted_to(regression.train_rows[:1]) == ("the target's mean and scale",)
+
+
+def test_the_sample_holds_merged_rows_as_often_as_they_were_drawn(tmp_path):
+    data = load(write(tmp_path, "a,b,y\n0,1,u\n2,5,v\n0,1,u\n3,-1,v\n0,1,u\n"), test_fraction=0)
+    assert data.multiplicities.tolist() == [3, 1, 1]
+    assert data.sample.n == 5
+    assert data.sample.is_uniform
+    assert data.sample.merged().fingerprint() == data.train.fingerprint()
+    assert load("iris", test_fraction=0.1).sample.n == 135
 
 
 def test_few_samples_keep_a_training_row_of_every_class_that_was_drawn():

@@ -7,6 +7,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler, normalize
 
 from overparam.data import Preprocessing, RowNames, fit_preprocessing
+from overparam.data.preprocess import MODES
 from overparam.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -49,7 +50,27 @@ def test_constant_features_become_zero_and_are_noted():
     assert fitted.notes == ("1 feature is constant in the training part and set to zero: c",)
 
 
-@pytest.mark.parametrize("mode", ["none", "center", "sphere"])
+def test_norm_scales_each_point_by_itself_and_fits_nothing():
+    fitted, other = (fit_preprocessing(x, "norm", NAMES) for x in (TRAIN, TRAIN[:3] + 1))
+    np.testing.assert_allclose(fitted.apply(NEW), 2.0 * normalize(NEW), rtol=1e-14)
+    np.testing.assert_array_equal(fitted.apply(NEW), other.apply(NEW))
+    assert {m: fit_preprocessing(TRAIN, m, NAMES).fits_sample for m in MODES} == {
+        "none": False,
+        "norm": False,
+        "center": True,
+        "sphere": True,
+    }
+
+
+def test_a_point_at_the_origin_has_no_direction():
+    fitted = fit_preprocessing(TRAIN, "norm", NAMES)
+    with pytest.raises(InputError, match="row 2 is zero and has no direction; drop the row"):
+        fitted.apply(np.array([[1.0, 0, 0, 0], [0, 0, 0, 0]]))
+    with pytest.raises(InputError, match="use standardize='none'"):
+        fit_preprocessing(TRAIN[:, :1], "norm", ("a",))
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_preprocessing_survives_json(mode):
     fitted = fit_preprocessing(TRAIN, mode, NAMES)
     stored = json.loads(json.dumps(fitted.to_dict()))

@@ -65,7 +65,7 @@ SCALES = 0.03 * 1.5 ** np.arange(12)
 FRACTIONS = (0.0, 0.25, 0.5, 1.0)
 """Where between the first part's network and its continuation the posterior's centre may lie."""
 
-SELECTION_DRAWS, FINAL_DRAWS = 4_000, 100_000
+SELECTION_DRAWS, FINAL_DRAWS = 2_000, 100_000
 """Losses sampled to choose the scale, and anew for the bound."""
 
 LARGEST_SOLVE = 4096
