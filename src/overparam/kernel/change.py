@@ -45,6 +45,8 @@ def jacobian_change_gram(
             if j.start <= i.start:
                 tile = np.asarray(in_float64(_tile, model, start, end, x[i], x[j]))
                 rows, columns = slice(i.start * k, i.stop * k), slice(j.start * k, j.stop * k)
+                if i == j:  # summation order may differ between an entry and its mirror image
+                    tile = (tile + tile.T) / 2
                 gram[rows, columns] = tile
                 gram[columns, rows] = tile.T
     return gram

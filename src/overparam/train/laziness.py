@@ -6,7 +6,7 @@ here is measured on a run that has happened; the bounds that hold before it are 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -205,12 +205,12 @@ class _Errors:
         return _ratio(float(np.linalg.norm(missed)), float(np.linalg.norm(change)))
 
 
-def _relative(moved: Params, base: Params) -> float:
+def _relative(moved: Any, base: Any) -> float:
     change = jax.tree.map(np.subtract, moved, base)
     return _ratio(_norm(change), _norm(base))
 
 
-def _norm(tree: Params) -> float:
+def _norm(tree: Any) -> float:
     return float(np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree))))
 
 
