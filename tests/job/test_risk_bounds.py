@@ -6,7 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from overparam import MLP, InputError, Measure, Problem, SquaredLoss, certify, gradient_descent
+from overparam import (
+    MLP,
+    InputError,
+    Measure,
+    Problem,
+    SquaredLoss,
+    anchor,
+    certify,
+    gradient_descent,
+)
 from overparam.data import load
 from overparam.job.generalisation import PriorTraining, codes_classes, risk_bounds, split_rows
 from overparam.precision import as_float64
@@ -49,7 +58,7 @@ def named(bounds, text: str):
 
 
 def test_digits_by_parity_has_a_bound_on_the_error_that_is_not_vacuous():
-    bounds = bounds_of("digits", target="parity")
+    bounds = bounds_of("digits", target="parity", samples=600)
     assert [b.name for b in bounds] == [
         "G4 held out (Clopper-Pearson)",
         "G1 Rademacher around the initialisation",
@@ -59,10 +68,10 @@ def test_digits_by_parity_has_a_bound_on_the_error_that_is_not_vacuous():
         "G3 kernel regime",
     ]
     informed = named(bounds, "G2 PAC-Bayes-kl around the first part")
-    assert informed.value < 0.35
+    assert informed.value < 0.45
     assert not informed.vacuous
     assert informed.kind == "computed"  # nothing was fitted to the sample
-    data = setting("digits", target="parity")[0]
+    data = setting("digits", target="parity", samples=600)[0]
     assert data.test_error is not None
     assert informed.sample_size == data.sample.n - data.sample.n // 2
     for bound in bounds:
@@ -75,19 +84,23 @@ def test_digits_by_parity_has_a_bound_on_the_error_that_is_not_vacuous():
 
 
 def test_the_held_out_bound_is_about_the_networks_test_error():
-    data, problem, _, trained = setting("digits", target="parity")
-    held = named(bounds_of("digits", target="parity"), "G4")
+    data, problem, _, trained = setting("digits", target="parity", samples=600)
+    held = named(bounds_of("digits", target="parity", samples=600), "G4")
     error = data.test_error(problem.predict(trained, data.test.x))["error"]
     assert held.terms["empirical risk"] == pytest.approx(error)
-    assert error < held.value < error + 0.05
+    assert error < held.value < error + 0.1
     assert held.sample_size == data.test.n
 
 
+@pytest.mark.slow
 def test_a_lazy_network_has_no_remainder_to_speak_of():
     """Distances scale like 1/c, the kernel like c^2, the distance to the linearisation like 1/c."""
-    plain = named(bounds_of("digits", target="parity"), "G1 Rademacher around the init")
-    lazy = named(
-        bounds_of("digits", scale=1000.0, target="parity"), "G1 Rademacher around the init"
+    plain, lazy = (
+        named(
+            bounds_of("digits", scale=scale, target="parity", samples=600),
+            "G1 Rademacher around the initialisation",
+        )
+        for scale in (1.0, 1000.0)
     )
     assert plain.vacuous
     assert plain.dominant == "remainder"
@@ -117,10 +130,7 @@ def test_several_classes():
     assert first.details["trace"] / data.sample.n == pytest.approx(trace / 40, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("loss", "bound"), [(None, 2.0), (ClippedSquared(0.5), 0.5)], ids=["default", "given"]
-)
-def test_regression(loss, bound):
+def test_regression():
     data, problem, start, trained = setting("diabetes", "center")
     bounds = risk_bounds(
         problem,
@@ -128,15 +138,16 @@ def test_regression(loss, bound):
         trained,
         test=data.test,
         caveats=data.fitted_to(data.train_rows),
-        loss=loss,
         prior=QUICK,
     )
     assert "empirical Bernstein" in bounds[0].name
-    assert {b.loss_bound for b in bounds} == {bound}
+    assert {b.loss for b in bounds} == {ClippedSquared(2.0).name}
+    assert {b.loss_bound for b in bounds} == {2.0}
     assert any("target's mean" in c for c in bounds[1].caveats)
     assert not bounds[0].vacuous
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [Ramp(0.5), ClippedSquaredHinge(0.5)], ids=["ramp", "hinge"])
 def test_other_losses_of_classes(loss):
     data, problem, start, trained = setting("breast_cancer", "sphere")
@@ -158,6 +169,8 @@ def test_a_certified_ball_gives_a_bound_for_all_networks_that_descent_may_reach(
     own, promised = (b for b in bounds if b.name == "G1 Rademacher around the initialisation")
     assert own.details["radius"] <= promised.details["radius"]
     assert certificate.radius <= promised.details["radius"] <= 1.051 * certificate.radius
+    with pytest.raises(InputError, match="anchored at trained parameters"):
+        risk_bounds(problem, start, run.params, certificate=anchor(problem, run.params))
     reference = named(bounds, "G3")
     assert reference.details["target_norm"] == certificate.constants["target_norm"].value
 
@@ -170,6 +183,7 @@ def test_the_reference_value_needs_no_certificate():
     assert reference.details["target_norm"] == pytest.approx(rho, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bounds():
     _, problem, start, trained = setting("breast_cancer", "sphere")
     runs = [risk_bounds(problem, start, trained, prior=QUICK, seed=4) for _ in range(2)]

@@ -129,8 +129,8 @@ def risk_bounds(
         the first part, and the reference value G3 if the kernel can be factored.
 
     Raises:
-        InputError: Confidence outside (0, 1), a loss that is not bounded, weights that differ, or a
-            part of the split that is empty.
+        InputError: Confidence outside (0, 1), a loss that is not bounded, weights that differ, a
+            part of the split that is empty, or a certificate that is not from initialisation.
     """
     require_confidence(confidence)
     sample = problem.measure if sample is None else sample
@@ -142,6 +142,11 @@ def risk_bounds(
         classes = codes_classes(sample.y)
         loss = ZeroOne() if classes else ClippedSquared(2.0 * sample.outputs)
     loss = require_bounded(loss)
+    if certificate is not None and certificate.start != "initialisation":
+        raise InputError(
+            "the certificate is anchored at trained parameters, which depend on the sample: pass "
+            "the one from initialisation"
+        )
     problem.model.validate(start)
     problem.model.validate(trained)
     report = progress or (lambda phase, done, total: None)
