@@ -48,6 +48,17 @@ def test_summary_tells_the_story(folder):
     assert 0.0 <= summary["errors"]["test"]["error"] < 0.5
 
 
+def test_summary_tells_what_follows(folder):
+    found = json.loads((folder / "summary.json").read_text())["consequences"]
+    distances = found["implicit_regularisation"]
+    assert distances["certified_lower_bound"] <= distances["distance"]
+    assert distances["distance"] <= distances["certified_limit"]
+    assert found["laziness"]["anchor"]["verdict"] in ("lazy", "partly lazy", "not lazy")
+    assert set(found["transfer"]["measured"]) == {"ntk", "standard", "mup"}
+    assert {bound["name"][:2] for bound in found["risk_bounds"]} == {"G1", "G2", "G3", "G4"}
+    assert all(bound["confidence"] == 0.95 for bound in found["risk_bounds"])
+
+
 def test_the_certificate_is_about_the_saved_network_and_data(folder):
     """Recompute the certificate's hypotheses from the files with a dense Jacobian."""
     certificate = op.load_certificate(folder / "certificate.json")
@@ -87,12 +98,13 @@ def test_the_report_is_one_file_with_the_verdict(folder):
 
 def test_json_prints_the_summary_and_nothing_else(capsys):
     with pytest.raises(SystemExit) as stop:
-        main([*COMMAND, "--no-until-certified", "--json"])
+        main([*COMMAND, "--no-until-certified", "--no-consequences", "--json"])
     captured = capsys.readouterr()
     assert stop.value.code == 0
     summary = json.loads(captured.out)
     assert summary["anchor"] is None
     assert summary["certified"] is False
+    assert summary["consequences"] is None
     assert captured.err == ""
 
 
@@ -102,7 +114,7 @@ def test_the_suggested_output_scale_is_certified_from_initialisation(capsys):
     def run(*extra):
         command = ["certify", "iris", "--samples", "10", "--width", "256", "--depth", "1"]
         with pytest.raises(SystemExit):
-            main([*command, "--no-until-certified", "--json", *extra])
+            main([*command, "--no-until-certified", "--no-consequences", "--json", *extra])
         return json.loads(capsys.readouterr().out)
 
     first = run()["initialisation"]

@@ -9,8 +9,11 @@ import pytest
 
 from overparam.job import JobResult
 from overparam.report import render
-from overparam.report.numbers import at_most, number, rate
+from overparam.report.numbers import at_least, at_most, number, rate
 from overparam.theory.certificate import Certificate, Constant
+
+TOPICS = 4
+"""Implicit regularisation, lazy training, learning-rate transfer, generalisation: a figure each."""
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -79,7 +82,7 @@ def test_certified_and_held(job: JobResult, html: str) -> None:
     assert "overparam certify breast_cancer --width 64" in page.text
     assert "the rounding of the kernel's entries themselves is not bounded" in page.text
     assert "0 % classified wrongly" in page.text
-    assert page.count["svg"] == page.count["figcaption"] == 5
+    assert page.count["svg"] == page.count["figcaption"] == 5 + TOPICS
 
 
 def test_every_remedy_is_in_words(html: str) -> None:
@@ -152,14 +155,14 @@ def test_certified_from_initialisation(lazy_job: JobResult) -> None:
     assert "RMSE" in page.text
     assert "R² " in page.text
     assert "test points 0" in page.text
-    assert page.count["svg"] == 3
+    assert page.count["svg"] == 3 + TOPICS
 
 
 def test_not_certified_anywhere(job: JobResult) -> None:
     page = Page(render(replace(job, anchored=None)))
     assert "From initialisation: not certified" in page.text
-    assert "Certified:" not in page.text
-    assert page.count["svg"] == 3
+    assert "Certified: a global minimum" not in page.text
+    assert page.count["svg"] == 3 + TOPICS
 
 
 def _uncertified(certificate: Certificate, **changes: object) -> Certificate:
@@ -210,7 +213,7 @@ def test_no_steps(job: JobResult, entries: int) -> None:
         anchored=None,
     )
     page = Page(render(quiet))
-    assert page.count["svg"] == 2
+    assert page.count["svg"] == 2 + TOPICS
 
 
 def test_divergence_is_said(job: JobResult) -> None:
@@ -235,3 +238,53 @@ def test_assumed_and_estimated_numbers_are_named(job: JobResult) -> None:
     text = Page(render(replace(job, initial=replace(job.initial, constants=constants)))).text
     assert "The claims rest on assumed numbers too: slope_bound." in text
     assert "The claims rest on estimated numbers too: level." in text
+
+
+def test_what_follows_is_told_beside_what_is_certified(job: JobResult, html: str) -> None:
+    text, found = Page(html).text, job.consequences
+    assert found is not None
+    for title in ("Implicit regularisation", "Lazy training", "Learning-rate transfer"):
+        assert title in text
+    lazy = found.laziness["anchor"]
+    assert f"Training was {lazy.verdict}, at the anchor." in text
+    reached = spaced(number(found.regularisation.reached))
+    assert f"The final network lies {reached} from the initialisation" in text
+    lower = spaced(at_least(found.regularisation.lower))
+    assert f"no global minimiser is closer than {lower}" in text
+    assert found.transfer is not None
+    for verdict in found.transfer.verdicts.values():
+        assert verdict.reason in text
+
+
+def test_every_bound_says_what_it_rests_on(job: JobResult, html: str) -> None:
+    text = Page(html).text
+    assert job.consequences is not None
+    for bound in job.consequences.risks:
+        assert bound.name in text
+        assert all(words in text for words in (*bound.assumptions, *bound.caveats))
+    useless = [bound for bound in job.consequences.risks if bound.is_bound and bound.vacuous]
+    assert text.count(" vacuous ") >= len(useless) > 0
+
+
+def test_only_vacuous_bounds_are_called_so(job: JobResult) -> None:
+    assert job.consequences is not None
+    useless = tuple(bound for bound in job.consequences.risks if bound.vacuous)
+    result = replace(job, consequences=replace(job.consequences, risks=useless))
+    assert "Every bound is vacuous at this sample size." in Page(render(result)).text
+
+
+def test_certified_laziness_from_initialisation(lazy_job: JobResult) -> None:
+    text = Page(render(lazy_job)).text
+    drift = lazy_job.initial.constants["relative_kernel_drift"].value
+    assert (
+        "Certified for the whole run of gradient descent from the initialisation: the kernel "
+        f"drifts by at most {spaced(at_most(drift, 3))} of its norm"
+    ) in text
+    ratio = lazy_job.initial.constants["distance_ratio"].value
+    assert f"certified to be at most {spaced(at_most(ratio))} (Theorem 5')" in text
+
+
+def test_without_consequences(job: JobResult) -> None:
+    page = Page(render(replace(job, consequences=None)))
+    assert "What follows" not in page.text
+    assert page.count["svg"] == 5

@@ -59,6 +59,14 @@ from overparam.theory.certificate import Rigor
     default="computed",
     help="proved: every bound includes rounding; slower.",
 )
+@click.option(
+    "--consequences/--no-consequences",
+    default=True,
+    help="Measure implicit regularisation, laziness, learning-rate transfer, and bound the risk.",
+)
+@click.option(
+    "--confidence", type=float, default=0.95, help="Of each bound on the risk, between 0 and 1."
+)
 @memory_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all results.")
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.data import Dataset
+from overparam.job.consequences import Consequences
 from overparam.job.settings import JobSettings
 from overparam.model.mlp import MLP, Params
 from overparam.theory.certificate import Certificate
@@ -66,6 +67,7 @@ class JobResult:
         linearised: The linearised model's excess at the same steps; None unless the optimiser was
             gradient descent.
         anchored: None if no anchor was asked for.
+        consequences: What follows from convergence; None if it was not asked for.
         errors: Errors by part: ``train`` and ``test`` (if there is a test part), each as
             ``Dataset.test_error`` gives them, of the final network.
         seconds: Seconds by phase, in order.
@@ -80,6 +82,7 @@ class JobResult:
     descent: TrainResult
     linearised: Float[np.ndarray, " t"] | None
     anchored: Anchored | None
+    consequences: Consequences | None
     errors: dict[str, dict]
     seconds: dict[str, float]
 

@@ -16,6 +16,8 @@ from jaxtyping import Float
 from scipy.linalg import eigvalsh
 
 from overparam.data import Dataset
+from overparam.job.consequences import Consequences, Trained, measure_consequences
+from overparam.job.regularisation import distance
 from overparam.job.result import Anchored, JobResult, Spectrum
 from overparam.job.settings import JobSettings
 from overparam.kernel.empirical import require_memory
@@ -26,7 +28,7 @@ from overparam.problem.problem import Problem
 from overparam.theory.certificate import Certificate, Start
 from overparam.theory.certify import certificate_from
 from overparam.theory.hypotheses import measure_hypotheses
-from overparam.theory.linearised import linearised_descent
+from overparam.theory.linearised import LinearisedDescent, linearised_descent
 from overparam.train.checkpoint import steps_saved
 from overparam.train.gauss_newton import GaussNewtonResult, gauss_newton
 from overparam.train.gradient_descent import TrainResult, gradient_descent, train
@@ -118,13 +120,14 @@ class _Job:
             initial=initial,
             initial_spectrum=spectrum,
             descent=descent,
-            linearised=linearised,
+            linearised=None if linearised is None else linearised.excess,
             anchored=anchored,
+            consequences=self._consequences(initial, descent, linearised, anchored),
             errors=self._errors(final),
             seconds=self.seconds,
         )
 
-    def _linearised(self, kernel: np.ndarray, step_size: float) -> Float[np.ndarray, " t"]:
+    def _linearised(self, kernel: np.ndarray, step_size: float) -> LinearisedDescent:
         return linearised_descent(
             self.problem,
             self.start,
@@ -132,7 +135,43 @@ class _Job:
             step_size,
             self.settings.steps,
             lambda done, total: self.report("linearised prediction", done, total),
-        ).excess
+        )
+
+    def _consequences(
+        self,
+        initial: Certificate,
+        descent: TrainResult,
+        linearised: LinearisedDescent | None,
+        anchored: Anchored | None,
+    ) -> Consequences | None:
+        if not self.settings.consequences:
+            return None
+        steps = len(descent.history) - 1
+        # The linearised run stands for the same number of steps, unless it diverged.
+        beside = (
+            linearised is not None
+            and steps == len(linearised.excess) - 1
+            and bool(np.isfinite(linearised.excess).all())
+        )
+        networks = Trained(
+            start=self.start,
+            initial=initial,
+            descended=as_float64(descent.params) if steps else None,
+            linearised=linearised.params(self.problem, self.start)
+            if linearised is not None and beside
+            else None,
+            anchor=None if anchored is None else anchored.params,
+            anchored=None if anchored is None else anchored.certificate,
+        )
+        return measure_consequences(
+            self.dataset,
+            self.problem,
+            networks,
+            confidence=self.settings.confidence,
+            seed=self.settings.seed,
+            phase=self._phase,
+            progress=self.report,
+        )
 
     def _descend(self, initial: Certificate, steps: int) -> TrainResult:
         """The optimiser from theta_0; a longer call continues a shorter one's checkpoint."""
@@ -199,9 +238,8 @@ class _Job:
                     dtype="float64",
                     progress=lambda d, t: self.report("descent from the anchor", d, t),
                 )
-        moved = jax.tree.map(lambda a, b: a - b, as_float64(params), as_float64(self.start))
-        distance = float(np.sqrt(sum(np.vdot(a, a) for a in jax.tree.leaves(moved))))
-        return Anchored(newton, params, distance, certificate, run, spectrum)
+        moved = distance(self.start, params)
+        return Anchored(newton, params, moved, certificate, run, spectrum)
 
     def _anchor(self, params: Params) -> tuple[Certificate, Spectrum]:
         with self._phase("kernel at the anchor"):

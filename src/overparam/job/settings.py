@@ -11,6 +11,7 @@ from overparam.kernel.memory import available_memory
 from overparam.model.activation import Activation, get_activation
 from overparam.problem.integrands import get_integrand
 from overparam.theory.certificate import Rigor
+from overparam.theory.generalisation.requirements import require_confidence
 
 FINISHES = ("gauss-newton", "none")
 OPTIMIZERS = ("gd", "adam", "adamw", "lion", "momentum", "rmsprop", "sgd", "adagrad", "nadam")
@@ -40,6 +41,9 @@ class JobSettings:
         max_steps: Bound on the optimiser's steps with ``finish="none"``.
         anchor_steps: Steps of gradient descent from the anchor, held against its certificate.
         rigor: ``computed``, or ``proved``: certificates with rounding included.
+        consequences: Whether to measure what follows from convergence: implicit regularisation,
+            laziness, learning-rate transfer, bounds on the risk.
+        confidence: Of each bound on the risk, between 0 and 1.
         memory: Bytes the job may use; None means what is free.
 
     Raises:
@@ -64,6 +68,8 @@ class JobSettings:
     max_steps: int = 100_000
     anchor_steps: int = 100
     rigor: Rigor = "computed"
+    consequences: bool = True
+    confidence: float = 0.95
     memory: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +82,7 @@ class JobSettings:
         self._one_of("finish", FINISHES)
         self._one_of("rigor", get_args(Rigor))
         self._one_of("optimizer", OPTIMIZERS)
+        require_confidence(self.confidence)
         get_activation(self.activation)
         get_integrand(self.loss)
         rate = self.learning_rate

@@ -1,11 +1,12 @@
 """The main job's result in words for people and as a dictionary for programs."""
 
-import math
 from typing import Any
 
 import numpy as np
 
+from overparam.job.numbers import finite
 from overparam.job.result import JobResult
+from overparam.job.summary_consequences import consequences_lines, consequences_summary
 from overparam.theory.certificate import Certificate
 
 
@@ -48,6 +49,7 @@ def summary(result: JobResult) -> dict[str, Any]:
             "certificate_held": anchored.run and anchored.run.certificate_held,
         },
         "certified": result.certificate.certified,
+        "consequences": result.consequences and consequences_summary(result.consequences),
         "errors": result.errors,
         "preprocessing": result.dataset.preprocessing.to_dict(),
         "target": result.dataset.coding.to_dict(),
@@ -71,19 +73,22 @@ def certificate_summary(certificate: Certificate) -> dict[str, Any]:
         "min_eigenvalue": certificate.min_eigenvalue,
         "residual": certificate.residual,
         "newton_kantorovich": _value(certificate, "newton_kantorovich"),
+        **{name: _value(certificate, name) for name in FOLLOWING},
         "remedies": dict(certificate.remedies),
         "rigor": certificate.rigor,
     }
 
 
+FOLLOWING = (
+    *("limit_distance", "distance_ratio", "distance_lower_bound"),
+    *("kernel_drift", "relative_kernel_drift", "linearisation_distance"),
+)
+"""Constants about what follows from convergence."""
+
+
 def _value(certificate: Certificate, name: str) -> float | None:
     constant = certificate.constants.get(name)
     return None if constant is None else finite(constant.value)
-
-
-def finite(value: float) -> float | None:
-    """The number, or None if it is infinite or NaN, which JSON cannot hold."""
-    return float(value) if math.isfinite(value) else None
 
 
 def lines(result: JobResult) -> list[tuple[str, str]]:
@@ -101,6 +106,8 @@ def lines(result: JobResult) -> list[tuple[str, str]]:
     ]
     if result.anchored is not None:
         table += _anchored(result)
+    if result.consequences is not None:
+        table += consequences_lines(result)
     for part, error in result.errors.items():
         table.append((f"{part} error", _error(error)))
     return table

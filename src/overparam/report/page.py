@@ -16,6 +16,7 @@ from overparam.problem.integrands import get_integrand
 from overparam.report import captions, distances, numbers, plots, tables
 from overparam.report.curves import can_compare, can_draw
 from overparam.report.svg import FONTS, inline_svg
+from overparam.report.topics import Topic, topics
 from overparam.report.verdict import rigor, verdicts
 
 
@@ -62,7 +63,8 @@ def render(result: JobResult, command: str | None = None) -> str:
         rigor=rigor(certificates),
         key_numbers=_key_numbers(result),
         errors=tables.errors(result),
-        pictures=_pictures(result),
+        pictures=(pictures := _pictures(result)),
+        topics=_topics(result, len(pictures)),
         certificates=[(_title(c.start), tables.constants(c), c.reason) for c in certificates],
         settings=tables.settings(result),
         problem=tables.problem(result),
@@ -72,6 +74,32 @@ def render(result: JobResult, command: str | None = None) -> str:
         total=numbers.seconds(sum(result.seconds.values())),
         command=command,
     )
+
+
+@dataclass(frozen=True)
+class Section:
+    """A topic with its figure drawn.
+
+    Attributes:
+        topic: Its words and table.
+        number: The figure's number on the page.
+        svg: The figure as an SVG element, or None.
+    """
+
+    topic: Topic
+    number: int
+    svg: Markup | None
+
+
+def _topics(result: JobResult, before: int) -> list[Section]:
+    """What follows from convergence, its figures numbered on from ``before``."""
+    sections = []
+    for number, topic in enumerate(topics(result), start=before + 1):
+        svg = None
+        if topic.figure is not None:
+            svg = inline_svg(topic.figure, f"f{number}", topic.title)
+        sections.append(Section(topic, number, svg))
+    return sections
 
 
 def _subtitle(result: JobResult) -> str:

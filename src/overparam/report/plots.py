@@ -50,7 +50,7 @@ def figure_descent(
         _curve(axes, linearised, label="linearised model", color=VERMILLION, linestyle=(0, (4, 2)))
     if history.envelope is not None:
         _envelope(axes, history.envelope)
-    _log_axis(axes, "y")
+    log_axis(axes, "y")
     axes.set(xlabel="step", ylabel="excess loss  φ − f*")
     axes.legend(loc="best")
     return figure
@@ -81,13 +81,13 @@ def figure_anchored_run(history: History) -> Figure:
             linestyle=(0, (6, 2, 1.5, 2)),
         )
         axes.set_ylabel("decrease  1 − Δₜ / Δ₀")
-        _log_axis(axes, "x")
+        log_axis(axes, "x")
     else:
         start = history.excess[0]
         _curve(axes, history.excess / start, label="measured", color=BLUE)
         _envelope(axes, history.envelope / start)
         axes.set_ylabel("excess relative to the start  Δₜ / Δ₀")
-    _log_axis(axes, "y")
+    log_axis(axes, "y")
     axes.set_xlabel("step from the anchor")
     axes.legend(loc="best")
     return figure
@@ -118,10 +118,10 @@ def figure_spectrum(
         _eigenvalues(axes, anchor, anchor_bound or 0.0, "at the anchor", look)
     count = max(len(initial.eigenvalues), 1 if anchor is None else len(anchor.eigenvalues))
     if count > FEW:
-        _log_axis(axes, "x")
+        log_axis(axes, "x")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _log_axis(axes, "y")
+    log_axis(axes, "y")
     axes.set(xlabel="index of the eigenvalue", ylabel="eigenvalue of K")
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 0.18))  # below the decay, above the bounds
     return figure
@@ -144,7 +144,7 @@ def figure_distances(panels: Sequence[tuple[str, Sequence[Distance]]]) -> Figure
         len(panels), 1, squeeze=False, height_ratios=[len(rows) + 1 for _, rows in panels]
     )
     for axes, (title, rows) in zip(grid[:, 0], panels, strict=True):
-        _distance_panel(axes, title, rows)
+        distance_panel(axes, title, rows)
     grid[-1, 0].set_xlabel("Euclidean distance in parameter space")
     return figure
 
@@ -163,7 +163,7 @@ def figure_gauss_newton(residuals: Sequence[float]) -> Figure:
     values = positive(np.asarray(residuals, dtype=float))
     axes.plot(np.arange(len(values)), values, marker="o", color=BLUE)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _log_axis(axes, "y")
+    log_axis(axes, "y")
     axes.set(xlabel="Gauss-Newton step", ylabel="residual  |h* − F|")
     return figure
 
@@ -209,7 +209,7 @@ def _eigenvalues(
         axes.axhline(bound, color=color, linestyle=style, linewidth=0.9, alpha=0.8)
 
 
-def _distance_panel(axes: Axes, title: str, rows: Sequence[Distance]) -> None:
+def distance_panel(axes: Axes, title: str, rows: Sequence[Distance]) -> None:
     """One line for each distance: a bar to a marker that tells how it was obtained."""
     markers = {"measured": ("o", BLUE), "upper": ("<", GREEN), "lower": (">", VERMILLION)}
     shown = {"measured": number, "upper": at_most, "lower": at_least}
@@ -231,10 +231,10 @@ def _distance_panel(axes: Axes, title: str, rows: Sequence[Distance]) -> None:
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="y", color=GREY, alpha=0.25)
-    _log_axis(axes, "x")
+    log_axis(axes, "x")
 
 
-def _log_axis(axes: Axes, name: Literal["x", "y"]) -> None:
+def log_axis(axes: Axes, name: Literal["x", "y"]) -> None:
     """A logarithmic scale with plain-text labels: at decades, or at 1, 2, 5 if there are few."""
     (axes.set_yscale if name == "y" else axes.set_xscale)("log")
     axis: Axis = axes.yaxis if name == "y" else axes.xaxis

@@ -1,0 +1,111 @@
+"""Learning-rate transfer on a job's own data: which step at which width, said and measured.
+
+A part of the points suffices: the largest eigenvalue of the kernel, which limits the step, is
+that of a mean over the points and hardly depends on how many there are.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import jax
+from scipy.linalg import eigvalsh
+
+from overparam.problem.problem import Problem
+from overparam.theory.stable_step import StableStep, stable_step
+from overparam.theory.transfer import CertifiedSteps, certified_steps
+from overparam.train.parametrisation import PARAMETRISATIONS, parametrise
+from overparam.train.step_sweep import Progress, StepSweep, Transfer, step_sweep
+
+ROWS = 128
+"""Kernel rows the study is made with, about."""
+
+WIDTHS = (64, 256, 512)
+"""Of the measured sweep, beside which the job's own width stands in the table."""
+
+STEPS, SEEDS = 20, 3
+
+GRID = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
+"""Step sizes swept at each width, relative to the stable one of a network drawn there."""
+
+
+@dataclass(frozen=True)
+class TransferStudy:
+    """The largest steps by width, and the best step measured at several widths.
+
+    Attributes:
+        points: How many of the training points it was made with.
+        allowed: Stable, descending and certified steps by width.
+        limit: The stable step of the infinitely wide network.
+        sweeps: Losses over a grid of steps at several widths, by parametrisation.
+        verdicts: Whether the best step carried over, by parametrisation.
+    """
+
+    points: int
+    allowed: CertifiedSteps
+    limit: StableStep
+    sweeps: dict[str, StepSweep]
+    verdicts: dict[str, Transfer]
+
+
+def study_transfer(
+    problem: Problem, seed: int, progress: Progress | None = None
+) -> TransferStudy | None:
+    """Study how the step size depends on the width.
+
+    Args:
+        problem: The learning problem.
+        seed: Of the networks drawn.
+        progress: Called with (runs done, runs in all) of the sweeps.
+
+    Returns:
+        The :class:`TransferStudy`; None for a model without hidden layers, which has no width.
+    """
+    if not problem.model.hidden_widths:
+        return None
+    points = max(ROWS // problem.model.out_dim, 16)
+    measure = problem.measure
+    part = measure if measure.n <= points else measure.subsample(points, seed)
+    small = Problem(problem.model, part, problem.loss, problem.centered_at)
+    widths = tuple(sorted({*WIDTHS, *problem.model.hidden_widths}))
+    sweeps = {name: _sweep(small, name, seed, progress) for name in PARAMETRISATIONS}
+    return TransferStudy(
+        points=part.n,
+        allowed=certified_steps(small, widths, key=jax.random.key(seed), draws=1, steps=STEPS),
+        limit=stable_step(small),
+        sweeps=sweeps,
+        verdicts={name: sweep.transfer() for name, sweep in sweeps.items()},
+    )
+
+
+def _sweep(problem: Problem, name: str, seed: int, progress: Progress | None) -> StepSweep:
+    """Train with a grid of steps around the stable one of each width."""
+
+    def grid(width: int) -> list[float]:
+        # On one lattice of powers of 2, so that the optima are compared in whole grid steps.
+        centre = 2.0 ** round(math.log2(_stable(problem, name, width, seed)))
+        return [centre * factor for factor in GRID]
+
+    return step_sweep(
+        problem.model,
+        problem.measure,
+        WIDTHS,
+        grid,
+        parametrisation=name,
+        loss=problem.loss,
+        seeds=range(seed, seed + SEEDS),
+        steps=STEPS,
+        centered=problem.centered_at is not None,
+        progress=progress,
+    )
+
+
+def _stable(problem: Problem, name: str, width: int, seed: int) -> float:
+    """2 / (M lambda_max) of a network drawn at a width, in a parametrisation's own step sizes."""
+    widths = (width,) * len(problem.model.hidden_widths)
+    shape = dataclasses.replace(problem.model, hidden_widths=widths)
+    network = parametrise(shape, name, WIDTHS[0])
+    params = network.model.init(jax.random.key(seed))
+    kernel = network.tangent_kernel(problem.measure, params)
+    top = eigvalsh(kernel, subset_by_index=[len(kernel) - 1, len(kernel) - 1])
+    return float(2 / (problem.loss.smoothness * top[0]))
