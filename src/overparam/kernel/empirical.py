@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 from overparam.errors import InputError
 from overparam.kernel.job import describe_network, digest
 from overparam.kernel.memory import available_memory, readable
-from overparam.kernel.tiles import TILE_ROWS, TiledKernel, TileRows, Tiling, fill
+from overparam.kernel.tiles import TILE_ROWS, Computer, TiledKernel, Tiling, fill
 from overparam.kernel.tiles import Progress as Progress
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
@@ -132,7 +132,7 @@ class EmpiricalKernel(TiledKernel):
 
     def computer(
         self, tiling: Tiling, working_memory: int, devices: Sequence[jax.Device] | None
-    ) -> TileRows:
+    ) -> Computer:
         """Keeps the layers of as many blocks of points as the working memory holds."""
         side, itemsize = max(tiling.side1, tiling.side2), self.dtype.itemsize
         with jax.enable_x64(self.dtype == np.float64):
@@ -140,7 +140,9 @@ class EmpiricalKernel(TiledKernel):
         # A block's layers serve as rows and as columns, if they are the same points in one place.
         second = not self.symmetric or (devices is not None and len(devices) > 1)
 
-        @lru_cache(_blocks_kept(self.model, side, itemsize, working_memory))
+        kept = _blocks_kept(self.model, side, itemsize, working_memory)
+
+        @lru_cache(kept)
         def observe(second: bool, *ends: tuple[int, int]) -> _Sides:
             chosen = tuple(slice(*pair) for pair in ends)
             return parts.observe_column(*chosen) if second else parts.observe_rows(chosen)
@@ -151,7 +153,8 @@ class EmpiricalKernel(TiledKernel):
                 right = observe(second, (column.start, column.stop))
                 return parts.tiles(left, right, rows, column)
 
-        return compute
+        # Beside the rows there have to be two columns: the newest, and the one it replaces.
+        return Computer(compute, len(devices or (None,)), max(1, kept - 2))
 
 
 class _Sides(NamedTuple):

@@ -13,7 +13,7 @@ from overparam.kernel.empirical import points
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.infinite.quadrature import MOST_TERMS, nodes
 from overparam.kernel.job import describe_network, digest
-from overparam.kernel.tiles import TiledKernel, TileRows, Tiling
+from overparam.kernel.tiles import Computer, TiledKernel, Tiling
 from overparam.model.mlp import MLP
 from overparam.precision import floating_dtype
 
@@ -79,7 +79,7 @@ class InfiniteKernel(TiledKernel):
 
     def computer(
         self, tiling: Tiling, working_memory: int, devices: Sequence[jax.Device] | None
-    ) -> TileRows:
+    ) -> Computer:
         """Each device computes the tile of one row block."""
         places = (None,) if devices is None else tuple(devices)
 
@@ -90,7 +90,7 @@ class InfiniteKernel(TiledKernel):
                 columns = [column] * len(rows)
                 return tuple(pool.map(self._tile, rows, columns, places))
 
-        return compute
+        return Computer(compute, len(places))
 
     def _tile(self, rows: slice, column: slice, device: jax.Device | None) -> np.ndarray:
         with jax.default_device(device):

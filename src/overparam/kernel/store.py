@@ -369,8 +369,8 @@ class _Run:
         self._say(done, total)
         side = max(self.tiling.side1, self.tiling.side2)
         working = self.memory - _copies(self.kernel, side)
-        compute = self.kernel.computer(self.tiling, working, self.devices)
-        for tile, values in computed(self.tiling, left, compute, len(self.devices)):
+        computer = self.kernel.computer(self.tiling, working, self.devices)
+        for tile, values in computed(self.tiling, left, computer):
             rows, columns = self.tiling.entries(tile)
             values = np.ascontiguousarray(values)
             target.write(rows, columns, values)

@@ -19,9 +19,6 @@ from jaxtyping import Float
 Progress = Callable[[int, int], None]
 """Called with (tiles done, tiles in all)."""
 
-TileRows = Callable[[tuple[slice, ...], slice], Sequence[np.ndarray]]
-"""From blocks of row points and one block of column points to the tile of each row block."""
-
 TILE_ROWS = 1024
 """Rows of the kernel a tile has at most by default (but at least one point's)."""
 
@@ -31,6 +28,21 @@ class Tile(NamedTuple):
 
     row: int
     column: int
+
+
+class Computer(NamedTuple):
+    """What computes tiles.
+
+    Attributes:
+        tiles: From blocks of row points and one block of column points to each row block's tile.
+        at_once: Row blocks that ``tiles`` takes, at most.
+        held: How many times as many blocks it remembers: going through the columns once for all of
+            these rows, instead of once for each, saves preparing the columns again.
+    """
+
+    tiles: Callable[[tuple[slice, ...], slice], Sequence[np.ndarray]]
+    at_once: int = 1
+    held: int = 1
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ class TiledKernel(ABC):
     @abstractmethod
     def computer(
         self, tiling: Tiling, working_memory: int, devices: Sequence[jax.Device] | None
-    ) -> TileRows:
+    ) -> Computer:
         """What computes tiles.
 
         Args:
@@ -163,8 +175,8 @@ def fill(
     """
     tiling = kernel.even_tiling(side)
     tiles = tiling.tiles
-    compute = kernel.computer(tiling, working_memory, None)
-    for done, (tile, values) in enumerate(computed(tiling, tiles, compute), start=1):
+    computer = kernel.computer(tiling, working_memory, None)
+    for done, (tile, values) in enumerate(computed(tiling, tiles, computer), start=1):
         rows, columns = tiling.entries(tile)
         matrix[rows, columns] = values
         if tiling.mirrored(tile):
@@ -174,26 +186,26 @@ def fill(
 
 
 def computed(
-    tiling: Tiling, tiles: Sequence[Tile], compute: TileRows, at_once: int = 1
+    tiling: Tiling, tiles: Sequence[Tile], computer: Computer
 ) -> Iterator[tuple[Tile, np.ndarray]]:
-    """Compute the tiles asked for, ``at_once`` blocks of rows at a time.
+    """Compute the tiles asked for, in the order that suits the computer.
 
     Args:
         tiling: How the matrix is cut.
-        tiles: Which tiles, row by row.
-        compute: From :meth:`TiledKernel.computer`.
-        at_once: Row blocks that ``compute`` takes.
+        tiles: Which tiles.
+        computer: From :meth:`TiledKernel.computer`.
 
     Yields:
         Each tile with its values; those on the diagonal of a symmetric kernel exactly symmetric.
     """
-    rows, columns = tiling.rows, tiling.columns
-    stripes: dict[tuple[int, int], list[Tile]] = {}
+    rows, columns, at_once = tiling.rows, tiling.columns, computer.at_once
+    stripes: dict[tuple[int, int, int], list[Tile]] = {}
     for tile in tiles:
-        stripes.setdefault((tile.row // at_once, tile.column), []).append(tile)
-    for (stripe, column), wanted in stripes.items():
+        stripe = tile.row // at_once
+        stripes.setdefault((stripe // computer.held, tile.column, stripe), []).append(tile)
+    for (_, column, stripe), wanted in sorted(stripes.items()):
         first = stripe * at_once
-        results = compute(tuple(rows[first : first + at_once]), columns[column])
+        results = computer.tiles(tuple(rows[first : first + at_once]), columns[column])
         for tile in wanted:
             values = results[tile.row - first]
             if tiling.symmetric and tile.row == tile.column:
