@@ -35,7 +35,8 @@ from overparam.train.parametrisation import Parametrised, parametrise
 Progress = Callable[[int, int], None]
 """Called with (runs done, runs in all)."""
 
-StepGrid = Sequence[float] | Callable[[int], Sequence[float]]
+Steps = Sequence[float] | np.ndarray
+StepGrid = Steps | Callable[[int], Steps]
 """The step sizes, or a function that gives those for a width."""
 
 Seeds = Sequence[int] | Callable[[int], Sequence[int]]
