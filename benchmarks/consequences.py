@@ -120,11 +120,13 @@ def main() -> None:
         "--widths", type=int, nargs="+", default=[256, 512, 1024, 2048, 4096, 8192, 16384]
     )
     parser.add_argument("--scales", type=float, nargs=2, default=[24.0, 120.0])
+    parser.add_argument("--depths", type=int, nargs="+", default=[1, 2], choices=[1, 2])
     parser.add_argument("--widest-deep", type=int, default=2048)
     arguments = parser.parse_args()
     print(ROW.format(*HEADER))
     print(ROW.format(*["---"] * len(HEADER)))
-    for depth, scale in zip((1, 2), arguments.scales, strict=True):
+    for depth in arguments.depths:
+        scale = arguments.scales[depth - 1]
         for width in arguments.widths:
             if depth == 1 or width <= arguments.widest_deep:
                 report(depth, width, arguments.points, scale, arguments.most)
