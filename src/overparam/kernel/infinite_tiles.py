@@ -1,8 +1,7 @@
 """The kernels of the infinitely wide network tile by tile."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,14 +9,14 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.kernel.empirical import points
+from overparam.kernel.infinite import fast
+from overparam.kernel.infinite.duals import closed_form
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
-from overparam.kernel.infinite.quadrature import MOST_TERMS, nodes
+from overparam.kernel.infinite.quadrature import MOST_TERMS
 from overparam.kernel.job import describe_network, digest
 from overparam.kernel.tiles import Computer, TiledKernel, Tiling
 from overparam.model.mlp import MLP
 from overparam.precision import floating_dtype
-
-Kind = Literal["ntk", "nngp"]
 
 
 class InfiniteKernel(TiledKernel):
@@ -72,28 +71,20 @@ class InfiniteKernel(TiledKernel):
         }
 
     def working_bytes(self, side: int) -> int:
-        """Both kernels in float64, their copies, and the points' Hermite coefficients."""
-        layers = len(self.model.hidden_widths)
-        per_point = 4 * layers * MOST_TERMS + 6 * len(nodes()[0]) + 8 * self.model.in_dim
-        return 8 * (8 * side**2 + per_point * side)
+        """Both kernels in float64, a copy of the one asked for, and what the points need."""
+        terms = MOST_TERMS if closed_form(self.model.act) is None else 0
+        pairs = (2 * self.x1.itemsize + 2 * self.dtype.itemsize) * side**2
+        return pairs + fast.working_memory(self.model, terms, side, side)
 
     def computer(
         self, tiling: Tiling, working_memory: int, devices: Sequence[jax.Device] | None
     ) -> Computer:
-        """Each device computes the tile of one row block."""
-        places = (None,) if devices is None else tuple(devices)
+        """On the host, in threads: it needs no device, and remembers nothing."""
 
         def compute(rows: tuple[slice, ...], column: slice) -> Sequence[np.ndarray]:
-            if len(places) == 1:
-                return (self._tile(rows[0], column, places[0]),)
-            with ThreadPoolExecutor(len(places)) as pool:
-                columns = [column] * len(rows)
-                return tuple(pool.map(self._tile, rows, columns, places))
+            (block,) = rows
+            same = self.symmetric and block == column
+            pair = infinite_ntk(self.model, self.x1[block], None if same else self.x2[column])
+            return (np.asarray(getattr(pair, self.kind), self.dtype),)
 
-        return Computer(compute, len(places))
-
-    def _tile(self, rows: slice, column: slice, device: jax.Device | None) -> np.ndarray:
-        with jax.default_device(device):
-            same = self.symmetric and rows == column
-            pair = infinite_ntk(self.model, self.x1[rows], None if same else self.x2[column])
-        return np.asarray(getattr(pair, self.kind), self.dtype)
+        return Computer(compute)
