@@ -36,7 +36,11 @@ NEAR = 1 / 64
 
 def compiled(function: F) -> F:
     """``numba.njit`` without the interpreter lock, cached on disk if a folder is writable."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"contract", "nsz"},
+    }
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache: compile in every process
@@ -413,10 +417,10 @@ def fill(kind, a, b, gram, origin, start, stop, u, points, coefficients, scales,
                     one, two = left[layer, i], right[layer]
                     if kind == ABS_LINEAR:
                         _abs_linear(a, b, minus, plus, ntk, nngp, one, two, first, weight, bias)
-                    elif kind == ERF or kind == GELU:
+                    elif kind in (ERF, GELU):
                         gelu = kind == GELU
                         _arcsine_kind(minus, plus, ntk, nngp, one, two, first, weight, bias, gelu)
-                    elif kind == SIN or kind == COS:
+                    elif kind in (SIN, COS):
                         even = kind == COS
                         _waves(minus, plus, ntk, nngp, one, two, first, weight, bias, even)
                     elif kind == GAUSSIAN:

@@ -99,7 +99,7 @@ def fill_kernels(
         np.ascontiguousarray(part.transpose(0, 2, 1))
         for part in (right.numbers, right.act, right.slope)
     ]
-    shared = (
+    shared: tuple[Any, ...] = (
         (left.directions, right.directions),
         (left.numbers, transposed[0]),
         (left.act, left.slope, transposed[1], transposed[2]),

@@ -138,7 +138,7 @@ def _features(dual: HermiteDual, r: Array) -> tuple[Array, tuple[Array, Array]]:
 def _energies(function: Callable[[Any], Array], r: Array, points: int) -> tuple[Array, Array]:
     """(E f(r z)^2, the largest contribution of an outermost panel to it), for each r."""
     z, weights = nodes(points)
-    squares = function(r[:, None] * z[None, :]) ** 2 * weights
+    squares = function(r[:, None] * z[None, :]) ** 2 * weights[None, :]
     return squares.sum(1), jnp.maximum(squares[:, :points].sum(1), squares[:, -points:].sum(1))
 
 

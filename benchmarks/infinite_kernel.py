@@ -1,0 +1,167 @@
+"""The infinite-width kernels beside neural-tangents 0.6.5: seconds and memory.
+
+    python benchmarks/infinite_kernel.py --reference-venv FOLDER [--n 4000]
+
+neural-tangents no longer imports with current JAX, so it runs in an environment of its own, outside
+this repository. Where FOLDER does not exist it is made with python3.11 and, without dependencies,
+the versions in PINS. Its package imports `neural_tangents.experimental`, which needs TensorFlow and
+which nothing here uses: that folder is replaced by an empty module.
+
+Every case is a fresh process that computes once to compile and then ``--repeats`` times; the table
+has the best time, and the peak of resident memory beyond that before the first call, over the size
+of the result (both kernels). The two programs take turns on the same cores in one run.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PINS = (
+    "jax==0.4.25",
+    "jaxlib==0.4.25",
+    "ml-dtypes==0.3.2",
+    "numpy==1.26.4",
+    "scipy==1.12.0",
+    "frozendict",
+    "opt-einsum",
+    "neural-tangents==0.6.5",
+)
+
+COMMON = """
+import json, resource, sys, time
+import numpy as np
+
+n, d, name, dtype, repeats = int(sys.argv[1]), 64, sys.argv[2], sys.argv[3], int(sys.argv[4])
+x = np.random.default_rng(0).standard_normal((n, d)).astype(dtype)
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def report(compute):
+    base, begin = peak(), time.perf_counter()
+    result = compute()
+    first, seconds = time.perf_counter() - begin, []
+    size = sum(part.nbytes for part in result)
+    beyond = (peak() - base) / size
+    values = [float(part[0, j]) for part in result for j in (0, 1)]
+    del result
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        result = compute()
+        seconds.append(time.perf_counter() - begin)
+        del result
+    print(json.dumps({"first": first, "seconds": min(seconds), "memory": beyond, "values": values}))
+"""
+
+OURS = (
+    COMMON
+    + """
+from overparam.kernel.infinite.infinite_ntk import infinite_ntk
+from overparam.model.mlp import MLP
+
+model = MLP(d, (1, 1, 1), 1, name, weight_scale=1.4, bias_scale=0.1)
+infinite_ntk(model, x[:8])
+
+
+def compute():
+    got = infinite_ntk(model, x)
+    return got.ntk, got.nngp
+
+
+report(compute)
+"""
+)
+
+THEIRS = (
+    COMMON
+    + """
+import jax
+jax.config.update("jax_enable_x64", dtype == "float64")
+from neural_tangents import stax
+
+act = {"relu": stax.Relu, "erf": stax.Erf, "gelu": stax.Gelu, "sin": stax.Sin}[name]
+layers = []
+for _ in range(3):
+    layers += [stax.Dense(1, W_std=1.4, b_std=0.1), act()]
+_, _, kernel_fn = stax.serial(*layers, stax.Dense(1, W_std=1.4, b_std=0.1))
+kernel = jax.jit(lambda a: tuple(kernel_fn(a, None, ("ntk", "nngp"))))
+kernel(x[:8])
+
+
+def compute():
+    ntk, nngp = kernel(x)
+    return ntk.block_until_ready(), nngp.block_until_ready()
+
+
+report(compute)
+"""
+)
+
+
+def reference_python(folder: Path) -> Path:
+    """The interpreter of neural-tangents' environment, made if it does not exist."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run(["python3.11", "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *PINS], check=True)
+    experimental = next(folder.glob("lib/python*/site-packages/neural_tangents")) / "experimental"
+    if (experimental / "features.py").exists() or len(list(experimental.iterdir())) > 2:
+        shutil.rmtree(experimental)
+        experimental.mkdir()
+        (experimental / "__init__.py").write_text("")
+    return python
+
+
+def measure(python: Path | str, code: str, n: int, name: str, dtype: str, repeats: int) -> dict:
+    """One case in a process of its own."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment["PYTHONWARNINGS"] = "ignore"
+    done = subprocess.run(
+        [python, "-c", code, str(n), name, dtype, str(repeats)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Print the two tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reference-venv", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=4000)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    python = reference_python(options.reference_venv.absolute())
+    print("| activation | dtype | neural-tangents (s) | overparam (s) | ratio | memory | memory |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for name in ("relu", "erf", "gelu", "sin"):
+        for dtype in ("float32", "float64"):
+            case = (options.n, name, dtype, options.repeats)
+            theirs, ours = measure(python, THEIRS, *case), measure(sys.executable, OURS, *case)
+            for a, b in zip(theirs["values"], ours["values"], strict=True):
+                if abs(a - b) > (1e-4 if dtype == "float32" else 1e-7) * max(1, abs(b)):
+                    raise SystemExit(f"{name}, {dtype}: the values differ, {a} and {b}")
+            ratio = theirs["seconds"] / ours["seconds"]
+            print(
+                f"| {name} | {dtype} | {theirs['seconds']:.3f} | {ours['seconds']:.3f} "
+                f"| {ratio:.1f} | {theirs['memory']:.2f} | {ours['memory']:.2f} |",
+                flush=True,
+            )
+    print("\n| n | activation | overparam (s) | memory |\n|---|---|---|---|", flush=True)
+    for name in ("relu", "tanh"):
+        for n in (options.n // 2, options.n, 2 * options.n):
+            ours = measure(sys.executable, OURS, n, name, "float32", options.repeats)
+            print(f"| {n} | {name} | {ours['seconds']:.3f} | {ours['memory']:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
