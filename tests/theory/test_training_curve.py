@@ -14,6 +14,7 @@ from scipy.linalg import expm
 from networks import dense_jacobian, draw_inputs, draw_params
 from overparam.errors import InputError
 from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.linearize import linearize
 from overparam.model.mlp import MLP
@@ -21,7 +22,11 @@ from overparam.precision import in_float64
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
 from overparam.theory.linearised import linearised_descent, linearised_params
-from overparam.theory.training_curve import kernel_curve, training_curve
+from overparam.theory.training_curve import (
+    infinite_training_curve,
+    kernel_curve,
+    training_curve,
+)
 
 MODEL = MLP(3, (20,), 2, "tanh", bias_scale=0.2)
 WEIGHTS = np.arange(1.0, 6.0)
@@ -231,6 +236,21 @@ def test_a_kernel_that_outputs_share_is_its_product_with_the_identity():
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(shared.dual(t), full.dual(t), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(shared.excess(3), full.excess(3), rtol=1e-12)
+
+
+def test_a_wide_network_follows_the_curve_of_the_infinitely_wide_one():
+    model = MLP(3, (20_000,), 2, "tanh", bias_scale=0.2)
+    params = model.init(jax.random.key(0))
+    measure = Measure(draw_inputs(5, model, 1), draw_inputs(5, MLP(2), 2), WEIGHTS)
+    problem = Problem(model, measure, centered_at=params)
+    limit = infinite_training_curve(problem, step_size=0.5)
+    wide = training_curve(problem, params, step_size=0.5)
+    for steps in (10, 100):
+        gap = np.abs(limit.train(steps) - wide.train(steps)).max()
+        assert 0 < gap < 0.03 * np.abs(wide.train(steps)).max()
+        at_test = limit.predict(steps, infinite_ntk(model, TEST, measure.x).ntk)
+        across = wide.predict(steps, empirical_ntk(model, params, TEST, measure.x))
+        assert np.abs(at_test - across).max() < 0.05 * np.abs(across).max()
 
 
 @pytest.mark.parametrize("loss", ["squared", "squared_hinge"])

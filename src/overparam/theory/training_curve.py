@@ -14,6 +14,7 @@ from jaxtyping import Float, Real
 from scipy.linalg import eigh
 
 from overparam.errors import InputError
+from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.mlp import Params
 from overparam.problem.problem import Problem
@@ -230,6 +231,33 @@ def training_curve(
     if kernel.shape != (order, order):
         raise InputError(f"kernel has shape {kernel.shape}, the problem needs {(order, order)}")
     return kernel_curve(problem, kernel, np.asarray(problem.predict(params)), step_size=step_size)
+
+
+def infinite_training_curve(
+    problem: Problem, *, step_size: float | int | None = None
+) -> TrainingCurve:
+    """The training curve of the infinitely wide network, in closed form.
+
+    It is that of a centred model. Of one that is not centred, the predictions are means over the
+    initialisation, and the excess that of the mean. New points come in by ``predict(t,
+    infinite_ntk(model, x, problem.measure.x).ntk)``.
+
+    Args:
+        problem: A least-squares problem; the hidden widths of its model are ignored.
+        step_size: eta of gradient descent; None is gradient flow.
+
+    Returns:
+        The :class:`TrainingCurve`, with a kernel of order n.
+
+    Raises:
+        InputError: As for :func:`training_curve`, or an activation has no limiting kernel.
+
+    References:
+        docs/linearised.md, Theorem L1.
+    """
+    roots = np.sqrt(problem.measure.weights)
+    limit = np.asarray(infinite_ntk(problem.model, problem.measure.x).ntk, dtype=np.float64)
+    return kernel_curve(problem, limit * np.outer(roots, roots), step_size=step_size)
 
 
 def kernel_curve(

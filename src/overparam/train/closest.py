@@ -234,8 +234,10 @@ class _Search:
         """The longest of 1, 1/2, 1/4, ... times the direction that lowers the penalty function."""
         before = local.distance**2 / 2 + penalty * local.residual
         slope = _norm(local.direction) ** 2 + (penalty - local.multiplier) * local.residual
-        # Near the end both sides are rounding; a full step is then as good as any.
-        rounding = 16 * np.finfo(np.float64).eps * before
+        # Near the end both sides are rounding, that of theta included: a full step is then as good
+        # as any.
+        scale = before + local.distance * _norm(self.origin)
+        rounding = 16 * np.finfo(np.float64).eps * scale
         damping = 1.0
         while damping >= SMALLEST_DAMPING:
             moved = self._corrected(theta, local, damping)
