@@ -21,6 +21,9 @@ from overparam.model.mlp import Params
 from overparam.problem.problem import Problem
 from overparam.verified import max_eigenvalue
 
+QUADRATURE = 120
+"""Gauss-Hermite nodes for moments of one Gaussian preactivation."""
+
 
 @dataclass(frozen=True)
 class StableStep:
@@ -142,14 +145,15 @@ def kernel_variance(problem: Problem) -> float:
         raise InputError(
             f"the variance is known for one hidden layer, the model has {len(model.hidden_widths)}"
         )
-    k, slope = model.out_dim, model.act.slope_bound
+    k = model.out_dim
     norms = np.sum(measure.x**2, axis=1)
-    kappa = slope * np.sqrt(model.weight_factors[0] ** 2 * norms + model.bias_scale**2)
+    kappa = np.sqrt(model.weight_factors[0] ** 2 * norms + model.bias_scale**2)
+    nodes, masses = np.polynomial.hermite_e.hermegauss(QUADRATURE)
+    masses = masses / masses.sum()
     with jax.enable_x64(True):
-        at_zero = abs(float(model.act.fn(jnp.zeros(()))))
-    fourth = (at_zero + 3**0.25 * kappa) ** 4
-    mixed = (at_zero + kappa) ** 2 * kappa**2
-    terms = k * fourth + 2 * k**1.5 * mixed + (k**2 + 2 * k) * kappa**4
+        h, slope = map(np.asarray, model.act.value_and_slope(jnp.asarray(np.outer(kappa, nodes))))
+    slope = kappa[:, None] * slope
+    terms = (k * h**4 + 2 * k**1.5 * (h * slope) ** 2 + (k**2 + 2 * k) * slope**4) @ masses
     scale = model.output_scale**2
     roots = np.sqrt(measure.weights)
     constant = scale * model.bias_scale**2 * np.outer(roots, roots)
