@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -176,3 +177,22 @@ def test_a_killed_command_continues(capsys, tmp_path):
     assert 0 < summary["computed"] < summary["tiles"]
     _, text, _ = run(capsys, *arguments[1:-1], tmp_path / "whole.npy")
     assert out.read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_of_one_command(capsys, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    job = ["kernel", "iris", *SMALL, "--block", "7", "--json", "--out"]
+    code = "import sys; from overparam.cli.main import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, *job, tmp_path / "K.npy", "--processes", coordinator]
+    both = [
+        subprocess.Popen([*command, str(number), "2"], stdout=subprocess.PIPE, text=True)
+        for number in (0, 1)
+    ]
+    summaries = [json.loads(process.communicate(timeout=240)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum(summary["computed"] for summary in summaries) == 15
+    run(capsys, *job[1:], tmp_path / "alone.npy")
+    assert (tmp_path / "K.npy").read_bytes() == (tmp_path / "alone.npy").read_bytes()

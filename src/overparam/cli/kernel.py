@@ -1,6 +1,10 @@
 """``overparam kernel``: a tangent kernel of a data set as a file."""
 
 import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +75,7 @@ def kernel(
     if processes is not None:
         join_processes(*processes)
     try:
-        with ProgressBar() as progress:
+        with quiet_stdout(), ProgressBar() as progress:
             progress("reading the data", 0, 0)
             dataset, network = describe(data, options)
             result = write_kernel(
@@ -104,6 +108,23 @@ def describe(data: str, options: dict[str, Any]) -> tuple[Dataset, TiledKernel]:
         return dataset, InfiniteKernel(model, train.x, kind=kind, dtype=dtype)
     params = model.init(jax.random.key(options["seed"]))
     return dataset, EmpiricalKernel(model, params, train.x, dtype=dtype)
+
+
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send to stderr what libraries print on stdout when processes connect: that is for results."""
+    sys.stdout.flush()
+    try:
+        output = os.dup(1)
+    except OSError:  # closed
+        yield
+        return
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
 
 
 def join_processes(coordinator: str, number: int, count: int) -> None:
