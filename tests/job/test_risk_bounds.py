@@ -130,6 +130,7 @@ def test_several_classes():
     assert first.details["trace"] / data.sample.n == pytest.approx(trace / 40, rel=0.1)
 
 
+@pytest.mark.slow
 def test_regression():
     data, problem, start, trained = setting("diabetes", "center")
     bounds = risk_bounds(
@@ -156,6 +157,7 @@ def test_other_losses_of_classes(loss):
     assert named(bounds, "G2 PAC-Bayes-kl around the first part").value < loss.bound
 
 
+@pytest.mark.slow
 def test_a_certified_ball_gives_a_bound_for_all_networks_that_descent_may_reach():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((12, 6)), rng.choice([-1.0, 1.0], 12)
@@ -175,6 +177,7 @@ def test_a_certified_ball_gives_a_bound_for_all_networks_that_descent_may_reach(
     assert reference.details["target_norm"] == certificate.constants["target_norm"].value
 
 
+@pytest.mark.slow
 def test_the_reference_value_needs_no_certificate():
     _, problem, start, _ = setting("breast_cancer", "sphere")
     certificate = certify(problem, start)
@@ -191,15 +194,26 @@ def test_the_same_seed_gives_the_same_bounds():
     assert all("G4" not in b.name for b in runs[0])
 
 
-def test_merged_duplicates_are_refused_and_the_sample_as_drawn_is_taken(tmp_path):
+@pytest.fixture
+def with_duplicates(tmp_path):
+    """24 rows, four of them twice."""
     rng = np.random.default_rng(0)
     rows = [(*rng.standard_normal(3).round(3), int(i % 2)) for i in range(24)]
     text = "a,b,c,y\n" + "".join(",".join(map(str, row)) + "\n" for row in [*rows, *rows[:4]])
     (tmp_path / "a.csv").write_text(text)
-    data, problem, start, trained = setting(str(tmp_path / "a.csv"), test_fraction=0.0)
+    return setting(str(tmp_path / "a.csv"), test_fraction=0.0)
+
+
+def test_weights_that_differ_are_refused(with_duplicates):
+    _, problem, start, trained = with_duplicates
     with pytest.raises(InputError, match=r"the sample has weights that differ") as caught:
         risk_bounds(problem, start, trained)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_merged_duplicates_count_as_often_as_they_were_drawn(with_duplicates):
+    data, problem, start, trained = with_duplicates
     bounds = risk_bounds(problem, start, trained, sample=data.sample, prior=QUICK)
     assert bounds[0].sample_size == 28
 

@@ -99,7 +99,7 @@ def risk_bounds(
     sample: Measure | None = None,
     caveats: Sequence[str] = (),
     confidence: float = 0.95,
-    loss: BoundedLoss | None = None,
+    loss: object = None,
     certificate: Certificate | None = None,
     prior: PriorTraining | None = None,
     seed: int = 0,
@@ -117,7 +117,7 @@ def risk_bounds(
         caveats: What was fitted to the sample before training (``Dataset.fitted_to``); it labels
             the bounds evaluated on the sample.
         confidence: Of each bound by itself.
-        loss: A bounded loss; None means the 0-1 error for targets that code classes, and the
+        loss: A ``BoundedLoss``; None means the 0-1 error for targets that code classes, and the
             squared loss clipped at 2 an output for all others.
         certificate: From initialisation; gives s* and, if it has it, rho_K.
         prior: How the data-dependent prior is trained.
@@ -141,7 +141,7 @@ def risk_bounds(
         assert sample.y is not None
         classes = codes_classes(sample.y)
         loss = ZeroOne() if classes else ClippedSquared(2.0 * sample.outputs)
-    loss = require_bounded(loss)
+    bounded = require_bounded(loss)
     if certificate is not None and certificate.start != "initialisation":
         raise InputError(
             "the certificate is anchored at trained parameters, which depend on the sample: pass "
@@ -151,7 +151,7 @@ def risk_bounds(
     problem.model.validate(trained)
     report = progress or (lambda phase, done, total: None)
     notes = tuple(f"{what} may be fitted to the evaluated sample" for what in caveats)
-    job = _Job(problem, as_float64(start), confidence, loss, notes, seed)
+    job = _Job(problem, as_float64(start), confidence, bounded, notes, seed)
     trained = as_float64(trained)
     bounds = []
     if test is not None:

@@ -92,12 +92,12 @@ def test_sampled_means_are_covered_though_the_draws_differ_in_law(confidence):
     assert failures <= 200 * (1 - confidence)
 
 
-@pytest.mark.parametrize("hidden", [(), (24,), (16, 20)])
+@pytest.mark.parametrize("hidden", [(), (12, 16)])
 def test_noise_on_preactivations_has_the_law_of_noise_on_parameters(hidden):
-    """Mean, spread and skewness at each point against draws of all parameters."""
+    """Mean, spread and distribution at each point against draws of all parameters."""
     model = MLP(3, hidden, 1, activation="tanh", bias_scale=0.5)
     params = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
-    x, scale, draws = np.random.default_rng(1).standard_normal((4, 3)), 0.8, 20_000
+    x, scale, draws = np.random.default_rng(1).standard_normal((4, 3)), 0.8, 8_000
 
     @jax.jit
     @jax.vmap
@@ -115,7 +115,7 @@ def test_noise_on_preactivations_has_the_law_of_noise_on_parameters(hidden):
     spread = reference.std(axis=0)
     error = np.hypot(fast.std(axis=0), spread) / np.sqrt(draws)
     assert np.all(np.abs(fast.mean(axis=0) - reference.mean(axis=0)) < 4.5 * error)
-    np.testing.assert_allclose(fast.std(axis=0), spread, rtol=0.05)
+    np.testing.assert_allclose(fast.std(axis=0), spread, rtol=0.06)
     for level in (-0.5, 0.0, 0.5):
         a, b = (fast > level).mean(axis=0), (reference > level).mean(axis=0)
         assert np.all(np.abs(a - b) < 4.5 * np.sqrt(0.5 / draws))
