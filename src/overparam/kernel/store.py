@@ -177,7 +177,7 @@ def _look(
     overwrite: bool,
 ) -> _Found:
     """Compare what is on the disk with what is asked for; changes nothing."""
-    if block is not None and (isinstance(block, bool) or block < 1):
+    if block is not None and (type(block) is not int or block < 1):
         raise InputError(f"block must be a positive whole number of points, not {block!r}")
     wanted = _identity(kernel)
     cut: list[int] | None = None
@@ -348,6 +348,7 @@ class _Run:
         target = found.kind(found.data, found.layout)
         try:
             result = self._write(target)
+            target.flush()
         finally:
             target.close()
         journal.mark_finished(found.partial, self.number)

@@ -95,8 +95,12 @@ class Target(ABC):
         """A tile; None if it cannot be read."""
 
     @abstractmethod
+    def flush(self) -> None:
+        """Wait until everything is on the disk."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Hand everything to the disk."""
+        """Give back what the system lent."""
 
 
 class _NpyFile(Target):
@@ -179,8 +183,10 @@ class _NpyFile(Target):
                 return None
         return values
 
-    def close(self) -> None:
+    def flush(self) -> None:
         os.fsync(self.file.fileno())
+
+    def close(self) -> None:
         self.file.close()
 
     def _offsets(self, rows: slice, columns: slice) -> Iterator[int]:
@@ -205,7 +211,7 @@ class _ZarrArray(Target):
             raise InputError(f"{path} is damaged (its zarr.json cannot be read)") from error
         if (array.shape, array.dtype, array.chunks) != layout:
             raise InputError(f"{path} is damaged (its zarr.json is of another array)")
-        self.array = array
+        self.array, self.path = array, path
 
     @staticmethod
     def create(path: Path, layout: Layout, job: dict[str, Any]) -> None:
@@ -268,10 +274,14 @@ class _ZarrArray(Target):
         except (OSError, ValueError):
             return None
 
+    def flush(self) -> None:
+        for chunk in (self.path / "c").rglob("*"):
+            if chunk.is_file():
+                with chunk.open("rb") as file:
+                    os.fsync(file.fileno())
+
     def close(self) -> None:
         """Every chunk was closed when it was written."""
-        if hasattr(os, "sync"):
-            os.sync()
 
 
 TARGETS: dict[str, type[Target]] = {kind.suffix: kind for kind in (_NpyFile, _ZarrArray)}
