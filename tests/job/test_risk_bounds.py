@@ -95,13 +95,8 @@ def test_the_held_out_bound_is_about_the_networks_test_error():
 @pytest.mark.slow
 def test_a_lazy_network_has_no_remainder_to_speak_of():
     """Distances scale like 1/c, the kernel like c^2, the distance to the linearisation like 1/c."""
-    plain, lazy = (
-        named(
-            bounds_of("digits", scale=scale, target="parity", samples=600),
-            "G1 Rademacher around the initialisation",
-        )
-        for scale in (1.0, 1000.0)
-    )
+    name = "G1 Rademacher around the initialisation"
+    plain, lazy = (named(bounds_of("breast_cancer", "sphere", c), name) for c in (1.0, 1000.0))
     assert plain.vacuous
     assert plain.dominant == "remainder"
     assert lazy.terms["remainder"] < 0.01 * plain.terms["remainder"]
@@ -254,13 +249,17 @@ def test_parts_are_a_partition_drawn_without_the_data():
 
 
 @pytest.mark.slow
-def test_coverage_of_the_whole_procedure_over_200_redraws():
-    """Coin-flip labels: every predictor's risk is 1/2, whatever is trained and chosen."""
+def test_the_whole_procedure_covers_the_risk():
+    """Coin-flip labels: every predictor's risk is 1/2, whatever is trained and chosen.
+
+    Five or more failures among 25 at 95 % would have probability below 1 %. The bounds themselves
+    are held to 200 redraws in tests/theory/generalisation/test_coverage.py.
+    """
     rng = np.random.default_rng(0)
     model = MLP(8, (12,), 1, output_scale=30.0)
     start = as_float64(model.init(jax.random.key(0)))
     failures: dict[str, int] = {}
-    for seed in range(200):
+    for seed in range(25):
         x, y = rng.standard_normal((60, 8)), rng.choice([-1.0, 1.0], 60)
         problem = Problem(model, Measure(x, y), centered_at=start)
         trained = gradient_descent(problem, start, 1e-3, 100).params
@@ -269,4 +268,4 @@ def test_coverage_of_the_whole_procedure_over_200_redraws():
         for b in risk_bounds(problem, start, trained, test=test, prior=prior, seed=seed):
             failures[b.name] = failures.get(b.name, 0) + (b.is_bound and b.value < 0.5)
     assert len(failures) == 6
-    assert all(count <= 10 for count in failures.values())
+    assert all(count <= 4 for count in failures.values())
