@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "model": FOUNDATION,
     "problem": FOUNDATION | {"model"},  # and never the other way
-    "kernel": FOUNDATION | {"problem", "model"},
+    "kernel": FOUNDATION | {"problem", "model", "verified"},
     "verified": {"errors"},
     "theory": FOUNDATION | {"problem", "model", "kernel", "verified"},
     "train": FOUNDATION | THEOREMS,

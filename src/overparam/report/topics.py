@@ -158,6 +158,7 @@ def _laziness(found: Consequences, result: JobResult) -> Topic:
 
 LAZY_ROWS = (
     ("kernel_drift", "kernel drift |K − K₀| / |K₀|"),
+    ("jacobian_drift", "Jacobian drift |J − J₀| / |J₀|"),
     ("kernel_alignment", "kernel alignment (cosine)"),
     ("linearisation_error", "linearisation error, training"),
     ("linearisation_error_test", "linearisation error, test"),

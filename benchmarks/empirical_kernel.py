@@ -1,0 +1,136 @@
+"""The empirical kernel beside neural-tangents 0.6.5 and beside the machine's own matrix products.
+
+    python benchmarks/empirical_kernel.py --reference-venv FOLDER
+
+FOLDER is the environment that benchmarks/infinite_kernel.py makes. Input 64, three hidden layers of
+2,048 erf units, 1,024 points, float32, one output; then ten outputs and 512 points. Every case is
+a fresh process; the best of several calls after the first. *Rate* is the share of the speed of
+one large matrix product in the same process, counting the products that no method can do without:
+forward, backward, and half of each symmetric Gram matrix.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from infinite_kernel import reference_python
+
+COMMON = """
+import json, resource, sys, time
+import numpy as np
+
+n, k, method, repeats = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+d, m = 64, 2048
+x = np.random.default_rng(0).standard_normal((n, d)).astype(np.float32)
+
+
+def best(compute):
+    compute()
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        compute()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+"""
+
+OURS = (
+    COMMON
+    + """
+import jax, jax.numpy as jnp
+from overparam import MLP, empirical_ntk
+
+model = MLP(d, (m, m, m), k, "erf", bias_scale=0.1)
+params = model.init(jax.random.key(0))
+base = peak()
+seconds = best(lambda: empirical_ntk(model, params, x))
+beyond = peak() - base
+square = jnp.asarray(np.random.default_rng(1).standard_normal((4096, 4096)).astype(np.float32))
+product = jax.jit(lambda a: a @ a)
+speed = 2 * 4096**3 / best(lambda: product(square).block_until_ready())
+flops = 2 * n * (d * m + 2 * m * m + m * k) + 2 * n * k * 2 * m * m
+flops += n * n * (d + 3 * m) + (n * k) ** 2 * 3 * m
+print(json.dumps({"seconds": seconds, "rate": flops / seconds / speed, "memory": beyond}))
+"""
+)
+
+THEIRS = (
+    COMMON
+    + """
+import jax
+import neural_tangents as nt
+from neural_tangents import stax
+
+layers = []
+for _ in range(3):
+    layers += [stax.Dense(m, W_std=1.0, b_std=0.1), stax.Erf()]
+init, apply, _ = stax.serial(*layers, stax.Dense(k, W_std=1.0, b_std=0.1))
+_, params = init(jax.random.PRNGKey(0), x.shape)
+implementation = {
+    "structured derivatives": nt.NtkImplementation.STRUCTURED_DERIVATIVES,
+    "vector products": nt.NtkImplementation.NTK_VECTOR_PRODUCTS,
+    "its default": None,
+}[method]
+options = {} if implementation is None else {"implementation": implementation}
+kernel = jax.jit(nt.empirical_ntk_fn(apply, trace_axes=(), vmap_axes=0, **options))
+base = peak()
+seconds = best(lambda: kernel(x, None, params).block_until_ready())
+print(json.dumps({"seconds": seconds, "rate": None, "memory": peak() - base}))
+"""
+)
+
+CASES = (
+    (1024, 1, "structured derivatives"),
+    (1024, 1, "its default"),
+    (1024, 1, "overparam"),
+    (512, 10, "structured derivatives"),
+    (512, 10, "overparam"),
+)
+
+
+def measure(python: Path | str, code: str, *arguments: object) -> dict | None:
+    """One case in a process of its own; None if it failed or took more than five minutes."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    try:
+        done = subprocess.run(
+            [python, "-W", "ignore", "-c", code, *map(str, arguments)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return None if done.returncode else json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reference-venv", type=Path, required=True)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    python = reference_python(options.reference_venv.absolute())
+    print("| n | outputs | method | seconds | beyond the base (GB) | rate |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for n, k, method in CASES:
+        ours = method == "overparam"
+        code, program = (OURS, sys.executable) if ours else (THEIRS, python)
+        found = measure(program, code, n, k, method, options.repeats)
+        name = method if ours else f"neural-tangents, {method}"
+        cells = "failed or over 5 minutes | | "
+        if found is not None:
+            rate = "" if found["rate"] is None else f"{found['rate']:.2f}"
+            cells = f"{found['seconds']:.3f} | {found['memory'] / 1e9:.2f} | {rate}"
+        print(f"| {n} | {k} | {name} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
