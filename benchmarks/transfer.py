@@ -37,9 +37,11 @@ def grid(parametrisation: str, width: int) -> np.ndarray:
     return steps / width if parametrisation == "standard" else steps
 
 
-def seeds(width: int) -> range:
+def seeds(width: int, depth: int) -> range:
     """More seeds where networks are narrow."""
-    return range(24 if width <= 512 else 5)
+    if width <= 512:
+        return range(24)
+    return range(12 if depth == 1 and width <= 4096 else 5)
 
 
 def stable(model: MLP, measure: Measure, parametrisation: str, width: int) -> float:
@@ -93,7 +95,7 @@ def main() -> None:
                 lambda width, name=name: grid(name, width),
                 parametrisation=name,
                 base_width=64,
-                seeds=seeds,
+                seeds=lambda width, depth=depth: seeds(width, depth),
                 steps=options.steps,
             )
             show(sweep, model, measure, depth)
