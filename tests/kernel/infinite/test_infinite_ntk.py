@@ -10,19 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate, special
+from scipy import special
 
 from overparam.errors import InputError
 from overparam.kernel.empirical import empirical_ntk
 from overparam.kernel.infinite import compiled
-from overparam.kernel.infinite.duals import closed_form
 from overparam.kernel.infinite.fast import working_memory
 from overparam.kernel.infinite.infinite_ntk import (
     InfiniteKernels,
+    choose_dual,
     infinite_ntk,
     infinite_ntk_diagonal,
 )
-from overparam.kernel.infinite.quadrature import HermiteDual
 from overparam.kernel.infinite.recursion import kernels
 from overparam.model.activation import ACTIVATIONS, Activation, abs_linear
 from overparam.model.mlp import MLP
@@ -93,7 +92,7 @@ def test_compiled_loops_agree_with_the_readable_formulas(name, bias):
     x = delicate_points()
     got = infinite_ntk(model, x)
     with jax.enable_x64(True):
-        dual = closed_form(model.act) or HermiteDual(model.act, 256)
+        dual, _ = choose_dual(model, x)
         slow = kernels(model, dual, jnp.asarray(x), jnp.asarray(x))
     for fast, readable in zip((got.ntk, got.nngp), slow, strict=True):
         diagonal = np.diag(fast)
@@ -164,7 +163,7 @@ def test_nearly_parallel_points_keep_all_digits(gap):
 @pytest.mark.parametrize("name", ["relu", "erf", "cos", "softplus"])
 def test_a_zero_row_without_bias_is_what_the_network_makes_of_it(name):
     """All pre-activations are 0 in the first layer; only act(0) goes on."""
-    model = MLP(3, (2048, 2048), 1, name, bias_scale=0.0)
+    model = MLP(3, (512, 512), 1, name, bias_scale=0.0)
     x = np.array([[0.0, 0.0, 0.0], [1.0, -0.5, 0.3]])
     got = infinite_ntk(model, x)
     assert np.isfinite(got.ntk).all()
@@ -173,24 +172,24 @@ def test_a_zero_row_without_bias_is_what_the_network_makes_of_it(name):
         assert not got.nngp[0].any()
     draws = [empirical_ntk(model, model.init(jax.random.key(i)), x) for i in range(24)]
     error = np.std(draws, axis=0, ddof=1) / np.sqrt(len(draws))
-    assert np.all(np.abs(np.mean(draws, axis=0) - got.ntk) <= 5 * error + 2e-3)
+    assert np.all(np.abs(np.mean(draws, axis=0) - got.ntk) <= 5 * error + 4 / 512 * np.max(got.ntk))
 
 
 @EVERY
 def test_wide_networks_are_near_the_limit(name):
     """The mean over draws within 5 standard errors and the bias of order 1 / width."""
-    model = MLP(3, (1024, 1024), 1, name, weight_scale=1.2, bias_scale=0.3, output_scale=1.5)
+    model = MLP(3, (512, 512), 1, name, weight_scale=1.2, bias_scale=0.3, output_scale=1.5)
     x = np.random.default_rng(3).standard_normal((4, 3)).astype(np.float32)
     x[1] = x[0]
     draws = [empirical_ntk(model, model.init(jax.random.key(i)), x) for i in range(16)]
     limit = infinite_ntk(model, x).ntk
     error = np.std(draws, axis=0, ddof=1) / np.sqrt(len(draws))
-    assert np.all(np.abs(np.mean(draws, axis=0) - limit) <= 5 * error + 4 / 1024 * limit.max())
+    assert np.all(np.abs(np.mean(draws, axis=0) - limit) <= 5 * error + 4 / 512 * limit.max())
 
 
 def test_the_distance_to_the_limit_falls_like_the_root_of_the_width():
     x = np.random.default_rng(4).standard_normal((5, 3))
-    widths, distances = [64, 256, 1024], []
+    widths, distances = [32, 128, 512], []
     for width in widths:
         model = MLP(3, (width, width), 1, "gelu", bias_scale=0.2)
         limit = infinite_ntk(model, x).ntk
@@ -205,11 +204,11 @@ def test_the_distance_to_the_limit_falls_like_the_root_of_the_width():
 
 
 def test_several_outputs_share_the_scalar_kernel():
-    model = MLP(2, (4096,), 2, "erf")
+    model = MLP(2, (1024,), 2, "erf")
     x = np.random.default_rng(5).standard_normal((3, 2)).astype(np.float32)
     limit = infinite_ntk(model, x).ntk
     assert limit.shape == (3, 3)
-    draws = [empirical_ntk(model, model.init(jax.random.key(i)), x) for i in range(12)]
+    draws = [empirical_ntk(model, model.init(jax.random.key(i)), x) for i in range(16)]
     assert np.max(np.abs(np.mean(draws, axis=0) - np.kron(limit, np.eye(2)))) < 0.1
 
 
@@ -222,22 +221,22 @@ def test_derivatives_are_those_of_finite_differences(name):
     rng = np.random.default_rng(6)
     x, y, v = rng.standard_normal((1, 3)), rng.standard_normal((2, 3)), rng.standard_normal((1, 3))
     with jax.enable_x64(True):
-        for part in ("ntk", "nngp"):
 
-            def entry(t, part=part):
-                return getattr(infinite_ntk(model, jnp.asarray(x) + t * v, jnp.asarray(y)), part)
+        def both(a):
+            got = infinite_ntk(model, a, y)
+            return jnp.stack([jnp.asarray(got.ntk), jnp.asarray(got.nngp)])
 
-            forward = jax.jvp(entry, (jnp.float64(0),), (jnp.float64(1),))[1]
-            h = 1e-5
-            difference = (entry(np.float64(h)) - entry(np.float64(-h))) / (2 * h)
-            np.testing.assert_allclose(forward, difference, rtol=1e-7, atol=1e-8)
+        forward = jax.jvp(both, (jnp.asarray(x),), (jnp.asarray(v),))[1]
+        h = 1e-5
+        difference = (both(x + h * v) - both(x - h * v)) / (2 * h)
+        np.testing.assert_allclose(forward, difference, rtol=1e-7, atol=1e-8)
 
 
 @EVERY
 def test_derivatives_where_inputs_coincide(name):
     """By symmetry d/dx k(x, x') at x' = x is half the derivative of the diagonal."""
-    model = MLP(3, (1, 1), 1, name, bias_scale=0.3)
-    x = np.random.default_rng(7).standard_normal((1, 3))
+    model = MLP(2, (1, 1), 1, name, bias_scale=0.3)
+    x = np.random.default_rng(7).standard_normal((1, 2))
     with jax.enable_x64(True):
         x = jnp.asarray(x)
         for part in ("ntk", "nngp"):
@@ -253,28 +252,22 @@ def test_mixed_second_derivatives_of_the_process_where_inputs_coincide(name):
     """d2 / dx dx' of the covariance is the covariance of the gradients: symmetric, semidefinite."""
     model = MLP(3, (1,), 1, name, bias_scale=0.3)
     with jax.enable_x64(True):
-        x = jnp.asarray(np.random.default_rng(8).standard_normal((1, 3)))
+        x = np.random.default_rng(8).standard_normal((1, 3))
 
         def covariance(a, b):
             return infinite_ntk(model, a, b).nngp[0, 0]
 
-        mixed = jax.jacfwd(jax.grad(covariance, 0), 1)(x, x).reshape(3, 3)
+        mixed = np.asarray(jax.jacfwd(jax.grad(covariance, 0), 1)(x, x)).reshape(3, 3)
         expected = model.weight_scale**2 * model.weight_scale**2 / 3
-        q = float(jnp.sum(x * x)) / 3 + 0.09
+        q = np.sum(x * x) / 3 + 0.09
     np.testing.assert_allclose(mixed, mixed.T, atol=1e-12)
     assert np.linalg.eigvalsh(mixed).min() > -1e-12
     # Across x the only variation is that of the pre-activation: s_w^4 / d E act'(u)^2.
-    across = np.linalg.svd(np.asarray(x))[2][1]
-    slope = ACTIVATIONS[name].slope
+    across = np.linalg.svd(x)[2][1]
+    z = (np.arange(40_000) + 0.5) / 2000 - 10  # midpoints, the kink between two of them
     with jax.enable_x64(True):
-        energy = sum(
-            integrate.quad(
-                lambda z: float(slope(np.sqrt(q) * z)) ** 2 * np.exp(-z * z / 2),
-                *side,
-                epsabs=1e-10,
-            )[0]
-            for side in ((-9, 0), (0, 9))
-        ) / np.sqrt(2 * np.pi)
+        slopes = np.asarray(ACTIVATIONS[name].slope(np.sqrt(q) * z))
+    energy = np.mean(slopes**2 * np.exp(-z * z / 2)) * 20 / np.sqrt(2 * np.pi)
     np.testing.assert_allclose(across @ mixed @ across, expected * energy, rtol=1e-6)
 
 

@@ -30,6 +30,9 @@ CHUNK = 512
 BLOCK = 16
 """Rows that are mirrored at a time: one cache line of float32."""
 
+DEPTH = 64
+"""Coordinates of the inputs multiplied at a time."""
+
 NEAR = 1 / 64
 """Complements below this are computed anew, from differences of coordinates."""
 
@@ -168,13 +171,14 @@ def _abs_linear(a, b, minus, plus, ntk, nngp, left, right, first, weight, bias):
     """One layer of a |s| + b s for a row's chunk of columns."""
     even, odd = a * a, b * b
     r1, e1, n1, i1 = left[0], left[1], left[2], left[3]
+    rs, es, ns, vs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
     for j in range(minus.size):
         m, p = minus[j], plus[j]
         r2, e2, n2, i2 = (
-            right[0, first + j],
-            right[1, first + j],
-            right[2, first + j],
-            right[3, first + j],
+            rs[j],
+            es[j],
+            ns[j],
+            vs[j],
         )
         less = m if m < p else p
         rho = 0.5 * (p - m)
@@ -210,14 +214,21 @@ def _arcsine_kind(minus, plus, ntk, nngp, left, right, first, weight, bias, gelu
     r1, e1, n1, i1, s1 = left[0], left[1], left[2], left[3], left[4]
     q1 = r1 * r1
     two = 1.0 if gelu else 2.0
+    rs, es, ns, vs, ss = (
+        right[0, first:],
+        right[1, first:],
+        right[2, first:],
+        right[3, first:],
+        right[4, first:],
+    )
     for j in range(minus.size):
         m, p = minus[j], plus[j]
         r2, e2, n2, i2, s2 = (
-            right[0, first + j],
-            right[1, first + j],
-            right[2, first + j],
-            right[3, first + j],
-            right[4, first + j],
+            rs[j],
+            es[j],
+            ns[j],
+            vs[j],
+            ss[j],
         )
         q2 = r2 * r2
         scale = r1 * r2
@@ -255,14 +266,21 @@ def _arcsine_kind(minus, plus, ntk, nngp, left, right, first, weight, bias, gelu
 def _waves(minus, plus, ntk, nngp, left, right, first, weight, bias, even):
     """One layer of sin, or (``even``) cos."""
     r1, e1, n1, i1, s1 = left[0], left[1], left[2], left[3], left[4]
+    rs, es, ns, vs, ss = (
+        right[0, first:],
+        right[1, first:],
+        right[2, first:],
+        right[3, first:],
+        right[4, first:],
+    )
     for j in range(minus.size):
         m, p = minus[j], plus[j]
         r2, e2, n2, i2, s2 = (
-            right[0, first + j],
-            right[1, first + j],
-            right[2, first + j],
-            right[3, first + j],
-            right[4, first + j],
+            rs[j],
+            es[j],
+            ns[j],
+            vs[j],
+            ss[j],
         )
         scale = r1 * r2
         c = scale * (0.5 * (p - m))
@@ -287,13 +305,14 @@ def _waves(minus, plus, ntk, nngp, left, right, first, weight, bias, even):
 def _gaussian(minus, plus, ntk, nngp, left, right, first, weight, bias):
     """One layer of exp(-s^2 / 2)."""
     r1, e1, n1, i1 = left[0], left[1], left[2], left[3]
+    rs, es, ns, vs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
     for j in range(minus.size):
         m, p = minus[j], plus[j]
         r2, e2, n2, i2 = (
-            right[0, first + j],
-            right[1, first + j],
-            right[2, first + j],
-            right[3, first + j],
+            rs[j],
+            es[j],
+            ns[j],
+            vs[j],
         )
         scale = r1 * r2
         square = 1.0 + r1 * r1 + r2 * r2 + scale * scale * (m * p)
@@ -313,16 +332,17 @@ def _hermite(minus, plus, ntk, nngp, left, right, first, c1, d1, c2, d2, weight,
     for j in range(minus.size):
         value[j], slope[j], gap[j], power[j], short[j] = 0.0, 0.0, 0.0, 1.0, 0.0
     for k in range(c1.size):
-        c, d = c1[k], d1[k]
+        c, d, cs, ds = c1[k], d1[k], c2[k, first:], d2[k, first:]
         for j in range(minus.size):
-            product, lean = c * c2[k, first + j], c - c2[k, first + j]
+            product, lean = c * cs[j], c - cs[j]
             value[j] += product * power[j]
-            slope[j] += d * d2[k, first + j] * power[j]
+            slope[j] += d * ds[j] * power[j]
             gap[j] += product * short[j] + 0.5 * (lean * lean)
             short[j] += power[j] * minus[j]
             power[j] *= 0.5 * (plus[j] - minus[j])
+    es, ns, vs = right[1, first:], right[2, first:], right[3, first:]
     for j in range(minus.size):
-        e2, n2, i2 = right[1, first + j], right[2, first + j], right[3, first + j]
+        e2, n2, i2 = es[j], ns[j], vs[j]
         scale = e1 * e2
         nngp[j] = weight * scale * value[j] + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope[j]
@@ -362,18 +382,41 @@ def _first_layer(row, minus, plus, ntk, r1, r2, u1, u2):
 
 @compiled
 @no_type_check
-def fill(kind, a, b, gram, origin, start, stop, u, points, coefficients, scales, symmetric, out):
-    """Fill rows ``start`` to ``stop`` of the kernels in the columns that ``gram`` covers.
+def _gram(rows, u1, u2, top, first):
+    """A block of the Gram matrix of directions: rows from ``top`` on, columns from ``first`` on.
+
+    ``u2`` is transposed and the number of coordinates a multiple of four. Coordinates are taken
+    in groups, so that a group of ``u2`` stays in cache for all rows of the block.
+    """
+    rows[:] = 0.0
+    for group in range(0, u2.shape[0], DEPTH):
+        for i in range(rows.shape[0]):
+            row = rows[i]
+            for k in range(group, min(group + DEPTH, u2.shape[0]), 4):
+                a, b = u1[top + i, k], u1[top + i, k + 1]
+                c, d = u1[top + i, k + 2], u1[top + i, k + 3]
+                ua, ub, uc, ud = (
+                    u2[k, first:],
+                    u2[k + 1, first:],
+                    u2[k + 2, first:],
+                    u2[k + 3, first:],
+                )
+                for j in range(row.size):
+                    row[j] += (a * ua[j] + b * ub[j]) + (c * uc[j] + d * ud[j])
+
+
+@compiled
+@no_type_check
+def fill(kind, a, b, start, stop, u, points, coefficients, scales, symmetric, out):
+    """Fill rows ``start`` to ``stop`` of the kernels.
 
     Args:
         kind: Which formulas, one of the numbers above.
         a: Coefficient of the even part, for ``ABS_LINEAR``.
         b: Coefficient of the odd part, for ``ABS_LINEAR``.
-        gram: A panel of the Gram matrix of the directions, (rows, columns), float64.
-        origin: The panel's first row and first column.
-        start: First row, counted in the whole result.
+        start: First row.
         stop: One past the last row.
-        u: Directions of both sides, (n1, d + 1) and (n2, d + 1).
+        u: Directions of both sides, (n1, d') and (n2, d'), and the second transposed.
         points: What depends on one point, (layers, n1, 5) and (layers, 5, n2): deviation, root of
             the second moment, the next layer's deviation and its inverse, and an extra number.
         coefficients: Hermite coefficients of act and act': (layers, n1, K) twice and
@@ -386,11 +429,15 @@ def fill(kind, a, b, gram, origin, start, stop, u, points, coefficients, scales,
     c1, d1, c2, d2 = coefficients
     weight, bias, output = scales
     ntk_out, nngp_out = out
-    state = np.empty((9, CHUNK))
+    state, gram = np.empty((9, CHUNK)), np.empty(BLOCK * CHUNK)
+    columns = ntk_out.shape[1]
     for top in range(start, stop, BLOCK):
         bottom = min(top + BLOCK, stop)
-        for first in range(origin[1], origin[1] + gram.shape[1], CHUNK):
-            end = min(first + CHUNK, origin[1] + gram.shape[1])
+        across = bottom if symmetric else columns
+        for first in range(0, across, CHUNK):
+            end = min(first + CHUNK, across)
+            rows = gram[: (bottom - top) * (end - first)].reshape(bottom - top, end - first)
+            _gram(rows, u[0], u[2], top, first)
             for i in range(top, bottom):
                 last = min(end, i + 1) if symmetric else end
                 if last <= first:
@@ -402,9 +449,8 @@ def fill(kind, a, b, gram, origin, start, stop, u, points, coefficients, scales,
                     state[2, :size],
                     state[3, :size],
                 )
-                row = gram[i - origin[0], first - origin[1] : last - origin[1]]
                 _first_layer(
-                    row,
+                    rows[i - top, :size],
                     minus,
                     plus,
                     ntk,
@@ -442,9 +488,10 @@ def fill(kind, a, b, gram, origin, start, stop, u, points, coefficients, scales,
                             bias,
                             state[4:, :size],
                         )
+                ntk_row, nngp_row = ntk_out[i, first:last], nngp_out[i, first:last]
                 for j in range(size):
-                    ntk_out[i, first + j] = output * ntk[j]
-                    nngp_out[i, first + j] = output * nngp[j]
+                    ntk_row[j] = output * ntk[j]
+                    nngp_row[j] = output * nngp[j]
             if symmetric:
                 for j in range(first, min(end, bottom)):
                     for i in range(max(top, j + 1), bottom):

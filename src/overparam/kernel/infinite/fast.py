@@ -1,7 +1,7 @@
-r"""The fast path: points prepared once, Gram panels by BLAS, pairs by compiled loops in threads.
+r"""The fast path: points prepared once, pairs by compiled loops in threads.
 
-What is read and written for n points: the result once; a panel of the inputs' Gram matrix, of
-constant size, at a time; and what belongs to the points. Symmetry halves the work.
+What is read and written for n points: the result once, and what belongs to the points. Symmetry
+halves the work.
 """
 
 import os
@@ -16,8 +16,8 @@ from overparam.kernel.infinite.quadrature import BATCH, HermiteDual, nodes
 from overparam.kernel.infinite.recursion import lifted, next_deviation, points
 from overparam.model.mlp import MLP
 
-PANEL = (256, 4096)
-"""Rows and columns of a panel of the Gram matrix: 8 MiB."""
+LINEAR_ROWS = 256
+"""Rows of a linear model's kernel computed at a time."""
 
 TASK = 32
 """Rows that a thread takes at a time."""
@@ -35,7 +35,7 @@ class Side(NamedTuple):
     """One side's points.
 
     Attributes:
-        directions: Unit vectors, (n, d + 1).
+        directions: Unit vectors, (n, d'), d + 1 rounded up to a multiple of four.
         numbers: (layers, n, 5): deviation, root of the second moment, next deviation, its inverse,
             extra.
         act: Hermite coefficients of act over that root, (layers, n, K), or empty.
@@ -64,6 +64,7 @@ def kind_of(dual: Any) -> tuple[int, float, float]:
 def prepare(model: MLP, dual: Any, kind: int, x: np.ndarray) -> Side:
     """What belongs to one side's points. Must be called where float64 is enabled."""
     r, u = lifted(model, x)
+    u = np.pad(u, ((0, 0), (0, -u.shape[1] % 4)))
     numbers, act, slope = [], [], []
     for deviation, e, features in points(model, dual, r):
         after = next_deviation(model, e)
@@ -100,40 +101,23 @@ def fill_kernels(
         for part in (right.numbers, right.act, right.slope)
     ]
     shared: tuple[Any, ...] = (
-        (left.directions, right.directions),
+        (left.directions, right.directions, np.ascontiguousarray(right.directions.T)),
         (left.numbers, transposed[0]),
         (left.act, left.slope, transposed[1], transposed[2]),
         (model.weight_scale**2, model.bias_scale**2, model.output_scale**2),
         x2 is None,
         out,
     )
-    rows, columns = out[0].shape
-    buffer = np.empty((min(PANEL[0], rows), min(PANEL[1], columns)))
+    rows = out[0].shape[0]
+    # Tasks of rows; those of a symmetric result grow, so the largest ones go first.
+    starts = range((rows - 1) // TASK * TASK, -1, -TASK)
     with ThreadPoolExecutor(_cores()) as pool:
-        for top in range(0, rows, PANEL[0]):
-            bottom = min(top + PANEL[0], rows)
-            across = min(columns, bottom) if x2 is None else columns
-            for first in range(0, across, PANEL[1]):
-                end = min(first + PANEL[1], across)
-                gram = buffer.reshape(-1)[: (bottom - top) * (end - first)]
-                gram = gram.reshape(bottom - top, end - first)
-                np.matmul(left.directions[top:bottom], right.directions[first:end].T, out=gram)
-                tasks = [
-                    pool.submit(
-                        compiled.fill,
-                        kind,
-                        a,
-                        b,
-                        gram,
-                        (top, first),
-                        start,
-                        min(start + TASK, bottom),
-                        *shared,
-                    )
-                    for start in range(top, bottom, TASK)
-                ]
-                for task in tasks:
-                    task.result()
+        tasks = [
+            pool.submit(compiled.fill, kind, a, b, start, min(start + TASK, rows), *shared)
+            for start in starts
+        ]
+        for task in tasks:
+            task.result()
 
 
 def _fill_linear(
@@ -142,8 +126,8 @@ def _fill_linear(
     """Both kernels of the linear model: c^2 (s_w^2 <x, x'> / d + s_b^2)."""
     (r1, u1), (r2, u2) = lifted(model, x1), lifted(model, x2)
     across = (model.output_scale**2 * r2)[:, None] * u2
-    for top in range(0, len(r1), PANEL[0]):
-        rows = slice(top, top + PANEL[0])
+    for top in range(0, len(r1), LINEAR_ROWS):
+        rows = slice(top, top + LINEAR_ROWS)
         out[0][rows] = (r1[rows, None] * u1[rows]) @ across.T
         out[1][rows] = out[0][rows]
 
@@ -153,8 +137,10 @@ def _cores() -> int:
 
 
 def working_memory(model: MLP, terms: int, n1: int, n2: int) -> int:
-    """Bytes held beyond the result: a panel, and what belongs to the points."""
-    panel = 8 * min(PANEL[0], n1) * min(PANEL[1], n2)
-    per_point = 8 * (4 * (model.in_dim + 1) + len(model.hidden_widths) * (15 + 6 * terms))
+    """Bytes held beyond the result: tiles, and what belongs to the points."""
+    tiles = _cores() * 8 * compiled.CHUNK * (compiled.BLOCK + 9)
+    if not model.hidden_widths:
+        tiles = 2 * 8 * LINEAR_ROWS * n2
+    per_point = 8 * (5 * (model.in_dim + 4) + len(model.hidden_widths) * (15 + 6 * terms))
     batch = 8 * 4 * BATCH * len(nodes()[0]) if terms else 0
-    return panel + batch + (n1 + n2) * per_point
+    return tiles + batch + (n1 + n2) * per_point

@@ -82,7 +82,7 @@ def infinite_ntk(
     what = f"an infinite-width kernel pair of {rows} x {columns}"
     require_memory(result, what, memory_budget)
     with jax.enable_x64(True):
-        dual, error = _dual(model, a if b is None else np.concatenate([a, b]))
+        dual, error = choose_dual(model, a if b is None else np.concatenate([a, b]))
         terms = dual.terms if isinstance(dual, HermiteDual) else 0
         require_memory(result + working_memory(model, terms, rows, columns), what, memory_budget)
         out = np.empty((rows, columns), dtype), np.empty((rows, columns), dtype)
@@ -110,7 +110,7 @@ def infinite_ntk_diagonal(model: MLP, x: Float[Array | np.ndarray, "n d"]) -> In
     dtype = floating_dtype(a)
     with jax.enable_x64(True):
         wide = a.astype(np.float64)
-        dual, error = _dual(model, wide)
+        dual, error = choose_dual(model, wide)
         ntk, nngp = diagonals(model, dual, wide)
         return InfiniteKernels(np.asarray(ntk, dtype), np.asarray(nngp, dtype), error)
 
@@ -127,8 +127,11 @@ def _traced_dual(model: MLP) -> Any:
     return closed_form(model.act) or HermiteDual(model.act, TRACED_TERMS)
 
 
-def _dual(model: MLP, x: np.ndarray) -> tuple[Any, float]:
-    """The dual and its error; the terms of an expansion chosen for all layers' variances."""
+def choose_dual(model: MLP, x: np.ndarray) -> tuple[Any, float]:
+    """The dual and its error; the terms of an expansion chosen for all layers' variances.
+
+    Must be called where float64 is enabled.
+    """
     known = closed_form(model.act)
     if known is not None or not model.hidden_widths:
         return known, 0.0
