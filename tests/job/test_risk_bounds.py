@@ -252,14 +252,14 @@ def test_parts_are_a_partition_drawn_without_the_data():
 def test_the_whole_procedure_covers_the_risk():
     """Coin-flip labels: every predictor's risk is 1/2, whatever is trained and chosen.
 
-    Five or more failures among 25 at 95 % would have probability below 1 %. The bounds themselves
+    Four or more failures among 12 at 95 % would have probability below 1 %. The bounds themselves
     are held to 200 redraws in tests/theory/generalisation/test_coverage.py.
     """
     rng = np.random.default_rng(0)
     model = MLP(8, (12,), 1, output_scale=30.0)
     start = as_float64(model.init(jax.random.key(0)))
     failures: dict[str, int] = {}
-    for seed in range(25):
+    for seed in range(12):
         x, y = rng.standard_normal((60, 8)), rng.choice([-1.0, 1.0], 60)
         problem = Problem(model, Measure(x, y), centered_at=start)
         trained = gradient_descent(problem, start, 1e-3, 100).params
@@ -268,4 +268,4 @@ def test_the_whole_procedure_covers_the_risk():
         for b in risk_bounds(problem, start, trained, test=test, prior=prior, seed=seed):
             failures[b.name] = failures.get(b.name, 0) + (b.is_bound and b.value < 0.5)
     assert len(failures) == 6
-    assert all(count <= 4 for count in failures.values())
+    assert all(count <= 3 for count in failures.values())
