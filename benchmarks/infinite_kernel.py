@@ -8,7 +8,7 @@ the versions in PINS. Its package imports `neural_tangents.experimental`, which 
 which nothing here uses: that folder is replaced by an empty module.
 
 Every case is a fresh process that computes once to compile and then ``--repeats`` times. The table
-has the best wall time, the best CPU time (which depends less on what else the machine does), and the
+has the best wall time, the best CPU time (less dependent on what else the machine does), and the
 peak of resident memory beyond that before the first call, over the size of the result (both
 kernels). The two programs take turns on the same cores in one run.
 """
