@@ -7,8 +7,8 @@ Written like this it loses all digits where p is close to q. With h(x) = x - log
 
     kl(q, p) = q h(delta / q) + (1 - q) h(-delta / (1 - q)),
 
-and what is left is a sum of nonnegative terms. Its relative error stays below ``ROUNDING``, by which
-the inverses widen their budget: they err outwards.
+and what is left is a sum of nonnegative terms. Its relative error stays below ``ROUNDING``, by
+which the inverses widen their budget: they err outwards.
 """
 
 import math
