@@ -182,7 +182,7 @@ class _NTKOperator(LinearOperator):
     def _push(self, tangents: Any) -> Float[np.ndarray, "r rows"]:
         """J(x1) times the tangents."""
         parts = [
-            np.asarray(_push(self.function, self.params, self.x1[b], tangents))
+            np.asarray(push_tangents(self.function, self.params, self.x1[b], tangents))
             for b in blocks(len(self.x1), self.batch)
         ]
         return np.concatenate(parts, axis=1).reshape(len(parts[0]), -1)
@@ -195,6 +195,9 @@ def _pull(function: Function, params: Any, x: Array, v: Float[Array, "r n k"]) -
 
 
 @partial(jax.jit, static_argnums=0)
-def _push(function: Function, params: Any, x: Array, tangents: Any) -> Float[Array, "r n k"]:
+def push_tangents(
+    function: Function, params: Any, x: Array, tangents: Any
+) -> Float[Array, "r n k"]:
+    """J(x) times r tangents, stacked along the first axis of every leaf; traceable."""
     _, pushforward = jax.linearize(lambda p: function(p, x), params)
     return jax.vmap(pushforward)(tangents)

@@ -25,7 +25,8 @@ from jaxtyping import Array, Float, Int
 from overparam.errors import InputError
 from overparam.kernel.empirical import empirical_ntk, require_memory
 from overparam.kernel.low_rank import LowRankKernel
-from overparam.model.function import Function, Network, as_function, observe_function
+from overparam.kernel.operator import push_tangents
+from overparam.model.function import Network, as_function, observe_function
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP
 
@@ -127,7 +128,7 @@ def tangent_sketch(
             numbers = jnp.arange(columns.start, columns.stop)
             tangents = _signs(params, jax.vmap(partial(jax.random.fold_in, key))(numbers))
             for part in _slices(len(points), POINTS):
-                moved = _push(as_function(model), params, points[part], tangents)
+                moved = push_tangents(as_function(model), params, points[part], tangents)
                 at = slice(part.start * outputs, part.stop * outputs)
                 factor[at, columns] = np.asarray(moved).reshape(len(numbers), -1).T
     factor /= np.sqrt(features).astype(dtype)
@@ -248,9 +249,3 @@ def _signs(params: Any, keys: Array) -> Any:
         for part, leaf in zip(jnp.split(bits, ends[:-1], axis=1), leaves, strict=True)
     ]
     return jax.tree.unflatten(structure, drawn)
-
-
-@partial(jax.jit, static_argnums=0)
-def _push(function: Function, params: Any, x: Array, tangents: Any) -> Float[Array, "r n k"]:
-    _, pushforward = jax.linearize(lambda p: function(p, x), params)
-    return jax.vmap(pushforward)(tangents)
