@@ -5,7 +5,7 @@ and then reports processor seconds, wall-clock seconds and the growth of its pea
 for a kernel in memory, beyond the matrix itself. Freed memory goes back to the system at once
 (MALLOC_MMAP_THRESHOLD_), so that the peak is that of arrays in use.
 
-    python benchmarks/kernel_scale.py [--points 1000 2000 4000 8000] [--memory 64MB] [--block 250]
+    python benchmarks/kernel_scale.py [--points 2000 4000 8000] [--memory 64MB] [--block 250]
 """
 
 import argparse
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 
+NAMES = {"memory": "in memory", ".npy": "to .npy", ".zarr": "to .zarr"}
 HEAD = ("kernel", "points", "CPU s", "ratio", "wall s", "peak beyond the result, MiB")
 
 CODE = """
@@ -63,20 +64,28 @@ def main() -> None:
     from overparam.kernel.memory import parse_size
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, nargs="+", default=[1000, 2000, 4000, 8000])
+    parser.add_argument("--points", type=int, nargs="+", default=[2000, 4000, 8000])
     parser.add_argument("--memory", type=parse_size, default=64_000_000)
     parser.add_argument("--block", type=int, default=250)
     parser.add_argument("--repeats", type=int, default=3, help="the least of as many is reported")
+    parser.add_argument("--to", nargs="+", choices=list(NAMES), default=list(NAMES))
     args = parser.parse_args()
     print("| " + " | ".join(HEAD) + " |\n|---|" + "---:|" * (len(HEAD) - 1))
-    for how, name in (("memory", "in memory"), (".npy", "to .npy"), (".zarr", "to .zarr")):
+    for how in args.to:
         before = None
         for n in args.points:
             job = {"how": how, "n": n, "memory": args.memory, "block": args.block}
             runs = [run(**job) for _ in range(args.repeats)]
             processor, wall, peak = (min(column) for column in zip(*runs, strict=True))
             ratio = f"{processor / before:.2f}" if before else ""
-            cells = name, f"{n:,}", f"{processor:.2f}", ratio, f"{wall:.2f}", f"{peak / 2**20:.0f}"
+            cells = (
+                NAMES[how],
+                f"{n:,}",
+                f"{processor:.2f}",
+                ratio,
+                f"{wall:.2f}",
+                f"{peak / 2**20:.0f}",
+            )
             print("| " + " | ".join(cells) + " |", flush=True)
             before = processor
 
