@@ -8,6 +8,7 @@ from scipy.sparse.linalg import cg, eigsh
 
 from networks import dense_jacobian, draw_inputs, draw_params
 from overparam.errors import InputError
+from overparam.kernel.empirical import empirical_ntk
 from overparam.kernel.generic import fill_by_jacobians
 from overparam.kernel.operator import ntk_diagonal, ntk_operator, ntk_vector_product
 from overparam.model.mlp import MLP
@@ -112,6 +113,28 @@ def test_kernel_by_jacobians_in_blocks(rows, given):
     assert calls[-1][0] == calls[-1][1] == len(calls)
     if not given:
         np.testing.assert_array_equal(kernel, kernel.T)
+
+
+def test_empirical_ntk_of_a_function():
+    params, x = draw_convolution()
+    jacobian = dense(convolution, params, x)
+    kernel = empirical_ntk(convolution, params, x)
+    np.testing.assert_allclose(kernel, jacobian @ jacobian.T, rtol=1e-11, atol=1e-12)
+    cross = empirical_ntk(convolution, params, x, x[:2])
+    np.testing.assert_allclose(cross, jacobian @ jacobian[:4].T, rtol=1e-11, atol=1e-12)
+    with pytest.raises(InputError, match="depends on the other points of the batch"):
+        empirical_ntk(normalised, WEIGHTS, X)
+
+
+def test_a_function_gives_the_kernel_of_the_mlp_it_evaluates():
+    model = MLP(4, (7, 5), 3, "gelu", output_scale=2.5)
+    params, x = draw_params(model), draw_inputs(5, model, 1)
+    np.testing.assert_allclose(
+        empirical_ntk(lambda p, x: model.apply(p, x), params, x),
+        empirical_ntk(model, params, x),
+        rtol=1e-11,
+        atol=1e-12,
+    )
 
 
 def test_float32_stays_float32():

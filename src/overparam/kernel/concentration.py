@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.optimize import minimize_scalar
-from scipy.stats import chi2
+from scipy.special import chdtr, chdtri
 
 from overparam.errors import InputError
 from overparam.kernel.empirical import empirical_ntk
@@ -190,13 +190,13 @@ def one_hidden_layer_lower_bound(
     logarithm = math.log(samples * outputs / failure_probability)
 
     def bound(tau: float) -> float:
-        mean = float(chi2.cdf(tau**2, outputs + 2)) * first_layer_min_eigenvalue
+        mean = float(chdtr(outputs + 2, tau**2)) * first_layer_min_eigenvalue
         if mean <= 0:
             return 0.0
         return (1.0 - math.sqrt(2.0 * logarithm * scale * tau**2 / (width * mean))) * mean
 
     # Any tau is valid; the best one lies between the typical size and the largest of m draws.
-    largest = math.sqrt(chi2.isf(1e-3 / width, outputs + 2))
+    largest = math.sqrt(chdtri(outputs + 2, 1e-3 / width))
     best = minimize_scalar(lambda tau: -bound(tau), bounds=(0.1, largest), method="bounded")
     return max(0.0, bound(float(best.x)))
 

@@ -24,10 +24,12 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.kernel.generic import fill_by_jacobians
 from overparam.kernel.job import describe_network, digest
 from overparam.kernel.memory import available_memory, readable
 from overparam.kernel.tiles import TILE_ROWS, Computer, TiledKernel, Tiling, fill
 from overparam.kernel.tiles import Progress as Progress
+from overparam.model.function import Function, Network, observe_function
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import floating_dtype
@@ -37,10 +39,10 @@ WORKING_MEMORY = 512 * 2**20
 
 
 def empirical_ntk(
-    model: MLP,
-    params: Params,
-    x1: Float[Array | np.ndarray, "n1 d"],
-    x2: Float[Array | np.ndarray, "n2 _"] | None = None,
+    model: Network,
+    params: Any,
+    x1: Float[Array | np.ndarray, "n1 ..."],
+    x2: Float[Array | np.ndarray, "n2 ..."] | None = None,
     *,
     working_memory: int = WORKING_MEMORY,
     progress: Progress | None = None,
@@ -48,10 +50,12 @@ def empirical_ntk(
     """The empirical NTK, sample-major: row i k + a belongs to sample i and output a.
 
     Args:
-        model: The network, with k outputs.
-        params: Its parameters.
-        x1: Inputs, shape (n1, d).
-        x2: Inputs, shape (n2, d); None means ``x1``, and then symmetry halves the work.
+        model: An ``MLP`` with k outputs, or any JAX function f(params, x) -> (n, k) whose rows
+            depend on their own point only. Of a function, Jacobian rows of a few points at a time
+            are formed; the layerwise products are for the ``MLP``.
+        params: Its parameters, for a function a pytree of floating arrays.
+        x1: Inputs, shape (n1, d), or (n1, ...) for a function that takes such.
+        x2: Inputs, shape (n2, ...); None means ``x1``, and then symmetry halves the work.
         working_memory: Bytes of arrays the computation may hold beyond the result, if that is
             enough for the layers of two points; the allocator's own overhead comes on top.
         progress: Called after every tile with (done, total).
@@ -63,12 +67,35 @@ def empirical_ntk(
         InputError: Shapes do not fit the model, an entry is not finite, or the result does not fit
             in memory.
     """
+    if not isinstance(model, MLP):
+        return _of_function(model, params, x1, x2, working_memory, progress)
     kernel = EmpiricalKernel(model, params, x1, x2)
     rows, columns = kernel.shape
     require_memory(rows * columns * kernel.dtype.itemsize, f"a kernel of {rows} x {columns}")
     matrix = np.empty((rows, columns), kernel.dtype)
     side = tile_points(model, kernel.dtype.itemsize, working_memory)
     fill(matrix, kernel, side, working_memory, progress)
+    return matrix
+
+
+def _of_function(
+    function: Function,
+    params: Any,
+    x1: Any,
+    x2: Any,
+    working_memory: int,
+    progress: Progress | None,
+) -> Float[np.ndarray, "rows columns"]:
+    """The empirical NTK of a function that is no ``MLP``."""
+    outputs, dtype = observe_function(function, params, x1=x1, x2=x2)
+    rows, columns = len(x1) * outputs, len(x1 if x2 is None else x2) * outputs
+    require_memory(rows * columns * dtype.itemsize, f"a kernel of {rows} x {columns}")
+    matrix = np.empty((rows, columns), dtype)
+    with jax.enable_x64(dtype == np.float64):
+        params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), params)
+        left = np.asarray(x1, dtype)
+        right = None if x2 is None else np.asarray(x2, dtype)
+        fill_by_jacobians(matrix, function, params, left, right, working_memory, progress)
     return matrix
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import beta
+from scipy.special import betainccinv
 
 from overparam.errors import InputError
 from overparam.theory.generalisation.requirements import (
@@ -37,7 +37,7 @@ def clopper_pearson_upper(errors: int, sample_size: int, confidence: float) -> f
         raise InputError(f"errors is {errors}: it lies between 0 and the {sample_size} points")
     if errors == sample_size:
         return 1.0
-    return float(beta.isf(delta, errors + 1, sample_size - errors))
+    return float(betainccinv(errors + 1, sample_size - errors, delta))
 
 
 def empirical_bernstein_upper(
