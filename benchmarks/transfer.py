@@ -1,6 +1,6 @@
 """Where the best step size goes as the network widens, in three parametrisations.
 
-    python benchmarks/transfer.py [--points 100] [--steps 30] [--depths 1 2]
+    python benchmarks/transfer.py [--points 100] [--steps 30] [--depths 1 2] [--activation tanh]
 
 Digits, even or odd, centred networks, full-batch gradient descent in float32; each row is one
 parametrisation at one depth. At every width the grid has a factor 2 and covers a window around the
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--depths", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--activation", default="gelu")
+    parser.add_argument("--activation", default="tanh")
     parser.add_argument("--at-most", type=int, default=65536, help="leave wider networks out")
     options = parser.parse_args()
     measure = load("digits", target="parity", samples=options.points, test_fraction=0.0).train
