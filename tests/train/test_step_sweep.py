@@ -69,7 +69,8 @@ def test_batched_seeds_are_single_seeds(monkeypatch):
     together = step_sweep(MODEL, MEASURE, (8,), GRID, seeds=(0, 1, 2), steps=20)
     monkeypatch.setattr(importlib.import_module(step_sweep.__module__), "TOGETHER", 0)
     apart = step_sweep(MODEL, MEASURE, (8,), GRID, seeds=(0, 1, 2), steps=20)
-    np.testing.assert_allclose(together.runs[0].final, apart.runs[0].final, rtol=1e-4)
+    # Outputs of order 1 carry the rounding of float32, 1e-7, into an excess however small.
+    np.testing.assert_allclose(together.runs[0].final, apart.runs[0].final, rtol=1e-4, atol=1e-6)
 
 
 def test_a_sweep_is_determined_by_its_arguments(sweep):

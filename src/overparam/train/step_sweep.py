@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 from overparam.errors import InputError
 from overparam.model.mlp import MLP, Params
@@ -334,9 +334,13 @@ def _ends(
     """Initial, final and best excess of each start; infinite where not finite."""
     measure = problem.measure
     data = tuple(np.float32(a) for a in (measure.x, problem.targets, measure.weights))
+    # The parametrisations differ in numbers only: one compilation serves them all.
+    model = dataclasses.replace(network.model, output_scale=1.0)
+    numbers = (network.model.output_scale, step_size, problem.infimum)
+    multipliers = (network.weight_multipliers, network.bias_multipliers)
     found = _descend(
-        *(network, problem.loss, centered),
-        *(starts, data, np.float32(step_size), np.int32(steps), np.float32(problem.infimum)),
+        *(model, problem.loss, centered, starts, data, np.int32(steps)),
+        *jax.tree.map(np.float32, (multipliers, *numbers)),
     )
     table = np.asarray(found, dtype=np.float64)
     return np.where(np.isfinite(table), table, np.inf)
@@ -344,29 +348,33 @@ def _ends(
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _descend(
-    network: Parametrised,
+    model: MLP,
     loss: Integrand,
     centered: bool,
     starts: Params,
     data: tuple,
-    step_size: Array,
     steps: Array,
+    multipliers: tuple,
+    output_scale: Array,
+    step_size: Array,
     infimum: Array,
 ) -> Float[Array, "3 batch"]:
     """Gradient descent from stacked starts; one start is not batched, which would be slower."""
     x, y, weights = data
 
     def run(start: Params) -> Array:
-        offset = network.model.apply(start, x) if centered else 0.0
+        offset = output_scale * model.apply(start, x) if centered else 0.0
 
         def excess(params: Params) -> Array:
-            return weights @ loss.value(network.model.apply(params, x) - offset, y) - infimum
+            values = output_scale * model.apply(params, x) - offset
+            return weights @ loss.value(values, y) - infimum
 
         def body(carry: tuple) -> tuple:
             done, params, _, best = carry
             value, gradient = jax.value_and_grad(excess)(params)
-            update = network.scale(gradient)
-            params = jax.tree.map(lambda a, b: a - step_size * b, params, update)
+            params = jax.tree.map(
+                lambda a, b, d: a - step_size * (d * b), params, gradient, multipliers
+            )
             return done + 1, params, value, jnp.minimum(best, value)
 
         initial = excess(start)
@@ -411,7 +419,7 @@ def _interval(means: Float[np.ndarray, "resamples"], n: int, level: float) -> tu
         T. Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69,
         2015.
     """
-    tail = norm.cdf(math.sqrt(n / (n - 1)) * t.ppf((1 - level) / 2, n - 1))
+    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
