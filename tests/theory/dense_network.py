@@ -17,6 +17,8 @@ ACTIVATIONS = {
     "gelu": (lambda z: z * ndtr(z), lambda z: ndtr(z) + z * np.exp(-(z**2) / 2) / NORMAL),
     "softplus": (lambda z: np.logaddexp(0, z), expit),
     "sin": (np.sin, np.cos),
+    "cos": (np.cos, lambda z: -np.sin(z)),
+    "gaussian": (lambda z: np.exp(-(z**2) / 2), lambda z: -z * np.exp(-(z**2) / 2)),
     "silu": (lambda z: z * expit(z), lambda z: expit(z) + z * expit(z) * expit(-z)),
     "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
     "identity": (lambda z: z, np.ones_like),

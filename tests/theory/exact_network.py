@@ -21,6 +21,8 @@ ACTIVATIONS = {
         lambda s: 1 / (1 + mp.exp(-s)),
     ),
     "sin": (mp.sin, mp.cos),
+    "cos": (mp.cos, lambda s: -mp.sin(s)),
+    "gaussian": (lambda s: mp.exp(-s * s / 2), lambda s: -s * mp.exp(-s * s / 2)),
     "silu": (
         lambda s: s / (1 + mp.exp(-s)),
         lambda s: (1 + mp.exp(-s) + s * mp.exp(-s)) / (1 + mp.exp(-s)) ** 2,

@@ -22,6 +22,8 @@ from overparam.recheck.theorem import Descent, Premises, descent, distance, exis
 
 RELATIVE = 1e-6
 WEAKER = 0.05
+ZERO = 1e-150
+"""What rounding upwards may make of an exact zero: roots of the least float64."""
 _UNIT = 2.0**-53
 _WIDE_IF_PROVED = ("excess", "residual", "target_norm", "distance_lower_bound")
 """Proved in float64, these include a bound on the residual's rounding, which may dwarf it."""
@@ -87,7 +89,9 @@ class Comparison:
             self._say(name, stored, f"the data and parameters give {_show(derived)}")
         elif not arb(stored) >= derived * (1 - self._slack(name, slack)):
             self._say(name, stored, f"below {_show(derived)}, the least that is proved")
-        elif self._far(name) and arb(stored) * (1 - WEAKER) > derived.abs_upper() * self._room():
+        elif self._far(name) and (
+            arb(stored) * (1 - WEAKER) > derived.abs_upper() * self._room() + ZERO
+        ):
             self._say(name, stored, f"far above {_show(derived)}, which the theorem gives")
 
     def lower(self, name: str, derived: arb | None, *, slack: float | None = None) -> None:
