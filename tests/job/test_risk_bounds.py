@@ -110,7 +110,7 @@ def test_what_was_fitted_to_the_sample_labels_the_bounds_evaluated_on_it():
     for bound in bounds:
         if bound.kind == "assumed":
             assert bound.caveats == (
-                "the features' mean and scale may be fitted to the evaluated sample",
+                "the features' mean and scale were fitted to the evaluated rows",
             )
 
 

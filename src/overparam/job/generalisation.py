@@ -150,7 +150,7 @@ def risk_bounds(
     problem.model.validate(start)
     problem.model.validate(trained)
     report = progress or (lambda phase, done, total: None)
-    notes = tuple(f"{what} may be fitted to the evaluated sample" for what in caveats)
+    notes = tuple(f"{what} were fitted to the evaluated rows" for what in caveats)
     job = _Job(problem, as_float64(start), confidence, bounded, notes, seed)
     trained = as_float64(trained)
     bounds = []
@@ -164,10 +164,10 @@ def risk_bounds(
     centre, moved = job.train_prior(sample, first, prior)
     report("bounds around the first part's network", 0, 0)
     candidates = [(t, _between(centre, moved, t)) for t in FRACTIONS]
-    about = "trained on the first part, continued on all"
+    about = "trained on the first part, then on all rows"
     part = _Centre(centre, job.on(_rows(sample, second)), "the first part's network", (IID,))
     bounds += job.rademacher(part, candidates, f"the network {about}")
-    bounds.append(job.pac_bayes(part, candidates, f"a network drawn around that {about}"))
+    bounds.append(job.pac_bayes(part, candidates, f"a network drawn around the one {about}"))
     reference = job.kernel_regime(sample, certificate)
     return bounds if reference is None else [*bounds, reference]
 

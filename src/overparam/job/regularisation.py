@@ -21,7 +21,7 @@ from overparam.train.closest import ClosestInterpolant, closest_interpolant, min
 SEARCHED = 4096
 """Largest kernel with which closer networks are searched: each step of it costs a factor."""
 
-SMALL, STEPS, FEW_STEPS = 1024, 40, 12
+SMALL, STEPS, FEW_STEPS = 2048, 40, 12
 """Up to so many rows the search makes up to 40 steps, beyond 12."""
 
 OPTIMALITY = 0.05

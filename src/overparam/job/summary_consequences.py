@@ -60,6 +60,7 @@ def _transfer(found: TransferStudy) -> dict[str, Any]:
     return {
         "points": found.points,
         "limiting_stable_step": found.limit.step_size,
+        "best_step_above_stable": found.catapult,
         "by_width": {
             name: [int(v) if column.dtype.kind == "i" else finite(float(v)) for v in column]
             for name, column in table.items()
@@ -139,9 +140,10 @@ def step_words(study: TransferStudy) -> str:
         f"{step:.3g} at {width:,}" for width, step in zip(study.allowed.widths, steps, strict=True)
     )
     verdict = study.verdicts["ntk"].reason
+    beyond = "; a best step above the stable one is beyond the theory" if study.catapult else ""
     return (
         f"stable below {shown}, {study.limit.step_size:.3g} in the limit; in a sweep on "
-        f"{study.points} points it {verdict}"
+        f"{study.points} points it {verdict}{beyond}"
     )
 
 

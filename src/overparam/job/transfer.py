@@ -47,6 +47,16 @@ class TransferStudy:
     sweeps: dict[str, StepSweep]
     verdicts: dict[str, Transfer]
 
+    @property
+    def catapult(self) -> bool:
+        """Whether the best measured step is larger than the stable one of the limit.
+
+        With such a step training first climbs, which flattens the kernel, and then converges; a
+        narrow network does so up to other steps than a wide one, and no theorem here covers it.
+        """
+        ntk = self.verdicts["ntk"]
+        return max(ntk.narrow.step_size, ntk.wide.step_size) > self.limit.step_size
+
 
 def study_transfer(
     problem: Problem, seed: int, progress: Progress | None = None

@@ -221,6 +221,7 @@ def _transfer(study: TransferStudy) -> Topic:
                 for name, verdict in study.verdicts.items()
                 if name != "ntk"
             ),
+            *((CATAPULT,) if study.catapult else ()),
             f"Measured with {study.points} of the training points.",
         ),
         table=(head, rows),
@@ -231,6 +232,13 @@ def _transfer(study: TransferStudy) -> Topic:
             "stand under one another, the step found on a narrow network serves a wide one."
         ),
     )
+
+
+CATAPULT = (
+    "The best step is larger than the stable one: training then first climbs, which flattens the "
+    "kernel, and converges afterwards. How far that goes depends on the width, and the theory, "
+    "which is about steps up to the stable one, does not cover it."
+)
 
 
 def _best(study: TransferStudy, name: str, width: int) -> str:
