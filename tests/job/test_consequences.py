@@ -86,11 +86,14 @@ def test_summary_is_json_with_numbers_only(lazy: JobResult) -> None:
     assert losses == {"squared loss clipped at 2"}
 
 
-def test_a_linear_model_has_no_width() -> None:
+def test_a_linear_model_of_two_points_has_no_width() -> None:
     result = run_job(
-        op.load("diabetes", samples=8, test_fraction=0.0), JobSettings(depth=0, steps=3)
+        op.load("diabetes", samples=2, test_fraction=0.0), JobSettings(depth=0, steps=3)
     )
     assert result.consequences is not None
+    # Standardised, its two targets are -1 and +1, and still no classes.
+    losses = {bound.loss for bound in result.consequences.risks}
+    assert losses == {"squared loss clipped at 2"}
     assert result.consequences.transfer is None
     assert result.consequences.laziness["descent"].kernel_drift == 0
     json.dumps(summary(result), allow_nan=False)

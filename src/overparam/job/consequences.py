@@ -11,6 +11,7 @@ from overparam.job.transfer import TransferStudy, study_transfer
 from overparam.model.mlp import Params
 from overparam.problem.problem import Problem
 from overparam.theory.certificate import Certificate
+from overparam.theory.generalisation.bounded_loss import BoundedLoss, ClippedSquared, ZeroOne
 from overparam.theory.generalisation.risk_bound import RiskBound
 from overparam.train.laziness import Laziness, measure_laziness
 
@@ -113,11 +114,19 @@ def measure_consequences(
             sample=dataset.sample,
             caveats=dataset.fitted_to(dataset.train_rows),
             confidence=confidence,
+            loss=_bounded_loss(dataset),
             certificate=networks.initial,
             seed=seed,
             progress=progress,
         )
     return Consequences(regularisation, laziness, transfer, tuple(risks))
+
+
+def _bounded_loss(dataset: Dataset) -> BoundedLoss:
+    """What the bounds are about: errors of a classifier, clipped squares of a regression."""
+    if dataset.coding.kind == "classification":
+        return ZeroOne()
+    return ClippedSquared(2.0 * dataset.train.outputs)
 
 
 def _laziness(

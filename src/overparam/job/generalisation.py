@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from scipy.linalg import cho_solve
 
 from overparam.errors import InputError
+from overparam.job.regularisation import parameter_distance
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
 from overparam.model.mlp import Params
@@ -305,12 +306,14 @@ class _Job:
                 details,
             )
 
-        found = [bound(t, p, _distance(p, centre.params), predictor) for t, p in candidates]
+        found = [
+            bound(t, p, parameter_distance(p, centre.params), predictor) for t, p in candidates
+        ]
         bounds = [b for b in found if b is not None]
         bounds = [min(bounds, key=lambda b: b.value)] if bounds else []
         if certificate is not None and certificate.certified:
             _, params = candidates[-1]
-            reach = max(certificate.radius, _distance(params, centre.params))
+            reach = max(certificate.radius, parameter_distance(params, centre.params))
             promised = bound(1.0, params, reach, "the trained network, in the certified ball")
             bounds += [] if promised is None else [promised]
         return bounds
@@ -323,7 +326,7 @@ class _Job:
 
         def bound(t: float, params: Params, scale: float, wanted: int, seed: int) -> RiskBound:
             draws = max(1, wanted // centre.sample.n)
-            distance = _distance(params, centre.params)
+            distance = parameter_distance(params, centre.params)
             divergence = gaussian_divergence(distance, scale)
             risk = self._sampled_risk(params, scale, centre.problem, draws, seed)
             terms = pac_bayes_kl_terms(
@@ -457,11 +460,6 @@ def _rows(measure: Measure, rows: np.ndarray) -> Measure:
     require_sample_size(len(rows))
     assert measure.y is not None
     return Measure(measure.x[rows], measure.y[rows])
-
-
-def _distance(a: Params, b: Params) -> float:
-    moved = jax.tree.map(lambda u, v: u - v, as_float64(a), as_float64(b))
-    return math.sqrt(sum(float(np.vdot(u, u)) for u in jax.tree.leaves(moved)))
 
 
 def _between(a: Params, b: Params, t: float) -> Params:

@@ -82,7 +82,7 @@ def measure_regularisation(
     References:
         docs/regularisation.md; docs/linearised.md.
     """
-    reached = distance(start, trained)
+    reached = parameter_distance(start, trained)
     limit = initial.constants["limit_distance"].value
     if not initial.certified and anchored is not None and anchored.certified:
         # The triangle inequality: gradient descent from the anchor stays within s* of it.
@@ -96,7 +96,7 @@ def measure_regularisation(
     )
 
 
-def distance(a: Params, b: Params) -> float:
+def parameter_distance(a: Params, b: Params) -> float:
     """|a - b| in the Euclidean norm of the parameters, float64."""
     moved: Params = jax.tree.map(np.subtract, as_float64(a), as_float64(b))
     return math.sqrt(sum(float(np.vdot(leaf, leaf)) for leaf in jax.tree.leaves(moved)))

@@ -17,7 +17,7 @@ from scipy.linalg import eigvalsh
 
 from overparam.data import Dataset
 from overparam.job.consequences import Consequences, Trained, measure_consequences
-from overparam.job.regularisation import distance
+from overparam.job.regularisation import parameter_distance
 from overparam.job.result import Anchored, JobResult, Spectrum
 from overparam.job.settings import JobSettings
 from overparam.kernel.empirical import require_memory
@@ -238,7 +238,7 @@ class _Job:
                     dtype="float64",
                     progress=lambda d, t: self.report("descent from the anchor", d, t),
                 )
-        moved = distance(self.start, params)
+        moved = parameter_distance(self.start, params)
         return Anchored(newton, params, moved, certificate, run, spectrum)
 
     def _anchor(self, params: Params) -> tuple[Certificate, Spectrum]:
