@@ -17,8 +17,8 @@ from overparam.theory.transfer import CertifiedSteps, certified_steps
 from overparam.train.parametrisation import PARAMETRISATIONS, parametrise
 from overparam.train.step_sweep import Progress, StepSweep, Transfer, step_sweep
 
-ROWS = 128
-"""Kernel rows the study is made with, about."""
+ROWS, LEAST_POINTS = 128, 64
+"""Kernel rows the study is made with, about, and points with many outputs."""
 
 WIDTHS = (64, 256, 512)
 """Of the measured sweep, beside which the job's own width stands in the table."""
@@ -73,7 +73,7 @@ def study_transfer(
     """
     if not problem.model.hidden_widths:
         return None
-    points = max(ROWS // problem.model.out_dim, 16)
+    points = max(ROWS // problem.model.out_dim, LEAST_POINTS)
     measure = problem.measure
     part = measure if measure.n <= points else measure.subsample(points, seed)
     small = Problem(problem.model, part, problem.loss, problem.centered_at)
