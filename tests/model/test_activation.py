@@ -31,6 +31,17 @@ def logistic(s):
     return 1 / (1 + mp.exp(-s))
 
 
+def gelu_tanh(s):
+    u = mp.sqrt(2 / mp.pi) * (s + mp.mpf("0.044715") * s**3)
+    return s / 2 * (1 + mp.tanh(u))
+
+
+def gelu_tanh_slope(s):
+    cubic, kappa = mp.mpf("0.044715"), mp.sqrt(2 / mp.pi)
+    u = kappa * (s + cubic * s**3)
+    return (1 + mp.tanh(u)) / 2 + s / 2 * kappa * (1 + 3 * cubic * s**2) * mp.sech(u) ** 2
+
+
 # Value, slope and curvature at 50 digits, written from the definitions.
 REFERENCE = {
     "tanh": (mp.tanh, lambda s: mp.sech(s) ** 2),
@@ -50,10 +61,14 @@ REFERENCE = {
     "identity": (lambda s: s, lambda s: mp.mpf(1)),
     "cos": (mp.cos, lambda s: -mp.sin(s)),
     "gaussian": (lambda s: mp.exp(-s * s / 2), lambda s: -s * mp.exp(-s * s / 2)),
+    "gelu_tanh": (gelu_tanh, gelu_tanh_slope),
+    "sigmoid": (logistic, lambda s: logistic(s) * logistic(-s)),
 }
 
 # The suprema as the closed forms proved in docs/activations.md; the root u of u tanh u = 1.
 ROOT = mp.findroot(lambda u: u * mp.tanh(u) - 1, 1.2)
+# Where the slope of gelu_tanh is largest: the zero of its derivative.
+PEAK = mp.findroot(lambda s: mp.diff(gelu_tanh_slope, s), 1.4)
 SUPREMA = {
     "tanh": (mp.mpf(1), 4 / (3 * mp.sqrt(3))),
     "erf": (2 / mp.sqrt(mp.pi), 4 / mp.sqrt(mp.pi) / mp.sqrt(2) * mp.exp(-mp.mpf(1) / 2)),
@@ -66,6 +81,8 @@ SUPREMA = {
     "identity": (mp.mpf(1), mp.mpf(0)),
     "cos": (mp.mpf(1), mp.mpf(1)),
     "gaussian": (mp.exp(-mp.mpf(1) / 2), mp.mpf(1)),
+    "gelu_tanh": (gelu_tanh_slope(PEAK), mp.sqrt(2 / mp.pi)),
+    "sigmoid": (mp.mpf(1) / 4, 1 / (6 * mp.sqrt(3))),
 }
 
 EVERY = pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
@@ -185,7 +202,7 @@ def test_value_and_slope_of_tanh_share_one_tanh():
     assert cost["transcendentals"] == z.size
 
 
-@pytest.mark.parametrize("name", ["gelu", "softplus", "silu"])
+@pytest.mark.parametrize("name", ["gelu", "softplus", "silu", "gelu_tanh", "sigmoid"])
 def test_lower_tails_keep_relative_accuracy(name):
     """Where 1 + erf, 1 - sigmoid or log(1 + exp) would cancel to nothing."""
     activation = ACTIVATIONS[name]
@@ -224,7 +241,7 @@ def test_get_activation_by_name_or_itself():
         (
             "xyz",
             "choose one of tanh, erf, gelu, softplus, sin, silu, relu, leaky_relu, identity, cos, "
-            "gaussian",
+            "gaussian, gelu_tanh, sigmoid",
         ),
         (jnp.tanh, "Activation\\(name, fn"),
     ],

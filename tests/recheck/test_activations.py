@@ -13,6 +13,11 @@ def _normal(z):
     return mpmath.erfc(-z / mpmath.sqrt(2)) / 2
 
 
+def _gelu_tanh(z):
+    u = mpmath.sqrt(2 / mpmath.pi) * (z + mpmath.mpf("0.044715") * z**3)
+    return z / 2 * (1 + mpmath.tanh(u))
+
+
 EXACT = {
     "tanh": mpmath.tanh,
     "erf": mpmath.erf,
@@ -23,6 +28,8 @@ EXACT = {
     "identity": lambda z: z,
     "cos": mpmath.cos,
     "gaussian": lambda z: mpmath.exp(-z * z / 2),
+    "gelu_tanh": _gelu_tanh,
+    "sigmoid": lambda z: 1 / (1 + mpmath.exp(-z)),
     "relu": lambda z: max(z, 0),
     "leaky_relu": lambda z: max(z, z / 100),
 }

@@ -11,6 +11,14 @@ from scipy.special import erf, expit, ndtr
 from overparam import MLP, Measure
 
 NORMAL = np.sqrt(2 * np.pi)
+
+
+def _gelu_argument(z):
+    """kappa (z + a z^3) and its derivative."""
+    kappa, cubic = np.sqrt(2 / np.pi), 0.044715
+    return kappa * (z + cubic * z**3), kappa * (1 + 3 * cubic * z**2)
+
+
 ACTIVATIONS = {
     "tanh": (np.tanh, lambda z: np.cosh(z) ** -2.0),
     "erf": (erf, lambda z: 2 / np.sqrt(np.pi) * np.exp(-(z**2))),
@@ -20,6 +28,14 @@ ACTIVATIONS = {
     "cos": (np.cos, lambda z: -np.sin(z)),
     "gaussian": (lambda z: np.exp(-(z**2) / 2), lambda z: -z * np.exp(-(z**2) / 2)),
     "silu": (lambda z: z * expit(z), lambda z: expit(z) + z * expit(z) * expit(-z)),
+    "gelu_tanh": (
+        lambda z: z / 2 * (1 + np.tanh(_gelu_argument(z)[0])),
+        lambda z: (
+            (1 + np.tanh(_gelu_argument(z)[0])) / 2
+            + z / 2 * _gelu_argument(z)[1] / np.cosh(_gelu_argument(z)[0]) ** 2
+        ),
+    ),
+    "sigmoid": (expit, lambda z: expit(z) * expit(-z)),
     "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
     "identity": (lambda z: z, np.ones_like),
 }

@@ -12,6 +12,10 @@ def _phi(s):
     return mp.exp(-s * s / 2) / mp.sqrt(2 * mp.pi)
 
 
+def _gelu_argument(s):
+    return mp.sqrt(2 / mp.pi) * (s + mp.mpf("0.044715") * s**3)
+
+
 ACTIVATIONS = {
     "tanh": (mp.tanh, lambda s: mp.sech(s) ** 2),
     "erf": (mp.erf, lambda s: 2 / mp.sqrt(mp.pi) * mp.exp(-s * s)),
@@ -28,6 +32,17 @@ ACTIVATIONS = {
         lambda s: (1 + mp.exp(-s) + s * mp.exp(-s)) / (1 + mp.exp(-s)) ** 2,
     ),
     "identity": (lambda s: s, lambda s: mp.mpf(1)),
+    "gelu_tanh": (
+        lambda s: s / 2 * (1 + mp.tanh(_gelu_argument(s))),
+        lambda s: (
+            (1 + mp.tanh(_gelu_argument(s))) / 2
+            + s / 2 * mp.diff(_gelu_argument, s) * mp.sech(_gelu_argument(s)) ** 2
+        ),
+    ),
+    "sigmoid": (
+        lambda s: 1 / (1 + mp.exp(-s)),
+        lambda s: mp.exp(-s) / (1 + mp.exp(-s)) ** 2,
+    ),
 }
 """The built-in smooth activations and their slopes, as mathematics defines them."""
 

@@ -234,6 +234,30 @@ def _gaussian_slope(s: Array) -> Array:
     return -s * jnp.exp(-0.5 * s * s)
 
 
+_KAPPA, _CUBIC = math.sqrt(2 / math.pi), 0.044715
+
+
+def _gelu_tanh_argument(s: Array) -> tuple[Array, Array]:
+    """2u(s) and s u'(s) for u = kappa (s + a s^3); sigmoid(2u) is 0 or 1 beyond |s| = 30."""
+    t = jnp.clip(s, -30, 30)  # and the cube would overflow in half precision
+    square = t * t
+    return 2 * _KAPPA * t * (1 + _CUBIC * square), _KAPPA * t * (1 + 3 * _CUBIC * square)
+
+
+def _gelu_tanh(s: Array) -> Array:
+    # (1 + tanh u) / 2 is sigmoid(2u), which is accurate in the lower tail.
+    return s * jax.nn.sigmoid(_gelu_tanh_argument(s)[0])
+
+
+def _gelu_tanh_slope(s: Array) -> Array:
+    twice, rise = _gelu_tanh_argument(s)
+    return jax.nn.sigmoid(twice) * (1 + 2 * rise * jax.nn.sigmoid(-twice))
+
+
+def _sigmoid_slope(s: Array) -> Array:
+    return jax.nn.sigmoid(s) * jax.nn.sigmoid(-s)
+
+
 @dataclasses.dataclass(frozen=True)
 class _AbsLinear:
     """The function a |s| + b s; a value, so that it hashes and pickles."""
@@ -268,6 +292,8 @@ for _activation in (
     Activation("identity", _identity, 1.0, 0.0, jnp.ones_like),
     Activation("cos", jnp.cos, 1.0, 1.0, _cos_slope),
     Activation("gaussian", _gaussian, 0.6065306597126334, 1.0, _gaussian_slope),
+    Activation("gelu_tanh", _gelu_tanh, 1.128993068658772, 0.7978845608028654, _gelu_tanh_slope),
+    Activation("sigmoid", jax.nn.sigmoid, 0.25, 0.09622504486493763, _sigmoid_slope),
 ):
     ACTIVATIONS[_activation.name] = _activation
 

@@ -67,6 +67,17 @@ def _silu(z: arb) -> tuple[arb, arb]:
     return z * s, s * (1 + z * _sigmoid(-z))
 
 
+def _gelu_tanh(z: arb) -> tuple[arb, arb]:
+    kappa, cubic = (2 / arb.pi()).sqrt(), arb(44715) / 1000000
+    u = kappa * z * (1 + cubic * z * z)
+    s, rest = _sigmoid(2 * u), _sigmoid(-2 * u)
+    return z * s, s * (1 + 2 * kappa * z * (1 + 3 * cubic * z * z) * rest)
+
+
+def _logistic(z: arb) -> tuple[arb, arb]:
+    return _sigmoid(z), _sigmoid(z) * _sigmoid(-z)
+
+
 def _identity(z: arb) -> tuple[arb, arb]:
     return z, arb(1)
 
@@ -97,18 +108,34 @@ def _gelu_slope_bound() -> arb:
     return below + root * density
 
 
-def _silu_slope_bound() -> arb:
-    """(1 + u) / 2 for the root u of u tanh u = 1, bracketed: u tanh u increases on u > 0."""
+def _root(increasing: Callable[[arb], arb]) -> arb:
+    """A ball around the root in [1, 2] of an increasing function, by bisection."""
     low, high = arb(1), arb(2)
     while True:
         middle = ((low + high) / 2).mid()
-        product = middle * middle.tanh()
-        if product < 1:
+        value = increasing(middle)
+        if value < 0:
             low = middle
-        elif product > 1:
+        elif value > 0:
             high = middle
         else:
-            return (1 + low.union(high)) / 2
+            return low.union(high)
+
+
+def _silu_slope_bound() -> arb:
+    """(1 + u) / 2 for the root u of u tanh u = 1."""
+    return (1 + _root(lambda u: u * u.tanh() - 1)) / 2
+
+
+def _gelu_tanh_slope_bound() -> arb:
+    """The slope at its only critical point on s > 0, the zero of act''."""
+    kappa, cubic = (2 / arb.pi()).sqrt(), arb(44715) / 1000000
+
+    def increasing(s: arb) -> arb:
+        t = cubic * s * s
+        return kappa * s * (1 + 3 * t) ** 2 / (1 + 6 * t) * (kappa * s * (1 + t)).tanh() - 1
+
+    return _gelu_tanh(_root(increasing))[1]
 
 
 ACTIVATIONS = {
@@ -123,6 +150,8 @@ ACTIVATIONS = {
     "identity": BallActivation(_identity, _one, lambda: arb(0)),
     "cos": BallActivation(_cos, _one, _one),
     "gaussian": BallActivation(_gaussian, lambda: (-arb(1) / 2).exp(), _one),
+    "gelu_tanh": BallActivation(_gelu_tanh, _gelu_tanh_slope_bound, lambda: (2 / arb.pi()).sqrt()),
+    "sigmoid": BallActivation(_logistic, lambda: arb(1) / 4, lambda: 1 / (6 * arb(3).sqrt())),
     "relu": BallActivation(_relu, _one, None),
     "leaky_relu": BallActivation(_leaky_relu, _one, None),
 }
