@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-COMMON = ["--test-fraction", "0", "--steps", "20"]
+COMMON = ["--test-fraction", "0", "--steps", "20", "--no-consequences"]
 CASES = {
     "parity-2x1024": ["digits", "--target", "parity", "--width", "1024"],
     "parity-1x512": ["digits", "--target", "parity", "--depth", "1"],

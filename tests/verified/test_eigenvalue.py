@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.linalg import hadamard, lapack
 
 from overparam.errors import InputError
-from overparam.verified import Enclosure, cholesky, eigenvalue, max_eigenvalue, min_eigenvalue
+from overparam.verified import Enclosure, eigenvalue, factor, max_eigenvalue, min_eigenvalue
 
 
 def random_symmetric(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -171,7 +171,7 @@ def test_a_wrong_factorisation_is_noticed(damage: float, monkeypatch: pytest.Mon
         a[-1, 0] += damage
         return a, 0
 
-    monkeypatch.setattr(cholesky.lapack, "dpotrf", lying)
+    monkeypatch.setattr(factor.lapack, "dpotrf", lying)
     A = random_symmetric(np.random.default_rng(6), 40)
     monkeypatch.setattr(eigenvalue, "rayleigh_up", lambda W, x, split: 50.0)  # far above the truth
     with np.errstate(all="ignore"):

@@ -2,7 +2,8 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import LinAlgError, cholesky
+
+from overparam.verified.factor import factor_lower
 
 
 def factor_in_place(matrix: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"] | None:
@@ -17,7 +18,4 @@ def factor_in_place(matrix: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"
     """
     # Symmetric, so the transpose is the same matrix in the order LAPACK overwrites without a copy.
     fortran = matrix if matrix.flags.f_contiguous else matrix.T
-    try:
-        return cholesky(fortran, lower=True, overwrite_a=True, check_finite=False)
-    except LinAlgError:
-        return None
+    return fortran if factor_lower(fortran) else None

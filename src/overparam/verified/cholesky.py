@@ -18,8 +18,8 @@ from math import inf
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import lapack
 
+from overparam.verified.factor import factor_lower
 from overparam.verified.matmul import product_error, split_product_error, split_rows
 from overparam.verified.rounding import (
     UNIT_ROUNDOFF,
@@ -58,10 +58,7 @@ def factor_shifted(W: Buffer, diagonal: Vector, shift: float) -> bool:
         Whether a finite factor is in place; if not, call `restore` before using W again.
     """
     np.fill_diagonal(W, diagonal - shift)
-    factor, info = lapack.dpotrf(W, lower=1, clean=0, overwrite_a=1)
-    if factor.ctypes.data != W.ctypes.data:
-        raise AssertionError("the factorisation did not happen in place")
-    return info == 0 and bool(np.isfinite(W.diagonal()).all())
+    return factor_lower(W) and bool(np.isfinite(W.diagonal()).all())
 
 
 def restore(W: Buffer, diagonal: Vector) -> None:
