@@ -43,6 +43,11 @@ from overparam.model import Activation as Activation
 from overparam.model.activation import abs_linear as abs_linear
 from overparam.model.linearize import LinearizedModel as LinearizedModel
 from overparam.model.linearize import linearize as linearize
+from overparam.model.observation import OBSERVATIONS as OBSERVATIONS
+from overparam.model.observation import Jet as Jet
+from overparam.model.observation import Laplacian as Laplacian
+from overparam.model.observation import Observation as Observation
+from overparam.model.observation import Value as Value
 from overparam.problem import INTEGRANDS as INTEGRANDS
 from overparam.problem import Integrand as Integrand
 from overparam.problem import Measure as Measure

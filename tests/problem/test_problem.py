@@ -113,6 +113,52 @@ def test_data_that_do_not_fit_the_model_are_refused(measure, complaint):
         Problem(MODEL, measure)
 
 
+# --- other observations, other models -------------------------------------------------------------
+
+
+def plain_function(params, x):
+    """The same network as ``network``, as plain JAX with parameters in a dictionary."""
+    h = jnp.tanh(x @ params["w1"].T / jnp.sqrt(3.0) + 0.3 * jnp.expand_dims(params["b1"], 0))
+    return h @ params["w2"].T / jnp.sqrt(6.0) + 0.3 * jnp.expand_dims(params["b2"], 0)
+
+
+def as_dictionary(params):
+    (w1, w2), (b1, b2) = params
+    return {"w1": w1, "w2": w2, "b1": b1, "b2": b2}
+
+
+@pytest.mark.parametrize("observe", ["value", "jet", "laplacian"])
+@pytest.mark.parametrize("center", CENTERS)
+def test_a_function_equal_to_the_network_makes_the_same_problem(observe, center):
+    columns = {"value": 2, "jet": 8, "laplacian": 10}[observe]
+    y = np.random.default_rng(4).standard_normal((5, columns))
+    measure = Measure(X, y, WEIGHTS)
+    ours = Problem(MODEL, measure, centered_at=center, observe=observe)
+    middle = None if center is None else as_dictionary(center)
+    theirs = Problem(plain_function, measure, centered_at=middle, observe=observe)
+    assert ours.outputs == theirs.outputs == columns
+    params = as_dictionary(PARAMS)
+    theirs.validate(params)
+    np.testing.assert_allclose(ours.predict(PARAMS), theirs.predict(params), atol=1e-13)
+    assert ours.objective(PARAMS) == pytest.approx(theirs.objective(params), rel=1e-13)
+    assert theirs.predict(params, X[:2]).shape == (2, columns)
+
+
+def test_targets_in_the_wrong_layout_are_refused():
+    with pytest.raises(InputError, match=r"sees 8 of 2 outputs in 3 dimensions, .*Jet\(\)\.pack"):
+        Problem(MODEL, Measure(X, SIGNS), observe="jet")
+    problem = Problem(plain_function, Measure(X, SIGNS[:, :1]), observe="laplacian")
+    with pytest.raises(InputError, match=r"1 columns, but .*sees 10, .*Laplacian\(\)\.pack"):
+        problem.validate(as_dictionary(PARAMS))
+
+
+def test_a_model_that_is_none_is_refused():
+    with pytest.raises(InputError, match="an MLP or a function"):
+        Problem("network", Measure(X, SIGNS))
+    with pytest.raises(InputError, match="known for an MLP observed by its values, not for the fu"):
+        _ = Problem(plain_function, Measure(X, SIGNS)).mlp
+
+
 def test_targets_that_do_not_fit_the_loss_are_refused():
     with pytest.raises(InputError, match=r"is 0\.5: the squared hinge needs -1 and \+1"):
         Problem(MODEL, Measure(X, np.where(SIGNS > 0, 1.0, 0.5)), "squared_hinge")

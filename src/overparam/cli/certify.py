@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
@@ -16,10 +16,9 @@ from overparam.data import load
 from overparam.files import prepare_folder
 from overparam.job import JobResult, JobSettings, run_job
 from overparam.job.output import write_output
-from overparam.job.settings import FINISHES, OPTIMIZERS
+from overparam.job.settings import FINISHES, OPTIMIZERS, RIGOURS
 from overparam.job.summary import lines, summary
 from overparam.report import render
-from overparam.theory.certificate import Rigor
 
 
 @click.command()
@@ -55,7 +54,7 @@ from overparam.theory.certificate import Rigor
 @click.option("--max-steps", type=int, default=100_000, help="Bound on steps with --finish none.")
 @click.option(
     "--rigor",
-    type=click.Choice(get_args(Rigor)),
+    type=click.Choice(RIGOURS),
     default="computed",
     help="proved: every bound includes rounding; slower.",
 )

@@ -148,8 +148,8 @@ def risk_bounds(
             "the certificate is anchored at trained parameters, which depend on the sample: pass "
             "the one from initialisation"
         )
-    problem.model.validate(start)
-    problem.model.validate(trained)
+    problem.validate(start)
+    problem.validate(trained)
     report = progress or (lambda phase, done, total: None)
     notes = tuple(f"{what} were fitted to the evaluated rows" for what in caveats)
     job = _Job(problem, as_float64(start), confidence, bounded, notes, seed)
@@ -234,7 +234,7 @@ class _Job:
 
     def on(self, data: Measure) -> Problem:
         """The learning problem on other data."""
-        return Problem(self.problem.model, data, self.problem.loss, self.problem.centered_at)
+        return Problem(self.problem.mlp, data, self.problem.loss, self.problem.centered_at)
 
     def held_out(self, trained: Params, test: Measure) -> RiskBound:
         """G4."""
@@ -264,7 +264,7 @@ class _Job:
         certificate: Certificate | None = None,
     ) -> list[RiskBound]:
         """G1 for the best candidate, and for all that a certified descent may reach, if any."""
-        model, sample = self.problem.model, centre.sample
+        model, sample = self.problem.mlp, centre.sample
         surrogates: list[BoundedLoss] = [self.loss]
         if isinstance(self.loss, ZeroOne):
             surrogates = [Ramp(margin) for margin in MARGINS]
@@ -322,7 +322,7 @@ class _Job:
         self, centre: _Centre, candidates: list[tuple[float, Params]], predictor: str
     ) -> RiskBound:
         """G2 for the best scale and candidate, chosen on draws of their own."""
-        scales = SCALES / self.problem.model.output_scale
+        scales = SCALES / self.problem.mlp.output_scale
 
         def bound(t: float, params: Params, scale: float, wanted: int, seed: int) -> RiskBound:
             draws = max(1, wanted // centre.sample.n)
@@ -368,7 +368,7 @@ class _Job:
         rho = self._target_norm(certificate)
         if rho is None:
             return None
-        trace = kernel_trace(self.problem.model, self.start, sample.x)
+        trace = kernel_trace(self.problem.mlp, self.start, sample.x)
         value = kernel_regime_value(target_norm=rho, trace=trace, sample_size=sample.n)
         return self._bound(
             "G3 kernel regime",
@@ -393,7 +393,7 @@ class _Job:
         if certificate is not None and "target_norm" in certificate.constants:
             return certificate.constants["target_norm"].value
         problem = self.problem
-        if problem.measure.n * problem.model.out_dim > LARGEST_SOLVE:
+        if problem.measure.n * problem.outputs > LARGEST_SOLVE:
             return None
         residual = to_coordinates(problem, problem.residual(self.start))
         factor = factor_in_place(tangent_kernel(problem, self.start))
@@ -417,7 +417,7 @@ class _Job:
 
     def _curvature(self, problem: Problem, params: Params) -> float:
         """lambda_max(K), from at most 512 rows of the kernel."""
-        count = min(problem.measure.n, max(1, 512 // problem.model.out_dim))
+        count = min(problem.measure.n, max(1, 512 // problem.outputs))
         part = problem.measure.subsample(count, self.seed)
         return top_eigenvalue(tangent_kernel(self.on(part), params))
 
@@ -426,7 +426,7 @@ class _Job:
     ) -> float:
         """Mean loss of the stochastic network over a problem's points and all draws."""
         x, y, offset = problem.measure.x, problem.targets, problem.offset
-        outputs = stochastic_outputs(problem.model, params, scale, x, draws, seed)
+        outputs = stochastic_outputs(problem.mlp, params, scale, x, draws, seed)
         shift = np.zeros_like(y) if offset is None else offset
         return float(np.mean([self.loss(z - shift, y).mean() for z in outputs]))
 

@@ -121,4 +121,4 @@ def _closest(problem: Problem, start: Params, trained: Params) -> ClosestInterpo
 
 
 def _rows(problem: Problem) -> int:
-    return problem.measure.n * problem.model.out_dim
+    return problem.measure.n * problem.outputs

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import get_args
 
 import optax
 
@@ -14,6 +13,7 @@ from overparam.theory.certificate import Rigor
 from overparam.theory.generalisation.requirements import require_confidence
 
 FINISHES = ("gauss-newton", "none")
+RIGOURS = ("computed", "proved")
 OPTIMIZERS = ("gd", "adam", "adamw", "lion", "momentum", "rmsprop", "sgd", "adagrad", "nadam")
 
 
@@ -80,7 +80,7 @@ class JobSettings:
         if self.dtype is not None:
             self._one_of("dtype", ("float32", "float64"))
         self._one_of("finish", FINISHES)
-        self._one_of("rigor", get_args(Rigor))
+        self._one_of("rigor", RIGOURS)
         self._one_of("optimizer", OPTIMIZERS)
         require_confidence(self.confidence)
         get_activation(self.activation)

@@ -71,13 +71,13 @@ def study_transfer(
     Returns:
         The :class:`TransferStudy`; None for a model without hidden layers, which has no width.
     """
-    if not problem.model.hidden_widths:
+    if not problem.mlp.hidden_widths:
         return None
-    points = max(ROWS // problem.model.out_dim, LEAST_POINTS)
+    points = max(ROWS // problem.outputs, LEAST_POINTS)
     measure = problem.measure
     part = measure if measure.n <= points else measure.subsample(points, seed)
-    small = Problem(problem.model, part, problem.loss, problem.centered_at)
-    widths = tuple(sorted({*WIDTHS, *problem.model.hidden_widths}))
+    small = Problem(problem.mlp, part, problem.loss, problem.centered_at)
+    widths = tuple(sorted({*WIDTHS, *problem.mlp.hidden_widths}))
     sweeps = {name: _sweep(small, name, seed, progress) for name in PARAMETRISATIONS}
     return TransferStudy(
         points=part.n,
@@ -97,7 +97,7 @@ def _sweep(problem: Problem, name: str, seed: int, progress: Progress | None) ->
         return [centre * factor for factor in GRID]
 
     return step_sweep(
-        problem.model,
+        problem.mlp,
         problem.measure,
         WIDTHS,
         grid,
@@ -112,8 +112,8 @@ def _sweep(problem: Problem, name: str, seed: int, progress: Progress | None) ->
 
 def _stable(problem: Problem, name: str, width: int, seed: int) -> float:
     """2 / (M lambda_max) of a network drawn at a width, in a parametrisation's own step sizes."""
-    widths = (width,) * len(problem.model.hidden_widths)
-    shape = dataclasses.replace(problem.model, hidden_widths=widths)
+    widths = (width,) * len(problem.mlp.hidden_widths)
+    shape = dataclasses.replace(problem.mlp, hidden_widths=widths)
     network = parametrise(shape, name, WIDTHS[0])
     params = network.model.init(jax.random.key(seed))
     kernel = network.tangent_kernel(problem.measure, params)

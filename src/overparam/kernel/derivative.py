@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.kernel.tangent import coordinate_weights, to_coordinates
-from overparam.model.mlp import MLP, Params
+from overparam.model.function import Function, ParamTree
 from overparam.precision import in_float64
 from overparam.problem.problem import Problem
 
 
-def pull_back(problem: Problem, params: Params, g: Float[np.ndarray, " nk"]) -> Params:
+def pull_back(problem: Problem, params: ParamTree, g: Float[np.ndarray, " nk"]) -> ParamTree:
     """J(theta)* g by one backward pass in float64.
 
     Args:
@@ -27,12 +27,12 @@ def pull_back(problem: Problem, params: Params, g: Float[np.ndarray, " nk"]) -> 
     Returns:
         A pytree like ``params``, NumPy float64.
     """
-    shape = (problem.measure.n, problem.model.out_dim)
+    shape = (problem.measure.n, problem.outputs)
     cotangent = (coordinate_weights(problem) * g).reshape(shape)
-    return in_float64(_pull_back, problem.model, params, problem.measure.x, cotangent)
+    return in_float64(_pull_back, problem.function, params, problem.measure.x, cotangent)
 
 
-def push_forward(problem: Problem, params: Params, v: Params) -> Float[np.ndarray, " nk"]:
+def push_forward(problem: Problem, params: ParamTree, v: ParamTree) -> Float[np.ndarray, " nk"]:
     """J(theta) v by one forward pass in float64, in coordinates of L2(mu; R^k), shape (n k,).
 
     Args:
@@ -40,16 +40,16 @@ def push_forward(problem: Problem, params: Params, v: Params) -> Float[np.ndarra
         params: theta.
         v: A direction, a pytree like ``params``.
     """
-    values = in_float64(_push_forward, problem.model, params, problem.measure.x, v)
+    values = in_float64(_push_forward, problem.function, params, problem.measure.x, v)
     return to_coordinates(problem, np.asarray(values))
 
 
 @partial(jax.jit, static_argnums=0)
-def _pull_back(model: MLP, params: Params, x: Array, cotangent: Array) -> Params:
-    _, vjp = jax.vjp(lambda p: model.apply(p, x), params)
+def _pull_back(function: Function, params: ParamTree, x: Array, cotangent: Array) -> ParamTree:
+    _, vjp = jax.vjp(lambda p: function(p, x), params)
     return vjp(cotangent)[0]
 
 
 @partial(jax.jit, static_argnums=0)
-def _push_forward(model: MLP, params: Params, x: Array, v: Params) -> Array:
-    return jax.jvp(lambda p: model.apply(p, x), (params,), (v,))[1]
+def _push_forward(function: Function, params: ParamTree, x: Array, v: ParamTree) -> Array:
+    return jax.jvp(lambda p: function(p, x), (params,), (v,))[1]

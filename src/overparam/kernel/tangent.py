@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.kernel.empirical import WORKING_MEMORY, Progress, empirical_ntk
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
@@ -17,7 +17,7 @@ ROWS = 256
 
 def tangent_kernel(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     *,
     working_memory: int = WORKING_MEMORY,
     progress: Progress | None = None,
@@ -34,7 +34,7 @@ def tangent_kernel(
         The symmetric matrix of shape (n k, n k).
     """
     kernel = empirical_ntk(
-        problem.model,
+        problem.observed,
         as_float64(params),
         problem.measure.x,
         working_memory=working_memory,
@@ -52,7 +52,7 @@ def tangent_kernel(
 
 def coordinate_weights(problem: Problem) -> Float[np.ndarray, "nk"]:
     """sqrt(w_i), repeated for the k outputs of each sample."""
-    return np.repeat(np.sqrt(problem.measure.weights), problem.model.out_dim)
+    return np.repeat(np.sqrt(problem.measure.weights), problem.outputs)
 
 
 def to_coordinates(problem: Problem, values: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "nk"]:

@@ -6,6 +6,7 @@ fast paths are for ``MLP``.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -24,10 +25,23 @@ Each row of the result may depend on the same row of the batch only: no batch no
 
 Network = MLP | Function
 
+ParamTree = Any
+"""Parameters: a pytree of floating arrays; of an ``MLP`` the pair (weights, biases)."""
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """``model.apply`` as a value: bound methods of equal models are not equal."""
+
+    model: MLP
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        return self.model.apply(params, x)
+
 
 def as_function(network: Network) -> Function:
     """The function behind a network; equal for equal ``MLP`` objects, so that JAX compiles once."""
-    return network.apply if isinstance(network, MLP) else network
+    return _Applied(network) if isinstance(network, MLP) else network
 
 
 def observe_function(
@@ -81,8 +95,9 @@ def _outputs(network: Network, params: Any, name: str, x: Any) -> int:
             f"{name} has shape {np.shape(x)}, the model needs (n, {network.in_dim}) with n >= 1"
         )
     first = x[:2]
+    function = jax.jit(as_function(network))
     try:
-        together = np.asarray(as_function(network)(params, first))
+        together = np.asarray(function(params, first))
     except (TypeError, ValueError) as error:
         message = " ".join(str(error).split())[:200]
         raise InputError(f"the model does not take {name} of shape {np.shape(x)}: {message}") from (
@@ -94,7 +109,7 @@ def _outputs(network: Network, params: Any, name: str, x: Any) -> int:
         )
     if isinstance(network, MLP):
         return together.shape[1]
-    alone = np.asarray(as_function(network)(params, first[:1]))
+    alone = np.asarray(function(params, first[:1]))
     if not np.allclose(alone[0], together[0], rtol=1e-3, atol=1e-5 * np.abs(together).max()):
         raise InputError(
             "the model's output at a point depends on the other points of the batch (batch "

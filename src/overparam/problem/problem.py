@@ -1,8 +1,9 @@
 """The composite problem: a loss functional of a model observed on a measure.
 
-F : Theta -> H = L2(mu; R^k) maps parameters to the model's values on the data, f integrates a
-pointwise loss, and gradient descent minimises phi = f o F. The model may be *centred*: its value
-at fixed parameters is subtracted, so that F vanishes there and the residual is the target.
+F : Theta -> H = L2(mu; R^K) maps parameters to what is observed of the model on the data (its
+values, or also its derivatives in the input), f integrates a pointwise loss, and gradient descent
+minimises phi = f o F. The model may be *centred*: what is observed at fixed parameters is
+subtracted, so that F vanishes there and the residual is the target.
 """
 
 from functools import cached_property
@@ -14,7 +15,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.model.mlp import MLP, Params
+from overparam.model.function import (
+    Function,
+    Network,
+    ParamTree,
+    as_function,
+    observe_function,
+)
+from overparam.model.mlp import MLP
+from overparam.model.observation import Observation, Value, get_observation, observed
 from overparam.precision import as_float64, in_float64, is_traced
 from overparam.problem.integrands import Integrand, get_integrand
 from overparam.problem.measure import Measure
@@ -24,31 +33,71 @@ class Problem:
     """The objective phi(theta) = sum_i w_i l(F(theta)(x_i), y_i) and its excess phi - f*.
 
     Args:
-        model: The network N.
-        measure: The data, with targets.
+        model: The network N: an ``MLP``, or any JAX function N(params, x) of shape (n, k).
+        measure: The data, with targets: K columns, in the layout of the observation.
         loss: An integrand or its name.
-        centered_at: Parameters theta_0; if given, F(theta) = N(theta, .) - N(theta_0, .).
+        centered_at: Parameters theta_0; if given, F(theta) = g(theta, .) - g(theta_0, .).
+        observe: What the loss sees of the model at a point, g: "value", "jet" (value and input
+            gradient), "laplacian" (value, gradient, Laplacian), or an ``Observation``.
 
     Raises:
-        InputError: Shapes of model and data differ, targets are missing or unfit for the loss.
+        InputError: Shapes of model and data differ, targets are missing or unfit for the loss, or
+            the activation lacks a derivative that the observation needs.
+
+    References:
+        docs/observations.md.
     """
 
     def __init__(
         self,
-        model: MLP,
+        model: Network,
         measure: Measure,
         loss: Integrand | str = "squared",
-        centered_at: Params | None = None,
+        centered_at: ParamTree | None = None,
+        *,
+        observe: Observation | str = "value",
     ) -> None:
+        if not isinstance(model, MLP) and not callable(model):
+            raise InputError(f"model must be an MLP or a function f(params, x), not {model!r}")
         self.model = model
         self.measure = measure
         self.loss = get_integrand(loss)
-        _check_shapes(model, measure)
+        self.observation = get_observation(observe)
+        self.observed = observed(model, self.observation)
+        _check_shapes(self)
         self.loss.validate_targets(self.targets)
         if centered_at is not None:
-            model.validate(centered_at)
+            self.validate(centered_at)
             centered_at = as_float64(centered_at)
         self.centered_at = centered_at
+
+    @property
+    def outputs(self) -> int:
+        """K, the number of columns that the loss sees: the model's outputs if it sees values."""
+        return self.measure.outputs
+
+    @property
+    def mlp(self) -> MLP:
+        """The model, for what is known of an ``MLP`` whose values are observed; see below."""
+        return plain_network(self, "this")
+
+    @cached_property
+    def function(self) -> Function:
+        """g(params, x), shape (n, K): what is observed of the model, not centred."""
+        return as_function(self.observed)
+
+    def validate(self, params: ParamTree) -> None:
+        """Check that parameters fit the model, and what it shows the targets.
+
+        Raises:
+            InputError: They do not.
+        """
+        if isinstance(self.model, MLP):
+            self.model.validate(params)
+            return
+        columns, _ = observe_function(self.function, params, x=self.measure.x)
+        if columns != self.outputs:
+            raise InputError(_wrong_columns(self, f"the loss sees {columns}"))
 
     @property
     def targets(self) -> Float[np.ndarray, "n k"]:
@@ -58,7 +107,7 @@ class Problem:
 
     @cached_property
     def offset(self) -> Float[np.ndarray, "n k"] | None:
-        """N(theta_0, x_i) of a centred model in float64, None if the model is not centred."""
+        """g(theta_0, x_i) of a centred model in float64, None if the model is not centred."""
         if self.centered_at is None:
             return None
         with jax.ensure_compile_time_eval():  # its first use may be inside a transformation
@@ -71,12 +120,12 @@ class Problem:
 
     @cached_property
     def _apply(self) -> Any:
-        return jax.jit(self.model.apply)
+        return jax.jit(self.function)
 
     def predict(
-        self, params: Params, x: Float[Array | np.ndarray, "m d"] | None = None
+        self, params: ParamTree, x: Float[Array | np.ndarray, "m d"] | None = None
     ) -> Float[Array | np.ndarray, "m k"]:
-        """F(theta): the (centred) model's values.
+        """F(theta): what is observed of the (centred) model.
 
         Args:
             params: Parameters.
@@ -91,13 +140,13 @@ class Problem:
             return self._values(params, points, self._offset_at(x))
         return in_float64(self._values, params, points, self._offset_at(x))
 
-    def objective(self, params: Params) -> Any:
+    def objective(self, params: ParamTree) -> Any:
         """phi(theta), a float computed in float64; a traced scalar under JAX transformations."""
         if is_traced(params):
             return self.loss_functional(self.predict(params))
         return float(in_float64(self._objective, params))
 
-    def excess(self, params: Params) -> Any:
+    def excess(self, params: ParamTree) -> Any:
         """Delta(theta) = phi(theta) - f*, with the infimum f* of the functional, not of a run."""
         return self.objective(params) - self.infimum
 
@@ -106,7 +155,7 @@ class Problem:
         pointwise = self.loss.value(values, jnp.asarray(self.targets))
         return jnp.asarray(self.measure.weights) @ pointwise
 
-    def residual(self, params: Params) -> Float[np.ndarray, "n k"]:
+    def residual(self, params: ParamTree) -> Float[np.ndarray, "n k"]:
         """From F(theta) to the nearest minimiser of f: y - F(theta) for the squared loss."""
         values = self.predict(params)
         return np.asarray(self.loss.nearest_minimiser(values, self.targets)) - np.asarray(values)
@@ -115,7 +164,7 @@ class Problem:
     def _objective(self) -> Any:
         return jax.jit(lambda params: self.loss_functional(self.predict(params)))
 
-    def _values(self, params: Params, x: Any, offset: Any) -> Any:
+    def _values(self, params: ParamTree, x: Any, offset: Any) -> Any:
         values = self._apply(params, x)
         return values if offset is None else values - jnp.asarray(offset)
 
@@ -126,14 +175,63 @@ class Problem:
             return in_float64(self._apply, self.centered_at, x)
 
 
-def _check_shapes(model: MLP, measure: Measure) -> None:
+def plain_network(problem: Problem, purpose: str) -> MLP:
+    """The problem's model, for what is known of an ``MLP`` whose values are observed only.
+
+    Args:
+        problem: The problem.
+        purpose: What needs it, for the message.
+
+    Raises:
+        InputError: The model is another function, or more than its values are observed.
+    """
+    if isinstance(problem.model, MLP) and isinstance(problem.observation, Value):
+        return problem.model
+    what = (
+        f"the observation {problem.observation.name!r}"
+        if isinstance(problem.model, MLP)
+        else f"the function {model_name(problem.model)}"
+    )
+    raise InputError(f"{purpose} is known for an MLP observed by its values, not for {what}")
+
+
+def model_name(model: Network) -> str:
+    """What to call a model in files and messages."""
+    if isinstance(model, MLP):
+        return "MLP"
+    return getattr(model, "__qualname__", None) or type(model).__qualname__
+
+
+def _check_shapes(problem: Problem) -> None:
+    model, measure = problem.model, problem.measure
     if measure.y is None:
         raise InputError("the measure has no targets: build it as Measure(x, y)")
+    if not isinstance(model, MLP):
+        return  # its parameters will tell
     if measure.dim != model.in_dim:
         raise InputError(
             f"the data have {measure.dim} features but the model takes in_dim={model.in_dim}"
         )
-    if measure.y.shape[1] != model.out_dim:
+    columns = problem.observation.outputs(model.out_dim, model.in_dim)
+    if measure.outputs == columns:
+        return
+    if isinstance(problem.observation, Value):
         raise InputError(
-            f"the targets have {measure.y.shape[1]} columns but the model out_dim={model.out_dim}"
+            f"the targets have {measure.outputs} columns but the model out_dim={model.out_dim}"
         )
+    seen = f"the loss sees {columns} of {model.out_dim} outputs in {model.in_dim} dimensions"
+    raise InputError(_wrong_columns(problem, seen))
+
+
+def _wrong_columns(problem: Problem, seen: str) -> str:
+    name = problem.observation.name
+    layout = {
+        "jet": ", output by output its value, then its gradient: build them with Jet().pack",
+        "laplacian": (
+            ", output by output its value, gradient, Laplacian: build them with Laplacian().pack"
+        ),
+    }
+    return (
+        f"the targets have {problem.outputs} columns, but with observe={name!r} {seen}"
+        f"{layout.get(name, ': give one target for each')}"
+    )

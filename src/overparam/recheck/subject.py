@@ -130,7 +130,7 @@ class Subject:
 
 def subject_of(problem: Problem, params: Any) -> Subject:
     """The subject that a problem and parameters describe."""
-    model, loss, measure = problem.model, problem.loss, problem.measure
+    model, loss, measure = problem.mlp, problem.loss, problem.measure
     known = INTEGRANDS.get(loss.name) is type(loss)
     proved = model.act.bounds_kind == "proved"
     center = problem.centered_at

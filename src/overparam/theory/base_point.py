@@ -82,7 +82,7 @@ def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMO
         params: theta_0.
         working_memory: Bytes for one block of points.
     """
-    model, measure = problem.model, problem.measure
+    model, measure = problem.mlp, problem.measure
     params = as_float64(params)
     blocks = []
     grams = tuple(InputGram(len(measure.x), m) for m in model.widths[:-1])
@@ -112,7 +112,7 @@ def measure_base_point(
     Returns:
         The :class:`BasePoint`, float64.
     """
-    model = problem.model
+    model = problem.mlp
     seen = observe(problem, params, working_memory)
     factors = model.weight_factors
     pairs = zip(factors, as_float64(params)[0], strict=True)

@@ -26,7 +26,8 @@ FORMAT = 1
 
 Kind = Literal["proved", "computed", "estimated", "assumed"]
 Start = Literal["initialisation", "anchor"]
-Rigor = Literal["computed", "proved"]
+Rigor = Literal["estimated", "computed", "proved"]
+"""How much of a certificate is bounded: see :class:`Certificate`."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Certificate:
         problem: What it is about: sizes, model, loss, fingerprints of data and parameters.
         nodes: The radii, increasing, at which the modulus omega was evaluated; a re-check uses the
             same ones.
-        rigor: ``computed`` or ``proved``: the weakest kind among the computed quantities.
+        rigor: ``estimated``, ``computed`` or ``proved``: the weakest kind among the quantities that
+            were not declared.
         versions: Package versions and platform.
     """
 

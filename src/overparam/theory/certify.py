@@ -10,9 +10,11 @@ from jaxtyping import Float
 
 from overparam.errors import InputError
 from overparam.kernel.empirical import Progress
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree
+from overparam.model.mlp import MLP
+from overparam.model.observation import Value
 from overparam.precision import floating_dtype
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, model_name
 from overparam.theory.certificate import Certificate, Constant, Start
 from overparam.theory.convergence import (
     Convergence,
@@ -44,7 +46,7 @@ from overparam.verified import Enclosure
 
 def certify(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     step_size: float | None = None,
     *,
     kernel: Float[np.ndarray, "nk nk"] | None = None,
@@ -61,7 +63,8 @@ def certify(
         kernel: K(theta_0) of shape (n k, n k), if it is already at hand (``tangent_kernel``).
         progress: Called with (done, total) while the kernel is computed.
         rigor: ``proved`` bounds every rounding error (docs/proved.md), and computes the kernel
-            anew for that; ``computed`` trusts float64.
+            anew for that; ``computed`` trusts float64; ``estimated`` searches for the modulus of
+            J. Of what only a search is known, see :class:`Problem`, ``computed`` is ``estimated``.
 
     Returns:
         The certificate, in float64, certified or not. Its ``rigor`` is ``proved`` only if every
@@ -80,7 +83,7 @@ def certify(
 
 def anchor(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     step_size: float | None = None,
     *,
     kernel: Float[np.ndarray, "nk nk"] | None = None,
@@ -98,7 +101,7 @@ def anchor(
 
 def certificate_from(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     hypotheses: Hypotheses,
     start: Start,
     step_size: float | None = None,
@@ -155,7 +158,7 @@ def certificate_from(
         certified=result.certified,
         exists=existence.exists or result.certified,
         start=start,
-        reason=_reason(problem, hypotheses, result, existence, step_size)
+        reason=_reason(problem, params, hypotheses, result, existence, step_size)
         + (f" (not proved: {hypotheses.downgrade})" if hypotheses.downgrade else ""),
         radius=result.radius,
         existence_radius=min(existence.radius, result.radius),
@@ -304,8 +307,25 @@ def _existence(
     return interpolation_exists(majorant=majorant, target_norm=_shortest(hypotheses, alpha))
 
 
+ESTIMATED = "estimated, the modulus of J was searched for and not bounded: "
+"""How the reason of such a certificate begins."""
+
+
 def _reason(
     problem: Problem,
+    params: ParamTree,
+    hypotheses: Hypotheses,
+    result: Convergence,
+    existence: Existence,
+    step_size: float | None,
+) -> str:
+    sentence = _sentence(problem, params, hypotheses, result, existence, step_size)
+    return (ESTIMATED if hypotheses.rigor == "estimated" else "") + sentence
+
+
+def _sentence(
+    problem: Problem,
+    params: ParamTree,
     hypotheses: Hypotheses,
     result: Convergence,
     existence: Existence,
@@ -317,11 +337,12 @@ def _reason(
             f"{result.step_size:.4g} converges within distance {result.radius:.4g}"
         )
     if hypotheses.sigma == 0:
-        return _singular(problem, hypotheses)
-    activation = problem.model.act
-    if activation.curvature_bound is None and problem.model.hidden_widths:
+        return _singular(problem, params, hypotheses)
+    model, searched = problem.model, hypotheses.rigor == "estimated"
+    act = model.act if isinstance(model, MLP) and model.hidden_widths else None
+    if act is not None and act.curvature_bound is None and not searched:
         return (
-            f"the activation {activation.name} has no bound on its second derivative, which the "
+            f"the activation {act.name} has no bound on its second derivative, which the "
             "modulus of the Jacobian needs: choose a smooth one such as gelu or softplus"
         )
     if result.step_fraction <= 0:
@@ -340,17 +361,14 @@ def _reason(
     )
 
 
-def _singular(problem: Problem, hypotheses: Hypotheses) -> str:
+def _singular(problem: Problem, params: ParamTree, hypotheses: Hypotheses) -> str:
     groups = problem.measure.duplicates()
     if groups:
         rows = ", ".join(str(int(i) + 1) for i in groups[0])
         return f"lambda_min(K) is 0: rows {rows} are the same point; merge them (Measure.merged)"
-    size = problem.measure.n * problem.model.out_dim
-    if problem.model.parameter_count < size:
-        return (
-            f"lambda_min(K) is 0: {problem.model.parameter_count} parameters cannot fit "
-            f"{size} values; widen the network"
-        )
+    size, count = problem.measure.n * problem.outputs, parameter_count(params)
+    if count < size:
+        return f"lambda_min(K) is 0: {count} parameters cannot fit {size} values; widen the network"
     return (
         "lambda_min(K) is not certified positive (lower bound "
         f"{hypotheses.min_eigenvalue.lower:.3g}): widen the network, or remove nearly equal points"
@@ -359,7 +377,7 @@ def _singular(problem: Problem, hypotheses: Hypotheses) -> str:
 
 def _remedies(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     hypotheses: Hypotheses,
     result: Convergence,
     free_step: bool,
@@ -369,12 +387,15 @@ def _remedies(
         return {}
     factor = 1 / result.margin
     remedies = {"residual": hypotheses.residual / factor}
+    model = problem.model
+    if not isinstance(model, MLP):
+        return remedies
     if free_step and not np.any(problem.predict(params)):
         # K, J and omega scale with c; the residual does not where the model is centred here.
-        remedies["output_scale"] = problem.model.output_scale * factor * 1.25
-    if problem.model.hidden_widths:
+        remedies["output_scale"] = model.output_scale * factor * 1.25
+    if model.hidden_widths:
         # omega falls like 1 / sqrt(width), the limiting kernel stays.
-        remedies["width"] = math.ceil(min(problem.model.hidden_widths) * factor**2)
+        remedies["width"] = math.ceil(min(model.hidden_widths) * factor**2)
     return remedies
 
 
@@ -386,23 +407,23 @@ def _constants(
     alpha: float,
     distance: float,
 ) -> dict[str, Constant]:
-    act, loss = problem.model.act, problem.loss
-    kind, bounds = hypotheses.rigor, act.bounds_kind
-    t1, modulus = "docs/convergence.md, Theorem 1", "docs/modulus.md, Theorems 2 and 3"
+    loss, bounds = problem.loss, hypotheses.bounds
+    kind = hypotheses.rigor
+    measured = "computed" if kind == "estimated" else kind
+    t1 = "docs/convergence.md, Theorem 1"
     table: dict[str, tuple[float, Any, str]] = {
-        "excess": (hypotheses.excess, kind, "phi(theta_0) - f*"),
-        "residual": (hypotheses.residual, kind, "sqrt(2 Delta_0)"),
+        "excess": (hypotheses.excess, measured, "phi(theta_0) - f*"),
+        "residual": (hypotheses.residual, measured, "sqrt(2 Delta_0)"),
         "min_eigenvalue": (
-            *(hypotheses.min_eigenvalue.lower, kind),
+            *(hypotheses.min_eigenvalue.lower, measured),
             "shifted Cholesky factor of K, lower bound; docs/verified.md",
         ),
         "max_eigenvalue": (
-            *(hypotheses.max_eigenvalue.upper, kind),
+            *(hypotheses.max_eigenvalue.upper, measured),
             "|J(theta_0)|^2, upper bound; docs/verified.md",
         ),
         "smoothness": (loss.smoothness, "proved", f"M of {loss.name}; docs/integrands.md"),
         "pl_constant": (alpha, "proved", f"alpha of {loss.name}; docs/integrands.md"),
-        "slope_bound": (act.slope_bound, bounds, f"beta_1 of {act.name}; docs/activations.md"),
         "step_size": (result.step_size, kind, t1),
         "step_fraction": (result.step_fraction, kind, f"q = 1 - eta L_phi / 2; {t1}"),
         "objective_smoothness": (result.smoothness, kind, f"L_phi on the ball; {t1}"),
@@ -412,8 +433,8 @@ def _constants(
         "sigma_end": (result.sigma_end, kind, f"sigma_*; {t1}"),
         "rate": (result.rate, kind, t1),
         "margin": (result.margin, kind, f"max Psi / rho; {t1}"),
-        "modulus_at_ball": (hypotheses.bounds.modulus(result.ball), kind, modulus),
-        "lipschitz_on_ball": (hypotheses.bounds.lipschitz(result.ball), kind, modulus),
+        "modulus_at_ball": (bounds.modulus(result.ball), bounds.kind, bounds.source),
+        "lipschitz_on_ball": (bounds.lipschitz(result.ball), bounds.kind, bounds.source),
         "existence_radius": (
             *(existence.radius, kind),
             "s_K; docs/convergence.md, Theorem 1'",
@@ -423,14 +444,17 @@ def _constants(
             "no global minimiser is closer; docs/convergence.md, Theorem 4",
         ),
     }
-    if act.curvature_bound is not None:
-        source = f"beta_2 of {act.name}; docs/activations.md"
-        table["curvature_bound"] = (act.curvature_bound, bounds, source)
+    if isinstance(problem.model, MLP):
+        act = problem.model.act
+        source = f"of {act.name}; docs/activations.md"
+        table["slope_bound"] = (act.slope_bound, act.bounds_kind, f"beta_1 {source}")
+        if act.curvature_bound is not None:
+            table["curvature_bound"] = (act.curvature_bound, act.bounds_kind, f"beta_2 {source}")
     if hypotheses.target_norm is not None:
         source = "rho_K = sqrt(r^T K^-1 r); docs/convergence.md, Theorem 1'"
-        table["target_norm"] = (hypotheses.target_norm, kind, source)
+        table["target_norm"] = (hypotheses.target_norm, measured, source)
     if hypotheses.sigma:
-        lipschitz = hypotheses.bounds.lipschitz(result.ball)
+        lipschitz = bounds.lipschitz(result.ball)
         h = newton_kantorovich_up(lipschitz, result.level, hypotheses.sigma)
         table["newton_kantorovich"] = (h, kind, "h = L rho / sigma_0^2; below 1/2 suffices")
     return {
@@ -438,31 +462,49 @@ def _constants(
     }
 
 
-def describe(problem: Problem, params: Params) -> dict[str, Any]:
-    """What a certificate is about: sizes, model, loss and fingerprints."""
-    model = problem.model
+def describe(problem: Problem, params: ParamTree) -> dict[str, Any]:
+    """What a certificate is about: sizes, model, what is observed, loss and fingerprints.
+
+    Of a function that is no ``MLP``, nothing but its name and the shapes of its parameters can be
+    written down: ``model`` and ``observe`` are stated exactly where a re-check is not possible.
+    """
+    centre = problem.centered_at
     return {
         "points": problem.measure.n,
-        "in_dim": model.in_dim,
-        "outputs": model.out_dim,
+        **_describe_model(problem),
+        "parameters": parameter_count(params),
+        "loss": problem.loss.name,
+        "centered": centre is not None,
+        "params_dtype": str(floating_dtype(params)),
+        "data_sha256": problem.measure.fingerprint(),
+        "params_sha256": params_fingerprint(params),
+        "center_sha256": None if centre is None else params_fingerprint(centre),
+    }
+
+
+def _describe_model(problem: Problem) -> dict[str, Any]:
+    model = problem.model
+    sizes = {"in_dim": problem.measure.dim, "outputs": problem.outputs}
+    seen = {"observe": problem.observation.name}
+    if not isinstance(model, MLP):
+        return {**sizes, "model": model_name(model), **seen}
+    return {
+        **sizes,
+        **({} if isinstance(problem.observation, Value) else seen),
         "hidden_widths": list(model.hidden_widths),
         "activation": model.act.name,
         "weight_scale": model.weight_scale,
         "bias_scale": model.bias_scale,
         "output_scale": model.output_scale,
-        "parameters": model.parameter_count,
-        "loss": problem.loss.name,
-        "centered": problem.centered_at is not None,
-        "params_dtype": str(floating_dtype(params)),
-        "data_sha256": problem.measure.fingerprint(),
-        "params_sha256": params_fingerprint(params),
-        "center_sha256": (
-            None if problem.centered_at is None else params_fingerprint(problem.centered_at)
-        ),
     }
 
 
-def params_fingerprint(params: Params) -> str:
+def parameter_count(params: ParamTree) -> int:
+    """The number of entries of all arrays."""
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def params_fingerprint(params: ParamTree) -> str:
     """SHA-256 over shapes and float64 entries of all parameters, in order."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(params):

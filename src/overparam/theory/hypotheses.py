@@ -15,13 +15,12 @@ from scipy.linalg import cho_solve
 from overparam.kernel.empirical import Progress, require_memory
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
-from overparam.theory.base_point import measure_base_point
+from overparam.theory.bounds import JacobianBounds, jacobian_bounds
 from overparam.theory.certificate import Rigor
 from overparam.theory.majorant import Majorant
-from overparam.theory.modulus import MLPBounds
 from overparam.theory.proved.arithmetic import arithmetic_fault, on_cpu
 from overparam.theory.proved.base_point import prove_base_point
 from overparam.theory.proved.bounds import ProvedBounds
@@ -55,7 +54,8 @@ class Hypotheses:
         target_norm: rho_K = |J_0^+ r_0|, infinite if K is singular; None if not asked for. From
             above if proved.
         bounds: omega and L as functions of the radius.
-        rigor: Whether every number is a bound on the real one, rounding included.
+        rigor: ``proved`` if every number is a bound on the real one, rounding included;
+            ``estimated`` if ``bounds`` are, whatever the others.
         excess_lower: A lower bound on Delta_0, if proved.
         target_norm_lower: A lower bound on rho_K, if proved.
         downgrade: Why ``proved`` was asked for and not given.
@@ -66,7 +66,7 @@ class Hypotheses:
     excess: float
     residual: float
     target_norm: float | None
-    bounds: MLPBounds
+    bounds: JacobianBounds
     rigor: Rigor = "computed"
     excess_lower: float = 0.0
     target_norm_lower: float = 0.0
@@ -112,7 +112,7 @@ class Hypotheses:
 
 def measure_hypotheses(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     *,
     kernel: Float[np.ndarray, "nk nk"] | None = None,
     target_norm: bool = True,
@@ -130,6 +130,8 @@ def measure_hypotheses(
         progress: Called after every tile of the kernel.
         rigor: ``proved`` makes every number a bound on the real one, rounding included; if the
             arithmetic at hand does not allow that, the result is ``computed`` and says why.
+            ``estimated`` searches for the modulus even where a bound is known; where none is,
+            ``computed`` does so too.
 
     Returns:
         The :class:`Hypotheses`.
@@ -141,14 +143,14 @@ def measure_hypotheses(
     References:
         docs/proved.md.
     """
-    problem.model.validate(params)
+    problem.validate(params)
     downgrade = None
     if rigor == "proved":
         check_provable(problem)
-        downgrade = arithmetic_fault(problem.model.widths)
+        downgrade = arithmetic_fault(problem.mlp.widths)
         kernel = None if downgrade is None else kernel
     if kernel is None:
-        size = problem.measure.n * problem.model.out_dim
+        size = problem.measure.n * problem.outputs
         require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
     if rigor == "proved" and downgrade is None:
         with jax.default_device(on_cpu()):
@@ -157,6 +159,12 @@ def measure_hypotheses(
         kernel = tangent_kernel(problem, params, progress=progress)
     smallest = _smallest_eigenvalue(kernel)
     residual = to_coordinates(problem, problem.residual(params))
+    bounds = jacobian_bounds(
+        problem,
+        params,
+        estimated=rigor == "estimated",
+        sigma=sqrt_down(max(smallest.lower, 0.0)),
+    )
     excess = max(problem.excess(params), 0.0)  # rounding may leave it just below
     return Hypotheses(
         min_eigenvalue=smallest,
@@ -164,13 +172,14 @@ def measure_hypotheses(
         excess=excess,
         residual=math.sqrt(2 * excess),
         target_norm=_target_norm(kernel, residual, smallest) if target_norm else None,
-        bounds=MLPBounds(measure_base_point(problem, params)),
+        bounds=bounds,
+        rigor="estimated" if bounds.kind == "estimated" else "computed",
         downgrade=downgrade,
     )
 
 
 def _proved(
-    problem: Problem, params: Params, target_norm: bool, progress: Progress | None
+    problem: Problem, params: ParamTree, target_norm: bool, progress: Progress | None
 ) -> Hypotheses:
     """Every number as a bound on the real one; params in float64."""
     base = prove_base_point(problem, params)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from overparam.errors import InputError
 from overparam.kernel.derivative import pull_back
 from overparam.kernel.tangent import coordinate_weights
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
@@ -36,14 +36,14 @@ class LinearisedDescent:
     dual: Float[np.ndarray, " nk"]
     values: Float[np.ndarray, "n k"]
 
-    def params(self, problem: Problem, params: Params) -> Params:
+    def params(self, problem: Problem, params: ParamTree) -> ParamTree:
         """theta_lin, by one backward pass: see :func:`linearised_params`."""
         return linearised_params(problem, params, self.dual)
 
 
 def linearised_descent(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     kernel: Float[np.ndarray, "nk nk"],
     step_size: float | int,
     steps: int,
@@ -88,7 +88,9 @@ def linearised_descent(
     return LinearisedDescent(excess, dual, values)
 
 
-def linearised_params(problem: Problem, params: Params, dual: Float[np.ndarray, " nk"]) -> Params:
+def linearised_params(
+    problem: Problem, params: ParamTree, dual: Float[np.ndarray, " nk"]
+) -> ParamTree:
     """theta_lin = theta_0 + J_0* a.
 
     With ``linearize(model, params).apply(theta_lin, x)`` they give the linearised prediction at

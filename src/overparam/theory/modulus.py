@@ -14,13 +14,14 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
 from overparam.model.mlp import Params
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, plain_network
 from overparam.theory.base_point import BasePoint, measure_base_point
 
 Array = np.ndarray
@@ -45,7 +46,7 @@ def jacobian_modulus(problem: Problem, params: Params, radius: float) -> float:
     """
     if not math.isfinite(radius) or radius < 0:
         raise InputError(f"radius must be finite and 0 or more, not {radius!r}")
-    problem.model.validate(params)
+    plain_network(problem, "the modulus of Theorem 2").validate(params)
     return MLPBounds(measure_base_point(problem, params)).modulus(radius)
 
 
@@ -54,6 +55,8 @@ class MLPBounds:
     """The modulus omega and the Lipschitz constant L of the Jacobian, by radius."""
 
     base: BasePoint
+    kind: ClassVar[Literal["computed", "proved"]] = "computed"
+    source: ClassVar[str] = "docs/modulus.md, Theorems 2 and 3"
 
     def modulus(self, radius: float) -> float:
         """omega(radius), see :func:`jacobian_modulus`."""

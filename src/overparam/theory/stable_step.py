@@ -18,7 +18,7 @@ from overparam.errors import InputError
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.mlp import Params
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, plain_network
 from overparam.verified import max_eigenvalue
 
 QUADRATURE = 120
@@ -108,7 +108,7 @@ def draw_at_width(
     Raises:
         InputError: The network has no hidden layer, or a width is not a positive integer.
     """
-    model = problem.model
+    model = plain_network(problem, "a network of another width")
     if not model.hidden_widths:
         raise InputError("the model has no hidden layer whose width could change: give it one")
     widths = width if isinstance(width, tuple) else (width,) * len(model.hidden_widths)
@@ -140,7 +140,7 @@ def kernel_variance(problem: Problem) -> float:
     References:
         docs/transfer.md, Theorem T4 (d).
     """
-    model, measure = problem.model, problem.measure
+    model, measure = plain_network(problem, "the variance of the kernel"), problem.measure
     if len(model.hidden_widths) != 1:
         raise InputError(
             f"the variance is known for one hidden layer, the model has {len(model.hidden_widths)}"
@@ -191,7 +191,10 @@ def stable_with_probability(
 
 def _limiting_kernel(problem: Problem) -> Float[np.ndarray, "n n"]:
     """K_inf for one output, in the coordinates of L2(mu); several outputs repeat its spectrum."""
-    kernel = np.asarray(infinite_ntk(problem.model, problem.measure.x).ntk, dtype=np.float64)
+    kernel = np.asarray(
+        infinite_ntk(plain_network(problem, "the limiting kernel"), problem.measure.x).ntk,
+        dtype=np.float64,
+    )
     roots = np.sqrt(problem.measure.weights)
     kernel = roots[:, None] * kernel * roots[None, :]
     return (kernel + kernel.T) / 2

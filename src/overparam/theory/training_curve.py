@@ -16,8 +16,8 @@ from scipy.linalg import eigh
 from overparam.errors import InputError
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.tangent import tangent_kernel
-from overparam.model.mlp import Params
-from overparam.problem.problem import Problem
+from overparam.model.function import ParamTree
+from overparam.problem.problem import Problem, plain_network
 from overparam.theory.linearised import check_step
 
 
@@ -201,7 +201,7 @@ def _scaled(factors: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
 
 def training_curve(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     *,
     step_size: float | int | None = None,
     kernel: Float[np.ndarray, "nk nk"] | None = None,
@@ -224,10 +224,10 @@ def training_curve(
     References:
         docs/linearised.md, Theorem L1.
     """
-    problem.model.validate(params)
+    problem.validate(params)
     if kernel is None:
         kernel = tangent_kernel(problem, params)
-    order = problem.measure.n * problem.model.out_dim
+    order = problem.measure.n * problem.outputs
     if kernel.shape != (order, order):
         raise InputError(f"kernel has shape {kernel.shape}, the problem needs {(order, order)}")
     return kernel_curve(problem, kernel, np.asarray(problem.predict(params)), step_size=step_size)
@@ -256,7 +256,10 @@ def infinite_training_curve(
         docs/linearised.md, Theorem L1.
     """
     roots = np.sqrt(problem.measure.weights)
-    limit = np.asarray(infinite_ntk(problem.model, problem.measure.x).ntk, dtype=np.float64)
+    limit = np.asarray(
+        infinite_ntk(plain_network(problem, "the limiting kernel"), problem.measure.x).ntk,
+        dtype=np.float64,
+    )
     return kernel_curve(problem, limit * np.outer(roots, roots), step_size=step_size)
 
 

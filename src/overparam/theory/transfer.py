@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from overparam.errors import InputError
 from overparam.kernel.empirical import Progress
 from overparam.kernel.tangent import tangent_kernel
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
 from overparam.theory.certificate import Certificate
 from overparam.theory.certify import certificate_from
@@ -82,11 +82,11 @@ class StepTransfer:
     steps: int
     predicted_excess: Float[np.ndarray, "t"]
     problem: Problem
-    params: Params
+    params: ParamTree
 
 
 def step_guarantee(
-    problem: Problem, params: Params, step_size: float | None = None, *, steps: int = 100
+    problem: Problem, params: ParamTree, step_size: float | None = None, *, steps: int = 100
 ) -> StepGuarantee:
     """What is guaranteed of gradient descent with a step size from given parameters.
 
@@ -112,7 +112,7 @@ def step_guarantee(
 
 def transfer_step(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     to_width: int | tuple[int, ...],
     *,
     key: Array,
@@ -258,7 +258,7 @@ class _Footing:
     """A network's measured hypotheses, and L_phi on balls that suit ``steps`` steps."""
 
     problem: Problem
-    params: Params
+    params: ParamTree
     hypotheses: Hypotheses
     radii: Float[np.ndarray, "balls"]
     smooth: Float[np.ndarray, "balls"]
@@ -268,7 +268,7 @@ class _Footing:
     def measure(
         cls,
         problem: Problem,
-        params: Params,
+        params: ParamTree,
         steps: int,
         kernel: Float[np.ndarray, "nk nk"] | None = None,
     ) -> "_Footing":

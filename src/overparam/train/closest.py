@@ -25,12 +25,11 @@ from overparam.errors import InputError
 from overparam.kernel.derivative import push_forward
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
-from overparam.theory.base_point import measure_base_point
+from overparam.theory.bounds import jacobian_bounds
 from overparam.theory.closest import closest_interpolant_distance
-from overparam.theory.modulus import MLPBounds
 from overparam.train.gauss_newton import SMALLEST_DAMPING, minimum_norm_step
 
 Progress = Callable[[int, float, float], None]
@@ -51,7 +50,7 @@ class MinimumNormSolution:
         linearised_residual: |r_0 - J_0 J_0^+ r_0|, which is rounding.
     """
 
-    params: Params
+    params: ParamTree
     distance: float
     residual: float
     linearised_residual: float
@@ -59,7 +58,7 @@ class MinimumNormSolution:
 
 def minimum_norm_solution(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     *,
     kernel: Float[np.ndarray, "nk nk"] | None = None,
 ) -> MinimumNormSolution:
@@ -78,7 +77,7 @@ def minimum_norm_solution(
     Raises:
         InputError: Parameters do not fit the model, or the kernel is numerically singular.
     """
-    problem.model.validate(params)
+    problem.validate(params)
     start = as_float64(params)
     target = to_coordinates(problem, problem.residual(start))
     factor = factor_in_place(tangent_kernel(problem, start) if kernel is None else kernel)
@@ -109,13 +108,13 @@ class ClosestInterpolant:
             the distance: zero for the closest interpolating network.
         multiplier: |a|, where J(theta)* a is the part in the range.
         lower_bound: No interpolating network is closer to theta_0 than this, by Theorem L3
-            (computed); 0 where the theorem says nothing.
+            (computed; estimated if the modulus of J is); 0 where the theorem says nothing.
         converged: Whether residual and optimality are within their tolerances.
         steps: Steps made.
         reason: One line on how it ended.
     """
 
-    params: Params
+    params: ParamTree
     distance: float
     residual: float
     optimality: float
@@ -128,9 +127,9 @@ class ClosestInterpolant:
 
 def closest_interpolant(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     *,
-    start: Params | None = None,
+    start: ParamTree | None = None,
     tolerance: float = 1e-6,
     optimality: float = 1e-2,
     max_steps: int = 50,
@@ -161,10 +160,10 @@ def closest_interpolant(
     Raises:
         InputError: Parameters do not fit the model, or memory does not suffice.
     """
-    problem.model.validate(params)
+    problem.validate(params)
     origin = as_float64(params)
     if start is not None:
-        problem.model.validate(start)
+        problem.validate(start)
     theta = origin if start is None else as_float64(start)
     search = _Search(problem, origin, problem.residual(theta) + np.asarray(problem.predict(theta)))
     penalty, steps = 0.0, 0
@@ -191,7 +190,7 @@ class _Local(NamedTuple):
     """The problem linearised at theta."""
 
     factor: Float[np.ndarray, "nk nk"]  # of K
-    direction: Params  # J^+ (h* - F) - tangential part of theta - theta_0
+    direction: ParamTree  # J^+ (h* - F) - tangential part of theta - theta_0
     gap: Float[np.ndarray, " nk"]  # h* - F
     residual: float  # |h* - F|
     multiplier: float  # |a|
@@ -206,10 +205,12 @@ class _Local(NamedTuple):
 class _Search:
     """The steps of one projection: theta_0 and h* fixed."""
 
-    def __init__(self, problem: Problem, origin: Params, target: Float[np.ndarray, "n k"]) -> None:
+    def __init__(
+        self, problem: Problem, origin: ParamTree, target: Float[np.ndarray, "n k"]
+    ) -> None:
         self.problem, self.origin, self.target = problem, origin, target
 
-    def expand(self, theta: Params) -> _Local | None:
+    def expand(self, theta: ParamTree) -> _Local | None:
         """One kernel, one factor, one forward and two backward passes; None if K is singular."""
         problem = self.problem
         factor = factor_in_place(tangent_kernel(problem, theta))
@@ -230,7 +231,7 @@ class _Search:
             distance=_norm(way),
         )
 
-    def step(self, theta: Params, local: _Local, penalty: float) -> Params | None:
+    def step(self, theta: ParamTree, local: _Local, penalty: float) -> ParamTree | None:
         """The longest of 1, 1/2, 1/4, ... times the direction that lowers the penalty function."""
         before = local.distance**2 / 2 + penalty * local.residual
         slope = _norm(local.direction) ** 2 + (penalty - local.multiplier) * local.residual
@@ -248,7 +249,7 @@ class _Search:
             damping /= 2
         return None
 
-    def _corrected(self, theta: Params, local: _Local, damping: float) -> Params:
+    def _corrected(self, theta: ParamTree, local: _Local, damping: float) -> ParamTree:
         """A damped step, and the way back to the residual that the linearisation promised.
 
         Without it the curvature of {F = h*} makes the penalty function reject good steps.
@@ -259,12 +260,12 @@ class _Search:
         return jax.tree.map(np.add, moved, back)
 
     def result(
-        self, theta: Params, local: _Local, converged: bool, steps: int, reason: str
+        self, theta: ParamTree, local: _Local, converged: bool, steps: int, reason: str
     ) -> ClosestInterpolant:
         """Say what was found, with the bound on what could be closer."""
         bound = 0.0
         if local.residual <= local.distance:
-            bounds = MLPBounds(measure_base_point(self.problem, self.origin))
+            bounds = jacobian_bounds(self.problem, self.origin, radius=local.distance)
             bound = closest_interpolant_distance(
                 distance=local.distance,
                 multiplier=local.multiplier,
@@ -284,7 +285,7 @@ class _Search:
             reason=reason,
         )
 
-    def singular(self, theta: Params, steps: int) -> ClosestInterpolant:
+    def singular(self, theta: ParamTree, steps: int) -> ClosestInterpolant:
         """The kernel has no Cholesky factor: where the search stands, and that it ends there."""
         return ClosestInterpolant(
             params=theta,
@@ -298,18 +299,18 @@ class _Search:
             reason=f"the tangent kernel is numerically singular after {steps} steps",
         )
 
-    def _residual(self, theta: Params) -> Float[np.ndarray, " nk"]:
+    def _residual(self, theta: ParamTree) -> Float[np.ndarray, " nk"]:
         values = np.asarray(self.problem.predict(theta))
         return to_coordinates(self.problem, self.target - values)
 
 
-def _residual_norm(problem: Problem, params: Params) -> float:
+def _residual_norm(problem: Problem, params: ParamTree) -> float:
     return float(np.linalg.norm(to_coordinates(problem, problem.residual(params))))
 
 
-def _minus(a: Params, b: Params) -> Params:
+def _minus(a: ParamTree, b: ParamTree) -> ParamTree:
     return jax.tree.map(np.subtract, a, b)
 
 
-def _norm(tree: Params) -> float:
+def _norm(tree: ParamTree) -> float:
     return float(np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree))))

@@ -17,7 +17,7 @@ from scipy.linalg import cho_solve
 from overparam.kernel.derivative import pull_back
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
@@ -40,14 +40,14 @@ class GaussNewtonResult:
         converged: Whether the last residual is at or below the tolerance.
     """
 
-    params: Params
+    params: ParamTree
     residuals: tuple[float, ...]
     converged: bool
 
 
 def gauss_newton(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     *,
     tolerance: float = 1e-9,
     max_steps: int = 30,
@@ -75,7 +75,7 @@ def gauss_newton(
     Raises:
         InputError: Parameters do not fit the model, or memory does not suffice.
     """
-    problem.model.validate(params)
+    problem.validate(params)
     params = as_float64(params)
     residual = problem.residual(params)
     norms = [_norm(problem, residual)]
@@ -103,10 +103,10 @@ def gauss_newton(
 
 def minimum_norm_step(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     factor: Float[np.ndarray, "nk nk"],
     g: Float[np.ndarray, " nk"],
-) -> Params:
+) -> ParamTree:
     """J* K^{-1} g, the shortest v with J v = g: one solve and one backward pass.
 
     Args:
@@ -120,12 +120,12 @@ def minimum_norm_step(
 
 def _damped(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     factor: np.ndarray,
     residual: np.ndarray,
     smallest: float,
     keep: float = 0.5,
-) -> tuple[Params, np.ndarray, float] | None:
+) -> tuple[ParamTree, np.ndarray, float] | None:
     """The longest of 1, 1/2, 1/4, ... times the step that lowers the residual enough, if any."""
     direction = minimum_norm_step(problem, params, factor, to_coordinates(problem, residual))
     norm, damping = _norm(problem, residual), 1.0

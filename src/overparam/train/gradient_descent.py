@@ -14,8 +14,10 @@ import optax
 from jaxtyping import Float
 
 from overparam.errors import InputError, TheoremViolatedError
-from overparam.model.mlp import Params
-from overparam.problem.problem import Problem
+from overparam.model.function import ParamTree
+from overparam.model.mlp import MLP
+from overparam.model.observation import Value
+from overparam.problem.problem import Problem, model_name
 from overparam.theory.certificate import Certificate
 from overparam.theory.certify import describe, params_fingerprint
 from overparam.train.checkpoint import Checkpoint
@@ -59,14 +61,14 @@ class TrainResult:
             was no certificate that certifies.
     """
 
-    params: Params
+    params: ParamTree
     history: History
     certificate_held: bool | None
 
 
 def gradient_descent(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     step_size: float,
     steps: int,
     *,
@@ -116,7 +118,7 @@ def gradient_descent(
 
 def train(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     optimizer: optax.GradientTransformation,
     steps: int,
     *,
@@ -206,7 +208,7 @@ def _history(table: Float[np.ndarray, "t 4"], monitor: Monitor | None) -> Histor
 
 def _monitor(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     step_size: float,
     certificate: Certificate | None,
     dtype: str,
@@ -229,17 +231,25 @@ def _monitor(
     return Monitor(certificate, rounding_floor(problem, params, dtype, norm))
 
 
-def _validate(problem: Problem, params: Params, steps: int, dtype: str) -> None:
-    problem.model.validate(params)
+def _validate(problem: Problem, params: ParamTree, steps: int, dtype: str) -> None:
+    problem.validate(params)
     if dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 0:
         raise InputError(f"steps must be a whole number, 0 or more, not {steps!r}")
 
 
-def _job(problem: Problem, params: Params, label: str, dtype: str) -> str:
+def _model(problem: Problem) -> str:
+    """The model and what is observed of it; of a function the name, as its code is not at hand."""
+    model = problem.model
+    name = repr(model) if isinstance(model, MLP) else model_name(model)
+    seen = problem.observation
+    return name if isinstance(seen, Value) else f"{seen!r} of {name}"
+
+
+def _job(problem: Problem, params: ParamTree, label: str, dtype: str) -> str:
     """What a checkpoint must agree on before it is resumed."""
     center = problem.centered_at
-    parts = [label, dtype, repr(problem.model), problem.loss.name, problem.measure.fingerprint()]
+    parts = [label, dtype, _model(problem), problem.loss.name, problem.measure.fingerprint()]
     parts += [params_fingerprint(params), "" if center is None else params_fingerprint(center)]
     return " | ".join(parts)

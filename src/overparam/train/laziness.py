@@ -21,7 +21,7 @@ from overparam.model.linearize import LinearizedModel
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64
 from overparam.problem.measure import Measure
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, plain_network
 
 Verdict = Literal["lazy", "partly lazy", "not lazy"]
 
@@ -104,8 +104,9 @@ def measure_laziness(
     Raises:
         InputError: Parameters do not fit the model, or ``rows`` is not positive.
     """
+    plain_network(problem, "how lazily a network trained, layer by layer,")
     for params in (start, trained) if linearised is None else (start, trained, linearised):
-        problem.model.validate(params)
+        problem.validate(params)
     if rows < 1:
         raise InputError(f"rows must be 1 or more, not {rows!r}")
     start, trained = as_float64(start), as_float64(trained)
@@ -153,7 +154,7 @@ def _judge(drift: float, train: float, test: float | None) -> tuple[Verdict, str
 
 def _part(problem: Problem, rows: int, seed: int) -> Measure:
     """All points, or as many random ones as give the rows."""
-    points = max(rows // problem.model.out_dim, 1)
+    points = max(rows // problem.outputs, 1)
     measure = problem.measure
     return measure if measure.n <= points else measure.subsample(points, seed)
 
@@ -162,7 +163,7 @@ def _compare_kernels(
     problem: Problem, measure: Measure, start: Params, trained: Params
 ) -> tuple[float, float, float]:
     """Drift of the Jacobian, drift of the kernel and its alignment, on a measure's points."""
-    model, x = problem.model, measure.x
+    model, x = problem.mlp, measure.x
     roots = np.repeat(np.sqrt(measure.weights), model.out_dim)
     weights = np.outer(roots, roots)
     before, after = (weights * empirical_ntk(model, params, x) for params in (start, trained))
@@ -188,8 +189,8 @@ class _Errors:
     """What the expansion at ``start`` misses of the function at ``trained``."""
 
     def __init__(self, problem: Problem, start: Params, trained: Params) -> None:
-        self.model, self.start, self.trained = problem.model, start, trained
-        self._apply = jax.jit(problem.model.apply)
+        self.model, self.start, self.trained = problem.mlp, start, trained
+        self._apply = jax.jit(problem.mlp.apply)
 
     def relative(
         self,

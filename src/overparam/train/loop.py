@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
 
 CHUNK = 256
@@ -30,7 +30,7 @@ COLUMNS = ("excess", "gradient_norm", "step_length", "distance")
 class State(NamedTuple):
     """Where a run stands: the displacement delta and the optimiser's state."""
 
-    delta: Params
+    delta: ParamTree
     optimizer: Any
 
 
@@ -45,29 +45,35 @@ class Loop:
     """
 
     def __init__(
-        self, problem: Problem, start: Params, optimizer: optax.GradientTransformation, dtype: str
+        self,
+        problem: Problem,
+        start: ParamTree,
+        optimizer: optax.GradientTransformation,
+        dtype: str,
     ) -> None:
         self.double = dtype == "float64"
         self.dtype = np.dtype(dtype)
         self.start = self._cast(start)
         self.optimizer = optimizer
         measure = problem.measure
-        offset = np.zeros((1, problem.model.out_dim)) if problem.offset is None else problem.offset
+        offset = np.zeros((1, problem.outputs)) if problem.offset is None else problem.offset
         self.data = self._cast((measure.x, problem.targets, measure.weights, offset))
         self.infimum = problem.infimum
-        model, loss = problem.model, problem.loss
+        function, loss = problem.function, problem.loss
 
-        def objective(params: Params, data: tuple) -> Float[Array, ""]:
+        def objective(params: ParamTree, data: tuple) -> Float[Array, ""]:
             x, y, weights, offset = data
-            values = model.apply(params, x) - offset
+            values = function(params, x) - offset
             return weights @ loss.value(values, y)
 
-        def record(state: State, start: Params, data: tuple) -> tuple[Params, Params, Array]:
+        def record(
+            state: State, start: ParamTree, data: tuple
+        ) -> tuple[ParamTree, ParamTree, Array]:
             theta = jax.tree.map(jnp.add, start, state.delta)
             value, gradient = jax.value_and_grad(objective)(theta, data)
             return theta, gradient, value
 
-        def body(step: Array, carry: tuple, start: Params, data: tuple) -> tuple:
+        def body(step: Array, carry: tuple, start: ParamTree, data: tuple) -> tuple:
             state, rows = carry
             theta, gradient, value = record(state, start, data)
             update, memory = optimizer.update(gradient, state.optimizer, theta)
@@ -75,12 +81,12 @@ class Loop:
             delta = jax.tree.map(jnp.add, state.delta, update)
             return State(delta, memory), rows.at[step].set(row)
 
-        def chunk(state: State, start: Params, data: tuple, steps: Array) -> tuple[State, Array]:
+        def chunk(state: State, start: ParamTree, data: tuple, steps: Array) -> tuple[State, Array]:
             rows = jnp.zeros((CHUNK, len(COLUMNS)), self.dtype)
             run: Callable = lambda i, carry: body(i, carry, start, data)  # noqa: E731
             return jax.lax.fori_loop(0, steps, run, (state, rows))
 
-        def observe(state: State, start: Params, data: tuple) -> Array:
+        def observe(state: State, start: ParamTree, data: tuple) -> Array:
             _, gradient, value = record(state, start, data)
             zero = jnp.zeros((), self.dtype)
             return jnp.stack([value, _norm(gradient), zero, _norm(state.delta)])
@@ -105,7 +111,7 @@ class Loop:
         with jax.enable_x64(self.double):
             return self._to_rows(self._observe(state, self.start, self.data))[None]
 
-    def params(self, state: State) -> Params:
+    def params(self, state: State) -> ParamTree:
         """The parameters theta_0 + delta as NumPy arrays of the training dtype."""
         return jax.tree.map(lambda a, b: a + np.asarray(b), self.start, state.delta)
 

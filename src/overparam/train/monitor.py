@@ -15,10 +15,14 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import TheoremViolatedError
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree
+from overparam.model.mlp import MLP
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem
 from overparam.theory.certificate import Certificate
+
+UNKNOWN_DEPTH = 16
+"""Layers that a function is taken to have."""
 
 SAFETY = 8.0
 """How much larger than measured at theta_0 rounding errors may be later in a run."""
@@ -58,7 +62,7 @@ class RoundingFloor:
 
 
 def rounding_floor(
-    problem: Problem, params: Params, dtype: str, jacobian_norm: float
+    problem: Problem, params: ParamTree, dtype: str, jacobian_norm: float
 ) -> RoundingFloor:
     """Model the rounding floor of training ``problem`` from ``params`` in ``dtype``.
 
@@ -83,25 +87,31 @@ def rounding_floor(
         start=unit * float(np.sqrt(sum(float(np.vdot(a, a)) for a in leaves))),
         jacobian_norm=jacobian_norm,
         relative=unit * (16 + float(np.sqrt(longest))),
-        backward=SAFETY * unit * problem.model.layers,
+        backward=SAFETY * unit * _depth(problem),
     )
 
 
-def _forward_error(problem: Problem, params: Params, dtype: str) -> float:
+def _depth(problem: Problem) -> int:
+    """Layers that a rounding error passes through; differentiating in the input doubles them."""
+    layers = problem.model.layers if isinstance(problem.model, MLP) else UNKNOWN_DEPTH
+    return layers * (1 + problem.observation.order)
+
+
+def _forward_error(problem: Problem, params: ParamTree, dtype: str) -> float:
     """How far the residual in ``dtype`` is from the exact one, in L2(mu), measured at theta_0.
 
     Parameters, data, offset and targets are rounded as the training loop rounds them. For float64
     the float32 error is scaled by the ratio of the unit roundoffs.
     """
-    model, x = problem.model, problem.measure.x
+    function, x = problem.function, problem.measure.x
     offset = np.zeros(1) if problem.offset is None else problem.offset
 
     def narrow(tree: Any) -> Any:
         return jax.tree.map(lambda a: np.asarray(a, np.float32), tree)
 
-    exact = np.asarray(in_float64(model.apply, params, x)) - offset - problem.targets
+    exact = np.asarray(in_float64(function, params, x)) - offset - problem.targets
     with jax.enable_x64(False):
-        values = np.asarray(jax.jit(model.apply)(narrow(params), narrow(x)))
+        values = np.asarray(jax.jit(function)(narrow(params), narrow(x)))
     seen = (values - narrow(offset)) - narrow(problem.targets)
     unit, single = (float(np.finfo(name).eps) for name in (dtype, "float32"))
     sizes = np.abs(exact) + np.abs(offset) + np.abs(problem.targets)

@@ -51,7 +51,7 @@ def prove_base_point(problem: Problem, params: Params) -> ProvedBasePoint:
         problem: Gives the network and the measure.
         params: theta_0, NumPy float64.
     """
-    model, weights = problem.model, weight_norms(problem.model, params)
+    model, weights = problem.mlp, weight_norms(problem.mlp, params)
     seen = _upper(model, observe(problem, params))
     frobenius = tuple(_root(_traces(grams)) for grams in seen.backward_grams)
     errors = pass_errors(model, weights, seen.input_norms, frobenius, seen.upstream_columns)
@@ -127,7 +127,7 @@ def top_eigenvalues_up(grams: Float[np.ndarray, "n s s"]) -> Vector:
 def _base_point(
     problem: Problem, seen: Observed, weights: WeightNorms, errors: PassErrors
 ) -> BasePoint:
-    model = problem.model
+    model = problem.mlp
     backward = zip(seen.backward_grams, errors.backward, strict=True)
     upstream = zip(seen.upstream_grams, errors.upstream, strict=True)
     columns = zip(seen.upstream_columns, errors.upstream, strict=True)
@@ -157,7 +157,7 @@ def _widest(squares: Vector, error: Vector) -> Vector:
 
 def _collective(problem: Problem, seen: Observed, errors: PassErrors) -> tuple[float, ...]:
     """calK_l: the norm of the matrix with rows sqrt(w_i) a_i, from its smaller Gram matrix."""
-    model, w, n = problem.model, problem.measure.weights, problem.measure.n
+    model, w, n = problem.mlp, problem.measure.weights, problem.measure.n
     norms = []
     for layer, gram in enumerate(seen.input_grams):
         matrix = gram.matrix(model.weight_factors[layer], model.bias_scale)
@@ -178,7 +178,7 @@ def _kernel_error(
     errors: PassErrors,
 ) -> float:
     """|computed kernel - K(theta_0)|_F: every block is bounded by products of pointwise norms."""
-    model, w = problem.model, problem.measure.weights
+    model, w = problem.mlp, problem.measure.weights
     top = np.full(problem.measure.n, model.output_scale * math.sqrt(model.out_dim) * SAFETY)
     total = 0.0
     for layer in range(model.layers):

@@ -6,6 +6,7 @@ counted. Proof: docs/proved.md, section 5.
 """
 
 from math import inf, isfinite
+from typing import ClassVar, Literal
 
 from overparam.theory.modulus import MLPBounds
 from overparam.theory.proved.passes import TINY
@@ -14,6 +15,8 @@ from overparam.verified.rounding import add_up, gamma, mul_up
 
 class ProvedBounds(MLPBounds):
     """:class:`MLPBounds` from a base point of upper bounds, widened by their own rounding."""
+
+    kind: ClassVar[Literal["computed", "proved"]] = "proved"
 
     def on_ball(self, radius: float) -> tuple[float, float]:
         """(omega(radius), L(radius)), rounded up; both vanish for a linear model."""

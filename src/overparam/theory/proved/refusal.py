@@ -2,7 +2,7 @@
 
 from overparam.errors import InputError
 from overparam.problem.integrands import SquaredHinge, SquaredLoss
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, plain_network
 
 LOSSES = (SquaredLoss, SquaredHinge)
 """Half squared distances, evaluated by sums and products only, with M = alpha = 1, f* = 0."""
@@ -15,10 +15,11 @@ def check_provable(problem: Problem) -> None:
         problem: The learning problem.
 
     Raises:
-        InputError: The activation's evaluation or constants are nobody's but the user's, its slope
-            is not Lipschitz, or the loss has no rounding bound.
+        InputError: The model is not an ``MLP`` observed by its values, the activation's evaluation
+            or constants are nobody's but the user's, its slope is not Lipschitz, or the loss has no
+            rounding bound.
     """
-    act = problem.model.act
+    act = plain_network(problem, "a proved certificate").act
     choose = "choose a built-in smooth one such as gelu, or ask for rigor='computed'"
     if act.bounds_kind != "proved":
         raise InputError(

@@ -53,7 +53,7 @@ def prove_residual(problem: Problem, params: Params, weights: WeightNorms) -> Pr
     """
     values, errors = _values(problem, params, weights)
     minimiser = np.asarray(problem.loss.nearest_minimiser(values, problem.targets))
-    roots = np.repeat(np.sqrt(problem.measure.weights), problem.model.out_dim)
+    roots = np.repeat(np.sqrt(problem.measure.weights), problem.outputs)
     coordinates = roots * (minimiser - values).reshape(-1)
     computed = frobenius_up(coordinates)
     w = problem.measure.weights
@@ -75,7 +75,7 @@ def _values(
     problem: Problem, params: Params, weights: WeightNorms
 ) -> tuple[Float[np.ndarray, "n k"], Vector]:
     """F(theta_0) at each point, and a bound on the norm of its error there."""
-    model, x = problem.model, problem.measure.x
+    model, x = problem.mlp, problem.measure.x
     centre = problem.centered_at
     if centre is not None and _equal(centre, params):
         return np.zeros((len(x), model.out_dim)), np.zeros(len(x))
