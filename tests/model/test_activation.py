@@ -14,6 +14,7 @@ from scipy.optimize import minimize_scalar
 from overparam.errors import InputError
 from overparam.model.activation import (
     ACTIVATIONS,
+    BOUNDS,
     Activation,
     abs_linear,
     get_activation,
@@ -65,24 +66,58 @@ REFERENCE = {
     "sigmoid": (logistic, lambda s: logistic(s) * logistic(-s)),
 }
 
-# The suprema as the closed forms proved in docs/activations.md; the root u of u tanh u = 1.
+
+def silu_third(v):
+    """Minus the third derivative of silu at 2 v."""
+    t = mp.tanh(v)
+    return (1 - t**2) * (3 * t + v * (1 - 3 * t**2)) / 4
+
+
+def silu_fourth(v):
+    """A positive multiple of minus the fourth derivative of silu at 2 v."""
+    t = mp.tanh(v)
+    return 1 - 3 * t**2 - v * t * (2 - 3 * t**2)
+
+
+# The suprema as the closed forms proved in docs/activations.md, of the first to fourth derivative.
 ROOT = mp.findroot(lambda u: u * mp.tanh(u) - 1, 1.2)
+SILU = mp.findroot(silu_fourth, 0.5)
+TANH = (15 - mp.sqrt(105)) / 30
+GELU = (7 - mp.sqrt(33)) / 2
 # Where the slope of gelu_tanh is largest: the zero of its derivative.
 PEAK = mp.findroot(lambda s: mp.diff(gelu_tanh_slope, s), 1.4)
 SUPREMA = {
-    "tanh": (mp.mpf(1), 4 / (3 * mp.sqrt(3))),
-    "erf": (2 / mp.sqrt(mp.pi), 4 / mp.sqrt(mp.pi) / mp.sqrt(2) * mp.exp(-mp.mpf(1) / 2)),
-    "gelu": (normal_cdf(mp.sqrt(2)) + mp.sqrt(2) * mp.npdf(mp.sqrt(2)), 2 / mp.sqrt(2 * mp.pi)),
-    "softplus": (mp.mpf(1), mp.mpf(1) / 4),
-    "sin": (mp.mpf(1), mp.mpf(1)),
-    "silu": ((1 + ROOT) / 2, mp.mpf(1) / 2),
-    "relu": (mp.mpf(1), None),
-    "leaky_relu": (mp.mpf(1), None),
-    "identity": (mp.mpf(1), mp.mpf(0)),
-    "cos": (mp.mpf(1), mp.mpf(1)),
-    "gaussian": (mp.exp(-mp.mpf(1) / 2), mp.mpf(1)),
-    "gelu_tanh": (gelu_tanh_slope(PEAK), mp.sqrt(2 / mp.pi)),
-    "sigmoid": (mp.mpf(1) / 4, 1 / (6 * mp.sqrt(3))),
+    "tanh": (
+        *(mp.mpf(1), 4 / (3 * mp.sqrt(3)), mp.mpf(2)),
+        8 * mp.sqrt(TANH) * (2 - 3 * TANH) * (1 - TANH),
+    ),
+    "erf": (
+        *(2 / mp.sqrt(mp.pi), 4 / mp.sqrt(2 * mp.pi * mp.e), 4 / mp.sqrt(mp.pi)),
+        8 / mp.sqrt(mp.pi) * mp.sqrt(9 - 3 * mp.sqrt(6)) * mp.exp((mp.sqrt(6) - 3) / 2),
+    ),
+    "gelu": (
+        normal_cdf(mp.sqrt(2)) + mp.sqrt(2) * mp.npdf(mp.sqrt(2)),
+        2 / mp.sqrt(2 * mp.pi),
+        mp.sqrt(GELU) * (4 - GELU) * mp.npdf(mp.sqrt(GELU)),
+        4 / mp.sqrt(2 * mp.pi),
+    ),
+    "softplus": (mp.mpf(1), mp.mpf(1) / 4, mp.sqrt(3) / 18, mp.mpf(1) / 8),
+    "sin": (mp.mpf(1),) * 4,
+    "silu": ((1 + ROOT) / 2, mp.mpf(1) / 2, silu_third(SILU), mp.mpf(1) / 2),
+    "relu": (mp.mpf(1), None, None, None),
+    "leaky_relu": (mp.mpf(1), None, None, None),
+    "identity": (mp.mpf(1), mp.mpf(0), mp.mpf(0), mp.mpf(0)),
+    "cos": (mp.mpf(1),) * 4,
+    "gaussian": (
+        *(mp.exp(-mp.mpf(1) / 2), mp.mpf(1)),
+        mp.sqrt(18 - 6 * mp.sqrt(6)) * mp.exp((mp.sqrt(6) - 3) / 2),
+        mp.mpf(3),
+    ),
+    "gelu_tanh": (gelu_tanh_slope(PEAK), mp.sqrt(2 / mp.pi), None, None),
+    "sigmoid": (
+        *(mp.mpf(1) / 4, 1 / (6 * mp.sqrt(3)), mp.mpf(1) / 8),
+        mp.sqrt(TANH) * (2 - 3 * TANH) * (1 - TANH) / 4,
+    ),
 }
 
 EVERY = pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
@@ -96,8 +131,12 @@ def sample_points(dtype):
     return np.concatenate([np.linspace(-30, 30, 601), delicate]).astype(dtype)
 
 
+def differentiated(function):
+    return lambda z: jax.jvp(function, (z,), (jnp.ones_like(z),))[1]
+
+
 def curvature(activation, z):
-    return jax.jvp(activation.slope, (z,), (jnp.ones_like(z),))[1]
+    return differentiated(activation.slope)(z)
 
 
 @EVERY
@@ -130,7 +169,7 @@ def test_automatic_derivatives_agree_with_the_closed_forms(activation):
 
 @EVERY
 def test_bounds_are_the_smallest_floats_not_below_the_suprema(activation):
-    declared = (activation.slope_bound, activation.curvature_bound)
+    declared = [getattr(activation, field) for field in BOUNDS]
     for bound, supremum in zip(declared, SUPREMA[activation.name], strict=True):
         if supremum is None:
             assert bound is None
@@ -159,13 +198,14 @@ def largest_found(function, starts):
 def test_bounds_hold_under_attack_and_are_attained(activation):
     starts = np.linspace(-8, 8, 17) + 0.03
     with jax.enable_x64(True):
-        cases = [(jax.jit(activation.slope), activation.slope_bound)]
-        if activation.curvature_bound:
-            cases.append((jax.jit(lambda z: curvature(activation, z)), activation.curvature_bound))
-        for function, bound in cases:
-            found = largest_found(function, starts)
-            assert found <= bound * (1 + 1e-15)  # float64 evaluation may round up
-            assert bound / found < 1 + 1e-9
+        function = activation.slope
+        for field in BOUNDS:
+            bound = getattr(activation, field)
+            if bound:
+                found = largest_found(jax.jit(function), starts)
+                assert found <= bound * (1 + 1e-14)  # float64 evaluation may round up
+                assert bound / found < 1 + 1e-9
+            function = differentiated(function)
 
 
 @EVERY

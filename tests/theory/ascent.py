@@ -12,32 +12,41 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from overparam import MLP, Measure
+from overparam import Measure
+from overparam.model.function import Network, as_function
 
 
 def largest_change(
-    model: MLP, measure: Measure, params, radius: float, *, starts: int = 6, steps: int = 60
+    model: Network, measure: Measure, params, radius: float, *, starts: int = 6, steps: int = 60
 ) -> float:
     """The largest |J(theta) - J(theta_0)| found on the sphere of the radius."""
     return _search(_climb_change, model, measure, params, radius, starts, steps)
 
 
 def largest_curvature(
-    model: MLP, measure: Measure, params, radius: float, *, starts: int = 6, steps: int = 60
+    model: Network, measure: Measure, params, radius: float, *, starts: int = 6, steps: int = 60
 ) -> float:
     """The largest |D^2 F(theta)[v, u]|, v and u unit vectors, found on the sphere."""
     return _search(_climb_curvature, model, measure, params, radius, starts, steps)
 
 
 def _search(
-    climb: Callable, model: MLP, measure: Measure, params, radius: float, starts: int, steps: int
+    climb: Callable,
+    model: Network,
+    measure: Measure,
+    params,
+    radius: float,
+    starts: int,
+    steps: int,
 ) -> float:
     with jax.enable_x64(True):
         params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), params)
-        roots = np.repeat(np.sqrt(measure.weights), model.out_dim)
+        function = as_function(model)
+        columns = jax.eval_shape(function, params, measure.x).shape[1]
+        roots = np.repeat(np.sqrt(measure.weights), columns)
         directions = _directions(params, starts)
         dual = np.random.default_rng(1).standard_normal((starts, len(roots)))
-        found = climb(model, measure.x, roots, params, directions, dual, radius, steps)
+        found = climb(function, measure.x, roots, params, directions, dual, radius, steps)
         assert np.isfinite(found).all()
         return float(np.max(found))
 
@@ -68,11 +77,11 @@ def _pace(step: jax.Array, steps: int) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=(0, 7))
-def _climb_change(model, x, roots, params, directions, dual, radius, steps):
+def _climb_change(function, x, roots, params, directions, dual, radius, steps):
     centre, unravel = ravel_pytree(params)
 
     def coordinates(theta):
-        return roots * model.apply(unravel(theta), x).reshape(-1)
+        return roots * function(unravel(theta), x).reshape(-1)
 
     def change(theta, u):
         """(J(theta) - J(theta_0))* u."""
@@ -97,11 +106,11 @@ def _climb_change(model, x, roots, params, directions, dual, radius, steps):
 
 
 @partial(jax.jit, static_argnums=(0, 7))
-def _climb_curvature(model, x, roots, params, directions, dual, radius, steps):
+def _climb_curvature(function, x, roots, params, directions, dual, radius, steps):
     centre, unravel = ravel_pytree(params)
 
     def coordinates(theta):
-        return roots * model.apply(unravel(theta), x).reshape(-1)
+        return roots * function(unravel(theta), x).reshape(-1)
 
     def slope(theta, v):
         return jax.jvp(coordinates, (theta,), (v,))[1]

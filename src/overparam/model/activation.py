@@ -1,4 +1,4 @@
-r"""Activation functions, with the two constants that the theorems need from them.
+r"""Activation functions, with the constants that the theorems need from them.
 
 A network's tangent kernel moves slowly when its activation is tame: every bound on the change of
 the Jacobian is built from
@@ -6,7 +6,12 @@ the Jacobian is built from
     beta_1 >= sup |act'|        (``slope_bound``)
     beta_2 >= sup |act''|       (``curvature_bound``; the Lipschitz constant of act')
 
-Both are properties of a function on the whole real line, so sampling cannot establish them.  For
+and, if a loss sees derivatives of the network in its input, on
+
+    beta_3 >= sup |act'''|      (``third_bound``; the Lipschitz constant of act'')
+    beta_4 >= sup |act''''|     (``fourth_bound``; the Lipschitz constant of act''')
+
+They are properties of a function on the whole real line, so sampling cannot establish them.  For
 the activations below they are proved in ``docs/activations.md`` and written here as the smallest
 float64 that is not below the supremum.  An activation whose slope is not Lipschitz (``relu``,
 ``leaky_relu``) has ``curvature_bound=None``.  Anybody else's activation is a function with two
@@ -37,9 +42,13 @@ ACTIVATIONS: dict[str, "Activation"] = {}
 """The activations whose constants are proved in ``docs/activations.md``, by name."""
 
 
+BOUNDS = ("slope_bound", "curvature_bound", "third_bound", "fourth_bound")
+"""The fields that bound the first, second, third and fourth derivative."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """An elementwise function with bounds on its first two derivatives.
+    """An elementwise function with bounds on its first derivatives.
 
     Immutable and hashable, so it can be a static argument of a jitted function.
 
@@ -50,6 +59,8 @@ class Activation:
         curvature_bound: beta_2, at least the Lipschitz constant of ``act'``;
             None where ``act'`` is not Lipschitz or nothing is known.
         derivative: ``act'``, elementwise; None takes it from JAX by forward differentiation.
+        third_bound: beta_3, at least the Lipschitz constant of ``act''``; None if not known.
+        fourth_bound: beta_4, at least the Lipschitz constant of ``act'''``; None if not known.
 
     Raises:
         InputError: If a bound is negative or not finite, the function cannot be hashed,
@@ -61,9 +72,11 @@ class Activation:
     slope_bound: float
     curvature_bound: float | None = None
     derivative: Elementwise | None = None
+    third_bound: float | None = None
+    fourth_bound: float | None = None
 
     def __post_init__(self) -> None:
-        for field in ("slope_bound", "curvature_bound"):
+        for field in BOUNDS:
             bound = getattr(self, field)
             if bound is not None and not (math.isfinite(bound) and bound >= 0):
                 raise InputError(
@@ -127,9 +140,8 @@ class Activation:
         if not 0 < radius < math.inf:
             raise InputError(f"radius is {radius}: give a positive, finite number")
         with jax.enable_x64(True):
-            complaint = find_violation(
-                self, self.slope, self.slope_bound, self.curvature_bound, radius
-            )
+            bounds = {field: getattr(self, field) for field in BOUNDS}
+            complaint = find_violation(self, self.slope, bounds, radius)
         if complaint is not None:
             raise InputError(f"activation {self.name!r}: {complaint}")
 
@@ -281,19 +293,31 @@ class _AbsLinearSlope:
 
 
 for _activation in (
-    Activation("tanh", jnp.tanh, 1.0, 0.769800358919501, _tanh_slope),
-    Activation("erf", erf, 1.1283791670955128, 0.9678828980765735, _erf_slope),
-    Activation("gelu", _gelu, 1.128904145185155, 0.7978845608028654, _gelu_slope),
-    Activation("softplus", _softplus, 1.0, 0.25, jax.nn.sigmoid),
-    Activation("sin", jnp.sin, 1.0, 1.0, jnp.cos),
-    Activation("silu", _silu, 1.099839320128867, 0.5, _silu_slope),
+    Activation("tanh", jnp.tanh, 1.0, 0.769800358919501, _tanh_slope, 2.0, 4.085885502969656),
+    Activation(
+        *("erf", erf, 1.1283791670955128, 0.9678828980765735, _erf_slope),
+        *(2.2567583341910256, 4.404702716006556),
+    ),
+    Activation(
+        *("gelu", _gelu, 1.128904145185155, 0.7978845608028654, _gelu_slope),
+        *(0.7787696350557324, 1.5957691216057308),
+    ),
+    Activation("softplus", _softplus, 1.0, 0.25, jax.nn.sigmoid, 0.09622504486493763, 0.125),
+    Activation("sin", jnp.sin, 1.0, 1.0, jnp.cos, 1.0, 1.0),
+    Activation("silu", _silu, 1.099839320128867, 0.5, _silu_slope, 0.3081815157964791, 0.5),
     Activation("relu", _relu, 1.0, None, _relu_slope),
     Activation("leaky_relu", _leaky_relu, 1.0, None, _leaky_relu_slope),
-    Activation("identity", _identity, 1.0, 0.0, jnp.ones_like),
-    Activation("cos", jnp.cos, 1.0, 1.0, _cos_slope),
-    Activation("gaussian", _gaussian, 0.6065306597126334, 1.0, _gaussian_slope),
+    Activation("identity", _identity, 1.0, 0.0, jnp.ones_like, 0.0, 0.0),
+    Activation("cos", jnp.cos, 1.0, 1.0, _cos_slope, 1.0, 1.0),
+    Activation(
+        *("gaussian", _gaussian, 0.6065306597126334, 1.0, _gaussian_slope),
+        *(1.3801190461607493, 3.0),
+    ),
     Activation("gelu_tanh", _gelu_tanh, 1.128993068658772, 0.7978845608028654, _gelu_tanh_slope),
-    Activation("sigmoid", jax.nn.sigmoid, 0.25, 0.09622504486493763, _sigmoid_slope),
+    Activation(
+        *("sigmoid", jax.nn.sigmoid, 0.25, 0.09622504486493763, _sigmoid_slope),
+        *(0.125, 0.12768392196780175),
+    ),
 ):
     ACTIVATIONS[_activation.name] = _activation
 

@@ -4,7 +4,7 @@ A bound on a derivative is also a bound on difference quotients, and the search 
 derivative to home in on a peak, quotients to find a jump, which differentiation does not see.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +15,11 @@ from jaxtyping import Array, Float64
 Elementwise = Callable[[Any], Array]
 Points = Float64[np.ndarray, " n"]
 
+FOLLOWING = (
+    *("the derivative", "the second derivative"),
+    *("the third derivative", "the fourth derivative"),
+)
+
 _ALLOWANCE = 1e-9  # relative, for the rounding of the values compared
 _NOISE = 1e-12  # absolute per unit of size, for differences of nearby values
 
@@ -22,8 +27,7 @@ _NOISE = 1e-12  # absolute per unit of size, for differences of nearby values
 def find_violation(
     fn: Elementwise,
     slope: Elementwise,
-    slope_bound: float,
-    curvature_bound: float | None,
+    bounds: Mapping[str, float | None],
     radius: float,
 ) -> str | None:
     """Look for a point in ``[-radius, radius]`` where a declaration fails.
@@ -33,8 +37,8 @@ def find_violation(
     Args:
         fn: The function, elementwise.
         slope: Its declared derivative, elementwise.
-        slope_bound: Declared bound on ``|fn'|``.
-        curvature_bound: Declared Lipschitz constant of ``fn'``; None declares nothing.
+        bounds: Declared Lipschitz constants of ``fn``, ``fn'``, ``fn''``, ..., in this order, by
+            the name the message should use; None declares nothing.
         radius: Half the length of the interval.
 
     Returns:
@@ -49,8 +53,7 @@ def find_violation(
     return (
         _find_shape_fault(fn, grid)
         or _find_wrong_derivative(fn, slope, grid)
-        or _exceeds("fn", fn, grid, slope_bound, "slope_bound")
-        or _exceeds("the derivative", slope, grid, curvature_bound, "curvature_bound")
+        or _find_excess(fn, slope, grid, bounds)
     )
 
 
@@ -81,13 +84,30 @@ def _find_wrong_derivative(fn: Elementwise, slope: Elementwise, grid: Points) ->
     )
 
 
+def _find_excess(
+    fn: Elementwise, slope: Elementwise, grid: Points, bounds: Mapping[str, float | None]
+) -> str | None:
+    """Complain about the first function among fn, fn', ... that changes faster than declared."""
+    function, name = fn, "fn"
+    for (field, bound), following in zip(bounds.items(), FOLLOWING, strict=True):
+        complaint = _exceeds(name, function, grid, bound, field)
+        if complaint is not None:
+            return complaint
+        function, name = (slope if name == "fn" else _derivative(function)), following
+    return None
+
+
+def _derivative(function: Elementwise) -> Elementwise:
+    return lambda s: jax.jvp(function, (s,), (jnp.ones_like(s),))[1]
+
+
 def _exceeds(
     what: str, function: Elementwise, grid: Points, bound: float | None, field: str
 ) -> str | None:
     """Complain if a function is seen to change faster than a bound allows."""
     if bound is None:
         return None
-    tangent = jax.jit(lambda s: jax.jvp(function, (s,), (jnp.ones_like(s),))[1])
+    tangent = jax.jit(_derivative(function))
     point, steepness = _maximise(lambda s: np.abs(np.asarray(tangent(s))), grid)
     if steepness > bound * (1 + _ALLOWANCE):
         return f"{what} has slope {steepness:.12g} at {point:.12g}: above {field}={bound}"

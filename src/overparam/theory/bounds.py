@@ -9,6 +9,7 @@ from overparam.problem.problem import Problem
 from overparam.theory.base_point import measure_base_point
 from overparam.theory.certificate import Kind
 from overparam.theory.estimated import estimate_bounds
+from overparam.theory.jet_modulus import jet_bounds
 from overparam.theory.modulus import MLPBounds
 
 
@@ -55,9 +56,13 @@ def jacobian_bounds(
         radius: The radius about which to search, if ``sigma`` is not given.
 
     Returns:
-        For an ``MLP`` observed by its values :class:`MLPBounds`; else an estimate.
+        For an ``MLP`` observed by its values :class:`MLPBounds`; by its jet, if it has at most one
+        hidden layer, :class:`JetBounds`; else an estimate.
     """
-    known = isinstance(problem.model, MLP) and isinstance(problem.observation, Value)
-    if known and not estimated:
-        return MLPBounds(measure_base_point(problem, params))
+    if not estimated:
+        if isinstance(problem.model, MLP) and isinstance(problem.observation, Value):
+            return MLPBounds(measure_base_point(problem, params))
+        bounds = jet_bounds(problem, params)
+        if bounds is not None:
+            return bounds
     return estimate_bounds(problem, params, sigma=sigma, radius=radius)
