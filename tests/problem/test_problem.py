@@ -152,9 +152,7 @@ def test_targets_in_the_wrong_layout_are_refused():
         problem.validate(as_dictionary(PARAMS))
 
 
-def test_a_model_that_is_none_is_refused():
-    with pytest.raises(InputError, match="an MLP or a function"):
-        Problem("network", Measure(X, SIGNS))
+def test_what_is_known_of_an_mlp_only_says_so():
     with pytest.raises(InputError, match="known for an MLP observed by its values, not for the fu"):
         _ = Problem(plain_function, Measure(X, SIGNS)).mlp
 

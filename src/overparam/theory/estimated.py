@@ -1,13 +1,13 @@
 """The modulus of the Jacobian of any differentiable function, estimated by search.
 
 Nothing is known of the function but its derivatives, so nothing can be proved about a ball. What is
-done instead, at radii r_i = 2^i r: gradient ascent over the sphere of radius r_i around theta_0
-looks for the largest |J(theta) - J(theta_0)| and the largest |D^2 F(theta)|, from the direction in
-which gradient descent leaves, from the one that bends most at theta_0, from the best one at the
-radius before, and from random ones. Everything found is attained, so the searches bound the true
-suprema from below; SAFETY times them is the estimate, made nondecreasing in the radius. It assumes
-that J is continuously differentiable, and that the search comes within the safety factor of the
-supremum; docs/observations.md has what was measured.
+done instead, at radii r_i between r/64 and 4 r: gradient ascent over the sphere of radius r_i
+around theta_0 looks for the largest |J(theta) - J(theta_0)| and the largest |D^2 F(theta)|, from
+the direction in which gradient descent leaves, from the one that bends most at theta_0, from the
+best one at the radius before, and from random ones. Everything found is attained, so the searches
+bound the true suprema from below; SAFETY times them is the estimate, made nondecreasing in the
+radius. It assumes that J is continuously differentiable, and that the search comes within the
+safety factor of the supremum; docs/observations.md has what was measured.
 """
 
 import math
@@ -30,14 +30,14 @@ from overparam.problem.problem import Problem
 SAFETY = 1.5
 """What was found is multiplied by this."""
 
-STARTS = 6
+STARTS = 5
 """Directions from which a search starts."""
 
-STEPS = 40
+STEPS = 30
 """Ascent steps from each."""
 
-POWERS = range(-6, 3)
-"""Radii searched, as powers of two times the given one."""
+POWERS = (-6, -4, -2, -1, 0, 1, 2)
+"""Radii searched, as powers of two times the given one: omega is straight near 0."""
 
 
 @dataclass(frozen=True)
