@@ -292,33 +292,36 @@ class _AbsLinearSlope:
         return jnp.where(s >= 0, jnp.full_like(s, self.b + self.a), self.b - self.a)
 
 
+_HIGHER_BOUNDS = {
+    "tanh": (2.0, 4.085885502969656),
+    "erf": (2.2567583341910256, 4.404702716006556),
+    "gelu": (0.7787696350557324, 1.5957691216057308),
+    "softplus": (0.09622504486493763, 0.125),
+    "sin": (1.0, 1.0),
+    "silu": (0.3081815157964791, 0.5),
+    "identity": (0.0, 0.0),
+    "cos": (1.0, 1.0),
+    "gaussian": (1.3801190461607493, 3.0),
+    "sigmoid": (0.125, 0.12768392196780175),
+}
+
 for _activation in (
-    Activation("tanh", jnp.tanh, 1.0, 0.769800358919501, _tanh_slope, 2.0, 4.085885502969656),
-    Activation(
-        *("erf", erf, 1.1283791670955128, 0.9678828980765735, _erf_slope),
-        *(2.2567583341910256, 4.404702716006556),
-    ),
-    Activation(
-        *("gelu", _gelu, 1.128904145185155, 0.7978845608028654, _gelu_slope),
-        *(0.7787696350557324, 1.5957691216057308),
-    ),
-    Activation("softplus", _softplus, 1.0, 0.25, jax.nn.sigmoid, 0.09622504486493763, 0.125),
-    Activation("sin", jnp.sin, 1.0, 1.0, jnp.cos, 1.0, 1.0),
-    Activation("silu", _silu, 1.099839320128867, 0.5, _silu_slope, 0.3081815157964791, 0.5),
+    Activation("tanh", jnp.tanh, 1.0, 0.769800358919501, _tanh_slope),
+    Activation("erf", erf, 1.1283791670955128, 0.9678828980765735, _erf_slope),
+    Activation("gelu", _gelu, 1.128904145185155, 0.7978845608028654, _gelu_slope),
+    Activation("softplus", _softplus, 1.0, 0.25, jax.nn.sigmoid),
+    Activation("sin", jnp.sin, 1.0, 1.0, jnp.cos),
+    Activation("silu", _silu, 1.099839320128867, 0.5, _silu_slope),
     Activation("relu", _relu, 1.0, None, _relu_slope),
     Activation("leaky_relu", _leaky_relu, 1.0, None, _leaky_relu_slope),
-    Activation("identity", _identity, 1.0, 0.0, jnp.ones_like, 0.0, 0.0),
-    Activation("cos", jnp.cos, 1.0, 1.0, _cos_slope, 1.0, 1.0),
-    Activation(
-        *("gaussian", _gaussian, 0.6065306597126334, 1.0, _gaussian_slope),
-        *(1.3801190461607493, 3.0),
-    ),
+    Activation("identity", _identity, 1.0, 0.0, jnp.ones_like),
+    Activation("cos", jnp.cos, 1.0, 1.0, _cos_slope),
+    Activation("gaussian", _gaussian, 0.6065306597126334, 1.0, _gaussian_slope),
     Activation("gelu_tanh", _gelu_tanh, 1.128993068658772, 0.7978845608028654, _gelu_tanh_slope),
-    Activation(
-        *("sigmoid", jax.nn.sigmoid, 0.25, 0.09622504486493763, _sigmoid_slope),
-        *(0.125, 0.12768392196780175),
-    ),
+    Activation("sigmoid", jax.nn.sigmoid, 0.25, 0.09622504486493763, _sigmoid_slope),
 ):
+    third, fourth = _HIGHER_BOUNDS.get(_activation.name, (None, None))
+    _activation = dataclasses.replace(_activation, third_bound=third, fourth_bound=fourth)
     ACTIVATIONS[_activation.name] = _activation
 
 
