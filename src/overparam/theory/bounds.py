@@ -1,15 +1,17 @@
 """omega and L: how much the Jacobian can change around theta_0, from whatever is known of it."""
 
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
-from overparam.model.observation import Value
+from overparam.model.observation import Jet, Laplacian, Value
 from overparam.problem.problem import Problem
 from overparam.theory.base_point import measure_base_point
 from overparam.theory.certificate import Kind
 from overparam.theory.estimated import estimate_bounds
-from overparam.theory.jet_modulus import jet_bounds
+from overparam.theory.jet_modulus import JetBounds, measure_jet_point
+from overparam.theory.layered_jets import LayeredJetBounds, measure_layered_point
 from overparam.theory.modulus import MLPBounds
 
 
@@ -56,13 +58,53 @@ def jacobian_bounds(
         radius: The radius about which to search, if ``sigma`` is not given.
 
     Returns:
-        For an ``MLP`` observed by its values :class:`MLPBounds`; by its jet, if it has at most one
-        hidden layer, :class:`JetBounds`; else an estimate.
+        For an ``MLP`` observed by its values :class:`MLPBounds`; by its 1-jet, or with one hidden
+        layer by value, gradient and Laplacian, the bounds of Theorems O1 and O2; else an estimate.
     """
-    if not estimated:
-        if isinstance(problem.model, MLP) and isinstance(problem.observation, Value):
-            return MLPBounds(measure_base_point(problem, params))
-        bounds = jet_bounds(problem, params)
-        if bounds is not None:
-            return bounds
-    return estimate_bounds(problem, params, sigma=sigma, radius=radius)
+    known = None if estimated else _known(problem, params)
+    return known or estimate_bounds(problem, params, sigma=sigma, radius=radius)
+
+
+def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:
+    """What is proved of the observed model, if anything."""
+    model, measure, observation = problem.model, problem.measure, problem.observation
+    if not isinstance(model, MLP):
+        return None
+    if isinstance(observation, Value):
+        return MLPBounds(measure_base_point(problem, params))
+    if not isinstance(observation, Jet | Laplacian):
+        return None
+    if not model.hidden_widths:
+        return FixedJacobian()
+    act = model.act
+    betas = (act.slope_bound, act.curvature_bound, act.third_bound, act.fourth_bound)
+    needed = tuple(beta for beta in betas[: observation.order + 2] if beta is not None)
+    if len(needed) < observation.order + 2:
+        return None
+    if len(model.hidden_widths) == 1:
+        return JetBounds(measure_jet_point(model, measure, params, needed))
+    if isinstance(observation, Laplacian):
+        return None
+    beta_1, beta_2, beta_3 = needed
+    return LayeredJetBounds(measure_layered_point(model, measure, params, (beta_1, beta_2, beta_3)))
+
+
+@dataclass(frozen=True)
+class FixedJacobian:
+    """A model that is linear in its parameters: J does not change."""
+
+    kind: ClassVar[Literal["computed"]] = "computed"
+    source: ClassVar[str] = "the model is linear in its parameters"
+
+    def modulus(self, radius: float) -> float:
+        """Return 0."""
+        return self.on_ball(radius)[0]
+
+    def lipschitz(self, radius: float) -> float:
+        """Return 0."""
+        return self.on_ball(radius)[1]
+
+    def on_ball(self, radius: float) -> tuple[float, float]:
+        """Return (0, 0)."""
+        del radius
+        return 0.0, 0.0

@@ -135,35 +135,35 @@ class _Search:
         with jax.enable_x64(True):
             gradient = jax.jit(jax.grad(problem.objective))(self.params)
             descent = -np.asarray(ravel_pytree(gradient)[0])
-        self.random = rng.standard_normal((max(starts, 4) - 3, len(descent)))
+        self.starts = max(starts, 4)
+        self.random = rng.standard_normal((self.starts, len(descent)))
         self.descent = descent if np.any(descent) else self.random[0]
-        self.dual = rng.standard_normal((max(starts, 4), len(self.roots)))
+        self.dual = rng.standard_normal((self.starts, len(self.roots)))
 
     def at_centre(self) -> tuple[float, Float[np.ndarray, " p"]]:
         """|D^2 F(theta_0)|, and a direction in which it is attained."""
-        rows = [self.descent, *self.random[:1]]
-        return self._run(_climb_curvature, 0.0, rows)
+        return self._run(_climb_curvature, 0.0)
 
     def largest_change(
         self, radius: float, *directions: Float[np.ndarray, " p"]
     ) -> tuple[float, Float[np.ndarray, " p"]]:
         """The largest |J(theta) - J(theta_0)| found, and the direction to it."""
-        return self._run(_climb_change, radius, [self.descent, *directions, *self.random])
+        return self._run(_climb_change, radius, *directions)
 
     def largest_curvature(
         self, radius: float, *directions: Float[np.ndarray, " p"]
     ) -> tuple[float, Float[np.ndarray, " p"]]:
         """The largest |D^2 F(theta)| found, and the direction to it."""
-        return self._run(_climb_curvature, radius, [self.descent, *directions, *self.random])
+        return self._run(_climb_curvature, radius, *directions)
 
     def _run(
-        self, climb: Callable, radius: float, directions: list[np.ndarray]
+        self, climb: Callable, radius: float, *directions: Float[np.ndarray, " p"]
     ) -> tuple[float, Float[np.ndarray, " p"]]:
-        rows = np.array(directions)
+        rows = np.array([self.descent, *directions, *self.random])[: self.starts]
         with jax.enable_x64(True):
             values, ends = climb(
                 *(self.function, self.params, self.x, self.roots, rows),
-                *(self.dual[: len(rows)], np.float64(radius), self.steps),
+                *(self.dual, np.float64(radius), self.steps),
             )
         values = np.where(np.isfinite(values), values, np.inf)
         best = int(np.argmax(values))

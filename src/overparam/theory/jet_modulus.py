@@ -19,9 +19,8 @@ from jaxtyping import Float
 
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
-from overparam.model.observation import Jet, Laplacian
 from overparam.precision import as_float64
-from overparam.problem.problem import Problem
+from overparam.problem.measure import Measure
 from overparam.theory.base_point import top_eigenvalue
 from overparam.theory.modulus import share_corners
 
@@ -82,53 +81,17 @@ class JetBounds:
         )
 
 
-@dataclass(frozen=True)
-class FixedJacobian:
-    """A model that is linear in its parameters: J does not change."""
-
-    kind: ClassVar[Literal["computed"]] = "computed"
-    source: ClassVar[str] = "the model is linear in its parameters"
-
-    def modulus(self, radius: float) -> float:
-        """Return 0."""
-        return self.on_ball(radius)[0]
-
-    def lipschitz(self, radius: float) -> float:
-        """Return 0."""
-        return self.on_ball(radius)[1]
-
-    def on_ball(self, radius: float) -> tuple[float, float]:
-        """Return (0, 0)."""
-        del radius
-        return 0.0, 0.0
-
-
-def jet_bounds(problem: Problem, params: ParamTree) -> JetBounds | FixedJacobian | None:
-    """The bounds of Theorem O1, or None where it says nothing.
+def measure_jet_point(
+    model: MLP, measure: Measure, params: ParamTree, bounds: tuple[float, ...]
+) -> JetPoint:
+    """Measure the norms at ``params``, in float64.
 
     Args:
-        problem: The learning problem.
+        model: A network with one hidden layer.
+        measure: The data.
         params: theta_0.
-
-    Returns:
-        Bounds if an ``MLP`` with at most one hidden layer is observed by its jet, with or without
-        the Laplacian, and its activation has bounds on the derivatives up to order q + 2.
+        bounds: (beta_1, ..., beta_{q+2}) of its activation.
     """
-    model, observation = problem.model, problem.observation
-    if not isinstance(model, MLP) or not isinstance(observation, Jet | Laplacian):
-        return None
-    if not model.hidden_widths:
-        return FixedJacobian()
-    point = _measure(problem, model, params, observation.order)
-    return None if point is None or len(model.hidden_widths) > 1 else JetBounds(point)
-
-
-def _measure(problem: Problem, model: MLP, params: ParamTree, order: int) -> JetPoint | None:
-    act, measure = model.act, problem.measure
-    bounds = (act.slope_bound, act.curvature_bound, act.third_bound, act.fourth_bound)[: order + 2]
-    known = tuple(b for b in bounds if b is not None)
-    if len(known) < len(bounds):
-        return None
     inner, outer = model.weight_factors[0], model.output_scale * model.weight_factors[-1]
     weights = as_float64(params)[0]
     columns = outer * np.linalg.norm(weights[-1], axis=0)
@@ -145,7 +108,7 @@ def _measure(problem: Problem, model: MLP, params: ParamTree, order: int) -> Jet
         return min(*ways, math.sqrt(measure.weights @ product**2))
 
     return JetPoint(
-        bounds=known,
+        bounds=bounds,
         input_factor=inner,
         output_factor=outer,
         largest_column=float(columns.max()),
