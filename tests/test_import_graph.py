@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "train": FOUNDATION | THEOREMS,
     "recheck": FOUNDATION | THEOREMS,
     "data": FOUNDATION | {"problem"},
+    "importers": FOUNDATION | {"model"},
 }
 LEAVES = {"report": {"job", "cli"}, "cli": set()}
 """Packages that nobody imports, but for those named."""

@@ -9,6 +9,15 @@ from overparam.data import Dataset as Dataset
 from overparam.data import load as load
 from overparam.errors import InputError as InputError
 from overparam.errors import TheoremViolatedError as TheoremViolatedError
+from overparam.importers import ImportedNetwork as ImportedNetwork
+from overparam.importers import Scales as Scales
+from overparam.importers import from_equinox as from_equinox
+from overparam.importers import from_flax as from_flax
+from overparam.importers import from_sklearn as from_sklearn
+from overparam.importers import from_torch as from_torch
+from overparam.importers import load_network as load_network
+from overparam.importers import standard_layers as standard_layers
+from overparam.importers import standard_steps as standard_steps
 from overparam.job import JobResult as JobResult
 from overparam.job import JobSettings as JobSettings
 from overparam.job import run_job as run_job

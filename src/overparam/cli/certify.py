@@ -105,6 +105,11 @@ def show(result: JobResult, out: Path | None) -> None:
     table = lines(result)
     if out is not None:
         table.append(("report", str(out / "report.html")))
+    print_table(table)
+
+
+def print_table(table: list[tuple[str, str]]) -> None:
+    """Print (heading, text) pairs, wrapped to the terminal."""
     column = max(len(heading) for heading, _ in table) + 2
     width = max(shutil.get_terminal_size((100, 24)).columns, column + 40)
     for heading, text in table:

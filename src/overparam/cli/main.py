@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from overparam.cli.anchor import anchor
 from overparam.cli.certify import certify
 from overparam.cli.kernel import kernel
 from overparam.cli.verify import verify
@@ -16,6 +17,7 @@ def cli() -> None:
     """Certificates of convergence for overparameterized networks, on your own data."""
 
 
+cli.add_command(anchor)
 cli.add_command(certify)
 cli.add_command(kernel)
 cli.add_command(verify)

@@ -20,6 +20,19 @@ class MemorySize(click.ParamType):
 
 def data_options(command: Callable) -> Callable:
     """What selects and prepares the data."""
+    return data_options_with(test_fraction=0.2, standardize="sphere")(command)
+
+
+def data_options_with(*, test_fraction: float, standardize: str) -> Callable:
+    """The same with other defaults."""
+
+    def decorate(command: Callable) -> Callable:
+        return _data_options(command, test_fraction, standardize)
+
+    return decorate
+
+
+def _data_options(command: Callable, test_fraction: float, standardize: str) -> Callable:
     for option in reversed(
         (
             click.option("--target", help="Column to learn; the last one by default."),
@@ -36,13 +49,13 @@ def data_options(command: Callable) -> Callable:
             click.option(
                 "--test-fraction",
                 type=float,
-                default=0.2,
+                default=test_fraction,
                 help="Fraction of the rows held out; 0 for none.",
             ),
             click.option(
                 "--standardize",
                 type=click.Choice(["none", "norm", "center", "sphere"]),
-                default="sphere",
+                default=standardize,
                 help="center: mean 0, variance 1 per feature; sphere: then norm sqrt(d) per point; "
                 "norm: norm sqrt(d) only, which fits nothing to the sample and so keeps the bounds "
                 "evaluated on it free of that reservation.",

@@ -140,6 +140,7 @@ def load(
     seed: SupportsIndex = 0,
     test_fraction: float | int = 0.2,
     standardize: str = "sphere",
+    standardize_target: bool = True,
 ) -> Dataset:
     """Loads a file or a bundled data set as measures.
 
@@ -151,6 +152,7 @@ def load(
         seed: seed of the draw and the split. Draws of different sizes with one seed are nested.
         test_fraction: fraction of the drawn rows held out, at least 0 and below 1.
         standardize: "none", "norm", "center" or "sphere", see :class:`Preprocessing`.
+        standardize_target: whether a regression target gets mean 0 and variance 1.
 
     Returns:
         The data set.
@@ -162,9 +164,11 @@ def load(
     drawn = _draw(raw.n, samples, seed)
     raw, class_notes = _drawn_classes(raw, drawn)
     train, test, split_notes = _split(drawn, test_fraction, raw)
-    coding = fit_coding(raw.target[train], raw.kind, raw.target_name, raw.classes)
+    coding = fit_coding(
+        raw.target[train], raw.kind, raw.target_name, raw.classes, standardize_target
+    )
     preprocessing = fit_preprocessing(raw.features[train], standardize, raw.feature_names)
-    fitted = _fitted(preprocessing, coding, train)
+    fitted = _fitted(preprocessing, standardize_target and bool(coding.mean), train)
     drawn_measure = _measure(raw, train, preprocessing, coding)
     measure, train, counts, merge_notes = _merged(drawn_measure, raw, train)
     return Dataset(
@@ -183,11 +187,11 @@ def load(
 
 
 def _fitted(
-    preprocessing: Preprocessing, coding: TargetCoding, rows: Int[np.ndarray, " n"]
+    preprocessing: Preprocessing, target_fitted: bool, rows: Int[np.ndarray, " n"]
 ) -> tuple[Fitted, ...]:
     """What the training rows determined."""
     features = (Fitted("the features' mean and scale", rows),) if preprocessing.fits_sample else ()
-    target = (Fitted("the target's mean and scale", rows),) if coding.mean else ()
+    target = (Fitted("the target's mean and scale", rows),) if target_fitted else ()
     return features + target
 
 

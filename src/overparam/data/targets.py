@@ -120,6 +120,7 @@ def fit_coding(
     kind: str,
     name: str,
     classes: tuple[str, ...] = (),
+    standardize: bool = True,
 ) -> TargetCoding:
     """Chooses the representation of a target from its training part.
 
@@ -128,6 +129,7 @@ def fit_coding(
         kind: "classification" or "regression".
         name: the column's name.
         classes: the classes' labels.
+        standardize: whether a regression target gets mean 0 and variance 1, or stays as it is.
 
     Returns:
         The coding.
@@ -154,5 +156,8 @@ def fit_coding(
             f"target {quoted(name)}{column} is constant in the training part; "
             "raise samples, change the seed or pick another target"
         )
+    if not standardize:
+        outputs = np.shape(target)[1]
+        return TargetCoding("regression", name, (), (0.0,) * outputs, (1.0,) * outputs)
     mean, scale = mean_and_scale(target, f"target {quoted(name)}, column")
     return TargetCoding("regression", name, (), tuple(mean.tolist()), tuple(scale.tolist()))

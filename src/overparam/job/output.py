@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from overparam.data import Dataset
 from overparam.files import npz_bytes, write_whole
+from overparam.job.imported import AnchorResult, anchor_summary, history_table
 from overparam.job.result import JobResult
 from overparam.job.summary import history_columns, summary
 from overparam.model.mlp import Params
@@ -36,10 +38,33 @@ def write_output(result: JobResult, folder: Path, report: str) -> None:
     history = pl.DataFrame(history_columns(result)).fill_nan(None)
     write_whole(folder / "history.csv", history.write_csv().encode())
     write_whole(folder / "params.npz", _params_file(result))
-    write_whole(folder / "data.npz", _data_file(result))
+    write_whole(folder / "data.npz", _data_file(result.dataset))
     text = json.dumps(summary(result), indent=2, allow_nan=False)
     write_whole(folder / "summary.json", (text + "\n").encode())
     write_whole(folder / "report.html", report.encode())
+
+
+def write_anchor_output(result: AnchorResult, folder: Path) -> None:
+    """Write the files of an anchored import; ``initial_`` names the weights as imported.
+
+    Args:
+        result: The job's result.
+        folder: An existing folder.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    result.certificate.save(folder / "certificate.json")
+    center = result.network.centered_at
+    start = result.network.params if center is None else center
+    arrays = {**_named("", result.params), **_named("initial_", start)}
+    write_whole(folder / "params.npz", npz_bytes(arrays))
+    write_whole(folder / "data.npz", _data_file(result.dataset))
+    if result.run is not None:
+        history = pl.DataFrame(history_table(result)).fill_nan(None)
+        write_whole(folder / "history.csv", history.write_csv().encode())
+    text = json.dumps(anchor_summary(result), indent=2, allow_nan=False)
+    write_whole(folder / "summary.json", (text + "\n").encode())
 
 
 def _params_file(result: JobResult) -> bytes:
@@ -59,8 +84,8 @@ def _named(prefix: str, params: Params) -> dict[str, np.ndarray]:
     }
 
 
-def _data_file(result: JobResult) -> bytes:
-    train, test = result.dataset.train, result.dataset.test
+def _data_file(dataset: Dataset) -> bytes:
+    train, test = dataset.train, dataset.test
     assert train.y is not None
     arrays = {"x": train.x, "y": train.y, "weights": train.weights}
     if test is not None and test.y is not None:

@@ -100,7 +100,7 @@ def lines(result: JobResult) -> list[tuple[str, str]]:
         ("data", f"{dataset.source}; {dataset.train.n:,} for training, {test:,} held out"),
         ("network", f"{widths} {model.act.name}, {model.parameter_count:,} parameters"),
         *(("note", note) for note in dataset.notes),
-        ("from initialisation", _verdict(result.initial, "initial")),
+        ("from initialisation", verdict_text(result.initial, "initial")),
         *_remedies(result.initial),
         ("descent", _descent(result)),
     ]
@@ -109,11 +109,12 @@ def lines(result: JobResult) -> list[tuple[str, str]]:
     if result.consequences is not None:
         table += consequences_lines(result)
     for part, error in result.errors.items():
-        table.append((f"{part} error", _error(error)))
+        table.append((f"{part} error", error_text(error)))
     return table
 
 
-def _verdict(certificate: Certificate, where: str) -> str:
+def verdict_text(certificate: Certificate, where: str) -> str:
+    """What a certificate claims about parameters, in one sentence."""
     if not certificate.certified:
         short = f", short by a factor {1 / certificate.margin:.3g}" if certificate.margin else ""
         return f"not certified{short}" + ("" if short else f": {certificate.reason}")
@@ -121,11 +122,12 @@ def _verdict(certificate: Certificate, where: str) -> str:
         f"certified ({certificate.rigor}): a global minimum (zero loss) exists within distance "
         f"{certificate.existence_radius:.3g} of the {where} parameters, and gradient descent with "
         f"step size {certificate.step_size:.4g} converges to one within {certificate.radius:.3g} "
-        f"at rate {_rate(certificate.rate)} a step"
+        f"at rate {rate_text(certificate.rate)} a step"
     )
 
 
-def _rate(rate: float) -> str:
+def rate_text(rate: float) -> str:
+    """A rate, readable where it is close to 1."""
     return f"{rate:.6g}" if rate < 0.999 else f"1 - {1 - rate:.3g}"
 
 
@@ -169,7 +171,7 @@ def _anchored(result: JobResult) -> list[tuple[str, str]]:
                 f"distance {anchored.distance:.4g} from the initialisation",
             )
         )
-    table.append(("anchored", _verdict(anchored.certificate, "trained")))
+    table.append(("anchored", verdict_text(anchored.certificate, "trained")))
     if anchored.run is not None:
         steps = len(anchored.run.history) - 1
         table.append(
@@ -181,7 +183,8 @@ def _anchored(result: JobResult) -> list[tuple[str, str]]:
     return table
 
 
-def _error(error: dict[str, Any]) -> str:
+def error_text(error: dict[str, Any]) -> str:
+    """An error as ``Dataset.error`` gives it."""
     if "error" in error:
         return f"{100 * error['error']:.2f} % of {error['rows']:,}"
     r2 = "" if error["r2"] is None else f", R2 {error['r2']:.4f}"

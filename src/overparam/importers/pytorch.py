@@ -1,0 +1,164 @@
+"""From PyTorch: an ``nn.Sequential``, any other module of linear layers, or a state dict."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from overparam.errors import InputError
+from overparam.importers.activations import TORCH_LAYERS
+from overparam.importers.arrays import exact_float64
+from overparam.importers.network import Affine, ImportedNetwork, Scales, build
+from overparam.importers.state_dict import affine_layers
+from overparam.importers.steps import Pointwise, network_of
+from overparam.model.activation import ACTIVATIONS, Activation, get_activation
+
+CHECKED_POINTS = 64
+"""Random points at which a module that can be called is compared with its import."""
+
+_DROPOUTS = ("Dropout", "AlphaDropout", "FeatureAlphaDropout", "Dropout1d")
+
+
+def from_torch(
+    source: Any,
+    activation: str | Activation | None = None,
+    *,
+    layers: Sequence[str] | None = None,
+    scales: Scales | str = "ntk",
+) -> ImportedNetwork:
+    """Import a PyTorch network.
+
+    Dropout, ``Identity`` and ``Flatten`` are the identity of a network in evaluation mode on
+    points of shape (n, d). A module is compared with its import at random points, in float64.
+
+    Args:
+        source: An ``nn.Sequential`` (nested ones are unrolled), whose activations are read; another
+            ``nn.Module`` or a state dict, with ``activation``.
+        activation: The activation between the layers. For an ``nn.Sequential`` it stands for
+            layers that are not known here.
+        layers: Names of the layers in order, where neither the names' numbers nor the order of the
+            state dict tell, such as ("encoder", "head").
+        scales: Of the NTK form; see :class:`Scales`.
+
+    Returns:
+        The :class:`ImportedNetwork`.
+
+    Raises:
+        InputError: A layer or an activation is not supported, arrays are missing, left over, not
+            finite or of unfit shapes, or the module's outputs are others than the import's.
+    """
+    given = None if activation is None else get_activation(activation)
+    if isinstance(source, Mapping):
+        return from_arrays(source, given, "the state dict", layers=layers, scales=scales)
+    if not hasattr(source, "state_dict") or not callable(source):
+        raise InputError(
+            f"a {type(source).__name__} is no PyTorch network: give an nn.Sequential, another "
+            "nn.Module or a state dict"
+        )
+    name = type(source).__name__
+    if name in ("Sequential", "Linear") and _from_torch(source):
+        steps, notes = _steps(source, given, name)
+        linear = [module for module in source.modules() if type(module).__name__ == "Linear"]
+        if len(linear) < sum(isinstance(step, Affine) for step in steps):
+            raise InputError(f"a Linear layer stands twice in {name}: tied weights are unsupported")
+        network = network_of(steps, scales, name, tuple(dict.fromkeys(notes)))
+    else:
+        network = from_arrays(source.state_dict(), given, name, layers=layers, scales=scales)
+    _check(network, source)
+    return network
+
+
+def from_arrays(
+    arrays: Mapping[str, Any],
+    activation: Activation | None,
+    source: str,
+    *,
+    layers: Sequence[str] | None,
+    scales: Scales | str,
+    ordered: bool = True,
+) -> ImportedNetwork:
+    """Import named arrays; see :func:`overparam.importers.state_dict.affine_layers`."""
+    affine = affine_layers(arrays, source, layers=layers, ordered=ordered)
+    if activation is None:
+        if len(affine) > 1:
+            raise InputError(
+                f"{source} does not say what is between the layers: give activation= one of "
+                f"{', '.join(ACTIVATIONS)}"
+            )
+        activation = get_activation("identity")
+    return build(affine, activation, scales, source)
+
+
+def _from_torch(module: Any) -> bool:
+    return type(module).__module__.startswith("torch.")
+
+
+def _steps(
+    module: Any, given: Activation | None, path: str
+) -> tuple[list[Affine | Pointwise], list[str]]:
+    """The steps of a ``Sequential``, and notes."""
+    name, known = type(module).__name__, _from_torch(module)
+    if known and name == "Sequential":
+        steps, notes = [], []
+        for number, child in enumerate(module):  # one activation may stand in several places
+            inner = str(number) if path == "Sequential" else f"{path}.{number}"
+            more, said = _steps(child, given, inner)
+            steps += more
+            notes += said
+        return steps, notes
+    label = f"layer {path} ({name})"
+    if known and name == "Linear":
+        return [_linear(module, label)], []
+    if known and name == "Identity":
+        return [], []
+    if known and name in _DROPOUTS:
+        return [], [f"{name} is the identity here: the network is the one in evaluation mode"]
+    if known and name == "Flatten" and module.start_dim == 1:
+        return [], []
+    if given is not None and not list(module.parameters()):
+        return [Pointwise(label, given)], []
+    if known and name in TORCH_LAYERS:
+        notes = []
+        if name == "Softplus":
+            notes = [
+                f"PyTorch's Softplus is linear above {module.threshold / module.beta:g}; here it "
+                "is smooth, and larger there by at most "
+                f"{np.log1p(np.exp(-module.threshold)) / module.beta:.1e}"
+            ]
+        return [Pointwise(label, TORCH_LAYERS[name](module))], notes
+    raise InputError(f"{label} is not supported{_hint(name)}")
+
+
+def _hint(name: str) -> str:
+    if name.startswith("BatchNorm"):
+        return ": fold it into the linear layer (torch.nn.utils.fusion.fuse_linear_bn_eval)"
+    if name.startswith(("Conv", "Lazy", "LayerNorm", "RNN", "LSTM", "Embedding")):
+        return ": only linear layers with one activation between them are"
+    return (
+        f": linear layers and {', '.join(TORCH_LAYERS)} are; for another activation give "
+        "activation=Activation(name, fn, slope_bound=...)"
+    )
+
+
+def _linear(layer: Any, label: str) -> Affine:
+    bias = None if layer.bias is None else exact_float64(layer.bias, f"the bias of {label}")
+    return Affine(label, exact_float64(layer.weight, f"the weight of {label}"), bias)
+
+
+def _check(network: ImportedNetwork, module: Any) -> None:
+    """Compare at random points, in float64, on a copy in evaluation mode."""
+    import torch  # the module brings it along
+
+    x = np.random.default_rng(0).standard_normal((CHECKED_POINTS, network.model.in_dim))
+    try:
+        with torch.no_grad():
+            twin = copy.deepcopy(module).cpu().double().eval()
+            outputs = twin(torch.from_numpy(x)).numpy()
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{network.source} does not map points (n, {network.model.in_dim}) to outputs "
+            f"({reason}): give its state dict instead"
+        ) from error
+    network.check(x, outputs)
