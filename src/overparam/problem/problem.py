@@ -61,10 +61,10 @@ class Problem:
             raise InputError(f"model must be an MLP or a function f(params, x), not {model!r}")
         self.model = model
         self.measure = measure
-        self.loss = get_integrand(loss)
         self.observation = get_observation(observe)
         self.observed = observed(model, self.observation)
         _check_shapes(self)
+        self.loss = get_integrand(loss).for_outputs(measure.outputs)
         self.loss.validate_targets(self.targets)
         if centered_at is not None:
             self.validate(centered_at)
@@ -147,12 +147,22 @@ class Problem:
         return float(in_float64(self._objective, params))
 
     def excess(self, params: ParamTree) -> Any:
-        """Delta(theta) = phi(theta) - f*, with the infimum f* of the functional, not of a run."""
-        return self.objective(params) - self.infimum
+        """Delta(theta) = phi(theta) - f*, with the infimum f* of the functional, not of a run.
+
+        Computed without the cancellation of the difference; types as for :meth:`objective`.
+        """
+        if is_traced(params):
+            return self.excess_functional(self.predict(params))
+        return float(in_float64(self._excess, params))
 
     def loss_functional(self, values: Float[Array | np.ndarray, "n k"]) -> Float[Array, ""]:
         """f(h) = sum_i w_i l(h_i, y_i) for values h, shape (n, k); traceable."""
         pointwise = self.loss.value(values, jnp.asarray(self.targets))
+        return jnp.asarray(self.measure.weights) @ pointwise
+
+    def excess_functional(self, values: Float[Array | np.ndarray, "n k"]) -> Float[Array, ""]:
+        """f(h) - f* for values h, shape (n, k); traceable."""
+        pointwise = self.loss.excess(values, jnp.asarray(self.targets))
         return jnp.asarray(self.measure.weights) @ pointwise
 
     def residual(self, params: ParamTree) -> Float[np.ndarray, "n k"]:
@@ -163,6 +173,10 @@ class Problem:
     @cached_property
     def _objective(self) -> Any:
         return jax.jit(lambda params: self.loss_functional(self.predict(params)))
+
+    @cached_property
+    def _excess(self) -> Any:
+        return jax.jit(lambda params: self.excess_functional(self.predict(params)))
 
     def _values(self, params: ParamTree, x: Any, offset: Any) -> Any:
         values = self._apply(params, x)

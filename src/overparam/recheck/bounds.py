@@ -57,6 +57,8 @@ def tolerance(claim: Claim, measured: Measured) -> Tolerance:
     layers = len(claim.problem["hidden_widths"]) + 1
     noise = 16 * layers * _UNIT * measured.terms
     residual = float((2 * measured.excess).sqrt().abs_upper())
+    # sqrt(2 Delta) changes by at most sqrt(M) times what the values change by.
+    noise *= max(1.0, math.sqrt(float(measured.loss.smoothness())))
     in_residual = _ratio(noise, residual)
     if not measured.min_eigenvalue > 0 or measured.target_norm is None:
         return Tolerance(RELATIVE, RELATIVE + in_residual, RELATIVE + in_residual)
@@ -139,6 +141,8 @@ def compare_premises(claim: Claim, measured: Measured) -> list[str]:
     check.upper("max_eigenvalue", measured.max_eigenvalue)
     check.upper("excess", measured.excess, slack=check.allowed.residual)
     check.upper("residual", (2 * measured.excess).sqrt(), slack=check.allowed.residual)
+    level = arb(claim.constant("excess")) / measured.least_weight
+    check.lower("pl_constant", measured.loss.pl_constant(level))
     if claim.has("target_norm"):
         _compare_target_norm(check, measured)
     return check.faults
@@ -190,14 +194,17 @@ def verified_premises(
     for value, _ in modulus:
         running = running.max(value)
         omega.append(running)
+    level = excess.max(stored).upper() / measured.least_weight
+    alpha = measured.loss.pl_constant(level).min(arb(claim.constant("pl_constant")))
+    smoothness = measured.loss.smoothness().max(arb(claim.constant("smoothness")))
     return Premises(
         min_eigenvalue=smallest.lower().max(arb(0)),
         max_eigenvalue=measured.max_eigenvalue.max(arb(claim.constant("max_eigenvalue"))).upper(),
         excess=(excess.min(stored).lower(), excess.max(stored).upper()),
         target_norm=_target_norm(claim, measured),
-        smoothness=arb(1),
-        pl_constant=arb(1),
-        quadratic=claim.problem["loss"] == "squared",
+        smoothness=smoothness.upper(),
+        pl_constant=alpha.lower(),
+        quadratic=measured.loss.quadratic,
         differentiable=claim.has("curvature_bound") or not claim.problem["hidden_widths"],
         nodes=[arb(r) for r in claim.nodes],
         modulus=omega,

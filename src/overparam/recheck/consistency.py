@@ -13,7 +13,7 @@ from flint import arb
 
 from overparam.recheck.activations import ACTIVATIONS
 from overparam.recheck.claim import Claim
-from overparam.recheck.subject import LOSSES
+from overparam.recheck.losses import loss_of
 
 IDENTITY = 1e-9
 SPACING = 4.5e-16
@@ -80,11 +80,15 @@ def _grid(claim: Claim) -> Iterator[str]:
 
 def _given_constants(claim: Claim) -> Iterator[str]:
     """M, alpha, beta_1, beta_2: known in closed form."""
-    loss, name = claim.problem["loss"], claim.problem["activation"]
-    if loss in LOSSES:
-        for constant in ("smoothness", "pl_constant"):
-            if claim.constant(constant) != 1:
-                yield f"{constant} of {loss} is 1, not {claim.constant(constant):.17g}"
+    loss = loss_of(claim.problem["loss"], claim.problem["outputs"])
+    yield from _constant(claim, "smoothness", loss.smoothness())
+    alpha, most = arb(claim.constant("pl_constant")), loss.pl_constant(arb(0))
+    if not 0 < alpha <= most or (loss.everywhere and alpha < most * (1 - IDENTITY)):
+        yield (
+            f"pl_constant of {claim.problem['loss']} is {'' if loss.everywhere else 'at most '}"
+            f"{float(most):.17g}, not {float(alpha):.17g}"
+        )
+    name = claim.problem["activation"]
     if name not in ACTIVATIONS:
         return
     activation = ACTIVATIONS[name]

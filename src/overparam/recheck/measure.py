@@ -12,6 +12,7 @@ import numpy as np
 from flint import arb, arb_mat
 
 from overparam.recheck.balls import diagonal, midpoints, scale_rows
+from overparam.recheck.losses import BallLoss
 from overparam.recheck.modulus import Norms
 from overparam.recheck.network import Backward, Forward, Network, backward, forward
 from overparam.recheck.spectrum import (
@@ -35,6 +36,8 @@ class Measured:
         max_eigenvalue: Upper bound on lambda_max(K) = |J|^2.
         kernel_norm: Lower bound on lambda_max(K) = |K|.
         excess: A ball around Delta_0.
+        loss: The loss, with M and alpha.
+        least_weight: min w_i.
         target_norm: A ball around rho_K = sqrt(r^T K^-1 r); None if K is not proved positive.
         terms: Root mean square, in L2(mu), of the terms that are summed up in the residual. A
             float64 figure that only a tolerance uses.
@@ -45,6 +48,8 @@ class Measured:
     max_eigenvalue: arb
     kernel_norm: arb
     excess: arb
+    loss: BallLoss
+    least_weight: arb
     target_norm: arb | None
     terms: float
     norms: Norms
@@ -65,7 +70,8 @@ def measure(subject: Subject, say: Say) -> Measured:
     say("network")
     ahead = forward(network, subject.x)
     behind = backward(network, ahead.slopes, n)
-    residual, terms = _residual(subject, network, ahead)
+    loss = subject.architecture.loss_for(network.outputs)
+    excess, residual, terms = _residual(subject, loss, network, ahead)
     roots = [arb(w).sqrt() for w in subject.weights.tolist()]
     say("kernel")
     input_grams = [_input_gram(network, layer, h) for layer, h in enumerate(ahead.inputs)]
@@ -82,28 +88,36 @@ def measure(subject: Subject, say: Say) -> Measured:
         min_eigenvalue=spectrum.smallest,
         max_eigenvalue=spectrum.largest,
         kernel_norm=spectrum.attained,
-        excess=sum((r * r for r in weighted), arb(0)) / 2,
+        excess=excess,
+        loss=loss,
+        least_weight=arb(float(subject.weights.min())),
         target_norm=None if form is None else form.nonnegative_part().sqrt(),
         terms=terms,
         norms=norms,
     )
 
 
-def _residual(subject: Subject, network: Network, ahead: Forward) -> tuple[list[arb], float]:
-    """h* - F, flat, for the minimiser h* of f nearest to F; and the size of the terms in it."""
+def _residual(
+    subject: Subject, loss: BallLoss, network: Network, ahead: Forward
+) -> tuple[arb, list[arb], float]:
+    """Delta_0; h* - F, flat, for the minimiser h* of f nearest to F; the size of its terms."""
     values = ahead.output.entries()
-    squares = subject.y**2 + _squared_terms(network, ahead)
+    squares = _squared_terms(network, ahead)
     offset = [arb(0)] * len(values)
     if subject.center is not None:
         center = Network.of(subject.architecture, subject.center)
         there = forward(center, subject.x)
         offset = there.output.entries()
         squares += _squared_terms(center, there)
-    targets = subject.y.ravel().tolist()
-    residual = [
-        _to_minimiser(subject, v - o, y) for v, o, y in zip(values, offset, targets, strict=True)
-    ]
-    return residual, math.sqrt(float(subject.weights @ squares.sum(axis=1)))
+    values = [v - o for v, o in zip(values, offset, strict=True)]
+    excess, residual = arb(0), []
+    for i, (targets, weight) in enumerate(zip(subject.y.tolist(), subject.weights, strict=True)):
+        here = values[i * len(targets) : (i + 1) * len(targets)]
+        excess += arb(float(weight)) * loss.excess(here, targets)
+        residual += loss.to_minimiser(here, targets)
+    minimiser = [float(v + r) for v, r in zip(values, residual, strict=True)]
+    squares += np.array(minimiser).reshape(squares.shape) ** 2
+    return excess, residual, math.sqrt(float(subject.weights @ squares.sum(axis=1)))
 
 
 def _squared_terms(network: Network, ahead: Forward) -> np.ndarray:
@@ -111,15 +125,6 @@ def _squared_terms(network: Network, ahead: Forward) -> np.ndarray:
     weights, biases = network.weights[-1] ** 2, network.biases[-1] ** 2
     products = float(network.factors[-1] ** 2) * midpoints(ahead.inputs[-1]) ** 2 @ weights.T
     return float(network.output_scale**2) * (products + float(network.bias_scale**2) * biases)
-
-
-def _to_minimiser(subject: Subject, value: arb, target: float) -> arb:
-    """From a value to the nearest minimiser of its loss."""
-    gap = arb(target) - value
-    if subject.architecture.loss == "squared":
-        return gap
-    # Squared hinge: nothing is missing once target * value >= 1; targets are -1 and +1.
-    return target * (target * gap).nonnegative_part()
 
 
 def _input_gram(network: Network, layer: int, h: arb_mat) -> arb_mat:

@@ -19,10 +19,8 @@ from overparam.errors import InputError
 from overparam.problem.integrands import INTEGRANDS
 from overparam.problem.problem import Problem
 from overparam.recheck.activations import ACTIVATIONS
+from overparam.recheck.losses import BallLoss, loss_of
 from overparam.recheck.refusal import RefusedError
-
-LOSSES = ("squared", "squared_hinge")
-"""Losses the re-check knows: half the squared distance to a point or an orthant."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,14 @@ class Architecture:
     bias_scale: float
     output_scale: float
     loss: str
+
+    def loss_for(self, outputs: int) -> BallLoss:
+        """The loss in balls.
+
+        Raises:
+            RefusedError: The re-check does not know it.
+        """
+        return loss_of(self.loss, outputs)
 
 
 @dataclass(frozen=True)
@@ -122,10 +128,7 @@ class Subject:
                 f"the activation {self.architecture.activation!r} is not built in: its constants "
                 "are assumed and cannot be checked"
             )
-        if self.architecture.loss not in LOSSES:
-            raise RefusedError(f"the loss {self.architecture.loss!r} is not one the re-check knows")
-        if self.architecture.loss == "squared_hinge" and not np.all(np.abs(self.y) == 1):
-            raise RefusedError("the squared hinge needs targets -1 and +1")
+        self.architecture.loss_for(self.y.shape[1]).check_targets(self.y)
 
 
 def subject_of(problem: Problem, params: Any) -> Subject:
@@ -145,7 +148,7 @@ def subject_of(problem: Problem, params: Any) -> Subject:
             weight_scale=model.weight_scale,
             bias_scale=model.bias_scale,
             output_scale=model.output_scale,
-            loss=loss.name if known else f"{loss.name} (user-defined)",
+            loss=loss.spelling if known else f"{loss.spelling} (user-defined)",
         ),
     )
 

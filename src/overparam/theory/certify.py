@@ -411,6 +411,7 @@ def _constants(
     kind = hypotheses.rigor
     measured = "computed" if kind == "estimated" else kind
     t1 = "docs/convergence.md, Theorem 1"
+    declared = "docs/integrands.md" if loss.constants_kind == "proved" else "declared by the user"
     table: dict[str, tuple[float, Any, str]] = {
         "excess": (hypotheses.excess, measured, "phi(theta_0) - f*"),
         "residual": (hypotheses.residual, measured, "sqrt(2 Delta_0)"),
@@ -422,8 +423,11 @@ def _constants(
             *(hypotheses.max_eigenvalue.upper, measured),
             "|J(theta_0)|^2, upper bound; docs/verified.md",
         ),
-        "smoothness": (loss.smoothness, "proved", f"M of {loss.name}; docs/integrands.md"),
-        "pl_constant": (alpha, "proved", f"alpha of {loss.name}; docs/integrands.md"),
+        "smoothness": (loss.smoothness, loss.constants_kind, f"M of {loss.spelling}; {declared}"),
+        "pl_constant": (
+            *(alpha, loss.constants_kind),
+            f"alpha of {loss.spelling} on the sublevel set of the excess; {declared}",
+        ),
         "step_size": (result.step_size, kind, t1),
         "step_fraction": (result.step_fraction, kind, f"q = 1 - eta L_phi / 2; {t1}"),
         "objective_smoothness": (result.smoothness, kind, f"L_phi on the ball; {t1}"),
@@ -473,7 +477,7 @@ def describe(problem: Problem, params: ParamTree) -> dict[str, Any]:
         "points": problem.measure.n,
         **_describe_model(problem),
         "parameters": parameter_count(params),
-        "loss": problem.loss.name,
+        "loss": problem.loss.spelling,
         "centered": centre is not None,
         "params_dtype": str(floating_dtype(params)),
         "data_sha256": problem.measure.fingerprint(),

@@ -76,8 +76,8 @@ def linearised_descent(
     dual = np.zeros(len(roots))
     excess = np.full(steps + 1, np.inf)
     for step in range(steps + 1):
-        pointwise = np.asarray(problem.loss.value(values, problem.targets))
-        excess[step] = problem.measure.weights @ pointwise - problem.infimum
+        pointwise = np.asarray(problem.loss.excess(values, problem.targets))
+        excess[step] = problem.measure.weights @ pointwise
         if step == steps or not np.isfinite(excess[step]):
             break
         gradient = roots * np.asarray(problem.loss.gradient(values, problem.targets)).reshape(-1)

@@ -250,6 +250,7 @@ def _model(problem: Problem) -> str:
 def _job(problem: Problem, params: ParamTree, label: str, dtype: str) -> str:
     """What a checkpoint must agree on before it is resumed."""
     center = problem.centered_at
-    parts = [label, dtype, _model(problem), problem.loss.name, problem.measure.fingerprint()]
+    spelling, fingerprint = problem.loss.spelling, problem.measure.fingerprint()
+    parts = [label, dtype, _model(problem), spelling, fingerprint]
     parts += [params_fingerprint(params), "" if center is None else params_fingerprint(center)]
     return " | ".join(parts)

@@ -58,13 +58,12 @@ class Loop:
         measure = problem.measure
         offset = np.zeros((1, problem.outputs)) if problem.offset is None else problem.offset
         self.data = self._cast((measure.x, problem.targets, measure.weights, offset))
-        self.infimum = problem.infimum
         function, loss = problem.function, problem.loss
 
         def objective(params: ParamTree, data: tuple) -> Float[Array, ""]:
             x, y, weights, offset = data
             values = function(params, x) - offset
-            return weights @ loss.value(values, y)
+            return weights @ loss.excess(values, y)
 
         def record(
             state: State, start: ParamTree, data: tuple
@@ -116,8 +115,7 @@ class Loop:
         return jax.tree.map(lambda a, b: a + np.asarray(b), self.start, state.delta)
 
     def _to_rows(self, rows: Array) -> np.ndarray:
-        table = np.asarray(rows, dtype=np.float64)
-        return table - np.array([self.infimum, 0.0, 0.0, 0.0])
+        return np.asarray(rows, dtype=np.float64)
 
     def _cast(self, tree: Any) -> Any:
         return jax.tree.map(lambda a: np.asarray(a, dtype=self.dtype), tree)

@@ -336,7 +336,7 @@ def _ends(
     data = tuple(np.float32(a) for a in (measure.x, problem.targets, measure.weights))
     # The parametrisations differ in numbers only: one compilation serves them all.
     model = dataclasses.replace(network.model, output_scale=1.0)
-    numbers = (network.model.output_scale, step_size, problem.infimum)
+    numbers = (network.model.output_scale, step_size)
     multipliers = (network.weight_multipliers, network.bias_multipliers)
     found = _descend(
         *(model, problem.loss, centered, starts, data, np.int32(steps)),
@@ -357,7 +357,6 @@ def _descend(
     multipliers: tuple,
     output_scale: Array,
     step_size: Array,
-    infimum: Array,
 ) -> Float[Array, "3 batch"]:
     """Gradient descent from stacked starts; one start is not batched, which would be slower."""
     x, y, weights = data
@@ -367,7 +366,7 @@ def _descend(
 
         def excess(params: Params) -> Array:
             values = output_scale * model.apply(params, x) - offset
-            return weights @ loss.value(values, y) - infimum
+            return weights @ loss.excess(values, y)
 
         def body(carry: tuple) -> tuple:
             done, params, _, best = carry

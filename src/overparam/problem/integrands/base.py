@@ -15,13 +15,15 @@ the host, and JAX arrays give JAX arrays, so that everything can be traced and d
 """
 
 import difflib
+import inspect
 from abc import ABC, abstractmethod
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.problem.integrands.refused import REFUSED
 
 Values = Float[Array | np.ndarray, "n k"]
 Pointwise = Float[Array | np.ndarray, " n"]
@@ -36,10 +38,42 @@ class Integrand(ABC):
     Attributes:
         name: What it is called in files and on the command line.
         quadratic: Whether l(z, y) = 1/2 |z - y|^2, for statements about least squares.
+        constants_kind: ``proved`` if M and alpha are proved in docs/integrands.md and computed with
+            their rounding on the safe side; ``assumed`` if somebody declared them.
     """
 
     name: ClassVar[str]
     quadratic: ClassVar[bool] = False
+    constants_kind: ClassVar[Literal["proved", "assumed"]] = "proved"
+
+    @property
+    def parameters(self) -> tuple[float, ...]:
+        """What tells this loss from others of its name: numbers that its constructor takes."""
+        return ()
+
+    @property
+    def spelling(self) -> str:
+        """Name and parameters as on the command line, such as ``huber:0.5``."""
+        numbers = ",".join(map(repr, self.parameters))
+        return f"{self.name}:{numbers}" if numbers else self.name
+
+    @classmethod
+    def from_numbers(cls, *numbers: float) -> "Integrand":
+        """Build the loss that a spelling names; none stands for the defaults.
+
+        Raises:
+            InputError: There are too many numbers, or they are out of range.
+        """
+        try:
+            inspect.signature(cls).bind(*numbers)
+        except TypeError:
+            raise InputError(f"the loss {cls.name} does not take {len(numbers)} numbers") from None
+        return cls(*numbers)
+
+    def for_outputs(self, outputs: int) -> "Integrand":
+        """The same loss for functions with a given number k of outputs, if its constants need k."""
+        del outputs
+        return self
 
     @property
     @abstractmethod
@@ -72,6 +106,14 @@ class Integrand(ABC):
     def infimum(self, y: Values) -> Pointwise:
         """Evaluate inf_z l(z, y_i) at each point, shape (n,)."""
 
+    def excess(self, z: Values, y: Values) -> Pointwise:
+        """Evaluate l(z_i, y_i) - inf l(., y_i) at each point, shape (n,).
+
+        Near a minimiser the difference of two numbers of order one is rounding; a loss with a
+        nonzero infimum should compute it another way.
+        """
+        return self.value(z, y) - self.infimum(y)
+
     @abstractmethod
     def nearest_minimiser(self, z: Values, y: Values) -> Values:
         """Find the point closest to z_i at which l(., y_i) attains its infimum, shape (n, k)."""
@@ -82,7 +124,8 @@ class Integrand(ABC):
         """Return alpha with ``1/2 |grad f|^2 >= alpha (f - f*)`` where ``f - f* <= excess``.
 
         Each term of f - f* = sum_i w_i (l_i - inf l_i) is at most the whole, so the excess at point
-        i is at most ``excess / w_i``.
+        i is at most ``excess / w_i``. Nothing is lost by that: the whole excess may be at the point
+        of least weight (docs/integrands.md, Proposition 2).
 
         Args:
             excess: Level of the sublevel set of f, >= 0.
@@ -105,7 +148,7 @@ class Integrand(ABC):
 
 
 INTEGRANDS: dict[str, type[Integrand]] = {}
-"""The registered integrands by name; each can be built without arguments."""
+"""The registered integrands by name."""
 
 IntegrandClass = TypeVar("IntegrandClass", bound=type[Integrand])
 
@@ -123,16 +166,19 @@ def register(integrand: IntegrandClass) -> IntegrandClass:
 
 
 def get_integrand(loss: object) -> Integrand:
-    """Return a registered integrand by name, or the instance given.
+    """Return a registered integrand by its spelling, or the instance given.
 
     Args:
-        loss: A name in :data:`INTEGRANDS`, or an :class:`Integrand`.
+        loss: A name in :data:`INTEGRANDS`, with its parameters after a colon unless they are the
+            defaults (``huber``, ``huber:0.5``, ``weighted_quadratic:1,4``), or an
+            :class:`Integrand`.
 
     Returns:
         The integrand.
 
     Raises:
-        InputError: If the name is unknown or the argument is something else.
+        InputError: If the name is unknown, a parameter is no number or out of range, or the
+            argument is something else.
     """
     if isinstance(loss, Integrand):
         return loss
@@ -141,8 +187,20 @@ def get_integrand(loss: object) -> Integrand:
         raise InputError(
             f"loss is {loss!r}: give an instance such as SquaredLoss() or one of the names {known}"
         )
-    if loss in INTEGRANDS:
-        return INTEGRANDS[loss]()
-    near = difflib.get_close_matches(loss.lower(), INTEGRANDS, n=1, cutoff=0.5)
+    name, _, numbers = loss.partition(":")
+    if name in INTEGRANDS:
+        return INTEGRANDS[name].from_numbers(*_numbers(name, numbers))
+    if name in REFUSED:
+        raise InputError(f"no certificate can exist for the loss {name!r}: {REFUSED[name]}")
+    near = difflib.get_close_matches(name.lower(), INTEGRANDS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InputError(f"unknown loss {loss!r}: {hint}choose one of {known}")
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise InputError(
+            f"the parameters {text!r} of the loss {name} are not numbers: write {name}:0.5, say"
+        ) from None

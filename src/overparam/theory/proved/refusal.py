@@ -1,11 +1,10 @@
 """What nothing can be proved about: refused in one line, before anything is computed."""
 
-from overparam.errors import InputError
-from overparam.problem.integrands import SquaredHinge, SquaredLoss
-from overparam.problem.problem import Problem, plain_network
+import numpy as np
 
-LOSSES = (SquaredLoss, SquaredHinge)
-"""Half squared distances, evaluated by sums and products only, with M = alpha = 1, f* = 0."""
+from overparam.errors import InputError
+from overparam.problem.integrands import INTEGRANDS, WeightedQuadratic
+from overparam.problem.problem import Problem, plain_network
 
 
 def check_provable(problem: Problem) -> None:
@@ -30,8 +29,14 @@ def check_provable(problem: Problem) -> None:
         raise InputError(
             f"the slope of the activation {act.name!r} jumps, so rounding has no bound: {choose}"
         )
-    if type(problem.loss) not in LOSSES:
+    loss = problem.loss
+    if INTEGRANDS.get(loss.name) is not type(loss):
         raise InputError(
-            f"the loss {problem.loss.name!r} has no proved rounding bound: use squared or "
-            "squared_hinge, or ask for rigor='computed'"
+            f"nothing is proved about the user-defined loss {loss.name!r}, neither its constants nor "
+            "its rounding: use a built-in one such as squared, or ask for rigor='computed'"
+        )
+    if isinstance(loss, WeightedQuadratic) and np.ndim(loss.weights) == 3:
+        raise InputError(
+            "the rounding of matrices of weights has no bound: use weights of the outputs, or ask "
+            "for rigor='computed'"
         )

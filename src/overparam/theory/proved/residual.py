@@ -16,6 +16,7 @@ from scipy.linalg import cho_solve
 from overparam.kernel.factor import factor_in_place
 from overparam.model.mlp import MLP, Params
 from overparam.precision import in_float64
+from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
 from overparam.theory.proved.arithmetic import on_cpu
 from overparam.theory.proved.passes import MARGIN, SAFETY, TINY, Vector, WeightNorms, weight_norms
@@ -25,13 +26,16 @@ from overparam.verified.rounding import UNIT_ROUNDOFF, frobenius_up, gamma
 
 _ROWS = 1024
 
+EVALUATION = 64 * UNIT_ROUNDOFF
+"""Margin of an evaluated root excess: relative, and on its argument; see docs/proved.md."""
+
 
 @dataclass(frozen=True)
 class ProvedResidual:
-    """The distance from F(theta_0) to a minimiser of f.
+    """The excess at theta_0, and the way from F(theta_0) to a minimiser of f.
 
     Attributes:
-        norm: Enclosure of |r_0| = sqrt(2 Delta_0).
+        norm: Enclosure of sqrt(2 Delta_0), which is |r_0| for half squared distances.
         excess: Enclosure of Delta_0.
         coordinates: r_0 as computed, in the coordinates sqrt(w_i) h(x_i), shape (n k,).
         error: Bound on the norm of its error.
@@ -52,15 +56,22 @@ def prove_residual(problem: Problem, params: Params, weights: WeightNorms) -> Pr
         weights: Norms of ``params``.
     """
     values, errors = _values(problem, params, weights)
+    distance = isinstance(problem.loss, HalfSquaredDistance)
     minimiser = np.asarray(problem.loss.nearest_minimiser(values, problem.targets))
     roots = np.repeat(np.sqrt(problem.measure.weights), problem.outputs)
     coordinates = roots * (minimiser - values).reshape(-1)
     computed = frobenius_up(coordinates)
     w = problem.measure.weights
+    if not distance:  # evaluating the minimiser or the excess errs like a change of the values
+        errors = errors + EVALUATION * (1 + _norms(values) + _norms(minimiser))
     # A root, a difference and a product: three roundings of each coordinate.
     error = SAFETY * (math.sqrt(float(errors**2 @ w)) + 4 * UNIT_ROUNDOFF * computed) + TINY
-    lower = max(0.0, computed * (1 - 2 * gamma(2 * coordinates.size + 8)) - error)
-    lower, upper = lower * (1 - 4 * UNIT_ROUNDOFF), (computed + error) * (1 + 4 * UNIT_ROUNDOFF)
+    if distance:
+        lower = max(0.0, computed * (1 - 2 * gamma(2 * coordinates.size + 8)) - error)
+        upper = computed + error
+    else:
+        lower, upper = _root_excess(problem, values, errors)
+    lower, upper = lower * (1 - 4 * UNIT_ROUNDOFF), upper * (1 + 4 * UNIT_ROUNDOFF)
     return ProvedResidual(
         norm=Enclosure(lower, upper),
         excess=Enclosure(
@@ -69,6 +80,18 @@ def prove_residual(problem: Problem, params: Params, weights: WeightNorms) -> Pr
         coordinates=coordinates,
         error=error,
     )
+
+
+def _root_excess(
+    problem: Problem, values: Float[np.ndarray, "n k"], errors: Vector
+) -> tuple[float, float]:
+    """Bounds on sqrt(2 Delta), a sqrt(M)-Lipschitz function of the values in L2(mu)."""
+    w = problem.measure.weights
+    pointwise = np.asarray(problem.loss.excess(values, problem.targets))
+    computed = math.sqrt(2 * math.fsum(w * pointwise))
+    moved = math.sqrt(problem.loss.smoothness) * math.sqrt(float(errors**2 @ w))
+    error = SAFETY * (moved + 2 * EVALUATION * computed) + TINY
+    return max(0.0, computed - error), computed + error
 
 
 def _values(

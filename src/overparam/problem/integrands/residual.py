@@ -1,0 +1,45 @@
+"""Regression losses that are a sum over the outputs of a function of the residual r = z - y.
+
+    l(z, y) = sum_k c(z_k - y_k),    c convex, c(0) = 0 its only minimum.
+
+If c' is M-Lipschitz, so is the gradient of l; and if c satisfies the PL inequality with alpha(e) on
+{c <= e}, nonincreasing in e, so does l, since each output's share of an excess e is at most e.
+Proofs: ``docs/integrands.md``.
+"""
+
+from abc import abstractmethod
+
+from overparam.problem.integrands.base import Integrand, Pointwise, Values
+
+
+class ResidualLoss(Integrand):
+    """A sum over outputs of c(z - y); a subclass says what ``cost`` c and ``slope`` c' are."""
+
+    @abstractmethod
+    def cost(self, r: Values) -> Values:
+        """Evaluate c entry by entry, to a few units of its last place also where r is tiny."""
+
+    @abstractmethod
+    def slope(self, r: Values) -> Values:
+        """Evaluate c' entry by entry."""
+
+    def value(self, z: Values, y: Values) -> Pointwise:
+        """Evaluate sum_k c(z_ik - y_ik), shape (n,)."""
+        return self.cost(z - y).sum(axis=-1)
+
+    def gradient(self, z: Values, y: Values) -> Values:
+        """Evaluate c'(z_ik - y_ik), shape (n, k)."""
+        return self.slope(z - y)
+
+    def infimum(self, y: Values) -> Pointwise:
+        """Return zeros, shape (n,): the infimum is attained at y."""
+        return y.__array_namespace__().zeros(y.shape[0], dtype=y.dtype)
+
+    def excess(self, z: Values, y: Values) -> Pointwise:
+        """Return the value, shape (n,)."""
+        return self.value(z, y)
+
+    def nearest_minimiser(self, z: Values, y: Values) -> Values:
+        """Return y, shape (n, k), the only minimiser."""
+        del z
+        return y
