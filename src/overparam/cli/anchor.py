@@ -35,7 +35,7 @@ from overparam.theory.certificate import Rigor
     default="ntk",
     help="standard: one step size for all layers; needs layers with equal numbers of inputs.",
 )
-@click.option("--loss", default="squared", help="squared, squared_hinge, ...")
+@loss_option
 @click.option(
     "--polish",
     type=int,

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from overparam.cli.options import data_options, memory_option, model_options
+from overparam.cli.options import data_options, loss_option, memory_option, model_options
 from overparam.cli.progress import ProgressBar
 from overparam.data import load
 from overparam.files import prepare_folder
@@ -25,7 +25,7 @@ from overparam.report import render
 @click.argument("data")
 @data_options
 @model_options
-@click.option("--loss", default="squared", help="squared or squared_hinge.")
+@loss_option
 @click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
 @click.option("--steps", type=int, default=100, help="Steps of the optimiser.")
 @click.option(

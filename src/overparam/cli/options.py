@@ -84,6 +84,14 @@ def model_options(command: Callable) -> Callable:
     return command
 
 
+loss_option = click.option(
+    "--loss",
+    default="squared",
+    help="squared, huber:DELTA, pseudo_huber:DELTA, log_cosh, expectile:TAU, "
+    "weighted_quadratic:W1,W2,...; for classes also squared_hinge and "
+    "smoothed_cross_entropy:SMOOTHING.",
+)
+
 memory_option = click.option(
     "--memory", type=MemorySize(), help="Memory to use, such as 8GB; all free memory by default."
 )

@@ -19,6 +19,7 @@ from overparam.errors import InputError
 from overparam.importers.network import ImportedNetwork, standard_steps
 from overparam.job.numbers import finite
 from overparam.job.regularisation import parameter_distance
+from overparam.job.result import zero_is_attained
 from overparam.job.summary import certificate_summary, error_text, rate_text, verdict_text
 from overparam.model.mlp import Params
 from overparam.precision import as_float64
@@ -306,7 +307,7 @@ def anchor_lines(result: AnchorResult) -> list[tuple[str, str]]:
             f"(standardize: {preparation})",
         ),
         *((f"{part} error", error_text(error)) for part, error in result.imported_errors.items()),
-        ("as imported", verdict_text(result.imported, "imported")),
+        ("as imported", verdict_text(result.imported, "imported", _zero(result))),
         *_gap(result.imported, result.polished is None),
     ]
     if result.polished is not None:
@@ -318,6 +319,10 @@ def anchor_lines(result: AnchorResult) -> list[tuple[str, str]]:
     if result.certificate.certified:
         table.append(("step sizes", _steps(result)))
     return table
+
+
+def _zero(result: AnchorResult) -> bool:
+    return zero_is_attained(result.settings.loss, result.dataset)
 
 
 def _gap(certificate: Certificate, may_polish: bool) -> list[tuple[str, str]]:
@@ -341,7 +346,7 @@ def _moved(result: AnchorResult, polished: Polished) -> list[tuple[str, str]]:
     return [
         ("polish", moved),
         *((f"{part} error", error_text(error)) for part, error in result.errors.items()),
-        ("moved", verdict_text(polished.certificate, "moved")),
+        ("moved", verdict_text(polished.certificate, "moved", _zero(result))),
         *_gap(polished.certificate, False),
     ]
 

@@ -9,6 +9,7 @@ from overparam.data import Dataset
 from overparam.job.consequences import Consequences
 from overparam.job.settings import JobSettings
 from overparam.model.mlp import MLP, Params
+from overparam.problem.integrands import get_integrand
 from overparam.theory.certificate import Certificate
 from overparam.train.gauss_newton import GaussNewtonResult
 from overparam.train.gradient_descent import TrainResult
@@ -87,6 +88,11 @@ class JobResult:
     seconds: dict[str, float]
 
     @property
+    def zero_loss(self) -> bool:
+        """Whether a minimum of the loss fits all the data."""
+        return zero_is_attained(self.settings.loss, self.dataset)
+
+    @property
     def final_params(self) -> Params:
         """The anchor's parameters, or the optimiser's last ones without an anchor."""
         return self.descent.params if self.anchored is None else self.anchored.params
@@ -95,3 +101,15 @@ class JobResult:
     def certificate(self) -> Certificate:
         """The certificate about the final parameters, else the one from initialisation."""
         return self.initial if self.anchored is None else self.anchored.certificate
+
+
+def zero_is_attained(loss: str, dataset: Dataset) -> bool:
+    """Whether the infimum of a loss is zero, so that a minimum fits all the training points.
+
+    Args:
+        loss: Its spelling.
+        dataset: The data.
+    """
+    targets = dataset.train.y
+    assert targets is not None, "a job has targets"
+    return bool(np.all(np.asarray(get_integrand(loss).infimum(targets)) == 0))

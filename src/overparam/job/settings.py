@@ -25,7 +25,7 @@ class JobSettings:
         width: Units of each hidden layer.
         depth: Number of hidden layers; 0 is a linear model.
         activation: Name of the activation.
-        loss: Name of the integrand.
+        loss: Spelling of the integrand, such as ``huber:0.5``.
         seed: Of the initialisation.
         output_scale: c, the factor on the network's output.
         weight_scale: s_w.

@@ -7,6 +7,7 @@ import numpy as np
 from overparam.job.numbers import finite
 from overparam.job.result import JobResult
 from overparam.job.summary_consequences import consequences_lines, consequences_summary
+from overparam.problem.integrands import get_integrand
 from overparam.theory.certificate import Certificate
 
 
@@ -23,6 +24,7 @@ def summary(result: JobResult) -> dict[str, Any]:
         "outputs": result.model.out_dim,
         "widths": list(result.model.hidden_widths),
         "parameters": result.model.parameter_count,
+        "loss": get_integrand(result.settings.loss).spelling,
         "initialisation": certificate_summary(result.initial),
         "descent": {
             "optimizer": result.settings.optimizer,
@@ -99,8 +101,9 @@ def lines(result: JobResult) -> list[tuple[str, str]]:
     table = [
         ("data", f"{dataset.source}; {dataset.train.n:,} for training, {test:,} held out"),
         ("network", f"{widths} {model.act.name}, {model.parameter_count:,} parameters"),
+        ("loss", get_integrand(result.settings.loss).title),
         *(("note", note) for note in dataset.notes),
-        ("from initialisation", verdict_text(result.initial, "initial")),
+        ("from initialisation", verdict_text(result.initial, "initial", result.zero_loss)),
         *_remedies(result.initial),
         ("descent", _descent(result)),
     ]
@@ -113,13 +116,14 @@ def lines(result: JobResult) -> list[tuple[str, str]]:
     return table
 
 
-def verdict_text(certificate: Certificate, where: str) -> str:
-    """What a certificate claims about parameters, in one sentence."""
+def verdict_text(certificate: Certificate, where: str, zero_loss: bool) -> str:
+    """What a certificate claims about parameters, in one sentence; ``zero_loss`` if the infimum is zero."""
     if not certificate.certified:
         short = f", short by a factor {1 / certificate.margin:.3g}" if certificate.margin else ""
         return f"not certified{short}" + ("" if short else f": {certificate.reason}")
+    zero = " (zero loss)" if zero_loss else ""
     return (
-        f"certified ({certificate.rigor}): a global minimum (zero loss) exists within distance "
+        f"certified ({certificate.rigor}): a global minimum{zero} exists within distance "
         f"{certificate.existence_radius:.3g} of the {where} parameters, and gradient descent with "
         f"step size {certificate.step_size:.4g} converges to one within {certificate.radius:.3g} "
         f"at rate {rate_text(certificate.rate)} a step"
@@ -171,7 +175,7 @@ def _anchored(result: JobResult) -> list[tuple[str, str]]:
                 f"distance {anchored.distance:.4g} from the initialisation",
             )
         )
-    table.append(("anchored", verdict_text(anchored.certificate, "trained")))
+    table.append(("anchored", verdict_text(anchored.certificate, "trained", result.zero_loss)))
     if anchored.run is not None:
         steps = len(anchored.run.history) - 1
         table.append(

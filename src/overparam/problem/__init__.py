@@ -1,8 +1,15 @@
 """The learning problem: a measure, an integrand, and a model observed on the data."""
 
 from overparam.problem.integrands import INTEGRANDS as INTEGRANDS
+from overparam.problem.integrands import CustomIntegrand as CustomIntegrand
+from overparam.problem.integrands import Expectile as Expectile
+from overparam.problem.integrands import Huber as Huber
 from overparam.problem.integrands import Integrand as Integrand
+from overparam.problem.integrands import LogCosh as LogCosh
+from overparam.problem.integrands import PseudoHuber as PseudoHuber
+from overparam.problem.integrands import SmoothedCrossEntropy as SmoothedCrossEntropy
 from overparam.problem.integrands import SquaredHinge as SquaredHinge
 from overparam.problem.integrands import SquaredLoss as SquaredLoss
+from overparam.problem.integrands import WeightedQuadratic as WeightedQuadratic
 from overparam.problem.measure import Measure as Measure
 from overparam.problem.problem import Problem as Problem

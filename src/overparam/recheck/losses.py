@@ -5,7 +5,7 @@ Values are balls, targets floats; everything is said for one point with k output
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -303,7 +303,7 @@ def _gaps(values: Balls, targets: Targets) -> list[arb]:
     return [arb(y) - z for z, y in zip(values, targets, strict=True)]
 
 
-def _sum(terms) -> arb:
+def _sum(terms: Iterable[arb]) -> arb:
     return sum(terms, arb(0))
 
 

@@ -59,7 +59,7 @@ def render(result: JobResult, command: str | None = None) -> str:
         fonts=Markup(FONTS),
         source=result.dataset.source,
         subtitle=_subtitle(result),
-        verdicts=verdicts(result, zero_loss=_zero_loss(result)),
+        verdicts=verdicts(result, zero_loss=result.zero_loss),
         rigor=rigor(certificates),
         key_numbers=_key_numbers(result),
         errors=tables.errors(result),
@@ -111,18 +111,11 @@ def _subtitle(result: JobResult) -> str:
         if depth
         else "linear model"
     )
-    loss = get_integrand(settings.loss).name.replace("_", " ")
+    loss = get_integrand(settings.loss).title
     return (
         f"{network}, {model.parameter_count:,} parameters · {result.dataset.train.n:,} training "
         f"points · {loss} loss · seed {settings.seed}"
     )
-
-
-def _zero_loss(result: JobResult) -> bool:
-    targets = result.dataset.train.y
-    assert targets is not None, "a job has targets"
-    infima = get_integrand(result.settings.loss).infimum(targets)
-    return bool(np.all(np.asarray(infima) == 0))
 
 
 def _key_numbers(result: JobResult) -> list[tuple[str, str, str]]:

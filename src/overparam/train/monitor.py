@@ -109,12 +109,14 @@ def _forward_error(problem: Problem, params: ParamTree, dtype: str) -> float:
     def narrow(tree: Any) -> Any:
         return jax.tree.map(lambda a: np.asarray(a, np.float32), tree)
 
-    exact = np.asarray(in_float64(function, params, x)) - offset - problem.targets
+    exact_values = np.asarray(in_float64(function, params, x)) - offset
+    target = np.asarray(problem.loss.nearest_minimiser(exact_values, problem.targets))
+    exact = exact_values - target
     with jax.enable_x64(False):
         values = np.asarray(jax.jit(function)(narrow(params), narrow(x)))
-    seen = (values - narrow(offset)) - narrow(problem.targets)
+    seen = (values - narrow(offset)) - narrow(target)
     unit, single = (float(np.finfo(name).eps) for name in (dtype, "float32"))
-    sizes = np.abs(exact) + np.abs(offset) + np.abs(problem.targets)
+    sizes = np.abs(exact) + np.abs(offset) + np.abs(target)
     # A lucky measurement must not promise more than rounding these three numbers once.
     error = np.maximum(np.abs(seen - exact), single * sizes)
     return unit / single * float(np.sqrt(problem.measure.weights @ np.sum(error**2, axis=1)))
@@ -142,7 +144,9 @@ class Monitor:
         # Each step contracts the earlier errors: their sum grows like a logarithm.
         errors = (2 + (1 + np.log1p(steps)) / np.e) * once
         stalled = self.floor.unit * self.certificate.radius
-        return errors + stalled / (self.certificate.step_size * self._sigma)
+        # sqrt(2 Delta) changes by at most sqrt(M) times what the residual changes by.
+        root = max(1.0, float(np.sqrt(self._smoothness)))
+        return root * (errors + stalled / (self.certificate.step_size * self._sigma))
 
     def path_slack(self, steps: Steps) -> Steps:
         """What rounding may add to the path length: at the floor, every step still jitters."""
@@ -173,7 +177,7 @@ class Monitor:
         allowed = envelope * widening + self.residual_slack(steps)
         self._claim("root excess", steps, root, allowed, "envelope")
         decay = np.sqrt(certificate.rate) * root[:-1] * (1 + 2 * floor.relative + floor.backward)
-        pair = 4 * floor.residual(certificate.radius)
+        pair = 4 * max(1.0, float(np.sqrt(self._smoothness))) * floor.residual(certificate.radius)
         self._claim("root excess", steps[1:], root[1:], decay + pair, "rate")
         radius = certificate.radius * (1 + floor.relative + floor.backward)
         self._claim("path length", steps, path, radius + self.path_slack(steps), "radius")

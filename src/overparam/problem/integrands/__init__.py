@@ -2,6 +2,7 @@
 
 from overparam.problem.integrands.base import INTEGRANDS, Integrand, get_integrand, register
 from overparam.problem.integrands.cross_entropy import SmoothedCrossEntropy
+from overparam.problem.integrands.custom import CustomIntegrand
 from overparam.problem.integrands.distance import HalfSquaredDistance
 from overparam.problem.integrands.expectile import Expectile
 from overparam.problem.integrands.huber import Huber
@@ -14,6 +15,7 @@ from overparam.problem.integrands.weighted_quadratic import WeightedQuadratic
 
 __all__ = [
     "INTEGRANDS",
+    "CustomIntegrand",
     "Expectile",
     "HalfSquaredDistance",
     "Huber",

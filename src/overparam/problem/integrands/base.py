@@ -57,6 +57,11 @@ class Integrand(ABC):
         numbers = ",".join(map(repr, self.parameters))
         return f"{self.name}:{numbers}" if numbers else self.name
 
+    @property
+    def title(self) -> str:
+        """For people, such as ``huber:0.5 loss``."""
+        return f"{self.spelling.replace('_', ' ')} loss"
+
     @classmethod
     def from_numbers(cls, *numbers: float) -> "Integrand":
         """Build the loss that a spelling names; none stands for the defaults.

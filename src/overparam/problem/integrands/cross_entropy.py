@@ -66,7 +66,7 @@ class SmoothedCrossEntropy(Integrand):
         """Build it from its smoothing, or none for the default."""
         if len(numbers) > 1:
             raise InputError(f"the loss {cls.name} takes one number, the smoothing: {cls.name}:0.1")
-        return cls(*numbers)
+        return cls(numbers[0]) if numbers else cls()
 
     def for_outputs(self, outputs: int) -> "SmoothedCrossEntropy":
         """The loss with k filled in."""
@@ -91,7 +91,7 @@ class SmoothedCrossEntropy(Integrand):
         least, k = self.smoothing / max(self.outputs, 2), self.outputs
         if k <= 2:  # two logits see the same p as their difference, and its gradient twice
             return from_below(k * least * gradient_quotient(excess / least, (1 - least) / least))
-        return from_below(least * k / (k - 1) * gradient_quotient(excess / least, k - 1))
+        return from_below(least * k / (k - 1) * gradient_quotient(excess / least, float(k - 1)))
 
     def value(self, z: Values, y: Values) -> Pointwise:
         """Evaluate -sum_j q_j log p_j, shape (n,)."""

@@ -32,8 +32,8 @@ def check_provable(problem: Problem) -> None:
     loss = problem.loss
     if INTEGRANDS.get(loss.name) is not type(loss):
         raise InputError(
-            f"nothing is proved about the user-defined loss {loss.name!r}, neither its constants nor "
-            "its rounding: use a built-in one such as squared, or ask for rigor='computed'"
+            f"nothing is proved about the user-defined loss {loss.name!r}, neither its constants "
+            "nor its rounding: use a built-in one such as squared, or ask for rigor='computed'"
         )
     if isinstance(loss, WeightedQuadratic) and np.ndim(loss.weights) == 3:
         raise InputError(
