@@ -43,6 +43,16 @@ def refuse(capsys, *arguments):
         (["wine", "--memory", "some"], "memory size"),
         (["wine", "--loss", "squared", "--no-such-option"], "no-such-option"),
         (["diabetes", "--loss", "squared_hinge"], "the squared hinge needs -1 and +1"),
+        (
+            ["wine", "--loss", "smoothed_cross_entropy:0"],
+            "smoothing 0: its infimum is not attained",
+        ),
+        (["wine", "--loss", "smoothed_cross_entropy:1.5"], "choose it between 0 and 1"),
+        (["wine", "--loss", "cross_entropy"], "use smoothed_cross_entropy"),
+        (["diabetes", "--loss", "quantile"], "use expectile"),
+        (["diabetes", "--loss", "smoothed_cross_entropy"], "needs labels"),
+        (["diabetes", "--loss", "huber:-1"], "delta of the loss huber is -1.0"),
+        (["wine", "--loss", "weighted_quadratic:1,2"], "a weight for each output"),
         ([], "DATA"),
     ],
 )

@@ -122,3 +122,35 @@ def test_the_suggested_output_scale_is_certified_from_initialisation(capsys):
     second = run("--output-scale", str(first["remedies"]["output_scale"]), "--dtype", "float64")
     assert second["initialisation"]["certified"]
     assert second["descent"]["certificate_held"]
+
+
+@pytest.mark.parametrize(
+    ("data", "loss"),
+    [
+        ("iris", "smoothed_cross_entropy:0.1"),
+        ("breast_cancer", "smoothed_cross_entropy:0.1"),
+        ("diabetes", "huber:1.0"),
+        pytest.param("diabetes", "pseudo_huber", marks=pytest.mark.slow),
+        pytest.param("diabetes", "log_cosh", marks=pytest.mark.slow),
+        pytest.param("diabetes", "expectile:0.8", marks=pytest.mark.slow),
+        pytest.param("iris", "weighted_quadratic:1,1,5", marks=pytest.mark.slow),
+    ],
+)
+def test_every_loss_reaches_a_certificate_that_verifies(capsys, tmp_path, data, loss):
+    command = ["certify", data, "--samples", "16", "--width", "128", "--depth", "1", "--steps", "5"]
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--loss", loss, "--no-consequences", "--out", str(tmp_path)])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert loss.replace("_", " ") in printed
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["anchor"]["certified"]
+    assert summary["anchor"]["certificate_held"]
+    assert summary["loss"] == op.problem.integrands.get_integrand(loss).spelling
+    zero = "entropy" not in loss  # the least cross-entropy is the entropy of the smoothed labels
+    assert ("(zero loss)" in printed) == zero
+    report = (tmp_path / "report.html").read_text()
+    assert ("a global minimum of the loss" in report) != zero
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", str(tmp_path)])
+    assert stop.value.code == 0

@@ -87,3 +87,22 @@ def test_too_few_parameters_end_without_convergence():
     result = gauss_newton(problem, params)
     assert not result.converged
     assert result.residuals[-1] > 1e-3
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(
+    "loss",
+    ["huber:0.3", "log_cosh", "pseudo_huber", "expectile:0.9", "smoothed_cross_entropy:0.01"],
+)
+def test_it_reaches_a_minimiser_of_other_losses_from_a_random_start(loss, outputs):
+    """Labels smoothed by 1/100 ask for logits 5 apart."""
+    model = MLP(3, (30,), outputs, "tanh")
+    y = np.where(np.arange(outputs) == np.arange(6)[:, None] % max(outputs, 2), 1.0, -1.0)
+    problem = Problem(model, Measure(draw_inputs(6, model, 1), y), loss)
+    params = draw_params(model)
+    result = gauss_newton(problem, params)
+    assert result.converged
+    assert problem.excess(params) > 0.1
+    assert problem.excess(result.params) < 1e-17
+    _, gradient = jax.value_and_grad(problem.objective)(jax.tree.map(np.float32, result.params))
+    assert np.abs(flat(gradient)).max() < 1e-5
