@@ -143,7 +143,7 @@ def certificate_from(
         majorant=majorant,
         jacobian_norm=hypotheses.jacobian_norm,
         smoothness=smoothness,
-        excess=hypotheses.excess_lower if proved else hypotheses.excess,
+        excess=hypotheses.excess_lower if proved else _least_excess(problem, hypotheses, alpha),
         target_norm=target_norm if problem.loss.quadratic else None,
     )
     if proved:
@@ -178,6 +178,12 @@ def certificate_from(
         nodes=tuple(map(float, majorant.radii)),
         rigor=hypotheses.rigor,
     )
+
+
+def _least_excess(problem: Problem, hypotheses: Hypotheses, alpha: float) -> float:
+    """Delta_0 from below; of a declared loss it may be known up to a factor M / alpha only."""
+    known = problem.loss.constants_kind == "proved"
+    return hypotheses.excess * (1.0 if known else alpha / problem.loss.smoothness)
 
 
 def _premises(

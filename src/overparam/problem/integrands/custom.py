@@ -22,6 +22,12 @@ from overparam.problem.integrands.spot_check import spot_check
 
 Value = Callable[[Float[Array, " k"], Float[Array, " k"]], Any]
 
+UNITS = 2**14
+"""Units of the last place below which value - infimum is rounding, to a part in 2^14."""
+
+NEAR = 1e-2
+"""Excess whose alpha stands for all smaller ones."""
+
 CHECKED_ROWS = 16
 """Targets of a problem that a loss is spot-checked at."""
 
@@ -73,6 +79,7 @@ class CustomIntegrand(Integrand):
         self._hessian = jax.jit(jax.vmap(jax.hessian(value)))
         least = infimum if callable(infimum) else lambda y: jnp.asarray(infimum, y.dtype)
         self._infimum = jax.jit(jax.vmap(least))
+        self._excess = jax.jit(self._excess_of)
         self._nearest = None if nearest_minimiser is None else jax.vmap(nearest_minimiser)
         self._checked: set[bytes] = set()
         self._check(np.array(targets, dtype=np.float64))
@@ -103,6 +110,13 @@ class CustomIntegrand(Integrand):
     def infimum(self, y: Values) -> Pointwise:
         """Evaluate the declared infimum at each point, shape (n,)."""
         return _evaluate(self._infimum, y)
+
+    def excess(self, z: Values, y: Values) -> Pointwise:
+        """Evaluate value less infimum; where that is rounding, |gradient|^2 / (2 alpha) bounds it.
+
+        The gradient of the result is that of the value either way.
+        """
+        return _evaluate(self._excess, z, y)
 
     def nearest_minimiser(self, z: Values, y: Values) -> Values:
         """Return the declared minimiser, or one that Newton's method finds from z; shape (n, k).
@@ -142,6 +156,15 @@ class CustomIntegrand(Integrand):
         if mark not in self._checked:
             spot_check(self, targets)
             self._checked.add(mark)
+
+    def _excess_of(self, z: Array, y: Array) -> Array:
+        value, infimum = self._value(z, y), self._infimum(y)
+        difference = value - infimum
+        unit = float(jnp.finfo(value.dtype).eps)
+        vanishing = difference < UNITS * unit * (1 + jnp.abs(value) + jnp.abs(infimum))
+        bound = (self._gradient(z, y) ** 2).sum(axis=-1) / (2 * self.pl_constant(NEAR))
+        correction = jnp.where(vanishing, bound - difference, 0.0)
+        return difference + jax.lax.stop_gradient(correction)
 
     def _curvature(self, z: Values, y: Values) -> Float[np.ndarray, "n k k"]:
         return np.asarray(_evaluate(self._hessian, z, y))

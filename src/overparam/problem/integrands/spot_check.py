@@ -23,7 +23,7 @@ FAR = 1e9
 """How far down a slope is followed to see whether it ends."""
 
 CRITICAL = 1e-6
-"""Share of the right side of the PL inequality below which the left counts as zero."""
+"""Share of the right side of the PL inequality, and of M^2, below which the left is zero."""
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -59,7 +59,7 @@ def _check_finite(loss: Integrand, z: np.ndarray, y: np.ndarray) -> None:
         broken = np.flatnonzero(~np.isfinite(np.asarray(found).reshape(len(z), -1)).all(axis=1))
         if broken.size:
             raise InputError(
-                f"the {what} of the loss {loss.name} is not finite at {_at(z, y, broken[0])}: "
+                f"the {what} of the loss {loss.name} is not finite at {_at(z, y, int(broken[0]))}: "
                 "give targets= it is defined for, or another loss"
             )
 
@@ -105,7 +105,7 @@ def _check_pl(loss: Integrand, z: np.ndarray, y: np.ndarray, rng: np.random.Gene
     if right > left * (1 + TOLERANCE):
         mend = (
             "declare a smaller one, or a function of the excess"
-            if left > CRITICAL * right
+            if left > CRITICAL * min(right, loss.smoothness**2)
             else "no constant would do, since the gradient vanishes above the declared infimum"
         )
         raise InputError(
