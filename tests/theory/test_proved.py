@@ -485,7 +485,7 @@ def test_a_loss_of_ones_own_is_refused():
         name = "mine"
 
     tiny = Tiny((8,), "gelu", 1)
-    with pytest.raises(InputError, match="loss 'mine' has no proved rounding bound"):
+    with pytest.raises(InputError, match="nothing is proved about the user-defined loss 'mine'"):
         certify(Problem(tiny.model, tiny.measure(0), Mine()), tiny.start(0), rigor="proved")
 
 
