@@ -104,5 +104,3 @@ def test_it_reaches_a_minimiser_of_other_losses_from_a_random_start(loss, output
     assert result.converged
     assert problem.excess(params) > 0.1
     assert problem.excess(result.params) < 1e-17
-    _, gradient = jax.value_and_grad(problem.objective)(jax.tree.map(np.float32, result.params))
-    assert np.abs(flat(gradient)).max() < 1e-5

@@ -59,8 +59,9 @@ class Integrand(ABC):
 
     @property
     def title(self) -> str:
-        """For people, such as ``huber:0.5 loss``."""
-        return f"{self.spelling.replace('_', ' ')} loss"
+        """For people, such as ``huber loss (0.5)``."""
+        numbers = ", ".join(f"{p:g}" for p in self.parameters)
+        return f"{self.name.replace('_', ' ')} loss" + (f" ({numbers})" if numbers else "")
 
     @classmethod
     def from_numbers(cls, *numbers: float) -> "Integrand":
