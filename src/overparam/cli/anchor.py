@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 
 from overparam.cli.certify import print_table
-from overparam.cli.options import data_options_with
+from overparam.cli.options import data_options_with, loss_option
 from overparam.cli.progress import ProgressBar
 from overparam.data import load
 from overparam.files import prepare_folder
