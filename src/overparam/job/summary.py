@@ -117,7 +117,7 @@ def lines(result: JobResult) -> list[tuple[str, str]]:
 
 
 def verdict_text(certificate: Certificate, where: str, zero_loss: bool) -> str:
-    """What a certificate claims about parameters, in one sentence; ``zero_loss`` if the infimum is zero."""
+    """What a certificate claims about parameters; ``zero_loss`` as in ``zero_is_attained``."""
     if not certificate.certified:
         short = f", short by a factor {1 / certificate.margin:.3g}" if certificate.margin else ""
         return f"not certified{short}" + ("" if short else f": {certificate.reason}")
