@@ -5,8 +5,9 @@
 FOLDER is the environment that benchmarks/infinite_kernel.py makes. Input 64, three hidden layers of
 2,048 erf units, 1,024 points, float32, one output; then ten outputs and 512 points. Every case is
 a fresh process; the best of several calls after the first. *Rate* is the share of the speed of
-one large matrix product in the same process, counting the products that no method can do without:
-forward, backward, and half of each symmetric Gram matrix.
+one large matrix product, by XLA and by NumPy, that takes turns with the kernel in the same process;
+counted are the products that no method can do without: forward, backward, and half of each
+symmetric Gram matrix.
 """
 
 import argparse
@@ -27,14 +28,16 @@ d, m = 64, 2048
 x = np.random.default_rng(0).standard_normal((n, d)).astype(np.float32)
 
 
-def best(compute):
-    compute()
-    seconds = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
+def best(*computations):
+    for compute in computations:
         compute()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)
+    seconds = [[] for _ in computations]
+    for _ in range(repeats):
+        for compute, found in zip(computations, seconds):
+            begin = time.perf_counter()
+            compute()
+            found.append(time.perf_counter() - begin)
+    return [min(found) for found in seconds]
 
 
 def peak():
@@ -50,14 +53,19 @@ from overparam import MLP, empirical_ntk
 model = MLP(d, (m, m, m), k, "erf", bias_scale=0.1)
 params = model.init(jax.random.key(0))
 base = peak()
-seconds = best(lambda: empirical_ntk(model, params, x))
+empirical_ntk(model, params, x)
 beyond = peak() - base
-square = jnp.asarray(np.random.default_rng(1).standard_normal((4096, 4096)).astype(np.float32))
-product = jax.jit(lambda a: a @ a)
-speed = 2 * 4096**3 / best(lambda: product(square).block_until_ready())
+square = np.random.default_rng(1).standard_normal((4096, 4096)).astype(np.float32)
+same, product = jnp.asarray(square), jax.jit(lambda a: a @ a)
+seconds, xla, numpy = best(
+    lambda: empirical_ntk(model, params, x),
+    lambda: product(same).block_until_ready(),
+    lambda: square @ square,
+)
 flops = 2 * n * (d * m + 2 * m * m + m * k) + 2 * n * k * 2 * m * m
 flops += n * n * (d + 3 * m) + (n * k) ** 2 * 3 * m
-print(json.dumps({"seconds": seconds, "rate": flops / seconds / speed, "memory": beyond}))
+rates = [flops / seconds / (2 * 4096**3 / other) for other in (xla, numpy)]
+print(json.dumps({"seconds": seconds, "rates": rates, "memory": beyond}))
 """
 )
 
@@ -81,8 +89,8 @@ implementation = {
 options = {} if implementation is None else {"implementation": implementation}
 kernel = jax.jit(nt.empirical_ntk_fn(apply, trace_axes=(), vmap_axes=0, **options))
 base = peak()
-seconds = best(lambda: kernel(x, None, params).block_until_ready())
-print(json.dumps({"seconds": seconds, "rate": None, "memory": peak() - base}))
+(seconds,) = best(lambda: kernel(x, None, params).block_until_ready())
+print(json.dumps({"seconds": seconds, "rates": [], "memory": peak() - base}))
 """
 )
 
@@ -95,8 +103,8 @@ CASES = (
 )
 
 
-def measure(python: Path | str, code: str, *arguments: object) -> dict | None:
-    """One case in a process of its own; None if it failed or took more than five minutes."""
+def measure(python: Path | str, code: str, *arguments: object) -> dict | str:
+    """One case in a process of its own; or how it failed."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     try:
         done = subprocess.run(
@@ -107,28 +115,33 @@ def measure(python: Path | str, code: str, *arguments: object) -> dict | None:
             timeout=300,
         )
     except subprocess.TimeoutExpired:
-        return None
-    return None if done.returncode else json.loads(done.stdout.splitlines()[-1])
+        return "over five minutes"
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        return lines[-1][:100] if lines else f"ended by signal {-done.returncode}"
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reference-venv", type=Path, required=True)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--skip", nargs="*", default=[], help="methods to leave out")
     options = parser.parse_args()
     python = reference_python(options.reference_venv.absolute())
-    print("| n | outputs | method | seconds | beyond the base (GB) | rate |")
-    print("|---|---|---|---|---|---|", flush=True)
-    for n, k, method in CASES:
+    print("| n | outputs | method | seconds | beyond the base (GB) | of XLA's rate | of NumPy's |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for n, k, method in (case for case in CASES if case[2] not in options.skip):
         ours = method == "overparam"
         code, program = (OURS, sys.executable) if ours else (THEIRS, python)
         found = measure(program, code, n, k, method, options.repeats)
         name = method if ours else f"neural-tangents, {method}"
-        cells = "failed or over 5 minutes | | "
-        if found is not None:
-            rate = "" if found["rate"] is None else f"{found['rate']:.2f}"
-            cells = f"{found['seconds']:.3f} | {found['memory'] / 1e9:.2f} | {rate}"
+        if isinstance(found, str):
+            cells = f"{found} | | | "
+        else:
+            rates = [f"{rate:.2f}" for rate in found["rates"]] or ["", ""]
+            cells = f"{found['seconds']:.3f} | {found['memory'] / 1e9:.2f} | {' | '.join(rates)}"
         print(f"| {n} | {k} | {name} | {cells} |", flush=True)
 
 

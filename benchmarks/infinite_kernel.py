@@ -118,7 +118,7 @@ def reference_python(folder: Path) -> Path:
         subprocess.run(["python3.11", "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *PINS], check=True)
     experimental = next(folder.glob("lib/python*/site-packages/neural_tangents")) / "experimental"
-    if (experimental / "features.py").exists() or len(list(experimental.iterdir())) > 2:
+    if (experimental / "__init__.py").read_text():
         shutil.rmtree(experimental)
         experimental.mkdir()
         (experimental / "__init__.py").write_text("")

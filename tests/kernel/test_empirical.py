@@ -13,6 +13,7 @@ from networks import dense_jacobian, draw_inputs, draw_params
 from overparam.errors import InputError
 from overparam.kernel import empirical
 from overparam.kernel.empirical import empirical_ntk, require_memory, tile_points
+from overparam.kernel.layer_products import STRIP_ROWS
 from overparam.model.mlp import MLP
 
 SHAPES = [
@@ -54,6 +55,16 @@ def test_tiles_make_the_same_kernel(outputs, given):
     rows, columns = -(-7 // side), -(-5 // side)
     tiles = rows * columns if given else rows * (rows + 1) // 2
     assert seen == [(done, tiles) for done in range(1, tiles + 1)]
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_large_tile_on_the_diagonal_is_made_of_strips(outputs):
+    n = 3 * STRIP_ROWS // (2 * outputs) + 5
+    model = MLP(3, (6, 4), outputs)
+    params, x = draw_params(model), draw_inputs(n, model, 1)
+    kernel = empirical_ntk(model, params, x)
+    np.testing.assert_allclose(kernel, empirical_ntk(model, params, x, x), rtol=1e-12, atol=1e-14)
+    assert np.array_equal(kernel, kernel.T)
 
 
 def test_one_point_a_tile_is_the_least():

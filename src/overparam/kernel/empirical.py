@@ -12,25 +12,22 @@ thousand rows suffice for fast products, and the elementwise work on them then h
 in memory that the allocator hands out again and again.
 """
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.kernel.generic import fill_by_jacobians
 from overparam.kernel.job import describe_network, digest
+from overparam.kernel.layer_products import OnDevice, OnDevices, Sides
 from overparam.kernel.memory import available_memory, readable
 from overparam.kernel.tiles import TILE_ROWS, Computer, TiledKernel, Tiling, fill
 from overparam.kernel.tiles import Progress as Progress
 from overparam.model.function import Function, Network, observe_function
-from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import floating_dtype
 
@@ -129,11 +126,6 @@ class EmpiricalKernel(TiledKernel):
         b = a if x2 is None else points("x2", x2, model.in_dim)
         self.dtype = floating_dtype(params, a, b) if dtype is None else np.dtype(dtype)
         self.model = model
-        self._digests = {
-            "parameters": digest(*jax.tree.leaves(params)),
-            "x1": digest(a),
-            "x2": None if x2 is None else digest(b),
-        }
         self.params = jax.tree.map(lambda leaf: np.asarray(leaf, self.dtype), params)
         self.x1, self.x2 = a.astype(self.dtype), b.astype(self.dtype)
         self.symmetric = x2 is None
@@ -144,7 +136,9 @@ class EmpiricalKernel(TiledKernel):
         return {
             "kernel": "empirical NTK",
             **describe_network(self.model),
-            **self._digests,
+            "parameters": digest(*jax.tree.leaves(self.params)),
+            "x1": digest(self.x1),
+            "x2": None if self.symmetric else digest(self.x2),
             "dtype": self.dtype.name,
         }
 
@@ -163,14 +157,19 @@ class EmpiricalKernel(TiledKernel):
         """Keeps the layers of as many blocks of points as the working memory holds."""
         side, itemsize = max(tiling.side1, tiling.side2), self.dtype.itemsize
         with jax.enable_x64(self.dtype == np.float64):
-            parts = _Alone(self) if devices is None else _Sharded(self, tiling, devices)
+            network = self.model, self.params, self.x1, self.x2
+            parts: OnDevice | OnDevices = (
+                OnDevice(*network, self.symmetric)
+                if devices is None
+                else OnDevices(*network, tiling, devices)
+            )
         # A block's layers serve as rows and as columns, if they are the same points in one place.
-        second = not self.symmetric or (devices is not None and len(devices) > 1)
+        second = not self.symmetric or len(devices or ()) > 1
 
         kept = _blocks_kept(self.model, side, itemsize, working_memory)
 
         @lru_cache(kept)
-        def observe(second: bool, *ends: tuple[int, int]) -> _Sides:
+        def observe(second: bool, *ends: tuple[int, int]) -> Sides:
             chosen = tuple(slice(*pair) for pair in ends)
             return parts.observe_column(*chosen) if second else parts.observe_rows(chosen)
 
@@ -182,125 +181,6 @@ class EmpiricalKernel(TiledKernel):
 
         # Beside the rows there have to be two columns: the newest, and the one it replaces.
         return Computer(compute, len(devices or (None,)), max(1, kept - 2))
-
-
-class _Sides(NamedTuple):
-    """What a tile needs of its rows' or its columns' points.
-
-    Attributes:
-        inputs: (h^0, ..., h^{D-1}), each (n, m_l).
-        backward: (G^1, ..., G^{D-1}), each (n, k, m_l).
-    """
-
-    inputs: tuple[Float[Array, "n _"], ...]
-    backward: tuple[Float[Array, "n k _"], ...]
-
-
-class _Alone:
-    """Tiles one by one on the default device, of exactly their blocks' points."""
-
-    def __init__(self, kernel: EmpiricalKernel) -> None:
-        self.kernel = kernel
-
-    def observe_rows(self, rows: tuple[slice, ...]) -> _Sides:
-        (block,) = rows
-        return _observe(self.kernel.model, self.kernel.params, self.kernel.x1[block])
-
-    def observe_column(self, column: slice) -> _Sides:
-        return _observe(self.kernel.model, self.kernel.params, self.kernel.x2[column])
-
-    def tiles(
-        self, left: _Sides, right: _Sides, rows: tuple[slice, ...], column: slice
-    ) -> Sequence[np.ndarray]:
-        return (np.asarray(_tile(self.kernel.model, left, right)),)
-
-
-class _Sharded:
-    """A block of rows on each device of a mesh, against the same columns.
-
-    Every block is filled up to its full size, so that each device runs the program that one device
-    alone would run: the bytes do not depend on how many there are.
-    """
-
-    def __init__(
-        self, kernel: EmpiricalKernel, tiling: Tiling, devices: Sequence[jax.Device]
-    ) -> None:
-        self.kernel, self.tiling = kernel, tiling
-        self.mesh = jax.make_mesh(
-            (len(devices),), ("rows",), axis_types=(AxisType.Auto,), devices=tuple(devices)
-        )
-        self.observe, self.observe_everywhere, self.multiply = _on_mesh(kernel.model, self.mesh)
-        self.params = jax.device_put(kernel.params, NamedSharding(self.mesh, P()))
-
-    def observe_rows(self, rows: tuple[slice, ...]) -> _Sides:
-        side = self.tiling.side1
-        points = np.repeat(self.kernel.x1[:1], side * self.mesh.size, axis=0)
-        for number, block in enumerate(rows):
-            start = number * side
-            points[start : start + block.stop - block.start] = self.kernel.x1[block]
-        return self.observe(
-            self.params, jax.device_put(points, NamedSharding(self.mesh, P("rows")))
-        )
-
-    def observe_column(self, column: slice) -> _Sides:
-        points = np.repeat(self.kernel.x2[:1], self.tiling.side2, axis=0)
-        points[: column.stop - column.start] = self.kernel.x2[column]
-        return self.observe_everywhere(
-            self.params, jax.device_put(points, NamedSharding(self.mesh, P()))
-        )
-
-    def tiles(
-        self, left: _Sides, right: _Sides, rows: tuple[slice, ...], column: slice
-    ) -> Sequence[np.ndarray]:
-        shards = self.multiply(left, right).addressable_shards
-        k, width = self.kernel.outputs, column.stop - column.start
-        return tuple(
-            np.asarray(shard.data)[: (block.stop - block.start) * k, : width * k]
-            for block, shard in zip(
-                rows, sorted(shards, key=lambda shard: shard.index[0].start or 0), strict=False
-            )
-        )
-
-
-@lru_cache(8)
-def _on_mesh(model: MLP, mesh: Mesh) -> tuple[Callable, Callable, Callable]:
-    """Observe rows, each device its own; observe columns, every device all; multiply."""
-    rows, everywhere = P("rows"), P()
-    observe, multiply = partial(_observe, model), partial(_tile, model)
-    mapped = partial(jax.shard_map, mesh=mesh)
-    return (
-        jax.jit(mapped(observe, in_specs=(everywhere, rows), out_specs=rows)),
-        jax.jit(mapped(observe, in_specs=(everywhere, everywhere), out_specs=everywhere)),
-        jax.jit(mapped(multiply, in_specs=(rows, everywhere), out_specs=rows)),
-    )
-
-
-@partial(jax.jit, static_argnums=0)
-def _observe(model: MLP, params: Params, x: Array) -> _Sides:
-    layers = observe_layers(model, params, x)
-    return _Sides(layers.inputs, layers.backward)
-
-
-@partial(jax.jit, static_argnums=0)
-def _tile(model: MLP, rows: _Sides, columns: _Sides) -> Float[Array, "r c"]:
-    """One block of the kernel from the layers of its rows' and its columns' points."""
-    k = model.out_dim
-    n1, n2 = rows.inputs[0].shape[0], columns.inputs[0].shape[0]
-    # The output layer: G^D = c I.
-    last = model.output_scale**2 * _input_gram(model, model.layers - 1, rows, columns)
-    tile = jnp.einsum("ij,ab->iajb", last, jnp.eye(k, dtype=last.dtype))
-    for layer in range(model.layers - 1):
-        g1 = rows.backward[layer].reshape(n1 * k, -1)
-        g2 = columns.backward[layer].reshape(n2 * k, -1)
-        inputs = _input_gram(model, layer, rows, columns)[:, None, :, None]
-        tile = tile + inputs * (g1 @ g2.T).reshape(n1, k, n2, k)
-    return tile.reshape(n1 * k, n2 * k)
-
-
-def _input_gram(model: MLP, layer: int, rows: _Sides, columns: _Sides) -> Float[Array, "n1 n2"]:
-    """<a^{l-1}(x), a^{l-1}(x')> = c_l^2 <h, h'> + s_b^2."""
-    gram = rows.inputs[layer] @ columns.inputs[layer].T
-    return model.weight_factors[layer] ** 2 * gram + model.bias_scale**2
 
 
 def tile_points(model: MLP, itemsize: int, working_memory: int) -> int:

@@ -22,6 +22,9 @@ Progress = Callable[[int, int], None]
 TILE_ROWS = 1024
 """Rows of the kernel a tile has at most by default (but at least one point's)."""
 
+MIRROR_ROWS = 64
+"""Rows that :func:`mirror_lower` transposes at a time: what stays in cache."""
+
 
 class Tile(NamedTuple):
     """One tile by the numbers of its block of rows and its block of columns."""
@@ -210,8 +213,17 @@ def computed(
             values = results[tile.row - first]
             if tiling.symmetric and tile.row == tile.column:
                 # Summation order may differ between (i, j) and (j, i); keep one of the two.
-                values = np.tril(values) + np.tril(values, -1).T
+                values = values if values.flags.writeable else values.copy()
+                mirror_lower(values)
             yield tile, values
+
+
+def mirror_lower(square: Float[np.ndarray, "n n"]) -> None:
+    """Overwrite what is above the diagonal by the transpose of what is below it."""
+    for block in blocks(len(square), MIRROR_ROWS):
+        square[: block.start, block] = square[block, : block.start].T
+        corner = square[block, block]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
 
 
 def blocks(n: int, side: int) -> Iterator[slice]:
