@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -36,10 +37,10 @@ class StopError(Exception):
 
 
 def contents(path):
-    """Every byte of a file or folder."""
+    """Every byte of a file or folder, but for the time that its record names."""
     if path.is_file():
-        return path.read_bytes()
-    return {p.relative_to(path): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+        return re.sub(rb'"modified": [0-9]+', b"", path.read_bytes())
+    return {p.relative_to(path): contents(p) for p in sorted(path.rglob("*")) if p.is_file()}
 
 
 def read(path):
@@ -256,6 +257,62 @@ def test_a_file_from_elsewhere_is_never_overwritten_silently(path):
     assert path.read_bytes() == b"precious"
     write_kernel(KERNEL, path, overwrite=True)
     assert read(path).shape == (22, 22)
+
+
+def replace(path):
+    """Another array of the same shape, by somebody else."""
+    if path.suffix == ".npy":
+        np.save(path, np.ones((22, 22)))
+    else:
+        zarr.open_array(str(path), mode="r+")[:] = 1.0
+
+
+def change_one_entry(path):
+    array = np.load(path, mmap_mode="r+") if path.suffix == ".npy" else zarr.open_array(str(path))
+    array[21, 20] += 1
+    if path.suffix == ".npy":
+        array.flush()
+
+
+def replace_and_set_the_time_back(path):
+    """Not even the size and the time give it away."""
+    files = [path] if path.is_file() else [p for p in (path / "c").rglob("*") if p.is_file()]
+    before = {file: file.stat() for file in files}
+    replace(path)
+    for file, found in before.items():
+        os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [replace, change_one_entry, replace_and_set_the_time_back])
+def test_an_array_saved_over_a_finished_kernel_is_not_taken_for_it(path, change):
+    write_kernel(KERNEL, path, block=3)
+    change(path)
+    before = contents(path)
+    with pytest.raises(InputError, match=r"changed or replaced since .* name another file"):
+        write_kernel(KERNEL, path, block=3)
+    assert contents(path) == before
+    assert write_kernel(KERNEL, path, block=3, overwrite=True).computed == TILES
+    np.testing.assert_allclose(read(path), empirical_ntk(MODEL, PARAMS, POINTS), rtol=1e-12)
+
+
+def test_a_copy_of_a_finished_kernel_is_the_finished_kernel(path):
+    """Copied, so all times differ: every tile is compared, and nothing computed."""
+    write_kernel(KERNEL, path, block=3)
+    copy = path.with_stem("copy")
+    for file in path.parent.glob(path.name + "*"):
+        to = file.with_name(file.name.replace("K", "copy", 1))
+        shutil.copytree(file, to, copy_function=shutil.copyfile) if file.is_dir() else (
+            shutil.copyfile(file, to)
+        )
+    assert targets.TARGETS[path.suffix].stamp(copy) != targets.TARGETS[path.suffix].stamp(path)
+    assert write_kernel(KERNEL, copy, block=3).computed == 0
+
+
+def test_a_finished_kernel_may_be_read_only(path):
+    write_kernel(KERNEL, path, block=3)
+    for file in [path, *path.rglob("*")]:
+        file.chmod(0o555 if file.is_dir() else 0o444)
+    assert write_kernel(KERNEL, path, block=3).computed == 0
 
 
 def test_a_folder_that_is_no_zarr_array_is_never_deleted(tmp_path):

@@ -7,12 +7,13 @@ that a power failure swallowed or a flipped bit cost the work on one tile, never
 
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from overparam.errors import InputError
+from overparam.files import write_whole
 from overparam.kernel.tiles import Tile, Tiling
 
 try:
@@ -48,9 +49,9 @@ class Journal:
             )
         self.file.write(b"\n")  # ends a line that was cut short
 
-    def add(self, tile: Tile, values: np.ndarray) -> None:
-        """Note a tile that has been written."""
-        self.file.write(b"%d %d %08x\n" % (tile.row, tile.column, checksum(values)))
+    def add(self, tile: Tile, total: int) -> None:
+        """Note a tile that has been written, with its checksum."""
+        self.file.write(_line(tile, total))
 
     def close(self) -> None:
         """Give the lock back."""
@@ -90,14 +91,29 @@ def forget_finished(folder: Path) -> None:
         path.unlink()
 
 
-def mark_finished(folder: Path, number: int) -> None:
-    """Say that a process has written its share."""
-    (folder / f"finished-{number}").touch()
+def mark_finished(folder: Path, number: int, sums: Mapping[Tile, int]) -> None:
+    """Say that a process has written its share, and with which checksums."""
+    lines = b"".join(_line(tile, total) for tile, total in sums.items())
+    write_whole(folder / f"finished-{number}", lines)
+
+
+def finished_sums(folder: Path) -> dict[Tile, int]:
+    """The checksums in the marks of :func:`mark_finished`."""
+    lines = [line for path in folder.glob("finished-*") for line in path.read_bytes().split(b"\n")]
+    return {
+        Tile(int(match[1]), int(match[2])): int(match[3], 16)
+        for match in map(_LINE.fullmatch, lines)
+        if match
+    }
 
 
 def unfinished(folder: Path, numbers: Iterable[int]) -> list[int]:
     """The processes that have not said so."""
     return [number for number in numbers if not (folder / f"finished-{number}").exists()]
+
+
+def _line(tile: Tile, total: int) -> bytes:
+    return b"%d %d %08x\n" % (tile.row, tile.column, total)
 
 
 def _path(folder: Path, number: int) -> Path:

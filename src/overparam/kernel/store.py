@@ -26,7 +26,7 @@ from jax.experimental import multihost_utils
 
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole
-from overparam.kernel import journal
+from overparam.kernel import finished, journal
 from overparam.kernel.empirical import WORKING_MEMORY
 from overparam.kernel.job import differences
 from overparam.kernel.memory import readable
@@ -188,8 +188,9 @@ def _look(
         begun = place != path
         job = _begun_job(place) if begun else kind.job(place)
         complaint = _complaint(place, job, wanted, block, kernel)
-        if complaint is None and begun:
-            complaint = _damage(place, kind, job, kernel)
+        if complaint is None:
+            look = _damage if begun else _change
+            complaint = look(place, kind, job, kernel)
         if complaint is None:
             cut, complete = (job or {}).get("block"), not begun
         elif overwrite:
@@ -237,7 +238,8 @@ def _complaint(
         return f"{place} is damaged (its job.json cannot be read): delete it to begin anew"
     if job is None:
         return f"{place} exists, and does not say which kernel it holds: name another file"
-    other = differences({key: job[key] for key in job if key != "block"}, wanted)
+    beside = ("block", finished.RECORD)
+    other = differences({key: job[key] for key in job if key not in beside}, wanted)
     cut = job.get("block")
     if not other and not _is_cut(cut, kernel):
         return f"{place} is damaged (its block is {cut!r}): delete it to begin anew"
@@ -264,6 +266,18 @@ def _damage(
     except InputError as error:
         return f"{error}: delete {folder} to begin anew"
     return None
+
+
+def _change(
+    place: Path, kind: type[Target], job: dict[str, Any] | None, kernel: TiledKernel
+) -> str | None:
+    """Whether a finished file holds something else by now than it was finished with."""
+    job = job or {}
+    tiling = kernel.cut(*job["block"])
+    layout = _layout(kernel, tiling)
+    if finished.is_unchanged(kind, place, layout, tiling, job.get(finished.RECORD)):
+        return None
+    return f"{place} was changed or replaced since this kernel was written: name another file"
 
 
 def _is_cut(cut: Any, kernel: TiledKernel) -> bool:
@@ -347,26 +361,33 @@ class _Run:
         found = self.found
         target = found.kind(found.data, found.layout)
         try:
-            result = self._write(target)
+            result, sums = self._write(target)
             target.flush()
         finally:
             target.close()
-        journal.mark_finished(found.partial, self.number)
+        journal.mark_finished(found.partial, self.number, sums)
         if self.number == 0:
             self._wait(lambda: not journal.unfinished(found.partial, range(self.count)))
-            found.kind.move(found.data, found.path, found.job)
+            sums = journal.finished_sums(found.partial)
+            record = finished.record(found.kind, found.data, self.tiling, sums)
+            found.kind.move(found.data, found.path, found.job | {finished.RECORD: record})
             shutil.rmtree(found.partial)
         else:
             self._wait(found.path.exists)
         return result
 
-    def _write(self, target: Target) -> KernelFile:
+    def _write(self, target: Target) -> tuple[KernelFile, dict[Tile, int]]:
+        """Write what is missing of this process's share; and the checksums of all of it."""
         mine = journal.share(self.tiling.tiles, self.number, self.count)
         written = journal.recorded(self.found.partial, self.tiling)
-        sound = {t for t in mine if t in written and self._is_sound(target, t, written[t])}
-        damaged = sum(t in written for t in mine) - len(sound)
-        left = [tile for tile in mine if tile not in sound]
-        done, total = len(sound), len(mine)
+        sums: dict[Tile, int] = {}
+        for tile in mine:
+            found = finished.sound_sum(target, self.tiling, tile, written.get(tile, set()))
+            if found is not None:
+                sums[tile] = found
+        damaged = sum(tile in written for tile in mine) - len(sums)
+        left = [tile for tile in mine if tile not in sums]
+        done, total = len(sums), len(mine)
         self._say(done, total)
         side = max(self.tiling.side1, self.tiling.side2)
         working = self.memory - _copies(self.kernel, side)
@@ -377,21 +398,11 @@ class _Run:
             target.write(rows, columns, values)
             if self.tiling.mirrored(tile):
                 target.write(columns, rows, values.T)
-            self.record.add(tile, values)
+            sums[tile] = journal.checksum(values)
+            self.record.add(tile, sums[tile])
             done += 1
             self._say(done, total)
-        return _result(self.found, len(left), damaged)
-
-    def _is_sound(self, target: Target, tile: Tile, sums: set[int]) -> bool:
-        """Whether a tile, and its mirror image, can be read and have a checksum on record."""
-        rows, columns = self.tiling.entries(tile)
-        values = target.read(rows, columns)
-        if values is None or journal.checksum(values) not in sums:
-            return False
-        if not self.tiling.mirrored(tile):
-            return True
-        mirror = target.read(columns, rows)
-        return mirror is not None and journal.checksum(mirror.T) in sums
+        return _result(self.found, len(left), damaged), sums
 
     def _say(self, done: int, total: int) -> None:
         if self.progress is not None:

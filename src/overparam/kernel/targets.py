@@ -6,6 +6,7 @@ as memory, and a full disk kills the process that writes to a mapping, while a w
 """
 
 import errno
+import io
 import json
 import math
 import os
@@ -36,11 +37,12 @@ class Layout(NamedTuple):
 
 
 class Target(ABC):
-    """A matrix in a file, open for reading and writing.
+    """A matrix in an open file.
 
     Args:
         path: The file, made by :meth:`create`.
         layout: What it must hold.
+        writable: Whether it will be written to.
 
     Raises:
         InputError: It holds something else: it is damaged.
@@ -49,7 +51,7 @@ class Target(ABC):
     suffix: str
 
     @abstractmethod
-    def __init__(self, path: Path, layout: Layout) -> None: ...
+    def __init__(self, path: Path, layout: Layout, writable: bool = True) -> None: ...
 
     @staticmethod
     @abstractmethod
@@ -60,6 +62,11 @@ class Target(ABC):
     @abstractmethod
     def job(path: Path) -> dict[str, Any] | None:
         """What a finished file says it holds; None if it does not say, or says otherwise."""
+
+    @staticmethod
+    @abstractmethod
+    def stamp(path: Path) -> tuple[int, int]:
+        """Bytes of the entries' files, and when the last of them changed, in ns since 1970."""
 
     @staticmethod
     @abstractmethod
@@ -108,10 +115,10 @@ class _NpyFile(Target):
 
     suffix = ".npy"
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: Layout, writable: bool = True) -> None:
         self.layout = layout
         self.start = _npy_start(path, layout)
-        self.file = path.open("r+b", buffering=0)
+        self.file: io.FileIO = io.FileIO(path, "r+b" if writable else "rb")
 
     @staticmethod
     def create(path: Path, layout: Layout, job: dict[str, Any]) -> None:
@@ -135,6 +142,11 @@ class _NpyFile(Target):
             return job if same else None
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None
+
+    @staticmethod
+    def stamp(path: Path) -> tuple[int, int]:
+        found = path.stat()
+        return found.st_size, found.st_mtime_ns
 
     @staticmethod
     def stored_bytes(path: Path) -> int:
@@ -202,11 +214,12 @@ class _ZarrArray(Target):
 
     suffix = ".zarr"
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: Layout, writable: bool = True) -> None:
         import zarr
 
+        mode: Any = "r+" if writable else "r"
         try:
-            array = zarr.open_array(str(path), mode="r+", config={"write_empty_chunks": True})
+            array = zarr.open_array(str(path), mode=mode, config={"write_empty_chunks": True})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged (its zarr.json cannot be read)") from error
         if (array.shape, array.dtype, array.chunks) != layout:
@@ -243,8 +256,14 @@ class _ZarrArray(Target):
             return None
 
     @staticmethod
+    def stamp(path: Path) -> tuple[int, int]:
+        chunks = [file.stat() for file in (path / "c").rglob("*") if file.is_file()]
+        latest = max((chunk.st_mtime_ns for chunk in chunks), default=0)
+        return sum(chunk.st_size for chunk in chunks), latest
+
+    @staticmethod
     def stored_bytes(path: Path) -> int:
-        return sum(file.stat().st_size for file in (path / "c").rglob("*") if file.is_file())
+        return _ZarrArray.stamp(path)[0]
 
     @staticmethod
     def total_bytes(layout: Layout) -> int:
@@ -257,6 +276,9 @@ class _ZarrArray(Target):
 
     @staticmethod
     def move(path: Path, to: Path, job: dict[str, Any]) -> None:
+        import zarr
+
+        zarr.open_array(str(path), mode="r+").attrs["overparam"] = job
         path.replace(to)
 
     @staticmethod
