@@ -72,7 +72,8 @@ class InfiniteKernel(TiledKernel):
 
     def working_bytes(self, side: int) -> int:
         """Both kernels in float64, a copy of the one asked for, and what the points need."""
-        terms = MOST_TERMS if closed_form(self.model.act) is None else 0
+        most = MOST_TERMS * len(self.model.hidden_widths)
+        terms = most if closed_form(self.model.act) is None else 0
         pairs = (2 * self.x1.itemsize + 2 * self.dtype.itemsize) * side**2
         return pairs + fast.working_memory(self.model, terms, side, side)
 

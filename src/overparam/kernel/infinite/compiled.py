@@ -25,7 +25,7 @@ ABS_LINEAR, ERF, GELU, SIN, COS, GAUSSIAN, HERMITE = range(7)
 """What ``fill`` can do: its argument ``kind``."""
 
 CHUNK = 512
-"""Columns done at a time."""
+"""Columns done at a time, where formulas are closed."""
 
 BLOCK = 16
 """Rows that are mirrored at a time: one cache line of float32."""
@@ -35,6 +35,14 @@ DEPTH = 64
 
 NEAR = 1 / 64
 """Complements below this are computed anew, from differences of coordinates."""
+
+MANY = 8
+"""If more than one of so many pairs is nearly parallel, all are treated so."""
+
+CUT = 1e-16
+"""Powers of a correlation below this are left out of a Hermite series."""
+
+LOG_CUT = math.log(CUT)
 
 
 def compiled(function: F) -> F:
@@ -325,21 +333,54 @@ def _gaussian(minus, plus, ntk, nngp, left, right, first, weight, bias):
 
 @compiled
 @no_type_check
-def _hermite(minus, plus, ntk, nngp, left, right, first, c1, d1, c2, d2, weight, bias, work):
-    """One layer of any activation, by its Hermite series: c of act over e, d of act'."""
-    e1, n1, i1 = left[1], left[2], left[3]
-    value, slope, gap, power, short = work[0], work[1], work[2], work[3], work[4]
+def _hermite(
+    minus, plus, ntk, nngp, left, right, first, c1, d1, c2, d2, parity, weight, bias, work
+):
+    """One layer of any activation, by its Hermite series: c of act over e, d of act'.
+
+    An odd or even activation has every second coefficient only, a series in rho^2. Terms are added
+    up to where rho^k is negligible. Nearly parallel pairs need all of them, and the gap to one as a
+    series of its own; where they are few, they are done one by one.
+    """
+    value, slope, gap, x = work[0], work[1], work[2], work[3]
+    furthest, near = 0.0, 0
     for j in range(minus.size):
-        value[j], slope[j], gap[j], power[j], short[j] = 0.0, 0.0, 0.0, 1.0, 0.0
-    for k in range(c1.size):
-        c, d, cs, ds = c1[k], d1[k], c2[k, first:], d2[k, first:]
+        rho, less = 0.5 * (plus[j] - minus[j]), min(minus[j], plus[j])
+        x[j] = rho if parity == 0 else rho * rho
+        near += less < NEAR
+        furthest = max(furthest, 1.0 - less if less >= NEAR else 0.0)
+    if MANY * near > minus.size:
+        _series_with_gap(
+            value, slope, gap, work[4], work[5], minus, plus, c1, d1, c2, d2, first, parity
+        )
+    else:
+        group = 4 if parity == 0 else 8
+        terms = 4 * math.ceil(LOG_CUT / (math.log(furthest + 1e-300) * group))
+        _series(value, slope, work[4], x, c1, d1, c2, d2, first, min(max(terms, 4), c1.size))
         for j in range(minus.size):
-            product, lean = c * cs[j], c - cs[j]
-            value[j] += product * power[j]
-            slope[j] += d * ds[j] * power[j]
-            gap[j] += product * short[j] + 0.5 * (lean * lean)
-            short[j] += power[j] * minus[j]
-            power[j] *= 0.5 * (plus[j] - minus[j])
+            rho = 0.5 * (plus[j] - minus[j])
+            value[j] *= rho if parity < 0 else 1.0
+            slope[j] *= rho if parity > 0 else 1.0
+            gap[j] = 1.0 - (abs(value[j]) if parity < 0 else value[j])
+        for j in range(minus.size):
+            if min(minus[j], plus[j]) < NEAR or gap[j] < NEAR:
+                one = slice(j, j + 1)
+                _series_with_gap(
+                    value[one],
+                    slope[one],
+                    gap[one],
+                    work[4, one],
+                    work[5, one],
+                    minus[one],
+                    plus[one],
+                    c1,
+                    d1,
+                    c2,
+                    d2,
+                    first + j,
+                    parity,
+                )
+    e1, n1, i1 = left[1], left[2], left[3]
     es, ns, vs = right[1, first:], right[2, first:], right[3, first:]
     for j in range(minus.size):
         e2, n2, i2 = es[j], ns[j], vs[j]
@@ -347,11 +388,61 @@ def _hermite(minus, plus, ntk, nngp, left, right, first, c1, d1, c2, d2, weight,
         nngp[j] = weight * scale * value[j] + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope[j]
         positive = nngp[j] >= 0.0
-        rest = gap[j] if positive else 1.0 + value[j]
+        # The gap is 1 - value, or 1 + value where an odd activation has value < 0.
+        turned = parity < 0 and value[j] < 0.0
+        below, above = gap[j], 1.0 + value[j]
+        below, above = (2.0 - below if turned else below), (below if turned else above)
+        rest = below if positive else above
         rest = scale * (rest if rest > 0.0 else 0.0)
         minus[j], plus[j] = _complements(
             rest, positive, weight * scale, e1, e2, n1, n2, i1 * i2, weight, bias
         )
+
+
+@compiled
+@no_type_check
+def _series(value, slope, power, x, c1, d1, c2, d2, first, terms):
+    """sum_i c1[i] c2[i] x^i, and the same of d, over ``terms`` (a multiple of four) terms."""
+    for j in range(x.size):
+        value[j], slope[j], power[j] = 0.0, 0.0, 1.0
+    for k in range(0, terms, 4):
+        ca, cb, cc, cd = c1[k], c1[k + 1], c1[k + 2], c1[k + 3]
+        da, db, dc, dd = d1[k], d1[k + 1], d1[k + 2], d1[k + 3]
+        ea, eb, ec, ed = c2[k, first:], c2[k + 1, first:], c2[k + 2, first:], c2[k + 3, first:]
+        fa, fb, fc, fd = d2[k, first:], d2[k + 1, first:], d2[k + 2, first:], d2[k + 3, first:]
+        for j in range(x.size):
+            t, p = x[j], power[j]
+            value[j] += p * (ca * ea[j] + t * (cb * eb[j] + t * (cc * ec[j] + t * (cd * ed[j]))))
+            slope[j] += p * (da * fa[j] + t * (db * fb[j] + t * (dc * fc[j] + t * (dd * fd[j]))))
+            power[j] = p * ((t * t) * (t * t))
+
+
+@compiled
+@no_type_check
+def _series_with_gap(value, slope, gap, power, short, minus, plus, c1, d1, c2, d2, first, parity):
+    """The same, with 1 - value as a sum of small terms: c c' (1 - rho^k) + (c - c')^2 / 2.
+
+    Of an odd activation at negative rho the gap is that of -value.
+    """
+    for j in range(minus.size):
+        value[j], slope[j], gap[j], power[j], short[j] = 0.0, 0.0, 0.0, 1.0, 0.0
+    for k in range(c1.size):
+        c, d, cs, ds = c1[k], d1[k], c2[k, first:], d2[k, first:]
+        for j in range(minus.size):
+            m, p = minus[j], plus[j]
+            rho = 0.5 * (p - m)
+            product, lean = c * cs[j], c - cs[j]
+            value[j] += product * power[j]
+            slope[j] += d * ds[j] * power[j]
+            less = power[j] * min(m, p) if parity < 0 else 0.0
+            gap[j] += product * (short[j] + less) + 0.5 * (lean * lean)
+            # short is 1 - x^k, power x^k, with x = rho or rho^2.
+            short[j] += power[j] * (m if parity == 0 else m * p)
+            power[j] *= rho if parity == 0 else rho * rho
+    for j in range(minus.size):
+        rho = 0.5 * (plus[j] - minus[j])
+        value[j] *= rho if parity < 0 else 1.0
+        slope[j] *= rho if parity > 0 else 1.0
 
 
 @compiled
@@ -407,7 +498,7 @@ def _gram(rows, u1, u2, top, first):
 
 @compiled
 @no_type_check
-def fill(kind, a, b, start, stop, u, points, coefficients, scales, symmetric, out):
+def fill(kind, a, b, start, stop, chunk, u, points, series, scales, symmetric, out):
     """Fill rows ``start`` to ``stop`` of the kernels.
 
     Args:
@@ -416,26 +507,33 @@ def fill(kind, a, b, start, stop, u, points, coefficients, scales, symmetric, ou
         b: Coefficient of the odd part, for ``ABS_LINEAR``.
         start: First row.
         stop: One past the last row.
+        chunk: Columns done at a time.
         u: Directions of both sides, (n1, d') and (n2, d'), and the second transposed.
         points: What depends on one point, (layers, n1, 5) and (layers, 5, n2): deviation, root of
             the second moment, the next layer's deviation and its inverse, and an extra number.
-        coefficients: Hermite coefficients of act and act': (layers, n1, K) twice and
-            (layers, K, n2) twice; empty for closed forms.
+        series: Where each layer's Hermite coefficients begin, (layers + 1,), and those of act and
+            of act' of all layers, (K, n1) twice and (K, n2) twice; then whether act is odd (-1),
+            even (1) or neither (0). Nothing of it is read for closed forms.
         scales: s_w^2, s_b^2 and c^2.
         symmetric: Whether columns after the diagonal are mirrored from the rows below.
         out: The result (ntk, nngp), float32 or float64.
     """
     left, right = points
-    c1, d1, c2, d2 = coefficients
+    begins, c1, d1, c2, d2, parity = series
     weight, bias, output = scales
     ntk_out, nngp_out = out
-    state, gram = np.empty((9, CHUNK)), np.empty(BLOCK * CHUNK)
+    state, gram = np.empty((10, chunk)), np.empty(BLOCK * chunk)
+    own = np.empty((2, BLOCK, c1.shape[0]))
     columns = ntk_out.shape[1]
     for top in range(start, stop, BLOCK):
         bottom = min(top + BLOCK, stop)
         across = bottom if symmetric else columns
-        for first in range(0, across, CHUNK):
-            end = min(first + CHUNK, across)
+        if kind == HERMITE:
+            for k in range(c1.shape[0]):
+                for i in range(top, bottom):
+                    own[0, i - top, k], own[1, i - top, k] = c1[k, i], d1[k, i]
+        for first in range(0, across, chunk):
+            end = min(first + chunk, across)
             rows = gram[: (bottom - top) * (end - first)].reshape(bottom - top, end - first)
             _gram(rows, u[0], u[2], top, first)
             for i in range(top, bottom):
@@ -472,6 +570,7 @@ def fill(kind, a, b, start, stop, u, points, coefficients, scales, symmetric, ou
                     elif kind == GAUSSIAN:
                         _gaussian(minus, plus, ntk, nngp, one, two, first, weight, bias)
                     else:
+                        begin, after = begins[layer], begins[layer + 1]
                         _hermite(
                             minus,
                             plus,
@@ -480,10 +579,11 @@ def fill(kind, a, b, start, stop, u, points, coefficients, scales, symmetric, ou
                             one,
                             two,
                             first,
-                            c1[layer, i],
-                            d1[layer, i],
-                            c2[layer],
-                            d2[layer],
+                            own[0, i - top, begin:after],
+                            own[1, i - top, begin:after],
+                            c2[begin:after],
+                            d2[begin:after],
+                            parity,
                             weight,
                             bias,
                             state[4:, :size],

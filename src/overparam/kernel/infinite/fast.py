@@ -13,7 +13,7 @@ import numpy as np
 from overparam.kernel.infinite import compiled
 from overparam.kernel.infinite.duals import CLOSED_FORMS, AbsLinear
 from overparam.kernel.infinite.quadrature import BATCH, HermiteDual, nodes
-from overparam.kernel.infinite.recursion import lifted, next_deviation, points
+from overparam.kernel.infinite.recursion import lifted, next_deviation
 from overparam.model.mlp import MLP
 
 LINEAR_ROWS = 256
@@ -21,6 +21,9 @@ LINEAR_ROWS = 256
 
 TASK = 32
 """Rows that a thread takes at a time."""
+
+SERIES_CACHE = 2**20
+"""Bytes of Hermite coefficients that stay in cache."""
 
 EXTRAS = {
     compiled.ERF: lambda r: 1 / np.sqrt(1 + 2 * r * r),
@@ -38,7 +41,7 @@ class Side(NamedTuple):
         directions: Unit vectors, (n, d'), d + 1 rounded up to a multiple of four.
         numbers: (layers, n, 5): deviation, root of the second moment, next deviation, its inverse,
             extra.
-        act: Hermite coefficients of act over that root, (layers, n, K), or empty.
+        act: Hermite coefficients of act over that root, of all layers, (K, n), or empty.
         slope: Those of act'.
     """
 
@@ -65,22 +68,27 @@ def prepare(model: MLP, dual: Any, kind: int, x: np.ndarray) -> Side:
     """What belongs to one side's points. Must be called where float64 is enabled."""
     r, u = lifted(model, x)
     u = np.pad(u, ((0, 0), (0, -u.shape[1] % 4)))
-    numbers, act, slope = [], [], []
-    for deviation, e, features in points(model, dual, r):
-        after = next_deviation(model, e)
+    numbers = []
+    begins = series_begins(model, dual)
+    act, slope = (np.empty((begins[-1], len(r))) for _ in range(2))
+    for layer in range(len(model.hidden_widths)):
+        deviation, part = r, slice(*begins[layer : layer + 2])
+        if isinstance(dual, HermiteDual):
+            e = dual.series(r, layer, act[part], slope[part])
+        else:
+            e, _ = dual.features(r)
+        after = r = next_deviation(model, e)
         extra = EXTRAS[kind](deviation) if kind in EXTRAS else np.zeros_like(e)
         inverse = np.divide(1.0, after, out=np.ones_like(after), where=after > 0)
         numbers.append(np.stack([deviation, e, after, inverse, extra], axis=-1))
-        if isinstance(dual, HermiteDual):
-            act.append(features[0])
-            slope.append(features[1])
-    empty = np.empty((1, 1, 1))
-    return Side(
-        u,
-        np.stack(numbers),
-        np.stack(act) if act else empty,
-        np.stack(slope) if slope else empty,
-    )
+    return Side(u, np.stack(numbers), act, slope)
+
+
+def series_begins(model: MLP, dual: Any) -> np.ndarray:
+    """Where each layer's Hermite coefficients begin, and where the last ones end; or zeros."""
+    depth = len(model.hidden_widths)
+    lengths = [dual.length(layer) if isinstance(dual, HermiteDual) else 0 for layer in range(depth)]
+    return np.cumsum([0, *lengths])
 
 
 def fill_kernels(
@@ -96,14 +104,14 @@ def fill_kernels(
     kind, a, b = kind_of(dual)
     left = prepare(model, dual, kind, x1)
     right = left if x2 is None else prepare(model, dual, kind, x2)
-    transposed = [
-        np.ascontiguousarray(part.transpose(0, 2, 1))
-        for part in (right.numbers, right.act, right.slope)
-    ]
+    begins = series_begins(model, dual)
+    # The coefficients of a chunk of columns should stay in cache for a block of rows.
+    chunk = min(compiled.CHUNK, max(64, SERIES_CACHE // (16 * max(1, begins[-1])) // 64 * 64))
     shared: tuple[Any, ...] = (
+        int(chunk),
         (left.directions, right.directions, np.ascontiguousarray(right.directions.T)),
-        (left.numbers, transposed[0]),
-        (left.act, left.slope, transposed[1], transposed[2]),
+        (left.numbers, np.ascontiguousarray(right.numbers.transpose(0, 2, 1))),
+        (begins, left.act, left.slope, right.act, right.slope, getattr(dual, "parity", 0)),
         (model.weight_scale**2, model.bias_scale**2, model.output_scale**2),
         x2 is None,
         out,
@@ -137,10 +145,17 @@ def _cores() -> int:
 
 
 def working_memory(model: MLP, terms: int, n1: int, n2: int) -> int:
-    """Bytes held beyond the result: tiles, and what belongs to the points."""
-    tiles = _cores() * 8 * compiled.CHUNK * (compiled.BLOCK + 9)
+    """Bytes held beyond the result: tiles, and what belongs to the points.
+
+    Args:
+        model: The network.
+        terms: Hermite coefficients of a point, of all layers together.
+        n1: Points of the rows.
+        n2: Points of the columns.
+    """
+    tiles = _cores() * 8 * (compiled.CHUNK * (compiled.BLOCK + 10) + 2 * compiled.BLOCK * terms)
     if not model.hidden_widths:
         tiles = 2 * 8 * LINEAR_ROWS * n2
-    per_point = 8 * (5 * (model.in_dim + 4) + len(model.hidden_widths) * (15 + 6 * terms))
-    batch = 8 * 4 * BATCH * len(nodes()[0]) if terms else 0
+    per_point = 8 * (5 * (model.in_dim + 4) + len(model.hidden_widths) * 15 + 2 * terms)
+    batch = 8 * (6 * BATCH * len(nodes()[0]) + 2 * BATCH * terms) if terms else 0
     return tiles + batch + (n1 + n2) * per_point

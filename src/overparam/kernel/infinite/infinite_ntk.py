@@ -15,9 +15,10 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.kernel.empirical import require_memory
+from overparam.kernel.infinite.compiled import CUT
 from overparam.kernel.infinite.duals import closed_form
-from overparam.kernel.infinite.fast import fill_kernels, working_memory
-from overparam.kernel.infinite.quadrature import HermiteDual, choose_terms
+from overparam.kernel.infinite.fast import fill_kernels, series_begins, working_memory
+from overparam.kernel.infinite.quadrature import HermiteDual, choose_terms, parity, sample
 from overparam.kernel.infinite.recursion import diagonals, kernels, lifted, next_deviation
 from overparam.model.mlp import MLP
 from overparam.precision import floating_dtype, is_traced
@@ -83,7 +84,7 @@ def infinite_ntk(
     require_memory(result, what, memory_budget)
     with jax.enable_x64(True):
         dual, error = choose_dual(model, a if b is None else np.concatenate([a, b]))
-        terms = dual.terms if isinstance(dual, HermiteDual) else 0
+        terms = int(series_begins(model, dual)[-1])
         require_memory(result + working_memory(model, terms, rows, columns), what, memory_budget)
         out = np.empty((rows, columns), dtype), np.empty((rows, columns), dtype)
         fill_kernels(model, dual, a, b, out)
@@ -135,14 +136,17 @@ def choose_dual(model: MLP, x: np.ndarray) -> tuple[Any, float]:
     known = closed_form(model.act)
     if known is not None or not model.hidden_widths:
         return known, 0.0
-    r, _ = lifted(model, x)
-    terms, error = 1, 0.0
+    r = sample(lifted(model, x)[0])
+    by_layer, error, parities = [], CUT, set()
     for _ in model.hidden_widths:
         needed, wrong = choose_terms(model.act, r)
-        terms, error = max(terms, needed), max(error, wrong)
+        by_layer.append(needed)
+        error = max(error, wrong + CUT)
+        parities.add(parity(model.act, r))
         e, _ = HermiteDual(model.act, 1).features(r)
         r = next_deviation(model, e)
-    return HermiteDual(model.act, terms), error
+    same = parities.pop() if len(parities) == 1 else 0
+    return HermiteDual(model.act, max(by_layer), tuple(by_layer), same), error
 
 
 def check_inputs(model: MLP, name: str, x: Array | np.ndarray) -> np.ndarray:

@@ -34,8 +34,11 @@ MOST_TERMS = 1024
 TOLERANCE = 4e-16
 """Relative tail at which an expansion counts as complete in float64."""
 
-BATCH = 512
+BATCH = 128
 """Points whose coefficients are computed at a time."""
+
+GROUP = 4
+"""Terms that the compiled loops add at a time."""
 
 _EDGES = np.array([0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, *np.arange(1, 14)])
 
@@ -72,10 +75,20 @@ def projection(terms: int, points: int = 24) -> np.ndarray:
 
 @dataclass(frozen=True)
 class HermiteDual:
-    """The dual of an activation by ``terms`` Hermite coefficients of it and of its slope."""
+    """The dual of an activation by Hermite coefficients of it and of its slope.
+
+    Attributes:
+        activation: The activation.
+        terms: How many coefficients, where all layers have the same number.
+        by_layer: How many each layer needs, at most ``terms``.
+        parity: -1 for an odd activation, 1 for an even one, 0 for others: the coefficients of
+            act are 0 at even k, or at odd k, and those of act' the other way round.
+    """
 
     activation: Activation
     terms: int
+    by_layer: tuple[int, ...] = ()
+    parity: int = 0
 
     def features(self, r: Any) -> tuple[Any, tuple[Any, Any]]:
         """Root of the second moment and the coefficients, at standard deviations ``r``.
@@ -85,7 +98,7 @@ class HermiteDual:
             by e and those of act'.
         """
         if isinstance(r, np.ndarray):
-            return self._in_batches(r)
+            return self.features_on_host(r)
         z, weights = (jnp.asarray(part, r.dtype) for part in nodes())
         matrix = jnp.asarray(projection(self.terms), r.dtype)
         argument = r[..., None] * z.reshape((1,) * r.ndim + (-1,))
@@ -94,12 +107,59 @@ class HermiteDual:
         inverse = 1 / jnp.where(e > 0, e, 1)
         return e, ((values @ matrix) * inverse[..., None], slopes @ matrix)
 
-    def _in_batches(self, r: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """The same for many points: batches of one size, so one compilation and little memory."""
-        padded = np.pad(r, (0, -len(r) % BATCH)).reshape(-1, BATCH)
-        parts = [jax.tree.map(np.asarray, _features(self, batch)) for batch in padded]
-        e, (act, slope) = jax.tree.map(lambda *p: np.concatenate(p)[: len(r)], *parts)
-        return e, (act, slope)
+    def features_on_host(self, r: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """The same for NumPy arrays of shape (n,)."""
+        act, slope = (np.empty((self.terms, len(r))) for _ in range(2))
+        e = self._coefficients(r, (0, 1), (0, 1), act, slope)
+        return e, (act.T, slope.T)
+
+    def series(self, r: np.ndarray, layer: int, act: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """Fill in the coefficients that parity leaves, and return the roots of second moments.
+
+        Args:
+            r: Standard deviations, (n,).
+            layer: Whose they are.
+            act: For the coefficients of act over the root, (``length(layer)``, n).
+            slope: For those of act'.
+        """
+        step, odd, even = (2, 1, 0) if self.parity else (1, 0, 0)
+        first = (odd, even) if self.parity < 0 else (even, odd)
+        return self._coefficients(r, (first[0], step), (first[1], step), act, slope)
+
+    def length(self, layer: int) -> int:
+        """Coefficients that :meth:`series` gives, a multiple of ``GROUP``."""
+        terms = -(-self.by_layer[layer] // (2 if self.parity else 1))
+        return -(-terms // GROUP) * GROUP
+
+    def _coefficients(
+        self,
+        r: np.ndarray,
+        act_terms: tuple[int, int],
+        slope_terms: tuple[int, int],
+        act: np.ndarray,
+        slope: np.ndarray,
+    ) -> np.ndarray:
+        """Coefficients (first, first + step, ...), in batches of one size: one compilation."""
+        z, weights = nodes()
+        matrix, e = projection(MOST_TERMS + 2 * GROUP), np.empty(len(r))
+        chosen = [
+            np.ascontiguousarray(matrix[:, first::step][:, : len(out)])
+            for (first, step), out in ((act_terms, act), (slope_terms, slope))
+        ]
+        for start in range(0, len(r), BATCH):
+            batch = slice(start, start + BATCH)
+            some = r[batch]
+            padded = np.pad(some, (0, BATCH - len(some)))
+            values, slopes = (
+                np.asarray(part)[: len(some)]
+                for part in _at_nodes(self.activation, padded[:, None] * z[None])
+            )
+            root = np.sqrt((values * values) @ weights)
+            e[batch] = root
+            inverse = 1 / np.where(root > 0, root, 1)
+            act[:, batch] = (chosen[0].T @ values.T) * inverse
+            slope[:, batch] = chosen[1].T @ slopes.T
+        return e
 
     def __call__(
         self,
@@ -130,8 +190,25 @@ class HermiteDual:
 
 
 @partial(jax.jit, static_argnums=0)
-def _features(dual: HermiteDual, r: Array) -> tuple[Array, tuple[Array, Array]]:
-    return dual.features(r)
+def _at_nodes(activation: Activation, s: Array) -> tuple[Array, Array]:
+    return activation.value_and_slope(s)
+
+
+def parity(activation: Activation, r: np.ndarray) -> int:
+    """Whether an activation is odd (-1), even (1) or neither (0) at the nodes for ``r``.
+
+    Must be called where float64 is enabled.
+    """
+    samples = np.quantile(r, [0, 0.5, 1], method="nearest")
+    values, slopes = (
+        np.asarray(part) for part in _at_nodes(activation, samples[:, None] * nodes()[0][None])
+    )
+    for sign in (-1, 1):
+        if np.array_equal(values, sign * values[:, ::-1]) and np.array_equal(
+            slopes, -sign * slopes[:, ::-1]
+        ):
+            return sign
+    return 0
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -140,6 +217,11 @@ def _energies(function: Callable[[Any], Array], r: Array, points: int) -> tuple[
     z, weights = nodes(points)
     squares = function(r[:, None] * z[None, :]) ** 2 * weights[None, :]
     return squares.sum(1), jnp.maximum(squares[:, :points].sum(1), squares[:, -points:].sum(1))
+
+
+def sample(r: np.ndarray) -> np.ndarray:
+    """The extremes of standard deviations and quantiles between them, 17 in all."""
+    return np.quantile(r, np.linspace(0, 1, 17), method="nearest")
 
 
 def choose_terms(activation: Activation, r: np.ndarray) -> tuple[int, float]:
@@ -159,7 +241,7 @@ def choose_terms(activation: Activation, r: np.ndarray) -> tuple[int, float]:
     Raises:
         InputError: An expectation does not converge.
     """
-    samples = np.quantile(r, np.linspace(0, 1, 17), method="nearest")
+    samples = sample(r)
     terms, error = 1, 0.0
     for name, function in (("act", activation), ("act'", activation.slope)):
         full, edge = (np.asarray(part) for part in _energies(function, samples, 24))
