@@ -72,6 +72,12 @@ from overparam.problem import SquaredLoss as SquaredLoss
 from overparam.problem import WeightedQuadratic as WeightedQuadratic
 from overparam.recheck import Verification as Verification
 from overparam.recheck import verify as verify
+from overparam.theory.apriori.coefficients import APrioriCoefficients as APrioriCoefficients
+from overparam.theory.apriori.coefficients import a_priori_coefficients as a_priori_coefficients
+from overparam.theory.apriori.inputs import Norms as Norms
+from overparam.theory.apriori.moments import Moments as Moments
+from overparam.theory.apriori.width import RequiredWidth as RequiredWidth
+from overparam.theory.apriori.width import required_width as required_width
 from overparam.theory.certificate import Certificate as Certificate
 from overparam.theory.certificate import Constant as Constant
 from overparam.theory.certificate import load_certificate as load_certificate

@@ -8,6 +8,7 @@ from overparam.cli.anchor import anchor
 from overparam.cli.certify import certify
 from overparam.cli.kernel import kernel
 from overparam.cli.verify import verify
+from overparam.cli.width import width
 from overparam.errors import InputError, TheoremViolatedError
 
 
@@ -21,6 +22,7 @@ cli.add_command(anchor)
 cli.add_command(certify)
 cli.add_command(kernel)
 cli.add_command(verify)
+cli.add_command(width)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -58,6 +58,7 @@ def gradient_descent_converges(
     pl_constant: float,
     excess: float,
     step_size: float | None = None,
+    step_fraction: float | None = None,
 ) -> Convergence:
     """Theorem 1, and the step size that minimises its bound on the number of steps.
 
@@ -69,6 +70,8 @@ def gradient_descent_converges(
         pl_constant: alpha, valid on {f - f* <= excess}.
         excess: Upper bound on Delta_0 = phi(theta_0) - f*.
         step_size: eta; None chooses it.
+        step_fraction: q, which sets eta = 2 (1 - q) / L_phi on the smallest ball; with None the
+            best q is chosen. Not together with a step size.
 
     Returns:
         The :class:`Convergence`.
@@ -81,7 +84,9 @@ def gradient_descent_converges(
     smooth = smooth + np.where(known, lipschitz, 0.0) * math.sqrt(2 * smoothness * excess)
     smooth = np.where(known, smooth, math.inf)
     level = math.sqrt(2 * excess / pl_constant)
-    if step_size is None:
+    if step_fraction is not None:
+        best = _at_fraction(majorant, smooth, level, pl_constant, step_fraction)
+    elif step_size is None:
         best = _best_step(majorant, smooth, level, pl_constant)
     else:
         best = _given_step(majorant, smooth, level, pl_constant, step_size)
@@ -97,14 +102,21 @@ def _best_step(
     least = level / majorant.maximum  # where rho = level / q reaches max Psi
     best = None
     for q in least + (1 - least) * STEP_FRACTIONS:
-        crossing = majorant.crossing(level / q)
-        ball = None if crossing is None else _first_ball(majorant, crossing)
-        if crossing is None or ball is None or not math.isfinite(smooth[ball]):
-            continue
-        candidate = _certified(majorant, smooth, level, alpha, float(q), crossing, ball)
-        if best is None or candidate.rate < best.rate:
+        candidate = _at_fraction(majorant, smooth, level, alpha, float(q))
+        if candidate is not None and (best is None or candidate.rate < best.rate):
             best = candidate
     return best
+
+
+def _at_fraction(
+    majorant: Majorant, smooth: np.ndarray, level: float, alpha: float, q: float
+) -> Convergence | None:
+    """The first ball beyond s*(q), if the theorem holds there."""
+    crossing = majorant.crossing(level / q)
+    ball = None if crossing is None else _first_ball(majorant, crossing)
+    if crossing is None or ball is None or not math.isfinite(smooth[ball]):
+        return None
+    return _certified(majorant, smooth, level, alpha, q, crossing, ball)
 
 
 def _given_step(

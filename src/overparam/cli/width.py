@@ -1,0 +1,242 @@
+"""``overparam width``: how wide is wide enough, before any network is drawn."""
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from overparam.cli.options import data_options
+from overparam.cli.progress import ProgressBar
+from overparam.data import load
+from overparam.data.dataset import Dataset
+from overparam.errors import InputError
+from overparam.files import prepare_folder, write_whole
+from overparam.report.numbers import at_least, at_most, number
+from overparam.report.numbers import rate as rate_text
+from overparam.report.width_plot import figure_width
+from overparam.theory.apriori.coefficients import IMPROVES, APrioriCoefficients
+from overparam.theory.apriori.inputs import Knowledge, Norms
+from overparam.theory.apriori.moments import Moments
+from overparam.theory.apriori.setting import Setting, build_setting
+from overparam.theory.apriori.width import RequiredWidth, width_for
+
+PLOTTED = 25
+"""Widths in the plot, from a hundredth of the required one to ten thousand times."""
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@click.option("--depth", type=int, default=1, help="Number of hidden layers, 1 or more.")
+@click.option("--activation", default="gelu", help="One with a bounded second derivative.")
+@click.option("--loss", default="squared", help="squared or squared_hinge.")
+@click.option("--output-scale", type=float, default=1.0, help="Factor on the output.")
+@click.option("--weight-scale", type=float, default=1.0, help="Factor on the weights.")
+@click.option("--bias-scale", type=float, default=0.1, help="Factor on the biases.")
+@click.option(
+    "--knowing",
+    type=click.Choice(["points", "norms", "moments"]),
+    default="points",
+    help="What the bounds may know of the data: its points, their norms, or even moments of these.",
+)
+@click.option(
+    "--min-eigenvalue",
+    type=float,
+    help="Assume this lambda_min(K) at initialisation; by default it is bounded from the points.",
+)
+@click.option(
+    "--assume-limit",
+    is_flag=True,
+    help="Assume that lambda_min(K) is at least the limiting kernel's.",
+)
+@click.option(
+    "--failure-probability", type=float, default=0.05, help="Of the draw of the network."
+)
+@click.option(
+    "--step-fraction",
+    type=float,
+    default=0.9,
+    help="1 - eta L_phi / 2: near 1 for small steps, from a smaller width on.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for summary.json and plots.")
+@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+def width(
+    data: str,
+    out: Path | None,
+    as_json: bool,
+    step_fraction: float,
+    knowing: str,
+    assume_limit: bool,
+    **options: Any,
+) -> None:
+    """Print the width from which gradient descent on DATA provably converges.
+
+    With probability 1 - FAILURE-PROBABILITY over the random initialisation, at this width and at
+    every larger one; no network is drawn. DATA is a CSV, Parquet or npz file, or a bundled set's
+    name.
+    """
+    chosen = ("target", "task", "samples", "seed", "test_fraction", "standardize")
+    selection = {name: options.pop(name) for name in chosen}
+    if out is not None:
+        prepare_folder(out)
+    with ProgressBar() as progress:
+        progress("reading the data", 0, 0)
+        dataset = load(data, **selection)
+        progress("looking for the width", 0, 0)
+        setting = _setting(dataset, knowing, assume_limit, **options)
+        answer = width_for(setting, step_fraction)
+        if out is not None:
+            curves = _curves(answer, progress)
+    if out is not None:
+        _write(out, _summary(answer, dataset, knowing), curves, answer.width)
+    if as_json:
+        click.echo(json.dumps(_summary(answer, dataset, knowing), indent=2, allow_nan=False))
+    else:
+        _show(answer, dataset, knowing, out)
+
+
+def _setting(
+    dataset: Dataset,
+    knowing: str,
+    assume_limit: bool,
+    *,
+    depth: int,
+    min_eigenvalue: float | None,
+    **options: Any,
+) -> Setting:
+    """What is asked; lambda_min from the points even where the rest may not know them."""
+    train = dataset.train
+    if assume_limit and min_eigenvalue is not None:
+        raise InputError("give --min-eigenvalue or --assume-limit, not both")
+    whole = build_setting(train, depth, min_eigenvalue=min_eigenvalue, **options)
+    if assume_limit:
+        assert whole.spectra is not None, "the points are known"
+        whole = build_setting(train, depth, min_eigenvalue=whole.spectra.kernel, **options)
+    if knowing == "points":
+        return whole
+    assumed = whole.assumed
+    if assumed is None:
+        raise InputError(
+            f"--knowing {knowing} cannot bound lambda_min: add --assume-limit or --min-eigenvalue"
+        )
+    less: Knowledge = Norms.of(train) if knowing == "norms" else Moments.of(train)
+    return build_setting(
+        less,
+        depth,
+        min_eigenvalue=assumed,
+        residual=whole.residual,
+        outputs=train.outputs,
+        **options,
+    )
+
+
+def _curves(answer: RequiredWidth, progress: ProgressBar) -> dict[int, APrioriCoefficients]:
+    """The coefficients at widths around the required one."""
+    low, high = max(answer.width // 100, 1), answer.width * 10**4
+    exponents = np.linspace(math.log(low), math.log(high), PLOTTED)
+    widths = sorted({answer.width, *(max(1, round(math.exp(e))) for e in exponents)})
+    found = {}
+    for done, w in enumerate(widths):
+        progress("coefficients by width", done, len(widths))
+        found[w] = answer.at(w)
+    return found
+
+
+def _summary(answer: RequiredWidth, dataset: Dataset, knowing: str) -> dict[str, Any]:
+    setting = answer.setting
+    return {
+        "width": answer.width,
+        "dominating": answer.dominating,
+        "gain_without": {k: _finite(v) for k, v in answer.shares.items()},
+        "data": dataset.source,
+        "n": dataset.train.n,
+        "dim": dataset.train.dim,
+        "outputs": dataset.train.outputs,
+        "knowing": knowing,
+        "hidden_layers": len(setting.model.hidden_widths),
+        "activation": setting.model.act.name,
+        "loss": setting.loss.name,
+        "failure_probability": setting.failure_probability,
+        "step_fraction": answer.step_fraction,
+        "limiting_min_eigenvalue": setting.limiting_min_eigenvalue,
+        "reference_radius": answer.coefficients.reference_radius,
+        "coefficients": {
+            name: {"value": _finite(c.value), "kind": c.kind, "source": c.source}
+            for name, c in answer.coefficients.constants.items()
+        },
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _write(
+    out: Path, summary: dict[str, Any], curves: dict[int, APrioriCoefficients], required: int
+) -> None:
+    """summary.json with the curves, and their plot."""
+    columns = {name: np.array([c[name] for c in curves.values()]) for name in IMPROVES}
+    summary["by_width"] = {"width": list(curves)} | {
+        name: [_finite(float(v)) for v in values] for name, values in columns.items()
+    }
+    write_whole(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False).encode())
+    figure = figure_width(list(curves), columns, required)
+    for kind in ("svg", "png"):
+        stream = io.BytesIO()
+        figure.savefig(stream, format=kind, dpi=150)
+        write_whole(out / f"width.{kind}", stream.getvalue())
+
+
+def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | None) -> None:
+    """The readable summary."""
+    found, setting = answer.coefficients, answer.setting
+    layers = len(setting.model.hidden_widths)
+    order = sorted(answer.shares.items(), key=lambda item: -item[1])
+    others = "; ".join(f"{name} {number(gain, 3)}" for name, gain in order[1:4])
+    assumed = "" if setting.assumed is None else " (assumed)"
+    rows = [
+        ("data", f"{dataset.source}; bounds know the {knowing}"),
+        (
+            "width",
+            f"{number(answer.width)} units in each of {layers} hidden layer{'s' * (layers > 1)}, "
+            f"with probability {1 - setting.failure_probability:g} over the initialisation",
+        ),
+        (
+            "dominated by",
+            f"{answer.dominating}: without it the margin would be "
+            f"{number(order[0][1], 3)} times larger ({others})",
+        ),
+        (
+            "lambda_min",
+            f"at least {at_least(found['min_eigenvalue'])}{assumed}; "
+            f"{number(setting.limiting_min_eigenvalue)} in the limit",
+        ),
+        (
+            "descent",
+            f"step size {number(found['step_size'])}, rate {rate_text(found['rate'])} a step, "
+            f"path at most {at_most(found['radius'])}",
+        ),
+        (
+            "consequences",
+            f"ends at most {at_most(found['distance_ratio'])} times as far as the closest global "
+            f"minimiser; kernel moves by at most {at_most(found['kernel_drift'])}, predictions at "
+            f"most {at_most(found['linearisation_distance'])} from the linearised model's",
+        ),
+    ]
+    if math.isfinite(found["risk_bound"]):
+        vacuous = found["risk_bound"] >= _risk_cap(setting)
+        said = " (vacuous)" if vacuous else ""
+        rows.append(("risk", f"at most {at_most(found['risk_bound'])}{said}, clipped loss"))
+    if out is not None:
+        rows.append(("plot", str(out / "width.svg")))
+    column = max(len(heading) for heading, _ in rows) + 2
+    for heading, text in rows:
+        click.echo(f"{heading:<{column}}{text}")
+
+
+def _risk_cap(setting: Setting) -> float:
+    return 2.0 if setting.loss.quadratic else 0.5

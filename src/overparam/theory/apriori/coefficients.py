@@ -1,0 +1,380 @@
+"""Every coefficient of training as a function of the widths, before any network is drawn.
+
+With probability at least 1 - delta over the initialisation all of them hold at once: the norms at
+theta_0 bound the modulus of the Jacobian (docs/modulus.md), that and lambda_min are the hypotheses
+of Theorem 1 (docs/convergence.md), and the consequences follow as they do for a network that was
+measured. Nothing is instantiated.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from overparam.errors import InputError
+from overparam.model.mlp import MLP
+from overparam.theory.apriori.inputs import Knowledge
+from overparam.theory.apriori.setting import Setting, build_setting, jacobian_norm
+from overparam.theory.base_point import BasePoint
+from overparam.theory.certificate import Constant
+from overparam.theory.convergence import Convergence, gradient_descent_converges
+from overparam.theory.distance import distance_to_minimisers
+from overparam.theory.generalisation.bounded_loss import (
+    BoundedLoss,
+    ClippedSquared,
+    ClippedSquaredHinge,
+)
+from overparam.theory.generalisation.linearisation import linearisation_remainder
+from overparam.theory.generalisation.rademacher import (
+    rademacher_terms,
+    radius_from_grid,
+    radius_grid,
+)
+from overparam.theory.lazy import Linearisation, kernel_drift, linearisation_distance
+from overparam.theory.majorant import Majorant
+from overparam.theory.modulus import MLPBounds
+from overparam.theory.regularisation import descent_limit, distance_ratio
+
+NODES = np.geomspace(1 / 64, 16, 192)
+"""Radii of the majorant, relative to the reference radius rho / sigma of the limit."""
+
+IMPROVES = {
+    "jacobian_norm": -1,
+    "min_eigenvalue": 1,
+    "modulus": -1,
+    "lipschitz": -1,
+    "margin": 1,
+    "radius": -1,
+    "sigma_end": 1,
+    "smoothness": -1,
+    "step_size": 1,
+    "rate": -1,
+    "limit_distance": -1,
+    "distance_ratio": -1,
+    "kernel_drift": -1,
+    "linearisation_distance": -1,
+    "risk_bound": -1,
+}
+"""The coefficients, and whether they improve by growing (1) or by falling (-1)."""
+
+
+@dataclass(frozen=True)
+class APrioriCoefficients:
+    """What holds with probability 1 - delta at given widths.
+
+    Attributes:
+        hidden_widths: m_1, ..., m_{D-1}.
+        failure_probability: delta, over the initialisation.
+        certified: Whether Theorem 1 holds: gradient descent converges to a global minimiser.
+        reason: One sentence: why it holds or by which factor it fails.
+        constants: All coefficients by name, each with its kind and source; infinite (or 1, of the
+            rate) where Theorem 1 does not hold.
+        reference_radius: Where ``modulus`` and ``lipschitz`` are evaluated, the same at all widths.
+        base: The bounds on the norms at theta_0.
+    """
+
+    hidden_widths: tuple[int, ...]
+    failure_probability: float
+    certified: bool
+    reason: str
+    constants: dict[str, Constant]
+    reference_radius: float
+    base: BasePoint
+
+    def __getitem__(self, name: str) -> float:
+        """The value of a coefficient."""
+        return self.constants[name].value
+
+
+def a_priori_coefficients(
+    data: Knowledge,
+    hidden_widths: tuple[int, ...],
+    activation: object = "gelu",
+    *,
+    outputs: int | None = None,
+    loss: object = "squared",
+    residual: float | None = None,
+    min_eigenvalue: float | None = None,
+    failure_probability: float = 0.05,
+    step_fraction: float = 0.9,
+    weight_scale: float = 1.0,
+    bias_scale: float = 0.1,
+    output_scale: float = 1.0,
+    sample_size: int | None = None,
+) -> APrioriCoefficients:
+    """Every coefficient at given widths; the model is centred at its initialisation.
+
+    Args:
+        data: ``Moments``, ``Norms`` or a ``Measure``.
+        hidden_widths: Widths of the hidden layers, one or more.
+        activation: With a bound on its second derivative.
+        outputs: k; that of the measure's targets, or 1.
+        loss: ``squared``, ``squared_hinge`` or an integrand.
+        residual: sqrt(2 Delta_0) of the zero function, sqrt(E|y|^2) for the squared loss; from the
+            targets if they are known.
+        min_eigenvalue: An assumed value of lambda_min(K(theta_0)), the weights w_i included. None
+            computes a lower bound from the points.
+        failure_probability: delta, over the initialisation, in (0, 1).
+        step_fraction: q = 1 - eta L_phi / 2 in (0, 1): near 1 for small steps, from a smaller
+            width on.
+        weight_scale: s_w.
+        bias_scale: s_b.
+        output_scale: c.
+        sample_size: n, for the risk bound where only moments are known.
+
+    Returns:
+        The :class:`APrioriCoefficients`.
+
+    Raises:
+        InputError: An argument is unusable, the moments stop too early, contradict each other or do
+            not exist, or lambda_min is above the kernel's diagonal.
+
+    References:
+        docs/apriori.md.
+    """
+    setting = build_setting(
+        data,
+        len(hidden_widths),
+        activation=activation,
+        outputs=outputs,
+        loss=loss,
+        residual=residual,
+        min_eigenvalue=min_eigenvalue,
+        failure_probability=failure_probability,
+        weight_scale=weight_scale,
+        bias_scale=bias_scale,
+        output_scale=output_scale,
+    )
+    return coefficients_at(setting, tuple(hidden_widths), step_fraction, sample_size)
+
+
+def require_step_fraction(q: float) -> float:
+    """The step fraction, if it is one.
+
+    Raises:
+        InputError: It is not strictly between 0 and 1.
+    """
+    if not 0 < q < 1:
+        raise InputError(f"step_fraction is {q!r}: choose it strictly between 0 and 1, such as 0.9")
+    return float(q)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The hypotheses of Theorem 1 at given widths."""
+
+    model: MLP
+    base: BasePoint
+    min_eigenvalue: float
+    majorant: Majorant
+    lipschitz: Float[np.ndarray, " nodes"]
+    level: float
+
+    @property
+    def margin(self) -> float:
+        """Max Psi / rho."""
+        return self.majorant.maximum / self.level if self.level else math.inf
+
+
+def reference_radius(setting: Setting, step_fraction: float) -> float:
+    """rho / sigma for the residual and the limiting eigenvalue: the scale of all radii."""
+    level = setting.residual / math.sqrt(setting.pl_constant) / step_fraction
+    return (level or 1.0) / math.sqrt(setting.limiting_min_eigenvalue)
+
+
+def conditions_at(
+    setting: Setting, model: MLP, step_fraction: float, base: BasePoint | None = None
+) -> Conditions:
+    """The hypotheses at a model's widths, or at other norms than those that hold there."""
+    base = setting.base_point(model) if base is None else base
+    smallest = setting.min_eigenvalue(model)
+    radii = reference_radius(setting, step_fraction) * NODES
+    bounds = MLPBounds(base)
+    modulus, lipschitz = np.array([bounds.on_ball(r) for r in radii]).T
+    majorant = Majorant(math.sqrt(smallest), radii, np.maximum.accumulate(modulus))
+    level = setting.residual / math.sqrt(setting.pl_constant) / step_fraction
+    return Conditions(model, base, smallest, majorant, lipschitz, level)
+
+
+def coefficients_at(
+    setting: Setting,
+    hidden_widths: tuple[int, ...],
+    step_fraction: float = 0.9,
+    sample_size: int | None = None,
+) -> APrioriCoefficients:
+    """Every coefficient at given widths; see :func:`a_priori_coefficients`."""
+    q = require_step_fraction(step_fraction)
+    found = conditions_at(setting, setting.at(hidden_widths), q)
+    norm = jacobian_norm(found.base)
+    result = gradient_descent_converges(
+        majorant=found.majorant,
+        lipschitz=found.lipschitz,
+        jacobian_norm=norm,
+        smoothness=setting.loss.smoothness,
+        pl_constant=setting.pl_constant,
+        excess=setting.residual**2 / 2,
+        step_fraction=q,
+    )
+    at = int(np.searchsorted(NODES, 1.0))
+    values = {
+        "jacobian_norm": norm,
+        "min_eigenvalue": found.min_eigenvalue,
+        "modulus": float(found.majorant.modulus[at]),
+        "lipschitz": float(found.lipschitz[at]),
+        "margin": found.margin,
+        "radius": result.radius,
+        "sigma_end": result.sigma_end,
+        "smoothness": result.smoothness if result.certified else math.inf,
+        "step_size": result.step_size if result.certified else 0.0,
+        "rate": result.rate,
+    }
+    values |= _consequences(setting, found, result, norm)
+    values["risk_bound"] = _risk_bound(setting, found, result, sample_size)
+    return APrioriCoefficients(
+        hidden_widths=hidden_widths,
+        failure_probability=setting.failure_probability,
+        certified=result.certified,
+        reason=_reason(found, result, setting.failure_probability),
+        constants=_named(setting, values),
+        reference_radius=float(found.majorant.radii[at]),
+        base=found.base,
+    )
+
+
+def _consequences(
+    setting: Setting, found: Conditions, result: Convergence, norm: float
+) -> dict[str, float]:
+    """Implicit regularisation and lazy training."""
+    quadratic, majorant, path = setting.loss.quadratic, found.majorant, result.radius
+    apart = Linearisation(math.inf, math.inf, path)
+    shortest = None
+    if quadratic and result.certified:
+        shortest = setting.residual / majorant.sigma  # rho_K <= |r_0| / sigma_0
+        apart = linearisation_distance(
+            majorant=majorant,
+            path=path,
+            jacobian_norm=norm,
+            residual=setting.residual,
+            target_norm=shortest,
+            step_size=result.step_size,
+        )
+    limit = descent_limit(
+        majorant=majorant, path=path, displacement=apart.displacement, target_norm=shortest
+    )
+    closest = distance_to_minimisers(
+        majorant=majorant,
+        jacobian_norm=norm,
+        smoothness=setting.loss.smoothness,
+        excess=setting.residual**2 / 2,
+    )
+    drift = math.inf
+    if result.certified:
+        drift = kernel_drift(
+            majorant=majorant, displacement=apart.displacement, jacobian_norm=norm
+        )
+    return {
+        "limit_distance": limit.distance,
+        "distance_ratio": distance_ratio(
+            majorant=majorant, limit=limit, closest=closest, least_squares=quadratic
+        ),
+        "kernel_drift": drift,
+        "linearisation_distance": apart.predictions,
+    }
+
+
+def _risk_bound(
+    setting: Setting, found: Conditions, result: Convergence, sample_size: int | None
+) -> float:
+    """G1 at the limit of gradient descent, where the training loss is 0; infinite if unknown."""
+    n = sample_size if setting.known is None else len(setting.known[0])
+    uniform = setting.known is None or bool(np.all(setting.known[1] == setting.known[1][0]))
+    if n is None or not result.certified or not uniform:
+        return math.inf
+    grid = radius_grid(setting.model.output_scale)
+    radius = radius_from_grid(result.radius, grid)
+    if radius is None:
+        return math.inf
+    bounded: BoundedLoss = ClippedSquared() if setting.loss.quadratic else ClippedSquaredHinge()
+    terms = rademacher_terms(
+        empirical_risk=0.0,
+        sample_size=n,
+        loss_bound=bounded.bound,
+        lipschitz=bounded.lipschitz(setting.model.out_dim),
+        outputs=setting.model.out_dim,
+        radius=radius,
+        trace=n * setting.model.out_dim * _mean_square(found.base),
+        remainder=float(linearisation_remainder(found.base, radius) @ found.base.weights),
+        confidence=1 - setting.failure_probability,
+        choices=len(grid),
+    )
+    return sum(terms.values())
+
+
+def _mean_square(base: BasePoint) -> float:
+    """E_mu sum_l |G^l|^2 kappa_l^2."""
+    last = np.full_like(base.weights, base.output_scale)
+    pairs = zip((*base.backward_norms, last), base.input_norms, strict=True)
+    return sum(float((g * kappa) ** 2 @ base.weights) for g, kappa in pairs)
+
+
+def _reason(found: Conditions, result: Convergence, delta: float) -> str:
+    sure = f"with probability {1 - delta:g} over the initialisation"
+    if result.certified:
+        return (
+            f"max Psi / rho = {found.margin:.4g} > 1: {sure} gradient descent with step size "
+            f"{result.step_size:.4g} converges within distance {result.radius:.4g}"
+        )
+    if not found.min_eigenvalue:
+        return f"{sure} nothing is known of lambda_min at these widths: they are too small"
+    return f"max Psi / rho = {found.margin:.4g} is not above 1 {sure}: the widths are too small"
+
+
+_SOURCES = {
+    "jacobian_norm": "|J(theta_0)|; docs/apriori.md, Corollary",
+    "min_eigenvalue": "lambda_min(K(theta_0)); docs/apriori.md, Theorem 3",
+    "modulus": "omega at the reference radius; docs/modulus.md, Theorem 2",
+    "lipschitz": "L on the ball of the reference radius; docs/modulus.md, Theorem 3",
+    "margin": "max Psi / rho; docs/convergence.md, Theorem 1",
+    "radius": "s*; docs/convergence.md, Theorem 1",
+    "sigma_end": "sigma_*; docs/convergence.md, Theorem 1",
+    "smoothness": "L_phi on the ball; docs/convergence.md, Theorem 1",
+    "step_size": "eta = 2 (1 - q) / L_phi; docs/convergence.md, Theorem 1",
+    "rate": "docs/convergence.md, Theorem 1",
+    "limit_distance": "|theta_inf - theta_0|; docs/regularisation.md, Theorem 5",
+    "distance_ratio": "the same over the closest minimiser's; docs/regularisation.md, Theorem 5'",
+    "kernel_drift": "|K_t - K_0| at every step; docs/lazy.md, Theorem 6",
+    "linearisation_distance": "|F - F_lin| at every step; docs/lazy.md, Theorem 7",
+    "risk_bound": "risk of theta_inf, clipped loss; docs/generalisation.md, Theorem G1",
+}
+
+_WITHOUT_EIGENVALUE = {"jacobian_norm", "modulus", "lipschitz"}
+"""Coefficients that do not depend on lambda_min, but for the radius they are evaluated at."""
+
+
+def _named(setting: Setting, values: dict[str, float]) -> dict[str, Constant]:
+    bounds = "assumed" if setting.model.act.bounds_kind == "assumed" else "computed"
+    constants = {}
+    for name, source in _SOURCES.items():
+        kind = bounds if name in _WITHOUT_EIGENVALUE else setting.eigenvalue_kind
+        kind = "assumed" if "assumed" in (kind, bounds) else "computed"
+        constants[name] = Constant(float(values[name]), kind, source)
+    return constants
+
+
+def without_term(base: BasePoint, term: str, layer: int) -> BasePoint:
+    """The norms if one term of the modulus were zero; for asking how much it matters.
+
+    Args:
+        base: The norms.
+        term: ``bending`` (columns of U^l, through which act'' acts) or ``motion`` (the factor c_l
+            of what a perturbation of the weights does to what passes through them).
+        layer: l, from 1.
+    """
+    if term == "bending":
+        columns = list(base.upstream_columns)
+        columns[layer - 1] = np.zeros_like(columns[layer - 1])
+        return replace(base, upstream_columns=tuple(columns))
+    factors = list(base.weight_factors)
+    factors[layer - 1] = 0.0
+    return replace(base, weight_factors=tuple(factors))

@@ -1,0 +1,171 @@
+"""The width from which Theorem 1 holds, and which term asks for it."""
+
+import math
+from dataclasses import dataclass
+
+from overparam.errors import InputError
+from overparam.theory.apriori.coefficients import (
+    APrioriCoefficients,
+    Conditions,
+    coefficients_at,
+    conditions_at,
+    require_step_fraction,
+    without_term,
+)
+from overparam.theory.apriori.inputs import Knowledge
+from overparam.theory.apriori.setting import Setting, build_setting
+
+WIDEST = 10**300
+"""Beyond, products of widths leave the range of floats."""
+
+_RESOLUTION = 10**6
+"""Widths are found exactly up to here, and to this relative precision beyond."""
+
+
+@dataclass(frozen=True)
+class RequiredWidth:
+    """How wide every hidden layer must be.
+
+    Attributes:
+        width: The smallest width found from which on Theorem 1 holds with probability 1 - delta.
+        dominating: The term whose absence would shrink the width most.
+        shares: For each term, the factor by which the margin would grow without it, at this width.
+        coefficients: All coefficients there.
+        setting: What was asked, for coefficients at other widths.
+        step_fraction: q.
+    """
+
+    width: int
+    dominating: str
+    shares: dict[str, float]
+    coefficients: APrioriCoefficients
+    setting: Setting
+    step_fraction: float
+
+    def at(self, width: int) -> APrioriCoefficients:
+        """All coefficients at another width."""
+        layers = len(self.setting.model.hidden_widths)
+        return coefficients_at(self.setting, (width,) * layers, self.step_fraction)
+
+
+def required_width(
+    data: Knowledge,
+    hidden_layers: int = 1,
+    activation: object = "gelu",
+    *,
+    outputs: int | None = None,
+    loss: object = "squared",
+    residual: float | None = None,
+    min_eigenvalue: float | None = None,
+    failure_probability: float = 0.05,
+    step_fraction: float = 0.9,
+    weight_scale: float = 1.0,
+    bias_scale: float = 0.1,
+    output_scale: float = 1.0,
+) -> RequiredWidth:
+    """The width of all hidden layers from which gradient descent provably converges.
+
+    Nothing is instantiated: the statement is about a random initialisation, and holds with
+    probability at least 1 - delta over it, at this width and at every larger one.
+
+    Args:
+        data: ``Moments`` of the norm, ``Norms`` of the points, or the points as a ``Measure``.
+        hidden_layers: 1 or more.
+        activation: With a bound on its second derivative.
+        outputs: k; that of the measure's targets, or 1.
+        loss: ``squared``, ``squared_hinge`` or an integrand.
+        residual: sqrt(2 Delta_0) of the zero function, sqrt(E|y|^2) for the squared loss; from the
+            targets if they are known.
+        min_eigenvalue: An assumed value of lambda_min(K(theta_0)), the weights w_i included. None
+            computes a lower bound from the points.
+        failure_probability: delta, over the initialisation, in (0, 1).
+        step_fraction: q = 1 - eta L_phi / 2 in (0, 1). The width is proportional to about 1 / q^2.
+        weight_scale: s_w.
+        bias_scale: s_b.
+        output_scale: c.
+
+    Returns:
+        The :class:`RequiredWidth`.
+
+    Raises:
+        InputError: As for ``a_priori_coefficients``, or no width that a float can hold is enough.
+
+    References:
+        docs/apriori.md, Theorem 4.
+    """
+    setting = build_setting(
+        data,
+        hidden_layers,
+        activation=activation,
+        outputs=outputs,
+        loss=loss,
+        residual=residual,
+        min_eigenvalue=min_eigenvalue,
+        failure_probability=failure_probability,
+        weight_scale=weight_scale,
+        bias_scale=bias_scale,
+        output_scale=output_scale,
+    )
+    return width_for(setting, require_step_fraction(step_fraction))
+
+
+def width_for(setting: Setting, step_fraction: float = 0.9) -> RequiredWidth:
+    """The same for a setting that was checked."""
+    width = _search(setting, step_fraction)
+    found = _conditions(setting, width, step_fraction)
+    shares = _shares(setting, found, step_fraction)
+    layers = len(setting.model.hidden_widths)
+    return RequiredWidth(
+        width=width,
+        dominating=max(shares, key=lambda term: shares[term]),
+        shares=shares,
+        coefficients=coefficients_at(setting, (width,) * layers, step_fraction),
+        setting=setting,
+        step_fraction=step_fraction,
+    )
+
+
+def _conditions(setting: Setting, width: int, step_fraction: float) -> Conditions:
+    layers = len(setting.model.hidden_widths)
+    return conditions_at(setting, setting.at((width,) * layers), step_fraction)
+
+
+def _search(setting: Setting, step_fraction: float) -> int:
+    """The smallest width with a margin above 1; the margin does not decrease with the width."""
+
+    def enough(width: int) -> bool:
+        return _conditions(setting, width, step_fraction).margin > 1
+
+    low, high = 0, 1
+    while not enough(high):
+        low, high = high, 8 * high
+        if high > WIDEST:
+            raise InputError(
+                f"the width required is beyond {float(WIDEST):g}, which floats cannot hold: scale "
+                "inputs or targets down, or raise min_eigenvalue or output_scale"
+            )
+    while high - low > max(1, high // _RESOLUTION):
+        middle = (low + high) // 2 if high < 4 * low else max(math.isqrt(low * high), low + 1)
+        if enough(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _shares(setting: Setting, found: Conditions, step_fraction: float) -> dict[str, float]:
+    """How much the margin would grow without each term."""
+    hidden = len(setting.model.hidden_widths)
+    shares = {}
+    if setting.assumed is None:
+        limit = math.sqrt(setting.limiting_min_eigenvalue)
+        ideal = type(found.majorant)(limit, found.majorant.radii, found.majorant.modulus)
+        name = "fluctuation of the smallest eigenvalue"
+        shares[name] = ideal.maximum / found.majorant.maximum
+    terms = {f"curvature of hidden layer {l}": ("bending", l) for l in range(1, hidden + 1)}
+    terms |= {f"motion of the weights of layer {l}": ("motion", l) for l in range(2, hidden + 2)}
+    for name, (term, layer) in terms.items():
+        base = without_term(found.base, term, layer)
+        absent = conditions_at(setting, found.model, step_fraction, base)
+        shares[name] = absent.majorant.maximum / found.majorant.maximum
+    return shares
