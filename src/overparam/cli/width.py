@@ -53,9 +53,7 @@ PLOTTED = 25
     is_flag=True,
     help="Assume that lambda_min(K) is at least the limiting kernel's.",
 )
-@click.option(
-    "--failure-probability", type=float, default=0.05, help="Of the draw of the network."
-)
+@click.option("--failure-probability", type=float, default=0.05, help="Of the draw of the network.")
 @click.option(
     "--step-fraction",
     type=float,

@@ -13,6 +13,7 @@ from overparam.report.plots import log_axis
 from overparam.report.svg import BLUE, GREY, INK, VERMILLION, styled
 
 COLUMNS = 3
+SPREAD = 10
 
 TITLES = {
     "margin": "margin  max Ψ / ρ",
@@ -38,7 +39,9 @@ TITLES = {
 def figure_width(
     widths: Sequence[int], columns: Mapping[str, Float[np.ndarray, " t"]], required: int
 ) -> Figure:
-    """One panel for each coefficient, both axes logarithmic, with a line at the required width.
+    """One panel for each coefficient, with a line at the required width.
+
+    Values that spread over less than a decade are drawn on a linear axis.
 
     Args:
         widths: Widths of all hidden layers, increasing.
@@ -77,13 +80,12 @@ def _values(name: str, values: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t
     return positive(np.where(np.isfinite(values), values, np.nan))
 
 
-def _panel(
-    axes: Axes, widths: np.ndarray, values: np.ndarray, required: float, title: str
-) -> None:
+def _panel(axes: Axes, widths: np.ndarray, values: np.ndarray, required: float, title: str) -> None:
     axes.plot(widths, values, color=BLUE, marker="o", markersize=2.5, linewidth=1.4)
     axes.axvline(required, color=VERMILLION, linestyle=(0, (4, 3)), linewidth=1.1)
     axes.set_title(title, loc="left", fontsize=9.5, color=INK)
     axes.set_xlim(widths[0], widths[-1])
     log_axis(axes, "x")
-    log_axis(axes, "y")
+    if np.nanmax(values) > SPREAD * np.nanmin(values):
+        log_axis(axes, "y")
     axes.tick_params(labelsize=8.5, color=GREY)

@@ -36,7 +36,7 @@ from overparam.theory.majorant import Majorant
 from overparam.theory.modulus import MLPBounds
 from overparam.theory.regularisation import descent_limit, distance_ratio
 
-NODES = np.geomspace(1 / 64, 16, 192)
+NODES = np.geomspace(1 / 64, 16, 160)
 """Radii of the majorant, relative to the reference radius rho / sigma of the limit."""
 
 IMPROVES = {
@@ -270,9 +270,7 @@ def _consequences(
     )
     drift = math.inf
     if result.certified:
-        drift = kernel_drift(
-            majorant=majorant, displacement=apart.displacement, jacobian_norm=norm
-        )
+        drift = kernel_drift(majorant=majorant, displacement=apart.displacement, jacobian_norm=norm)
     return {
         "limit_distance": limit.distance,
         "distance_ratio": distance_ratio(

@@ -22,9 +22,7 @@ def required_order(hidden_layers: int) -> int:
     return min(2 * hidden_layers + 2, 8)
 
 
-def lifted_moment_norm(
-    moments: Moments, q: int, weight_scale: float, bias_scale: float
-) -> float:
+def lifted_moment_norm(moments: Moments, q: int, weight_scale: float, bias_scale: float) -> float:
     """|kappa_1|_{L_q(mu)}, exactly: kappa_1^2 = s_w^2 |x|^2 / d + s_b^2."""
     moments.require(q)
     root = math.sqrt(moments.even[0])

@@ -226,9 +226,7 @@ def _independent(dim: int, coordinate: Sequence[float]) -> tuple[float, ...]:
 
 def _sum_moments(a: Sequence[float], b: Sequence[float]) -> list[float]:
     """Moments 0..J of the sum of two independent variables."""
-    return [
-        sum(math.comb(j, i) * a[i] * b[j - i] for i in range(j + 1)) for j in range(len(a))
-    ]
+    return [sum(math.comb(j, i) * a[i] * b[j - i] for i in range(j + 1)) for j in range(len(a))]
 
 
 def _convex_above(bounds: Sequence[float]) -> tuple[float, ...]:

@@ -120,7 +120,9 @@ class Setting:
         """The lower bound on lambda_min(K(theta_0)) at these widths."""
         if self.assumed is not None:
             return self.assumed
-        assert self.spectra is not None and self.known is not None and self.limits is not None
+        assert self.spectra is not None
+        assert self.known is not None
+        assert self.limits is not None
         return min_eigenvalue_bound(
             model, self.spectra, self.known[1], self.limits, self.failure_probability / 2
         )
@@ -135,7 +137,8 @@ class Setting:
         share = self.failure_probability / (2 if self.assumed is None else 1)
         if isinstance(self.data, Moments):
             return moment_base_point(model, self.data, share)
-        assert self.known is not None and self.limits is not None
+        assert self.known is not None
+        assert self.limits is not None
         top = None if self.spectra is None else self.spectra.largest[:2]
         bounds = PointBounds(model, self.known[1], self.limits, share, top)
         return _binned(bounds.base_point(), self.known[0]) if binned else bounds.base_point()

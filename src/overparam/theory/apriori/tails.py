@@ -29,8 +29,8 @@ def image_norm(
     s = math.log(1 / p)
     if outputs == 1:  # Laurent and Massart (2000), Lemma 1
         square = np.square(frobenius) + 2 * math.sqrt(s) * np.multiply(frobenius, spectral)
-        return np.sqrt(square + 2 * s * np.square(spectral))
-    return np.asarray(frobenius) + (math.sqrt(outputs) + math.sqrt(2 * s)) * np.asarray(spectral)
+        return np.asarray(np.sqrt(square + 2 * s * np.square(spectral)))
+    return np.asarray(frobenius + (math.sqrt(outputs) + math.sqrt(2 * s)) * spectral)
 
 
 def matrix_norm(rows: int, columns: int, p: float) -> float:

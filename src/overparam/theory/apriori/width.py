@@ -1,7 +1,11 @@
 """The width from which Theorem 1 holds, and which term asks for it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+
+from scipy.optimize import brentq
 
 from overparam.errors import InputError
 from overparam.theory.apriori.coefficients import (
@@ -17,6 +21,12 @@ from overparam.theory.apriori.setting import Setting, build_setting
 
 WIDEST = 10**300
 """Beyond, products of widths leave the range of floats."""
+
+START = 4096
+"""Where the search begins."""
+
+SMALL = 1e9
+"""Margins below its inverse and above it are not told apart."""
 
 _RESOLUTION = 10**6
 """Widths are found exactly up to here, and to this relative precision beyond."""
@@ -133,23 +143,48 @@ def _conditions(setting: Setting, width: int, step_fraction: float) -> Condition
 def _search(setting: Setting, step_fraction: float) -> int:
     """The smallest width with a margin above 1; the margin does not decrease with the width."""
 
-    def enough(width: int) -> bool:
-        return _conditions(setting, width, step_fraction).margin > 1
+    @cache
+    def margin(width: int) -> float:
+        return max(_conditions(setting, width, step_fraction).margin, 1 / SMALL)
 
-    low, high = 0, 1
-    while not enough(high):
-        low, high = high, 8 * high
+    low = high = START
+    while margin(high) <= 1:
+        low, high = high, 16 * high
         if high > WIDEST:
             raise InputError(
                 f"the width required is beyond {float(WIDEST):g}, which floats cannot hold: scale "
                 "inputs or targets down, or raise min_eigenvalue or output_scale"
             )
+    while low > 1 and margin(low) > 1:
+        low, high = max(low // 16, 1), low
+    if margin(low) > 1:
+        return low
+    # Nearly a straight line in logarithms; what the root is off by is mended in whole numbers.
+    root = brentq(
+        lambda e: math.log(min(margin(round(math.exp(e))), SMALL)),
+        *(math.log(low), math.log(high)),
+        xtol=0.1 / min(high, _RESOLUTION),
+    )
+    return _mended(round(math.exp(root)), low, high, lambda width: margin(width) > 1)
+
+
+def _mended(guess: int, low: int, high: int, enough: Callable[[int], bool]) -> int:
+    """The smallest width in (low, high] that is enough, from a guess near it."""
+    step = max(1, guess // _RESOLUTION)
+    guess = min(max(guess, low + 1), high)
+    if enough(guess):
+        high = guess
+        while high - step > low and enough(high - step):
+            high, step = high - step, 2 * step
+        low = max(low, high - step)
+    else:
+        low = guess
+        while low + step < high and not enough(low + step):
+            low, step = low + step, 2 * step
+        high = min(high, low + step)
     while high - low > max(1, high // _RESOLUTION):
-        middle = (low + high) // 2 if high < 4 * low else max(math.isqrt(low * high), low + 1)
-        if enough(middle):
-            high = middle
-        else:
-            low = middle
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
 
 
@@ -162,8 +197,8 @@ def _shares(setting: Setting, found: Conditions, step_fraction: float) -> dict[s
         ideal = type(found.majorant)(limit, found.majorant.radii, found.majorant.modulus)
         name = "fluctuation of the smallest eigenvalue"
         shares[name] = ideal.maximum / found.majorant.maximum
-    terms = {f"curvature of hidden layer {l}": ("bending", l) for l in range(1, hidden + 1)}
-    terms |= {f"motion of the weights of layer {l}": ("motion", l) for l in range(2, hidden + 2)}
+    terms = {f"curvature of hidden layer {i}": ("bending", i) for i in range(1, hidden + 1)}
+    terms |= {f"motion of the weights of layer {i}": ("motion", i) for i in range(2, hidden + 2)}
     for name, (term, layer) in terms.items():
         base = without_term(found.base, term, layer)
         absent = conditions_at(setting, found.model, step_fraction, base)

@@ -1,0 +1,214 @@
+"""The width: networks of it are certified, everything improves with it, tails ask for more."""
+
+import jax
+import numpy as np
+import pytest
+
+from overparam import (
+    InputError,
+    Measure,
+    Moments,
+    Norms,
+    Problem,
+    SquaredHinge,
+    a_priori_coefficients,
+    certify,
+    required_width,
+)
+from overparam.theory.apriori.coefficients import IMPROVES, conditions_at, without_term
+from overparam.theory.apriori.setting import build_setting
+from overparam.theory.apriori.width import width_for
+
+
+def problem(n=3, dim=8):
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((n, dim))
+    return Measure(x * np.sqrt(dim) / np.linalg.norm(x, axis=1, keepdims=True), np.sign(x[:, :1]))
+
+
+def test_networks_of_that_width_are_certified_from_their_initialisation():
+    measure = problem()
+    answer = required_width(measure, 1, "softplus")
+    assert answer.width < 50_000
+    setting = answer.setting
+    model = setting.at((answer.width,))
+    for seed in range(3):
+        with jax.enable_x64(True):
+            params = model.init(jax.random.key(seed), dtype=np.float64)
+        drawn = certify(Problem(model, measure, centered_at=params), params)
+        assert drawn.certified
+        assert drawn.constants["jacobian_norm"].value <= answer.coefficients["jacobian_norm"]
+        assert drawn.min_eigenvalue >= answer.coefficients["min_eigenvalue"]
+        assert drawn.margin >= 0.9 * answer.coefficients["margin"]  # there q is free
+
+
+@pytest.mark.parametrize("knowing", ["points", "norms", "moments"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_every_coefficient_improves_with_the_width(knowing, depth):
+    measure = problem()
+    data = {"points": measure, "norms": Norms.of(measure), "moments": Moments.of(measure)}
+    given = {} if knowing == "points" else {"residual": 1.0, "min_eigenvalue": 0.1}
+    sample = {"sample_size": 3} if knowing == "moments" else {}
+    answer = required_width(data[knowing], depth, "tanh", **given)
+    widths = [max(1, answer.width * 2**k // 64) for k in (0, 3, 6, 7, 8, 12, 16, 40, 400)]
+    found = [
+        a_priori_coefficients(data[knowing], (w,) * depth, "tanh", **given, **sample)
+        for w in widths
+    ]
+    assert [c.certified for c in found] == [w >= answer.width for w in widths]
+    for name, sign in IMPROVES.items():
+        values = np.array([c[name] for c in found])
+        if sign * np.inf in values[:1]:
+            continue
+        finite = np.where(np.isfinite(values), values, -sign * 1e300)
+        assert np.all(sign * np.diff(finite) >= 0), name
+    assert found[-1]["distance_ratio"] == pytest.approx(1, abs=1e-6)
+    assert found[-1]["kernel_drift"] < 1e-6
+
+
+def test_the_width_is_the_smallest():
+    measure = problem()
+    answer = required_width(measure, 1, "tanh")
+    assert answer.coefficients.certified
+    assert not answer.at(answer.width - 1).certified
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_heavier_tails_at_the_same_second_moment_need_more_width(depth):
+    laws = [
+        Moments.sphere(5),
+        Moments.uniform_cube(5),
+        Moments.gaussian(5),
+        Moments.laplace(5),
+        Moments.student_t(5, df=9),
+    ]
+    widths = [
+        required_width(law, depth, "tanh", residual=1.0, min_eigenvalue=0.01).width for law in laws
+    ]
+    assert np.all(np.diff(widths) > 0)
+
+
+def test_the_order_of_the_moments_grows_with_the_depth():
+    short = Moments.gaussian(4, order=4)
+    assert required_width(short, 1, residual=1.0, min_eigenvalue=0.05).width > 1
+    with pytest.raises(InputError, match=r"needs even moments up to E\|x\|\^6"):
+        required_width(short, 2, residual=1.0, min_eigenvalue=0.05)
+    with pytest.raises(InputError, match=r"needs even moments up to E\|x\|\^8"):
+        required_width(Moments.gaussian(4, order=6), 3, residual=1.0, min_eigenvalue=0.05)
+
+
+def slope(x, widths):
+    return np.polyfit(np.log(x), np.log(widths), 1)[0]
+
+
+def test_the_law_of_the_width():
+    """m ~ |y|^2 / lambda^2, and E|x|^4 to the first power where the curvature dominates."""
+    sphere = Norms(5, np.full(10, np.sqrt(5)))
+
+    def width(data=sphere, residual=1.0, min_eigenvalue=1e-3):
+        return required_width(
+            data, 1, "tanh", residual=residual, min_eigenvalue=min_eigenvalue
+        ).width
+
+    eigenvalues = np.geomspace(1e-4, 1e-2, 4)
+    assert slope(eigenvalues, [width(min_eigenvalue=v) for v in eigenvalues]) == pytest.approx(
+        -2.1, abs=0.12
+    )
+    residuals = np.geomspace(0.1, 10, 4)
+    assert slope(residuals, [width(residual=r) for r in residuals]) == pytest.approx(2.1, abs=0.12)
+    fourth = 25 * np.geomspace(10, 1e4, 4)
+    moments = [Moments(5, (5.0, m)) for m in fourth]
+    assert slope(fourth, [width(m) for m in moments]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_larger_output_scale_needs_less_width():
+    measure = problem()
+    once, ten = (required_width(measure, 1, "tanh", output_scale=c).width for c in (1.0, 10.0))
+    assert ten < once
+
+
+def test_terms_exhaust_the_modulus():
+    setting = build_setting(problem(), 2, activation="tanh")
+    model = setting.at((4096, 4096))
+    base = setting.base_point(model)
+    for layer in (1, 2):
+        base = without_term(base, "bending", layer)
+    for layer in (2, 3):
+        base = without_term(base, "motion", layer)
+    assert not conditions_at(setting, model, 0.9, base).majorant.modulus.any()
+    answer = width_for(setting)
+    assert answer.dominating in answer.shares
+    assert answer.shares[answer.dominating] == max(answer.shares.values())
+    assert min(answer.shares.values()) >= 1
+
+
+def test_hinge_and_several_outputs_and_unequal_widths():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((4, 6)), np.sign(rng.standard_normal((4, 2)))
+    found = a_priori_coefficients(
+        Measure(x, y), (10**9, 10**8), "tanh", loss=SquaredHinge(), output_scale=3.0
+    )
+    assert found.certified
+    assert found.hidden_widths == (10**9, 10**8)
+    assert found.constants["min_eigenvalue"].kind == "computed"
+    assert np.isinf(found["linearisation_distance"])  # a theorem about least squares
+
+
+def test_what_rests_on_an_assumption_says_so():
+    measure = problem()
+    found = a_priori_coefficients(measure, (10**8,), "tanh", min_eigenvalue=0.05).constants
+    assert found["rate"].kind == "assumed"
+    assert found["jacobian_norm"].kind == "computed"
+
+
+MOMENTS = Moments.gaussian(4)
+KNOWN = {"residual": 1.0, "min_eigenvalue": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((MOMENTS, 1, "tanh", {"residual": 1.0}), "give min_eigenvalue"),
+        ((MOMENTS, 1, "tanh", {"min_eigenvalue": 0.01}), "give residual"),
+        ((MOMENTS, 1, "tanh", KNOWN | {"min_eigenvalue": 1e6}), "above the kernel's diagonal"),
+        ((MOMENTS, 1, "tanh", KNOWN | {"min_eigenvalue": -1.0}), "give a positive, finite number"),
+        ((MOMENTS, 1, "tanh", KNOWN | {"failure_probability": 0.0}), "strictly between 0 and 1"),
+        ((MOMENTS, 1, "tanh", KNOWN | {"failure_probability": 1.5}), "strictly between 0 and 1"),
+        ((MOMENTS, 1, "tanh", KNOWN | {"step_fraction": 1.0}), "step_fraction is 1.0"),
+        ((MOMENTS, 1, "relu", KNOWN), "no bound on its second derivative"),
+        ((MOMENTS, 0, "tanh", KNOWN), "hidden_layers is 0"),
+        ((MOMENTS, 1, "tanh", KNOWN | {"residual": 1e160}), "beyond 1e+300"),
+        ((MOMENTS, 1, "tanh", KNOWN | {"residual": np.inf}), "residual is inf"),
+        ((MOMENTS, 1, "tanh", KNOWN | {"loss": "squrd"}), "did you mean 'squared'"),
+        (
+            (Norms(4, np.ones(5)), 1, "tanh", KNOWN | {"min_eigenvalue": 0.5}),
+            "the kernel's diagonal",
+        ),
+        ((Measure(np.eye(3), np.ones(3)), 1, "tanh", {"outputs": 2}), "the targets have 1 columns"),
+        ((Measure(np.ones((2, 3)), np.ones(2)), 1, "tanh", {}), "singular on these points"),
+        ((np.eye(3), 1, "tanh", KNOWN), "give Moments, Norms or a Measure"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message):
+    *positional, given = arguments
+    with pytest.raises(InputError) as refusal:
+        required_width(*positional, **given)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_assumed_eigenvalue_on_the_kernels_diagonal_is_not_refused():
+    """At points orthogonal to each other the smallest eigenvalue nearly is the diagonal."""
+    data = Norms(4, np.ones(5))
+    with pytest.raises(InputError, match="above the kernel's diagonal") as refusal:
+        required_width(data, 1, "tanh", residual=1.0, min_eigenvalue=0.5)
+    most = float(str(refusal.value).split("diagonal, ")[1].split(":")[0])
+    assert required_width(data, 1, "tanh", residual=1.0, min_eigenvalue=0.99 * most).width > 1
+
+
+@pytest.mark.parametrize(
+    "norms", [lambda: Norms(3, [[1.0]]), lambda: Norms(3, [-1.0]), lambda: Norms(0, [1.0])]
+)
+def test_norms_are_checked(norms):
+    with pytest.raises(InputError):
+        norms()
