@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
+from overparam.model.activation import Activation
 from overparam.model.mlp import MLP
 from overparam.theory.apriori.inputs import Knowledge
 from overparam.theory.apriori.setting import Setting, build_setting, jacobian_norm
 from overparam.theory.base_point import BasePoint
-from overparam.theory.certificate import Constant
+from overparam.theory.certificate import Constant, Kind
 from overparam.theory.convergence import Convergence, gradient_descent_converges
 from overparam.theory.distance import distance_to_minimisers
 from overparam.theory.generalisation.bounded_loss import (
@@ -90,7 +91,7 @@ class APrioriCoefficients:
 def a_priori_coefficients(
     data: Knowledge,
     hidden_widths: tuple[int, ...],
-    activation: object = "gelu",
+    activation: str | Activation = "gelu",
     *,
     outputs: int | None = None,
     loss: object = "squared",
@@ -354,8 +355,8 @@ def _named(setting: Setting, values: dict[str, float]) -> dict[str, Constant]:
     bounds = "assumed" if setting.model.act.bounds_kind == "assumed" else "computed"
     constants = {}
     for name, source in _SOURCES.items():
-        kind = bounds if name in _WITHOUT_EIGENVALUE else setting.eigenvalue_kind
-        kind = "assumed" if "assumed" in (kind, bounds) else "computed"
+        rests_on = bounds if name in _WITHOUT_EIGENVALUE else setting.eigenvalue_kind
+        kind: Kind = "assumed" if "assumed" in (rests_on, bounds) else "computed"
         constants[name] = Constant(float(values[name]), kind, source)
     return constants
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
+from overparam.model.activation import Activation
 from overparam.model.mlp import MLP
 from overparam.problem.integrands import Integrand, get_integrand
 from overparam.problem.measure import Measure
@@ -139,7 +140,8 @@ class Setting:
             return moment_base_point(model, self.data, share)
         assert self.known is not None
         assert self.limits is not None
-        top = None if self.spectra is None else self.spectra.largest[:2]
+        largest = None if self.spectra is None else self.spectra.largest
+        top = None if largest is None else (largest[0], largest[1])
         bounds = PointBounds(model, self.known[1], self.limits, share, top)
         return _binned(bounds.base_point(), self.known[0]) if binned else bounds.base_point()
 
@@ -148,7 +150,7 @@ def build_setting(
     data: Knowledge,
     hidden_layers: int,
     *,
-    activation: object = "gelu",
+    activation: str | Activation = "gelu",
     outputs: int | None = None,
     loss: object = "squared",
     residual: float | None = None,

@@ -8,6 +8,7 @@ from functools import cache
 from scipy.optimize import brentq
 
 from overparam.errors import InputError
+from overparam.model.activation import Activation
 from overparam.theory.apriori.coefficients import (
     APrioriCoefficients,
     Conditions,
@@ -61,7 +62,7 @@ class RequiredWidth:
 def required_width(
     data: Knowledge,
     hidden_layers: int = 1,
-    activation: object = "gelu",
+    activation: str | Activation = "gelu",
     *,
     outputs: int | None = None,
     loss: object = "squared",

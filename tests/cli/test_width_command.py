@@ -1,0 +1,71 @@
+"""``overparam width``: the answer, its files, and one clear line for what cannot be."""
+
+import json
+
+import pytest
+
+from overparam.cli.main import main
+from overparam.theory.apriori.coefficients import IMPROVES
+
+SMALL = ("--samples", "4", "--test-fraction", "0", "--activation", "tanh", "--target", "parity")
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["width", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return stop.value.code, captured.out, captured.err
+
+
+def test_the_answer_in_words_and_in_files(capsys, tmp_path):
+    code, text, _ = run(capsys, "digits", *SMALL, "--out", tmp_path / "answer")
+    assert code == 0
+    assert "with probability 0.95 over the initialisation" in text
+    assert "dominated by  curvature of hidden layer 1" in text
+    folder = tmp_path / "answer"
+    assert sorted(p.name for p in folder.iterdir()) == ["summary.json", "width.png", "width.svg"]
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert set(summary["coefficients"]) == set(IMPROVES)
+    widths, margins = (summary["by_width"][name] for name in ("width", "margin"))
+    for w, margin in zip(widths, margins, strict=True):
+        assert (margin is not None and margin > 1) == (w >= summary["width"])
+    svg = (folder / "width.svg").read_text(encoding="utf-8")
+    assert "kernel drift" in svg or "<path" in svg
+
+
+def test_machine_readable_and_how_little_may_be_known(capsys):
+    widths = {}
+    for knowing in ("points", "norms", "moments"):
+        code, text, _ = run(
+            capsys, "digits", *SMALL, "--knowing", knowing, "--assume-limit", "--json"
+        )
+        assert code == 0
+        summary = json.loads(text)
+        widths[knowing] = summary["width"]
+        assert summary["coefficients"]["rate"]["kind"] == "assumed"
+        assert summary["n"] == 4
+    assert widths["points"] <= widths["norms"]
+    code, text, _ = run(capsys, "digits", *SMALL, "--output-scale", 10, "--json")
+    assert json.loads(text)["width"] < widths["points"] * 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--failure-probability", "1"], "strictly between 0 and 1"),
+        (["--min-eigenvalue", "5"], "above the kernel's diagonal"),
+        (["--min-eigenvalue", "0.01", "--assume-limit"], "not both"),
+        (["--knowing", "moments"], "add --assume-limit or --min-eigenvalue"),
+        (["--depth", "0"], "hidden_layers is 0"),
+        (["--activation", "relu"], "no bound on its second derivative"),
+        (["--output-scale", "1e-160"], "beyond 1e+300"),
+        (["--step-fraction", "0"], "step_fraction is 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, arguments, message):
+    code, out, err = run(capsys, "digits", *SMALL, *arguments, "--out", tmp_path / "none")
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list((tmp_path / "none").iterdir())
