@@ -19,7 +19,7 @@ LAWS = {
     "Gaussian": Moments.gaussian,
     "Laplace": Moments.laplace,
     "Student t, df 20": lambda d: Moments.student_t(d, 20),
-    "Student t, df 9": lambda d: Moments.student_t(d, 9),
+    "Student t, df 8.5": lambda d: Moments.student_t(d, 8.5),
 }
 
 

@@ -80,7 +80,7 @@ def test_heavier_tails_at_the_same_second_moment_need_more_width(depth):
         Moments.uniform_cube(5),
         Moments.gaussian(5),
         Moments.laplace(5),
-        Moments.student_t(5, df=9),
+        Moments.student_t(5, df=8.5),
     ]
     widths = [
         required_width(law, depth, "tanh", residual=1.0, min_eigenvalue=0.01).width for law in laws

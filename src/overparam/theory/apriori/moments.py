@@ -7,6 +7,7 @@ logarithm of E|x|^p is convex in p, so not every sequence is one of moments.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import gammaln
@@ -27,7 +28,7 @@ class Moments:
 
     Args:
         dim: d, the dimension of the points.
-        even: E|x|^2, E|x|^4, ..., without a gap.
+        even: E|x|^2, E|x|^4, ..., without a gap; kept as a tuple of floats.
         name: What messages call the distribution.
 
     Raises:
@@ -36,7 +37,7 @@ class Moments:
     """
 
     dim: int
-    even: tuple[float, ...]
+    even: Any
     name: str = "the moments given"
 
     def __post_init__(self) -> None:
