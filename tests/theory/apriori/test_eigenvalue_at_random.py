@@ -28,8 +28,11 @@ def known(model, measure):
     return limit_spectra(model, measure), measure.weights, limits(model, first)
 
 
-def bound(model, measure, delta):
-    return min_eigenvalue_bound(model, *known(model, measure), delta)
+def by_width(measure, widths, depth):
+    """The bound at several widths; what the limits are is computed once."""
+    what = known(MLP(6, (1,) * depth, activation="tanh"), measure)
+    networks = [MLP(6, (m,) * depth, activation="tanh") for m in widths]
+    return what[0], [min_eigenvalue_bound(network, *what, 0.05) for network in networks]
 
 
 @pytest.mark.parametrize(("activation", "outputs"), [("tanh", 1), ("gelu", 2)])
@@ -37,8 +40,9 @@ def test_one_hidden_layer_fails_no_more_often_than_it_says(activation, outputs):
     measure, delta = points(), 0.5
     measure = Measure(measure.x, np.zeros((measure.n, outputs)), measure.weights)
     model = MLP(6, (3000,), outputs, activation)
-    lower = bound(model, measure, delta)
-    assert lower > 0.2 * known(model, measure)[0].kernel
+    what = known(model, measure)
+    lower = min_eigenvalue_bound(model, *what, delta)
+    assert lower > 0.2 * what[0].kernel
     problem, found = Problem(model, measure), []
     for seed in range(20):
         with jax.enable_x64(True):
@@ -49,14 +53,12 @@ def test_one_hidden_layer_fails_no_more_often_than_it_says(activation, outputs):
 
 def test_it_tends_to_the_limit_and_never_falls_with_the_width():
     measure = points()
-    limit = known(MLP(6, (1,), activation="tanh"), measure)[0]
+    limit, found = by_width(measure, [10**k for k in (1, 3, 4, 5, 6, 8, 12)], 1)
     weighted = infinite_ntk(MLP(6, (1,), activation="tanh"), measure.x).ntk
     weighted = weighted * np.sqrt(np.outer(measure.weights, measure.weights))
     assert limit.kernel == pytest.approx(np.linalg.eigvalsh(weighted)[0], rel=1e-6)
     assert limit.top == pytest.approx(limit.kernel, rel=1e-9)
     assert limit.diagonal == pytest.approx(np.diag(weighted).min(), rel=1e-12)
-    widths = [10**k for k in (1, 3, 4, 5, 6, 8, 12)]
-    found = [bound(MLP(6, (m,), activation="tanh"), measure, 0.05) for m in widths]
     assert found[0] == 0.0
     assert np.all(np.diff(found) >= 0)
     assert found[-1] == pytest.approx(limit.kernel, rel=1e-4)
@@ -65,12 +67,8 @@ def test_it_tends_to_the_limit_and_never_falls_with_the_width():
 def test_deeper_networks_tend_to_their_two_topmost_blocks():
     measure = points()
     for depth in (2, 3):
-        spectra = known(MLP(6, (1,) * depth, activation="tanh"), measure)[0]
+        spectra, found = by_width(measure, [10**k for k in (3, 6, 8, 10, 14)], depth)
         assert 0 < spectra.top < spectra.kernel
-        found = [
-            bound(MLP(6, (10**k,) * depth, activation="tanh"), measure, 0.05)
-            for k in (3, 6, 8, 10, 14)
-        ]
         assert np.all(np.diff(found) >= 0)
         assert found[-1] == pytest.approx(spectra.top, rel=1e-3)
 

@@ -42,8 +42,17 @@ def test_networks_of_that_width_are_certified_from_their_initialisation():
         assert drawn.margin >= 0.9 * answer.coefficients["margin"]  # there q is free
 
 
-@pytest.mark.parametrize("knowing", ["points", "norms", "moments"])
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("depth", "knowing"),
+    [
+        (1, "points"),
+        (1, "moments"),
+        pytest.param(1, "norms", marks=pytest.mark.slow),
+        (2, "moments"),
+        *(pytest.param(2, k, marks=pytest.mark.slow) for k in ("points", "norms")),
+        *(pytest.param(3, k, marks=pytest.mark.slow) for k in ("points", "norms", "moments")),
+    ],
+)
 def test_every_coefficient_improves_with_the_width(knowing, depth):
     measure = problem()
     data = {"points": measure, "norms": Norms.of(measure), "moments": Moments.of(measure)}
@@ -73,7 +82,9 @@ def test_the_width_is_the_smallest():
     assert not answer.at(answer.width - 1).certified
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(
+    "depth", [1, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (2, 3))]
+)
 def test_heavier_tails_at_the_same_second_moment_need_more_width(depth):
     laws = [
         Moments.sphere(5),
@@ -110,13 +121,13 @@ def test_the_law_of_the_width():
             data, 1, "tanh", residual=residual, min_eigenvalue=min_eigenvalue
         ).width
 
-    eigenvalues = np.geomspace(1e-4, 1e-2, 4)
+    eigenvalues = np.array([1e-4, 1e-2])
     assert slope(eigenvalues, [width(min_eigenvalue=v) for v in eigenvalues]) == pytest.approx(
         -2.1, abs=0.12
     )
-    residuals = np.geomspace(0.1, 10, 4)
+    residuals = np.array([0.1, 10])
     assert slope(residuals, [width(residual=r) for r in residuals]) == pytest.approx(2.1, abs=0.12)
-    fourth = 25 * np.geomspace(10, 1e4, 4)
+    fourth = 25 * np.array([10, 1e4])
     moments = [Moments(5, (5.0, m)) for m in fourth]
     assert slope(fourth, [width(m) for m in moments]) == pytest.approx(1.0, abs=0.1)
 
