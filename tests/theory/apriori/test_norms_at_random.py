@@ -142,7 +142,20 @@ def test_the_first_layers_moment_norm_is_exact():
 
 
 @pytest.mark.parametrize(
-    "name", ["tanh", "erf", "gelu", "silu", "softplus", "sin", "cos", "gaussian", "identity"]
+    "name",
+    [
+        "tanh",
+        "erf",
+        "gelu",
+        "silu",
+        "softplus",
+        "sin",
+        "cos",
+        "gaussian",
+        "identity",
+        "sigmoid",
+        "gelu_tanh",
+    ],
 )
 def test_growth_lines_are_above_the_second_moment_everywhere(name):
     act = MLP(1, activation=name).act
