@@ -58,7 +58,7 @@ def test_machine_readable_and_how_little_may_be_known(capsys):
         (["--knowing", "moments"], "add --assume-limit or --min-eigenvalue"),
         (["--depth", "0"], "hidden_layers is 0"),
         (["--activation", "relu"], "no bound on its second derivative"),
-        (["--output-scale", "1e-160"], "beyond 1e+300"),
+        (["--min-eigenvalue", "1e-160"], "beyond 1e+300"),
         (["--step-fraction", "0"], "step_fraction is 0"),
     ],
 )

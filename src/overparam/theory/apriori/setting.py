@@ -26,6 +26,9 @@ from overparam.theory.apriori.moments import Moments, require_probability
 from overparam.theory.base_point import BasePoint
 from overparam.theory.certificate import Kind
 
+LARGEST = 1e150
+"""A residual beyond has no square among floats."""
+
 BINS = 24
 """Points of similar norms are one to the modulus, with the largest of their bounds."""
 
@@ -204,8 +207,11 @@ def build_setting(
 def _residual(data: Knowledge, loss: Integrand, given: float | None) -> float:
     """sqrt(2 Delta_0) of the zero function: from the targets, or given."""
     if given is not None:
-        if not (math.isfinite(given) and given >= 0):
-            raise InputError(f"residual is {given!r}: give sqrt(2 Delta_0), finite and 0 or more")
+        if not 0 <= given <= LARGEST:
+            raise InputError(
+                f"residual is {given!r}: give sqrt(2 Delta_0), from 0 to {LARGEST:g}, where floats "
+                "hold its square; or scale the targets down"
+            )
         return float(given)
     if not isinstance(data, Measure) or data.y is None:
         raise InputError(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 from scipy.optimize import brentq
 
 from overparam.errors import InputError
@@ -146,7 +147,9 @@ def _search(setting: Setting, step_fraction: float) -> int:
 
     @cache
     def margin(width: int) -> float:
-        return max(_conditions(setting, width, step_fraction).margin, 1 / SMALL)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = _conditions(setting, width, step_fraction).margin
+        return found if found > 1 / SMALL else 1 / SMALL  # so that no NaN counts as enough
 
     low = high = START
     while margin(high) <= 1:
