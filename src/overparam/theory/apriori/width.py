@@ -118,12 +118,12 @@ def required_width(
         bias_scale=bias_scale,
         output_scale=output_scale,
     )
-    return width_for(setting, require_step_fraction(step_fraction))
+    return width_for(setting, step_fraction)
 
 
 def width_for(setting: Setting, step_fraction: float = 0.9) -> RequiredWidth:
     """The same for a setting that was checked."""
-    width = _search(setting, step_fraction)
+    width = _search(setting, require_step_fraction(step_fraction))
     found = _conditions(setting, width, step_fraction)
     shares = _shares(setting, found, step_fraction)
     layers = len(setting.model.hidden_widths)
