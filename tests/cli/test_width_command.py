@@ -7,7 +7,7 @@ import pytest
 from overparam.cli.main import main
 from overparam.theory.apriori.coefficients import IMPROVES
 
-SMALL = ("--samples", "4", "--test-fraction", "0", "--activation", "tanh", "--target", "parity")
+SMALL = ("--samples", "8", "--test-fraction", "0", "--activation", "tanh", "--target", "parity")
 
 
 def run(capsys, *arguments):
@@ -43,7 +43,7 @@ def test_machine_readable_and_how_little_may_be_known(capsys):
         summary = json.loads(text)
         widths[knowing] = summary["width"]
         assert summary["coefficients"]["rate"]["kind"] == "assumed"
-        assert summary["n"] == 4
+        assert summary["n"] == 8
     assert widths["points"] <= widths["norms"]
     code, text, _ = run(capsys, "digits", *SMALL, "--output-scale", 10, "--json")
     assert json.loads(text)["width"] < widths["points"] * 10
