@@ -78,6 +78,8 @@ from overparam.theory.apriori.inputs import Norms as Norms
 from overparam.theory.apriori.moments import Moments as Moments
 from overparam.theory.apriori.width import RequiredWidth as RequiredWidth
 from overparam.theory.apriori.width import required_width as required_width
+from overparam.theory.bounds import JacobianBounds as JacobianBounds
+from overparam.theory.bounds import jacobian_bounds as jacobian_bounds
 from overparam.theory.certificate import Certificate as Certificate
 from overparam.theory.certificate import Constant as Constant
 from overparam.theory.certificate import load_certificate as load_certificate

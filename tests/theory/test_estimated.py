@@ -184,3 +184,24 @@ def test_what_is_not_known_of_a_function_is_refused_in_one_line(anchored):
         certify(problem, start, rigor="proved")
     with pytest.raises(InputError, match="the limiting kernel is known for an MLP"):
         infinite_training_curve(problem)
+
+
+def test_an_equinox_model_is_a_function_of_its_arrays(tmp_path):
+    """Anything that comes down to f(params, x): here the module's arrays, recombined inside."""
+    eqx = pytest.importorskip("equinox")
+    with jax.enable_x64(True):
+        module = eqx.nn.MLP(2, 1, 32, 1, activation=jnp.tanh, key=jax.random.key(0))
+        params, static = eqx.partition(module, eqx.is_array)
+        params = jax.tree.map(np.asarray, params)
+
+    def network(arrays, x):
+        return jax.vmap(eqx.combine(arrays, static))(x)
+
+    x = np.random.default_rng(3).standard_normal((4, 2))
+    problem = Problem(network, Measure(x, x[:, 0] * x[:, 1]))
+    found = gauss_newton(problem, params)
+    certificate = anchor(problem, found.params)
+    assert certificate.certified
+    assert certificate.rigor == "estimated"
+    assert certificate.problem["parameters"] == 32 * 3 + 33
+    certificate.save(tmp_path / "certificate.json")

@@ -46,7 +46,7 @@ def jacobian_modulus(problem: Problem, params: Params, radius: float) -> float:
     """
     if not math.isfinite(radius) or radius < 0:
         raise InputError(f"radius must be finite and 0 or more, not {radius!r}")
-    plain_network(problem, "the modulus of Theorem 2").validate(params)
+    plain_network(problem, "Theorem 2 (for others see jacobian_bounds)").validate(params)
     return MLPBounds(measure_base_point(problem, params)).modulus(radius)
 
 
