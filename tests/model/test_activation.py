@@ -253,6 +253,18 @@ def test_lower_tails_keep_relative_accuracy(name):
 
 
 @EVERY
+def test_slopes_stay_above_their_floor(activation):
+    """Against 50 digits near the lowest point of a grid; the smooth floors are attained."""
+    slope = REFERENCE[activation.name][1]
+    grid = np.linspace(-12, 12, 4801)
+    lowest = grid[np.argmin(np.asarray(activation.slope(grid)))]
+    near = [slope(mp.mpf(lowest) + mp.mpf(k) / 10**4) for k in range(-60, 61)]
+    assert min(near) >= activation.lowest_slope
+    if activation.name != "leaky_relu":
+        assert min(near) < activation.lowest_slope + 1e-4
+
+
+@EVERY
 def test_built_in_activations_pass_their_own_check(activation):
     assert activation.bounds_kind == "proved"
     activation.check()
@@ -318,6 +330,7 @@ def test_a_users_activation_needs_no_derivative():
             "turns float64 into float32",
         ),
         (Activation("c9", lambda s: jnp.sin(s) + jnp.sin(60.7 * s) / 1e4, 1.0061, 1.3), "slope 1."),
+        (Activation("c10", jnp.sin, 1.0, 1.0, slope_floor=-0.9), "is -1: below slope_floor=-0.9"),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -331,6 +344,8 @@ def test_absurd_declarations_are_refused():
         Activation("mine", jnp.sin, slope_bound=-1.0)
     with pytest.raises(InputError, match="curvature_bound of activation 'mine' is nan"):
         Activation("mine", jnp.sin, slope_bound=1.0, curvature_bound=float("nan"))
+    with pytest.raises(InputError, match="slope_floor of activation 'mine' is 2"):
+        Activation("mine", jnp.sin, slope_bound=1.0, slope_floor=2.0)
     with pytest.raises(InputError, match="belongs to a built-in"):
         Activation("tanh", jnp.sin, slope_bound=1.0)
     with pytest.raises(InputError, match="radius is 0"):

@@ -66,18 +66,48 @@ class TestForgedHypotheses:
         reasons = " ".join(refused(forged, tolerance))
         assert "target_norm" in reasons or "distance_lower_bound" in reasons
 
-    @pytest.mark.parametrize(
-        "norms", ["weight_norms", "input_norms", "backward_norms", "upstream_columns"]
-    )
+    @pytest.mark.parametrize("norms", ["input_norms", "backward_norms"])
     def test_modulus(self, tolerance, norms):
+        """Norms of single layers enter where nothing sharper is measured."""
         honest = small_run(tolerance).hypotheses
         base = honest.bounds.base
-        smaller = tuple(v * (1 - 2 * STRONGER) for v in getattr(base, norms))
+        smaller = tuple(v * (1 - 20 * STRONGER) for v in getattr(base, norms))
         bounds = MLPBounds(dataclasses.replace(base, **{norms: smaller}))
+        self.refuse_bounds(honest, bounds, tolerance)
+
+    @pytest.mark.parametrize("part", ["energy", "curved", "mixed"])
+    def test_composed_norms(self, tolerance, part):
+        honest = small_run(tolerance).hypotheses
+        composed = honest.bounds.base.composed
+        smaller = _scaled(getattr(composed, part), 1 - 20 * STRONGER)
+        composed = dataclasses.replace(composed, **{part: smaller})
+        bounds = MLPBounds(dataclasses.replace(honest.bounds.base, composed=composed))
+        self.refuse_bounds(honest, bounds, tolerance)
+
+    def refuse_bounds(self, honest, bounds, tolerance):
         forged = dataclasses.replace(honest, bounds=bounds)
-        assert "on_ball" in " ".join(refused(forged, tolerance)) or "at_ball" in " ".join(
-            refused(forged, tolerance)
+        reasons = " ".join(refused(forged, tolerance))
+        assert "on_ball" in reasons or "at_ball" in reasons
+
+
+def _scaled(part, factor):
+    """A chain, or a table of families, with all norms multiplied."""
+    if isinstance(part, dict):
+        return {
+            k: dataclasses.replace(family, norm=factor * family.norm) for k, family in part.items()
+        }
+    numbers = ("head", "head_moved", "before", "after", "column", "skipped")
+    links = tuple(
+        dataclasses.replace(
+            link,
+            **{
+                name: None if getattr(link, name) is None else factor * getattr(link, name)
+                for name in numbers
+            },
         )
+        for link in part.links
+    )
+    return dataclasses.replace(part, start=factor * part.start, links=links)
 
 
 def test_not_a_number_in_an_object():

@@ -54,10 +54,11 @@ def test_spectrum_and_residual(measured):
 def test_both_paths_give_the_same_modulus(measured, radius):
     with ctx.workprec(128):
         omega, lipschitz = modulus_and_lipschitz(measured.norms, radius)
-    float_omega, float_lipschitz = small_run().hypotheses.bounds.on_ball(radius)
-    assert float(omega) == pytest.approx(float_omega, rel=1e-12)
     assert lipschitz is not None
-    assert float(lipschitz) == pytest.approx(float_lipschitz, rel=1e-12)
+    pairs = zip((omega, lipschitz), small_run().hypotheses.bounds.on_ball(radius), strict=True)
+    for bound, computed in pairs:
+        # Norms of chains are raised by about 1e-10 each (docs/verification.md).
+        assert computed * (1 - 1e-12) <= float(bound) <= computed * (1 + 1e-8)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 5])

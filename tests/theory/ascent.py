@@ -52,17 +52,29 @@ def _search(
 
 
 def _directions(params, starts: int) -> np.ndarray:
-    """Where to start: along a layer's leading singular pair, against it, and at random."""
+    """Where to start: layers' leading singular pairs, single neurons, and at random.
+
+    A neuron moves along its own weights; the one with the longest outgoing weights comes first.
+    """
     weights, biases = params
     rng = np.random.default_rng(0)
-    rows = []
+    aligned, neurons = [], []
     for sign in (1.0, -1.0):
-        for layer, w in enumerate(weights):
-            left, _, right = np.linalg.svd(np.asarray(w))
-            aligned = [np.zeros(np.shape(v)) for v in weights]
-            aligned[layer] = sign * np.outer(left[:, 0], right[0])
-            rows.append(ravel_pytree((tuple(aligned), tuple(map(np.zeros_like, biases))))[0])
-    rows = rows[: starts // 2]
+        for layer, w in enumerate(map(np.asarray, weights)):
+            left, _, right = np.linalg.svd(w)
+            aligned.append((layer, sign * np.outer(left[:, 0], right[0])))
+            if layer + 1 < len(weights):
+                j = int(np.argmax(np.linalg.norm(np.asarray(weights[layer + 1]), axis=0)))
+                single = np.zeros_like(w)
+                single[j] = sign * w[j]
+                neurons.append((layer, single))
+    chosen = aligned[: starts // 2]
+    chosen += neurons[: (starts - len(chosen)) // 3]
+    rows = []
+    for layer, direction in chosen:
+        parts = [np.zeros(np.shape(v)) for v in weights]
+        parts[layer] = direction
+        rows.append(ravel_pytree((tuple(parts), tuple(map(np.zeros_like, biases))))[0])
     size = len(ravel_pytree(params)[0])
     return np.array([*rows, *rng.standard_normal((starts - len(rows), size))])
 
@@ -71,9 +83,9 @@ def _unit(v: jax.Array) -> jax.Array:
     return v / jnp.maximum(jnp.linalg.norm(v), 1e-300)
 
 
-def _pace(step: jax.Array, steps: int) -> jax.Array:
-    """Long steps first, short ones at the end."""
-    return 2.0 * (0.02 / 2.0) ** (step / steps)
+def _pace(step: jax.Array, steps: int, peak: jax.Array) -> jax.Array:
+    """Long steps first (20: the gradient is the new direction), short ones at the end."""
+    return peak * (0.02 / peak) ** (step / steps)
 
 
 @partial(jax.jit, static_argnums=(0, 7))
@@ -90,19 +102,20 @@ def _climb_change(function, x, roots, params, directions, dual, radius, steps):
     def push(theta, w):
         return jax.jvp(coordinates, (theta,), (w,))[1] - jax.jvp(coordinates, (centre,), (w,))[1]
 
-    def climb(direction, u):
+    def climb(direction, u, peak):
         def body(step, carry):
             direction, u, best = carry
             theta = centre + radius * direction
             u = _unit(push(theta, change(theta, u)) + 1e-14 * u)
             value, gradient = jax.value_and_grad(lambda t: jnp.sum(change(t, u) ** 2))(theta)
-            direction = _unit(direction + _pace(step, steps) * _unit(gradient))
+            direction = _unit(direction + _pace(step, steps, peak) * _unit(gradient))
             return direction, u, jnp.maximum(best, jnp.sqrt(value))
 
         start = (_unit(direction), _unit(u), jnp.zeros(()))
         return jax.lax.fori_loop(0, steps, body, start)[2]
 
-    return jax.vmap(climb)(directions, dual)
+    peaks = jnp.where(jnp.arange(len(dual)) % 2 == 0, 2.0, 20.0)
+    return jax.vmap(climb)(directions, dual, peaks)
 
 
 @partial(jax.jit, static_argnums=(0, 7))
@@ -118,7 +131,7 @@ def _climb_curvature(function, x, roots, params, directions, dual, radius, steps
     def second(theta, v, u):
         return jax.jvp(lambda t: slope(t, v), (theta,), (u,))[1]
 
-    def climb(direction, g):
+    def climb(direction, g, peak):
         def body(step, carry):
             direction, v, g, best = carry
             theta = centre + radius * direction
@@ -127,10 +140,11 @@ def _climb_curvature(function, x, roots, params, directions, dual, radius, steps
             image = second(theta, v, u)
             g = _unit(image + 1e-14 * g)
             gradient = jax.grad(lambda t: g @ second(t, v, u))(theta)
-            direction = _unit(direction + _pace(step, steps) * _unit(gradient))
+            direction = _unit(direction + _pace(step, steps, peak) * _unit(gradient))
             return direction, v, g, jnp.maximum(best, jnp.linalg.norm(image))
 
         start = (_unit(direction), _unit(direction), _unit(g), jnp.zeros(()))
         return jax.lax.fori_loop(0, steps, body, start)[3]
 
-    return jax.vmap(climb)(directions, dual)
+    peaks = jnp.where(jnp.arange(len(dual)) % 2 == 0, 2.0, 20.0)
+    return jax.vmap(climb)(directions, dual, peaks)

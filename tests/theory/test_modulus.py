@@ -1,5 +1,7 @@
 """Theorems 2 and 3 under attack: no perturbation that gradient ascent finds exceeds them."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from tiny import Tiny
 
 from overparam import InputError, jacobian_modulus
 from overparam.theory.base_point import BasePoint, measure_base_point
+from overparam.theory.chains import chain_norms
+from overparam.theory.changes import composed_of, slopes_within
+from overparam.theory.composed import Composed
 from overparam.theory.modulus import MLPBounds, share_corners
 
 RADII = (1e-3, 0.1, 1.0, 4.0)
@@ -180,6 +185,99 @@ def test_the_dense_network_is_the_network():
         np.testing.assert_allclose(dense, roots[:, None] * numeric, atol=1e-8)
 
 
+# --- composed norms -------------------------------------------------------------------------------
+
+
+def slopes_near(rng, slopes, moves, tiny):
+    """Slopes that pre-activations within the moves may have, in norm and one by one."""
+    act, found = tiny.model.act, []
+    for s, move in zip(slopes, moves, strict=True):
+        step = rng.standard_normal(s.shape) * (rng.uniform(size=s.shape) < rng.uniform())
+        step *= rng.uniform() * act.curvature_bound * move / max(np.linalg.norm(step), 1e-9)
+        found.append(np.clip(s + step, act.lowest_slope, act.slope_bound))
+    return found
+
+
+@pytest.mark.parametrize("tiny", [CASES[3], CASES[4], CASES[5]], ids=str)
+@pytest.mark.parametrize("measured", [True, False])
+def test_chains_bound_products_of_matrices_with_any_slopes_nearby(tiny, measured):
+    """Lemma 4 against dense products; without moves the measured norms are attained."""
+    base = measure_base_point(tiny.problem(0), tiny.start(0))
+    if not measured:
+        base = dataclasses.replace(base, composed=None)
+    composed = composed_of(base)
+    network = DenseNetwork(tiny.model, tiny.measure(0))
+    theta = network.flat(tiny.start(0))
+    _, _, backward, upstream = network.observe(theta)
+    factors = base.weight_factors
+    matrices = [c * w for c, w in zip(factors, tiny.start(0)[0], strict=True)]
+    slopes = [
+        np.take_along_axis(g / u, np.abs(u).argmax(1)[:, None], 1)[:, 0]
+        for g, u in zip(backward, upstream, strict=False)
+    ]
+    heads = [np.sqrt(np.linalg.norm(u, axis=1)) for u in upstream]
+    rng, hidden, i = np.random.default_rng(0), len(upstream), 2
+    for size in (0.0, 0.03, 0.3, 3.0):
+        moves = [size * rng.uniform(size=()) for _ in range(hidden)]
+        allowed = slopes_within(base, composed, [np.full(5, m) for m in moves], 1.0)
+        for _ in range(20):
+            near = slopes_near(rng, [s[i] for s in slopes], moves, tiny)
+            chains = [*composed.transports, *([composed.energy] if measured else [])]
+            for chain in chains:
+                bounds = chain_norms(chain, base.weight_norms, allowed)
+                weighted = chain is composed.energy
+                x = np.diag(heads[chain.top][i]) if weighted else np.eye(len(matrices[chain.top]))
+                for layer in range(chain.top - 1, -1, -1):
+                    x = x @ matrices[layer + 1] * near[layer]
+                    if weighted:
+                        x = np.concatenate([np.diag(heads[layer][i]), x])
+                    bound = np.broadcast_to(bounds[layer], (5,))[i]
+                    assert operator_norm(x) <= bound * (1 + 1e-9)
+                    if measured and size == 0:
+                        assert operator_norm(x) == pytest.approx(bound, rel=1e-6)
+
+
+def test_collective_norms_bound_what_perturbations_do_to_all_points_together():
+    """Lemma 5 against random and alternating choices of V and Y; for one layer it is attained."""
+    tiny = CASES[3]
+    base = measure_base_point(tiny.problem(0), tiny.start(0))
+    network = DenseNetwork(tiny.model, tiny.measure(0))
+    _, inputs, _, _ = network.observe(network.flat(tiny.start(0)))
+    roots, rng = np.sqrt(tiny.measure(0).weights), np.random.default_rng(0)
+    for (low, high), family in base.composed.curved.items():
+        a, b = (roots * family.profile)[:, None] * inputs[low], inputs[high]
+        best, y = 0.0, rng.standard_normal(b.shape[1])
+        for _ in range(200):
+            v = np.linalg.svd((b @ y)[:, None] * a)[2][0]
+            y = np.linalg.svd((a @ v)[:, None] * b)[2][0]
+            best = max(best, np.linalg.norm((a @ v) * (b @ y)))
+        assert 0.6 * family.norm < best <= family.norm * (1 + ROUNDING)
+    for (_, low), family in base.composed.mixed.items():
+        exact = operator_norm((roots * family.profile)[:, None] * inputs[low])
+        assert family.norm == pytest.approx(exact, rel=1e-9)
+
+
+def test_composed_norms_only_sharpen():
+    for tiny in CASES[1:7]:
+        base = measure_base_point(tiny.problem(0), tiny.start(0))
+        single = MLPBounds(dataclasses.replace(base, composed=None))
+        for radius in RADII:
+            sharp, plain = MLPBounds(base).on_ball(radius), single.on_ball(radius)
+            assert sharp[0] <= plain[0] * (1 + ROUNDING)
+            assert sharp[1] <= plain[1] * (1 + ROUNDING)
+    assert MLPBounds(base).modulus(1e-3) < plain[0]
+
+
+def test_too_much_work_leaves_chains_out_and_bounds_valid(monkeypatch):
+    tiny = CASES[4]
+    monkeypatch.setattr("overparam.theory.base_point.COMPOSED_WORK", 1.0)
+    monkeypatch.setattr("overparam.theory.base_point.COLLECTIVE_POINTS", 1)
+    base = measure_base_point(tiny.problem(0), tiny.start(0))
+    assert base.composed.energy.links[0].before is None
+    assert base.composed.curved == {}
+    attack_modulus(tiny)
+
+
 # --- relu -----------------------------------------------------------------------------------------
 
 
@@ -246,10 +344,16 @@ def test_blocks_of_points_change_nothing():
     tiny = CASES[3]
     whole = measure_base_point(tiny.problem(0), tiny.start(0))
     split = measure_base_point(tiny.problem(0), tiny.start(0), working_memory=1)
-    for field in BasePoint.__dataclass_fields__:
-        a, b = getattr(whole, field), getattr(split, field)
-        if a is not None:
-            jax.tree.map(lambda s, t: np.testing.assert_allclose(s, t, rtol=1e-9), a, b)
+    assert whole.composed is not None
+    assert split.composed is not None
+    pairs = [(getattr(whole, f), getattr(split, f)) for f in BasePoint.__dataclass_fields__]
+    pairs = [pair for pair in pairs if not isinstance(pair[0], Composed)]
+    pairs += [
+        (dataclasses.astuple(whole.composed), dataclasses.astuple(split.composed)),
+        (MLPBounds(whole).on_ball(1.0), MLPBounds(split).on_ball(1.0)),
+    ]
+    for a, b in pairs:
+        jax.tree.map(lambda s, t: np.testing.assert_allclose(s, t, rtol=1e-9), a, b)
 
 
 def test_every_activation_with_a_bound_is_attacked():

@@ -61,6 +61,7 @@ class Activation:
         derivative: ``act'``, elementwise; None takes it from JAX by forward differentiation.
         third_bound: beta_3, at least the Lipschitz constant of ``act''``; None if not known.
         fourth_bound: beta_4, at least the Lipschitz constant of ``act'''``; None if not known.
+        slope_floor: At most the infimum of ``act'``; None stands for ``-slope_bound``.
 
     Raises:
         InputError: If a bound is negative or not finite, the function cannot be hashed,
@@ -74,6 +75,7 @@ class Activation:
     derivative: Elementwise | None = None
     third_bound: float | None = None
     fourth_bound: float | None = None
+    slope_floor: float | None = None
 
     def __post_init__(self) -> None:
         for field in BOUNDS:
@@ -88,10 +90,21 @@ class Activation:
             raise InputError(
                 f"activation {self.name!r} is not hashable ({error}): give plain functions"
             ) from None
+        floor = self.lowest_slope
+        if not -self.slope_bound <= floor <= self.slope_bound:
+            raise InputError(
+                f"slope_floor of activation {self.name!r} is {floor}: "
+                "give a number between -slope_bound and slope_bound, or None"
+            )
         if ACTIVATIONS.get(self.name, self) != self:
             raise InputError(
                 f"the name {self.name!r} belongs to a built-in activation: choose another name"
             )
+
+    @property
+    def lowest_slope(self) -> float:
+        """A lower bound on ``act'``: ``slope_floor`` or, without one, ``-slope_bound``."""
+        return -self.slope_bound if self.slope_floor is None else self.slope_floor
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a built-in activation by its name, any other by its parts."""
@@ -141,7 +154,7 @@ class Activation:
             raise InputError(f"radius is {radius}: give a positive, finite number")
         with jax.enable_x64(True):
             bounds = {field: getattr(self, field) for field in BOUNDS}
-            complaint = find_violation(self, self.slope, bounds, radius)
+            complaint = find_violation(self, self.slope, bounds, self.lowest_slope, radius)
         if complaint is not None:
             raise InputError(f"activation {self.name!r}: {complaint}")
 
@@ -305,6 +318,9 @@ _HIGHER_BOUNDS = {
     "sigmoid": (0.125, 0.12768392196780175),
 }
 
+_RISING = ("tanh", "erf", "softplus", "sigmoid", "relu", "leaky_relu")
+_HALF_LINEAR = ("gelu", "silu", "gelu_tanh")  # s / 2 plus an even function
+
 for _activation in (
     Activation("tanh", jnp.tanh, 1.0, 0.769800358919501, _tanh_slope),
     Activation("erf", erf, 1.1283791670955128, 0.9678828980765735, _erf_slope),
@@ -322,6 +338,12 @@ for _activation in (
 ):
     third, fourth = _HIGHER_BOUNDS.get(_activation.name, (None, None))
     _activation = dataclasses.replace(_activation, third_bound=third, fourth_bound=fourth)
+    if _activation.name in _RISING:
+        _activation = dataclasses.replace(_activation, slope_floor=0.0)
+    elif _activation.name in _HALF_LINEAR:
+        _activation = dataclasses.replace(_activation, slope_floor=1 - _activation.slope_bound)
+    elif _activation.name == "identity":
+        _activation = dataclasses.replace(_activation, slope_floor=1.0)
     ACTIVATIONS[_activation.name] = _activation
 
 

@@ -28,6 +28,7 @@ def find_violation(
     fn: Elementwise,
     slope: Elementwise,
     bounds: Mapping[str, float | None],
+    slope_floor: float,
     radius: float,
 ) -> str | None:
     """Look for a point in ``[-radius, radius]`` where a declaration fails.
@@ -39,6 +40,7 @@ def find_violation(
         slope: Its declared derivative, elementwise.
         bounds: Declared Lipschitz constants of ``fn``, ``fn'``, ``fn''``, ..., in this order, by
             the name the message should use; None declares nothing.
+        slope_floor: Declared lower bound on ``fn'``.
         radius: Half the length of the interval.
 
     Returns:
@@ -54,6 +56,7 @@ def find_violation(
         _find_shape_fault(fn, grid)
         or _find_wrong_derivative(fn, slope, grid)
         or _find_excess(fn, slope, grid, bounds)
+        or _falls_below(slope, grid, slope_floor)
     )
 
 
@@ -121,6 +124,14 @@ def _exceeds(
             f"{what} changes by {change[worst]:.6g} between {grid[worst]:.6g} and "
             f"{grid[worst + 1]:.6g}: more than {field}={bound} allows"
         )
+    return None
+
+
+def _falls_below(slope: Elementwise, grid: Points, floor: float) -> str | None:
+    """Complain if the slope is seen to be lower than its floor."""
+    point, depth = _maximise(lambda s: -np.asarray(slope(s)), grid)
+    if -depth < floor - _ALLOWANCE * (1 + abs(floor)):
+        return f"the slope at {point:.12g} is {-depth:.12g}: below slope_floor={floor}"
     return None
 
 

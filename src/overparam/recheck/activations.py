@@ -14,11 +14,15 @@ Ball = Callable[[arb], tuple[arb, arb]]
 
 @dataclass(frozen=True)
 class BallActivation:
-    """An activation: z -> (act(z), act'(z)), beta_1 and beta_2 (None where act' jumps)."""
+    """An activation: z -> (act(z), act'(z)), beta_1, beta_2 (None where act' jumps), inf act'.
+
+    ``lowest`` gives a lower bound on act' from beta_1.
+    """
 
     value_and_slope: Ball
     slope_bound: Callable[[], arb]
     curvature_bound: Callable[[], arb] | None
+    lowest: Callable[[arb], arb] = lambda steepest: -steepest
 
 
 def _tanh(z: arb) -> tuple[arb, arb]:
@@ -138,21 +142,37 @@ def _gelu_tanh_slope_bound() -> arb:
     return _gelu_tanh(_root(increasing))[1]
 
 
+def _rising(_: arb) -> arb:
+    return arb(0)
+
+
+def _mirrored(steepest: arb) -> arb:
+    """For act(z) = z / 2 plus an even function, act'(z) + act'(-z) = 1."""
+    return 1 - steepest
+
+
 ACTIVATIONS = {
-    "tanh": BallActivation(_tanh, _one, lambda: 4 / (3 * arb(3).sqrt())),
+    "tanh": BallActivation(_tanh, _one, lambda: 4 / (3 * arb(3).sqrt()), _rising),
     "erf": BallActivation(
-        _erf, lambda: 2 / arb.const_sqrt_pi(), lambda: (8 / (arb.pi() * arb.const_e())).sqrt()
+        _erf,
+        lambda: 2 / arb.const_sqrt_pi(),
+        lambda: (8 / (arb.pi() * arb.const_e())).sqrt(),
+        _rising,
     ),
-    "gelu": BallActivation(_gelu, _gelu_slope_bound, lambda: (2 / arb.pi()).sqrt()),
-    "softplus": BallActivation(_softplus, _one, lambda: arb(1) / 4),
+    "gelu": BallActivation(_gelu, _gelu_slope_bound, lambda: (2 / arb.pi()).sqrt(), _mirrored),
+    "softplus": BallActivation(_softplus, _one, lambda: arb(1) / 4, _rising),
     "sin": BallActivation(_sin, _one, _one),
-    "silu": BallActivation(_silu, _silu_slope_bound, lambda: arb(1) / 2),
-    "identity": BallActivation(_identity, _one, lambda: arb(0)),
+    "silu": BallActivation(_silu, _silu_slope_bound, lambda: arb(1) / 2, _mirrored),
+    "identity": BallActivation(_identity, _one, lambda: arb(0), lambda steepest: steepest),
     "cos": BallActivation(_cos, _one, _one),
     "gaussian": BallActivation(_gaussian, lambda: (-arb(1) / 2).exp(), _one),
-    "gelu_tanh": BallActivation(_gelu_tanh, _gelu_tanh_slope_bound, lambda: (2 / arb.pi()).sqrt()),
-    "sigmoid": BallActivation(_logistic, lambda: arb(1) / 4, lambda: 1 / (6 * arb(3).sqrt())),
-    "relu": BallActivation(_relu, _one, None),
-    "leaky_relu": BallActivation(_leaky_relu, _one, None),
+    "gelu_tanh": BallActivation(
+        _gelu_tanh, _gelu_tanh_slope_bound, lambda: (2 / arb.pi()).sqrt(), _mirrored
+    ),
+    "sigmoid": BallActivation(
+        _logistic, lambda: arb(1) / 4, lambda: 1 / (6 * arb(3).sqrt()), _rising
+    ),
+    "relu": BallActivation(_relu, _one, None, _rising),
+    "leaky_relu": BallActivation(_leaky_relu, _one, None, _rising),
 }
 """By the names that certificates use."""

@@ -12,6 +12,7 @@ import numpy as np
 from flint import arb, arb_mat
 
 from overparam.recheck.balls import diagonal, midpoints, scale_rows
+from overparam.recheck.composed import with_chains
 from overparam.recheck.losses import BallLoss
 from overparam.recheck.modulus import Norms
 from overparam.recheck.network import Backward, Forward, Network, backward, forward
@@ -193,7 +194,7 @@ def _norms(
         _upstream_norms(u, n, k, i == len(behind.upstream) - 1)
         for i, u in enumerate(behind.upstream)
     ]
-    return Norms(
+    norms = Norms(
         weights=Upper.exact(subject.weights),
         factors=[Upper.of_balls(c) for c in network.factors],
         weight_norms=[Upper.of_balls(a) for a in weight_norms],
@@ -203,8 +204,25 @@ def _norms(
         collective=[Upper.of_balls(c) for c in collective],
         gradient=gradient,
         upstream=[Upper.of_balls(norms) for norms, _ in pairs],
-        columns=[Upper.of_balls(columns) for _, columns in pairs],
+        columns=[Upper.of_balls([max(c).sqrt() for c in columns]) for _, columns in pairs],
+        **_unmeasured(network),
     )
+    if network.layers == 1:
+        return norms
+    say("composed norms")
+    return with_chains(norms, network, ahead, [c for _, c in pairs], input_grams, roots)
+
+
+def _unmeasured(network: Network) -> dict:
+    """The interval of the slopes, and no chains yet."""
+    steepest = network.activation.slope_bound()
+    lowest = network.activation.lowest(steepest)
+    return {
+        "middle": Upper.of_balls(abs(lowest + steepest) / 2),
+        "half": Upper.of_balls(((steepest - lowest) / 2).nonnegative_part()),
+        **{"slopes": [], "slope_errors": [], "transports": [], "energy": None},
+        **{"mixed": {}, "curved": {}},
+    }
 
 
 def _collective(network: Network, layer: int, h: arb_mat, gram: arb_mat, roots: list[arb]) -> arb:
@@ -233,8 +251,10 @@ def _block_norms(gram: arb_mat, n: int, k: int) -> list[arb]:
     ]
 
 
-def _upstream_norms(upstream: arb_mat, n: int, k: int, same: bool) -> tuple[list[arb], list[arb]]:
-    """|U_i| and the largest column norm of U_i, i = 1..n; ``same`` if all U_i are equal."""
+def _upstream_norms(
+    upstream: arb_mat, n: int, k: int, same: bool
+) -> tuple[list[arb], list[list[arb]]]:
+    """|U_i| and the squared norms of its columns, i = 1..n; ``same`` if all U_i are equal."""
     m, entries = upstream.ncols(), upstream.entries()
     norms, columns = [], []
     for i in range(1 if same else n):
@@ -242,5 +262,5 @@ def _upstream_norms(upstream: arb_mat, n: int, k: int, same: bool) -> tuple[list
         rows = arb_mat(k, m, block)
         norms.append(largest_eigenvalue(rows * rows.transpose()).sqrt())
         squares = [sum((e * e for e in block[j::m]), arb(0)).abs_upper() for j in range(m)]
-        columns.append(max(squares).sqrt())
+        columns.append(squares)
     return (norms * n, columns * n) if same else (norms, columns)

@@ -64,6 +64,10 @@ class Upper:
     def __mul__(self, other: "Upper") -> "Upper":
         return Upper(self.values * other.values, self.roundings + other.roundings + 1)
 
+    def over(self, divisor: np.ndarray) -> "Upper":
+        """Quotients by positive floats."""
+        return Upper(self.values / np.asarray(divisor, dtype=REAL), self.roundings + 1)
+
     def column(self) -> "Upper":
         """The same vector as a column."""
         return Upper(self.values[:, None], self.roundings)

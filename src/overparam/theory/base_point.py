@@ -6,7 +6,7 @@ from power iteration, which would bound them from the wrong side.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -20,6 +20,18 @@ from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, to_host
 from overparam.problem.problem import Problem
+from overparam.theory.chains import Slopes
+from overparam.theory.collective import Arithmetic, Data
+from overparam.theory.composed import (
+    COLLECTIVE_POINTS,
+    COMPOSED_LAYERS,
+    COMPOSED_WORK,
+    Composed,
+    Layers,
+    Outside,
+    compose,
+    composed_work,
+)
 
 Vector = Float[np.ndarray, "n"]
 
@@ -40,6 +52,8 @@ class BasePoint:
         backward_norms: |G_0^l(x_i)|, spectral, (n,) each, l = 1..D-1.
         upstream_norms: |U_0^l(x_i)|, spectral, (n,) each, l = 1..D-1.
         upstream_columns: max_j |U^l_{0,j}(x_i)|, the largest column, (n,) each, l = 1..D-1.
+        lowest_slope: At most act', or None for -beta_1.
+        composed: Norms of composed layer Jacobians, or None: then products of single norms.
     """
 
     weights: Vector
@@ -53,6 +67,19 @@ class BasePoint:
     backward_norms: tuple[Vector, ...]
     upstream_norms: tuple[Vector, ...]
     upstream_columns: tuple[Vector, ...]
+    lowest_slope: float | None = None
+    composed: Composed | None = None
+
+    @property
+    def slope_middle(self) -> float:
+        """|mu| for the middle mu of the interval that holds all slopes."""
+        return 0.0 if self.lowest_slope is None else abs(self.lowest_slope + self.slope_bound) / 2
+
+    @property
+    def slope_half(self) -> float:
+        """Half the length of that interval."""
+        lowest = -self.slope_bound if self.lowest_slope is None else self.lowest_slope
+        return (self.slope_bound - lowest) / 2
 
 
 @dataclass(frozen=True)
@@ -65,6 +92,9 @@ class Observed:
         upstream_grams: Those of U_0^l(x_i).
         upstream_columns: As in :class:`BasePoint`.
         input_grams: Smaller Gram matrices of the data's (c_l h^{l-1}, s_b), l = 1..D.
+        inputs: h^{l-1}, l = 1..D-1, (n, m_{l-1}) each; none where there are many points.
+        slopes: act'(z_0^l), (n, m_l) each; none where chains are too much work.
+        columns: |U^l_{0,j}|, (n, m_l) each, or their maxima over the points, (1, m_l).
     """
 
     input_norms: tuple[Vector, ...]
@@ -72,6 +102,9 @@ class Observed:
     upstream_grams: tuple[Float[np.ndarray, "n _ _"], ...]
     upstream_columns: tuple[Vector, ...]
     input_grams: tuple["InputGram", ...]
+    inputs: tuple[Float[np.ndarray, "n _"], ...]
+    slopes: tuple[Float[np.ndarray, "n _"], ...]
+    columns: tuple[Float[np.ndarray, "_ _"], ...]
 
 
 def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMORY) -> Observed:
@@ -84,19 +117,23 @@ def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMO
     """
     model, measure = problem.mlp, problem.measure
     params = as_float64(params)
-    blocks = []
-    grams = tuple(InputGram(len(measure.x), m) for m in model.widths[:-1])
+    chains = chains_measured(model, measure.n)
+    kept = model.layers - 1 if measure.n <= COLLECTIVE_POINTS else 0
+    blocks: list[tuple] = []
+    grams = tuple(InputGram(measure.n, m) for m in model.widths[:-1])
     with jax.enable_x64(True):
-        for rows in _row_blocks(model, len(measure.x), working_memory):
-            block, inputs = to_host(_block_norms(model, params, measure.x[rows]))
-            blocks.append(block)
+        for rows in _row_blocks(model, measure.n, working_memory):
+            block, inputs = to_host(_block_norms(model, chains, params, measure.x[rows]))
+            blocks.append((*block, inputs[:kept]))
             for gram, h in zip(grams, inputs, strict=True):
                 gram.add(rows, h, measure.weights[rows])
-    kappa, back, up, columns = (
-        tuple(np.concatenate(parts) for parts in zip(*(block[i] for block in blocks), strict=True))
-        for i in range(4)
+    kappa, back, up, largest, columns, slopes, inputs = (
+        tuple(np.concatenate(parts) for parts in zip(*part, strict=True))
+        for part in zip(*blocks, strict=True)
     )
-    return Observed(kappa, back, up, columns, grams)
+    if not chains:
+        columns = tuple(c.max(axis=0, keepdims=True) for c in columns)
+    return Observed(kappa, back, up, largest, grams, inputs, slopes, columns)
 
 
 def measure_base_point(
@@ -116,10 +153,11 @@ def measure_base_point(
     seen = observe(problem, params, working_memory)
     factors = model.weight_factors
     pairs = zip(factors, as_float64(params)[0], strict=True)
-    return BasePoint(
+    matrices = tuple(c * np.asarray(w) for c, w in pairs)
+    base = BasePoint(
         weights=problem.measure.weights,
         weight_factors=factors,
-        weight_norms=tuple(c * spectral_norm_of(np.asarray(w)) for c, w in pairs),
+        weight_norms=tuple(map(spectral_norm_of, matrices)),
         slope_bound=model.act.slope_bound,
         curvature_bound=model.act.curvature_bound,
         output_scale=model.output_scale,
@@ -131,11 +169,81 @@ def measure_base_point(
         backward_norms=tuple(map(_root_top, seen.backward_grams)),
         upstream_norms=tuple(map(_root_top, seen.upstream_grams)),
         upstream_columns=seen.upstream_columns,
+        lowest_slope=model.act.lowest_slope,
+    )
+    heads = tuple(map(np.sqrt, seen.columns))
+    return with_composed(base, model, matrices, heads, seen, PLAIN)
+
+
+PLAIN = Arithmetic(
+    norm=lambda matrix: spectral_norm_of(matrix),
+    top=lambda gram, _: top_eigenvalue(gram),
+    rounding=lambda _: 0.0,
+)
+"""Float64 without regard to rounding."""
+
+
+def chains_measured(model: MLP, points: int) -> bool:
+    """Whether norms of composed layer Jacobians are measured point by point."""
+    hidden = model.hidden_widths
+    return (
+        model.act.curvature_bound is not None
+        and len(hidden) <= COMPOSED_LAYERS
+        and composed_work(points, hidden) <= COMPOSED_WORK
     )
 
 
-@partial(jax.jit, static_argnums=0)
-def _block_norms(model: MLP, params: Params, x: Array) -> tuple:
+def with_composed(
+    base: BasePoint,
+    model: MLP,
+    matrices: tuple[Float[np.ndarray, "_ _"], ...],
+    heads: tuple[Float[np.ndarray, "_ _"], ...],
+    seen: Observed,
+    arithmetic: Arithmetic,
+    input_errors: tuple[Vector, ...] | None = None,
+    slope_errors: tuple[Vector, ...] | None = None,
+) -> BasePoint:
+    """The base point with norms of composed layer Jacobians.
+
+    Args:
+        base: Norms of single layers.
+        model: The network.
+        matrices: A_0^l.
+        heads: Roots of bounds on the columns of U_0^l.
+        seen: One pass over the data.
+        arithmetic: How norms are taken.
+        input_errors: How far the layers' inputs may be off; None for not at all.
+        slope_errors: The same of slopes.
+    """
+    n, hidden = len(base.weights), model.layers - 1
+    nothing = (np.zeros(n),) * hidden
+    data = None
+    if len(seen.inputs) == hidden and model.act.curvature_bound is not None:
+        pairs = zip(seen.inputs, base.weight_factors[:hidden], strict=True)
+        data = Data(
+            weights=base.weights,
+            grams=tuple(c**2 * (h @ h.T) + model.bias_scale**2 for h, c in pairs),
+            norms=base.input_norms[:hidden],
+            errors=nothing if input_errors is None else input_errors[:hidden],
+            terms=max(model.widths),
+        )
+    slopes = None
+    if model.act.curvature_bound is not None:
+        slopes = list(nothing if slope_errors is None else slope_errors)
+    outside = Outside(
+        factors=base.weight_factors,
+        backward_norms=(*base.backward_norms, np.full(n, base.output_scale)),
+        slopes=Slopes(base.slope_bound, base.slope_middle, base.slope_half, slopes),
+    )
+    lowest = -base.slope_bound if base.lowest_slope is None else base.lowest_slope
+    known = tuple(np.clip(s, lowest, base.slope_bound) for s in seen.slopes)
+    layers = Layers(matrices[:hidden], base.weight_norms[:hidden], known, heads)
+    measured = len(seen.slopes) == hidden > 0
+    return replace(base, composed=compose(layers, data, outside, arithmetic, measured))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _block_norms(model: MLP, chains: bool, params: Params, x: Array) -> tuple:
     layers = observe_layers(model, params, x)
     kappa = tuple(
         jnp.sqrt(c**2 * jnp.sum(h**2, axis=1) + model.bias_scale**2)
@@ -143,8 +251,15 @@ def _block_norms(model: MLP, params: Params, x: Array) -> tuple:
     )
     backward = tuple(_small_grams(g) for g in layers.backward)
     upstream = tuple(_small_grams(u) for u in layers.upstream)
-    columns = tuple(jnp.sqrt(jnp.max(jnp.sum(u**2, axis=1), axis=1)) for u in layers.upstream)
-    return (kappa, backward, upstream, columns), layers.inputs
+    columns = tuple(jnp.sqrt(jnp.sum(u**2, axis=1)) for u in layers.upstream)
+    largest = tuple(jnp.max(c, axis=1) for c in columns)
+    slopes: tuple = ()
+    if chains:
+        pairs = enumerate(layers.inputs[:-1])
+        slopes = tuple(model.act.slope(model.preactivation(params, i, h)) for i, h in pairs)
+    else:
+        columns = tuple(jnp.max(c, axis=0, keepdims=True) for c in columns)
+    return (kappa, backward, upstream, largest, columns, slopes), layers.inputs
 
 
 def _small_grams(blocks: Float[Array, "n k m"]) -> Float[Array, "n s s"]:

@@ -23,6 +23,8 @@ from overparam.errors import InputError
 from overparam.model.mlp import Params
 from overparam.problem.problem import Problem, plain_network
 from overparam.theory.base_point import BasePoint, measure_base_point
+from overparam.theory.changes import Changes, backward_norm, changes_within, l2, turned_rate
+from overparam.theory.collective import Collective
 
 Array = np.ndarray
 
@@ -69,9 +71,9 @@ class MLPBounds:
     def on_ball(self, radius: float) -> tuple[float, float]:
         """(omega(radius), L(radius)) from one pass through the layers."""
         shares = radius * share_corners(len(self.base.weight_norms))
-        change = _changes(self.base, shares)
+        change = changes_within(self.base, shares)
         return (
-            float(np.max(_jacobian_change(self.base, change))),
+            float(np.max(_jacobian_change(self.base, change, shares))),
             float(np.max(_second_derivative(self.base, change, shares))),
         )
 
@@ -98,106 +100,107 @@ def share_corners(layers: int, at_most: int = 128) -> Float[np.ndarray, "corners
     return np.sqrt(np.diff(edges, axis=1) / cells)
 
 
-@dataclass(frozen=True)
-class _Changes:
-    """Bounds on what a perturbation changes; arrays (corners, n) and (corners,), by layer."""
-
-    preactivation: list[Array]  # |dz^l(x)|, l = 1..D
-    input: list[Array]  # |dh^{l-1}(x)|, l = 1..D
-    collective_input: list[Array]  # |dh^{l-1}|_{L2(mu)}, l = 1..D
-    upstream: list[Array]  # |dU^l(x)|, l = 1..D-1
-    backward: list[Array]  # |dG^l(x)|, l = 1..D, the last one zero
-
-
-def _changes(base: BasePoint, shares: Float[np.ndarray, "corners layers"]) -> _Changes:
-    """The recursions of docs/modulus.md, Lemmas 2 and 3."""
-    layers = shares.shape[1]
-    corners, n = len(shares), len(base.weights)
-    preactivation: list[Array] = []
-    dh, collective = np.zeros((corners, n)), np.zeros(corners)
-    inputs, collective_inputs = [], []
-    for layer in range(layers):
-        r = shares[:, layer]
-        inputs.append(dh)
-        collective_inputs.append(collective)
-        gain = base.weight_norms[layer] + base.weight_factors[layer] * r
-        dz = gain[:, None] * dh + np.outer(r, base.input_norms[layer])
-        collective = gain * collective + r * base.collective_input_norms[layer]
-        preactivation.append(dz)
-        dh = base.slope_bound * dz
-        collective = base.slope_bound * np.minimum(collective, np.sqrt(dz**2 @ base.weights))
-    upstream: list[Array] = []
-    backward: list[Array] = [np.zeros((corners, n))]
-    above = np.full(n, base.output_scale)
-    for layer in range(layers - 2, -1, -1):
-        step = base.weight_factors[layer + 1] * shares[:, layer + 1]
-        gain = base.weight_norms[layer + 1] + step
-        du = np.outer(step, above) + gain[:, None] * backward[0]
-        upstream.insert(0, du)
-        turn = _slope_change(base, layer, preactivation[layer])
-        backward.insert(0, base.slope_bound * du + turn)
-        above = base.backward_norms[layer]
-    return _Changes(preactivation, inputs, collective_inputs, upstream, backward)
-
-
-def _slope_change(base: BasePoint, layer: int, dz: Array) -> Array:
-    """Bound on |U_0^l diag(act'(z) - act'(z_0))|, shape (corners, n)."""
-    largest = np.broadcast_to(2 * base.slope_bound * base.upstream_norms[layer], dz.shape)
-    if base.curvature_bound is None:
-        return largest
-    return np.minimum(base.curvature_bound * base.upstream_columns[layer] * dz, largest)
-
-
-def _jacobian_change(base: BasePoint, change: _Changes) -> Float[np.ndarray, "corners"]:
+def _jacobian_change(
+    base: BasePoint, change: Changes, shares: Float[np.ndarray, "corners layers"]
+) -> Float[np.ndarray, "corners"]:
     """omega at each corner: the root of the sum over layers of squared |J_l - J_{0,l}|."""
-    total = np.zeros(len(change.input[0]))
+    total = np.zeros(len(shares))
     for layer, dg in enumerate(change.backward):
-        g = _backward_norm(base, layer) + dg
+        g = backward_norm(base, layer) + dg
         moved = g * base.weight_factors[layer] * change.input[layer]
         turned = dg * base.input_norms[layer]
-        together = _l2(base, turned + moved)
+        together = l2(base, turned + moved)
         collective = base.weight_factors[layer] * change.collective_input[layer]
-        apart = np.minimum(
-            _l2(base, turned), dg.max(axis=1) * base.collective_input_norms[layer]
-        ) + np.minimum(_l2(base, moved), g.max(axis=1) * collective)
-        total += np.minimum(together, apart) ** 2
+        turned_alone = np.minimum(
+            l2(base, turned), dg.max(axis=1) * base.collective_input_norms[layer]
+        )
+        moved_alone = np.minimum(l2(base, moved), g.max(axis=1) * collective)
+        if base.composed is not None and base.composed.curved:
+            turned_alone = np.minimum(turned_alone, _turned_by_pairs(base, change, shares, layer))
+            moved_alone = np.minimum(moved_alone, _moved_by_pairs(base, change, shares, layer))
+        total += np.minimum(together, turned_alone + moved_alone) ** 2
     return np.sqrt(total)
 
 
+def _turned_by_pairs(base: BasePoint, change: Changes, shares: Array, layer: int) -> Array:
+    """Bound on V -> dG^l V a_0^{l-1} as a sum over the layers that turn it."""
+    composed, total = base.composed, np.zeros(len(shares))
+    assert composed is not None
+    if layer == len(change.energies):
+        return total
+    for q in range(layer, len(change.energies)):
+        rate = turned_rate(base, change, q, layer)
+        total += shares[:, q + 1] * _family(composed.mixed[q + 1, layer], rate)
+    for other, norm in enumerate(change.secant_energies):
+        rate = (base.curvature_bound or 0.0) * change.energies[layer] * norm
+        pair = (min(layer, other), max(layer, other))
+        total += shares[:, other] * _family(composed.curved[pair], rate)
+        again = shares[:, other, None] * base.weight_factors[other] * change.input[other]
+        total += l2(base, rate * again * base.input_norms[layer])
+    return total
+
+
+def _moved_by_pairs(base: BasePoint, change: Changes, shares: Array, layer: int) -> Array:
+    """Bound on V -> G^l V da^{l-1} as a sum over the layers that move h^{l-1}."""
+    composed, total = base.composed, np.zeros(len(shares))
+    assert composed is not None
+    for low in range(layer):
+        whole = backward_norm(base, layer) + change.backward[layer]
+        passed = change.secant_slopes[layer - 1] * change.secant_transports[layer - 1][low]
+        rate = base.weight_factors[layer] * whole * passed
+        total += shares[:, low] * _family(composed.mixed[layer, low], rate)
+        again = shares[:, low, None] * base.weight_factors[low] * change.input[low]
+        total += l2(base, rate * again)
+    return total
+
+
+def _family(family: Collective, rate: Array) -> Array:
+    """Norm in L2(mu), at each corner, of a family whose operators are bounded by ``rate``."""
+    return np.max(np.atleast_2d(rate / family.profile), axis=1) * family.norm
+
+
 def _second_derivative(
-    base: BasePoint, change: _Changes, shares: Float[np.ndarray, "corners layers"]
+    base: BasePoint, change: Changes, shares: Float[np.ndarray, "corners layers"]
 ) -> Float[np.ndarray, "corners"]:
     """L at each corner: docs/modulus.md, Theorem 3."""
     if base.curvature_bound is None and len(change.upstream):
         return np.full(len(shares), np.inf)
     mixed, curved = np.zeros(len(shares)), np.zeros(len(shares))
+    bent: Array = np.zeros_like(change.input[0])  # sum over layers of |dU^l| T_l^2
     tangent: Array = np.zeros_like(change.input[0])  # T_{l-1}, pointwise
     collective: Array = np.zeros(len(shares))  # calT_{l-1}, in L2(mu)
+    entering: list[Array] = []
+    again: list[Array] = []
     for layer, dg in enumerate(change.backward):
         c = base.weight_factors[layer]
-        g = _backward_norm(base, layer) + dg
-        pointwise = _l2(base, g * tangent)
-        mixed += (c * base.slope_bound * np.minimum(pointwise, g.max(axis=1) * collective)) ** 2
-        gain = base.slope_bound * (base.weight_norms[layer] + c * shares[:, layer])
-        kappa = base.input_norms[layer] + c * change.input[layer]
+        g = backward_norm(base, layer) + dg
+        slope = change.slopes[layer - 1] if layer else np.zeros_like(dg)
+        pointwise = l2(base, g * slope * tangent)
+        mixed += (c * np.minimum(pointwise, (g * slope).max(axis=1) * collective)) ** 2
+        if layer == len(change.upstream):
+            break
+        gain = base.weight_norms[layer] + c * shares[:, layer]
+        entering.append(base.input_norms[layer] + c * change.input[layer])
+        again.append(c * shares[:, layer, None] * slope * tangent)
         shared = base.collective_input_norms[layer] + c * change.collective_input[layer]
-        tangent = np.hypot(kappa, gain[:, None] * tangent)
-        collective = np.minimum(np.hypot(shared, gain * collective), _l2(base, tangent))
-        if layer < len(change.upstream):
-            columns = base.upstream_columns[layer] + change.upstream[layer]
-            curved += np.minimum(
-                (columns * tangent).max(axis=1) * collective, _l2(base, columns * tangent**2)
-            )
-    return 2 * np.sqrt(mixed) + (base.curvature_bound or 0.0) * curved
+        single = np.hypot(entering[-1], gain[:, None] * slope * tangent)
+        tangent = np.minimum(single, _reached(change.transports[layer], entering, again))
+        collective = np.minimum(
+            np.hypot(shared, gain * slope.max(axis=1) * collective), l2(base, tangent)
+        )
+        columns = base.upstream_columns[layer] + change.upstream[layer]
+        bent = bent + change.upstream[layer] * tangent**2
+        curved += np.minimum(
+            (columns * tangent).max(axis=1) * collective, l2(base, columns * tangent**2)
+        )
+    if change.energies:
+        energy = _reached(change.energies, entering, again)
+        curved = np.minimum(curved, l2(base, energy**2 + bent))
+    both = min(2.0, math.sqrt(max(len(change.backward) - 1, 0)))
+    return both * np.sqrt(mixed) + (base.curvature_bound or 0.0) * curved
 
 
-def _backward_norm(base: BasePoint, layer: int) -> Array:
-    """|G_0^l(x)|, shape (1, n); |G^D| = c."""
-    if layer == len(base.backward_norms):
-        return np.full((1, len(base.weights)), base.output_scale)
-    return base.backward_norms[layer][None, :]
-
-
-def _l2(base: BasePoint, values: Float[np.ndarray, "corners n"]) -> Float[np.ndarray, "corners"]:
-    """Norms in L2(mu) of rows of pointwise norms."""
-    return np.sqrt(values**2 @ base.weights)
+def _reached(norms: list[Array], entering: list[Array], again: list[Array]) -> Array:
+    """What unit tangents of all layers reach through transports of the given norms."""
+    squares = sum((p * a) ** 2 for p, a in zip(norms, entering, strict=True))
+    return np.sqrt(squares) + sum(p * a for p, a in zip(norms, again, strict=True))

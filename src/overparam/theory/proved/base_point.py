@@ -12,9 +12,11 @@ from jaxtyping import Float
 
 from overparam.model.mlp import MLP, Params
 from overparam.problem.problem import Problem
-from overparam.theory.base_point import BasePoint, Observed, observe
+from overparam.theory.base_point import BasePoint, Observed, observe, with_composed
+from overparam.theory.collective import Arithmetic
 from overparam.theory.proved.passes import (
     EXTRA,
+    MARGIN,
     SAFETY,
     TINY,
     PassErrors,
@@ -23,7 +25,7 @@ from overparam.theory.proved.passes import (
     pass_errors,
     weight_norms,
 )
-from overparam.verified import max_eigenvalue
+from overparam.verified import max_eigenvalue, spectral_norm
 from overparam.verified.rounding import UNIT_ROUNDOFF, gamma, mul_up, sqrt_up
 
 
@@ -56,7 +58,9 @@ def prove_base_point(problem: Problem, params: Params) -> ProvedBasePoint:
     frobenius = tuple(_root(_traces(grams)) for grams in seen.backward_grams)
     errors = pass_errors(model, weights, seen.input_norms, frobenius, seen.upstream_columns)
     return ProvedBasePoint(
-        norms=_base_point(problem, seen, weights, errors),
+        norms=_with_composed(
+            problem, params, _base_point(problem, seen, weights, errors), seen, errors
+        ),
         kernel_error=_kernel_error(problem, seen.input_norms, frobenius, errors),
         errors=errors,
         weights=weights,
@@ -148,7 +152,60 @@ def _base_point(
         backward_norms=tuple(_widest(top_eigenvalues_up(g), e) for g, e in backward),
         upstream_norms=tuple(_widest(top_eigenvalues_up(u), e) for u, e in upstream),
         upstream_columns=tuple((c + e) * (1 + 4 * UNIT_ROUNDOFF) for c, e in columns),
+        lowest_slope=model.act.lowest_slope,
     )
+
+
+TIGHT = 1 + 2.0**-36
+"""Covers the rounding of a few hundred operations on numbers >= 0, each below 1 + 2^-52."""
+
+UPWARDS = Arithmetic(
+    norm=lambda matrix: spectral_norm(matrix).upper,
+    top=lambda gram, error: max_eigenvalue(gram, norm_error=error).upper,
+    rounding=lambda terms: gamma(terms + EXTRA),
+    safety=TIGHT,
+    tiny=TINY,
+)
+"""Upper bounds, rounding included."""
+
+
+def _with_composed(
+    problem: Problem, params: Params, base: BasePoint, seen: Observed, errors: PassErrors
+) -> BasePoint:
+    """Chains of the rounded slopes: these are given numbers, a known distance from the real ones.
+
+    The heads are roots of upper bounds on the columns of U, which is all that the proof asks.
+    """
+    model = problem.model
+    curvature, act = model.act.curvature_bound, model.act
+    assert curvature is not None
+    widths = model.hidden_widths
+    margin = MARGIN * max(1.0, act.slope_bound)
+    columns = zip(seen.columns, errors.upstream, strict=True)
+    widen = 1 + gamma(model.out_dim + EXTRA)
+    return with_composed(
+        base,
+        model,
+        matrices=tuple(
+            c * np.asarray(w) for c, w in zip(model.weight_factors, params[0], strict=True)
+        ),
+        heads=tuple(np.sqrt(_at_points(c * widen + TINY, e)) * TIGHT for c, e in columns),
+        seen=seen,
+        arithmetic=UPWARDS,
+        input_errors=errors.inputs,
+        slope_errors=tuple(
+            SAFETY * (curvature * e + margin * math.sqrt(m)) + TINY
+            for e, m in zip(errors.preactivations, widths, strict=False)
+        ),
+    )
+
+
+def _at_points(
+    columns: Float[np.ndarray, "_ m"], errors: Float[np.ndarray, "n"]
+) -> Float[np.ndarray, "_ m"]:
+    """Columns' norms raised by their errors; where only maxima are known, by the largest."""
+    raised = errors if len(columns) == len(errors) else errors.max(keepdims=True)
+    return columns + raised[:, None]
 
 
 def _widest(squares: Vector, error: Vector) -> Vector:
