@@ -28,6 +28,7 @@ Kind = Literal["proved", "computed", "estimated", "assumed"]
 Start = Literal["initialisation", "anchor"]
 Rigor = Literal["estimated", "computed", "proved"]
 """How much of a certificate is bounded: see :class:`Certificate`."""
+Theorem = Literal["1", "P"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Certificate:
             same ones.
         rigor: ``estimated``, ``computed`` or ``proved``: the weakest kind among the quantities that
             were not declared.
+        theorem: Which one certifies, or fails to: ``1``, or ``P`` along the linearised run
+            (docs/path.md), of the same meaning.
         versions: Package versions and platform.
     """
 
@@ -89,6 +92,7 @@ class Certificate:
     problem: Mapping[str, Any]
     nodes: tuple[float, ...]
     rigor: Rigor = "computed"
+    theorem: Theorem = "1"
     versions: Mapping[str, str] = field(default_factory=lambda: software_versions())
 
     def envelope(self, t: Any) -> Any:
@@ -147,6 +151,7 @@ def load_certificate(path: str | os.PathLike) -> Certificate:
             content[name] = _number(content[name])
         content["remedies"] = {k: _number(v) for k, v in content["remedies"].items()}
         content["nodes"] = tuple(_number(v) for v in content["nodes"])
+        content.setdefault("theorem", "1")
         _check_types(content)
         return Certificate(**content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -158,7 +163,7 @@ def _check_types(content: dict[str, Any]) -> None:
     for name in ("certified", "exists"):
         if not isinstance(content[name], bool):
             raise ValueError(f"{name} must be true or false")
-    for name, choices in (("start", get_args(Start)), ("rigor", get_args(Rigor))):
+    for name, choices in _CHOICES.items():
         if content[name] not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}")
     if not isinstance(content["reason"], str):
@@ -173,6 +178,8 @@ def _check_types(content: dict[str, Any]) -> None:
         if constant.kind not in get_args(Kind) or not isinstance(constant.source, str):
             raise ValueError(f"the constant {name} has no known kind or no source")
 
+
+_CHOICES = {"start": get_args(Start), "rigor": get_args(Rigor), "theorem": get_args(Theorem)}
 
 _NUMBERS = (
     *("radius", "existence_radius", "step_size", "rate"),

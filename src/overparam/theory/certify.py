@@ -9,13 +9,15 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.kernel.empirical import Progress
+from overparam.kernel.empirical import Progress, require_memory
+from overparam.kernel.tangent import tangent_kernel
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.precision import floating_dtype
 from overparam.problem.problem import Problem, model_name
-from overparam.theory.certificate import Certificate, Constant, Start
+from overparam.theory.along_path import certify_along_path, check_path, worth_a_path
+from overparam.theory.certificate import Certificate, Constant, Start, Theorem
 from overparam.theory.convergence import (
     Convergence,
     Existence,
@@ -52,8 +54,13 @@ def certify(
     kernel: Float[np.ndarray, "nk nk"] | None = None,
     progress: Progress | None = None,
     rigor: Rigor = "computed",
+    theorem: Theorem | None = None,
 ) -> Certificate:
     """Theorem 1 from initialisation: does gradient descent from ``params`` converge?
+
+    Where Theorem 1 does not certify, Theorem P may, with far fewer units: it follows the linearised
+    run, known in advance, and costs a few dozen kernels. It is tried for least squares where it is
+    affordable and not hopeless, and stands for the same claims.
 
     Args:
         problem: The learning problem.
@@ -65,6 +72,7 @@ def certify(
         rigor: ``proved`` bounds every rounding error (docs/proved.md), and computes the kernel
             anew for that; ``computed`` trusts float64; ``estimated`` searches for the modulus of
             J. Of what only a search is known, see :class:`Problem`, ``computed`` is ``estimated``.
+        theorem: ``1`` or ``P`` to hear that theorem alone; None tries ``1`` and then ``P``.
 
     Returns:
         The certificate, in float64, certified or not. Its ``rigor`` is ``proved`` only if every
@@ -72,13 +80,24 @@ def certify(
 
     Raises:
         InputError: Parameters, step size or memory are unusable, or nothing can be proved with the
-            activation or the loss.
+            activation or the loss. Theorem P was asked for where it does not apply.
 
     References:
-        docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3.
+        docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md.
     """
+    if theorem == "P":
+        check_path(problem, rigor)
+    if kernel is None and theorem != "1" and rigor == "computed":
+        size = problem.measure.n * problem.outputs
+        problem.validate(params)
+        require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
+        kernel = tangent_kernel(problem, params, progress=progress)
     hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress, rigor=rigor)
-    return certificate_from(problem, params, hypotheses, "initialisation", step_size)
+    first = certificate_from(problem, params, hypotheses, "initialisation", step_size)
+    if kernel is None or not (theorem == "P" or (theorem is None and worth_a_path(problem, first))):
+        return first
+    found = certify_along_path(problem, params, hypotheses, kernel, first, step_size)
+    return found if found.certified or theorem == "P" else first
 
 
 def anchor(

@@ -24,8 +24,12 @@ def kernel_drift(*, majorant: Majorant, displacement: float, jacobian_norm: floa
     References:
         docs/lazy.md, Theorem 6.
     """
-    omega = majorant.modulus_at(displacement)
-    return omega * (2 * jacobian_norm + omega)
+    return jacobian_to_kernel_drift(majorant.modulus_at(displacement), jacobian_norm)
+
+
+def jacobian_to_kernel_drift(change: float, jacobian_norm: float) -> float:
+    """An upper bound on |K - K_0| from upper bounds on |J - J_0| and |J_0|."""
+    return change * (2 * jacobian_norm + change)
 
 
 @dataclass(frozen=True)
