@@ -5,6 +5,7 @@ bounds; networks are what the theorem is for.
 """
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_the_points_are_close_together_and_end_when_the_residual_has_faded():
     path = path_of(random_map(1, margin=1.0))
     steps = list(path.steps())
     assert steps[:3] == [0, 1, 2]
-    assert all(b - a <= max(1, math.ceil(0.15 * a)) for a, b in zip(steps, steps[1:], strict=False))
+    assert all(b - a <= max(1, math.ceil(0.15 * a)) for a, b in itertools.pairwise(steps))
     assert path.residual_norm(steps[-1]) <= 1e-3 * path.residual_norm(0)
 
 
@@ -332,7 +333,7 @@ def test_the_file_names_the_theorem_and_the_second_opinion_declines(wide, tmp_pa
 
 def test_where_theorem_p_does_not_apply_it_says_so(wide):
     problem, start, _ = wide
-    with pytest.raises(InputError, match='no rigor="proved"'):
+    with pytest.raises(InputError, match="knows no rigor='proved'"):
         certify(problem, start, theorem="P", rigor="proved")
     hinge = WIDE.problem(0, "squared_hinge", centred=True)
     with pytest.raises(InputError, match="about the squared loss, not squared_hinge"):

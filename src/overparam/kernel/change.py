@@ -43,7 +43,8 @@ def jacobian_change_gram(
     for i in parts:
         for j in parts:
             if j.start <= i.start:
-                tile = np.asarray(in_float64(_tile, model, start, end, x[i], x[j]))
+                other = None if i == j else x[j]  # one block against itself is observed once
+                tile = np.asarray(in_float64(_tile, model, start, end, x[i], other))
                 rows, columns = slice(i.start * k, i.stop * k), slice(j.start * k, j.stop * k)
                 if i == j:  # summation order may differ between an entry and its mirror image
                     tile = (tile + tile.T) / 2
@@ -78,9 +79,10 @@ def _flat(g: Float[Array, "n k m"]) -> Float[Array, "nk m"]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _tile(model: MLP, start: Params, end: Params, x1: Array, x2: Array) -> Array:
+def _tile(model: MLP, start: Params, end: Params, x1: Array, x2: Array | None) -> Array:
     k = model.out_dim
-    rows, columns = _observe(model, start, end, x1), _observe(model, start, end, x2)
+    rows = _observe(model, start, end, x1)
+    columns = rows if x2 is None else _observe(model, start, end, x2)
 
     def spread(gram: Float[Array, "n1 n2"]) -> Float[Array, "n1k n2k"]:
         return jnp.repeat(jnp.repeat(gram, k, axis=0), k, axis=1)

@@ -33,11 +33,13 @@ def check_path(problem: Problem, rigor: str) -> None:
 
     Raises:
         InputError: The model is no ``MLP`` observed by its values, the loss is not the squared one,
-            or rounding is to be proved.
+            or the rigor is another than ``computed``.
     """
     plain_network(problem, "Theorem P")
-    if rigor == "proved":
-        raise InputError('Theorem P has no rigor="proved": leave rigor out, or take theorem="1"')
+    if rigor != "computed":
+        raise InputError(
+            f'Theorem P knows no rigor={rigor!r}: leave rigor out, or take theorem="1"'
+        )
     if problem.loss.name != "squared":
         raise InputError(
             f"Theorem P is about the squared loss, not {problem.loss.name}: take theorem='1'"
@@ -52,6 +54,7 @@ def worth_a_path(problem: Problem, first: Certificate) -> bool:
         and first.margin > HOPELESS
         and size <= LARGEST
         and problem.loss.name == "squared"
+        and first.rigor == "computed"
         and isinstance(problem.model, MLP)
         and isinstance(problem.observation, Value)
         and math.isfinite(first.constants["lipschitz_on_ball"].value)

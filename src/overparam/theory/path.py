@@ -1,4 +1,4 @@
-"""The linearised run as a reference path: closed forms along it, and what is measured at its points.
+"""The linearised run as a reference path: its closed forms, and what is measured at points of it.
 
 Gradient descent on the linearised model is known before any training: after t steps its residual is
 r_t = (I - eta K_0)^t r_0 and its parameters are theta_0 + J_0* a_t. The true network can be looked
@@ -65,9 +65,7 @@ class LinearisedPath:
     @property
     def monotone(self) -> bool:
         """Whether 0 < eta lambda <= 1 for every eigenvalue."""
-        return bool(
-            self.eigenvalues[0] > 0 and self.step_size * self.eigenvalues[-1] <= 1 + 1e-12
-        )
+        return bool(self.eigenvalues[0] > 0 and self.step_size * self.eigenvalues[-1] <= 1 + 1e-12)
 
     def residual(self, t: int) -> Vector:
         """r_t = (I - eta K_0)^t r_0."""

@@ -1,4 +1,4 @@
-"""Theorem P: gradient descent stays in a tube around the linearised run, until Theorem 1 takes over.
+"""Theorem P: gradient descent stays in a tube around the linearised run until Theorem 1 holds.
 
 Along the linearised run the Jacobian is known, so only the distance E_t between the true run and
 that path is bounded by the worst case over a small ball. The statement and its proof are in
@@ -121,9 +121,7 @@ class _Run:
     distance: float = 0.0
 
 
-def _through(
-    path: LinearisedPath, here: PathPoint, ahead: PathPoint, run: _Run
-) -> _Run | None:
+def _through(path: LinearisedPath, here: PathPoint, ahead: PathPoint, run: _Run) -> _Run | None:
     """From one point of the path to the next; None if the tube cannot be kept."""
     eta, steps = path.step_size, ahead.step - here.step
     step = path.movement(here.step, ahead.step)
@@ -210,9 +208,7 @@ def _tail(path: LinearisedPath, point: PathPoint, run: _Run) -> Convergence:
     )
 
 
-def _whole(
-    path: LinearisedPath, point: PathPoint, run: _Run, tail: Convergence
-) -> PathConvergence:
+def _whole(path: LinearisedPath, point: PathPoint, run: _Run, tail: Convergence) -> PathConvergence:
     """The claims about the whole run: those up to the point, and Theorem 1's beyond it."""
     sigma = min(run.sigma, tail.sigma_end)
     smoothness = max(run.smoothness, tail.smoothness)
