@@ -125,7 +125,9 @@ def test_the_output_scale_that_is_proposed_certifies(failed):
     problem = Problem(model, TINY.measure(0), centered_at=START)
     assert certify(problem, START).certified
     less = dataclasses.replace(TINY.model, output_scale=scale / 1.3)
-    assert not certify(Problem(less, TINY.measure(0), centered_at=START), START).certified
+    assert not certify(
+        Problem(less, TINY.measure(0), centered_at=START), START, theorem="1"
+    ).certified
 
 
 def test_the_residual_that_is_proposed_certifies(failed):
@@ -133,13 +135,13 @@ def test_the_residual_that_is_proposed_certifies(failed):
     problem = TINY.problem(0, centred=True, target_scale=0.99 * reached)
     assert certify(problem, START).certified
     problem = TINY.problem(0, centred=True, target_scale=1.05 * reached)
-    assert not certify(problem, START).certified
+    assert not certify(problem, START, theorem="1").certified
 
 
 def test_margin_grows_like_the_root_of_the_width_as_the_width_remedy_assumes():
     def margin(width: int) -> float:
         tiny = Tiny((width,), "tanh", outputs=1, points=4)
-        return certify(tiny.problem(0, centred=True), tiny.start(0)).margin
+        return certify(tiny.problem(0, centred=True), tiny.start(0), theorem="1").margin
 
     assert 4 < margin(2**14) / margin(2**9) < 8  # sqrt(32) = 5.66
 
