@@ -85,6 +85,7 @@ def test_polishing_is_labelled_and_verifies(capsys, iris, tmp_path):
     assert again["moved"] is None
 
 
+@pytest.mark.slow
 def test_a_centred_run_of_our_own_is_anchored_where_it_was(capsys, tmp_path):
     out = tmp_path / "out"
     chosen = ("--samples", "10", "--test-fraction", "0.2", "--standardize", "sphere")

@@ -38,7 +38,7 @@ class AnchorSettings:
     """What ``overparam anchor`` does to a network.
 
     Attributes:
-        loss: Name of the integrand.
+        loss: Spelling of the integrand, such as ``smoothed_cross_entropy:0.1``.
         polish: Gauss-Newton steps at most towards an anchor; 0 leaves the weights alone.
         check_steps: Steps of gradient descent from the anchor, held against its certificate.
         rigor: ``computed``, or ``proved``: certificates with rounding included.
