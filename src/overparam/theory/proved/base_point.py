@@ -176,7 +176,7 @@ def _with_composed(
 
     The heads are roots of upper bounds on the columns of U, which is all that the proof asks.
     """
-    model = problem.model
+    model = problem.mlp
     curvature, act = model.act.curvature_bound, model.act
     assert curvature is not None
     widths = model.hidden_widths
