@@ -141,7 +141,8 @@ def certificate_from(
         raise InputError(f"step_size must be positive and finite, not {step_size!r}")
     smoothness = problem.loss.smoothness
     alpha = problem.loss.functional_pl_constant(hypotheses.excess, problem.measure.weights)
-    majorant, lipschitz = hypotheses.grid(math.sqrt(2 * hypotheses.excess / alpha))
+    growth = _growth(hypotheses, alpha)
+    majorant, lipschitz = hypotheses.grid(growth if math.isfinite(growth) else 0.0)
     result = gradient_descent_converges(
         majorant=majorant,
         lipschitz=lipschitz,
@@ -315,9 +316,14 @@ def _following(hypotheses: Hypotheses, values: dict[str, float]) -> dict[str, Co
 def _shortest(hypotheses: Hypotheses, alpha: float) -> float:
     """An upper bound on rho_K, the smaller of two."""
     # PL implies quadratic growth: |r_0| <= sqrt(2 Delta_0 / alpha); and rho_K <= |r_0| / sigma_0.
-    upper = math.sqrt(2 * hypotheses.excess / alpha) / hypotheses.sigma
+    upper = _growth(hypotheses, alpha) / hypotheses.sigma
     known = hypotheses.target_norm
     return upper if known is None else min(upper, known)
+
+
+def _growth(hypotheses: Hypotheses, alpha: float) -> float:
+    """sqrt(2 Delta_0 / alpha); infinite if the loss is not PL at this excess."""
+    return math.sqrt(2 * hypotheses.excess / alpha) if alpha else math.inf
 
 
 def _existence(
@@ -374,6 +380,12 @@ def _sentence(
         return (
             f"the step size {result.step_size:.4g} is not below 2 / L_phi = "
             f"{2 / result.smoothness:.4g}: take a smaller one, or none to have it chosen"
+        )
+    if result.margin == 0 and result.level == math.inf:
+        return (
+            f"the loss {problem.loss.name} has no PL constant at an excess of "
+            f"{hypotheses.excess:.4g}, where it may have other stationary points: train first, "
+            "then anchor"
         )
     nearby = (
         f"; yet a global minimiser exists within {existence.radius:.4g} (Theorem 1')"

@@ -67,7 +67,8 @@ def gradient_descent_converges(
         lipschitz: L on the balls of those radii: the Lipschitz constant of J.
         jacobian_norm: Upper bound on |J(theta_0)|.
         smoothness: M.
-        pl_constant: alpha, valid on {f - f* <= excess}.
+        pl_constant: alpha, valid on {f - f* <= excess}; 0 if there is none, and then nothing is
+            certified.
         excess: Upper bound on Delta_0 = phi(theta_0) - f*.
         step_size: eta; None chooses it.
         step_fraction: q, which sets eta = 2 (1 - q) / L_phi on the smallest ball; with None the
@@ -83,7 +84,7 @@ def gradient_descent_converges(
     known = np.isfinite(lipschitz)  # apart: inf * 0 is not a number
     smooth = smooth + np.where(known, lipschitz, 0.0) * math.sqrt(2 * smoothness * excess)
     smooth = np.where(known, smooth, math.inf)
-    level = math.sqrt(2 * excess / pl_constant)
+    level = math.sqrt(2 * excess / pl_constant) if pl_constant else math.inf
     if step_fraction is not None:
         best = _at_fraction(majorant, smooth, level, pl_constant, step_fraction)
     elif step_size is None:
