@@ -57,6 +57,15 @@ class Observation(ABC):
     name: ClassVar[str]
     order: ClassVar[int]
 
+    def part_of(self) -> "Observation | None":
+        """Name an observation of which this one sees a part, if there is one.
+
+        A part is P_i g at each point, with |P_i| <= 1: a selection of columns up to signs, for
+        instance. The Jacobian is then P J with |P| <= 1, so that whatever bounds the change of the
+        whole's Jacobian bounds that of the part's.
+        """
+        return None
+
     @abstractmethod
     def outputs(self, k: int, d: int) -> int:
         """K, the number of columns seen of a model with k outputs in d dimensions."""

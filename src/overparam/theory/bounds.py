@@ -59,7 +59,8 @@ def jacobian_bounds(
 
     Returns:
         For an ``MLP`` observed by its values :class:`MLPBounds`; by its 1-jet, or with one hidden
-        layer by value, gradient and Laplacian, the bounds of Theorems O1 and O2; else an estimate.
+        layer by value, gradient and Laplacian, the bounds of Theorems O1 and O2, also for a part
+        of these; else an estimate.
     """
     known = None if estimated else _known(problem, params)
     return known or estimate_bounds(problem, params, sigma=sigma, radius=radius)
@@ -67,7 +68,8 @@ def jacobian_bounds(
 
 def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:
     """What is proved of the observed model, if anything."""
-    model, measure, observation = problem.model, problem.measure, problem.observation
+    model, measure = problem.model, problem.measure
+    observation = problem.observation.part_of() or problem.observation
     if not isinstance(model, MLP):
         return None
     if isinstance(observation, Value):
