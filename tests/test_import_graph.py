@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "theory": FOUNDATION | {"problem", "model", "kernel", "verified"},
     "train": FOUNDATION | THEOREMS,
     "recheck": FOUNDATION | THEOREMS,
+    "applications": FOUNDATION | {"problem", "model"},
     "data": FOUNDATION | {"problem"},
     "importers": FOUNDATION | {"model"},
 }
