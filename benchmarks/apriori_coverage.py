@@ -19,7 +19,6 @@ from overparam.theory.base_point import BasePoint, measure_base_point
 from overparam.theory.modulus import MLPBounds
 
 DELTA = 0.1
-POINTS, DIM = 6, 4
 RADIUS = 1.0
 NORMS = ("input_norms", "backward_norms", "upstream_norms", "upstream_columns")
 NAMES = (
@@ -106,9 +105,9 @@ class Knowledge:
         return f"| {depth} | {self.name} | {activation} | {width} | {failed:.3f} | {cells} |"
 
 
-def table(depth: int, activation: str, width: int, count: int) -> None:
+def table(depth: int, activation: str, width: int, count: int, n: int, dim: int) -> None:
     rng = np.random.default_rng(depth)
-    measure = op.Measure(rng.standard_normal((POINTS, DIM)), rng.standard_normal(POINTS))
+    measure = op.Measure(rng.standard_normal((n, dim)), rng.standard_normal(n))
     names = ("points", "norms", "moments")
     kinds = [Knowledge(name, measure, depth, activation, width) for name in names]
     model = kinds[0].model
@@ -130,12 +129,17 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=48)
     parser.add_argument("--depth", type=int, nargs="*", default=[1, 2, 3, 4])
     parser.add_argument("--activation", default="tanh")
+    parser.add_argument("--points", type=int, default=6)
+    parser.add_argument("--dim", type=int, default=4)
     arguments = parser.parse_args()
     print(f"allowed to fail: {DELTA}; {arguments.draws} draws; ratio bound / measured, median")
     print("| hidden | knowing | act | width | failed | " + " | ".join(NAMES) + " |")
     print("| ---: " * (5 + len(NAMES)) + "|")
     for depth in arguments.depth:
-        table(depth, arguments.activation, arguments.width, arguments.draws)
+        table(
+            *(depth, arguments.activation, arguments.width, arguments.draws),
+            *(arguments.points, arguments.dim),
+        )
 
 
 if __name__ == "__main__":

@@ -131,6 +131,7 @@ class PointBounds:
             backward_norms=tuple(backward),
             upstream_norms=tuple(upstream),
             upstream_columns=tuple(columns),
+            lowest_slope=self.model.act.lowest_slope,
         )
 
 

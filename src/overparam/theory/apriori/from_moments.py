@@ -81,6 +81,7 @@ def moment_base_point(model: MLP, moments: Moments, failure_probability: float) 
         backward_norms=tuple(np.array([g]) for g in backward),
         upstream_norms=tuple(np.array([u]) for u in upstream),
         upstream_columns=tuple(np.array([u]) for u in columns),
+        lowest_slope=model.act.lowest_slope,
     )
 
 
