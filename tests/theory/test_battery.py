@@ -89,7 +89,7 @@ def rounding(problem: Problem) -> float:
 def near_the_boundary(tiny: Tiny, seed: int, margin: float):
     """A centred model with targets scaled so that max Psi / rho is about ``margin``."""
     start = tiny.start(seed)
-    unscaled = certify(tiny.problem(seed, centred=True), start)
+    unscaled = certify(tiny.problem(seed, centred=True), start, theorem="1")
     scale = unscaled.margin / margin
     return tiny.problem(seed, centred=True, target_scale=scale), start
 
@@ -212,9 +212,9 @@ def test_the_newton_flow_ends_at_a_minimiser_within_the_existence_radius(tiny):
 
 def test_existence_reaches_beyond_convergence():
     tiny = SHAPES[0]
-    unscaled = certify(tiny.problem(0, centred=True), tiny.start(0))
+    unscaled = certify(tiny.problem(0, centred=True), tiny.start(0), theorem="1")
     problem = tiny.problem(0, centred=True, target_scale=1.01 * unscaled.margin)
-    certificate = certify(problem, tiny.start(0))
+    certificate = certify(problem, tiny.start(0), theorem="1")
     assert certificate.exists
     assert not certificate.certified
     assert math.isinf(certificate.radius)

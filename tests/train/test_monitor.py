@@ -155,7 +155,7 @@ def test_another_problem_parameters_or_step_is_refused(certified):
 
 def test_a_certificate_that_does_not_certify_is_not_held(certified):
     problem, _, certificate = certified
-    at_start = certify(problem, problem.centered_at)
+    at_start = certify(problem, problem.centered_at, theorem="1")
     assert not at_start.certified
     result = gradient_descent(
         problem, problem.centered_at, certificate.step_size, 5, certificate=at_start
