@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from overparam.applications.physics import Box, Residual, laplacian, physics_informed
-from overparam.applications.poisson import poisson
+from overparam.applications.poisson_equation import poisson
 from overparam.applications.waves import Waves, waves_of
 from overparam.errors import InputError
 from overparam.model.mlp import MLP

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes
 
-from overparam.applications.sobolev import sobolev, values_and_gradients
+from overparam.applications.sobolev_training import sobolev, values_and_gradients
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
-from overparam.applications.autoencoder import autoencoder
+from overparam.applications.plain_autoencoder import autoencoder
 from overparam.applications.supervised import classification, regression
 from overparam.errors import InputError
 

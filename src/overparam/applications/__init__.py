@@ -6,7 +6,6 @@ sampler of a generative model or an error bound for a differential equation. Fro
 problems are alike: ``certify``, ``gradient_descent`` or ``gauss_newton``, then ``anchor``.
 """
 
-from overparam.applications.autoencoder import autoencoder as autoencoder
 from overparam.applications.base import Application as Application
 from overparam.applications.critic import Critic as Critic
 from overparam.applications.critic import wasserstein_critic as wasserstein_critic
@@ -16,10 +15,11 @@ from overparam.applications.infinite_data import monte_carlo_objective as monte_
 from overparam.applications.physics import Box as Box
 from overparam.applications.physics import PhysicsInformed as PhysicsInformed
 from overparam.applications.physics import physics_informed as physics_informed
-from overparam.applications.poisson import Poisson as Poisson
-from overparam.applications.poisson import poisson as poisson
-from overparam.applications.sobolev import sobolev as sobolev
-from overparam.applications.sobolev import values_and_gradients as values_and_gradients
+from overparam.applications.plain_autoencoder import autoencoder as autoencoder
+from overparam.applications.poisson_equation import Poisson as Poisson
+from overparam.applications.poisson_equation import poisson as poisson
+from overparam.applications.sobolev_training import sobolev as sobolev
+from overparam.applications.sobolev_training import values_and_gradients as values_and_gradients
 from overparam.applications.supervised import classification as classification
 from overparam.applications.supervised import regression as regression
 from overparam.applications.variational import Variational as Variational

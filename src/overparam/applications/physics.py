@@ -8,7 +8,7 @@ b, the loss half the squared error, and the measure spreads its mass over both k
 
 is an integral functional like any other, with M = alpha = 1, and zero loss means that the equation
 holds at every collocation point. What that says about u between the points is another matter: see
-``overparam.applications.poisson``.
+``overparam.applications.poisson_equation``.
 """
 
 from collections.abc import Callable
