@@ -80,7 +80,7 @@ def _grid(claim: Claim) -> Iterator[str]:
 
 def _given_constants(claim: Claim) -> Iterator[str]:
     """M, alpha, beta_1, beta_2: known in closed form."""
-    loss = loss_of(claim.problem["loss"], claim.problem["outputs"])
+    loss = loss_of(claim.problem["loss"], int(claim.problem["outputs"]))  # JSON may say 2.0
     yield from _constant(claim, "smoothness", loss.smoothness())
     alpha, most = arb(claim.constant("pl_constant")), loss.pl_constant(arb(0))
     if not 0 < alpha <= most or (loss.everywhere and alpha < most * (1 - IDENTITY)):

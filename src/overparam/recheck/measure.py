@@ -117,7 +117,8 @@ def _residual(
         excess += arb(float(weight)) * loss.excess(here, targets)
         residual += loss.to_minimiser(here, targets)
     minimiser = [float(v + r) for v, r in zip(values, residual, strict=True)]
-    squares += np.array(minimiser).reshape(squares.shape) ** 2
+    with np.errstate(over="raise"):  # an infinite noise would excuse anything
+        squares += np.array(minimiser).reshape(squares.shape) ** 2
     return excess, residual, math.sqrt(float(subject.weights @ squares.sum(axis=1)))
 
 
