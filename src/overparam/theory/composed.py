@@ -155,6 +155,8 @@ def _links(
 ) -> list[tuple[float, ...]]:
     """One point's links: head, head_moved, before, after, column, skipped."""
     links: list[tuple[float, ...]] = []
+    if top == 0:
+        return links  # and no matrix of a single wide layer's size squared
     size = len(layers.matrices[top])
     x = _Stack(np.diag(np.ones(size) if heads is None else heads[top]))
     y = None
