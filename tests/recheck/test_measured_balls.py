@@ -6,11 +6,13 @@ from flint import ctx
 from small_run import small_run
 
 from networks import dense_jacobian
+from overparam.recheck import verify
 from overparam.recheck.balls import midpoints
 from overparam.recheck.measure import measure
 from overparam.recheck.modulus import corner_shares, modulus_and_lipschitz
 from overparam.recheck.network import Network, backward, forward
 from overparam.recheck.subject import subject_of
+from overparam.theory.hypotheses import measure_hypotheses
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +70,12 @@ def test_corners_dominate_every_split(layers):
     splits /= np.linalg.norm(splits, axis=1, keepdims=True)
     for split in splits:
         assert np.any(np.all(corners >= split - 1e-15, axis=1))
+
+
+def test_where_chains_are_too_much_work_both_paths_leave_them_out(monkeypatch):
+    for limit in ("overparam.theory.base_point.COMPOSED_WORK", "overparam.recheck.chains.WORK"):
+        monkeypatch.setattr(limit, 1.0)
+    run = small_run()
+    hypotheses = measure_hypotheses(run.problem, run.params)
+    assert hypotheses.bounds.base.composed.energy.links[0].before is None
+    assert verify(run.certificate(hypotheses), run.problem, run.params).reasons == ()

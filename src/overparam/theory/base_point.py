@@ -237,7 +237,8 @@ def with_composed(
     )
     lowest = -base.slope_bound if base.lowest_slope is None else base.lowest_slope
     known = tuple(np.clip(s, lowest, base.slope_bound) for s in seen.slopes)
-    layers = Layers(matrices[:hidden], base.weight_norms[:hidden], known, heads)
+    largest = tuple(arithmetic.safety * np.sqrt(columns) for columns in base.upstream_columns)
+    layers = Layers(matrices[:hidden], base.weight_norms[:hidden], known, heads, largest)
     measured = len(seen.slopes) == hidden > 0
     return replace(base, composed=compose(layers, data, outside, arithmetic, measured))
 

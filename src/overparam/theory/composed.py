@@ -107,32 +107,36 @@ class Layers:
         matrices: A_0^l, hidden layers.
         norms: |A_0^l|, hidden layers.
         slopes: act'(z_0^l) at the points, (n, m_l) each.
-        heads: r_j with r_j^2 >= |U_{0,j}^l|, (n, m_l) each.
+        heads: r_j with r_j^2 >= |U_{0,j}^l|, (n, m_l) each, or (1, m_l) for all points.
+        largest: Roots of max_j |U_{0,j}^l| at the points, (n,) each.
     """
 
     matrices: tuple[Matrix, ...]
     norms: tuple[float, ...]
     slopes: tuple[Matrix, ...]
     heads: tuple[Matrix, ...]
+    largest: tuple[Vector, ...]
 
 
 def energy_chain(layers: Layers, arithmetic: Arithmetic, measured: bool) -> Chain:
     """The chain that ends in the heads of every layer."""
     top = len(layers.matrices) - 1
-    largest = [head.max(axis=1) for head in layers.heads]
     if not measured:
+        largest = layers.largest
         links = []
         for layer in range(top - 1, -1, -1):
             envelope = layers.heads[layer + 1].max(axis=0)
-            moved = _Stack(envelope[:, None] * layers.matrices[layer + 1])
-            head_moved = (1 + arithmetic.rounding(1)) * moved.norm(arithmetic)
+            scaled = envelope[:, None] * layers.matrices[layer + 1]
+            error = arithmetic.rounding(1) * float(np.linalg.norm(scaled))
+            head_moved = _Stack(scaled, error).norm(arithmetic)
             links.append(Link(largest[layer], np.array([head_moved])))
         return Chain(top, largest[top], tuple(links))
+    start = layers.heads[top].max(axis=1)
     rows = [
         _links(top, [h[i] for h in layers.heads], [s[i] for s in layers.slopes], layers, arithmetic)
-        for i in range(len(largest[top]))
+        for i in range(len(start))
     ]
-    return Chain(top, largest[top], _gathered(rows))
+    return Chain(top, start, _gathered(rows))
 
 
 def transport_chain(top: int, layers: Layers, arithmetic: Arithmetic, measured: bool) -> Chain:
