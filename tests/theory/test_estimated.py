@@ -42,7 +42,9 @@ def as_plain_function(tiny: Tiny) -> Problem:
     return Problem(lambda params, x: model.apply(params, x), problem.measure)
 
 
-@pytest.mark.parametrize("tiny", CASES, ids=str)
+@pytest.mark.parametrize(
+    "tiny", [CASES[0], pytest.param(CASES[1], marks=pytest.mark.slow)], ids=str
+)
 def test_the_estimate_lies_between_an_independent_attack_and_the_proved_bound(tiny):
     problem, params = as_plain_function(tiny), tiny.start(0)
     estimate = estimate_bounds(problem, params, radius=0.5)
