@@ -1,0 +1,56 @@
+"""What the studies' figures share: series told apart without colour, bands, the theory's curve."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from overparam.report.svg import BLUE, GREEN, INK, PURPLE, VERMILLION
+
+SERIES: tuple[dict[str, Any], ...] = (
+    {"color": BLUE, "marker": "o", "linestyle": "-"},
+    {"color": VERMILLION, "marker": "s", "linestyle": "--"},
+    {"color": GREEN, "marker": "^", "linestyle": "-."},
+    {"color": PURPLE, "marker": "D", "linestyle": ":"},
+    {"color": INK, "marker": "v", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
+)
+"""Colours of Okabe and Ito; markers and dashes carry the difference in grey."""
+
+THEORY: dict[str, Any] = {"color": INK, "linestyle": (0, (1, 1.2)), "linewidth": 1.4}
+"""Curves of the theory: dotted, without markers."""
+
+
+def canvas(panels: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure with a row of panels, or several rows; draw it inside ``report.svg.styled``."""
+    columns = -(-panels // rows)
+    size = (4.1 * columns + 0.4, 3.4 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, [figure.add_subplot(rows, columns, 1 + i) for i in range(panels)]
+
+
+def band(
+    axes: Axes,
+    x: Sequence[float] | np.ndarray,
+    values: Float[np.ndarray, "seeds x"],
+    series: int,
+    label: str,
+) -> None:
+    """The median over seeds, and a band from their 10 % to their 90 % quantile."""
+    style = SERIES[series % len(SERIES)]
+    low, middle, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
+    axes.plot(x, middle, label=label, **style)
+    axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+
+
+def theory_curve(axes: Axes, x: Any, y: Any, label: str) -> None:
+    """The theory's curve."""
+    axes.plot(x, y, label=label, **THEORY)
+
+
+def power(axes: Axes, x: Any, through: float, slope: float, label: str) -> None:
+    """A line of a given slope in doubly logarithmic axes, through a value at the first x."""
+    x = np.asarray(x, dtype=np.float64)
+    theory_curve(axes, x, through * (x / x[0]) ** slope, label)

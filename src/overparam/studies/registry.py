@@ -1,0 +1,26 @@
+"""The studies by name."""
+
+import difflib
+import importlib
+
+from overparam.errors import InputError
+from overparam.studies.study import Study
+
+NAMES = (
+    *("convergence", "implicit", "lazy", "generalisation", "transfer"),
+    *("eigenvalue", "moments", "applications", "eoc"),
+)
+"""In the order of the gallery. Each is a module of this package that holds its ``STUDY``."""
+
+
+def get_study(name: str) -> Study:
+    """Return a study by its name.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    if name not in NAMES:
+        near = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"unknown study {name!r}: {hint}choose one of {', '.join(NAMES)}")
+    return importlib.import_module(f"overparam.studies.{name}").STUDY

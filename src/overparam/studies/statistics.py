@@ -1,0 +1,89 @@
+"""The tests that verdicts follow from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+from scipy.stats import beta
+from scipy.stats import t as student
+
+LEVEL = 0.95
+"""Of every interval."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its uncertainty over seeds.
+
+    Attributes:
+        value: The mean over seeds.
+        standard_error: The standard deviation over seeds, over the root of their number.
+        low, high: Ends of Student's interval at ``LEVEL``.
+        seeds: How many.
+    """
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    seeds: int
+
+    def includes(self, number: float) -> bool:
+        """Whether a number is in the interval."""
+        return self.low <= number <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ± {self.standard_error:.2g}"
+
+
+def mean(values: Float[np.ndarray, " seeds"]) -> Estimate:
+    """The mean of one number a seed; infinitely uncertain with a single seed."""
+    values = np.asarray(values, dtype=np.float64)
+    count, centre = len(values), float(np.mean(values))
+    if count < 2:
+        return Estimate(centre, np.inf, -np.inf, np.inf, count)
+    error = float(np.std(values, ddof=1) / np.sqrt(count))
+    reach = float(student.ppf((1 + LEVEL) / 2, count - 1)) * error
+    return Estimate(centre, error, centre - reach, centre + reach, count)
+
+
+def exponent(table: pl.DataFrame, x: str, y: str, seed: str = "seed") -> Estimate:
+    """The slope of log y over log x: fitted for each seed, then averaged over the seeds.
+
+    Args:
+        table: One row for each seed and x; rows with a y that is not positive and finite are left
+            out, and so are seeds with fewer than two values of x.
+        x: Column of the logarithm's argument, such as the width.
+        y: Column of what is fitted.
+        seed: Column of the seeds.
+    """
+    good = table.filter((pl.col(y) > 0) & pl.col(y).is_finite())
+    slopes = []
+    for _, part in good.group_by([seed], maintain_order=True):
+        if part[x].n_unique() > 1:
+            slopes.append(np.polyfit(np.log(part[x].to_numpy()), np.log(part[y].to_numpy()), 1)[0])
+    return mean(np.array(slopes)) if slopes else Estimate(np.nan, np.inf, -np.inf, np.inf, 0)
+
+
+def proportion_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Clopper and Pearson's interval for a probability."""
+    tail = (1 - LEVEL) / 2
+    low = float(beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
+    high = float(beta.isf(tail, successes + 1, trials - successes)) if successes < trials else 1.0
+    return low, high
+
+
+def bootstrap_interval(
+    values: Float[np.ndarray, "seeds ..."],
+    statistic: Callable[[np.ndarray], float] = np.median,
+    resamples: int = 2000,
+) -> tuple[float, float]:
+    """The percentile bootstrap's interval over the first axis, with a fixed seed."""
+    values = np.asarray(values)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(values), (resamples, len(values)))
+    found = [statistic(values[rows]) for rows in drawn]
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -1,0 +1,140 @@
+"""What a study is: a grid of cells, the measurement of one cell, and what the table then says.
+
+A cell is a flat mapping of numbers and strings that says everything about one measurement: data,
+width, seeds, steps. Its measurement is a pure function of it, so a sweep can be interrupted,
+resumed, spread over processes and repeated, and always ends with the same table.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from overparam.errors import InputError
+
+Scalar = str | int | float | bool | None
+"""What a cell and a row may hold; floats may be infinite or NaN."""
+
+Cell = Mapping[str, Scalar]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose; None leaves the choice to the study.
+
+    Attributes:
+        data: A bundled set's name or a file, in place of the study's own data.
+        target: The column to predict, with ``data``.
+        samples: Points used at most, with ``data``.
+        seeds: How many initialisations are drawn in each cell.
+        quick: A small grid, for a first look: the same tests with wider intervals.
+    """
+
+    data: str | None = None
+    target: str | None = None
+    samples: int | None = None
+    seeds: int | None = None
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "seeds"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or value < 2):
+                raise InputError(f"{name} must be 2 or more, not {value!r}")
+        if self.data is None and (self.target is not None or self.samples is not None):
+            raise InputError("target and samples choose from a data set: name one with --data")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What measuring a cell takes, roughly, known before it is done.
+
+    Attributes:
+        size: Bytes of memory at the peak.
+        flops: Floating-point operations.
+    """
+
+    size: float
+    flops: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the table says about one claim.
+
+    Attributes:
+        claim: What the theory says, one sentence.
+        holds: True, False, or None if the data decide neither way.
+        words: What was found and by which test, one or two sentences with the numbers.
+        statistics: The numbers the verdict follows from, by name.
+    """
+
+    claim: str
+    holds: bool | None
+    words: str
+    statistics: Mapping[str, float]
+
+    @property
+    def verdict(self) -> str:
+        """``holds``, ``fails`` or ``undecided``."""
+        return {True: "holds", False: "fails", None: "undecided"}[self.holds]
+
+
+class Study(ABC):
+    """One piece of empirical evidence.
+
+    Attributes:
+        name: As on the command line.
+        title: For headings.
+        question: What is studied and why, two or three sentences for the page.
+        columns: The table's columns and their polars types, in order; floats are Float64.
+        keys: The columns that identify a row; the table is sorted by them.
+        caption: What the figure shows, for those who cannot see it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    question: ClassVar[str]
+    columns: ClassVar[Mapping[str, Any]]
+    keys: ClassVar[tuple[str, ...]]
+    caption: ClassVar[str]
+
+    @abstractmethod
+    def cells(self, settings: Settings) -> list[Cell]:
+        """The grid, largest cells first where that helps the workers to end together.
+
+        Raises:
+            InputError: The settings do not fit the study.
+        """
+
+    @abstractmethod
+    def cost(self, cell: Cell) -> Cost:
+        """Estimate what a cell takes."""
+
+    @abstractmethod
+    def measure(self, cell: Cell) -> list[Row]:
+        """Measure one cell: a pure function of it, without time or place in its rows."""
+
+    @abstractmethod
+    def findings(self, table: pl.DataFrame) -> list[Finding]:
+        """The verdicts, each by a test that the words name."""
+
+    @abstractmethod
+    def summary(self, table: pl.DataFrame) -> pl.DataFrame:
+        """The few rows that the page shows."""
+
+    @abstractmethod
+    def figure(self, table: pl.DataFrame) -> Figure:
+        """The figure: measured with bands of uncertainty, the theory's curve in the same axes."""
+
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        """Put rows into the study's columns and order, the same whatever order they came in."""
+        columns = {
+            name: pl.Series(name, [row[name] for row in rows], dtype=kind, strict=False)
+            for name, kind in self.columns.items()
+        }
+        return pl.DataFrame(columns).sort(self.keys, maintain_order=True)

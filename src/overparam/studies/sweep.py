@@ -1,0 +1,182 @@
+"""Measuring the cells of a study, one core a worker, by any backend of joblib.
+
+Every cell is measured on one core, in a worker process: sums are then added in one order whatever
+the number of workers, and the table is the same to the last bit. A worker that dies takes only the
+cell it was at; that cell is tried again, and reported if it fails again.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+import jax
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
+from threadpoolctl import threadpool_limits
+
+from overparam.studies.registry import get_study
+from overparam.studies.store import Store
+from overparam.studies.study import Cell, Row, Study
+
+Progress = Callable[[int, int, float | None], None]
+"""Called with (cells done, cells in all, seconds left or None)."""
+
+ATTEMPTS = 3
+"""How often the cells of a worker that died are tried."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a worker returns.
+
+    Attributes:
+        rows: The cell's rows.
+        seconds: Wall time of the measurement.
+        compiling: Seconds of it spent compiling.
+        compiled: How many programs were compiled.
+    """
+
+    rows: list[Row]
+    seconds: float
+    compiling: float
+    compiled: int
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """How a sweep went.
+
+    Attributes:
+        measured: Cells measured now; the others were there already.
+        seconds: Wall time.
+        busy: Seconds that workers spent on cells.
+        compiling: Seconds of these spent compiling.
+        compiled: Programs compiled.
+        failed: Cells that no attempt finished, with the reason.
+    """
+
+    measured: int
+    seconds: float
+    busy: float
+    compiling: float
+    compiled: int
+    failed: tuple[tuple[Cell, str], ...]
+
+
+def run_sweep(
+    study: Study,
+    cells: Sequence[Cell],
+    store: Store,
+    *,
+    jobs: int = 1,
+    backend: str = "loky",
+    progress: Progress | None = None,
+) -> SweepReport:
+    """Measure the cells that the store lacks, and save each as soon as it is done.
+
+    Args:
+        study: A registered study.
+        cells: Its grid.
+        store: Where finished cells are kept.
+        jobs: Workers; one core each.
+        backend: ``loky`` (processes), or any other that joblib knows (``dask``, ``ray``).
+        progress: Called as cells end.
+
+    Returns:
+        The :class:`SweepReport`; ``failed`` is not empty if workers died on a cell again and again.
+    """
+    begin = time.perf_counter()
+    left = store.missing(cells)
+    clock = _Clock(study, cells, left, progress)
+    done: list[Measured] = []
+    reason = "a worker died"
+    for _ in range(ATTEMPTS):
+        try:
+            for index, measured in _results(study.name, left, jobs, backend):
+                store.write(left[index], measured.rows, measured.seconds)
+                done.append(measured)
+                clock.tick(left[index])
+        except (BrokenProcessPool, OSError) as error:
+            reason = f"a worker died: {error}"
+        left = store.missing(left)
+        if not left:
+            break
+    return SweepReport(
+        measured=len(done),
+        seconds=time.perf_counter() - begin,
+        busy=sum(m.seconds for m in done),
+        compiling=sum(m.compiling for m in done),
+        compiled=sum(m.compiled for m in done),
+        failed=tuple((cell, reason) for cell in left),
+    )
+
+
+def _results(
+    study: str, cells: Sequence[Cell], jobs: int, backend: str
+) -> Iterator[tuple[int, Measured]]:
+    """Each cell's index and what was measured, as workers finish."""
+    if backend == "loky":  # directly, since joblib would measure in this process if jobs is 1
+        executor = get_reusable_executor(max_workers=jobs)
+        futures = [executor.submit(measure_cell, study, i, cell) for i, cell in enumerate(cells)]
+        yield from (future.result() for future in as_completed(futures))
+        return
+    with parallel_config(backend=backend, n_jobs=jobs):
+        parallel = Parallel(return_as="generator_unordered", batch_size=1)
+        yield from parallel(delayed(measure_cell)(study, i, c) for i, c in enumerate(cells))
+
+
+def measure_cell(study: str, index: int, cell: Cell) -> tuple[int, Measured]:
+    """Measure one cell on one core; called in a worker."""
+    one_core()
+    compiling: list[float] = []
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == COMPILATION:
+            compiling.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    begin = time.perf_counter()
+    try:
+        with threadpool_limits(1):
+            rows = get_study(study).measure(cell)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    seconds = time.perf_counter() - begin
+    return index, Measured(rows, seconds, sum(compiling), len(compiling))
+
+
+COMPILATION = "/jax/core/compile/backend_compile_duration"
+
+ONE_CORE = "--xla_cpu_multi_thread_eigen=false"
+
+
+def one_core() -> None:
+    """Keep XLA on one core, if it has not started in this process yet."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if ONE_CORE not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {ONE_CORE}".strip()
+        os.environ["NPROC"] = "1"
+
+
+class _Clock:
+    """Tells progress, with the time left by the cells' estimated costs."""
+
+    def __init__(
+        self, study: Study, cells: Sequence[Cell], left: Sequence[Cell], progress: Progress | None
+    ) -> None:
+        self.study, self.total, self.progress = study, len(cells), progress
+        self.done = len(cells) - len(left)
+        self.begin, self.worked = time.perf_counter(), 0.0
+        self.work = sum(study.cost(cell).flops for cell in left)
+        if progress is not None:
+            progress(self.done, self.total, None)
+
+    def tick(self, cell: Cell) -> None:
+        self.done += 1
+        self.worked += self.study.cost(cell).flops
+        if self.progress is not None:
+            pace = (time.perf_counter() - self.begin) / max(self.worked, 1.0)
+            self.progress(self.done, self.total, pace * (self.work - self.worked))
