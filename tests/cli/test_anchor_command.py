@@ -61,13 +61,24 @@ def test_polishing_is_labelled_and_verifies(capsys, iris, tmp_path):
     assert "the weights were MOVED by" in text
     assert "of the moved parameters" in text
     assert "layer by layer: weights" in text
-    names = {"certificate.json", "params.npz", "data.npz", "summary.json", "history.csv"}
+    names = {
+        "certificate.json",
+        "params.npz",
+        "data.npz",
+        "summary.json",
+        "history.csv",
+        "report.html",
+    }
     assert {path.name for path in out.iterdir()} == names
     summary = json.loads((out / "summary.json").read_text())
     assert summary["certified"]
     assert summary["anchor"]["certificate_held"]
     assert summary["imported"]["certified"] is False
     arrays = np.load(out / "params.npz")
+    page = (out / "report.html").read_text()
+    assert "At the weights moved by" in page
+    assert "At the weights as imported" in page
+    assert page.count("<figure>") == 2  # the run from the anchor, and the way to it
     squares = [
         np.sum((arrays[f"{kind}_{i}"] - arrays[f"initial_{kind}_{i}"]) ** 2)
         for kind in ("weights", "biases")

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import click
 
-from overparam.cli.certify import print_table
+from overparam.cli.certify import command_line, print_table
 from overparam.cli.options import data_options_with, loss_option
 from overparam.cli.progress import ProgressBar
 from overparam.data import load
@@ -14,6 +14,7 @@ from overparam.files import prepare_folder
 from overparam.importers import load_network
 from overparam.job.imported import AnchorSettings, anchor_lines, anchor_network, anchor_summary
 from overparam.job.output import write_anchor_output
+from overparam.report import render_anchor
 from overparam.theory.certificate import Rigor
 
 
@@ -74,11 +75,11 @@ def anchor(weights: str, data: str, out: Path | None, as_json: bool, **options: 
         dataset = load(data, **selection)
         result = anchor_network(dataset, network, settings, progress=progress)
         if out is not None:
-            write_anchor_output(result, out)
+            write_anchor_output(result, out, render_anchor(result, command_line()))
     if as_json:
         click.echo(json.dumps(anchor_summary(result), indent=2, allow_nan=False))
         return
     table = anchor_lines(result)
     if out is not None:
-        table.append(("written", str(out / "certificate.json")))
+        table.append(("report", str(out / "report.html")))
     print_table(table)

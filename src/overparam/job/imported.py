@@ -21,7 +21,7 @@ from overparam.job.numbers import finite
 from overparam.job.regularisation import parameter_distance
 from overparam.job.result import zero_is_attained
 from overparam.job.summary import certificate_summary, error_text, rate_text, verdict_text
-from overparam.model.mlp import Params
+from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
 from overparam.problem.integrands import get_integrand
 from overparam.problem.problem import Problem
@@ -111,6 +111,16 @@ class AnchorResult:
     def certificate(self) -> Certificate:
         """The certificate at the final weights."""
         return self.imported if self.polished is None else self.polished.certificate
+
+    @property
+    def model(self) -> MLP:
+        """The network's shape and scales."""
+        return self.network.model
+
+    @property
+    def zero_loss(self) -> bool:
+        """Whether the infimum of the loss is zero, so that a minimum fits all the data."""
+        return zero_is_attained(self.settings.loss, self.dataset)
 
     @property
     def params(self) -> Params:
@@ -307,7 +317,7 @@ def anchor_lines(result: AnchorResult) -> list[tuple[str, str]]:
             f"(standardize: {preparation})",
         ),
         *((f"{part} error", error_text(error)) for part, error in result.imported_errors.items()),
-        ("as imported", verdict_text(result.imported, "imported", _zero(result))),
+        ("as imported", verdict_text(result.imported, "imported", result.zero_loss)),
         *_gap(result.imported, result.polished is None),
     ]
     if result.polished is not None:
@@ -319,10 +329,6 @@ def anchor_lines(result: AnchorResult) -> list[tuple[str, str]]:
     if result.certificate.certified:
         table.append(("step sizes", _steps(result)))
     return table
-
-
-def _zero(result: AnchorResult) -> bool:
-    return zero_is_attained(result.settings.loss, result.dataset)
 
 
 def _gap(certificate: Certificate, may_polish: bool) -> list[tuple[str, str]]:
@@ -346,7 +352,7 @@ def _moved(result: AnchorResult, polished: Polished) -> list[tuple[str, str]]:
     return [
         ("polish", moved),
         *((f"{part} error", error_text(error)) for part, error in result.errors.items()),
-        ("moved", verdict_text(polished.certificate, "moved", _zero(result))),
+        ("moved", verdict_text(polished.certificate, "moved", result.zero_loss)),
         *_gap(polished.certificate, False),
     ]
 

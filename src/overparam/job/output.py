@@ -44,12 +44,13 @@ def write_output(result: JobResult, folder: Path, report: str) -> None:
     write_whole(folder / "report.html", report.encode())
 
 
-def write_anchor_output(result: AnchorResult, folder: Path) -> None:
+def write_anchor_output(result: AnchorResult, folder: Path, report: str) -> None:
     """Write the files of an anchored import; ``initial_`` names the weights as imported.
 
     Args:
         result: The job's result.
         folder: An existing folder.
+        report: The report page.
 
     Raises:
         InputError: A file cannot be written.
@@ -65,6 +66,7 @@ def write_anchor_output(result: AnchorResult, folder: Path) -> None:
         write_whole(folder / "history.csv", history.write_csv().encode())
     text = json.dumps(anchor_summary(result), indent=2, allow_nan=False)
     write_whole(folder / "summary.json", (text + "\n").encode())
+    write_whole(folder / "report.html", report.encode())
 
 
 def _params_file(result: JobResult) -> bytes:

@@ -5,19 +5,22 @@ from the data (names of features, notes) and the command are escaped by the temp
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from overparam.job.imported import AnchorResult
 from overparam.job.result import JobResult
 from overparam.problem.integrands import get_integrand
 from overparam.report import captions, distances, numbers, plots, tables
 from overparam.report.curves import can_compare, can_draw
 from overparam.report.svg import FONTS, inline_svg
 from overparam.report.topics import Topic, topics
-from overparam.report.verdict import rigor, verdicts
+from overparam.report.verdict import anchor_verdicts, rigor, verdicts
+from overparam.theory.certificate import Certificate
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,54 @@ def render(result: JobResult, command: str | None = None) -> str:
     Returns:
         The page's text; the same result gives the same text.
     """
+    certificates = [("From initialisation", result.initial)]
+    if result.anchored is not None:
+        certificates.insert(0, ("At the trained parameters", result.anchored.certificate))
+    pictures = _pictures(result)
+    return _fill(
+        result,
+        certificates,
+        command,
+        subtitle=f"{_subtitle(result)} · seed {result.settings.seed}",
+        verdicts=verdicts(result, zero_loss=result.zero_loss),
+        pictures=pictures,
+        topics=_topics(result, len(pictures)),
+        notes=result.dataset.notes,
+    )
+
+
+def render_anchor(result: AnchorResult, command: str | None = None) -> str:
+    """The report of an imported network as one self-contained HTML file.
+
+    Args:
+        result: What ``anchor_network`` gave.
+        command: The command line that made it, to be shown.
+
+    Returns:
+        The page's text; the same result gives the same text.
+    """
+    certificates = [("At the weights as imported", result.imported)]
+    if result.polished is not None:
+        certificates.insert(0, ("At the moved weights", result.polished.certificate))
+    return _fill(
+        result,
+        certificates,
+        command,
+        subtitle=f"{_subtitle(result)} · weights from {result.network.source}",
+        verdicts=anchor_verdicts(result, zero_loss=result.zero_loss),
+        pictures=_anchor_pictures(result),
+        topics=[],
+        notes=[*result.network.notes, *result.dataset.notes],
+    )
+
+
+def _fill(
+    result: JobResult | AnchorResult,
+    certificates: list[tuple[str, Certificate]],
+    command: str | None,
+    **parts: Any,
+) -> str:
+    """The page from the parts that differ between jobs and what is the same for all."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("overparam.report", ""),
         autoescape=True,
@@ -52,27 +103,20 @@ def render(result: JobResult, command: str | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    certificates = [result.initial]
-    if result.anchored is not None:
-        certificates.insert(0, result.anchored.certificate)
     return environment.get_template("template.html").render(
         fonts=Markup(FONTS),
         source=result.dataset.source,
-        subtitle=_subtitle(result),
-        verdicts=verdicts(result, zero_loss=result.zero_loss),
-        rigor=rigor(certificates),
-        key_numbers=_key_numbers(result),
+        rigor=rigor(certificate for _, certificate in certificates),
+        key_numbers=_key_numbers(result.certificate),
         errors=tables.errors(result),
-        pictures=(pictures := _pictures(result)),
-        topics=_topics(result, len(pictures)),
-        certificates=[(_title(c.start), tables.constants(c), c.reason) for c in certificates],
+        certificates=[(title, tables.constants(c), c.reason) for title, c in certificates],
         settings=tables.settings(result),
         problem=tables.problem(result),
-        notes=result.dataset.notes,
         versions=sorted(result.certificate.versions.items()),
         seconds=tables.seconds(result.seconds),
         total=numbers.seconds(sum(result.seconds.values())),
         command=command,
+        **parts,
     )
 
 
@@ -102,8 +146,8 @@ def _topics(result: JobResult, before: int) -> list[Section]:
     return sections
 
 
-def _subtitle(result: JobResult) -> str:
-    model, settings = result.model, result.settings
+def _subtitle(result: JobResult | AnchorResult) -> str:
+    model = result.model
     depth = len(model.hidden_widths)
     layers = "layer" if depth == 1 else "layers"
     network = (
@@ -111,16 +155,15 @@ def _subtitle(result: JobResult) -> str:
         if depth
         else "linear model"
     )
-    loss = get_integrand(settings.loss).title
+    loss = get_integrand(result.settings.loss).title
     return (
         f"{network}, {model.parameter_count:,} parameters · {result.dataset.train.n:,} training "
-        f"points · {loss} loss · seed {settings.seed}"
+        f"points · {loss}"
     )
 
 
-def _key_numbers(result: JobResult) -> list[tuple[str, str, str]]:
+def _key_numbers(found: Certificate) -> list[tuple[str, str, str]]:
     """Label, value and gloss of the numbers people ask for first."""
-    found = result.certificate
     radius = numbers.at_most(found.radius, 3) if found.certified else "none"
     rate = numbers.rate(found.rate) if found.certified else "none"
     return [
@@ -130,10 +173,6 @@ def _key_numbers(result: JobResult) -> list[tuple[str, str, str]]:
         ("λₘᵢₙ ≥", numbers.at_least(found.min_eigenvalue, 3), "of the tangent kernel"),
         ("residual", numbers.number(found.residual, 3), "√(2Δ₀)"),
     ]
-
-
-def _title(start: str) -> str:
-    return "At the trained parameters" if start == "anchor" else "From initialisation"
 
 
 def _pictures(result: JobResult) -> list[Picture]:
@@ -169,6 +208,25 @@ def _pictures(result: JobResult) -> list[Picture]:
     if newton is not None and can_draw(np.asarray(newton.residuals)):
         figure = plots.figure_gauss_newton(newton.residuals)
         drawn.append(("The way to the anchor", figure, captions.gauss_newton(newton.converged)))
+    return _drawn(drawn)
+
+
+def _anchor_pictures(result: AnchorResult) -> list[Picture]:
+    """The run from the anchor, and the way to it."""
+    drawn: list[tuple[str, Figure, str]] = []
+    run, moved = result.run, result.polished
+    if run is not None and can_compare(run.history):
+        figure = plots.figure_anchored_run(run.history)
+        caption = captions.anchored_run(run.history, result.certificate)
+        drawn.append(("From the anchor", figure, caption))
+    if moved is not None and can_draw(np.asarray(moved.gauss_newton.residuals)):
+        figure = plots.figure_gauss_newton(moved.gauss_newton.residuals)
+        caption = captions.gauss_newton(moved.gauss_newton.converged)
+        drawn.append(("The way to the anchor", figure, caption))
+    return _drawn(drawn)
+
+
+def _drawn(drawn: list[tuple[str, Figure, str]]) -> list[Picture]:
     return [
         Picture(title, inline_svg(figure, f"f{index}", title), caption)
         for index, (title, figure, caption) in enumerate(drawn, start=1)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from overparam.job.imported import AnchorResult
 from overparam.job.result import JobResult
 from overparam.model.activation import Activation
 from overparam.report import numbers
@@ -89,7 +90,7 @@ def constants(certificate: Certificate) -> list[Row]:
     return rows
 
 
-def settings(result: JobResult) -> list[tuple[str, str]]:
+def settings(result: JobResult | AnchorResult) -> list[tuple[str, str]]:
     """Every setting of the job, in the order of its class."""
     rows = []
     for item in fields(result.settings):
@@ -101,7 +102,7 @@ def settings(result: JobResult) -> list[tuple[str, str]]:
     return rows
 
 
-def problem(result: JobResult) -> list[tuple[str, str]]:
+def problem(result: JobResult | AnchorResult) -> list[tuple[str, str]]:
     """Data and network, with the fingerprints that tie the certificate to them."""
     data, model, about = result.dataset, result.model, result.certificate.problem
     hidden = [f"{width:,}" for width in model.hidden_widths]
@@ -120,7 +121,7 @@ def problem(result: JobResult) -> list[tuple[str, str]]:
     return rows + [(name.replace("_", " "), about[name]) for name in prints if about.get(name)]
 
 
-def errors(result: JobResult) -> list[tuple[str, str, str]]:
+def errors(result: JobResult | AnchorResult) -> list[tuple[str, str, str]]:
     """Part of the data, number of points, and the errors in words."""
     titles = {"train": "training", "test": "test"}
     return [

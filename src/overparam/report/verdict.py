@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from overparam.job.imported import AnchorResult
 from overparam.job.result import JobResult
 from overparam.report.numbers import at_least, at_most, number, rate, steps_to_halve
 from overparam.theory.certificate import Certificate
@@ -20,7 +21,7 @@ class Verdict:
 
     Attributes:
         status: Convergence of gradient descent certified, existence alone, or neither.
-        place: ``From initialisation`` or ``At the trained parameters``.
+        place: Where it was taken.
         sentence: The claim, or by how much it fails.
         details: Further sentences.
         remedies: What alone would close the gap.
@@ -45,10 +46,32 @@ def verdicts(result: JobResult, *, zero_loss: bool) -> list[Verdict]:
         result: The job's result.
         zero_loss: Whether the infimum of the loss is zero, so that a minimum fits all the data.
     """
-    initial = _verdict(result.initial, result, zero_loss)
-    if result.anchored is None:
+    initial = verdict_of(result.initial, "From initialisation", result.descent, zero_loss)
+    anchored = result.anchored
+    if anchored is None:
         return [initial]
-    return [_verdict(result.anchored.certificate, result, zero_loss), initial]
+    place = "At the trained parameters (the anchor)"
+    return [verdict_of(anchored.certificate, place, anchored.run, zero_loss), initial]
+
+
+def anchor_verdicts(result: AnchorResult, *, zero_loss: bool) -> list[Verdict]:
+    """The verdicts on an imported network: where it was moved to, if it was, then as imported.
+
+    Args:
+        result: The job's result.
+        zero_loss: Whether the infimum of the loss is zero, so that a minimum fits all the data.
+    """
+    moved = result.polished
+    if moved is None:
+        return [verdict_of(result.imported, "At the weights as imported", result.run, zero_loss)]
+    place = (
+        f"At the weights moved by {len(moved.gauss_newton.residuals) - 1} Gauss-Newton steps, "
+        f"{number(100 * moved.relative, 3)} % of their norm"
+    )
+    return [
+        verdict_of(moved.certificate, place, result.run, zero_loss),
+        verdict_of(result.imported, "At the weights as imported", None, zero_loss),
+    ]
 
 
 def rigor(certificates: Iterable[Certificate]) -> str:
@@ -83,18 +106,27 @@ def shortfall(certificate: Certificate) -> float | None:
     return 1 / certificate.margin
 
 
-def _verdict(certificate: Certificate, result: JobResult, zero_loss: bool) -> Verdict:
+def verdict_of(
+    certificate: Certificate, place: str, run: TrainResult | None, zero_loss: bool
+) -> Verdict:
+    """One certificate's verdict.
+
+    Args:
+        certificate: Certified or not.
+        place: Where it was taken, for the heading.
+        run: Gradient descent from there, held against it, if there was one.
+        zero_loss: Whether the infimum of the loss is zero.
+    """
     status: Status = "not certified"
     if certificate.certified:
         status = "certified"
     elif certificate.exists:
         status = "exists"
-    at_anchor = certificate.start == "anchor"
     return Verdict(
         status=status,
-        place="At the trained parameters (the anchor)" if at_anchor else "From initialisation",
+        place=place,
         sentence=_sentence(certificate, status, zero_loss),
-        details=_details(certificate, result),
+        details=_details(certificate, run),
         remedies=_remedies(certificate),
     )
 
@@ -122,7 +154,7 @@ def _sentence(certificate: Certificate, status: Status, zero_loss: bool) -> str:
     return f"{place}: not certified, {gap}"
 
 
-def _details(certificate: Certificate, result: JobResult) -> tuple[str, ...]:
+def _details(certificate: Certificate, run: TrainResult | None) -> tuple[str, ...]:
     if not certificate.certified:
         return ()
     halving = steps_to_halve(certificate.rate)
@@ -133,17 +165,9 @@ def _details(certificate: Certificate, result: JobResult) -> tuple[str, ...]:
         f"The condition of Theorem 1 holds with a factor {at_least(certificate.margin, 3)} to "
         "spare.",
     ]
-    run = _run(certificate, result)
     if run is not None and run.certificate_held is not None:
         details.append(_comparison(run))
     return tuple(details)
-
-
-def _run(certificate: Certificate, result: JobResult) -> TrainResult | None:
-    """The run that was held against a certificate."""
-    if certificate.start == "initialisation":
-        return result.descent
-    return None if result.anchored is None else result.anchored.run
 
 
 def _comparison(run: TrainResult) -> str:
