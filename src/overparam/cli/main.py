@@ -7,6 +7,7 @@ import click
 from overparam.cli.anchor import anchor
 from overparam.cli.certify import certify
 from overparam.cli.kernel import kernel
+from overparam.cli.study import study
 from overparam.cli.verify import verify
 from overparam.cli.width import width
 from overparam.errors import InputError, TheoremViolatedError
@@ -21,6 +22,7 @@ def cli() -> None:
 cli.add_command(anchor)
 cli.add_command(certify)
 cli.add_command(kernel)
+cli.add_command(study)
 cli.add_command(verify)
 cli.add_command(width)
 

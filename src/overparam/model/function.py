@@ -7,6 +7,7 @@ fast paths are for ``MLP``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -42,6 +43,12 @@ class _Applied:
 def as_function(network: Network) -> Function:
     """The function behind a network; equal for equal ``MLP`` objects, so that JAX compiles once."""
     return _Applied(network) if isinstance(network, MLP) else network
+
+
+@lru_cache(maxsize=64)
+def compiled(function: Function) -> Any:
+    """``jax.jit(function)``, the same for equal functions: a network of one shape compiles once."""
+    return jax.jit(function)
 
 
 def observe_function(

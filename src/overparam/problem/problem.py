@@ -20,6 +20,7 @@ from overparam.model.function import (
     Network,
     ParamTree,
     as_function,
+    compiled,
     observe_function,
 )
 from overparam.model.mlp import MLP
@@ -120,7 +121,7 @@ class Problem:
 
     @cached_property
     def _apply(self) -> Any:
-        return jax.jit(self.function)
+        return compiled(self.function)
 
     def predict(
         self, params: ParamTree, x: Float[Array | np.ndarray, "m d"] | None = None
@@ -144,7 +145,7 @@ class Problem:
         """phi(theta), a float computed in float64; a traced scalar under JAX transformations."""
         if is_traced(params):
             return self.loss_functional(self.predict(params))
-        return float(in_float64(self._objective, params))
+        return float(in_float64(self.loss_functional, self.predict(params)))
 
     def excess(self, params: ParamTree) -> Any:
         """Delta(theta) = phi(theta) - f*, with the infimum f* of the functional, not of a run.
@@ -153,7 +154,7 @@ class Problem:
         """
         if is_traced(params):
             return self.excess_functional(self.predict(params))
-        return float(in_float64(self._excess, params))
+        return float(in_float64(self.excess_functional, self.predict(params)))
 
     def loss_functional(self, values: Float[Array | np.ndarray, "n k"]) -> Float[Array, ""]:
         """f(h) = sum_i w_i l(h_i, y_i) for values h, shape (n, k); traceable."""
@@ -169,14 +170,6 @@ class Problem:
         """From F(theta) to the nearest minimiser of f: y - F(theta) for the squared loss."""
         values = self.predict(params)
         return np.asarray(self.loss.nearest_minimiser(values, self.targets)) - np.asarray(values)
-
-    @cached_property
-    def _objective(self) -> Any:
-        return jax.jit(lambda params: self.loss_functional(self.predict(params)))
-
-    @cached_property
-    def _excess(self) -> Any:
-        return jax.jit(lambda params: self.excess_functional(self.predict(params)))
 
     def _values(self, params: ParamTree, x: Any, offset: Any) -> Any:
         values = self._apply(params, x)

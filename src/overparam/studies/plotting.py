@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from overparam.report.svg import BLUE, GREEN, INK, PURPLE, VERMILLION
 
@@ -50,7 +52,27 @@ def theory_curve(axes: Axes, x: Any, y: Any, label: str) -> None:
     axes.plot(x, y, label=label, **THEORY)
 
 
-def power(axes: Axes, x: Any, through: float, slope: float, label: str) -> None:
-    """A line of a given slope in doubly logarithmic axes, through a value at the first x."""
+def power(axes: Axes, x: Any, through: float, slope: float) -> None:
+    """A dotted line of a given slope in doubly logarithmic axes, its slope written beside it."""
     x = np.asarray(x, dtype=np.float64)
-    theory_curve(axes, x, through * (x / x[0]) ** slope, label)
+    y = through * (x / x[0]) ** slope
+    axes.plot(x, y, **THEORY)
+    axes.annotate(
+        f"slope {slope:g}", (x[-1], y[-1]), (4, 0), textcoords="offset points", fontsize=8
+    )
+
+
+def log_ticks(axes: Axes, values: Any, words: str) -> None:
+    """A logarithmic x axis with a tick at each value that was measured."""
+    values = np.asarray(values, dtype=np.float64)
+    axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:,g}" for value in values])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(words)
+
+
+def by_seed(table: pl.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """The values of x, and y as an array of seeds by x; NaN where there is none."""
+    wide = table.pivot(x, index="seed", values=y, sort_columns=False).drop("seed")
+    order = sorted(wide.columns, key=float)
+    return np.array([float(c) for c in order]), wide.select(order).to_numpy().astype(np.float64)

@@ -38,6 +38,12 @@ class Estimate:
         return f"{self.value:.3g} ± {self.standard_error:.2g}"
 
 
+def median(values: pl.Series) -> float:
+    """The median of a column; NaN if it is empty."""
+    found = values.cast(pl.Float64).median()
+    return float(found) if isinstance(found, int | float) else float("nan")
+
+
 def mean(values: Float[np.ndarray, " seeds"]) -> Estimate:
     """The mean of one number a seed; infinitely uncertain with a single seed."""
     values = np.asarray(values, dtype=np.float64)
@@ -87,3 +93,12 @@ def bootstrap_interval(
     found = [statistic(values[rows]) for rows in drawn]
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def near(estimate: Estimate, expected: float, within: float) -> bool | None:
+    """Equivalence: True if the whole interval is that near to a value, False if none of it is."""
+    if estimate.low > expected - within and estimate.high < expected + within:
+        return True
+    if estimate.low > expected + within or estimate.high < expected - within:
+        return False
+    return None

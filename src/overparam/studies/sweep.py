@@ -92,15 +92,18 @@ def run_sweep(
     left = store.missing(cells)
     clock = _Clock(study, cells, left, progress)
     done: list[Measured] = []
-    reason = "a worker died"
-    for _ in range(ATTEMPTS):
-        try:
-            for index, measured in _results(study.name, left, jobs, backend):
-                store.write(left[index], measured.rows, measured.seconds)
-                done.append(measured)
-                clock.tick(left[index])
-        except (BrokenProcessPool, OSError) as error:
-            reason = f"a worker died: {error}"
+    reason = ""
+    for attempt in range(ATTEMPTS):
+        # In the end each cell alone, so that one that kills its worker takes no other with it.
+        batches = [left] if attempt < ATTEMPTS - 1 else [[cell] for cell in left]
+        for batch in batches:
+            try:
+                for index, measured in _results(study.name, batch, jobs, backend):
+                    store.write(batch[index], measured.rows, measured.seconds)
+                    done.append(measured)
+                    clock.tick(batch[index])
+            except BrokenProcessPool as error:
+                reason = f"its worker died {ATTEMPTS} times ({error})"
         left = store.missing(left)
         if not left:
             break
@@ -121,7 +124,11 @@ def _results(
     if backend == "loky":  # directly, since joblib would measure in this process if jobs is 1
         executor = get_reusable_executor(max_workers=jobs)
         futures = [executor.submit(measure_cell, study, i, cell) for i, cell in enumerate(cells)]
-        yield from (future.result() for future in as_completed(futures))
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        finally:
+            for future in futures:
+                future.cancel()
         return
     with parallel_config(backend=backend, n_jobs=jobs):
         parallel = Parallel(return_as="generator_unordered", batch_size=1)

@@ -21,7 +21,7 @@ from overparam.problem.problem import Problem, model_name
 from overparam.theory.certificate import Certificate
 from overparam.theory.certify import describe, params_fingerprint
 from overparam.train.checkpoint import Checkpoint
-from overparam.train.loop import CHUNK, Loop
+from overparam.train.loop import CHUNK, Loop, descent
 from overparam.train.monitor import Monitor, rounding_floor
 
 Progress = Callable[[int, int], None]
@@ -106,7 +106,7 @@ def gradient_descent(
     return train(
         problem,
         params,
-        optax.sgd(step_size),
+        descent(step_size),
         steps,
         label=f"gradient descent, step {step_size!r}",
         monitor=monitor,

@@ -17,6 +17,7 @@ from scipy.linalg import eigvalsh
 from overparam.errors import InputError
 from overparam.kernel.change import jacobian_change_gram
 from overparam.kernel.empirical import empirical_ntk
+from overparam.model.function import as_function, compiled
 from overparam.model.linearize import LinearizedModel
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64
@@ -190,7 +191,7 @@ class _Errors:
 
     def __init__(self, problem: Problem, start: Params, trained: Params) -> None:
         self.model, self.start, self.trained = problem.mlp, start, trained
-        self._apply = jax.jit(problem.mlp.apply)
+        self._apply = compiled(as_function(problem.mlp))
 
     def relative(
         self,

@@ -9,6 +9,7 @@ executable: a run that is stopped and resumed makes bit for bit the steps of one
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from overparam.model.function import ParamTree
+from overparam.model.function import Function, ParamTree
+from overparam.problem.integrands import Integrand
 from overparam.problem.problem import Problem
 
 CHUNK = 256
@@ -34,13 +36,27 @@ class State(NamedTuple):
     optimizer: Any
 
 
+def descent(step_size: float) -> optax.GradientTransformation:
+    """Gradient descent; the step size is part of the state, so that another compiles nothing."""
+
+    def initial(params: ParamTree) -> np.ndarray:
+        return np.asarray(-step_size, dtype=jax.tree.leaves(params)[0].dtype)
+
+    return optax.GradientTransformation(initial, _descend)
+
+
+def _descend(gradient: ParamTree, factor: Array, params: ParamTree = None) -> tuple:
+    del params
+    return jax.tree.map(lambda g: factor * g, gradient), factor
+
+
 class Loop:
     """A problem's training loop in one precision.
 
     Args:
         problem: The learning problem.
         start: theta_0.
-        optimizer: An optax transformation; ``optax.sgd(eta)`` is gradient descent.
+        optimizer: An optax transformation; ``descent(eta)`` is gradient descent.
         dtype: ``float32`` or ``float64``.
     """
 
@@ -58,40 +74,9 @@ class Loop:
         measure = problem.measure
         offset = np.zeros((1, problem.outputs)) if problem.offset is None else problem.offset
         self.data = self._cast((measure.x, problem.targets, measure.weights, offset))
-        function, loss = problem.function, problem.loss
-
-        def objective(params: ParamTree, data: tuple) -> Float[Array, ""]:
-            x, y, weights, offset = data
-            values = function(params, x) - offset
-            return weights @ loss.excess(values, y)
-
-        def record(
-            state: State, start: ParamTree, data: tuple
-        ) -> tuple[ParamTree, ParamTree, Array]:
-            theta = jax.tree.map(jnp.add, start, state.delta)
-            value, gradient = jax.value_and_grad(objective)(theta, data)
-            return theta, gradient, value
-
-        def body(step: Array, carry: tuple, start: ParamTree, data: tuple) -> tuple:
-            state, rows = carry
-            theta, gradient, value = record(state, start, data)
-            update, memory = optimizer.update(gradient, state.optimizer, theta)
-            row = jnp.stack([value, _norm(gradient), _norm(update), _norm(state.delta)])
-            delta = jax.tree.map(jnp.add, state.delta, update)
-            return State(delta, memory), rows.at[step].set(row)
-
-        def chunk(state: State, start: ParamTree, data: tuple, steps: Array) -> tuple[State, Array]:
-            rows = jnp.zeros((CHUNK, len(COLUMNS)), self.dtype)
-            run: Callable = lambda i, carry: body(i, carry, start, data)  # noqa: E731
-            return jax.lax.fori_loop(0, steps, run, (state, rows))
-
-        def observe(state: State, start: ParamTree, data: tuple) -> Array:
-            _, gradient, value = record(state, start, data)
-            zero = jnp.zeros((), self.dtype)
-            return jnp.stack([value, _norm(gradient), zero, _norm(state.delta)])
-
-        self._chunk = jax.jit(chunk)
-        self._observe = jax.jit(observe)
+        self._chunk, self._observe = _programs(
+            problem.function, problem.loss, optimizer.update, self.dtype
+        )
 
     def initial(self) -> State:
         """The state at theta_0."""
@@ -119,6 +104,42 @@ class Loop:
 
     def _cast(self, tree: Any) -> Any:
         return jax.tree.map(lambda a: np.asarray(a, dtype=self.dtype), tree)
+
+
+@lru_cache(maxsize=16)
+def _programs(
+    function: Function, loss: Integrand, update: Any, dtype: np.dtype
+) -> tuple[Callable, Callable]:
+    """The loop and the observation, compiled once for problems of one kind and shape."""
+
+    def objective(params: ParamTree, data: tuple) -> Float[Array, ""]:
+        x, y, weights, offset = data
+        return weights @ loss.excess(function(params, x) - offset, y)
+
+    def record(state: State, start: ParamTree, data: tuple) -> tuple[ParamTree, ParamTree, Array]:
+        theta = jax.tree.map(jnp.add, start, state.delta)
+        value, gradient = jax.value_and_grad(objective)(theta, data)
+        return theta, gradient, value
+
+    def body(step: Array, carry: tuple, start: ParamTree, data: tuple) -> tuple:
+        state, rows = carry
+        theta, gradient, value = record(state, start, data)
+        change, memory = update(gradient, state.optimizer, theta)
+        row = jnp.stack([value, _norm(gradient), _norm(change), _norm(state.delta)])
+        delta = jax.tree.map(jnp.add, state.delta, change)
+        return State(delta, memory), rows.at[step].set(row)
+
+    def chunk(state: State, start: ParamTree, data: tuple, steps: Array) -> tuple[State, Array]:
+        rows = jnp.zeros((CHUNK, len(COLUMNS)), dtype)
+        run: Callable = lambda i, carry: body(i, carry, start, data)  # noqa: E731
+        return jax.lax.fori_loop(0, steps, run, (state, rows))
+
+    def observe(state: State, start: ParamTree, data: tuple) -> Array:
+        _, gradient, value = record(state, start, data)
+        zero = jnp.zeros((), dtype)
+        return jnp.stack([value, _norm(gradient), zero, _norm(state.delta)])
+
+    return jax.jit(chunk), jax.jit(observe)
 
 
 def _norm(tree: Any) -> Float[Array, ""]:

@@ -1,0 +1,98 @@
+"""``overparam study``: the empirical evidence, one study or all of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from overparam.cli.certify import command_line, print_table
+from overparam.cli.progress import ProgressBar
+from overparam.errors import InputError
+from overparam.files import prepare_folder, write_whole
+from overparam.kernel.memory import parse_size
+from overparam.studies.output import findings, gallery, write_study
+from overparam.studies.registry import NAMES, get_study
+from overparam.studies.run import StudyResult, run_study
+from overparam.studies.study import Settings
+from overparam.studies.tensorboard import log_study
+
+FOLDER = Path("evidence")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--list", "listing", is_flag=True, help="Print the studies and end.")
+@click.option("--all", "everything", is_flag=True, help="Run all studies, and write an index.")
+@click.option("--data", help="A bundled set's name or a file, in place of the study's own data.")
+@click.option("--target", help="The column to predict, with --data.")
+@click.option("--samples", type=int, help="Points used at most, with --data.")
+@click.option("--seeds", type=int, help="Initialisations drawn in each cell.")
+@click.option("--quick", is_flag=True, help="A small grid, for a first look.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder; evidence/NAME by default.")
+@click.option("--jobs", type=int, help="Workers, one core each; all cores by default.")
+@click.option("--backend", default="loky", help="Of joblib: loky, dask, ray.")
+@click.option("--memory", help="For all workers together, such as 8GB; what is free by default.")
+@click.option("--time-limit", type=float, help="Minutes; refuse what is estimated to take longer.")
+@click.option("--tensorboard", type=click.Path(path_type=Path), help="Folder for TensorBoard logs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings machine-readably.")
+def study(
+    name: str | None,
+    listing: bool,
+    everything: bool,
+    out: Path | None,
+    tensorboard: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Run the study NAME: a sweep with a table, a figure and a verdict.
+
+    A study that was interrupted goes on where it was when the same command is given again.
+    """
+    if listing:
+        return print_table([(each, get_study(each).title) for each in NAMES])
+    if (name is None) != everything:
+        raise InputError(f"name one study, or give --all: {', '.join(NAMES)}")
+    chosen = Settings(
+        **{k: options.pop(k) for k in ("data", "target", "samples", "seeds", "quick")}
+    )
+    memory, minutes = options.pop("memory"), options.pop("time_limit")
+    options["memory"] = None if memory is None else parse_size(memory)
+    options["time_limit"] = None if minutes is None else 60 * minutes
+    base = out if out is not None else FOLDER if everything else FOLDER / str(name)
+    prepare_folder(base)
+    done = []
+    for each in NAMES if everything else (str(name),):
+        folder = base / each if everything else base
+        result = _run(each, chosen, folder, options)
+        write_study(result, folder, command_line())
+        if tensorboard is not None:
+            log_study(result, tensorboard)
+        done.append(result)
+        if not as_json:
+            _show(result, folder)
+    if everything:
+        index = [(r.study.name, r.study.title, r.verdict) for r in done]
+        write_whole(base / "README.md", gallery(index).encode())
+    if as_json:
+        found = [findings(result, command_line()) for result in done]
+        click.echo(json.dumps(found if everything else found[0], indent=2))
+    return None
+
+
+def _run(name: str, settings: Settings, folder: Path, options: dict[str, Any]) -> StudyResult:
+    with ProgressBar() as bar:
+
+        def progress(done: int, total: int, left: float | None) -> None:
+            bar(name if left is None else f"{name}, {left / 60:.1f} min left", done, total)
+
+        return run_study(name, settings, out=folder, progress=progress, **options)
+
+
+def _show(result: StudyResult, folder: Path) -> None:
+    table = [(result.study.name, result.study.title)]
+    if result.damaged:
+        table.append(("damaged", f"measured again: {', '.join(result.damaged)}"))
+    table += [(f"  {each.verdict}", f"{each.claim} {each.words}") for each in result.findings]
+    table.append(("  written", str(folder / "README.md")))
+    print_table(table)

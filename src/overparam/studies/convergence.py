@@ -1,0 +1,223 @@
+"""Loss curves over widths and depths against the certified and the limiting envelope."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from overparam.problem.problem import Problem
+from overparam.report.svg import styled
+from overparam.studies import plotting
+from overparam.studies.problems import (
+    Source,
+    centred,
+    label,
+    network,
+    read_cell,
+    sources,
+    start_of,
+    training_flops,
+)
+from overparam.studies.statistics import exponent, median, near
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.theory.certify import certify
+from overparam.theory.training_curve import infinite_training_curve
+from overparam.train.gradient_descent import gradient_descent
+
+STEPS = 256
+SCALES = {1: 300.0, 2: 3000.0}
+"""Output scale by hidden layers, so that convergence is certified from initialisation."""
+
+RECORDED = tuple(sorted({0, *(int(t) for t in np.geomspace(1, STEPS, 25))}))
+
+WITHIN = 0.2
+
+
+class Convergence(Study):
+    """Gradient descent's excess against the certified envelope and the limit's curve."""
+
+    name: ClassVar = "convergence"
+    title: ClassVar = "Gradient descent converges at a linear rate, under its certified envelope"
+    question: ClassVar = (
+        "Theorem 1 bounds the excess at every step before training starts, and the training curve "
+        "of the infinitely wide network, known in closed form, is what wide networks approach. "
+        "All widths are trained with one step, a quarter of the largest stable one of the limiting "
+        "kernel."
+    )
+    keys: ClassVar = ("data", "depth", "width", "seed", "step")
+    columns: ClassVar = {
+        "data": pl.String,
+        "depth": pl.Int64,
+        "width": pl.Int64,
+        "seed": pl.Int64,
+        "step": pl.Int64,
+        "excess": pl.Float64,
+        "envelope": pl.Float64,
+        "limit": pl.Float64,
+        "certified_rate": pl.Float64,
+    }
+    caption: ClassVar = (
+        "Excess over its start against the step of gradient descent: median over seeds and the "
+        "band from the 10 % to the 90 % quantile, by width. Dotted: the infinitely wide network's. "
+        "Dash-dotted grey: the certified envelope of the widest network."
+    )
+
+    def cells(self, settings: Settings) -> list[Cell]:
+        """One cell a data set, depth and width."""
+        widths = (64, 512) if settings.quick else (64, 256, 1024, 4096)
+        seeds = settings.seeds or (3 if settings.quick else 8)
+        own = [Source("digits", "parity", 10), Source("diabetes", None, 10)]
+        return [
+            {**source.cell(), "width": w, "depth": d, "output_scale": SCALES[d], "seeds": seeds}
+            for w in reversed(widths)
+            for d in (2, 1)
+            for source in sources(settings, own)
+            if not (d == 2 and w > 2048)
+        ]
+
+    def cost(self, cell: Cell) -> Cost:
+        """Training, and compiling for about five seconds."""
+        width, depth = float(cell["width"] or 1), float(cell["depth"] or 1)
+        parameters = width * 66 + (depth - 1) * width * width
+        training = training_flops(cell, 64, STEPS)
+        return Cost(parameters * 8 * 12, 1.5e10 + float(cell["seeds"] or 1) * (3 * training + 1e9))
+
+    def measure(self, cell: Cell) -> list[Row]:
+        """Train from each seed; the limit's curve does not depend on it."""
+        data = read_cell(cell)
+        model = network(data, cell)
+        problem = Problem(model, data.train, "squared")
+        limit = infinite_training_curve(problem)
+        step_size = 0.5 / float(limit.eigenvalues.max())
+        curve = infinite_training_curve(problem, step_size=step_size).excess(np.array(RECORDED))
+        rows = []
+        for seed in range(int(cell["seeds"] or 1)):
+            rows += self._run(cell, data, model, seed, step_size, np.asarray(curve))
+        return rows
+
+    def _run(
+        self, cell: Cell, data: Any, model: Any, seed: int, step_size: float, curve: np.ndarray
+    ) -> list[Row]:
+        start = start_of(model, seed)
+        problem = centred(data, model, start)
+        certificate = certify(problem, start, step_size=step_size)
+        history = gradient_descent(
+            problem, start, step_size, STEPS, certificate=certificate, dtype="float64"
+        ).history
+        certified = certificate.certified
+        envelope = certificate.envelope(np.array(RECORDED)) if certified else None
+        return [
+            {
+                "data": label(cell),
+                "depth": cell["depth"],
+                "width": cell["width"],
+                "seed": seed,
+                "step": t,
+                "excess": float(history.excess[t]),
+                "envelope": None if envelope is None else float(envelope[i]),
+                "limit": float(curve[i]),
+                "certified_rate": certificate.rate if certified else None,
+            }
+            for i, t in enumerate(RECORDED)
+        ]
+
+    def findings(self, table: pl.DataFrame) -> list[Finding]:
+        """The envelope, the approach to the limit, and the rates."""
+        found = [self._envelope(table)]
+        for (data, depth), part in table.group_by(["data", "depth"], maintain_order=True):
+            apart = (pl.col("excess") - pl.col("limit")).abs() / pl.col("limit").first()
+            runs = part.group_by("width", "seed", maintain_order=True)
+            slope = exponent(runs.agg(apart.max().alias("gap")), "width", "gap")
+            found.append(
+                Finding(
+                    claim=(
+                        f"On {data} with {_layers(depth)}, the loss curve approaches the "
+                        "infinitely wide network's like width^-1/2."
+                    ),
+                    holds=near(slope, -0.5, WITHIN),
+                    words=(
+                        f"Largest distance over the excess at the start: exponent {slope}, 95 % "
+                        f"interval {slope.low:.2f} to {slope.high:.2f} over {slope.seeds} seeds; "
+                        f"it holds if the interval is within {WITHIN} of -1/2."
+                    ),
+                    statistics={"exponent": slope.value, "standard_error": slope.standard_error},
+                )
+            )
+            found.append(self._rates(str(data), int(depth), part))
+        return found
+
+    def _envelope(self, table: pl.DataFrame) -> Finding:
+        held = table.filter(pl.col("envelope").is_not_null())
+        broken = held.filter(pl.col("excess") > pl.col("envelope") * (1 + 1e-9)).height
+        runs = held.select("data", "depth", "width", "seed").unique().height
+        every = table.select("data", "depth", "width", "seed").unique().height
+        return Finding(
+            claim="Gradient descent stays under the envelope certified before training.",
+            holds=None if not runs else broken == 0,
+            words=(
+                f"{broken} violations at {held.height} recorded steps of {runs} certified runs, of "
+                f"{every} runs in all."
+            ),
+            statistics={"violations": broken, "certified": runs, "runs": every},
+        )
+
+    def _rates(self, data: str, depth: int, part: pl.DataFrame) -> Finding:
+        certified = part.filter(pl.col("certified_rate").is_not_null())
+        ends = certified.group_by("width", "seed", maintain_order=True).agg(
+            ((pl.col("excess").last() / pl.col("excess").first()) ** (1 / STEPS)).alias("rate"),
+            pl.col("certified_rate").first(),
+        )
+        slower = ends.filter(pl.col("rate") > pl.col("certified_rate")).height
+        wide = ends.filter(pl.col("width") == pl.col("width").max())
+        return Finding(
+            claim=f"On {data} with {_layers(depth)}, it is at least as fast as certified.",
+            holds=None if ends.is_empty() else slower == 0,
+            words=(
+                f"{slower} of {ends.height} certified runs were slower; at the largest width the "
+                f"factor a step was {median(wide['rate']):.6f} measured over {STEPS} steps and "
+                f"{median(wide['certified_rate']):.6f} certified."
+            ),
+            statistics={"slower": slower, "runs": ends.height},
+        )
+
+    def summary(self, table: pl.DataFrame) -> pl.DataFrame:
+        """At the last step, medians by data set, depth and width."""
+        last = table.filter(pl.col("step") == RECORDED[-1])
+        return last.group_by("data", "depth", "width", maintain_order=True).agg(
+            pl.col("excess", "limit", "envelope").median(),
+            (1 - pl.col("certified_rate")).median().alias("1 - certified rate"),
+        )
+
+    @styled
+    def figure(self, table: pl.DataFrame) -> Figure:
+        """A panel for each data set and depth."""
+        groups = list(table.group_by(["data", "depth"], maintain_order=True))
+        figure, panels = plotting.canvas(len(groups), rows=2)
+        for axes, ((data, depth), part) in zip(panels, groups, strict=True):
+            for series, (width, runs) in enumerate(part.group_by(["width"], maintain_order=True)):
+                steps, values = plotting.by_seed(runs, "step", "excess")
+                start = np.nanmedian(values[:, 0])
+                plotting.band(axes, steps, values / start, series, f"width {width[0]:,}")
+            steps, limit = plotting.by_seed(runs, "step", "limit")
+            plotting.theory_curve(axes, steps, limit[0] / limit[0, 0], "infinite width")
+            envelope = plotting.by_seed(runs, "step", "envelope")[1]
+            if np.isfinite(envelope).any():
+                level = np.nanmedian(envelope, axis=0) / start
+                style: dict[str, Any] = {"color": "#6b6b6b", "linestyle": "-.", "linewidth": 1.2}
+                axes.plot(steps, level, label="certified, widest", **style)
+            axes.set(
+                xscale="symlog", yscale="log", xlabel="step", title=f"{data}, {_layers(depth)}"
+            )
+            axes.set_xlim(0, STEPS)
+            axes.legend(fontsize=7.5, loc="lower left")
+        for axes in panels[:: max(1, len(panels) // 2)]:
+            axes.set_ylabel("excess / excess at the start")
+        return figure
+
+
+def _layers(depth: Any) -> str:
+    return "1 hidden layer" if depth == 1 else f"{depth} hidden layers"
+
+
+STUDY = Convergence()

@@ -1,0 +1,179 @@
+"""How lazy training gets with width: movement, drift and linearisation error, and their bounds."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from overparam.report.svg import styled
+from overparam.studies import plotting
+from overparam.studies.problems import (
+    Source,
+    centred,
+    label,
+    network,
+    read_cell,
+    sources,
+    start_of,
+    training_flops,
+)
+from overparam.studies.statistics import exponent, median, near
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.theory.certify import certify
+from overparam.train.gradient_descent import gradient_descent
+from overparam.train.laziness import measure_laziness
+
+TESTS = 50
+STEPS = 200
+SCALE = 100.0
+"""Of the output, so that convergence is certified from initialisation at every width."""
+
+THEORY = {
+    "movement": (-0.5, "the parameters' relative movement"),
+    "jacobian_drift": (-0.5, "the Jacobian's relative drift"),
+    "kernel_drift": (-1.0, "the kernel's relative drift"),
+    "error_train": (-1.0, "the linearisation error on training points"),
+    "error_test": (-1.0, "the linearisation error on test points"),
+}
+"""Exponents in the width of one hidden layer; docs/linearised.md, Proposition L4."""
+
+WITHIN = 0.15
+"""How near a fitted exponent must be to the theory's."""
+
+
+class Lazy(Study):
+    """Movement, kernel drift and linearisation error against width."""
+
+    name: ClassVar = "lazy"
+    title: ClassVar = "Wide networks train lazily"
+    question: ClassVar = (
+        "The wider a network, the less its parameters and its tangent kernel move, and the closer "
+        "it stays to its linearisation. With one hidden layer the theory gives the exponents: -1/2 "
+        "for the parameters and the Jacobian, -1 for the kernel and the linearisation error, whose "
+        "first order is odd in the output weights' signs and cancels."
+    )
+    keys: ClassVar = ("data", "width", "seed")
+    columns: ClassVar = {
+        "data": pl.String,
+        "width": pl.Int64,
+        "seed": pl.Int64,
+        "certified": pl.Boolean,
+        "drift_bound": pl.Float64,
+        **dict.fromkeys(THEORY, pl.Float64),
+    }
+    caption: ClassVar = (
+        "Median over seeds and the band from their 10 % to their 90 % quantile, against the width "
+        "of one hidden layer. Dotted: the theory's slopes -1/2 and -1, and the certified bound on "
+        "the kernel's drift."
+    )
+
+    def cells(self, settings: Settings) -> list[Cell]:
+        """One cell a data set and width."""
+        widths = (64, 256, 1024) if settings.quick else (64, 256, 1024, 4096, 16384)
+        seeds = settings.seeds or (3 if settings.quick else 8)
+        own = [Source("digits", "parity", 10), Source("diabetes", None, 10)]
+        return [
+            {**source.cell(), "width": w, "depth": 1, "output_scale": SCALE, "seeds": seeds}
+            for w in reversed(widths)
+            for source in sources(settings, own)
+        ]
+
+    def cost(self, cell: Cell) -> Cost:
+        """Training, and four kernels; compiling takes about five seconds a width."""
+        seeds, width = float(cell["seeds"] or 1), float(cell["width"] or 1)
+        training = training_flops(cell, 64, STEPS)
+        return Cost(size=64 * 8 * 40 * width, flops=1.5e10 + seeds * (6 * training + 1e9))
+
+    def measure(self, cell: Cell) -> list[Row]:
+        """Train from each seed by the certified step."""
+        data = read_cell(cell, TESTS)
+        model = network(data, cell)
+        return [self._run(cell, data, model, seed) for seed in range(int(cell["seeds"] or 1))]
+
+    def _run(self, cell: Cell, data: Any, model: Any, seed: int) -> Row:
+        start = start_of(model, seed)
+        problem = centred(data, model, start)
+        certificate = certify(problem, start)
+        trained = gradient_descent(
+            problem, start, certificate.step_size, STEPS, certificate=certificate, dtype="float64"
+        ).params
+        lazy = measure_laziness(problem, start, trained, test_x=data.test.x)
+        return {
+            "data": label(cell),
+            "width": cell["width"],
+            "seed": seed,
+            "certified": certificate.certified,
+            "drift_bound": certificate.constants["relative_kernel_drift"].value,
+            "movement": lazy.movement,
+            "jacobian_drift": lazy.jacobian_drift,
+            "kernel_drift": lazy.kernel_drift,
+            "error_train": lazy.linearisation_error,
+            "error_test": lazy.linearisation_error_test,
+        }
+
+    def findings(self, table: pl.DataFrame) -> list[Finding]:
+        """The exponents, and the bound on the drift."""
+        found = []
+        for (data,), part in table.group_by(["data"], maintain_order=True):
+            for column, (theory, words) in THEORY.items():
+                slope = exponent(part, "width", column)
+                found.append(
+                    Finding(
+                        claim=f"On {data}, {words} falls like width^{theory:g}.",
+                        holds=near(slope, theory, WITHIN),
+                        words=(
+                            f"Fitted exponent {slope} over {slope.seeds} seeds, 95 % interval "
+                            f"{slope.low:.3f} to {slope.high:.3f}; it holds if the interval is "
+                            f"within {WITHIN} of {theory:g}."
+                        ),
+                        statistics={
+                            "exponent": slope.value,
+                            "standard_error": slope.standard_error,
+                        },
+                    )
+                )
+        bounded = table.filter("certified")
+        broken = bounded.filter(pl.col("kernel_drift") > pl.col("drift_bound")).height
+        slack = median(bounded["drift_bound"] / bounded["kernel_drift"])
+        found.append(
+            Finding(
+                claim="The kernel drifts no farther than certified before training.",
+                holds=None if bounded.is_empty() else broken == 0,
+                words=(
+                    f"{broken} violations in {bounded.height} certified runs of {table.height}; "
+                    f"the bound is {slack:.3g} times the measured drift in the median."
+                ),
+                statistics={"violations": broken, "runs": bounded.height},
+            )
+        )
+        return found
+
+    def summary(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Medians by data set and width."""
+        medians = [pl.col(c).median() for c in ("drift_bound", *THEORY)]
+        return table.group_by("data", "width", maintain_order=True).agg(*medians)
+
+    @styled
+    def figure(self, table: pl.DataFrame) -> Figure:
+        """A panel a data set."""
+        names = table["data"].unique(maintain_order=True).to_list()
+        figure, panels = plotting.canvas(len(names))
+        labels = ("parameters", "Jacobian", "kernel", "linearisation (train)", "(test)")
+        for axes, name in zip(panels, names, strict=True):
+            part = table.filter(pl.col("data") == name)
+            for series, (column, text) in enumerate(zip(THEORY, labels, strict=True)):
+                widths, values = plotting.by_seed(part, "width", column)
+                plotting.band(axes, widths, values, series, text)
+            _, bound = plotting.by_seed(part, "width", "drift_bound")
+            plotting.theory_curve(axes, widths, np.nanmedian(bound, axis=0), "bound on the kernel")
+            for column, slope in (("jacobian_drift", -0.5), ("kernel_drift", -1.0)):
+                plotting.power(axes, widths, 1.6 * median(part[column].head(1)), slope)
+            plotting.log_ticks(axes, widths, "width")
+            axes.set(yscale="log", title=name)
+        panels[0].set_ylabel("relative change")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+        return figure
+
+
+STUDY = Lazy()

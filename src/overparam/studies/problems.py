@@ -1,0 +1,105 @@
+"""The data and the learning problems that studies share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from overparam.data.dataset import Dataset, load
+from overparam.model.mlp import MLP, Params
+from overparam.precision import as_float64
+from overparam.problem.problem import Problem
+from overparam.studies.study import Cell, Settings
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as a study takes it.
+
+    Attributes:
+        data: A bundled set's name or a file.
+        target: The column to learn; None for the last one.
+        points: Training points.
+    """
+
+    data: str
+    target: str | None
+    points: int
+
+    def cell(self) -> dict[str, str | int | None]:
+        """What a cell says of it."""
+        return {"data": self.data, "target": self.target, "points": self.points}
+
+
+def sources(settings: Settings, own: Sequence[Source]) -> list[Source]:
+    """The user's data in place of the study's own."""
+    if settings.data is None:
+        return list(own)
+    points = own[0].points if settings.samples is None else settings.samples
+    return [Source(settings.data, settings.target, points)]
+
+
+def label(cell: Cell) -> str:
+    """A short name of a cell's data for tables and legends."""
+    name = Path(str(cell["data"])).name
+    return name if cell["target"] is None else f"{name} {cell['target']}"
+
+
+@lru_cache(maxsize=8)
+def read(
+    data: str, target: str | None, points: int, tests: int = 0, standardize: str = "sphere"
+) -> Dataset:
+    """A data set with so many training points and test points, drawn with seed 0."""
+    everything = points + tests
+    return load(
+        data,
+        target=target,
+        samples=everything,
+        test_fraction=tests / everything,
+        standardize=standardize,
+    )
+
+
+def read_cell(cell: Cell, tests: int = 0, standardize: str = "sphere") -> Dataset:
+    """The data set that a cell names."""
+    target = cell["target"]
+    return read(
+        str(cell["data"]),
+        None if target is None else str(target),
+        int(cell["points"] or 0),
+        tests,
+        standardize,
+    )
+
+
+def network(dataset: Dataset, cell: Cell, activation: str = "gelu") -> MLP:
+    """The network of a cell's width, depth and output scale."""
+    widths = (int(cell["width"] or 1),) * int(cell["depth"] or 1)
+    scale = float(cell.get("output_scale") or 1.0)
+    return MLP(dataset.train.dim, widths, dataset.train.outputs, activation, output_scale=scale)
+
+
+def start_of(model: MLP, seed: int) -> Params:
+    """The initialisation of a seed, in float64."""
+    return as_float64(model.init(jax.random.key(seed)))
+
+
+def centred(dataset: Dataset, model: MLP, start: Params) -> Problem:
+    """The squared loss on the training part, the network centred at its start."""
+    return Problem(model, dataset.train, "squared", centered_at=start)
+
+
+def distance(a: Params, b: Params) -> float:
+    """|a - b| over all parameters."""
+    way = jax.tree.map(lambda u, v: np.asarray(u) - np.asarray(v), a, b)
+    return float(np.sqrt(sum(np.vdot(part, part) for part in jax.tree.leaves(way))))
+
+
+def training_flops(cell: Cell, features: int, steps: int, outputs: int = 1) -> float:
+    """Operations of gradient descent: six a parameter, point and step."""
+    width, depth = float(cell["width"] or 1), float(cell.get("depth") or 1)
+    parameters = width * (features + outputs) + (depth - 1) * width * width
+    return 6 * parameters * float(cell["points"] or 1) * steps

@@ -1,0 +1,167 @@
+"""A study from its settings to its table, verdicts and figure."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from overparam.errors import InputError
+from overparam.kernel.memory import available_memory, readable
+from overparam.studies.registry import get_study
+from overparam.studies.store import Store
+from overparam.studies.study import Cell, Finding, Settings, Study
+from overparam.studies.sweep import Progress, SweepReport, run_sweep
+
+RATE = 3e9
+"""Floating-point operations a second and core that estimates of time assume."""
+
+BASE = 400 * 2**20
+"""Bytes of a worker before it has measured anything: Python, JAX, compiled programs."""
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study found.
+
+    Attributes:
+        study: What was studied.
+        settings: What the user chose.
+        table: One row a measurement, sorted; the same bits however it was computed.
+        findings: A verdict for each claim.
+        report: How the sweep went.
+        cells: How many cells there are.
+        seconds: What the cells took, added up over workers and interrupted runs.
+        damaged: Files of cells that were damaged, and measured again.
+    """
+
+    study: Study
+    settings: Settings
+    table: pl.DataFrame
+    findings: tuple[Finding, ...]
+    report: SweepReport
+    cells: int
+    seconds: float
+    damaged: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """``holds`` if every claim does, ``fails`` if one does not, else ``undecided``."""
+        verdicts = {finding.verdict for finding in self.findings}
+        return next((word for word in ("fails", "undecided") if word in verdicts), "holds")
+
+    def figure(self) -> Figure:
+        """The study's figure."""
+        return self.study.figure(self.table)
+
+    def summary(self) -> pl.DataFrame:
+        """The few rows that say it."""
+        return self.study.summary(self.table)
+
+
+def run_study(
+    name: str,
+    settings: Settings | None = None,
+    *,
+    out: str | Path,
+    jobs: int | None = None,
+    backend: str = "loky",
+    memory: int | None = None,
+    time_limit: float | None = None,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """Run a study, or continue it where it was interrupted.
+
+    Args:
+        name: One of the studies' names.
+        settings: What to study; None for the study's own choice.
+        out: Folder where finished cells are kept; only for this study with these settings.
+        jobs: Workers, one core each; None for all cores.
+        backend: Of joblib: ``loky`` for processes on this machine, ``dask`` or ``ray`` for others
+            that the caller has set up.
+        memory: Bytes that all workers together may use; None for what is free.
+        time_limit: Seconds that it may take, by the estimate made beforehand; None for any.
+        progress: Called with (cells done, cells in all, seconds left or None).
+
+    Returns:
+        The :class:`StudyResult`.
+
+    Raises:
+        InputError: The name or the settings are unusable, the grid does not fit memory or time, the
+            folder is another study's, or some cells could not be measured; the others are kept.
+        TheoremViolatedError: A proved statement did not hold in a measurement.
+    """
+    study, settings = get_study(name), settings or Settings()
+    jobs = check_jobs(jobs)
+    cells = study.cells(settings)
+    check_fits(study, cells, jobs, memory, time_limit)
+    with Store(Path(out), study.name, settings) as store:
+        report = run_sweep(study, cells, store, jobs=jobs, backend=backend, progress=progress)
+        if report.failed:
+            cell, reason = report.failed[0]
+            raise InputError(
+                f"{len(report.failed)} of {len(cells)} cells of {name} could not be measured; the "
+                f"first, {dict(cell)}: {reason}; the same command tries them again"
+            )
+        rows = [row for cell in cells for row in store.read(cell) or []]
+        table = study.table(rows)
+        return StudyResult(
+            study=study,
+            settings=settings,
+            table=table,
+            findings=tuple(study.findings(table)),
+            report=report,
+            cells=len(cells),
+            seconds=store.seconds(cells),
+            damaged=tuple(path.name for path in store.damaged),
+        )
+
+
+def check_jobs(jobs: int | None) -> int:
+    """How many workers.
+
+    Raises:
+        InputError: Not a positive number.
+    """
+    if jobs is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if isinstance(jobs, bool) or jobs < 1:
+        raise InputError(f"jobs must be 1 or more, not {jobs!r}")
+    return jobs
+
+
+def check_fits(
+    study: Study,
+    cells: Sequence[Cell],
+    jobs: int,
+    memory: int | None,
+    time_limit: float | None,
+) -> None:
+    """Find out before any work whether a grid fits.
+
+    Args:
+        study: Which.
+        cells: Its grid.
+        jobs: Workers.
+        memory: Bytes for all of them, or None for what is free.
+        time_limit: Seconds, or None.
+
+    Raises:
+        InputError: It does not; the message has the numbers.
+    """
+    costs = [study.cost(cell) for cell in cells]
+    largest = sorted((cost.size + BASE for cost in costs), reverse=True)[:jobs]
+    budget = available_memory() if memory is None else memory
+    if sum(largest) > budget:
+        raise InputError(
+            f"{study.name} needs about {readable(sum(largest))} for its {len(largest)} largest "
+            f"cells at once, and {readable(budget)} may be used: take fewer --jobs, or --quick"
+        )
+    seconds = sum(cost.flops for cost in costs) / (RATE * jobs)
+    if time_limit is not None and seconds > time_limit:
+        raise InputError(
+            f"{study.name} takes about {seconds / 60:.1f} minutes for {len(cells)} cells on {jobs} "
+            f"cores, and {time_limit / 60:.1f} are allowed: take --quick, or more --jobs"
+        )

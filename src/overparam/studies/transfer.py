@@ -1,0 +1,209 @@
+"""Step size by width in three parametrisations: does the best step carry over?"""
+
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from overparam.errors import InputError
+from overparam.model.mlp import MLP
+from overparam.report.svg import styled
+from overparam.studies import plotting
+from overparam.studies.problems import Source, label, read_cell, sources, training_flops
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.train.parametrisation import PARAMETRISATIONS, parametrise
+from overparam.train.step_sweep import Runs, StepSweep, step_sweep
+from overparam.verified.eigenvalue import max_eigenvalue
+
+STEPS = 30
+BASE = 64
+"""The width at which all parametrisations but the standard one coincide."""
+
+EXPECTED = {"ntk": True, "mup": True, "standard": False}
+"""Whether the theory lets the best step carry over."""
+
+WORDS = {"ntk": "NTK", "mup": "maximal-update", "standard": "standard"}
+RATIO = 2.0
+
+
+class Transfer(Study):
+    """The best step size against width in the NTK, standard and maximal-update parametrisation."""
+
+    name: ClassVar = "transfer"
+    title: ClassVar = "A step size carries over to other widths in the right parametrisation"
+    question: ClassVar = (
+        "In the NTK parametrisation the largest stable step tends to that of the limiting kernel, "
+        "so the best step at one width should be the best at others; so it should be in the "
+        "maximal-update parametrisation, and not in the standard one, whose stable step falls like "
+        "1/width. Each run is full-batch gradient descent from a centred start with one hidden "
+        "layer; the optimum of a seed is the step with the least final excess."
+    )
+    keys: ClassVar = ("data", "parametrisation", "width", "step_size", "seed")
+    columns: ClassVar = {
+        "data": pl.String,
+        "parametrisation": pl.String,
+        "width": pl.Int64,
+        "step_size": pl.Float64,
+        "seed": pl.Int64,
+        "initial_excess": pl.Float64,
+        "final_excess": pl.Float64,
+        "best_excess": pl.Float64,
+        "stable_step": pl.Float64,
+    }
+    caption: ClassVar = (
+        "The step size with the least excess after 30 steps against the width, with the 95 % "
+        "bootstrap interval over seeds; dotted, 2 / lambda_max, the largest stable step at the start."
+    )
+
+    def cells(self, settings: Settings) -> list[Cell]:
+        """One cell a data set, parametrisation and width."""
+        widths = (64, 512) if settings.quick else (64, 512, 4096, 16384)
+        own = [Source("digits", "parity", 100), Source("diabetes", None, 100)]
+        return [
+            {
+                **source.cell(),
+                "parametrisation": name,
+                "width": width,
+                "seeds": settings.seeds or (8 if settings.quick else 24 if width < 4096 else 8),
+            }
+            for width in reversed(widths)
+            for source in sources(settings, own)
+            for name in PARAMETRISATIONS
+        ]
+
+    def cost(self, cell: Cell) -> Cost:
+        """Seven step sizes for every seed, in float32; seeds share a program."""
+        runs = 7 * float(cell["seeds"] or 1)
+        size = 4 * 66 * float(cell["width"] or 1) * 6 * float(cell["seeds"] or 1)
+        return Cost(size, 6e9 + runs * training_flops(cell, 64, STEPS) / 3)
+
+    def measure(self, cell: Cell) -> list[Row]:
+        """Sweep a window of seven steps around the largest stable one of a network drawn there."""
+        measure = read_cell(cell).train
+        width, name = int(cell["width"] or 1), str(cell["parametrisation"])
+        model = MLP(measure.dim, (width,), measure.outputs, "tanh")
+        stable = _stable(model, measure, name)
+        nearest = RATIO ** np.round(np.log(stable) / np.log(RATIO))
+        sweep = step_sweep(
+            model,
+            measure,
+            [width],
+            nearest * RATIO ** np.arange(-3.0, 4.0),
+            parametrisation=name,
+            base_width=BASE,
+            seeds=range(int(cell["seeds"] or 1)),
+            steps=STEPS,
+        )
+        columns = sweep.table()
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return [
+            {key: value.item() for key, value in row.items()}
+            | {"data": label(cell), "stable_step": stable}
+            for row in rows
+        ]
+
+    def findings(self, table: pl.DataFrame) -> list[Finding]:
+        """A verdict for each data set and parametrisation."""
+        found = []
+        groups = table.group_by(["data", "parametrisation"], maintain_order=True)
+        for (data, name), part in groups:
+            expected = EXPECTED[str(name)]
+            carries = "carries over" if expected else "does not carry over"
+            claim = f"On {data}, the best step {carries} in the {WORDS[str(name)]} parametrisation."
+            try:
+                transfer = _sweep(part).transfer()
+            except InputError as error:
+                found.append(Finding(claim, None, f"Undecided: {error}.", {}))
+                continue
+            seen = transfer.transferred
+            found.append(
+                Finding(
+                    claim=claim,
+                    holds=None if seen is None else seen == expected,
+                    words=(
+                        f"{transfer.reason[:1].upper()}{transfer.reason[1:]}. It carried over if "
+                        "all of the interval is within one grid step of zero, and not if none is."
+                    ),
+                    statistics={
+                        "shift": transfer.shift,
+                        "low": transfer.low,
+                        "high": transfer.high,
+                    },
+                )
+            )
+        return found
+
+    def summary(self, table: pl.DataFrame) -> pl.DataFrame:
+        """The optimum by data set, parametrisation and width."""
+        rows = []
+        groups = table.group_by(["data", "parametrisation"], maintain_order=True)
+        for (data, name), part in groups:
+            sweep = _sweep(part)
+            for width in sweep.widths:
+                optimum = _optimum(sweep, width)
+                stable = part.filter(pl.col("width") == width)["stable_step"][0]
+                found = (None,) * 3 if optimum is None else optimum
+                rows.append((data, name, width, stable, *found))
+        head = ("data", "parametrisation", "width", "2 / lambda_max", "best step", "low", "high")
+        return pl.DataFrame(rows, schema=head, orient="row")
+
+    @styled
+    def figure(self, table: pl.DataFrame) -> Figure:
+        """A panel a data set."""
+        summary = self.summary(table)
+        names = summary["data"].unique(maintain_order=True).to_list()
+        figure, panels = plotting.canvas(len(names))
+        for axes, data in zip(panels, names, strict=True):
+            for series, name in enumerate(PARAMETRISATIONS):
+                part = summary.filter(
+                    (pl.col("data") == data)
+                    & (pl.col("parametrisation") == name)
+                    & pl.col("best step").is_not_null()
+                )
+                style = plotting.SERIES[series]
+                widths, best = part["width"].to_numpy(), part["best step"].to_numpy()
+                axes.plot(widths, best, label=WORDS[name], **style)
+                axes.fill_between(
+                    widths, part["low"], part["high"], color=style["color"], alpha=0.2
+                )
+                text = "largest stable" if series == 0 else "_"
+                plotting.theory_curve(axes, widths, part["2 / lambda_max"], text)
+            plotting.log_ticks(axes, summary["width"].unique().sort(), "width")
+            axes.set(yscale="log", title=data)
+            axes.legend(fontsize=8)
+        panels[0].set_ylabel("best step size")
+        return figure
+
+
+def _stable(model: MLP, measure: Any, name: str) -> float:
+    network = parametrise(model, name, BASE)
+    params = network.model.init(jax.random.key(0))
+    return float(2 / max_eigenvalue(network.tangent_kernel(measure, params)).upper)
+
+
+def _sweep(part: pl.DataFrame) -> StepSweep:
+    """The sweep behind rows of one data set and parametrisation."""
+    runs = []
+    for (width,), rows in part.group_by(["width"], maintain_order=True):
+        steps, seeds = (np.unique(rows[c].to_numpy()) for c in ("step_size", "seed"))
+        shape = (len(steps), len(seeds))
+        ordered = rows.sort("step_size", "seed")
+        initial, final, best = (
+            ordered[c].to_numpy().reshape(shape)
+            for c in ("initial_excess", "final_excess", "best_excess")
+        )
+        runs.append(Runs(int(width), tuple(seeds.tolist()), steps, initial[0], final, best))
+    return StepSweep(str(part["parametrisation"][0]), STEPS, RATIO, tuple(runs))
+
+
+def _optimum(sweep: StepSweep, width: int) -> tuple[float, float, float] | None:
+    try:
+        found = sweep.optimum(width)
+    except InputError:
+        return None
+    return found.step_size, found.low, found.high
+
+
+STUDY = Transfer()
