@@ -32,8 +32,8 @@ WITHIN = 0.2
 ANGLE_EXPONENTS = {"tanh": (2.0, 0.0, 0.2), "gelu": (2.0, 0.0, 0.2), "relu": (1.0, 0.02, 0.4)}
 """Of lambda_min in the angle of two nearly parallel points, and the angles it is fitted on.
 
-The kernel of a smooth activation is smooth in the angle, that of relu has a cusp; a network resolves
-it as long as many of its kinks lie between the two points.
+The kernel of a smooth activation is smooth in the angle, that of relu has a cusp; a network
+resolves it as long as many of its kinks lie between the two points.
 """
 
 
@@ -174,9 +174,9 @@ class Eigenvalue(Study):
             holds=True if high < 0.05 else False if low > 0.05 else None,
             words=(
                 f"Below half of it were {below} of {widest.height} networks of width "
-                f"{widest['width'][0]:,} (95 % interval of the probability {low:.3f} to {high:.3f}; "
-                f"it holds if that is below 0.05), and {before} of {narrow.height} of width "
-                f"{narrow['width'][0]:,}."
+                f"{widest['width'][0]:,} (95 % interval of the probability {low:.3f} to "
+                f"{high:.3f}; it holds if that is below 0.05), and {before} of "
+                f"{narrow.height} of width {narrow['width'][0]:,}."
             ),
             statistics={"below": below, "networks": widest.height, "low": low, "high": high},
         )
@@ -194,9 +194,9 @@ class Eigenvalue(Study):
             claim=f"On {data}, with one hidden layer the mean of lambda_min is below the limit's.",
             holds=above == 0,
             words=(
-                f"The 95 % interval of the mean ratio is above one in {above} of {len(means)} cases "
-                f"of width and activation; the means go from {min(m.value for m in means):.3f} to "
-                f"{max(m.value for m in means):.3f}."
+                f"The 95 % interval of the mean ratio is above one in {above} of {len(means)} "
+                f"cases of width and activation; the means go from "
+                f"{min(m.value for m in means):.3f} to {max(m.value for m in means):.3f}."
             ),
             statistics={"above": above, "cases": len(means)},
         )

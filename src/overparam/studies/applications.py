@@ -1,0 +1,173 @@
+"""One run of each learning problem: trained to an anchor, certified or not, and by how much."""
+
+from typing import ClassVar
+
+import jax
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from overparam.errors import InputError
+from overparam.report.svg import styled
+from overparam.studies import plotting
+from overparam.studies.application_cases import CASES, TOLERANCE
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.theory.certify import anchor
+from overparam.train.gauss_newton import gauss_newton
+from overparam.train.gradient_descent import gradient_descent
+
+SECONDS = {"classification": 40, "poisson-2d": 40, "sobolev": 25, "vae-two-draws": 25}
+"""What a case takes on one core if not 15; compiling is most of it."""
+
+QUICK = ("regression", "autoencoder", "critic", "poisson-1d", "infinite-data")
+
+UNCERTIFIED = ("critic-drift-of-practice",)
+"""Cases whose certificate is known to be out of reach: docs/applications.md says which hypothesis
+fails."""
+
+STEPS = 50
+
+
+class Applications(Study):
+    """Every learning problem of ``overparam.applications``."""
+
+    name: ClassVar = "applications"
+    title: ClassVar = "One theorem serves many learning problems"
+    question: ClassVar = (
+        "The theorem is about an integral functional of what is observed of a network. Each "
+        "application is one case on standard data: it is trained by Gauss-Newton steps until the "
+        "residual is small, a certificate is anchored there, and gradient descent is held to it."
+    )
+    keys: ClassVar = ("application",)
+    columns: ClassVar = {
+        "application": pl.String,
+        "observed": pl.String,
+        "loss": pl.String,
+        "points": pl.Int64,
+        "observations": pl.Int64,
+        "parameters": pl.Int64,
+        "modulus": pl.String,
+        "excess_before": pl.Float64,
+        "excess_after": pl.Float64,
+        "certified": pl.Boolean,
+        "margin": pl.Float64,
+        "radius": pl.Float64,
+        "held": pl.Boolean,
+        "says": pl.String,
+    }
+    caption: ClassVar = (
+        "The margin max Psi / rho of each application's anchored certificate; certified to the "
+        "right of the dotted line at one. Hatched bars rest on an estimated modulus."
+    )
+
+    def cells(self, settings: Settings) -> list[Cell]:
+        """One cell an application, those that take longest first."""
+        if settings.data is not None:
+            raise InputError("the applications bring their own data: leave --data out")
+        names = QUICK if settings.quick else tuple(CASES)
+        return [{"application": n} for n in sorted(names, key=lambda n: -SECONDS.get(n, 15))]
+
+    def cost(self, cell: Cell) -> Cost:
+        """By experience."""
+        return Cost(1e9, 3e9 * SECONDS.get(str(cell["application"]), 15))
+
+    def measure(self, cell: Cell) -> list[Row]:
+        """Train, anchor, and descend."""
+        name = str(cell["application"])
+        case, note = CASES[name]()
+        problem = case.problem
+        found = gauss_newton(
+            problem, case.params, tolerance=TOLERANCE.get(name, 1e-10), max_steps=80
+        )
+        certificate = anchor(problem, found.params)
+        held = None
+        if certificate.certified:
+            held = gradient_descent(
+                problem,
+                found.params,
+                certificate.step_size,
+                STEPS,
+                certificate=certificate,
+                dtype="float64",
+            ).certificate_held
+        return [
+            {
+                "application": name,
+                "observed": problem.observation.name,
+                "loss": problem.loss.name,
+                "points": problem.measure.n,
+                "observations": problem.outputs,
+                "parameters": sum(np.size(leaf) for leaf in jax.tree.leaves(case.params)),
+                "modulus": certificate.constants["modulus_at_ball"].kind,
+                "excess_before": problem.excess(case.params),
+                "excess_after": problem.excess(found.params),
+                "certified": certificate.certified,
+                "margin": certificate.margin,
+                "radius": certificate.radius,
+                "held": held,
+                "says": note(found.params),
+            }
+        ]
+
+    def findings(self, table: pl.DataFrame) -> list[Finding]:
+        """Certified or not, one by one; and held."""
+        found = []
+        for row in table.iter_rows(named=True):
+            expected = row["application"] not in UNCERTIFIED
+            how = "is certified" if expected else "is out of the certificate's reach"
+            found.append(
+                Finding(
+                    claim=f"{row['application']} {how}.",
+                    holds=row["certified"] == expected,
+                    words=(
+                        f"Margin {row['margin']:.3g}, modulus {row['modulus']}; excess "
+                        f"{row['excess_before']:.2g} to {row['excess_after']:.1g}. {row['says']}"
+                    ).strip(),
+                    statistics={"margin": row["margin"], "excess": row["excess_after"]},
+                )
+            )
+        runs = table.filter("certified")
+        broken = runs.filter(~pl.col("held")).height
+        found.append(
+            Finding(
+                claim=f"Gradient descent holds every certificate for {STEPS} steps.",
+                holds=None if runs.is_empty() else broken == 0,
+                words=f"{broken} violations in {runs.height} certified applications.",
+                statistics={"violations": broken, "runs": runs.height},
+            )
+        )
+        return found
+
+    def summary(self, table: pl.DataFrame) -> pl.DataFrame:
+        """What was observed, and the certificate."""
+        columns = ("application", "observed", "loss", "points", "observations", "modulus")
+        return table.select(*columns, "certified", "margin", "radius")
+
+    @styled
+    def figure(self, table: pl.DataFrame) -> Figure:
+        """Margins as bars."""
+        figure, (axes,) = plotting.canvas(1)
+        figure.set_size_inches(7.0, 0.9 + 0.32 * table.height)
+        rows = table.sort("margin")
+        for at, row in enumerate(rows.iter_rows(named=True)):
+            style = plotting.SERIES[0 if row["certified"] else 1]
+            hatch = "" if row["modulus"] in ("proved", "computed") else "//"
+            axes.barh(
+                at, row["margin"], color=style["color"], hatch=hatch, edgecolor="white", height=0.65
+            )
+            axes.annotate(
+                f"{row['margin']:.3g}",
+                (row["margin"], at),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+        axes.axvline(1, **plotting.THEORY)
+        axes.set_yticks(range(rows.height), rows["application"].to_list())
+        axes.set(xscale="log", xlabel="margin  max Psi / rho")
+        axes.margins(x=0.15)
+        return figure
+
+
+STUDY = Applications()
