@@ -76,7 +76,7 @@ class Finding:
     claim: str
     holds: bool | None
     words: str
-    statistics: Mapping[str, float]
+    statistics: Mapping[str, float | int]
 
     @property
     def verdict(self) -> str:
