@@ -7,11 +7,10 @@ it are evaluated on the second part, of which it knows nothing.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
-import optax
 from jaxtyping import Float, Int
 from scipy.linalg import cho_solve
 
@@ -53,6 +52,7 @@ from overparam.theory.generalisation.requirements import (
 from overparam.theory.generalisation.risk_bound import RiskBound
 from overparam.theory.generalisation.stochastic_network import stochastic_outputs
 from overparam.train.gradient_descent import train
+from overparam.train.loop import accelerated
 
 Progress = Callable[[str, int, int], None]
 """Called with (phase, done, total)."""
@@ -68,6 +68,9 @@ FRACTIONS = (0.0, 0.25, 0.5, 1.0)
 
 SELECTION_DRAWS, FINAL_DRAWS = 2_000, 100_000
 """Losses sampled to choose the scale, and anew for the bound."""
+
+FRESH_DRAWS = 20_000
+"""Losses of the stochastic network sampled on fresh rows."""
 
 LARGEST_SOLVE = 4096
 """Rows of the largest kernel that is factored for the reference value G3."""
@@ -104,6 +107,7 @@ def risk_bounds(
     certificate: Certificate | None = None,
     prior: PriorTraining | None = None,
     seed: int = 0,
+    fresh: Measure | None = None,
     progress: Progress | None = None,
 ) -> list[RiskBound]:
     """All bounds on the risk that apply, the yardstick first.
@@ -123,6 +127,8 @@ def risk_bounds(
         certificate: From initialisation; gives s* and, if it has it, rho_K.
         prior: How the data-dependent prior is trained.
         seed: Of the split and of the Monte Carlo parts.
+        fresh: Rows in no bound at all; each bound's own predictor has its mean loss on them in
+            ``details["fresh_risk"]``, to compare the bound with.
         progress: Called as the work advances.
 
     Returns:
@@ -152,7 +158,7 @@ def risk_bounds(
     problem.validate(trained)
     report = progress or (lambda phase, done, total: None)
     notes = tuple(f"{what} were fitted to the evaluated rows" for what in caveats)
-    job = _Job(problem, as_float64(start), confidence, bounded, notes, seed)
+    job = _Job(problem, as_float64(start), confidence, bounded, notes, seed, fresh)
     trained = as_float64(trained)
     bounds = []
     if test is not None:
@@ -231,6 +237,7 @@ class _Job:
     loss: BoundedLoss
     caveats: tuple[str, ...]
     seed: int
+    fresh: Measure | None = None
 
     def on(self, data: Measure) -> Problem:
         """The learning problem on other data."""
@@ -253,6 +260,7 @@ class _Job:
             {"empirical risk": mean, "confidence": upper - mean},
             test.n,
             (IID, "the test rows took no part in training or in any choice"),
+            self._fresh_risk(trained),
             caveats=(),
         )
 
@@ -297,6 +305,7 @@ class _Job:
             details = {"radius": radius, "distance": distance, "trace": trace, "fraction": t}
             if isinstance(self.loss, ZeroOne):
                 details["margin"] = MARGINS[best]
+            details |= self._fresh_risk(params)
             return self._bound(
                 f"G1 Rademacher around {centre.name}",
                 whose,
@@ -354,7 +363,8 @@ class _Job:
             for s in scales
         ]
         _, t, params, scale = min(options, key=lambda option: option[0])
-        return bound(t, params, scale, FINAL_DRAWS, self.seed + 1)
+        final = bound(t, params, scale, FINAL_DRAWS, self.seed + 1)
+        return replace(final, details=final.details | self._fresh_risk(params, scale))
 
     def train_prior(
         self, sample: Measure, first: Int[np.ndarray, " a"], prior: PriorTraining
@@ -406,7 +416,7 @@ class _Job:
         problem = self.on(data)
         step, before = 1 / self._curvature(problem, params), problem.objective(params)
         for divisor in (1, 4, 16):
-            optimizer = optax.sgd(step / divisor, momentum=0.9, nesterov=True)
+            optimizer = accelerated(step / divisor)
             try:
                 after = train(problem, params, optimizer, steps, label="prior").params
             except InputError:  # diverged; what the user passed was checked before
@@ -429,6 +439,17 @@ class _Job:
         outputs = stochastic_outputs(problem.mlp, params, scale, x, draws, seed)
         shift = np.zeros_like(y) if offset is None else offset
         return float(np.mean([self.loss(z - shift, y).mean() for z in outputs]))
+
+    def _fresh_risk(self, params: Params, scale: float | None = None) -> dict[str, float]:
+        """Mean loss on the fresh rows, of the stochastic network if there is a scale."""
+        if self.fresh is None:
+            return {}
+        problem = self.on(self.fresh)
+        if scale is None:
+            outputs = np.asarray(problem.predict(params))
+            return {"fresh_risk": float(np.mean(self.loss(outputs, problem.targets)))}
+        draws = max(1, FRESH_DRAWS // problem.measure.n)
+        return {"fresh_risk": self._sampled_risk(params, scale, problem, draws, self.seed + 2)}
 
     def _bound(
         self,
