@@ -16,7 +16,7 @@ from overparam.theory.certify import anchor
 from overparam.train.gauss_newton import gauss_newton
 from overparam.train.gradient_descent import gradient_descent
 
-SECONDS = {"classification": 40, "poisson-2d": 40, "sobolev": 25, "vae-two-draws": 25}
+SECONDS = {"vae": 60, "vae-two-draws": 40, "critic-small-drift": 40, "critic": 30, "poisson-2d": 25}
 """What a case takes on one core if not 15; compiling is most of it."""
 
 QUICK = ("regression", "autoencoder", "critic", "poisson-1d", "infinite-data")

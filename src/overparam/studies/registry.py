@@ -14,11 +14,20 @@ NAMES = (
 
 
 def get_study(name: str) -> Study:
-    """Return a study by its name.
+    """Return a study by its name, or one's own by the module that holds it as ``STUDY``.
+
+    Args:
+        name: One of ``NAMES``, or a dotted module path such as ``my_package.my_study``, which
+            every worker must be able to import; it is then the study's name, too.
 
     Raises:
         InputError: There is none of that name.
     """
+    if "." in name:
+        try:
+            return importlib.import_module(name).STUDY
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"there is no study in the module {name}: {error}") from None
     if name not in NAMES:
         near = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""

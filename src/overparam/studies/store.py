@@ -131,7 +131,8 @@ class Store:
 
     def seconds(self, cells: Iterable[Cell]) -> float:
         """How long all cells took, added up over workers and interrupted runs."""
-        return sum(json.loads(self._path(cell).read_bytes())["seconds"] for cell in cells)
+        spent = (json.loads(self._path(cell).read_bytes())["seconds"] for cell in cells)
+        return sum(spent, 0.0)
 
     def _path(self, cell: Cell) -> Path:
         return self.cells / f"{cell_key(cell)}.json"

@@ -58,8 +58,8 @@ class Cost:
         flops: Floating-point operations.
     """
 
-    size: float
-    flops: float
+    size: float | int
+    flops: float | int
 
 
 @dataclass(frozen=True)

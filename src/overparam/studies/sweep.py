@@ -110,8 +110,8 @@ def run_sweep(
     return SweepReport(
         measured=len(done),
         seconds=time.perf_counter() - begin,
-        busy=sum(m.seconds for m in done),
-        compiling=sum(m.compiling for m in done),
+        busy=sum((m.seconds for m in done), 0.0),
+        compiling=sum((m.compiling for m in done), 0.0),
         compiled=sum(m.compiled for m in done),
         failed=tuple((cell, reason) for cell in left),
     )
@@ -152,7 +152,7 @@ def measure_cell(study: str, index: int, cell: Cell) -> tuple[int, Measured]:
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     seconds = time.perf_counter() - begin
-    return index, Measured(rows, seconds, sum(compiling), len(compiling))
+    return index, Measured(rows, seconds, sum(compiling, 0.0), len(compiling))
 
 
 COMPILATION = "/jax/core/compile/backend_compile_duration"

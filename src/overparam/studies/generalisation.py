@@ -1,0 +1,334 @@
+"""The test error and every bound on the risk, against sample size and width."""
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from overparam.data.dataset import Dataset, load
+from overparam.data.sources import read_table
+from overparam.errors import InputError
+from overparam.job.generalisation import risk_bounds
+from overparam.kernel.tangent import tangent_kernel
+from overparam.problem.measure import Measure
+from overparam.report.svg import INK, styled
+from overparam.studies import plotting
+from overparam.studies.problems import centred, label, network, start_of, training_flops
+from overparam.studies.statistics import LEVEL, median, proportion_interval
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.theory.base_point import top_eigenvalue
+from overparam.theory.generalisation.risk_bound import RiskBound
+from overparam.train.gradient_descent import gradient_descent
+
+STEPS = 12
+SCALE = 1000.0
+"""Of the output: training stays close to the linearisation, and stops early near the start."""
+
+LEAST = 40
+"""Rows that the study needs."""
+
+NAMES = {
+    "G4 held out": "G4 held out",
+    "G2 PAC-Bayes-kl around the first part": "G2 PAC-Bayes, data-dependent prior",
+    "G1 Rademacher around the first part": "G1 Rademacher, around the first part's network",
+    "G2 PAC-Bayes-kl around the initialisation": "G2 PAC-Bayes, around the start",
+    "G1 Rademacher around the initialisation": "G1 Rademacher, around the start",
+    "G3 kernel regime": "G3 kernel regime",
+}
+"""Beginnings of the bounds' names, and what they are called here, the usually smallest first."""
+
+REFERENCE = "G3 kernel regime"
+
+
+class Generalisation(Study):
+    """Test error and bounds G1 to G4 over sample sizes and widths."""
+
+    name: ClassVar = "generalisation"
+    title: ClassVar = "Bounds on the risk, beside the test error"
+    question: ClassVar = (
+        "Each bound holds with probability 95 % over the draw of the sample, for a network of its "
+        "own: the trained one, one drawn around it, or one around a network trained on half of the "
+        "rows. Every seed draws the rows and the initialisation anew; the risk of each bound's "
+        "network is measured on fresh rows that are in no bound, not even in the held-out one."
+    )
+    keys: ClassVar = ("data", "width", "points", "seed", "bound")
+    columns: ClassVar = {
+        "data": pl.String,
+        "width": pl.Int64,
+        "points": pl.Int64,
+        "seed": pl.Int64,
+        "bound": pl.String,
+        "value": pl.Float64,
+        "risk": pl.Float64,
+        "test_error": pl.Float64,
+        "fresh_rows": pl.Int64,
+        "loss_bound": pl.Float64,
+        "confidence": pl.Float64,
+        "dominant": pl.String,
+        "kind": pl.String,
+    }
+    caption: ClassVar = (
+        "Bounds on the risk over the loss's largest value, at 95 %, against the sample size at the "
+        "largest width (top) and the width at the largest sample (bottom): medians over seeds, "
+        "bands from the 10 % to the 90 % quantile. Thick grey: the trained error on fresh "
+        "rows. Vacuous in the shaded part. Dotted: the reference value of the kernel regime, no "
+        "bound."
+    )
+
+    def cells(self, settings: Settings) -> list[Cell]:
+        """One cell a data set, width and sample size."""
+        widths = (32, 128) if settings.quick else (32, 128, 512)
+        seeds = settings.seeds or (2 if settings.quick else 6)
+        parts = (1, 5) if settings.quick else (1, 3, 9)
+        cells: list[Cell] = []
+        for data, target, standardize, rows in _data(settings):
+            tests, points = rows // 4, rows - rows // 4
+            cells += [
+                {
+                    **{"data": data, "target": target, "standardize": standardize},
+                    **{"points": points // part, "tests": tests, "width": width, "depth": 1},
+                    **{"output_scale": SCALE, "seeds": seeds},
+                }
+                for width in widths
+                for part in parts
+                if part == 1 or width == max(widths)
+            ]
+        return sorted(cells, key=lambda c: -int(c["width"] or 1) * int(c["points"] or 1))
+
+    def cost(self, cell: Cell) -> Cost:
+        """Descents, and 150,000 losses of stochastic networks twice; six seconds of compiling."""
+        points, width = float(cell["points"] or 1), float(cell["width"] or 1)
+        training = training_flops(cell, 64, 120)
+        sampling = 3e5 * 2 * 66 * width
+        seeds = float(cell["seeds"] or 1)
+        return Cost(
+            8 * (4 * points**2 + 400 * width + points * width * 4),
+            1.8e10 + seeds * (training + sampling + 3 * points**3 + 3e8),
+        )
+
+    def measure(self, cell: Cell) -> list[Row]:
+        """Draw, train, and bound, for each seed."""
+        return [row for seed in range(int(cell["seeds"] or 1)) for row in _run(cell, seed)]
+
+    def findings(self, table: pl.DataFrame) -> list[Finding]:
+        """Which bounds hold, and which say something."""
+        found = []
+        for name, part in _by_bound(table):
+            found.append(_kept(name, part))
+            found.append(_informative(name, part))
+        found.append(_improves(table))
+        return found
+
+    def summary(self, table: pl.DataFrame) -> pl.DataFrame:
+        """At the largest width and sample of each data set."""
+        largest = pl.col("width", "points") == pl.col("width", "points").max().over("data")
+        return (
+            table.filter(pl.all_horizontal(largest))
+            .group_by("data", "bound", maintain_order=True)
+            .agg(
+                pl.col("value", "risk").median(),
+                (pl.col("value") < pl.col("loss_bound")).mean().alias("not vacuous"),
+                pl.col("kind").first(),
+            )
+        )
+
+    @styled
+    def figure(self, table: pl.DataFrame) -> Figure:
+        """A column of panels for each data set."""
+        names = table["data"].unique(maintain_order=True).to_list()
+        figure, panels = plotting.canvas(2 * len(names), rows=2)
+        for axes, (along, other) in zip(
+            panels,
+            [a for a in (("points", "width"), ("width", "points")) for _ in names],
+            strict=True,
+        ):
+            name = names[panels.index(axes) % len(names)]
+            part = table.filter(pl.col("data") == name)
+            _draw(axes, part.filter(pl.col(other) == pl.col(other).max()), along)
+            axes.set_title(f"{name}, {other} {part[other].max():,}")
+        for axes in panels[:: len(names)]:
+            axes.set_ylabel("risk and bounds on it")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        figure.set_figheight(figure.get_figheight() + 1.0)
+        return figure
+
+
+def _data(settings: Settings) -> list[tuple[str, str | None, str, int]]:
+    """Name, target, preprocessing and rows used of each data set.
+
+    Raises:
+        InputError: Too few rows.
+    """
+    if settings.data is None:
+        few = 0.25 if settings.quick else 1
+        return [
+            ("digits", "parity", "norm", int(1600 * few)),
+            ("breast_cancer", None, "sphere", int(560 * min(1, 2 * few))),
+        ]
+    rows = min(settings.samples or 1600, read_table(settings.data, settings.target).n)
+    if rows < LEAST:
+        raise InputError(f"this study needs {LEAST} rows or more, not {rows}: raise --samples")
+    return [(settings.data, settings.target, "sphere", rows)]
+
+
+def _run(cell: Cell, seed: int) -> list[Row]:
+    data, held_out, fresh = draw_rows(cell, seed)
+    model = network(data, cell)
+    start = start_of(model, seed)
+    problem = centred(data, model, start)
+    part = problem.measure.subsample(min(400, problem.measure.n), 0)
+    step = 1 / top_eigenvalue(tangent_kernel(type(problem)(model, part, "squared", start), start))
+    trained = gradient_descent(problem, start, step, STEPS, dtype="float64").params
+    bounds = risk_bounds(
+        problem,
+        start,
+        trained,
+        test=held_out,
+        sample=data.sample,
+        caveats=data.fitted_to(data.train_rows),
+        fresh=fresh,
+    )
+    return [_row(cell, seed, bound, bounds[0].details["fresh_risk"], fresh.n) for bound in bounds]
+
+
+def draw_rows(cell: Cell, seed: int) -> tuple[Dataset, Measure, Measure]:
+    """A sample, the rows of the held-out bound, and fresh rows."""
+    points, tests = int(cell["points"] or 1), int(cell["tests"] or 2)
+    target = cell["target"]
+    data = load(
+        str(cell["data"]),
+        target=None if target is None else str(target),
+        samples=points + tests,
+        test_fraction=tests / (points + tests),
+        standardize=str(cell["standardize"]),
+        seed=seed,
+    )
+    test = data.test
+    assert test is not None
+    assert test.y is not None
+    order = np.random.default_rng(seed).permutation(test.n)
+    first, second = order[: test.n // 2], order[test.n // 2 :]
+    return data, Measure(test.x[first], test.y[first]), Measure(test.x[second], test.y[second])
+
+
+def _row(cell: Cell, seed: int, bound: RiskBound, test_error: float, fresh_rows: int) -> Row:
+    return {
+        "data": label(cell),
+        "width": cell["width"],
+        "points": cell["points"],
+        "seed": seed,
+        "bound": next(short for long, short in NAMES.items() if bound.name.startswith(long)),
+        "value": bound.value,
+        "risk": bound.details.get("fresh_risk"),
+        "test_error": test_error,
+        "fresh_rows": fresh_rows,
+        "loss_bound": bound.loss_bound,
+        "confidence": bound.confidence,
+        "dominant": bound.dominant,
+        "kind": bound.kind,
+    }
+
+
+def _by_bound(table: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    """The rows of each bound that is one."""
+    parts = [(name, table.filter(pl.col("bound") == name)) for name in NAMES.values()]
+    return [(name, part) for name, part in parts if name != REFERENCE and not part.is_empty()]
+
+
+def refuted(row: dict[str, Any]) -> bool:
+    """Whether fresh rows show the risk to be above the bound, at ``LEVEL``.
+
+    Losses between 0 and b are counted as if they were 0 or b, which spreads them the most.
+    """
+    rows, share = int(row["fresh_rows"]), row["risk"] / row["loss_bound"]
+    wrong = min(rows, math.floor(share * rows + 1e-9))
+    return proportion_interval(wrong, rows)[0] > row["value"] / row["loss_bound"]
+
+
+def _kept(name: str, part: pl.DataFrame) -> Finding:
+    above = part.filter(pl.col("risk") > pl.col("value")).height
+    broken = sum(refuted(row) for row in part.iter_rows(named=True))
+    allowed = 1 - float(part["confidence"][0])
+    low = proportion_interval(broken, part.height)[0]
+    holds = True if broken == 0 else False if low > allowed else None
+    return Finding(
+        claim=f"{name}: the risk is below the bound.",
+        holds=holds,
+        words=(
+            f"{broken} of {part.height} runs refuted the bound, by Clopper and Pearson's interval "
+            f"at {LEVEL:.0%} for the risk on {part['fresh_rows'].min()} or more fresh rows; the "
+            f"error there was above the bound {above} times. It fails if more than {allowed:.0%} "
+            "of runs are refuted beyond chance, and is undecided if any is."
+        ),
+        statistics={"refuted": broken, "above": above, "runs": part.height},
+    )
+
+
+def _informative(name: str, part: pl.DataFrame) -> Finding:
+    useful = part.filter(pl.col("value") < pl.col("loss_bound")).height
+    low, high = proportion_interval(useful, part.height)
+    share = part["value"] / part["loss_bound"]
+    return Finding(
+        claim=f"{name}: the bound is not vacuous in most runs.",
+        holds=True if low > 0.5 else False if high < 0.5 else None,
+        words=(
+            f"{useful} of {part.height} runs, 95 % interval {low:.2f} to {high:.2f} against one "
+            f"half; over the loss's largest value the median is {median(share):.3g}, from "
+            f"{float(share.to_numpy().min()):.3g} to {float(share.to_numpy().max()):.3g}."
+        ),
+        statistics={"not_vacuous": useful, "runs": part.height, "median": median(share)},
+    )
+
+
+def _improves(table: pl.DataFrame) -> Finding:
+    """A sign test over data sets, bounds and seeds at the largest width."""
+    wide = table.filter(
+        (pl.col("width") == pl.col("width").max().over("data")) & (pl.col("bound") != REFERENCE)
+    ).sort("points")
+    ends = wide.group_by("data", "bound", "seed", maintain_order=True).agg(
+        pl.col("value").first().alias("few"),
+        pl.col("value").last().alias("many"),
+        pl.col("points").n_unique().alias("sizes"),
+    )
+    ends = ends.filter(pl.col("sizes") > 1)
+    fell = ends.filter(pl.col("many") < pl.col("few")).height
+    low, high = proportion_interval(fell, ends.height) if ends.height else (0.0, 1.0)
+    return Finding(
+        claim="The bounds fall with the sample size.",
+        holds=True if low > 0.5 else False if high < 0.5 else None,
+        words=(
+            f"From the smallest to the largest sample {fell} of {ends.height} bounds fell; sign "
+            f"test, 95 % interval {low:.2f} to {high:.2f} against one half."
+        ),
+        statistics={"fell": fell, "pairs": ends.height},
+    )
+
+
+def _draw(axes: Axes, part: pl.DataFrame, along: str) -> None:
+    """Bounds and the error of one data set against sample size or width."""
+    part = part.with_columns(pl.col("value", "test_error") / pl.col("loss_bound"))
+    for series, (name, rows) in enumerate(_by_bound(part)):
+        x, values = plotting.by_seed(rows, along, "value")
+        plotting.band(axes, x, values, series, name)
+    first = part.filter(pl.col("bound") == part["bound"][0])
+    x, errors = plotting.by_seed(first, along, "test_error")
+    error: dict[str, Any] = {"color": "#8a8a8a", "linewidth": 3.5, "marker": "x"}
+    axes.plot(
+        x, np.nanmedian(errors, axis=0), label="trained network, error on fresh rows", **error
+    )
+    reference = part.filter(pl.col("bound") == REFERENCE)
+    if not reference.is_empty():
+        x, values = plotting.by_seed(reference, along, "value")
+        level = np.nanmedian(values, axis=0)
+        plotting.theory_curve(axes, x, level, "G3 kernel regime (reference, no bound)")
+    plotting.log_ticks(axes, x, "sample size" if along == "points" else "width")
+    axes.set_yscale("log")
+    top = max(axes.get_ylim()[1], 1.5)
+    axes.axhspan(1, top, color=INK, alpha=0.08, linewidth=0)
+    axes.set_ylim(top=top)
+
+
+STUDY = Generalisation()
