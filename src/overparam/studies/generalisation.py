@@ -148,7 +148,7 @@ class Generalisation(Study):
             name = names[panels.index(axes) % len(names)]
             part = table.filter(pl.col("data") == name)
             _draw(axes, part.filter(pl.col(other) == pl.col(other).max()), along)
-            axes.set_title(f"{name}, {other} {part[other].max():,}")
+            axes.set_title(f"{name}, {other} {max(part[other]):,}")
         for axes in panels[:: len(names)]:
             axes.set_ylabel("risk and bounds on it")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -259,7 +259,7 @@ def _kept(name: str, part: pl.DataFrame) -> Finding:
         holds=holds,
         words=(
             f"{broken} of {part.height} runs refuted the bound, by Clopper and Pearson's interval "
-            f"at {LEVEL:.0%} for the risk on {part['fresh_rows'].min()} or more fresh rows; the "
+            f"at {LEVEL:.0%} for the risk on {min(part['fresh_rows'])} or more fresh rows; the "
             f"error there was above the bound {above} times. It fails if more than {allowed:.0%} "
             "of runs are refuted beyond chance, and is undecided if any is."
         ),
