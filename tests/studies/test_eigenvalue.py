@@ -1,0 +1,82 @@
+"""The smallest eigenvalue: against a dense computation, and verdicts both ways."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from overparam.studies.eigenvalue import STUDY, _points
+from overparam.studies.problems import start_of
+from overparam.studies.study import Settings
+
+CELL = {
+    "sweep": "points", "data": "sphere", "target": None, "activation": "tanh", "depth": 1,
+    "width": 16, "points": 6, "dim": 4, "angle": 0.0, "seeds": 2,
+}  # fmt: skip
+
+
+def test_a_cell_against_a_dense_jacobian():
+    rows = STUDY.measure(CELL)
+    x = _points(CELL)
+    for row in rows:
+        from overparam.model.mlp import MLP
+
+        (first, last), (bias, _) = start_of(MLP(4, (16,), 1, "tanh"), row["seed"])
+        z = x @ first.T / 2 + 0.1 * bias
+        slope = last * (1 - np.tanh(z) ** 2) / 4
+        by_first = (slope[:, :, None] * x[:, None, :] / 2).reshape(6, -1)
+        dense = np.hstack([by_first, np.tanh(z) / 4, 0.1 * slope, np.full((6, 1), 0.1)])
+        smallest = np.linalg.svd(dense, compute_uv=False)[-1] ** 2 / 6
+        assert row["smallest"] == pytest.approx(smallest, rel=1e-6)
+        assert abs(row["smallest"] - row["limit"]) <= row["distance"]
+
+
+@pytest.mark.parametrize("angle", [0.3, 1e-3])
+def test_the_closest_pair_is_at_its_angle(angle):
+    x = _points({**CELL, "angle": angle})
+    np.testing.assert_allclose(np.linalg.norm(x, axis=1), 2)
+    assert np.linalg.norm(x[0] - x[1]) == pytest.approx(4 * np.sin(angle / 2))
+
+
+def row(width, seed, ratio=0.95, distance=None, **other):
+    away = 0.5 / np.sqrt(width) * (1 + 0.01 * seed) if distance is None else distance
+    return {
+        "sweep": "width", "data": "digits", "activation": "tanh", "depth": 1, "points": 20,
+        "dim": 64, "angle": 0.0, "width": width, "seed": seed, "smallest": 0.01 * ratio,
+        "limit": 0.01, "distance": away,
+    } | other  # fmt: skip
+
+
+def made(seeds=80, **other):
+    rows = [row(w, s, **other) for w in (64, 256, 1024) for s in range(seeds)]
+    for angle in (0.1, 0.03, 0.01):
+        shared = {"sweep": "angle", "data": "sphere", "angle": angle, "limit": angle**2 / 50}
+        exact = {"smallest": angle**2 / 50, "distance": 0.1}
+        rows += [row(1024, s) | shared | exact for s in range(3)]
+    return STUDY.table(rows)
+
+
+def verdicts(table):
+    return {f.claim.split(",")[-1].strip(): f.verdict for f in STUDY.findings(table)}
+
+
+def test_verdicts_hold_on_a_table_as_in_theory():
+    assert set(verdicts(made()).values()) == {"holds"}
+
+
+def test_verdicts_fail_where_the_assumption_does():
+    assert verdicts(made(ratio=0.4, distance=0.1))["all but surely."] == "fails"
+    assert verdicts(made(ratio=0.4, distance=0.1))["|K - K_inf| falls like width^-1/2."] == "fails"
+    above = made(ratio=1.2, distance=0.1)
+    assert [f.verdict for f in STUDY.findings(above) if "mean of lambda_min" in f.claim] == [
+        "fails"
+    ]
+    broken = made(ratio=0.9, distance=1e-6)
+    assert STUDY.findings(broken)[0].verdict == "fails"
+    assert verdicts(made(seeds=10))["all but surely."] == "undecided"
+
+
+def test_the_figure_compares_with_the_limit():
+    table = pl.concat([made(), STUDY.table([row(1024, s) | {"sweep": "points"} for s in range(3)])])
+    figure = STUDY.figure(table)
+    assert figure.axes[2].get_legend_handles_labels()[1] == ["tanh", "limit"]
+    assert len(STUDY.cells(Settings(quick=True))) > 50

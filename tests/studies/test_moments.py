@@ -1,0 +1,82 @@
+"""Moments: samples have the moments they claim, and the verdicts follow the table."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from overparam.studies import moments
+from overparam.studies.moments import KNOWN, STUDY, sample
+from overparam.studies.study import Settings
+
+
+@pytest.mark.parametrize("law", KNOWN)
+def test_samples_have_the_moments_of_their_law(law):
+    norms = np.concatenate([np.sum(sample(law, seed) ** 2, axis=1) for seed in range(400)])
+    for order, exact in enumerate(KNOWN[law](moments.DIM).even[:2], start=1):
+        values = norms**order
+        error = values.std() / np.sqrt(len(values))
+        assert abs(values.mean() - exact) < 4 * error + 1e-9 * exact
+
+
+def row(law, fourth, seed, width, change, depth=1, bound=1.0):
+    return {
+        "data": law, "real": False, "depth": depth, "seed": seed, "fourth": fourth,
+        "law_fourth": fourth, "width": width, "jacobian": 0.5, "jacobian_bound": bound,
+        "change": change,
+    }  # fmt: skip
+
+
+def made(power=1.0, growth=0.5, bound=1.0):
+    fourths = {"sphere": 1.0, "Gaussian": 1.2, "Laplace": 1.5}
+    return STUDY.table(
+        [
+            row(law, f, seed, 1e8 * f**power if seed == 0 else None, f**growth, bound=bound)
+            for law, f in fourths.items()
+            for seed in range(3)
+        ]
+    )
+
+
+def verdicts(table):
+    return [finding.verdict for finding in STUDY.findings(table)]
+
+
+def test_verdicts_hold_and_fail_by_their_tests():
+    assert verdicts(made()) == ["holds", "holds", "holds"]
+    assert verdicts(made(power=1.2)) == ["holds", "fails", "holds"]
+    assert verdicts(made(growth=1.5)) == ["holds", "holds", "fails"]
+    assert verdicts(made(bound=0.4)) == ["fails", "holds", "holds"]
+
+
+@pytest.mark.slow
+def test_one_cell_against_a_dense_jacobian(monkeypatch):
+    monkeypatch.setattr(moments, "WIDTH", 8)
+    cell = {"data": "sphere", "target": None, "points": 200, "depth": 1, "width": 8, "seeds": 1}
+    (found,) = STUDY.measure(cell)
+    x = sample("sphere", 0)
+    model = moments.MLP(10, (8,), 1, "tanh")
+    start = moments.start_of(model, 0)
+    rows = jacobian(start, x)
+    assert found["jacobian"] == pytest.approx(np.linalg.norm(rows, 2) / np.sqrt(200), rel=1e-9)
+    moved = jacobian(moments._moved(start, 0), x)
+    change = np.sum((moved - rows) ** 2) / 200
+    assert found["change"] == pytest.approx(change, rel=1e-9)
+    assert found["law_fourth"] == pytest.approx(1.0)
+    assert found["jacobian"] < found["jacobian_bound"]
+
+
+def jacobian(params, x):
+    """By hand: tanh, one hidden layer, NTK parametrisation with biases times 0.1."""
+    (first, last), (bias, _) = params
+    z = x @ first.T / np.sqrt(10) + 0.1 * bias
+    slope = last * (1 - np.tanh(z) ** 2) / np.sqrt(8)
+    by_first = slope[:, :, None] * x[:, None, :] / np.sqrt(10)
+    ones = np.full((len(x), 1), 0.1)
+    return np.hstack([by_first.reshape(len(x), -1), np.tanh(z) / np.sqrt(8), 0.1 * slope, ones])
+
+
+def test_the_figure_names_the_depths_and_quick_is_smaller():
+    figure = STUDY.figure(made())
+    assert figure.axes[0].get_legend_handles_labels()[1] == ["1 hidden"]
+    assert len(STUDY.cells(Settings(quick=True))) == 8
+    assert isinstance(STUDY.summary(made()), pl.DataFrame)
