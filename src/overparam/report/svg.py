@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE = "#E69F00"
 """Colours of Okabe and Ito, told apart by colour-blind readers."""
 INK, GREY = "#222222", "#6b6b6b"
 

@@ -75,7 +75,7 @@ class Eigenvalue(Study):
         """Widths on data; numbers of points, dimensions and angles on the sphere."""
         quick = settings.quick
         widths = (64, 256, 1024) if quick else (64, 256, 1024, 4096)
-        seeds = settings.seeds or (10 if quick else 50)
+        seeds = settings.seeds or (10 if quick else 40)
         shared: dict[str, Any] = {"angle": 0.0, "seeds": seeds}
         cells: list[Cell] = [
             {"sweep": "width", **source.cell(), "dim": 0, "activation": act, "depth": depth}
@@ -85,6 +85,7 @@ class Eigenvalue(Study):
                 settings, [Source("digits", "parity", 20), Source("wine", None, 20)]
             )
             for depth in (1, 2)
+            if depth * width <= 4096
             for act in ACTIVATIONS
         ]
         sphere = {"data": "sphere", "target": None, "activation": "tanh", "depth": 1, "width": 1024}

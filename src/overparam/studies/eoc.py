@@ -24,7 +24,7 @@ DELTAS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 FACTOR = 1.5
 """The depth needed is the first with a condition number within this factor of the limit's."""
 
-WIDE = 2048
+WIDE = 1024
 
 
 class EdgeOfChaos(Study):

@@ -71,7 +71,7 @@ class Lazy(Study):
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set and width."""
         widths = (64, 256, 1024) if settings.quick else (64, 256, 1024, 4096, 16384)
-        seeds = settings.seeds or (3 if settings.quick else 8)
+        seeds = settings.seeds or (3 if settings.quick else 6)
         own = [Source("digits", "parity", 10), Source("diabetes", None, 10)]
         return [
             {**source.cell(), "width": w, "depth": 1, "output_scale": SCALE, "seeds": seeds}

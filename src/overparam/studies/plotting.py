@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from overparam.report.svg import BLUE, GREEN, INK, PURPLE, VERMILLION
+from overparam.report.svg import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILLION
 
 SERIES: tuple[dict[str, Any], ...] = (
     {"color": BLUE, "marker": "o", "linestyle": "-"},
@@ -18,6 +18,7 @@ SERIES: tuple[dict[str, Any], ...] = (
     {"color": GREEN, "marker": "^", "linestyle": "-."},
     {"color": PURPLE, "marker": "D", "linestyle": ":"},
     {"color": INK, "marker": "v", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
+    {"color": ORANGE, "marker": "P", "linestyle": (0, (3, 1))},
 )
 """Colours of Okabe and Ito; markers and dashes carry the difference in grey."""
 

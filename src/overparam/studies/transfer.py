@@ -59,14 +59,14 @@ class Transfer(Study):
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set, parametrisation and width."""
-        widths = (64, 512) if settings.quick else (64, 512, 4096, 16384)
+        widths = (64, 512) if settings.quick else (64, 512, 4096)
         own = [Source("digits", "parity", 100), Source("diabetes", None, 100)]
         return [
             {
                 **source.cell(),
                 "parametrisation": name,
                 "width": width,
-                "seeds": settings.seeds or (8 if settings.quick else 24 if width < 4096 else 8),
+                "seeds": settings.seeds or (8 if settings.quick else 24 if width < 4096 else 12),
             }
             for width in reversed(widths)
             for source in sources(settings, own)
