@@ -23,6 +23,7 @@ from overparam import (
     load_certificate,
 )
 from overparam.kernel.tangent import tangent_kernel
+from overparam.recheck.claim import schema
 
 TINY = Tiny((48,), "gelu", outputs=1)
 START = TINY.start(0)
@@ -233,6 +234,17 @@ def test_a_damaged_certificate_is_refused(tmp_path, certified, damage, message):
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=message):
         load_certificate(path)
+
+
+def test_every_field_of_the_schema_must_be_there(tmp_path, certified):
+    """Nothing is filled in silently: which theorem, which rigor and which versions are said."""
+    path = tmp_path / "certificate.json"
+    whole = json.loads(certified.to_json())
+    assert set(schema()["required"]) == set(whole)
+    for name in whole:
+        path.write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
+        with pytest.raises(InputError, match=f"{name}|not a certificate of format 1"):
+            load_certificate(path)
 
 
 def test_files_that_are_no_certificates_are_refused(tmp_path):

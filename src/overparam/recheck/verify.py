@@ -130,7 +130,7 @@ def _beyond(claim: Claim) -> str | None:
         )
     if claim.content["rigor"] == "estimated":
         return "the modulus of J is an estimate, not a bound"
-    if claim.content.get("theorem", "1") != "1":
+    if claim.content["theorem"] != "1":
         return (
             "the certificate rests on Theorem P (docs/path.md), not on Theorem 1; certify(..., "
             'theorem="1") makes one that can be, if Theorem 1 holds'

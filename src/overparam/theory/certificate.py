@@ -91,8 +91,8 @@ class Certificate:
     constants: Mapping[str, Constant]
     problem: Mapping[str, Any]
     nodes: tuple[float, ...]
-    rigor: Rigor = "computed"
-    theorem: Theorem = "1"
+    rigor: Rigor
+    theorem: Theorem
     versions: Mapping[str, str] = field(default_factory=lambda: software_versions())
 
     def envelope(self, t: Any) -> Any:
@@ -151,7 +151,6 @@ def load_certificate(path: str | os.PathLike) -> Certificate:
             content[name] = _number(content[name])
         content["remedies"] = {k: _number(v) for k, v in content["remedies"].items()}
         content["nodes"] = tuple(_number(v) for v in content["nodes"])
-        content.setdefault("theorem", "1")
         _check_types(content)
         return Certificate(**content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -197,6 +197,7 @@ def certificate_from(
         problem=describe(problem, params),
         nodes=tuple(map(float, majorant.radii)),
         rigor=hypotheses.rigor,
+        theorem="1",
     )
 
 

@@ -3,6 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from hypothesis import given as drawn_from
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from overparam import (
     InputError,
@@ -43,6 +46,13 @@ def test_networks_of_that_width_are_certified_from_their_initialisation():
         assert drawn.margin >= 0.9 * answer.coefficients["margin"]  # there q is free
 
 
+def no_worse(name, values):
+    """Whether each value is at least as good as the one before; "no bound" is the worst."""
+    assert not np.isnan(values).any(), name
+    sign = IMPROVES[name]
+    return np.all(np.diff(np.clip(sign * np.asarray(values), -1e300, 1e300)) >= 0)
+
+
 @pytest.mark.parametrize(
     ("depth", "knowing"),
     [
@@ -66,14 +76,58 @@ def test_every_coefficient_improves_with_the_width(knowing, depth):
         for w in widths
     ]
     assert [c.certified for c in found] == [w >= answer.width for w in widths]
-    for name, sign in IMPROVES.items():
+    assert IMPROVES.keys() == found[0].constants.keys()
+    constant = set() if knowing == "points" else {"min_eigenvalue"}  # it is what was assumed
+    for name in IMPROVES:
         values = np.array([c[name] for c in found])
-        if sign * np.inf in values[:1]:
-            continue
-        finite = np.where(np.isfinite(values), values, -sign * 1e300)
-        assert np.all(sign * np.diff(finite) >= 0), name
+        assert no_worse(name, values), name
+        assert np.isfinite(values[-1]), name
+        assert (values[-1] == values[0]) == (name in constant), name
     assert found[-1]["distance_ratio"] == pytest.approx(1, abs=1e-6)
     assert found[-1]["kernel_drift"] < 1e-6
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@drawn_from(
+    widths=st.lists(st.floats(1, 7), min_size=1, max_size=2).map(
+        lambda exponents: tuple(round(10**e) for e in exponents)
+    ),
+    activation=st.sampled_from(["tanh", "gelu", "softplus", "sin"]),
+    outputs=st.integers(1, 3),
+    knowing=st.sampled_from(["points", "norms", "moments"]),
+    output_scale=st.sampled_from([1.0, 30.0]),
+)
+def test_layers_that_grow_in_proportion_improve_every_coefficient(
+    widths, activation, outputs, knowing, output_scale
+):
+    measure = problem()
+    measure = Measure(measure.x, np.tile(measure.y, outputs))
+    data = {"points": measure, "norms": Norms.of(measure), "moments": Moments.of(measure)}[knowing]
+    known = {"residual": 1.0, "min_eigenvalue": 0.05, "outputs": outputs}
+    given = {} if knowing == "points" else known
+    found = [
+        a_priori_coefficients(
+            *(data, tuple(factor * m for m in widths), activation),
+            **given,
+            output_scale=output_scale,
+        )
+        for factor in (1, 3, 100)
+    ]
+    for name in IMPROVES:
+        assert no_worse(name, np.array([c[name] for c in found])), name
+
+
+@pytest.mark.parametrize("knowing", ["points", "moments"])
+def test_one_more_unit_makes_nothing_worse(knowing):
+    """Neighbouring widths, where a quantity that was chosen anew at each width would jump."""
+    measure = problem()
+    given = {} if knowing == "points" else {"residual": 1.0, "min_eigenvalue": 0.1}
+    data = measure if knowing == "points" else Moments.of(measure)
+    answer = required_width(data, 1, "gelu", **given)
+    found = [answer.at(answer.width + more) for more in range(-2, 6)]
+    assert [c.certified for c in found] == [False] * 2 + [True] * 6
+    for name in IMPROVES:
+        assert no_worse(name, np.array([c[name] for c in found])), name
 
 
 def test_the_width_is_the_smallest():
