@@ -87,7 +87,7 @@ def test_every_coefficient_improves_with_the_width(knowing, depth):
     assert found[-1]["kernel_drift"] < 1e-6
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @drawn_from(
     widths=st.lists(st.floats(1, 7), min_size=1, max_size=2).map(
         lambda exponents: tuple(round(10**e) for e in exponents)
