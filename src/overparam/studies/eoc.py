@@ -129,7 +129,7 @@ class EdgeOfChaos(Study):
                 Finding(
                     claim=f"On {data}, networks of width {part['width'][0]:,} have the limit's "
                     f"conditioning up to {max(part['depth'])} hidden layers, to a factor 2.",
-                    holds=away < np.log(2),
+                    holds=bool(away < np.log(2)),
                     words=(
                         f"Condition numbers were {ratio.min():.3f} to {ratio.max():.3f} times the "
                         f"limit's, {np.median(ratio):.3f} in the median of {len(ratio)} networks."

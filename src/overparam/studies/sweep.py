@@ -24,6 +24,9 @@ from overparam.studies.study import Cell, Row, Study
 Progress = Callable[[int, int, float | None], None]
 """Called with (cells done, cells in all, seconds left or None)."""
 
+IDLE = 300
+"""Seconds after which idle workers end, as joblib has it."""
+
 ATTEMPTS = 3
 """How often the cells of a worker that died are tried."""
 
@@ -122,7 +125,7 @@ def _results(
 ) -> Iterator[tuple[int, Measured]]:
     """Each cell's index and what was measured, as workers finish."""
     if backend == "loky":  # directly, since joblib would measure in this process if jobs is 1
-        executor = get_reusable_executor(max_workers=jobs)
+        executor = get_reusable_executor(max_workers=jobs, timeout=IDLE)
         futures = [executor.submit(measure_cell, study, i, cell) for i, cell in enumerate(cells)]
         try:
             yield from (future.result() for future in as_completed(futures))

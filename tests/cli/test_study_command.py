@@ -1,0 +1,84 @@
+"""`overparam study`: the studies from the command line, on a small one that is real."""
+
+import json
+
+import polars as pl
+import pytest
+
+from overparam.cli.main import main
+from overparam.studies import NAMES
+
+
+def run(capsys, *arguments, status=0):
+    with pytest.raises(SystemExit) as stop:
+        main(["study", *map(str, arguments)])
+    captured = capsys.readouterr()
+    assert stop.value.code == status, captured.err
+    return captured
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("eoc") / "out"
+
+
+def test_a_quick_study_leaves_table_figure_findings_and_page(capsys, folder):
+    text = run(capsys, "eoc", "--quick", "--data", "diabetes", "--samples", 12, "--out", folder).out
+    assert "holds" in text
+    names = {"README.md", "cells", "figure.png", "figure.svg", "findings.json", "study.json"}
+    names |= {"table.csv", "table.parquet", ".lock"}
+    assert {path.name for path in folder.iterdir()} == names
+    table = pl.read_parquet(folder / "table.parquet")
+    assert set(table["points"]) == {12}
+    assert pl.read_csv(folder / "table.csv").height == table.height
+    assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "figure.svg").read_text()
+    page = (folder / "README.md").read_text()
+    assert "![" in page
+    assert "| diabetes |" in page
+
+
+def test_the_same_command_measures_nothing_and_gives_the_same_files(capsys, folder):
+    before = {name: (folder / name).read_bytes() for name in ("table.parquet", "figure.svg")}
+    options = ("--quick", "--data", "diabetes", "--samples", 12, "--out", folder, "--json")
+    found = json.loads(run(capsys, "eoc", *options).out)
+    assert found["this_run"]["cells"] == 0
+    assert found["verdict"] in ("holds", "fails", "undecided")
+    assert set(found["versions"]) >= {"jax", "numpy", "scipy", "overparam", "python"}
+    assert before == {name: (folder / name).read_bytes() for name in before}
+
+
+def test_numbers_go_to_tensorboard(capsys, folder, tmp_path):
+    options = ("--quick", "--data", "diabetes", "--samples", 12, "--out", folder)
+    run(capsys, "eoc", *options, "--tensorboard", tmp_path)
+    (events,) = (tmp_path / "eoc").iterdir()
+    assert b"condition/data=diabetes" in events.read_bytes()
+
+
+def test_the_list_names_every_study(capsys):
+    text = run(capsys, "--list").out
+    assert all(name in text for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lasy",), "did you mean 'lazy'"),
+        ((), "name one study, or give --all"),
+        (("lazy", "--all"), "name one study, or give --all"),
+        (("lazy", "--speed", "9"), "No such option"),
+        (("eoc", "--seeds", "1"), "seeds must be 2 or more"),
+        (("eoc", "--target", "x"), "name one with --data"),
+        (("eoc", "--data", "missing.csv"), "missing.csv"),
+        (("applications", "--data", "iris"), "bring their own data"),
+        (("eoc", "--memory", "1MB"), "may be used"),
+        (("lazy", "--time-limit", "0.01"), "are allowed"),
+        (("eoc", "--jobs", "0"), "jobs must be 1 or more"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    captured = run(capsys, *arguments, status=2)
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
