@@ -52,7 +52,7 @@ def test_numbers_go_to_tensorboard(capsys, folder, tmp_path):
     options = ("--quick", "--data", "diabetes", "--samples", 12, "--out", folder)
     run(capsys, "eoc", *options, "--tensorboard", tmp_path)
     (events,) = (tmp_path / "eoc").iterdir()
-    assert b"condition/data=diabetes" in events.read_bytes()
+    assert b"condition/data_diabetes" in events.read_bytes()
 
 
 def test_the_list_names_every_study(capsys):

@@ -30,7 +30,7 @@ def log_study(result: StudyResult, folder: Path) -> None:
     numbers = [c for c in table.columns if c not in keys and table[c].dtype.is_numeric()]
     with SummaryWriter(str(folder / result.study.name)) as writer:
         for row in table.iter_rows(named=True):
-            series = ",".join(f"{key}={row[key]}" for key in keys if key != axis)
+            series = "-".join(f"{key}_{row[key]}" for key in keys if key != axis)
             for name in numbers:
                 if row[name] is not None:
                     writer.add_scalar(f"{name}/{series}", row[name], int(row[axis] if axis else 0))
