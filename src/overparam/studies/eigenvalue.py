@@ -270,7 +270,7 @@ class Eigenvalue(Study):
         for series, ((act, depth), part) in enumerate(groups):
             widths, values = plotting.by_seed(part, "width", "ratio")
             plotting.band(left, widths, values, series, f"{act}, {depth} hidden")
-        plotting.log_ticks(left, widths, "width")
+        plotting.log_ticks(left, first["width"].unique().sort(), "width")
         part = table.filter(pl.col("sweep") == "points")
         points, values = plotting.by_seed(part, "points", "ratio")
         plotting.band(middle, points, values, 0, f"tanh, width {part['width'][0]:,}")
