@@ -1,6 +1,7 @@
 """Writing files so that each appears whole or not at all."""
 
 import io
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         InputError: It cannot be written; the message says why.
     """
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes may write it
     try:
         temporary.write_bytes(content)
         temporary.replace(path)

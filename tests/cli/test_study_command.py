@@ -74,6 +74,8 @@ def test_the_list_names_every_study(capsys):
         (("eoc", "--memory", "1MB"), "may be used"),
         (("lazy", "--time-limit", "0.01"), "are allowed"),
         (("eoc", "--jobs", "0"), "jobs must be 1 or more"),
+        (("eoc", "--quick", "--backend", "carrier-pigeon"), "the backend 'carrier-pigeon' cannot"),
+        (("eoc", "--quick", "--backend", "dask"), "the backend 'dask' cannot be used"),
     ],
 )
 def test_bad_input_is_one_line(capsys, monkeypatch, tmp_path, arguments, message):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from fakes.counting import CELLS, STUDY
+from joblib import register_parallel_backend
+from joblib._parallel_backends import ThreadingBackend
 
 from overparam.errors import InputError
 from overparam.studies.registry import NAMES, get_study
@@ -199,6 +201,16 @@ def test_cells_of_one_shape_share_their_programs():
     _, again = measure_cell(NAME, 2, cells[2])
     assert again.compiled == 0
     assert cells[0]["width"] == cells[2]["width"]
+
+
+def test_a_backend_that_returns_all_at_once_serves_too(table, tmp_path):
+    class AtOnce(ThreadingBackend):
+        supports_return_generator = False
+
+    register_parallel_backend("at once", AtOnce)
+    found = run(tmp_path, backend="at once", jobs=2)
+    assert found.report.measured == CELLS
+    assert found.table.drop("total", "odd").equals(table.drop("total", "odd"))
 
 
 def test_unknown_studies_and_settings():

@@ -36,7 +36,9 @@ def _run(arguments: list[str] | None) -> int:
     try:
         cli.main(arguments, prog_name="overparam", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted; with --out, the same command continues the training", 130)
+        return _say(
+            "interrupted; with --out, or of a study, the same command goes on where it was", 130
+        )
     except click.ClickException as error:
         return _say(error.format_message(), 2)
     except InputError as error:

@@ -15,7 +15,7 @@ from overparam.studies.output import findings, gallery, write_study
 from overparam.studies.registry import NAMES, get_study
 from overparam.studies.run import StudyResult, run_study
 from overparam.studies.study import Settings
-from overparam.studies.tensorboard import log_study
+from overparam.studies.tensorboard import log_study, require_tensorboard
 
 FOLDER = Path("evidence")
 
@@ -60,9 +60,12 @@ def study(
     options["memory"] = None if memory is None else parse_size(memory)
     options["time_limit"] = None if minutes is None else 60 * minutes
     base = out if out is not None else FOLDER if everything else FOLDER / str(name)
+    names = _able(chosen) if everything else [str(name)]
+    if tensorboard is not None:
+        require_tensorboard()
     prepare_folder(base)
     done = []
-    for each in NAMES if everything else (str(name),):
+    for each in names:
         folder = base / each if everything else base
         result = _run(each, chosen, folder, options)
         write_study(result, folder, command_line())
@@ -78,6 +81,18 @@ def study(
         found = [findings(result, command_line()) for result in done]
         click.echo(json.dumps(found if everything else found[0], indent=2))
     return None
+
+
+def _able(settings: Settings) -> list[str]:
+    """The studies that the settings fit; the others are named on stderr."""
+    names = []
+    for name in NAMES:
+        try:
+            get_study(name).cells(settings)
+            names.append(name)
+        except InputError as error:
+            click.echo(f"overparam: {name} is left out: {error}", err=True)
+    return names
 
 
 def _run(name: str, settings: Settings, folder: Path, options: dict[str, Any]) -> StudyResult:

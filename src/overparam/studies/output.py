@@ -67,7 +67,7 @@ def png_bytes(figure: Figure) -> bytes:
 def findings(result: StudyResult, command: str) -> dict[str, Any]:
     """Verdicts and how they were made, with JSON's types; infinities as text."""
     about = identity(result.study.name, result.settings)
-    report = result.report
+    report, grid = result.report, result.study.cells(result.settings)
     return {
         "study": result.study.name,
         "verdict": result.verdict,
@@ -84,12 +84,14 @@ def findings(result: StudyResult, command: str) -> dict[str, Any]:
         "rows": result.table.height,
         "core_seconds": round(result.seconds, 1),
         "this_run": {
+            "jobs": report.jobs,
             "cells": report.measured,
             "seconds": round(report.seconds, 1),
             "busy_seconds": round(report.busy, 1),
             "compiling_seconds": round(report.compiling, 1),
             "programs_compiled": report.compiled,
         },
+        "seeds": sorted({int(c["seeds"] or 1) for c in grid if "seeds" in c}),
         "damaged": list(result.damaged),
         "command": command,
         "settings": about["settings"],

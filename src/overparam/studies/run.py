@@ -105,7 +105,10 @@ def run_study(
                 f"{len(report.failed)} of {len(cells)} cells of {name} could not be measured; the "
                 f"first, {dict(cell)}: {reason}; the same command tries them again"
             )
-        rows = [row for cell in cells for row in store.read(cell) or []]
+        found = [store.read(cell) for cell in cells]
+        if None in found:
+            raise InputError(f"a file of {out} changed on the way: give the same command again")
+        rows = [row for part in found if part is not None for row in part]
         table = study.table(rows)
         return StudyResult(
             study=study,
@@ -159,9 +162,10 @@ def check_fits(
             f"{study.name} needs about {readable(sum(largest))} for its {len(largest)} largest "
             f"cells at once, and {readable(budget)} may be used: take fewer --jobs, or --quick"
         )
-    seconds = sum(cost.flops for cost in costs) / (RATE * jobs)
+    flops = [cost.flops for cost in costs]
+    seconds = max(sum(flops) / min(jobs, check_jobs(None)), max(flops)) / RATE
     if time_limit is not None and seconds > time_limit:
         raise InputError(
             f"{study.name} takes about {seconds / 60:.1f} minutes for {len(cells)} cells on {jobs} "
-            f"cores, and {time_limit / 60:.1f} are allowed: take --quick, or more --jobs"
+            f"cores, and {time_limit / 60:.1f} are allowed: take --quick, or more cores"
         )

@@ -17,6 +17,7 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 
+from overparam.errors import InputError
 from overparam.studies.registry import get_study
 from overparam.studies.store import Store
 from overparam.studies.study import Cell, Row, Study
@@ -26,6 +27,9 @@ Progress = Callable[[int, int, float | None], None]
 
 IDLE = 300
 """Seconds after which idle workers end, as joblib has it."""
+
+DEATHS = ("KilledWorker", "WorkerCrashedError", "WorkerLostError")
+"""Errors of Dask and Ray where a worker died."""
 
 ATTEMPTS = 3
 """How often the cells of a worker that died are tried."""
@@ -53,6 +57,7 @@ class SweepReport:
     """How a sweep went.
 
     Attributes:
+        jobs: Workers.
         measured: Cells measured now; the others were there already.
         seconds: Wall time.
         busy: Seconds that workers spent on cells.
@@ -61,6 +66,7 @@ class SweepReport:
         failed: Cells that no attempt finished, with the reason.
     """
 
+    jobs: int
     measured: int
     seconds: float
     busy: float
@@ -105,12 +111,15 @@ def run_sweep(
                     store.write(batch[index], measured.rows, measured.seconds)
                     done.append(measured)
                     clock.tick(batch[index])
-            except BrokenProcessPool as error:
+            except Exception as error:
+                if not _is_death(error):
+                    raise
                 reason = f"its worker died {ATTEMPTS} times ({error})"
         left = store.missing(left)
         if not left:
             break
     return SweepReport(
+        jobs=jobs,
         measured=len(done),
         seconds=time.perf_counter() - begin,
         busy=sum((m.seconds for m in done), 0.0),
@@ -133,9 +142,31 @@ def _results(
             for future in futures:
                 future.cancel()
         return
-    with parallel_config(backend=backend, n_jobs=jobs):
-        parallel = Parallel(return_as="generator_unordered", batch_size=1)
-        yield from parallel(delayed(measure_cell)(study, i, c) for i, c in enumerate(cells))
+    try:
+        with parallel_config(backend=backend, n_jobs=jobs):
+            parallel, batch = _parallel(len(cells), jobs)
+    except ValueError as error:
+        raise InputError(f"the backend {backend!r} cannot be used: {error}") from None
+    tasks = [delayed(measure_cell)(study, i, cell) for i, cell in enumerate(cells)]
+    for first in range(0, len(tasks), batch):
+        yield from parallel(tasks[first : first + batch])
+
+
+def _parallel(cells: int, jobs: int) -> tuple[Parallel, int]:
+    """joblib's runner, and how many cells it is given at a time.
+
+    Some backends return results all at once: they get a cell for each worker at a time, so that
+    an interruption loses no more than those.
+    """
+    try:
+        return Parallel(return_as="generator_unordered", batch_size=1), max(cells, 1)
+    except ValueError:
+        return Parallel(batch_size=1), jobs
+
+
+def _is_death(error: BaseException) -> bool:
+    """Whether an error says that a worker died, in the words of the backends."""
+    return isinstance(error, BrokenProcessPool) or type(error).__name__ in DEATHS
 
 
 def measure_cell(study: str, index: int, cell: Cell) -> tuple[int, Measured]:

@@ -1,5 +1,6 @@
 """A study's numbers as TensorBoard's scalars and figure."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from overparam.errors import InputError
 from overparam.studies.run import StudyResult
+
+
+def require_tensorboard() -> None:
+    """Find out before any work whether logs can be written.
+
+    Raises:
+        InputError: tensorboardX is not installed.
+    """
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise InputError("--tensorboard needs tensorboardX: pip install 'overparam[tensorboard]'")
 
 
 def log_study(result: StudyResult, folder: Path) -> None:
@@ -19,12 +30,9 @@ def log_study(result: StudyResult, folder: Path) -> None:
     Raises:
         InputError: tensorboardX is not installed.
     """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "--tensorboard needs tensorboardX: pip install 'overparam[tensorboard]'"
-        ) from None
+    require_tensorboard()
+    from tensorboardX import SummaryWriter
+
     table, keys = result.table, result.study.keys
     axis = next((key for key in keys if table[key].dtype.is_numeric()), None)
     numbers = [c for c in table.columns if c not in keys and table[c].dtype.is_numeric()]
