@@ -75,6 +75,26 @@ def test_verdicts_fail_where_the_assumption_does():
     assert verdicts(made(seeds=10))["all but surely."] == "undecided"
 
 
+@pytest.mark.parametrize(("seeds", "verdict"), [(40, "undecided"), (80, "holds")])
+def test_activations_that_share_their_weights_are_one_draw(seeds, verdict):
+    """0 of 120 networks would decide; 0 of the 40 draws behind them do not."""
+    rows = [
+        row(w, s, activation=act)
+        for act in ("gelu", "relu", "tanh")
+        for w in (64, 1024)
+        for s in range(seeds)
+    ]
+    found = next(f for f in STUDY.findings(STUDY.table(rows)) if "at least half" in f.claim)
+    assert (found.verdict, found.statistics["draws"]) == (verdict, seeds)
+
+
+def test_each_depth_is_judged_at_its_own_largest_width():
+    rows = [row(w, s) for w in (64, 4096) for s in range(80)]
+    rows += [row(w, s, ratio=0.4, distance=0.1, depth=2) for w in (64, 1024) for s in range(80)]
+    found = [f for f in STUDY.findings(STUDY.table(rows)) if "at least half" in f.claim]
+    assert [f.verdict for f in found] == ["holds", "fails"]
+
+
 def test_the_figure_compares_with_the_limit():
     table = pl.concat([made(), STUDY.table([row(1024, s) | {"sweep": "points"} for s in range(3)])])
     figure = STUDY.figure(table)

@@ -75,7 +75,7 @@ class Eigenvalue(Study):
         """Widths on data; numbers of points, dimensions and angles on the sphere."""
         quick = settings.quick
         widths = (64, 256, 1024) if quick else (64, 256, 1024, 4096)
-        seeds = settings.seeds or (10 if quick else 40)
+        seeds = settings.seeds or (10 if quick else 80)
         shared: dict[str, Any] = {"angle": 0.0, "seeds": seeds}
         cells: list[Cell] = [
             {"sweep": "width", **source.cell(), "dim": 0, "activation": act, "depth": depth}
@@ -147,7 +147,9 @@ class Eigenvalue(Study):
         widths = table.filter(pl.col("sweep") == "width")
         found = [self._weyl(table)]
         for (data,), part in widths.group_by(["data"], maintain_order=True):
-            found += [self._assumption(str(data), part), self._mean(str(data), part)]
+            for (depth,), rows in part.group_by(["depth"], maintain_order=True):
+                found.append(self._assumption(str(data), int(str(depth)), rows))
+            found.append(self._mean(str(data), part))
             found += self._concentration(str(data), part)
         return found + self._angles(table.filter(pl.col("sweep") == "angle"))
 
@@ -161,25 +163,23 @@ class Eigenvalue(Study):
             statistics={"violations": broken, "networks": table.height},
         )
 
-    def _assumption(self, data: str, part: pl.DataFrame) -> Finding:
-        widest = part.filter(pl.col("width") == pl.col("width").max())
-        below = widest.filter(pl.col("smallest") < HALF * pl.col("limit")).height
-        narrow = part.filter(pl.col("width") == pl.col("width").min())
-        low, high = proportion_interval(below, widest.height)
-        before = narrow.filter(pl.col("smallest") < HALF * pl.col("limit")).height
+    def _assumption(self, data: str, depth: int, part: pl.DataFrame) -> Finding:
+        """Counted by seeds: activations of one seed share their weights, so are one draw."""
+        widest, narrow = (_failures(part, end(part["width"])) for end in (max, min))
+        low, high = proportion_interval(widest[1], widest[2])
         return Finding(
             claim=(
-                f"On {data}, lambda_min(K) of wide networks is at least half of the limit's, all "
-                "but surely."
+                f"On {data}, {depth} hidden, lambda_min(K) of wide networks is at least half of "
+                "the limit's, all but surely."
             ),
             holds=True if high < 0.05 else False if low > 0.05 else None,
             words=(
-                f"Below half of it were {below} of {widest.height} networks of width "
-                f"{widest['width'][0]:,} (95 % interval of the probability {low:.3f} to "
-                f"{high:.3f}; it holds if that is below 0.05), and {before} of "
-                f"{narrow.height} of width {narrow['width'][0]:,}."
+                f"With any activation below half of it were {widest[1]} of {widest[2]} draws of "
+                f"width {widest[0]:,} (95 % interval of the probability {low:.3f} to {high:.3f}; "
+                f"it holds if that is below 0.05), and {narrow[1]} of {narrow[2]} of width "
+                f"{narrow[0]:,}."
             ),
-            statistics={"below": below, "networks": widest.height, "low": low, "high": high},
+            statistics={"below": widest[1], "draws": widest[2], "low": low, "high": high},
         )
 
     def _mean(self, data: str, part: pl.DataFrame) -> Finding:
@@ -289,6 +289,13 @@ class Eigenvalue(Study):
         for axes in (left, middle, right):
             axes.legend(fontsize=7.5)
         return figure
+
+
+def _failures(part: pl.DataFrame, width: int) -> tuple[int, int, int]:
+    """A width, the draws there of which any network failed, and all draws."""
+    failed = (pl.col("smallest") < HALF * pl.col("limit")).any()
+    draws = part.filter(pl.col("width") == width).group_by("seed").agg(failed.alias("failed"))
+    return width, int(draws["failed"].sum()), draws.height
 
 
 def _points(cell: Cell) -> Float[np.ndarray, "n d"]:
