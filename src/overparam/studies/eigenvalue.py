@@ -225,6 +225,7 @@ class Eigenvalue(Study):
             expected, low, high = ANGLE_EXPONENTS[str(act)]
             used = rows.filter(pl.col("angle").is_between(low, high))
             slope = exponent(used, "angle", "smallest")
+            limit = exponent(used, "angle", "limit").value
             found.append(
                 Finding(
                     claim=(
@@ -233,10 +234,15 @@ class Eigenvalue(Study):
                     ),
                     holds=near(slope, expected, WITHIN),
                     words=(
-                        f"Fitted exponent {slope} over {slope.seeds} seeds; it holds if the 95 % "
-                        f"interval {slope.low:.3f} to {slope.high:.3f} is within {WITHIN} of it."
+                        f"Fitted exponent {slope} over {slope.seeds} seeds, {limit:.3f} for the "
+                        f"limiting kernel at the same angles; it holds if the 95 % interval "
+                        f"{slope.low:.3f} to {slope.high:.3f} is within {WITHIN} of {expected:g}."
                     ),
-                    statistics={"exponent": slope.value, "standard_error": slope.standard_error},
+                    statistics={
+                        "exponent": slope.value,
+                        "standard_error": slope.standard_error,
+                        "limit": limit,
+                    },
                 )
             )
         return found
