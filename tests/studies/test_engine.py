@@ -111,6 +111,46 @@ def test_killed_and_resumed_it_ends_with_the_same_table(table, tmp_path, kills):
     assert result.report.measured < CELLS
 
 
+def test_what_a_killed_process_was_writing_is_swept_up(table, tmp_path):
+    """Killed before study.json was whole, and again while a cell was written."""
+    (tmp_path / "study.json.123.part").write_bytes(b"{")
+    (tmp_path / ".writable").touch()
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "0123.json.123.part").write_bytes(b"[")
+    with pytest.raises(InputError, match="holds cells and no study"):
+        run(tmp_path)
+    (tmp_path / "cells" / "0123.json.123.part").unlink()
+    (tmp_path / "cells").rmdir()
+    assert run(tmp_path).table.equals(table, null_equal=True)
+    (tmp_path / "cells" / "0123.json.123.part").write_bytes(b"[")
+    assert run(tmp_path).report.measured == 0
+    assert not list(tmp_path.rglob("*.part"))
+
+
+THREADS = """
+import os, sys
+if sys.argv[1] == "one":
+    from overparam.studies.sweep import one_core
+    one_core()
+import jax.numpy as jnp
+(jnp.ones((512, 512)) @ jnp.ones((512, 512))).block_until_ready()
+tasks = [open(f"/proc/self/task/{t}/comm").read() for t in os.listdir("/proc/self/task")]
+print(sum(name.startswith("tf_XLAEigen") for name in tasks))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_a_worker_keeps_xla_on_one_core():
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
+
+    def threads(how):
+        command = [sys.executable, "-c", THREADS, how]
+        return int(subprocess.run(command, env=clean, capture_output=True, check=True).stdout)
+
+    assert threads("one") == 1
+    assert threads("all") == len(os.sched_getaffinity(0))
+
+
 def test_a_second_process_on_the_same_folder_is_told_so(tmp_path):
     with Store(tmp_path, NAME, Settings()), pytest.raises(InputError, match="another process"):
         run(tmp_path)

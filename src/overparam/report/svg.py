@@ -18,8 +18,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.style import context
 
-BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE = "#E69F00"
+BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
+PURPLE, ORANGE = "#CC79A7", "#E69F00"
 """Colours of Okabe and Ito, told apart by colour-blind readers."""
 INK, GREY = "#222222", "#6b6b6b"
 

@@ -6,16 +6,16 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from overparam.job.regularisation import parameter_distance
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.problems import (
     Source,
+    by_width,
     centred,
-    distance,
     label,
     network,
     read_cell,
-    sources,
     start_of,
     training_flops,
 )
@@ -66,13 +66,9 @@ class Implicit(Study):
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set and width."""
         widths = (64, 256, 1024) if settings.quick else (64, 256, 1024, 4096, 16384)
-        seeds = settings.seeds or (3 if settings.quick else 6)
         own = [Source("digits", "parity", 10), Source("diabetes", None, 10)]
-        return [
-            {**source.cell(), "width": w, "depth": 1, "output_scale": SCALE, "seeds": seeds}
-            for w in reversed(widths)
-            for source in sources(settings, own)
-        ]
+        seeds = 3 if settings.quick else 6
+        return by_width(settings, own, widths, seeds, depth=1, output_scale=SCALE)
 
     def cost(self, cell: Cell) -> Cost:
         """Training, and about twenty kernels in the searches."""
@@ -96,7 +92,7 @@ class Implicit(Study):
         ).params
         closest = closest_interpolant(problem, start, **SHARP)
         limit = closest_interpolant(problem, trained, **SHARP)
-        travelled = distance(limit.params, start)
+        travelled = parameter_distance(limit.params, start)
         return {
             "data": label(cell),
             "width": cell["width"],

@@ -4,8 +4,6 @@ import io
 import json
 import os
 import platform
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +148,6 @@ def machine() -> str:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = f", {readable(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))}"
     return f"{name}, {os.cpu_count()} cores{memory}"
-
-
-def command_line() -> str:
-    """The command as typed."""
-    return shlex.join(["overparam", *sys.argv[1:]])
 
 
 def _cell(value: Any) -> str:

@@ -6,13 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from overparam.data.dataset import Dataset, load
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
-from overparam.studies.study import Cell, Settings
+from overparam.studies.study import Cell, Scalar, Settings
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,17 @@ def sources(settings: Settings, own: Sequence[Source]) -> list[Source]:
         return list(own)
     points = own[0].points if settings.samples is None else settings.samples
     return [Source(settings.data, settings.target, points)]
+
+
+def by_width(
+    settings: Settings, own: Sequence[Source], widths: Sequence[int], seeds: int, **rest: Scalar
+) -> list[Cell]:
+    """A cell for each width and data set, the widest first."""
+    return [
+        {**source.cell(), "width": width, **rest, "seeds": settings.seeds or seeds}
+        for width in sorted(widths, reverse=True)
+        for source in sources(settings, own)
+    ]
 
 
 def label(cell: Cell) -> str:
@@ -90,12 +100,6 @@ def start_of(model: MLP, seed: int) -> Params:
 def centred(dataset: Dataset, model: MLP, start: Params) -> Problem:
     """The squared loss on the training part, the network centred at its start."""
     return Problem(model, dataset.train, "squared", centered_at=start)
-
-
-def distance(a: Params, b: Params) -> float:
-    """|a - b| over all parameters."""
-    way = jax.tree.map(lambda u, v: np.asarray(u) - np.asarray(v), a, b)
-    return float(np.sqrt(sum(np.vdot(part, part) for part in jax.tree.leaves(way))))
 
 
 def training_flops(cell: Cell, features: int, steps: int, outputs: int = 1) -> float:

@@ -53,6 +53,7 @@ class Store:
             self._take(folder)
             self._claim(identity(study, settings))
             prepare_folder(self.cells)
+            self._sweep_up()
         except BaseException:
             self._lock.close()
             raise
@@ -78,10 +79,17 @@ class Store:
                 f"another process is at work on {folder}: wait for it, or name another folder"
             ) from None
 
+    def _sweep_up(self) -> None:
+        """Remove what processes that were killed while writing have left behind."""
+        for folder in (self.folder, self.cells):
+            for path in folder.glob("*.part"):
+                with suppress(OSError):
+                    path.unlink()
+
     def _claim(self, own: dict[str, Any]) -> None:
         path = self.folder / "study.json"
         if not path.exists():
-            foreign = sorted({p.name for p in self.folder.iterdir()} - {".lock"})
+            foreign = sorted(p.name for p in self.folder.iterdir() if not _passing(p))
             if foreign:
                 raise InputError(
                     f"{self.folder} holds {foreign[0]} and no study: name an empty or a new folder"
@@ -136,6 +144,11 @@ class Store:
 
     def _path(self, cell: Cell) -> Path:
         return self.cells / f"{cell_key(cell)}.json"
+
+
+def _passing(path: Path) -> bool:
+    """Whether a file is no result: the lock, a probe, or a file that was being written."""
+    return path.name in (".lock", ".writable") or path.suffix == ".part"
 
 
 def cell_key(cell: Cell) -> str:
