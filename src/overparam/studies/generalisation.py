@@ -248,43 +248,58 @@ def refuted(row: dict[str, Any]) -> bool:
     return proportion_interval(wrong, rows)[0] > row["value"] / row["loss_bound"]
 
 
+def _draws(part: pl.DataFrame, value: pl.Expr) -> tuple[int, int]:
+    """How many independent draws have a property, and how many there are.
+
+    A draw is a data set and a seed: runs of other widths and sizes take the same rows, and all
+    bounds speak of them.
+    """
+    draws = part.group_by("data", "seed").agg(value.alias("has"))
+    return int(draws["has"].sum()), draws.height
+
+
 def _kept(name: str, part: pl.DataFrame) -> Finding:
     above = part.filter(pl.col("risk") > pl.col("value")).height
-    broken = sum(refuted(row) for row in part.iter_rows(named=True))
+    marks = pl.Series("refuted", [refuted(row) for row in part.iter_rows(named=True)])
+    broken, draws = _draws(part.with_columns(marks), pl.col("refuted").any())
     allowed = 1 - float(part["confidence"][0])
-    low = proportion_interval(broken, part.height)[0]
+    low = proportion_interval(broken, draws)[0]
     holds = True if broken == 0 else False if low > allowed else None
     return Finding(
         claim=f"{name}: the risk is below the bound.",
         holds=holds,
         words=(
-            f"{broken} of {part.height} runs refuted the bound, by Clopper and Pearson's interval "
-            f"at {LEVEL:.0%} for the risk on {min(part['fresh_rows'])} or more fresh rows; the "
-            f"error there was above the bound {above} times. It fails if more than {allowed:.0%} "
-            "of runs are refuted beyond chance, and is undecided if any is."
+            f"Any of a draw's runs refuted the bound in {broken} of {draws} draws, by Clopper and "
+            f"Pearson's interval at {LEVEL:.0%} for the risk on {min(part['fresh_rows'])} or more "
+            f"fresh rows; the error there was above the bound in {above} of {part.height} runs. "
+            f"It fails if more than {allowed:.0%} of draws are refuted beyond chance, and is "
+            "undecided if any is."
         ),
-        statistics={"refuted": broken, "above": above, "runs": part.height},
+        statistics={"refuted": broken, "above": above, "draws": draws, "runs": part.height},
     )
 
 
 def _informative(name: str, part: pl.DataFrame) -> Finding:
-    useful = part.filter(pl.col("value") < pl.col("loss_bound")).height
-    low, high = proportion_interval(useful, part.height)
-    share = part["value"] / part["loss_bound"]
+    largest = pl.col("width", "points") == pl.col("width", "points").max().over("data")
+    top = part.filter(pl.all_horizontal(largest))
+    useful, draws = _draws(top, (pl.col("value") < pl.col("loss_bound")).all())
+    low, high = proportion_interval(useful, draws)
+    share = top["value"] / top["loss_bound"]
+    everywhere = part.filter(pl.col("value") < pl.col("loss_bound")).height
     return Finding(
-        claim=f"{name}: the bound is not vacuous in most runs.",
+        claim=f"{name}: the bound is not vacuous in most draws, at the largest sample and width.",
         holds=True if low > 0.5 else False if high < 0.5 else None,
         words=(
-            f"{useful} of {part.height} runs, 95 % interval {low:.2f} to {high:.2f} against one "
-            f"half; over the loss's largest value the median is {median(share):.3g}, from "
-            f"{float(share.to_numpy().min()):.3g} to {float(share.to_numpy().max()):.3g}."
+            f"{useful} of {draws} draws, 95 % interval {low:.2f} to {high:.2f} against one half; "
+            f"over the loss's largest value the median is {median(share):.3g}. Of all runs, "
+            f"{everywhere} of {part.height} are not vacuous."
         ),
-        statistics={"not_vacuous": useful, "runs": part.height, "median": median(share)},
+        statistics={"not_vacuous": useful, "draws": draws, "median": median(share)},
     )
 
 
 def _improves(table: pl.DataFrame) -> Finding:
-    """A sign test over data sets, bounds and seeds at the largest width."""
+    """A sign test over draws at the largest width: all bounds must fall together."""
     wide = table.filter(
         (pl.col("width") == pl.col("width").max().over("data")) & (pl.col("bound") != REFERENCE)
     ).sort("points")
@@ -294,16 +309,18 @@ def _improves(table: pl.DataFrame) -> Finding:
         pl.col("points").n_unique().alias("sizes"),
     )
     ends = ends.filter(pl.col("sizes") > 1)
-    fell = ends.filter(pl.col("many") < pl.col("few")).height
-    low, high = proportion_interval(fell, ends.height) if ends.height else (0.0, 1.0)
+    fell, draws = _draws(ends, (pl.col("many") < pl.col("few")).all())
+    single = ends.filter(pl.col("many") < pl.col("few")).height
+    low, high = proportion_interval(fell, draws) if draws else (0.0, 1.0)
     return Finding(
         claim="The bounds fall with the sample size.",
         holds=True if low > 0.5 else False if high < 0.5 else None,
         words=(
-            f"From the smallest to the largest sample {fell} of {ends.height} bounds fell; sign "
-            f"test, 95 % interval {low:.2f} to {high:.2f} against one half."
+            f"From the smallest to the largest sample all bounds fell in {fell} of {draws} draws "
+            f"({single} of {ends.height} single bounds); sign test, 95 % interval {low:.2f} to "
+            f"{high:.2f} against one half."
         ),
-        statistics={"fell": fell, "pairs": ends.height},
+        statistics={"fell": fell, "draws": draws},
     )
 
 
