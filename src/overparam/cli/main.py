@@ -11,6 +11,7 @@ from overparam.cli.study import study
 from overparam.cli.verify import verify
 from overparam.cli.width import width
 from overparam.errors import InputError, TheoremViolatedError
+from overparam.programs import keep_programs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,6 +30,7 @@ cli.add_command(width)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; every error is one line on stderr."""
+    keep_programs()
     sys.exit(_run(arguments))
 
 

@@ -18,6 +18,7 @@ from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 
 from overparam.errors import InputError
+from overparam.programs import keep_programs
 from overparam.studies.registry import get_study
 from overparam.studies.store import Store
 from overparam.studies.study import Cell, Row, Study
@@ -42,8 +43,8 @@ class Measured:
     Attributes:
         rows: The cell's rows.
         seconds: Wall time of the measurement.
-        compiling: Seconds of it spent compiling.
-        compiled: How many programs were compiled.
+        compiling: Seconds of it spent compiling, or loading what an earlier run compiled.
+        compiled: How many programs were compiled or loaded.
     """
 
     rows: list[Row]
@@ -61,8 +62,8 @@ class SweepReport:
         measured: Cells measured now; the others were there already.
         seconds: Wall time.
         busy: Seconds that workers spent on cells.
-        compiling: Seconds of these spent compiling.
-        compiled: Programs compiled.
+        compiling: Seconds of these spent compiling, or loading what an earlier run compiled.
+        compiled: Programs compiled or loaded.
         failed: Cells that no attempt finished, with the reason.
     """
 
@@ -172,6 +173,7 @@ def _is_death(error: BaseException) -> bool:
 def measure_cell(study: str, index: int, cell: Cell) -> tuple[int, Measured]:
     """Measure one cell on one core; called in a worker."""
     one_core()
+    keep_programs()
     compiling: list[float] = []
 
     def listen(event: str, duration_secs: float, **_: str | int) -> None:
