@@ -64,6 +64,8 @@ class Applications(Study):
         """One cell an application, those that take longest first."""
         if settings.data is not None:
             raise InputError("the applications bring their own data: leave --data out")
+        if settings.seeds is not None:
+            raise InputError("each application is run once: leave --seeds out")
         names = QUICK if settings.quick else tuple(CASES)
         return [{"application": n} for n in sorted(names, key=lambda n: -SECONDS.get(n, 15))]
 

@@ -66,7 +66,7 @@ class Convergence(Study):
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set, depth and width."""
         widths = (64, 512) if settings.quick else (64, 256, 1024, 4096)
-        seeds = settings.seeds or (3 if settings.quick else 8)
+        seeds = settings.seeds or (3 if settings.quick else 24)
         own = [Source("digits", "parity", 10), Source("diabetes", None, 10)]
         return [
             {**source.cell(), "width": w, "depth": d, "output_scale": SCALES[d], "seeds": seeds}

@@ -72,7 +72,7 @@ class Lazy(Study):
         """One cell a data set and width."""
         widths = (64, 256, 1024) if settings.quick else (64, 256, 1024, 4096, 16384)
         own = [Source("digits", "parity", 10), Source("diabetes", None, 10)]
-        seeds = 3 if settings.quick else 6
+        seeds = 3 if settings.quick else 16
         return by_width(settings, own, widths, seeds, depth=1, output_scale=SCALE)
 
     def cost(self, cell: Cell) -> Cost:

@@ -134,7 +134,7 @@ class Study(ABC):
     def table(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         """Put rows into the study's columns and order, the same whatever order they came in."""
         columns = {
-            name: pl.Series(name, [row[name] for row in rows], dtype=kind, strict=False)
+            name: pl.Series(name, [row[name] for row in rows], dtype=kind)
             for name, kind in self.columns.items()
         }
         return pl.DataFrame(columns).sort(self.keys, maintain_order=True)

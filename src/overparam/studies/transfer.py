@@ -54,7 +54,8 @@ class Transfer(Study):
     }
     caption: ClassVar = (
         "The step size with the least excess after 30 steps against the width, with the 95 % "
-        "bootstrap interval over seeds; dotted, 2 / lambda_max, the largest stable at the start."
+        "bootstrap interval over seeds; dotted, 2 / lambda_max of a network drawn at each width, "
+        "the largest step stable at its start."
     )
 
     def cells(self, settings: Settings) -> list[Cell]:
