@@ -82,6 +82,16 @@ def test_the_verdicts_hold_on_the_sphere_and_fail_where_the_pace_is_wrong(table)
     failed = [f.claim for f in STUDY.findings(flat) if f.verdict == "fails"]
     assert any("inversely proportional" in claim for claim in failed)
     assert any("a quarter" in claim for claim in failed)
+    assert any("tends to 1 + n/3" in claim for claim in failed)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "holds"), (1.9, "holds"), (2.2, "fails")])
+def test_networks_are_held_against_the_limit(table, factor, verdict):
+    drawn = table.filter(pl.col("depth") <= 8).with_columns(
+        pl.lit(64, pl.Int64).alias("width"), pl.col("condition") * factor
+    )
+    found = [f for f in STUDY.findings(pl.concat([table, drawn])) if "networks of width" in f.claim]
+    assert [f.verdict for f in found] == [verdict]
 
 
 def test_the_figure_has_a_curve_for_every_delta(table):
