@@ -1,6 +1,7 @@
 """``overparam study``: the empirical evidence, one study or all of them."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def study(
 
     A study that was interrupted goes on where it was when the same command is given again.
     """
+    # loky replaces workers that have grown, and says so; what they were at is done by others.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     if listing:
         return print_table([(each, get_study(each).title) for each in NAMES])
     if (name is None) != everything:
