@@ -9,7 +9,7 @@ import pytest
 from small_run import small_run
 
 from overparam.recheck import verify
-from overparam.theory.certify import params_fingerprint
+from overparam.theory.description import params_fingerprint
 from overparam.theory.modulus import MLPBounds
 from overparam.verified import Enclosure
 

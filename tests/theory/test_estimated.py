@@ -25,9 +25,9 @@ from overparam import (
     verify,
 )
 from overparam.theory.base_point import measure_base_point
-from overparam.theory.certify import ESTIMATED
 from overparam.theory.estimated import SAFETY, EstimatedBounds, estimate_bounds
 from overparam.theory.modulus import MLPBounds
+from overparam.theory.reason import ESTIMATED
 
 CASES = (
     Tiny((24,), "tanh", outputs=2),

@@ -1,10 +1,8 @@
 """Certificates from a problem and parameters: at initialisation, or anchored at trained ones."""
 
-import hashlib
 import math
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -13,9 +11,7 @@ from overparam.kernel.empirical import Progress, require_memory
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
-from overparam.model.observation import Value
-from overparam.precision import floating_dtype
-from overparam.problem.problem import Problem, model_name
+from overparam.problem.problem import Problem
 from overparam.theory.along_path import certify_along_path, check_path, worth_a_path
 from overparam.theory.certificate import Certificate, Constant, Start, Theorem
 from overparam.theory.convergence import (
@@ -24,6 +20,7 @@ from overparam.theory.convergence import (
     gradient_descent_converges,
     interpolation_exists,
 )
+from overparam.theory.description import describe
 from overparam.theory.distance import distance_to_minimisers
 from overparam.theory.hypotheses import Hypotheses, Rigor, measure_hypotheses
 from overparam.theory.lazy import Linearisation, kernel_drift, linearisation_distance
@@ -42,6 +39,7 @@ from overparam.theory.proved.consequences import (
     prove_linearisation,
     prove_ratio,
 )
+from overparam.theory.reason import reason_of, remedies_of
 from overparam.theory.regularisation import Limit, descent_limit, distance_ratio
 from overparam.verified import Enclosure
 
@@ -178,7 +176,7 @@ def certificate_from(
         certified=result.certified,
         exists=existence.exists or result.certified,
         start=start,
-        reason=_reason(problem, params, hypotheses, result, existence, step_size)
+        reason=reason_of(problem, params, hypotheses, result, existence, step_size)
         + (f" (not proved: {hypotheses.downgrade})" if hypotheses.downgrade else ""),
         radius=result.radius,
         existence_radius=min(existence.radius, result.radius),
@@ -190,7 +188,7 @@ def certificate_from(
         remedies=(
             {}
             if result.certified
-            else _remedies(problem, params, hypotheses, result, step_size is None)
+            else remedies_of(problem, params, hypotheses, result, step_size is None)
         ),
         constants=_constants(problem, hypotheses, result, existence, alpha, distance)
         | _following(hypotheses, follows),
@@ -339,104 +337,6 @@ def _existence(
     return interpolation_exists(majorant=majorant, target_norm=_shortest(hypotheses, alpha))
 
 
-ESTIMATED = "estimated, the modulus of J was searched for and not bounded: "
-"""How the reason of such a certificate begins."""
-
-
-def _reason(
-    problem: Problem,
-    params: ParamTree,
-    hypotheses: Hypotheses,
-    result: Convergence,
-    existence: Existence,
-    step_size: float | None,
-) -> str:
-    sentence = _sentence(problem, params, hypotheses, result, existence, step_size)
-    return (ESTIMATED if hypotheses.rigor == "estimated" else "") + sentence
-
-
-def _sentence(
-    problem: Problem,
-    params: ParamTree,
-    hypotheses: Hypotheses,
-    result: Convergence,
-    existence: Existence,
-    step_size: float | None,
-) -> str:
-    if result.certified:
-        return (
-            f"max Psi / rho = {result.margin:.4g} > 1: gradient descent with step size "
-            f"{result.step_size:.4g} converges within distance {result.radius:.4g}"
-        )
-    if hypotheses.sigma == 0:
-        return _singular(problem, params, hypotheses)
-    model, searched = problem.model, hypotheses.rigor == "estimated"
-    act = model.act if isinstance(model, MLP) and model.hidden_widths else None
-    if act is not None and act.curvature_bound is None and not searched:
-        return (
-            f"the activation {act.name} has no bound on its second derivative, which the "
-            "modulus of the Jacobian needs: choose a smooth one such as gelu or softplus"
-        )
-    if result.step_fraction <= 0:
-        return (
-            f"the step size {result.step_size:.4g} is not below 2 / L_phi = "
-            f"{2 / result.smoothness:.4g}: take a smaller one, or none to have it chosen"
-        )
-    if result.margin == 0 and result.level == math.inf:
-        return (
-            f"the loss {problem.loss.name} has no PL constant at an excess of "
-            f"{hypotheses.excess:.4g}, where it may have other stationary points: train first, "
-            "then anchor"
-        )
-    nearby = (
-        f"; yet a global minimiser exists within {existence.radius:.4g} (Theorem 1')"
-        if existence.exists
-        else ""
-    )
-    return (
-        f"max Psi / rho = {result.margin:.4g} is not above 1: short by a factor "
-        f"{1 / result.margin:.4g}{nearby}"
-    )
-
-
-def _singular(problem: Problem, params: ParamTree, hypotheses: Hypotheses) -> str:
-    groups = problem.measure.duplicates()
-    if groups:
-        rows = ", ".join(str(int(i) + 1) for i in groups[0])
-        return f"lambda_min(K) is 0: rows {rows} are the same point; merge them (Measure.merged)"
-    size, count = problem.measure.n * problem.outputs, parameter_count(params)
-    if count < size:
-        return f"lambda_min(K) is 0: {count} parameters cannot fit {size} values; widen the network"
-    return (
-        "lambda_min(K) is not certified positive (lower bound "
-        f"{hypotheses.min_eigenvalue.lower:.3g}): widen the network, or remove nearly equal points"
-    )
-
-
-def _remedies(
-    problem: Problem,
-    params: ParamTree,
-    hypotheses: Hypotheses,
-    result: Convergence,
-    free_step: bool,
-) -> dict[str, float]:
-    """What alone would close the gap, if everything else stayed or scaled as in the theory."""
-    if not 0 < result.margin < math.inf or result.step_fraction <= 0:
-        return {}
-    factor = 1 / result.margin
-    remedies = {"residual": hypotheses.residual / factor}
-    model = problem.model
-    if not isinstance(model, MLP):
-        return remedies
-    if free_step and not np.any(problem.predict(params)):
-        # K, J and omega scale with c; the residual does not where the model is centred here.
-        remedies["output_scale"] = model.output_scale * factor * 1.25
-    if model.hidden_widths:
-        # omega falls like 1 / sqrt(width), the limiting kernel stays.
-        remedies["width"] = math.ceil(min(model.hidden_widths) * factor**2)
-    return remedies
-
-
 def _constants(
     problem: Problem,
     hypotheses: Hypotheses,
@@ -502,55 +402,3 @@ def _constants(
     return {
         name: Constant(float(value), how, source) for name, (value, how, source) in table.items()
     }
-
-
-def describe(problem: Problem, params: ParamTree) -> dict[str, Any]:
-    """What a certificate is about: sizes, model, what is observed, loss and fingerprints.
-
-    Of a function that is no ``MLP``, nothing but its name and the shapes of its parameters can be
-    written down: ``model`` and ``observe`` are stated exactly where a re-check is not possible.
-    """
-    centre = problem.centered_at
-    return {
-        "points": problem.measure.n,
-        **_describe_model(problem),
-        "parameters": parameter_count(params),
-        "loss": problem.loss.spelling,
-        "centered": centre is not None,
-        "params_dtype": str(floating_dtype(params)),
-        "data_sha256": problem.measure.fingerprint(),
-        "params_sha256": params_fingerprint(params),
-        "center_sha256": None if centre is None else params_fingerprint(centre),
-    }
-
-
-def _describe_model(problem: Problem) -> dict[str, Any]:
-    model = problem.model
-    sizes = {"in_dim": problem.measure.dim, "outputs": problem.outputs}
-    seen = {"observe": problem.observation.name}
-    if not isinstance(model, MLP):
-        return {**sizes, "model": model_name(model), **seen}
-    return {
-        **sizes,
-        **({} if isinstance(problem.observation, Value) else seen),
-        "hidden_widths": list(model.hidden_widths),
-        "activation": model.act.name,
-        "weight_scale": model.weight_scale,
-        "bias_scale": model.bias_scale,
-        "output_scale": model.output_scale,
-    }
-
-
-def parameter_count(params: ParamTree) -> int:
-    """The number of entries of all arrays."""
-    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
-
-
-def params_fingerprint(params: ParamTree) -> str:
-    """SHA-256 over shapes and float64 entries of all parameters, in order."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(params):
-        array = np.ascontiguousarray(leaf, dtype="<f8")
-        digest.update(repr(array.shape).encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

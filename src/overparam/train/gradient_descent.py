@@ -19,7 +19,7 @@ from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, model_name
 from overparam.theory.certificate import Certificate
-from overparam.theory.certify import describe, params_fingerprint
+from overparam.theory.description import describe, params_fingerprint
 from overparam.train.checkpoint import Checkpoint
 from overparam.train.loop import CHUNK, Loop, descent
 from overparam.train.monitor import Monitor, rounding_floor
