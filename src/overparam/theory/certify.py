@@ -39,7 +39,7 @@ from overparam.theory.proved.consequences import (
     prove_linearisation,
     prove_ratio,
 )
-from overparam.theory.reason import reason_of, remedies_of
+from overparam.theory.reason import ESTIMATED, reason_of, remedies_of
 from overparam.theory.regularisation import Limit, descent_limit, distance_ratio
 from overparam.verified import Enclosure
 
@@ -176,7 +176,8 @@ def certificate_from(
         certified=result.certified,
         exists=existence.exists or result.certified,
         start=start,
-        reason=reason_of(problem, params, hypotheses, result, existence, step_size)
+        reason=(ESTIMATED if hypotheses.rigor == "estimated" else "")
+        + reason_of(problem, params, hypotheses, result, existence, step_size)
         + (f" (not proved: {hypotheses.downgrade})" if hypotheses.downgrade else ""),
         radius=result.radius,
         existence_radius=min(existence.radius, result.radius),

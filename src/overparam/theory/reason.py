@@ -24,18 +24,6 @@ def reason_of(
     step_size: float | None,
 ) -> str:
     """Why gradient descent is certified to converge, or why not and what to do, in a sentence."""
-    sentence = _sentence(problem, params, hypotheses, result, existence, step_size)
-    return (ESTIMATED if hypotheses.rigor == "estimated" else "") + sentence
-
-
-def _sentence(
-    problem: Problem,
-    params: ParamTree,
-    hypotheses: Hypotheses,
-    result: Convergence,
-    existence: Existence,
-    step_size: float | None,
-) -> str:
     if result.certified:
         return (
             f"max Psi / rho = {result.margin:.4g} > 1: gradient descent with step size "
