@@ -70,8 +70,8 @@ class Convergence(Study):
         own = [Source("digits", "parity", 10), Source("diabetes", None, 10)]
         return [
             {**source.cell(), "width": w, "depth": d, "output_scale": SCALES[d], "seeds": seeds}
-            for w in reversed(widths)
-            for d in (2, 1)
+            for w in widths
+            for d in (1, 2)
             for source in sources(settings, own)
             if not (d == 2 and w > 2048)
         ]

@@ -80,7 +80,7 @@ class Eigenvalue(Study):
         cells: list[Cell] = [
             {"sweep": "width", **source.cell(), "dim": 0, "activation": act, "depth": depth}
             | {"width": width, **shared}
-            for width in reversed(widths)
+            for width in widths
             for source in sources(
                 settings, [Source("digits", "parity", 20), Source("wine", None, 20)]
             )

@@ -89,7 +89,7 @@ class MomentsStudy(Study):
         found = [] if settings.data is not None else [Source(law, None, POINTS) for law in laws]
         return [
             {**source.cell(), "depth": depth, "width": WIDTH, "seeds": seeds}
-            for depth in (2, 1)
+            for depth in (1, 2)
             for source in (*found, *sources(settings, real))
         ]
 
@@ -191,9 +191,11 @@ class MomentsStudy(Study):
                 plotting.power(right, _span(known["fourth"]), least, 0.5)
         for axes in (left, right):
             axes.set(xscale="log", yscale="log", xlabel="E|x|^4 / d^2")
+            axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter("{x:g}")
             axes.margins(x=0.12)
-            axes.legend(fontsize=8)
+        left.legend(fontsize=8)
+        right.legend(fontsize=8, loc="center left", bbox_to_anchor=(0.05, 0.37))
         left.set_ylabel("width required a priori")
         right.set_ylabel("omega(1); relative drift of the kernel")
         return figure

@@ -44,10 +44,10 @@ def sources(settings: Settings, own: Sequence[Source]) -> list[Source]:
 def by_width(
     settings: Settings, own: Sequence[Source], widths: Sequence[int], seeds: int, **rest: Scalar
 ) -> list[Cell]:
-    """A cell for each width and data set, the widest first."""
+    """A cell for each width and data set."""
     return [
         {**source.cell(), "width": width, **rest, "seeds": settings.seeds or seeds}
-        for width in sorted(widths, reverse=True)
+        for width in widths
         for source in sources(settings, own)
     ]
 

@@ -105,7 +105,7 @@ class Study(ABC):
 
     @abstractmethod
     def cells(self, settings: Settings) -> list[Cell]:
-        """The grid, largest cells first where that helps the workers to end together.
+        """The grid, in any order: the sweep begins with what costs most.
 
         Raises:
             InputError: The settings do not fit the study.

@@ -87,6 +87,8 @@ def run_sweep(
 ) -> SweepReport:
     """Measure the cells that the store lacks, and save each as soon as it is done.
 
+    Those that cost most come first, so that the workers end together.
+
     Args:
         study: A registered study.
         cells: Its grid.
@@ -99,7 +101,7 @@ def run_sweep(
         The :class:`SweepReport`; ``failed`` is not empty if workers died on a cell again and again.
     """
     begin = time.perf_counter()
-    left = store.missing(cells)
+    left = sorted(store.missing(cells), key=lambda cell: -study.cost(cell).flops)
     clock = _Clock(study, cells, left, progress)
     done: list[Measured] = []
     reason = ""

@@ -69,7 +69,7 @@ class Transfer(Study):
                 "width": width,
                 "seeds": settings.seeds or (8 if settings.quick else 24 if width < 4096 else 12),
             }
-            for width in reversed(widths)
+            for width in widths
             for source in sources(settings, own)
             for name in PARAMETRISATIONS
         ]
