@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from overparam.programs import prune
+
 RUN = """
 import warnings; warnings.simplefilter("error")
 import jax, jax.numpy as jnp
@@ -61,3 +63,13 @@ def test_what_the_user_chose_is_left(tmp_path):
     assert run(tmp_path, JAX_COMPILATION_CACHE_DIR=own)[0] == own
     assert run(tmp_path, JAX_ENABLE_COMPILATION_CACHE="false")[0] == "None"
     assert not (tmp_path / "overparam").exists()
+
+
+def test_the_oldest_programs_go_first(tmp_path):
+    for age, name in enumerate("abcd"):
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    prune(tmp_path, 25)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+    prune(tmp_path, 20)
+    assert len(list(tmp_path.iterdir())) == 2

@@ -14,8 +14,8 @@ from pathlib import Path
 import jax
 from platformdirs import user_cache_path
 
-LARGEST = 2**30
-"""Bytes kept; the programs longest unused go first."""
+LARGEST = 2**28
+"""Bytes kept; the oldest programs go first."""
 
 
 def keep_programs() -> Path | None:
@@ -38,12 +38,29 @@ def keep_programs() -> Path | None:
     if not os.access(folder, os.W_OK):
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", LARGEST)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    # A full disk, or a program whose writer was killed: it is compiled as if there were no cache.
+    # A full disk, or a program not written to its end: it is compiled as if there were no cache.
     warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache entry")
+    prune(folder, LARGEST)
     return folder
+
+
+def prune(folder: Path, largest: int) -> None:
+    """Delete the oldest files until the others have no more than so many bytes."""
+    found = []
+    for path in folder.iterdir():
+        try:
+            about = path.stat()
+        except FileNotFoundError:  # another process prunes, too
+            continue
+        found.append((about.st_mtime, about.st_size, path))
+    excess = sum(size for _, size, _ in found) - largest
+    for _, size, path in sorted(found):
+        if excess <= 0:
+            return
+        path.unlink(missing_ok=True)
+        excess -= size
 
 
 def _processor() -> str:
