@@ -179,6 +179,8 @@ class EdgeOfChaos(Study):
             plotting.theory_curve(right, depths, limit, "infinite width" if series == 0 else "_")
         plotting.log_ticks(right, depths, "hidden layers")
         right.set(yscale="log", title=f"width {finite['width'][0]:,}")
+        right.yaxis.set_major_formatter("{x:g}")
+        right.yaxis.set_minor_formatter("{x:g}")
         left.set_ylabel("condition number")
         left.legend(fontsize=7.5)
         right.legend(fontsize=7.5)
