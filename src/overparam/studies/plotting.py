@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from overparam.report.svg import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILLION
 
@@ -70,6 +71,13 @@ def log_ticks(axes: Axes, values: Any, words: str) -> None:
     axes.set_xticks(values, [f"{value:,g}" for value in values])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(words)
+
+
+def plain_ticks(axis: Axis, multiples: Sequence[float]) -> None:
+    """Ticks of a logarithmic axis at these multiples of powers of ten, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=multiples))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def by_seed(table: pl.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
