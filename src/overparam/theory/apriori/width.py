@@ -151,18 +151,21 @@ def _search(setting: Setting, step_fraction: float) -> int:
             found = _conditions(setting, width, step_fraction).margin
         return found if found > 1 / SMALL else 1 / SMALL  # so that no NaN counts as enough
 
-    low = high = START
+    low, high, factor = START, START, 16
     while margin(high) <= 1:
-        low, high = high, 16 * high
-        if high > WIDEST:
+        if high >= WIDEST:
             raise InputError(
                 f"the width required is beyond {float(WIDEST):g}, which floats cannot hold: scale "
                 "inputs or targets down, or raise min_eigenvalue or output_scale"
             )
+        low, high, factor = high, min(factor * high, WIDEST), factor**2
     while low > 1 and margin(low) > 1:
         low, high = max(low // 16, 1), low
     if margin(low) > 1:
         return low
+    while high > 16 * low:
+        middle = math.isqrt(low * high)
+        low, high = (low, middle) if margin(middle) > 1 else (middle, high)
     # Nearly a straight line in logarithms; what the root is off by is mended in whole numbers.
     root = brentq(
         lambda e: math.log(min(margin(round(math.exp(e))), SMALL)),
