@@ -179,7 +179,7 @@ class EdgeOfChaos(Study):
             plotting.theory_curve(right, depths, limit, "infinite width" if series == 0 else "_")
         plotting.log_ticks(right, depths, "hidden layers")
         right.set(yscale="log", title=f"width {finite['width'][0]:,}")
-        plotting.plain_ticks(right.yaxis, (1, 2, 5))
+        plotting.plain_ticks(right.yaxis, (1.0, 2.0, 5.0))
         left.set_ylabel("condition number")
         left.legend(fontsize=7.5)
         right.legend(fontsize=7.5)

@@ -191,7 +191,7 @@ class MomentsStudy(Study):
                 plotting.power(right, _span(known["fourth"]), least, 0.5)
         for axes in (left, right):
             axes.set(xscale="log", yscale="log", xlabel="E|x|^4 / d^2")
-            plotting.plain_ticks(axes.xaxis, (1, 1.2, 1.4, 1.6, 1.8, 2))
+            plotting.plain_ticks(axes.xaxis, (1.0, 1.2, 1.4, 1.6, 1.8, 2.0))
             axes.margins(x=0.12)
         left.legend(fontsize=8)
         right.legend(fontsize=8, loc="center left", bbox_to_anchor=(0.05, 0.37))
