@@ -6,6 +6,7 @@ import pytest
 
 from overparam.studies import moments
 from overparam.studies.moments import KNOWN, STUDY, sample
+from overparam.studies.output import png_bytes
 from overparam.studies.study import Settings
 
 
@@ -124,3 +125,9 @@ def test_the_figure_names_the_depths_and_quick_is_smaller():
     assert figure.axes[0].get_legend_handles_labels()[1] == ["1 hidden"]
     assert len(STUDY.cells(Settings(quick=True))) == 8
     assert isinstance(STUDY.summary(made()), pl.DataFrame)
+
+
+def test_data_of_ones_own_have_a_figure():
+    rows = [row("mine", 1.3, seed, 1e8 if seed == 0 else None, 0.1, 0.5) for seed in range(2)]
+    figure = STUDY.figure(STUDY.table([each | {"real": True} for each in rows]))
+    assert len(png_bytes(figure)) > 10_000

@@ -181,9 +181,8 @@ class MomentsStudy(Study):
             left.plot(rows["law_fourth"], rows["width"], label=name, **style)
             dots = {**style, "linestyle": "none", "markersize": 3.5, "alpha": 0.6}
             plotting.power(left, _span(rows["law_fourth"]), float(str(rows["width"].min())), 1.0)
-            drawn = part.filter(~pl.col("real"))
-            right.plot(drawn["fourth"], drawn["drift"], label=f"drift, {name}", **dots)
-            known = drawn.drop_nulls("omega")
+            right.plot(part["fourth"], part["drift"], label=f"drift, {name}", **dots)
+            known = part.drop_nulls("omega")
             if known.height:
                 dots |= {**plotting.SERIES[2], "linestyle": "none"}
                 right.plot(known["fourth"], known["omega"], label=f"omega(1), {name}", **dots)
