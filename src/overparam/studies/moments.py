@@ -193,7 +193,7 @@ class MomentsStudy(Study):
             plotting.plain_ticks(axes.xaxis, (1.0, 1.2, 1.4, 1.6, 1.8, 2.0))
             axes.margins(x=0.12)
         left.legend(fontsize=8)
-        right.legend(fontsize=8, loc="center left", bbox_to_anchor=(0.05, 0.37))
+        right.legend(fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         left.set_ylabel("width required a priori")
         right.set_ylabel("omega(1); relative drift of the kernel")
         return figure
