@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.model.mlp import MLP
 from overparam.studies.eigenvalue import STUDY, _points
 from overparam.studies.problems import start_of
@@ -34,6 +35,18 @@ def test_the_closest_pair_is_at_its_angle(angle):
     x = _points({**CELL, "angle": angle})
     np.testing.assert_allclose(np.linalg.norm(x, axis=1), 2)
     assert np.linalg.norm(x[0] - x[1]) == pytest.approx(4 * np.sin(angle / 2))
+
+
+@pytest.mark.parametrize(("activation", "power"), [("tanh", 2), ("gelu", 2), ("relu", 1)])
+def test_a_close_pair_bounds_the_limits_eigenvalue(activation, power):
+    """docs/spectrum.md, section 1: by its gap, which is of the order of angle^power."""
+    gaps = []
+    for angle in (1e-2, 1e-3, 1e-4):
+        x = _points({**CELL, "angle": angle})
+        kernel = infinite_ntk(MLP(4, (16,), 1, activation), x).ntk
+        gaps.append(kernel[0, 0] - kernel[0, 1])
+        assert 0 < np.linalg.eigvalsh(kernel)[0] <= gaps[-1] * (1 + 1e-9)
+    np.testing.assert_allclose(-np.diff(np.log10(gaps)), power, atol=0.05)
 
 
 def row(width, seed, ratio=0.95, distance=None, **other):
