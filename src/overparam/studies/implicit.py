@@ -171,8 +171,10 @@ class Implicit(Study):
                 level = np.nanmedian(plotting.by_seed(part, "width", bound)[1] / closest, axis=0)
                 text = "certified" if bound == "lower_bound" and series == 0 else "_"
                 plotting.theory_curve(left, widths, level, text)
-                end = (widths[-1], level[-1])
-                left.annotate(name, end, (3, -3), textcoords="offset points", fontsize=7)
+                start = (widths[0], level[0])  # where the bounds are apart
+                left.annotate(
+                    name, start, (-4, -2), textcoords="offset points", fontsize=7, ha="right"
+                )
             ratio = plotting.by_seed(part, "width", "excess_ratio")[1]
             plotting.band(right, widths, np.maximum(ratio, 1e-16), series, f"measured, {name}")
             bound = np.nanmedian(plotting.by_seed(part, "width", "ratio_bound")[1], axis=0)
@@ -185,7 +187,7 @@ class Implicit(Study):
         for axes in (left, right):
             plotting.log_ticks(axes, table["width"].unique().sort(), "width")
             axes.legend(fontsize=8)
-            axes.margins(x=0.12)
+            axes.margins(x=0.28 if axes is left else 0.12)
         return figure
 
 
