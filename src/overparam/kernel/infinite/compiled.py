@@ -111,64 +111,35 @@ def sinh_small(x):
 
 @compiled
 @no_type_check
-def arcsine_tail(z):
-    """(arcsin x - x) / x^3 at z = x^2 in [0, 1/4]."""
-    p = 0.02961201126495512
-    p = p * z - 0.01924167174674304
-    p = p * z + 0.019554513336123378
-    p = p * z + 0.0030448799094556773
-    p = p * z + 0.009319560794767446
-    p = p * z + 0.009621842970100282
-    p = p * z + 0.011566459612121669
-    p = p * z + 0.01396378001220357
-    p = p * z + 0.017352816540325496
-    p = p * z + 0.02237215744350722
-    p = p * z + 0.03038194447553234
-    p = p * z + 0.044642857142551895
-    p = p * z + 0.07500000000000118
-    return p * z + 0.16666666666666666
+def arctangent_tail(z):
+    """(arctan x - x) / x^3 at z = x^2 in [0, 3 - 2 sqrt 2], where arctan x <= pi / 8."""
+    p = -0.019174543572021332
+    p = p * z + 0.03922974453661223
+    p = p * z - 0.05085383488842831
+    p = p * z + 0.058581362519061465
+    p = p * z - 0.06664509989818045
+    p = p * z + 0.07692183087342026
+    p = p * z - 0.0909090457366906
+    p = p * z + 0.11111111015146714
+    p = p * z - 0.1428571428466518
+    p = p * z + 0.19999999999995513
+    return p * z - 0.3333333333333333
 
 
 @compiled
 @no_type_check
-def sine_minus_tail(z):
-    """(sin t - t cos t) / x^3 with t = 2 arcsin x, at z = x^2 in [0, 1/4]."""
-    p = 0.00900713069799123
-    p = p * z - 0.0025388925418723626
-    p = p * z + 0.006011138119383866
-    p = p * z + 0.004279310461599025
-    p = p * z + 0.006668007159892375
-    p = p * z + 0.009244359247478703
-    p = p * z + 0.013768222303426255
-    p = p * z + 0.022095926591805978
-    p = p * z + 0.03968254054727986
-    p = p * z + 0.08571428570262438
-    p = p * z + 0.26666666666672806
-    return p * z + 2.6666666666666665
-
-
-@compiled
-@no_type_check
-def _advance(value, e1, e2, r1, r2, inverse, weight, bias):
+def _advance(value, positive, e1, e2, a1, a2, b1, b2, g1, g2):
     """The next layer's complements (1 - rho, 1 + rho) from E[act(u) act(v)]."""
-    positive = weight * value + bias >= 0.0
-    plain = weight * e1 * e2
-    sign = 1.0 if positive else -1.0
-    gap = e1 * e2 - sign * value
-    return _complements(
-        gap if gap > 0.0 else 0.0, positive, plain, e1, e2, r1, r2, inverse, weight, bias
-    )
+    gap = e1 * e2 - (value if positive else -value)
+    return _complements(gap if gap > 0.0 else 0.0, positive, a1, a2, b1, b2, g1, g2)
 
 
 @compiled
 @no_type_check
-def _complements(gap, positive, plain, e1, e2, r1, r2, inverse, weight, bias):
+def _complements(gap, positive, a1, a2, b1, b2, g1, g2):
     """The same from the gap e1 e2 -+ value, with the upper sign where rho will be positive."""
-    sign = 1.0 if positive else -1.0
-    lean = e1 - sign * e2
-    rest = r1 * r2 + (plain + sign * bias)
-    shift = weight * bias * lean * lean / (rest if rest > 0.0 else 1.0)
-    less = (weight * gap + shift) * inverse
+    lean, other = a1 - a2, b1 - (b2 if positive else -b2)
+    less = (g1 * g2) * gap + 0.5 * (lean * lean + other * other)
     less = less if less < 1.0 else 1.0
     return (less if positive else 2.0 - less), (2.0 - less if positive else less)
 
@@ -178,118 +149,85 @@ def _complements(gap, positive, plain, e1, e2, r1, r2, inverse, weight, bias):
 def _abs_linear(a, b, minus, plus, ntk, nngp, left, right, first, weight, bias):
     """One layer of a |s| + b s for a row's chunk of columns."""
     even, odd = a * a, b * b
-    r1, e1, n1, i1 = left[0], left[1], left[2], left[3]
-    rs, es, ns, vs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
+    r1, a1, b1, g1 = left[0], left[2], left[3], left[4]
+    rs, las, lbs, lgs = right[0, first:], right[2, first:], right[3, first:], right[4, first:]
     for j in range(minus.size):
         m, p = minus[j], plus[j]
-        r2, e2, n2, i2 = (
-            rs[j],
-            es[j],
-            ns[j],
-            vs[j],
-        )
         less = m if m < p else p
         rho = 0.5 * (p - m)
-        size = 1.0 - less
-        big = less < 0.5
-        root = math.sqrt(0.5 * less if big else less * (2.0 - less))
-        x = root if big else size
-        z = x * x if not big else 0.5 * less
-        arc = x + x * (z * arcsine_tail(z))
-        angle = 2.0 * arc if big else 1.5707963267948966 - arc
-        g = x * z * sine_minus_tail(z) if big else root - angle * size
-        g = g * 0.6366197723675814
-        turn = even * 0.6366197723675814 * angle
-        if not big:
-            turn = even - even * 0.6366197723675814 * arc
-        slope = (odd - even) + turn if m > p else (odd + even) - turn
-        scale = r1 * r2
-        value = scale * ((odd * rho + even * size) + even * g)
-        nngp[j] = weight * value + bias
+        # Cosine and sine of the angle between the lines, and the tangent of half of what is left
+        # to the nearer axis; over pi / 2 are the angle and g, the sine less angle times cosine.
+        cosine, sine = 1.0 - less, math.sqrt(less * (2.0 - less))
+        small = sine < cosine
+        x = (sine if small else cosine) / (1.0 + (cosine if small else sine))
+        z = x * x
+        tail = arctangent_tail(z)
+        part = 1.2732395447351628 * (x + x * (z * tail))
+        angle = part if small else 1.0 - part
+        near = 1.2732395447351628 * (x * z) * (0.5 * (1.0 + cosine) - tail * cosine)
+        g = near if small else 0.6366197723675814 * sine - angle * cosine
+        slope = (odd - even) + even * angle if m > p else (odd + even) - even * angle
+        scale = r1 * rs[j]
+        nngp[j] = weight * (scale * ((odd * rho + even * cosine) + even * g)) + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope
         positive = nngp[j] >= 0.0
         folded = less - g if positive else 2.0 - less + g
         gap = scale * (odd * (m if positive else p) + even * folded)
-        minus[j], plus[j] = _complements(
-            gap, positive, weight * e1 * e2, e1, e2, n1, n2, i1 * i2, weight, bias
-        )
+        minus[j], plus[j] = _complements(gap, positive, a1, las[j], b1, lbs[j], g1, lgs[j])
 
 
 @compiled
 @no_type_check
 def _arcsine_kind(minus, plus, ntk, nngp, left, right, first, weight, bias, gelu):
     """One layer of erf or gelu."""
-    r1, e1, n1, i1, s1 = left[0], left[1], left[2], left[3], left[4]
-    q1 = r1 * r1
-    two = 1.0 if gelu else 2.0
-    rs, es, ns, vs, ss = (
-        right[0, first:],
-        right[1, first:],
-        right[2, first:],
-        right[3, first:],
-        right[4, first:],
-    )
+    r1, e1, a1, b1 = left[0], left[1], left[2], left[3]
+    g1, s1, t1 = left[4], left[5], left[6]
+    rs, es, las, lbs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
+    lgs, ss, ts = right[4, first:], right[5, first:], right[6, first:]
     for j in range(minus.size):
         m, p = minus[j], plus[j]
-        r2, e2, n2, i2, s2 = (
-            rs[j],
-            es[j],
-            ns[j],
-            vs[j],
-            ss[j],
-        )
-        q2 = r2 * r2
-        scale = r1 * r2
-        c = scale * (0.5 * (p - m))
-        square = 1.0 + two * (q1 + q2) + (two * scale) * (two * scale) * (m * p)
-        inverse = 1.0 / math.sqrt(square)
-        # sine = two c / sqrt((1 + two q1)(1 + two q2)); s1, s2 are the inverse roots.
-        sine = two * c * (s1 * s2)
-        size = abs(sine)
-        big = size > 0.5
-        z = 0.5 * square * (s1 * s2) * (s1 * s2) / (1.0 + size) if big else size * size
-        x = math.sqrt(z)
-        arc = x + x * (z * arcsine_tail(z))
-        arc = 1.5707963267948966 - 2.0 * arc if big else arc
+        rho = 0.5 * (p - m)
+        s2, joint = ss[j], t1 * ts[j]
+        # The arcsine's argument and its cosine; tangents as in _abs_linear.
+        sine = joint * rho
+        square = s1 * s1 + (t1 * s2) * (t1 * s2) + (joint * joint) * (m * p)
+        cosine, size = math.sqrt(square), abs(sine)
+        small = size < cosine
+        below = 1.0 + (cosine if small else size)
+        inverse = 1.0 / (cosine * below)
+        x = (size if small else cosine) * (inverse * cosine)
+        inverse = inverse * below  # of the cosine
+        turn = 2.0 * (x + x * ((x * x) * arctangent_tail(x * x)))
         if gelu:
-            half = 2.0 * (x + x * (z * arcsine_tail(z)))
-            if big:
-                orthant = (half if c < 0.0 else 3.141592653589793 - half) * 0.15915494309189535
+            c = r1 * rs[j] * rho
+            if small:
+                orthant = 0.25 + (turn if c > 0.0 else -turn) * 0.15915494309189535
             else:
-                orthant = 0.25 + (arc if c > 0.0 else -arc) * 0.15915494309189535
-            density = 0.15915494309189535 * inverse
-            n = (s1 * s2) * (s1 * s2)
-            value = c * orthant + density * (q1 * q2 * square + c * c) * n
-            slope = orthant + c * density * (s1 * s1 + s2 * s2 + inverse * inverse)
+                orthant = (turn if c < 0.0 else 3.141592653589793 - turn) * 0.15915494309189535
+            fade = s1 * s2 * inverse  # 1 / w
+            density = 0.15915494309189535 * fade
+            scale = r1 * rs[j]
+            value = c * orthant + density * (scale * scale * square + sine * sine)
+            slope = orthant + c * density * (s1 * s1 + s2 * s2 + fade * fade)
         else:
-            value = 0.6366197723675814 * (arc if c > 0.0 else -arc)
-            slope = 1.2732395447351628 * inverse
+            arc = turn if small else 1.5707963267948966 - turn
+            value = 0.6366197723675814 * (arc if sine > 0.0 else -arc)
+            slope = 1.2732395447351628 * (s1 * s2 * inverse)
         nngp[j] = weight * value + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope
-        minus[j], plus[j] = _advance(value, e1, e2, n1, n2, i1 * i2, weight, bias)
+        positive = nngp[j] >= 0.0
+        minus[j], plus[j] = _advance(value, positive, e1, es[j], a1, las[j], b1, lbs[j], g1, lgs[j])
 
 
 @compiled
 @no_type_check
 def _waves(minus, plus, ntk, nngp, left, right, first, weight, bias, even):
     """One layer of sin, or (``even``) cos."""
-    r1, e1, n1, i1, s1 = left[0], left[1], left[2], left[3], left[4]
-    rs, es, ns, vs, ss = (
-        right[0, first:],
-        right[1, first:],
-        right[2, first:],
-        right[3, first:],
-        right[4, first:],
-    )
+    r1, e1, a1, b1, g1, s1 = left[0], left[1], left[2], left[3], left[4], left[5]
+    rs, es, las, lbs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
+    lgs, ss = right[4, first:], right[5, first:]
     for j in range(minus.size):
-        m, p = minus[j], plus[j]
-        r2, e2, n2, i2, s2 = (
-            rs[j],
-            es[j],
-            ns[j],
-            vs[j],
-            ss[j],
-        )
+        m, p, r2 = minus[j], plus[j], rs[j]
         scale = r1 * r2
         c = scale * (0.5 * (p - m))
         less = m if m < p else p
@@ -297,7 +235,7 @@ def _waves(minus, plus, ntk, nngp, left, right, first, weight, bias, even):
         fade = exponential(-2.0 * abs(c))
         small = abs(c) < 0.5
         # s1 s2 = exp(-(q1 + q2) / 2).
-        odd = s1 * s2 * sinh_small(c if small else 0.0)
+        odd = s1 * ss[j] * sinh_small(c if small else 0.0)
         far = peak * (1.0 - fade)
         odd = odd if small else (far if c > 0.0 else -far)
         cosine = peak * (1.0 + fade)
@@ -305,30 +243,27 @@ def _waves(minus, plus, ntk, nngp, left, right, first, weight, bias, even):
         slope = odd if even else cosine
         nngp[j] = weight * value + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope
-        minus[j], plus[j] = _advance(value, e1, e2, n1, n2, i1 * i2, weight, bias)
+        positive = nngp[j] >= 0.0
+        minus[j], plus[j] = _advance(value, positive, e1, es[j], a1, las[j], b1, lbs[j], g1, lgs[j])
 
 
 @compiled
 @no_type_check
 def _gaussian(minus, plus, ntk, nngp, left, right, first, weight, bias):
     """One layer of exp(-s^2 / 2)."""
-    r1, e1, n1, i1 = left[0], left[1], left[2], left[3]
-    rs, es, ns, vs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
+    r1, e1, a1, b1, g1 = left[0], left[1], left[2], left[3], left[4]
+    rs, es, las, lbs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
+    lgs = right[4, first:]
     for j in range(minus.size):
-        m, p = minus[j], plus[j]
-        r2, e2, n2, i2 = (
-            rs[j],
-            es[j],
-            ns[j],
-            vs[j],
-        )
+        m, p, r2 = minus[j], plus[j], rs[j]
         scale = r1 * r2
         square = 1.0 + r1 * r1 + r2 * r2 + scale * scale * (m * p)
         value = 1.0 / math.sqrt(square)
         slope = scale * (0.5 * (p - m)) * (value * value * value)
         nngp[j] = weight * value + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope
-        minus[j], plus[j] = _advance(value, e1, e2, n1, n2, i1 * i2, weight, bias)
+        positive = nngp[j] >= 0.0
+        minus[j], plus[j] = _advance(value, positive, e1, es[j], a1, las[j], b1, lbs[j], g1, lgs[j])
 
 
 @compiled
@@ -380,11 +315,10 @@ def _hermite(
                     first + j,
                     parity,
                 )
-    e1, n1, i1 = left[1], left[2], left[3]
-    es, ns, vs = right[1, first:], right[2, first:], right[3, first:]
+    e1, a1, b1, g1 = left[1], left[2], left[3], left[4]
+    es, las, lbs, lgs = right[1, first:], right[2, first:], right[3, first:], right[4, first:]
     for j in range(minus.size):
-        e2, n2, i2 = es[j], ns[j], vs[j]
-        scale = e1 * e2
+        scale = e1 * es[j]
         nngp[j] = weight * scale * value[j] + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope[j]
         positive = nngp[j] >= 0.0
@@ -394,9 +328,7 @@ def _hermite(
         below, above = (2.0 - below if turned else below), (below if turned else above)
         rest = below if positive else above
         rest = scale * (rest if rest > 0.0 else 0.0)
-        minus[j], plus[j] = _complements(
-            rest, positive, weight * scale, e1, e2, n1, n2, i1 * i2, weight, bias
-        )
+        minus[j], plus[j] = _complements(rest, positive, a1, las[j], b1, lbs[j], g1, lgs[j])
 
 
 @compiled
@@ -453,9 +385,13 @@ def _first_layer(row, minus, plus, ntk, r1, r2, u1, u2):
     Nearly parallel or opposite pairs are computed anew from differences or sums of coordinates,
     whose rounding moves the angle by a few units in the last place and not by their square root.
     """
+    near = 0
     for j in range(row.size):
-        minus[j] = 1.0 - row[j]
-        plus[j] = 1.0 + row[j]
+        minus[j], plus[j] = 1.0 - row[j], 1.0 + row[j]
+        near += minus[j] < NEAR or plus[j] < NEAR
+        ntk[j] = r1 * r2[j] * row[j]
+    if near == 0:
+        return
     for j in range(row.size):
         if minus[j] < NEAR:
             total = 0.0
@@ -481,19 +417,32 @@ def _gram(rows, u1, u2, top, first):
     """
     rows[:] = 0.0
     for group in range(0, u2.shape[0], DEPTH):
-        for i in range(rows.shape[0]):
-            row = rows[i]
-            for k in range(group, min(group + DEPTH, u2.shape[0]), 4):
+        after = min(group + DEPTH, u2.shape[0])
+        for i in range(0, rows.shape[0] - 1, 2):
+            one, two = rows[i], rows[i + 1]
+            for k in range(group, after, 4):
                 a, b = u1[top + i, k], u1[top + i, k + 1]
                 c, d = u1[top + i, k + 2], u1[top + i, k + 3]
+                e, f = u1[top + i + 1, k], u1[top + i + 1, k + 1]
+                g, h = u1[top + i + 1, k + 2], u1[top + i + 1, k + 3]
                 ua, ub, uc, ud = (
                     u2[k, first:],
                     u2[k + 1, first:],
                     u2[k + 2, first:],
                     u2[k + 3, first:],
                 )
+                for j in range(one.size):
+                    va, vb, vc, vd = ua[j], ub[j], uc[j], ud[j]
+                    one[j] += (a * va + b * vb) + (c * vc + d * vd)
+                    two[j] += (e * va + f * vb) + (g * vc + h * vd)
+        if rows.shape[0] % 2:
+            i = rows.shape[0] - 1
+            row = rows[i]
+            for k in range(group, after):
+                a = u1[top + i, k]
+                ua = u2[k, first:]
                 for j in range(row.size):
-                    row[j] += (a * ua[j] + b * ub[j]) + (c * uc[j] + d * ud[j])
+                    row[j] += a * ua[j]
 
 
 @compiled
@@ -509,8 +458,9 @@ def fill(kind, a, b, start, stop, chunk, u, points, series, scales, symmetric, o
         stop: One past the last row.
         chunk: Columns done at a time.
         u: Directions of both sides, (n1, d') and (n2, d'), and the second transposed.
-        points: What depends on one point, (layers, n1, 5) and (layers, 5, n2): deviation, root of
-            the second moment, the next layer's deviation and its inverse, and an extra number.
+        points: What depends on one point, (layers, n1, 7) and (layers, 7, n2): deviation, root e
+            of the second moment; s_w e, s_b and s_w over the next layer's deviation; two numbers
+            of the formula's own.
         series: Where each layer's Hermite coefficients begin, (layers + 1,), and those of act and
             of act' of all layers, (K, n1) twice and (K, n2) twice; then whether act is odd (-1),
             even (1) or neither (0). Nothing of it is read for closed forms.
@@ -592,7 +542,13 @@ def fill(kind, a, b, start, stop, chunk, u, points, series, scales, symmetric, o
                 for j in range(size):
                     ntk_row[j] = output * ntk[j]
                     nngp_row[j] = output * nngp[j]
-            if symmetric:
+            if symmetric and end <= top and bottom - top == BLOCK:
+                for j in range(first, end):
+                    for i in range(BLOCK):
+                        ntk_out[j, top + i] = ntk_out[top + i, j]
+                    for i in range(BLOCK):
+                        nngp_out[j, top + i] = nngp_out[top + i, j]
+            elif symmetric:
                 for j in range(first, min(end, bottom)):
                     for i in range(max(top, j + 1), bottom):
                         ntk_out[j, i] = ntk_out[i, j]

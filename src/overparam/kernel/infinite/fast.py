@@ -4,6 +4,7 @@ What is read and written for n points: the result once, and what belongs to the 
 halves the work.
 """
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 from overparam.kernel.infinite import compiled
 from overparam.kernel.infinite.duals import CLOSED_FORMS, AbsLinear
 from overparam.kernel.infinite.quadrature import BATCH, HermiteDual, nodes
-from overparam.kernel.infinite.recursion import lifted, next_deviation
+from overparam.kernel.infinite.recursion import lifted, next_layer
 from overparam.model.mlp import MLP
 
 LINEAR_ROWS = 256
@@ -26,12 +27,12 @@ SERIES_CACHE = 2**20
 """Bytes of Hermite coefficients that stay in cache."""
 
 EXTRAS = {
-    compiled.ERF: lambda r: 1 / np.sqrt(1 + 2 * r * r),
-    compiled.GELU: lambda r: 1 / np.sqrt(1 + r * r),
-    compiled.SIN: lambda r: np.exp(-r * r / 2),
-    compiled.COS: lambda r: np.exp(-r * r / 2),
+    compiled.ERF: lambda r: _cosine_and_sine(math.sqrt(2) * r),
+    compiled.GELU: lambda r: _cosine_and_sine(r),
+    compiled.SIN: lambda r: (np.exp(-r * r / 2), np.zeros_like(r)),
+    compiled.COS: lambda r: (np.exp(-r * r / 2), np.zeros_like(r)),
 }
-"""The number of a point's own that a formula wants beside its deviations."""
+"""The two numbers of a point's own that a formula wants beside its deviations."""
 
 
 class Side(NamedTuple):
@@ -39,8 +40,8 @@ class Side(NamedTuple):
 
     Attributes:
         directions: Unit vectors, (n, d'), d + 1 rounded up to a multiple of four.
-        numbers: (layers, n, 5): deviation, root of the second moment, next deviation, its inverse,
-            extra.
+        numbers: (layers, n, 7): deviation, root of the second moment, the three parts of
+            ``next_layer``, and two numbers of the formula's own.
         act: Hermite coefficients of act over that root, of all layers, (K, n), or empty.
         slope: Those of act'.
     """
@@ -77,11 +78,16 @@ def prepare(model: MLP, dual: Any, kind: int, x: np.ndarray) -> Side:
             e = dual.series(r, layer, act[part], slope[part])
         else:
             e, _ = dual.features(r)
-        after = r = next_deviation(model, e)
-        extra = EXTRAS[kind](deviation) if kind in EXTRAS else np.zeros_like(e)
-        inverse = np.divide(1.0, after, out=np.ones_like(after), where=after > 0)
-        numbers.append(np.stack([deviation, e, after, inverse, extra], axis=-1))
+        own = EXTRAS[kind](deviation) if kind in EXTRAS else np.zeros((2, len(e)))
+        r, *parts = next_layer(model, e)
+        numbers.append(np.stack([deviation, e, *parts, *own], axis=-1))
     return Side(u, np.stack(numbers), act, slope)
+
+
+def _cosine_and_sine(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Those of arctan t."""
+    cosine = 1 / np.hypot(1, t)
+    return cosine, t * cosine
 
 
 def series_begins(model: MLP, dual: Any) -> np.ndarray:
@@ -156,6 +162,6 @@ def working_memory(model: MLP, terms: int, n1: int, n2: int) -> int:
     tiles = _cores() * 8 * (compiled.CHUNK * (compiled.BLOCK + 10) + 2 * compiled.BLOCK * terms)
     if not model.hidden_widths:
         tiles = 2 * 8 * LINEAR_ROWS * n2
-    per_point = 8 * (5 * (model.in_dim + 4) + len(model.hidden_widths) * 15 + 2 * terms)
+    per_point = 8 * (5 * (model.in_dim + 4) + len(model.hidden_widths) * 21 + 2 * terms)
     batch = 8 * (6 * BATCH * len(nodes()[0]) + 2 * BATCH * terms) if terms else 0
     return tiles + batch + (n1 + n2) * per_point

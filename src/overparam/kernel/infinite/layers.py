@@ -68,10 +68,10 @@ def _layers(model: MLP, dual: Any, x: Array) -> tuple[list[Array], list[Array]]:
         plus = jnp.sum(total * total, axis=-1) / 2
         pairs = Pairs(deviation, r, minus, plus)
         inputs, slopes = [pairs.covariance], []
-        for (_, e1, f1), (_, e2, f2) in zip(layers, every, strict=True):
-            moments = dual(pairs, e1, e2, f1, f2)
+        for one, two in zip(layers, every, strict=True):
+            moments = dual(pairs, one.e, two.e, one.features, two.features)
             slopes.append(moments.slope)
-            pairs = next_pairs(model, moments, e1, e2)
+            pairs = next_pairs(moments, one.after, two.after)
             inputs.append(pairs.covariance)
         return inputs, slopes
 

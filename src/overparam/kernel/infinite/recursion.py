@@ -7,16 +7,16 @@ r"""The layer recursion of the infinite network, for one point, and vectorised o
 and the network's output multiplies both by c^2. A pair's state is (1 - rho, 1 + rho, Theta); the
 standard deviations belong to the points. The correlation's complement is handed on by
 
-    r r' (1 - rho) = s_w^2 s_b^2 (e1 - e2)^2 / (r r' + s_w^2 e1 e2 + s_b^2) + s_w^2 (e1 e2 - E)
-    r r' (1 + rho) = s_w^2 s_b^2 (e1 + e2)^2 / (r r' + s_w^2 e1 e2 - s_b^2) + s_w^2 (e1 e2 + E)
+    1 - rho = ((alpha - alpha')^2 + (beta - beta')^2) / 2 + gamma gamma' (e e' - E)
+    1 + rho = ((alpha - alpha')^2 + (beta + beta')^2) / 2 + gamma gamma' (e e' + E)
 
-with e1^2, e2^2 the second moments of the activation and r, r' the next layer's deviations: sums of
-nonnegative terms, proved in docs/infinite.md.
+with e^2 the second moment of the activation, r^2 = s_w^2 e^2 + s_b^2 the next layer's variance and
+(alpha, beta, gamma) = (s_w e, s_b, s_w) / r: sums of nonnegative terms, proved in docs/infinite.md.
 """
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def lifted(model: MLP, x: Any) -> tuple[Any, Any]:
     """
     xp = namespace(x)
     weighted = (model.weight_scale / math.sqrt(model.in_dim)) * x
-    w = xp.concatenate([weighted, xp.full((len(x), 1), model.bias_scale, x.dtype)], axis=-1)
+    w = xp.pad(weighted, ((0, 0), (0, 1)), constant_values=model.bias_scale)
     r = safe_sqrt(xp.sum(w * w, axis=-1))
     return r, w / xp.where(r > 0, r, 1)[..., None]
 
@@ -44,35 +44,61 @@ def next_deviation(model: MLP, e: Any) -> Any:
     return safe_sqrt(model.weight_scale**2 * e * e + model.bias_scale**2)
 
 
-def points(model: MLP, dual: Any, r: Any) -> list[tuple[Any, Any, Any]]:
-    """For each hidden layer: standard deviation, root of the second moment, the dual's features."""
+class NextLayer(NamedTuple):
+    """What a point takes along to the next layer: r, and (s_w e, s_b, s_w) / r, 0 where r = 0."""
+
+    r: Any
+    alpha: Any
+    beta: Any
+    gamma: Any
+
+
+class PointLayer(NamedTuple):
+    """What belongs to the points in one hidden layer.
+
+    Attributes:
+        r: Standard deviation.
+        e: Root of the second moment of the activation.
+        features: The dual's own.
+        after: The next layer's numbers. They are computed once for a point, so that those of two
+            equal points have differences of exactly zero.
+    """
+
+    r: Any
+    e: Any
+    features: Any
+    after: NextLayer
+
+
+def next_layer(model: MLP, e: Any) -> NextLayer:
+    """The next layer's numbers from the root e of the second moment."""
+    xp = namespace(e)
+    r = next_deviation(model, e)
+    inverse = xp.where(r > 0, 1 / xp.where(r > 0, r, 1), 0)
+    weight, bias = model.weight_scale, model.bias_scale
+    return NextLayer(r, weight * e * inverse, bias * inverse, weight * inverse)
+
+
+def points(model: MLP, dual: Any, r: Any) -> list[PointLayer]:
+    """What belongs to the points, for each hidden layer."""
     layers = []
     for _ in model.hidden_widths:
         e, features = dual.features(r)
-        layers.append((r, e, features))
-        r = next_deviation(model, e)
+        layers.append(PointLayer(r, e, features, next_layer(model, e)))
+        r = layers[-1].after.r
     return layers
 
 
-def next_pairs(model: MLP, moments: Moments, e1: Array, e2: Array) -> Pairs:
+def next_pairs(moments: Moments, one: NextLayer, two: NextLayer) -> Pairs:
     """The next layer's pairs."""
-    weight, bias = model.weight_scale**2, model.bias_scale**2
-    r1, r2 = next_deviation(model, e1), next_deviation(model, e2)
-    product, plain = r1 * r2, weight * e1 * e2
-    inverse = 1 / jnp.where(product > 0, product, 1)
-    minus, plus = weight * moments.below, weight * moments.above
-    if bias > 0:
-        minus = minus + weight * bias * (e1 - e2) ** 2 / (product + (plain + bias))
-        # product + plain - bias may vanish only where e1 = e2 = 0.
-        rest = product + (plain - bias)
-        shift = weight * bias * (e1 + e2) ** 2 / jnp.where(rest > 0, rest, 1)
-        plus = plus + jnp.where(rest > 0, shift, 2 * bias)
-    minus, plus = minus * inverse, plus * inverse
+    lean, product = (one.alpha - two.alpha) ** 2, one.gamma * two.gamma
+    minus = (lean + (one.beta - two.beta) ** 2) / 2 + product * moments.below
+    plus = (lean + (one.beta + two.beta) ** 2) / 2 + product * moments.above
     # The larger complement is two minus the smaller one, which is the accurate one.
     near = minus < plus
     minus = jnp.clip(minus, 0, 1)
     plus = jnp.clip(plus, 0, 1)
-    return Pairs(r1, r2, jnp.where(near, minus, 2 - plus), jnp.where(near, 2 - minus, plus))
+    return Pairs(one.r, two.r, jnp.where(near, minus, 2 - plus), jnp.where(near, 2 - minus, plus))
 
 
 def along_layers(
@@ -80,13 +106,13 @@ def along_layers(
 ) -> tuple[Array, Array]:
     """The recursion from the first layer's complements to (ntk, nngp)."""
     weight, bias = model.weight_scale**2, model.bias_scale**2
-    pairs = Pairs(left[0][0], right[0][0], minus, plus)
+    pairs = Pairs(left[0].r, right[0].r, minus, plus)
     ntk = pairs.covariance
-    for (_, e1, f1), (_, e2, f2) in zip(left, right, strict=True):
-        moments = dual(pairs, e1, e2, f1, f2)
+    for one, two in zip(left, right, strict=True):
+        moments = dual(pairs, one.e, two.e, one.features, two.features)
         nngp = weight * moments.value + bias
         ntk = nngp + weight * ntk * moments.slope
-        pairs = next_pairs(model, moments, e1, e2)
+        pairs = next_pairs(moments, one.after, two.after)
     scale = model.output_scale**2
     return scale * ntk, scale * nngp
 
