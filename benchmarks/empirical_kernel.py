@@ -34,6 +34,7 @@ def best(*computations):
     seconds = [[] for _ in computations]
     for _ in range(repeats):
         for compute, found in zip(computations, seconds):
+            time.sleep(0.2)  # threads of the library before may still spin
             begin = time.perf_counter()
             compute()
             found.append(time.perf_counter() - begin)
@@ -118,7 +119,8 @@ def measure(python: Path | str, code: str, *arguments: object) -> dict | str:
         return "over five minutes"
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        return lines[-1][:100] if lines else f"ended by signal {-done.returncode}"
+        named = [line for line in lines if "Error" in line] or lines
+        return named[-1][:100] if named else f"ended by signal {-done.returncode}"
     return json.loads(done.stdout.splitlines()[-1])
 
 

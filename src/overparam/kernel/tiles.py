@@ -220,10 +220,11 @@ def computed(
 
 def mirror_lower(square: Float[np.ndarray, "n n"]) -> None:
     """Overwrite what is above the diagonal by the transpose of what is below it."""
+    lower = np.tri(MIRROR_ROWS, dtype=bool)
     for block in blocks(len(square), MIRROR_ROWS):
         square[: block.start, block] = square[block, : block.start].T
         corner = square[block, block]
-        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+        corner[:] = np.where(lower[: len(corner), : len(corner)], corner, corner.T)
 
 
 def blocks(n: int, side: int) -> Iterator[slice]:
