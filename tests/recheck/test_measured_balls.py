@@ -6,10 +6,10 @@ from flint import ctx
 from small_run import small_run
 
 from networks import dense_jacobian
-from overparam.recheck import verify
+from overparam.recheck import splits, verify
 from overparam.recheck.balls import midpoints
 from overparam.recheck.measure import measure
-from overparam.recheck.modulus import corner_shares, modulus_and_lipschitz
+from overparam.recheck.modulus import modulus_and_lipschitz
 from overparam.recheck.network import Network, backward, forward
 from overparam.recheck.subject import subject_of
 from overparam.theory.hypotheses import measure_hypotheses
@@ -55,7 +55,7 @@ def test_spectrum_and_residual(measured):
 @pytest.mark.parametrize("radius", [1e-8, 1e-3, 0.3, 20.0])
 def test_both_paths_give_the_same_modulus(measured, radius):
     with ctx.workprec(128):
-        omega, lipschitz = modulus_and_lipschitz(measured.norms, radius)
+        [(omega, lipschitz)] = modulus_and_lipschitz(measured.norms, [radius])
     assert lipschitz is not None
     pairs = zip((omega, lipschitz), small_run().hypotheses.bounds.on_ball(radius), strict=True)
     for bound, computed in pairs:
@@ -63,13 +63,25 @@ def test_both_paths_give_the_same_modulus(measured, radius):
         assert computed * (1 - 1e-12) <= float(bound) <= computed * (1 + 1e-8)
 
 
+def test_radii_may_be_done_together(measured):
+    radii = [1e-3, 0.3, 20.0]
+    with ctx.workprec(128):
+        together = list(modulus_and_lipschitz(measured.norms, radii))
+        alone = [
+            found for radius in radii for found in modulus_and_lipschitz(measured.norms, [radius])
+        ]
+    for pair, other in zip(together, alone, strict=True):
+        assert [float(v) for v in pair] == pytest.approx([float(v) for v in other], rel=1e-12)
+
+
 @pytest.mark.parametrize("layers", [1, 2, 3, 5])
-def test_corners_dominate_every_split(layers):
-    corners = np.array([share.values for share in corner_shares(layers)], dtype=float).T
-    splits = np.abs(np.random.default_rng(0).standard_normal((500, layers)))
-    splits /= np.linalg.norm(splits, axis=1, keepdims=True)
-    for split in splits:
-        assert np.any(np.all(corners >= split - 1e-15, axis=1))
+def test_corners_and_cells_dominate_every_split(layers):
+    low, high = splits.cells(layers)
+    rng = np.random.default_rng(0)
+    squares = rng.dirichlet(np.ones(layers), 500)
+    for square in squares * splits.ONE:
+        assert np.any(np.all(splits.corners(layers) >= square - 1, axis=1))
+        assert np.any(np.all((low - 1 <= square) & (square <= high + 1), axis=1))
 
 
 def test_where_chains_are_too_much_work_both_paths_leave_them_out(monkeypatch):

@@ -14,7 +14,7 @@ from overparam.theory.base_point import BasePoint, measure_base_point
 from overparam.theory.chains import chain_norms
 from overparam.theory.changes import composed_of, slopes_within
 from overparam.theory.composed import Composed
-from overparam.theory.modulus import MLPBounds, share_corners
+from overparam.theory.modulus import MLPBounds
 
 RADII = (1e-3, 0.1, 1.0, 4.0)
 ROUNDING = 1e-11
@@ -294,33 +294,6 @@ def test_relu_has_a_modulus_that_does_not_vanish_and_no_lipschitz_constant():
             step = rng.standard_normal(theta.shape)
             moved = theta + radius * step / np.linalg.norm(step)
             assert operator_norm(network.jacobian(moved) - base) <= bounds.modulus(radius)
-
-
-# --- the covering of the splits -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("layers", [1, 2, 3, 4, 5, 8, 130])
-def test_every_split_of_the_sphere_lies_below_a_corner(layers):
-    corners = share_corners(layers)
-    assert 1 <= len(corners) <= 128
-    assert np.allclose(np.linalg.norm(corners, axis=1) ** 2, np.sum(corners[0] ** 2))
-    rng = np.random.default_rng(layers)
-    splits = np.sqrt(
-        np.concatenate(
-            [
-                rng.dirichlet(np.ones(layers), 200),
-                rng.dirichlet(np.full(layers, 0.1), 200),
-                np.eye(layers)[:20],
-                np.full((1, layers), 1 / layers),
-            ]
-        )
-    )
-    below = (splits[:, None, :] <= corners[None] + 1e-12).all(axis=2)
-    assert below.any(axis=1).all()
-
-
-def test_one_layer_takes_the_whole_perturbation():
-    np.testing.assert_array_equal(share_corners(1), [[1.0]])
 
 
 # --- the public function --------------------------------------------------------------------------

@@ -9,22 +9,21 @@ what enters at layer l and what arrives there are
 
 p_lj the norm of dz^l / dz^j for slopes within half of beta_2 e of those at theta_0 (``_chain``) and
 sigma_l a bound on such slopes; the backward pass has slopes within beta_2 e. All bounds increase
-with every r_l. The split r_1^2 + ... + r_D^2 = r^2 therefore needs only the upper corners of a
-grid's cells on the simplex of squared shares.
+with every r_l; ``splits`` takes them over all splits r_1^2 + ... + r_D^2 = r^2.
 """
 
-import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from flint import arb
 
 from overparam.recheck.chains import Chain
+from overparam.recheck.splits import MOST_SPLITS, suprema
 from overparam.recheck.upper import Upper, hypot, strict
 
-MOST_CORNERS, MOST_CELLS = 128, 64
-"""The grid has as many cells a side as these two allow; any number gives a valid bound."""
+ENTRIES = 2**17
+"""Of an array over splits and points, for the radii that are done together."""
 
 
 @dataclass(frozen=True)
@@ -89,37 +88,31 @@ class Norms:
         return len(self.factors)
 
 
-def modulus_and_lipschitz(norms: Norms, radius: float) -> tuple[arb, arb | None]:
-    """Bounds on omega(radius) and L(radius); None for an L without a bound.
+def modulus_and_lipschitz(norms: Norms, radii: Sequence[float]) -> Iterator[tuple[arb, arb | None]]:
+    """Bounds on omega and L at some radii; None for an L without a bound.
 
     Raises:
         FloatingPointError: The numbers leave the range of floating point.
     """
+    points = len(norms.weights.values)
+    together = max(1, ENTRIES // (points * MOST_SPLITS))
+    for start in range(0, len(radii), together):
+        yield from _at_radii(norms, np.array(radii[start : start + together]))
+
+
+def _at_radii(norms: Norms, radii: np.ndarray) -> list[tuple[arb, arb | None]]:
+    unbounded = norms.curvature is None and norms.layers > 1
+
+    def both(shares: list[Upper], owner: np.ndarray) -> list[Upper]:
+        radius = Upper.exact(radii[owner])
+        reach = [share * radius for share in shares]
+        change = _changes(norms, reach)
+        omega = _jacobian_change(norms, change, reach)
+        return [omega] if unbounded else [omega, _second_derivative(norms, change, reach)]
+
     with strict():
-        reach = Upper.exact(radius)
-        shares = [share * reach for share in corner_shares(norms.layers)]
-        change = _changes(norms, shares)
-        omega = _jacobian_change(norms, change, shares).bound()
-        if norms.curvature is None and norms.layers > 1:
-            return omega, None
-        return omega, _second_derivative(norms, change, shares).bound()
-
-
-@cache
-def corner_shares(layers: int) -> tuple[Upper, ...]:
-    """Shares p_l, one vector over the corners for each layer, that dominate every split of 1."""
-    cells = 1
-    while cells < MOST_CELLS and math.comb(cells + layers - 1, layers - 1) <= MOST_CORNERS:
-        cells += 1
-    table = np.array(_splits(cells - 1, layers), dtype=np.int64) + 1
-    return tuple(Upper.ratio(table[:, layer], cells).sqrt() for layer in range(layers))
-
-
-def _splits(total: int, parts: int) -> list[tuple[int, ...]]:
-    """All ways to write a whole number as an ordered sum."""
-    if parts == 1:
-        return [(total,)]
-    return [(k, *rest) for k in range(total + 1) for rest in _splits(total - k, parts - 1)]
+        found = suprema(both, norms.layers, len(norms.weights.values), len(radii))
+    return [(omega, lipschitz[0] if lipschitz else None) for omega, *lipschitz in found]
 
 
 @dataclass(frozen=True)

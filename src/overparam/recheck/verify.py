@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flint import ctx
+from flint import arb, ctx
 
 from overparam.errors import InputError
 from overparam.problem.problem import Problem
@@ -112,10 +112,10 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
     if found:
         yield from found
         return
-    modulus = []
-    for done, radius in enumerate(claim.nodes):
-        tell("modulus", done, len(claim.nodes))
-        modulus.append(modulus_and_lipschitz(measured.norms, radius))
+    modulus: list[tuple[arb, arb | None]] = []
+    for found_at in modulus_and_lipschitz(measured.norms, claim.nodes):
+        tell("modulus", len(modulus), len(claim.nodes))
+        modulus.append(found_at)
     yield from compare_conclusions(claim, measured, modulus)
 
 

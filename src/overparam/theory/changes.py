@@ -1,7 +1,7 @@
 """What a perturbation changes in the forward and the backward pass, as bounds by its shares.
 
 The recursions of docs/modulus.md, Lemmas 2 to 6. Every bound is nondecreasing in the share r_l of
-every layer. Arrays have the shape (corners, n), or one that broadcasts to it.
+every layer. Arrays have the shape (splits, n), or one that broadcasts to it.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Changes:
     Attributes:
         preactivation: |dz^l(x)|.
         input: |dh^{l-1}(x)|, l = 1..D.
-        collective_input: |dh^{l-1}|_{L2(mu)}, l = 1..D, shape (corners,).
+        collective_input: |dh^{l-1}|_{L2(mu)}, l = 1..D, shape (splits,).
         secant_transports: Norms of dz^q by the perturbation entering at z^l, [q][l].
         secant_energies: N^l with secant slopes.
         secant_slopes: sigma_l(x), by which |dh^l| <= sigma_l |dz^l|.
@@ -124,7 +124,7 @@ def _slope(base: BasePoint, composed: Composed, layer: int, move: Array, share: 
 
 def _forward(base: BasePoint, composed: Composed, shares: Shares) -> tuple:
     corners, n = len(shares), len(base.weights)
-    dh, collective = np.zeros((corners, n)), np.zeros(corners)
+    dh, collective = np.zeros((splits, n)), np.zeros(corners)
     inputs, collective_inputs = [dh], [collective]
     moves: list[Array] = []
     entering: list[Array] = []
@@ -202,7 +202,7 @@ def energy_change(base: BasePoint, shares: Shares, change: Changes) -> Array | N
 
 
 def slope_change(base: BasePoint, layer: int, dz: Array) -> Array:
-    """Bound on |U_0^l diag(act'(z) - act'(z_0))|, shape (corners, n)."""
+    """Bound on |U_0^l diag(act'(z) - act'(z_0))|, shape (splits, n)."""
     largest = np.broadcast_to(2 * base.slope_half * base.upstream_norms[layer], dz.shape)
     if base.curvature_bound is None:
         return largest

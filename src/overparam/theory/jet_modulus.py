@@ -22,7 +22,7 @@ from overparam.model.mlp import MLP
 from overparam.precision import as_float64
 from overparam.problem.measure import Measure
 from overparam.theory.base_point import top_eigenvalue
-from overparam.theory.modulus import share_corners
+from overparam.theory.splits import largest_over_splits
 
 Corners = Float[np.ndarray, " corners"]
 
@@ -74,11 +74,14 @@ class JetBounds:
 
     def on_ball(self, radius: float) -> tuple[float, float]:
         """(omega(radius), L(radius)), the largest over all splits of the radius over the layers."""
-        first, second = (radius * share_corners(2)).T
-        return (
-            float(np.max(_change(self.point, first, second))),
-            float(np.max(_second_derivative(self.point, first, second))),
-        )
+
+        def both(shares: Float[np.ndarray, "rows layers"]) -> Float[np.ndarray, "rows values"]:
+            first, second = (radius * shares).T
+            omega = _change(self.point, first, second)
+            return np.stack([omega, _second_derivative(self.point, first, second)], axis=1)
+
+        omega, lipschitz = largest_over_splits(both, layers=2, points=1)
+        return float(omega), float(lipschitz)
 
 
 def measure_jet_point(

@@ -24,7 +24,7 @@ from overparam.model.mlp import MLP
 from overparam.precision import as_float64, to_host
 from overparam.problem.measure import Measure
 from overparam.theory.base_point import spectral_norm_of, top_eigenvalue
-from overparam.theory.modulus import share_corners
+from overparam.theory.splits import largest_over_splits
 
 Vector = Float[np.ndarray, "n"]
 Pointwise = Float[np.ndarray, "corners n"]
@@ -78,13 +78,16 @@ class LayeredJetBounds:
 
     def on_ball(self, radius: float) -> tuple[float, float]:
         """(omega(radius), L(radius)), the largest over all splits of the radius over the layers."""
-        shares = radius * share_corners(len(self.point.weight_norms))
-        ahead = _forward(self.point, shares)
-        back = _backward(self.point, shares, ahead)
-        return (
-            float(np.max(_jacobian_change(self.point, ahead, back))),
-            float(np.max(_second_derivative(self.point, ahead, back))),
-        )
+
+        def both(shares: Float[np.ndarray, "rows layers"]) -> Float[np.ndarray, "rows values"]:
+            ahead = _forward(self.point, radius * shares)
+            back = _backward(self.point, radius * shares, ahead)
+            omega = _jacobian_change(self.point, ahead, back)
+            return np.stack([omega, _second_derivative(self.point, ahead, back)], axis=1)
+
+        layers, points = len(self.point.weight_norms), len(self.point.weights)
+        omega, lipschitz = largest_over_splits(both, layers, points)
+        return float(omega), float(lipschitz)
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,11 @@ derivative on the ball. Both start from norms measured at theta_0 and add what a
 change, layer by layer; the proofs stand in docs/modulus.md with the same symbols.
 
 A perturbation of norm r splits over the layers as r_1^2 + ... + r_D^2 = r^2. Every bound below is
-nondecreasing in each r_l, so its supremum over all splits is at most the largest of its values at
-the upper corners of finitely many boxes that cover the sphere (:func:`share_corners`).
+evaluated at rows of shares (r_1, ..., r_D) that dominate all splits in a cell (``splits``).
 """
 
-import itertools
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -25,6 +22,7 @@ from overparam.problem.problem import Problem, plain_network
 from overparam.theory.base_point import BasePoint, measure_base_point
 from overparam.theory.changes import Changes, backward_norm, changes_within, l2, turned_rate
 from overparam.theory.collective import Collective
+from overparam.theory.splits import largest_over_splits
 
 Array = np.ndarray
 
@@ -69,35 +67,17 @@ class MLPBounds:
         return self.on_ball(radius)[1]
 
     def on_ball(self, radius: float) -> tuple[float, float]:
-        """(omega(radius), L(radius)) from one pass through the layers."""
-        shares = radius * share_corners(len(self.base.weight_norms))
-        change = changes_within(self.base, shares)
-        return (
-            float(np.max(_jacobian_change(self.base, change, shares))),
-            float(np.max(_second_derivative(self.base, change, shares))),
-        )
+        """(omega(radius), L(radius)), the largest over all splits of the radius over the layers."""
 
+        def both(shares: Float[np.ndarray, "rows layers"]) -> Float[np.ndarray, "rows values"]:
+            reach = radius * shares
+            change = changes_within(self.base, reach)
+            omega = _jacobian_change(self.base, change, reach)
+            return np.stack([omega, _second_derivative(self.base, change, reach)], axis=1)
 
-@lru_cache
-def share_corners(layers: int, at_most: int = 128) -> Float[np.ndarray, "corners layers"]:
-    """Points p >= 0 such that every split of the unit sphere lies below one of them.
-
-    The squared shares p_l^2 sum to 1. On the grid of step 1/N they lie below one of the corners
-    ((k_1 + 1)/N, ..., (k_D + 1)/N) with k_1 + ... + k_D = N - 1.
-
-    Args:
-        layers: D.
-        at_most: Bound on the number of corners, which sets N.
-
-    Returns:
-        Shape (corners, D), rows of norm sqrt((N - 1 + D) / N).
-    """
-    cells = 1
-    while math.comb(cells + layers - 1, layers - 1) <= at_most and cells < 64:
-        cells += 1
-    bars = itertools.combinations(range(cells + layers - 2), layers - 1)
-    edges = np.array([(-1, *bar, cells + layers - 2) for bar in bars])
-    return np.sqrt(np.diff(edges, axis=1) / cells)
+        layers, points = len(self.base.weight_norms), len(self.base.weights)
+        omega, lipschitz = largest_over_splits(both, layers, points)
+        return float(omega), float(lipschitz)
 
 
 def _jacobian_change(

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.theory.base_point import BasePoint
-from overparam.theory.modulus import share_corners
+from overparam.theory.splits import largest_over_splits
 
 
 def linearisation_remainder(base: BasePoint, radius: float) -> Float[np.ndarray, " n"]:
@@ -31,7 +31,14 @@ def linearisation_remainder(base: BasePoint, radius: float) -> Float[np.ndarray,
         docs/generalisation.md, Theorem 5; dz and dh are those of docs/modulus.md, Lemma 2.
     """
     layers, n = len(base.weight_norms), len(base.weights)
-    shares = radius * share_corners(layers)
+    return largest_over_splits(lambda shares: _remainders(base, radius * shares), layers, n)
+
+
+def _remainders(
+    base: BasePoint, shares: Float[np.ndarray, "rows layers"]
+) -> Float[np.ndarray, "rows n"]:
+    """The same for perturbations whose layers have at most the given norms."""
+    layers, n = len(base.weight_norms), len(base.weights)
     total = np.zeros((len(shares), n))
     dh = np.zeros_like(total)
     for layer in range(layers):
@@ -44,7 +51,7 @@ def linearisation_remainder(base: BasePoint, radius: float) -> Float[np.ndarray,
         dz = (base.weight_norms[layer] + c * r) * dh + r * base.input_norms[layer][None, :]
         total += _bending(base, layer, dz)
         dh = base.slope_bound * dz
-    return total.max(axis=0)
+    return total
 
 
 def _bending(
