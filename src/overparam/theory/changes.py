@@ -85,7 +85,7 @@ def slopes_within(base: BasePoint, composed: Composed, moves: list[Array], share
 
 
 def changes_within(base: BasePoint, shares: Shares) -> Changes:
-    """Bounds at every corner of shares."""
+    """Bounds at every row of shares."""
     composed = composed_of(base)
     forward = _forward(base, composed, shares)
     preactivation, inputs, collective, transports, secants = forward
@@ -124,7 +124,7 @@ def _slope(base: BasePoint, composed: Composed, layer: int, move: Array, share: 
 
 def _forward(base: BasePoint, composed: Composed, shares: Shares) -> tuple:
     corners, n = len(shares), len(base.weights)
-    dh, collective = np.zeros((splits, n)), np.zeros(corners)
+    dh, collective = np.zeros((corners, n)), np.zeros(corners)
     inputs, collective_inputs = [dh], [collective]
     moves: list[Array] = []
     entering: list[Array] = []

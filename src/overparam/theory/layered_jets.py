@@ -151,7 +151,7 @@ def _backward(
 
 
 def _jacobian_change(point: LayeredPoint, ahead: _Ahead, back: _Back) -> Corners:
-    """omega at each corner: docs/observations.md, Theorem O2."""
+    """omega at each split: docs/observations.md, Theorem O2."""
     total = np.zeros(len(ahead.gain[0]))
     for layer, dg in enumerate(back.backward):
         c = point.weight_factors[layer]
@@ -165,7 +165,7 @@ def _jacobian_change(point: LayeredPoint, ahead: _Ahead, back: _Back) -> Corners
 
 
 def _second_derivative(point: LayeredPoint, ahead: _Ahead, back: _Back) -> Corners:
-    """L at each corner: docs/observations.md, Theorem O2."""
+    """L at each split: docs/observations.md, Theorem O2."""
     mixed, curved = np.zeros(len(ahead.gain[0])), np.zeros(len(ahead.gain[0]))
     inner: np.ndarray = np.zeros_like(ahead.change[0])  # bound on |Hdot^{l-1}|, pointwise
     collective: np.ndarray = np.zeros(len(mixed))  # the same in L2(mu)

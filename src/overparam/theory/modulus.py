@@ -83,7 +83,7 @@ class MLPBounds:
 def _jacobian_change(
     base: BasePoint, change: Changes, shares: Float[np.ndarray, "corners layers"]
 ) -> Float[np.ndarray, "corners"]:
-    """omega at each corner: the root of the sum over layers of squared |J_l - J_{0,l}|."""
+    """omega at each split: the root of the sum over layers of squared |J_l - J_{0,l}|."""
     total = np.zeros(len(shares))
     for layer, dg in enumerate(change.backward):
         g = backward_norm(base, layer) + dg
@@ -135,14 +135,14 @@ def _moved_by_pairs(base: BasePoint, change: Changes, shares: Array, layer: int)
 
 
 def _family(family: Collective, rate: Array) -> Array:
-    """Norm in L2(mu), at each corner, of a family whose operators are bounded by ``rate``."""
+    """Norm in L2(mu), at each split, of a family whose operators are bounded by ``rate``."""
     return np.max(np.atleast_2d(rate / family.profile), axis=1) * family.norm
 
 
 def _second_derivative(
     base: BasePoint, change: Changes, shares: Float[np.ndarray, "corners layers"]
 ) -> Float[np.ndarray, "corners"]:
-    """L at each corner: docs/modulus.md, Theorem 3."""
+    """L at each split: docs/modulus.md, Theorem 3."""
     if base.curvature_bound is None and len(change.upstream):
         return np.full(len(shares), np.inf)
     mixed, curved = np.zeros(len(shares)), np.zeros(len(shares))
