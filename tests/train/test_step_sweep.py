@@ -167,7 +167,7 @@ def test_verdicts(shift, spread, verdict):
     assert found.transferred is verdict
     assert found.low < found.shift < found.high
     assert found.shift == pytest.approx(shift, abs=4 * spread / math.sqrt(3))
-    begin = {True: "transferred", False: "did not transfer", None: "undecided"}[verdict]
+    begin = {True: "transferred", False: "did not transfer", None: "stays undecided"}[verdict]
     assert found.reason.startswith(begin)
     assert "from width 8 to 16" in found.reason
 

@@ -20,7 +20,7 @@ ONE = 2**40
 """The whole, in units of a share."""
 
 MOST_CORNERS, MOST_ALONG_AN_EDGE = 360, 64
-ROUND, MOST_SPLITS, MOST_WORK = 64, 1536, 2**16
+ROUND, MOST_SPLITS, MOST_WORK = 64, 1536, 2**15
 CLOSE = 1.03
 """The lemma's numbers. Others would give valid bounds, too."""
 

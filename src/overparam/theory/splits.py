@@ -28,7 +28,7 @@ FIRST, FINEST = 360, 64
 BATCH = 64
 """Cells halved at a time."""
 
-MOST, WORK = 1536, 2**16
+MOST, WORK = 1536, 2**15
 """At most so many splits at which bounds are evaluated, and so many splits times points."""
 
 

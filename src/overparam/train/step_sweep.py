@@ -442,10 +442,10 @@ def _reason(
         if optimum.edge is not None:
             way = "downwards" if optimum.edge == "lower" else "upwards"
             return (
-                f"undecided: at width {optimum.width} a best step is the {optimum.edge} end of the "
-                f"grid, extend it {way}; as it stands, {moved}"
+                f"stays undecided: at width {optimum.width} a best step is the {optimum.edge} end "
+                f"of the grid, extend it {way}; as it stands, {moved}"
             )
-    verdict = {True: "transferred", False: "did not transfer", None: "undecided"}[transferred]
+    verdict = {True: "transferred", False: "did not transfer", None: "stays undecided"}[transferred]
     return f"{verdict}: {moved}"
 
 
