@@ -19,7 +19,8 @@ from overparam.theory.modulus import MLPBounds
 class JacobianBounds(Protocol):
     """A modulus omega and a Lipschitz constant L of the Jacobian, by radius around theta_0.
 
-    Both are in the operator norm from parameters to L2(mu; R^K), nonnegative and nondecreasing.
+    Both are in the operator norm from parameters to L2(mu; R^K) and bound the whole ball of their
+    radius. They grow with it, but for the tolerance of a search over splits (docs/modulus.md).
     """
 
     @property

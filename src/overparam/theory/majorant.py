@@ -1,6 +1,6 @@
 """The majorant Psi(s) = sigma_0 s - int_0^s omega and its first crossing of a level.
 
-omega is known at nodes 0 < r_1 < ... < r_N only. Being nondecreasing, it is bounded on each cell
+omega is known at nodes 0 < r_1 < ... < r_N only, made nondecreasing. It is bounded on each cell
 (r_{i-1}, r_i] by its value at r_i: the step function is itself a modulus, its integral is exact,
 and the crossing found with it bounds the true one from above.
 """
