@@ -10,11 +10,11 @@ from dense_network import ACTIVATIONS, SMOOTH, DenseNetwork, operator_norm
 from tiny import Tiny
 
 from overparam import InputError, jacobian_modulus
-from overparam.theory.base_point import BasePoint, measure_base_point
-from overparam.theory.chains import chain_norms
-from overparam.theory.changes import composed_of, slopes_within
-from overparam.theory.composed import Composed
-from overparam.theory.modulus import MLPBounds
+from overparam.theory.base_point import PLAIN, BasePoint, measure_base_point
+from overparam.theory.chains import all_transports, chain_norms
+from overparam.theory.changes import changes_within, composed_of, slopes_within
+from overparam.theory.composed import Composed, Stack
+from overparam.theory.modulus import MLPBounds, _jacobian_change, _second_derivative
 
 RADII = (1e-3, 0.1, 1.0, 4.0)
 ROUNDING = 1e-11
@@ -223,18 +223,44 @@ def test_chains_bound_products_of_matrices_with_any_slopes_nearby(tiny, measured
         for _ in range(20):
             near = slopes_near(rng, [s[i] for s in slopes], moves, tiny)
             chains = [*composed.transports, *([composed.energy] if measured else [])]
+            passed = all_transports(composed.transports, base.weight_norms, allowed)
             for chain in chains:
-                bounds = chain_norms(chain, base.weight_norms, allowed)
+                reach = chain_norms(chain, base.weight_norms, allowed, passed)
                 weighted = chain is composed.energy
                 x = np.diag(heads[chain.top][i]) if weighted else np.eye(len(matrices[chain.top]))
+                rest = x
                 for layer in range(chain.top - 1, -1, -1):
                     x = x @ matrices[layer + 1] * near[layer]
+                    rest = rest @ matrices[layer + 1] * slopes[layer][i]
                     if weighted:
-                        x = np.concatenate([np.diag(heads[layer][i]), x])
-                    bound = np.broadcast_to(bounds[layer], (5,))[i]
+                        x, rest = (np.concatenate([np.diag(heads[layer][i]), v]) for v in (x, rest))
+                    bound, change = (
+                        np.broadcast_to(values[layer], (5,))[i]
+                        for values in (reach.norms, reach.changes)
+                    )
                     assert operator_norm(x) <= bound * (1 + 1e-9)
+                    assert operator_norm(x - rest) <= change * (1 + 1e-9) + 1e-12
                     if measured and size == 0:
                         assert operator_norm(x) == pytest.approx(bound, rel=1e-6)
+
+
+def test_turning_slopes_between_two_matrices_is_bounded_by_a_product_of_gram_matrices():
+    """Lemma 4's f_ql against a dense search, and exactly for orthogonal rows and columns."""
+    rng = np.random.default_rng(0)
+    y, p = rng.standard_normal((7, 5)), rng.standard_normal((5, 6))
+    bound = Stack(y).flipped(Stack(p), PLAIN)
+    found = 0.0
+    for d in (*np.eye(5), *rng.standard_normal((20, 5))):
+        for _ in range(100):  # the norm of Y diag(d) P is convex in d, so full steps only climb
+            d = d / np.linalg.norm(d)
+            left, sizes, right = np.linalg.svd(y @ (d[:, None] * p))
+            found = max(found, sizes[0])
+            d = (left[:, 0] @ y) * (p @ right[0])
+    assert found <= bound <= 1.5 * found
+    orthogonal, _ = np.linalg.qr(y)
+    scaled = orthogonal * [1, 2, 3, 4, 5]
+    alone = Stack(scaled).flipped(Stack(np.eye(5)), PLAIN)
+    assert alone == pytest.approx(5, rel=1e-12)
 
 
 def test_collective_norms_bound_what_perturbations_do_to_all_points_together():
@@ -258,14 +284,25 @@ def test_collective_norms_bound_what_perturbations_do_to_all_points_together():
 
 
 def test_composed_norms_only_sharpen():
+    """At every split; between the suprema lie the 3 percent that the search leaves."""
+    rng = np.random.default_rng(0)
     for tiny in CASES[1:7]:
         base = measure_base_point(tiny.problem(0), tiny.start(0))
-        single = MLPBounds(dataclasses.replace(base, composed=None))
+        layers = len(base.weight_norms)
+        splits = np.sqrt(rng.dirichlet(np.full(layers, 0.5), 50))
         for radius in RADII:
-            sharp, plain = MLPBounds(base).on_ball(radius), single.on_ball(radius)
-            assert sharp[0] <= plain[0] * (1 + ROUNDING)
-            assert sharp[1] <= plain[1] * (1 + ROUNDING)
-    assert MLPBounds(base).modulus(1e-3) < plain[0]
+            sharp = bounds_at_splits(base, radius * splits)
+            plain = bounds_at_splits(dataclasses.replace(base, composed=None), radius * splits)
+            assert (sharp <= plain * (1 + ROUNDING)).all()
+            if layers > 2 and radius == min(RADII):
+                assert sharp[0].max() < plain[0].max()
+
+
+def bounds_at_splits(base: BasePoint, shares: np.ndarray) -> np.ndarray:
+    """omega and L for perturbations whose layers have the given norms."""
+    change = changes_within(base, shares)
+    omega = _jacobian_change(base, change, shares)
+    return np.stack([omega, _second_derivative(base, change, shares)])
 
 
 def test_too_much_work_leaves_chains_out_and_bounds_valid(monkeypatch):

@@ -33,6 +33,8 @@ class Link:
     """|B^l|, |B^{l+1} A^{l+1}|, |Y^l|, |X^l|, longest column of Y^l, |Y^{l+1} A^{l+1}|.
 
     The last four are None where chains are not multiplied out, the last also in a first link.
+    ``flips`` are bounds on |Y^q diag(d) P^{ql}|, d a unit vector and P^{ql} the transport from
+    layer l to q, for every layer q above l and below the top.
     """
 
     head: Upper
@@ -41,6 +43,7 @@ class Link:
     after: Upper | None = None
     column: Upper | None = None
     skipped: Upper | None = None
+    flips: tuple[Upper, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,43 +61,44 @@ def multiplied_out(points: int, hidden: list[int], smooth: bool) -> bool:
     return smooth and 0 < layers <= MOST_LAYERS and work <= WORK
 
 
-def chain(
-    top: int,
+def all_chains(
     matrices: list[np.ndarray],
     norms: list[float],
     slopes: list[np.ndarray] | None,
-    heads: list[np.ndarray] | None,
-    points: int,
-) -> Chain:
-    """The chain from hidden layer ``top`` (from 0) downwards, for every point.
+    heads: list[np.ndarray],
+) -> tuple[list[Chain], Chain]:
+    """The transports from every hidden layer downwards, and the chain with heads, at all points.
 
     Args:
-        top: Where it starts.
         matrices: A^l of the hidden layers, rounded.
         norms: Upper bounds on their norms.
         slopes: s^l, (n, m_l) each; None does not multiply out.
-        heads: Diagonals of B^l, (n, m_l) each; None for the transport.
-        points: n.
+        heads: Diagonals of B^l, (n, m_l) each.
     """
-    start = Upper.exact(np.ones(points)) if heads is None else Upper.exact(heads[top].max(axis=1))
+    hidden, points = len(matrices), len(heads[0])
+    starts = [*[Upper.exact(np.ones(points))] * hidden, Upper.exact(heads[-1].max(axis=1))]
     if slopes is None:
-        return Chain(start, _heads_alone(top, matrices, norms, heads, points))
-    tables = [
-        _point(
-            top,
-            matrices,
-            norms,
-            [s[i] for s in slopes],
-            None if heads is None else [h[i] for h in heads],
-        )
-        for i in range(points)
-    ]
+        links = [_heads_alone(top, matrices, norms, None, points) for top in range(hidden)]
+        links.append(_heads_alone(hidden - 1, matrices, norms, heads, points))
+    else:
+        tables = [
+            _point(matrices, norms, [s[i] for s in slopes], [h[i] for h in heads])
+            for i in range(points)
+        ]
+        links = [_collected([table[which] for table in tables]) for which in range(hidden + 1)]
+    *transports, energy = (Chain(*pair) for pair in zip(starts, links, strict=True))
+    return transports, energy
+
+
+def _collected(tables: list[list[list[float]]]) -> list[Link]:
+    """The links of one chain, from those at every point."""
     links = []
-    for step in range(top):
-        numbers = [Upper.exact([table[step][entry] for table in tables]) for entry in range(6)]
-        head, moved, before, after, column, skipped = numbers
-        links.append(Link(head, moved, before, after, column, skipped if step else None))
-    return Chain(start, links)
+    for step, rows in enumerate(zip(*tables, strict=True)):
+        numbers = [Upper.exact(entries) for entries in zip(*rows, strict=True)]
+        head, moved, before, after, column, skipped, *flips = numbers
+        last = skipped if step else None
+        links.append(Link(head, moved, before, after, column, last, tuple(flips)))
+    return links
 
 
 def _heads_alone(
@@ -118,28 +122,50 @@ def _heads_alone(
 
 
 def _point(
+    matrices: list[np.ndarray],
+    norms: list[float],
+    slopes: list[np.ndarray],
+    heads: list[np.ndarray],
+) -> list[list[list[float]]]:
+    """Numbers of all links of all chains at one point, that with heads last."""
+    tables, transports = [], list[dict[int, _Product]]()
+    for top in range(len(matrices)):
+        links, products = _descend(top, matrices, norms, slopes, None, transports)
+        tables.append(links)
+        transports.append(products)
+    last = len(matrices) - 1
+    return [*tables, _descend(last, matrices, norms, slopes, heads, transports)[0]]
+
+
+def _descend(
     top: int,
     matrices: list[np.ndarray],
     norms: list[float],
     slopes: list[np.ndarray],
     heads: list[np.ndarray] | None,
-) -> list[tuple[float, ...]]:
-    links: list[tuple[float, ...]] = []
-    ones = np.ones(len(matrices[top]))
-    x = _Product.diagonal(ones if heads is None else heads[top])
-    y = None
+    transports: list[dict[int, "_Product"]],
+) -> tuple[list[list[float]], dict[int, "_Product"]]:
+    """One chain from the top: its links' numbers, and X^l by layer."""
+    links: list[list[float]] = []
+    if top == 0:
+        return links, {}
+    x = _Product.diagonal(np.ones(len(matrices[top])) if heads is None else heads[top])
+    before, after = dict[int, _Product](), {top: x}
     for layer in range(top - 1, -1, -1):
         a, norm = matrices[layer + 1], norms[layer + 1]
-        skipped = 0.0 if y is None else y.times(a, norm).norm()
+        above = before.get(layer + 1)
+        skipped = 0.0 if above is None else above.times(a, norm).norm()
         if heads is None:
-            moved = norm if y is None else 0.0
+            moved = norm if above is None else 0.0
         else:
             moved = _Product.diagonal(heads[layer + 1]).times(a, norm).norm()
         y = x.times(a, norm)
         x = y.turned(slopes[layer], None if heads is None else heads[layer])
         head = 0.0 if heads is None else float(heads[layer].max())
-        links.append((head, moved, y.norm(), x.norm(), y.column(), skipped))
-    return links
+        flips = [before[q].flipped(transports[q][layer]) for q in range(layer + 1, top)]
+        links.append([head, moved, y.norm(), x.norm(), y.column(), skipped, *flips])
+        before[layer], after[layer] = y, x
+    return links, after
 
 
 @dataclass(frozen=True)
@@ -171,20 +197,38 @@ class _Product:
         longest = math.sqrt(float(np.square(self.matrix).sum(axis=0).max()))
         return (longest * (1 + _gamma(len(self.matrix))) + self.error) * _SAFE + _TINY
 
+    def flipped(self, tail: "_Product") -> float:
+        """The norm of d -> self diag(d) tail, Euclidean to spectral, by the Frobenius norm.
+
+        Its square is the largest eigenvalue of (Y^T Y) * (P P^T), entry by entry.
+        """
+        y, p = self.matrix, tail.matrix
+        gram = (y.T @ y) * (p @ p.T)
+        total = float(np.trace(gram)) * _SAFE
+        rounding = 4 * _gamma(max(len(y), p.shape[1]) + 4) * total
+        off = self.error * (_size(p) + tail.error) + _size(y) * tail.error
+        return (math.sqrt(_largest((gram + gram.T) / 2, total) + rounding) + off) * _SAFE + _TINY
+
 
 def spectral_norm(matrix: np.ndarray) -> float:
-    """Upper bound on |X|, relative excess about 1e-10.
-
-    With M the computed smaller Gram matrix and L a computed Cholesky factor of t I - M, the
-    matrix L L^T is positive semidefinite, so lambda_max(M) <= t + |L L^T - (t I - M)|.
-    """
+    """Upper bound on |X|, relative excess about 1e-10."""
     if matrix.shape[0] < matrix.shape[1]:
         matrix = matrix.T
     gram = matrix.T @ matrix
-    gram = (gram + gram.T) / 2
-    n, total = len(gram), _size(matrix) ** 2
+    total = _size(matrix) ** 2
     if total == 0:
         return 0.0
+    rounding = (_gamma(len(matrix) + 4) + 4 * _UNIT) * total
+    return math.sqrt((_largest((gram + gram.T) / 2, total) + rounding) * _SAFE) * _SAFE + _TINY
+
+
+def _largest(gram: np.ndarray, total: float) -> float:
+    """Upper bound on lambda_max(M) of a symmetric matrix with a trace of at most ``total``.
+
+    With L a computed Cholesky factor of t I - M, the matrix L L^T is positive semidefinite, so
+    lambda_max(M) <= t + |L L^T - (t I - M)|.
+    """
+    n = len(gram)
     guess = max(float(np.linalg.eigvalsh(gram)[-1]), 0.0)
     gap = 1e-10 * guess + 1e-14 * total
     for _ in range(40):
@@ -195,9 +239,8 @@ def spectral_norm(matrix: np.ndarray) -> float:
             gap *= 4
             continue
         off = _size(factor @ factor.T - shifted) + _gamma(n + 4) * _size(factor) ** 2
-        rounding = (_gamma(len(matrix) + 4) + 4 * _UNIT) * total + 8 * _UNIT * n * (guess + gap)
-        return math.sqrt((guess + gap + off + rounding) * _SAFE) * _SAFE + _TINY
-    return math.sqrt(total) * _SAFE + _TINY
+        return (guess + gap + off + 8 * _UNIT * n * (guess + gap)) * _SAFE
+    return total
 
 
 def _gamma(terms: int) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from flint import arb, arb_mat
 
 from overparam.recheck.balls import scale_rows
-from overparam.recheck.chains import chain, multiplied_out
+from overparam.recheck.chains import all_chains, multiplied_out
 from overparam.recheck.modulus import Family, Norms, at_rest
 from overparam.recheck.network import Forward, Network
 from overparam.recheck.spectrum import largest_eigenvalue
@@ -47,8 +47,7 @@ def with_chains(
     errors = [Upper.exact(np.zeros(n))] * hidden
     if measured:
         slopes, steep, errors = _slopes(network, ahead, widths, norms)
-    transports = [chain(top, matrices[:hidden], sizes, slopes, None, n) for top in range(hidden)]
-    energy = chain(hidden - 1, matrices[:hidden], sizes, slopes, heads, n)
+    transports, energy = all_chains(matrices[:hidden], sizes, slopes, heads)
     found = replace(norms, slopes=steep, slope_errors=errors, transports=transports, energy=energy)
     if not smooth or n > MOST_POINTS:
         return found
@@ -79,17 +78,15 @@ def _slopes(
 def _with_families(norms: Norms, input_grams: list[arb_mat], roots: list[arb]) -> Norms:
     """Families of operators over the data, with the profiles that they have at theta_0."""
     hidden, n = norms.layers - 1, len(roots)
-    assert norms.energy is not None
-    rest = at_rest(norms, norms.energy)
+    passed, rest = at_rest(norms)
     curved, mixed = {}, {}
     for low in range(hidden):
         for high in range(low, hidden):
             profile = _profile(rest[low] * rest[high], n)
             curved[low, high] = _family(profile, [input_grams[low], input_grams[high]], roots)
     for q in range(1, hidden + 1):
-        passed = at_rest(norms, norms.transports[q - 1])
         for low in range(q):
-            size = norms.factors[q] * norms.gradient[q] * norms.slopes[q - 1] * passed[low]
+            size = norms.factors[q] * norms.gradient[q] * norms.slopes[q - 1] * passed[q - 1][low]
             mixed[q, low] = _family(_profile(size, n), [input_grams[low]], roots)
     return replace(norms, curved=curved, mixed=mixed)
 

@@ -130,18 +130,40 @@ class _Changes:
     energy_ends: list[Upper]
     upstream: list[Upper]  # v_l, l < D
     gradient: list[Upper]  # g_l
+    ceilings: list[Upper]  # |G^l| on the ball
 
 
-def at_rest(norms: Norms, links: Chain) -> list[Upper]:
-    """A chain's norms at theta_0."""
-    return _chain(norms, links, None if norms.curvature is None else norms.slope_errors)
+def at_rest(norms: Norms) -> tuple[list[list[Upper]], list[Upper]]:
+    """Norms at theta_0 of all transports, and of the chain with heads."""
+    errors = None if norms.curvature is None else norms.slope_errors
+    transports = _transports(norms, errors)
+    assert norms.energy is not None
+    energy = _chain(norms, norms.energy, errors, transports)[0]
+    return [reached for reached, _ in transports], energy
 
 
-def _chain(norms: Norms, links: Chain, moved: list[Upper] | None) -> list[Upper]:
-    """|X^l|, l from 0 up, for slopes within ``moved`` of the measured ones, in norm."""
-    found = [links.start]
+Reached = tuple[list[Upper], list[Upper]]
+"""|X^l| and |dX^l|, l from 0 up."""
+
+
+def _transports(norms: Norms, moved: list[Upper] | None) -> list[Reached]:
+    found: list[Reached] = []
+    for links in norms.transports:
+        found.append(_chain(norms, links, moved, found))
+    return found
+
+
+def _chain(
+    norms: Norms, links: Chain, moved: list[Upper] | None, transports: list[Reached]
+) -> Reached:
+    """|X^l| and |dX^l|, for slopes within ``moved`` of the measured ones, in norm.
+
+    ``transports`` are the same of the transports from layers below the chain's top.
+    """
+    found, shifts = [links.start], [Upper.exact(0.0)]
     passed: Upper | None = None
-    shift_x, shift_y = Upper.exact(0.0), Upper.exact(0.0)
+    shift_y = Upper.exact(0.0)
+    turns: dict[int, Upper] = {}
     for step, link in enumerate(links.links):
         layer = len(links.links) - 1 - step
         a = norms.weight_norms[layer + 1]
@@ -153,19 +175,25 @@ def _chain(norms: Norms, links: Chain, moved: list[Upper] | None) -> list[Upper]
                 bent = norms.middle * straight + norms.half * (passed * a)
                 rough = rough.minimum(hypot(link.moved, bent))
         passed = rough.minimum(found[0] * a)
-        shift_y = shift_x * a
+        shift_y = shifts[0] * a
         if link.before is None or moved is None:
             found.insert(0, hypot(link.head, norms.slope * passed))
+            shifts.insert(0, Upper.exact(0.0))  # never read: no link has been measured
             continue
         assert link.after is not None
         assert link.column is not None
         passed = passed.minimum(link.before + shift_y)
         apart = Upper.exact(2.0) * norms.half + norms.slope_errors[layer]
         spread = moved[layer].minimum(apart)
-        turned = (link.column * moved[layer]).minimum(link.before * spread)
-        shift_x = turned + norms.slope * shift_y
-        found.insert(0, hypot(link.head, norms.slope * passed).minimum(link.after + shift_x))
-    return found
+        turns[layer] = (link.column * moved[layer]).minimum(link.before * spread)
+        shift = turns[layer]
+        for q, flip in enumerate(link.flips, layer + 1):
+            reached, shifted = transports[q]
+            first = flip * moved[q] + turns[q] * shifted[layer]
+            shift = shift + first.minimum(turns[q] * reached[layer])
+        shifts.insert(0, shift.minimum(turns[layer] + norms.slope * shift_y))
+        found.insert(0, hypot(link.head, norms.slope * passed).minimum(link.after + shifts[0]))
+    return found, shifts
 
 
 def _moved(norms: Norms, moves: list[Upper], part: float) -> list[Upper] | None:
@@ -187,11 +215,13 @@ def _changes(norms: Norms, shares: list[Upper]) -> _Changes:
     inputs, together = [nothing], [Upper.exact(np.zeros(corners))]
     moves: list[Upper] = []
     entering: list[Upper] = []
-    halfway, secants = [], []
+    halfway: list[Reached] = []
+    secants = []
     for layer in range(norms.layers - 1):
         r, c = shares[layer], norms.factors[layer]
         entering.append(r.column() * (norms.inputs[layer] + c * inputs[layer]))
-        p = _chain(norms, norms.transports[layer], _moved(norms, moves, 0.5))
+        reached = _chain(norms, norms.transports[layer], _moved(norms, moves, 0.5), halfway)
+        p = reached[0]
         e = norms.weight_norms[layer] * inputs[layer] + entering[layer]
         e = e.minimum(_total([p[j] * entering[j] for j in range(layer + 1)]))
         sigma = _steepness(norms, layer, e, 0.5)
@@ -201,21 +231,27 @@ def _changes(norms: Norms, shares: list[Upper]) -> _Changes:
         common = sigma.max(1) * common.minimum(_l2(norms, e))
         together.append(common.minimum(_l2(norms, inputs[-1])))
         moves.append(e)
-        halfway.append(p)
+        halfway.append(reached)
         secants.append(sigma)
     whole, half = _moved(norms, moves, 1.0), _moved(norms, moves, 0.5)
+    ends = _transports(norms, whole)
+    energies: list[list[Upper]] = [[], []]
+    if norms.energy is not None:
+        energies[0] = _chain(norms, norms.energy, half, halfway)[0]
+        energies[1] = _chain(norms, norms.energy, whole, ends)[0]
     change = _Changes(
         entering=entering,
         inputs=inputs,
         collective=together,
         secants=secants,
-        halfway=halfway,
-        energy_halfway=[] if norms.energy is None else _chain(norms, norms.energy, half),
+        halfway=[norm for norm, _ in halfway],
+        energy_halfway=energies[0],
         steep=[_steepness(norms, layer, e, 1.0) for layer, e in enumerate(moves)],
-        ends=[_chain(norms, links, whole) for links in norms.transports],
-        energy_ends=[] if norms.energy is None else _chain(norms, norms.energy, whole),
+        ends=[norm for norm, _ in ends],
+        energy_ends=energies[1],
         upstream=[],
         gradient=[nothing],
+        ceilings=[norms.gradient[-1] + nothing],
     )
     _backwards(norms, shares, moves, change)
     return change
@@ -247,13 +283,17 @@ def _backwards(norms: Norms, shares: list[Upper], moves: list[Upper], change: _C
             turned = turned.minimum(energy * change.energy_ends[layer])
         for q in above:
             turned = turned + shares[q + 1].column() * _turning(norms, change, q, layer)
+        rest, whole = norms.gradient[layer], change.steep[layer] * gain.column()
+        whole = whole * change.ceilings[0]
+        g = (norms.slope * v + bent[layer]).minimum(turned).minimum(whole + rest)
         change.upstream.insert(0, v)
-        change.gradient.insert(0, (norms.slope * v + bent[layer]).minimum(turned))
+        change.gradient.insert(0, g)
+        change.ceilings.insert(0, whole.minimum(rest + g))
 
 
 def _turning(norms: Norms, change: _Changes, q: int, layer: int) -> Upper:
     """c_{q+1} |G^{q+1}| |act'(z^q)| |dz^q/dz^l| on the ball."""
-    whole = norms.gradient[q + 1] + change.gradient[q + 1 - norms.layers]
+    whole = change.ceilings[q + 1 - norms.layers]
     return norms.factors[q + 1] * whole * change.steep[q] * change.ends[q][layer]
 
 
@@ -262,7 +302,7 @@ def _jacobian_change(norms: Norms, change: _Changes, shares: list[Upper]) -> Upp
     total = Upper.exact(np.zeros(len(change.collective[0].values)))
     for layer in range(norms.layers):
         dg, c = change.gradient[layer], norms.factors[layer]
-        whole = norms.gradient[layer] + dg
+        whole = change.ceilings[layer]
         turned = dg * norms.inputs[layer]
         moved = whole * (c * change.inputs[layer])
         by_points = _l2(norms, turned + moved)
@@ -296,7 +336,7 @@ def _turned_pairs(norms: Norms, change: _Changes, shares: list[Upper], layer: in
 def _moved_pairs(norms: Norms, change: _Changes, shares: list[Upper], layer: int) -> Upper:
     total = Upper.exact(np.zeros(len(shares[0].values)))
     for low in range(layer):
-        whole = norms.gradient[layer] + change.gradient[layer]
+        whole = change.ceilings[layer]
         passed = change.secants[layer - 1] * change.halfway[layer - 1][low]
         rate = norms.factors[layer] * whole * passed
         again = shares[low].column() * norms.factors[low] * change.inputs[low]
@@ -313,7 +353,7 @@ def _second_derivative(norms: Norms, change: _Changes, shares: list[Upper]) -> U
     entering: list[Upper] = []
     again: list[Upper] = []
     for layer in range(norms.layers):
-        c, whole = norms.factors[layer], norms.gradient[layer] + change.gradient[layer]
+        c, whole = norms.factors[layer], change.ceilings[layer]
         steep = change.steep[layer - 1] if layer else change.inputs[0]
         passed = _l2(norms, whole * steep * tangent)
         mixed = mixed + (c * passed.minimum((whole * steep).max(1) * together)).squared()

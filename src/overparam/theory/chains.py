@@ -32,6 +32,8 @@ class Link:
         after: |X^l| at theta_0.
         column: The longest column of Y^l.
         skipped: |Y^{l+1} A_0^{l+1}|; None for the first link.
+        flips: Bounds on |Y^q diag(d) P^{ql}| over unit d, P^{ql} the transport, for the layers
+            q = l + 1, ... between this link and the chain's top.
     """
 
     head: Vector
@@ -40,6 +42,7 @@ class Link:
     after: Vector | None = None
     column: Vector | None = None
     skipped: Vector | None = None
+    flips: tuple[Vector, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,36 +82,75 @@ class Slopes:
         return np.minimum(2 * self.half, self.moved[layer])
 
 
-def chain_norms(chain: Chain, weight_norms: tuple[float, ...], slopes: Slopes) -> list[Array]:
-    """Bounds on |X^l| on the ball, l = 0..top, for a chain of A_0 and any slopes allowed.
+@dataclass(frozen=True)
+class Reach:
+    """Bounds on |X^l| on the ball and on how far X^l is from that at theta_0, l = 0..top."""
+
+    norms: list[Array]
+    changes: list[Array]
+
+
+def all_transports(
+    chains: tuple[Chain, ...], weight_norms: tuple[float, ...], slopes: Slopes
+) -> list[Reach]:
+    """The transports dz^q / dz^l of all hidden layers q."""
+    found: list[Reach] = []
+    for chain in chains:
+        found.append(chain_norms(chain, weight_norms, slopes, found))
+    return found
+
+
+def chain_norms(
+    chain: Chain, weight_norms: tuple[float, ...], slopes: Slopes, below: list[Reach]
+) -> Reach:
+    """Bounds on the ball for a chain of A_0 and any slopes allowed: docs/modulus.md, Lemma 4.
 
     Args:
         chain: Norms at theta_0.
         weight_norms: |A_0^l|, all layers.
         slopes: How far the slopes may be from those at theta_0.
+        below: The transports from the layers below the chain's top, for the same slopes.
     """
-    norms: list[Array] = [np.asarray(chain.start)]
+    found = Reach([np.asarray(chain.start)], [np.zeros(1)])
     y: Array | None = None  # |Y| of the last link
-    x_change: Array | float = 0.0  # of X, and of Y, in norm
-    y_change: Array | float = 0.0
+    y_change: Array = np.zeros(1)
+    turned: list[Array] = []  # bounds on |Y_0^q diag(ds^q)|, from this layer upwards
     for layer, link in zip(range(chain.top - 1, -1, -1), chain.links, strict=True):
         a = weight_norms[layer + 1]
         crude = link.head_moved if y is None else np.hypot(link.head_moved, slopes.bound * (y * a))
-        if y is not None and link.skipped is not None:
+        if y is not None and link.skipped is not None and slopes.moved is not None:
             straight = np.minimum(link.skipped + y_change * a, y * a)
             through = slopes.middle * straight + slopes.half * (y * a)
             crude = np.minimum(crude, np.hypot(link.head_moved, through))
-        y = np.minimum(norms[0] * a, crude)
-        y_change = x_change * a
-        x = np.hypot(link.head, slopes.bound * y)
+        y = np.minimum(found.norms[0] * a, crude)
+        x, x_change = np.hypot(link.head, slopes.bound * y), np.full(1, np.inf)
         if link.before is not None and slopes.moved is not None:
             assert link.after is not None
             assert link.column is not None
+            y_change = found.changes[0] * a
             y = np.minimum(y, link.before + y_change)
-            turned = np.minimum(
-                link.column * slopes.moved[layer], link.before * slopes.spread(layer)
+            turned.insert(
+                0,
+                np.minimum(link.column * slopes.moved[layer], link.before * slopes.spread(layer)),
             )
-            x_change = turned + slopes.bound * y_change
+            x_change = np.minimum(
+                turned[0] + slopes.bound * y_change,
+                _telescoped(layer, link, slopes, turned, below),
+            )
             x = np.minimum(np.hypot(link.head, slopes.bound * y), link.after + x_change)
-        norms.insert(0, x)
-    return norms
+        found.norms.insert(0, x)
+        found.changes.insert(0, x_change)
+    return found
+
+
+def _telescoped(
+    layer: int, link: Link, slopes: Slopes, turned: list[Array], below: list[Reach]
+) -> Array:
+    """Bound on dX^l, one layer's slopes changed at a time from the top."""
+    assert slopes.moved is not None
+    total = turned[0]
+    for q, (flip, turn) in enumerate(zip(link.flips, turned[1:], strict=True), layer + 1):
+        passed = below[q]
+        first = flip * slopes.moved[q] + turn * passed.changes[layer]
+        total = total + np.minimum(first, turn * passed.norms[layer])
+    return total

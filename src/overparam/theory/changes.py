@@ -1,6 +1,6 @@
 """What a perturbation changes in the forward and the backward pass, as bounds by its shares.
 
-The recursions of docs/modulus.md, Lemmas 2 to 6. Every bound is nondecreasing in the share r_l of
+The recursions of docs/modulus.md, Lemmas 2 to 4. Every bound is nondecreasing in the share r_l of
 every layer. Arrays have the shape (splits, n), or one that broadcasts to it.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.theory.base_point import BasePoint
-from overparam.theory.chains import Chain, Link, Slopes, chain_norms
+from overparam.theory.chains import Chain, Link, Reach, Slopes, all_transports, chain_norms
 from overparam.theory.composed import Composed
 
 Array = np.ndarray
@@ -33,6 +33,7 @@ class Changes:
         slopes: Bounds on |act'(z^l)_j| on the ball.
         upstream: |dU^l(x)|.
         backward: |dG^l(x)|, l = 1..D, the last one zero.
+        reach: |G^l(x)| on the ball, l = 1..D.
     """
 
     preactivation: list[Array]
@@ -46,6 +47,7 @@ class Changes:
     slopes: list[Array]
     upstream: list[Array]
     backward: list[Array]
+    reach: list[Array]
 
 
 def composed_of(base: BasePoint) -> Composed:
@@ -94,21 +96,22 @@ def changes_within(base: BasePoint, shares: Shares) -> Changes:
     norms = base.weight_norms
     slopes = [_slope(base, composed, layer, move, 1.0) for layer, move in enumerate(preactivation)]
     energy = composed.energy
-    ends = [chain_norms(chain, norms, whole) for chain in composed.transports]
-    energies = [] if energy is None else chain_norms(energy, norms, whole)
-    halfway = [] if energy is None else chain_norms(energy, norms, secant)
+    ends = all_transports(composed.transports, norms, whole)
+    energies = [] if energy is None else chain_norms(energy, norms, whole, ends).norms
+    halfway = [] if energy is None else chain_norms(energy, norms, secant, transports).norms
     change = Changes(
         preactivation=preactivation,
         input=inputs,
         collective_input=collective,
-        secant_transports=transports,
+        secant_transports=[passed.norms for passed in transports],
         secant_energies=halfway,
         secant_slopes=secants,
-        transports=ends,
+        transports=[passed.norms for passed in ends],
         energies=energies,
         slopes=slopes,
         upstream=[],
         backward=[np.zeros((len(shares), len(base.weights)))],
+        reach=[np.full((len(shares), len(base.weights)), base.output_scale)],
     )
     _backward(base, shares, change)
     return change
@@ -128,14 +131,16 @@ def _forward(base: BasePoint, composed: Composed, shares: Shares) -> tuple:
     inputs, collective_inputs = [dh], [collective]
     moves: list[Array] = []
     entering: list[Array] = []
-    transports, secants = [], []
+    transports: list[Reach] = []
+    secants = []
     for layer in range(shares.shape[1] - 1):
         r, c = shares[:, layer], base.weight_factors[layer]
         entering.append(np.outer(r, base.input_norms[layer]) + c * r[:, None] * dh)
         slopes = slopes_within(base, composed, moves, 0.5)
-        transport = chain_norms(composed.transports[layer], base.weight_norms, slopes)
+        chain = composed.transports[layer]
+        transport = chain_norms(chain, base.weight_norms, slopes, transports)
         step = base.weight_norms[layer] * dh + entering[-1]
-        through = sum(p * i for p, i in zip(transport, entering, strict=True))
+        through = sum(p * i for p, i in zip(transport.norms, entering, strict=True))
         dz = np.minimum(step, through)
         secant = _slope(base, composed, layer, dz, 0.5)
         gain = base.weight_norms[layer] + c * r
@@ -174,15 +179,18 @@ def _backward(base: BasePoint, shares: Shares, change: Changes) -> None:
             turned = np.minimum(turned, energy * change.energies[layer])
         for q in range(layer, len(bent)):
             turned = turned + shares[:, q + 1, None] * turned_rate(base, change, q, layer)
+        most = change.slopes[layer] * (base.weight_norms[layer + 1] + step) * change.reach[0]
+        before = backward_norm(base, layer)
+        dg = np.minimum(np.minimum(single, turned), most + before)
         change.upstream.insert(0, du)
-        change.backward.insert(0, np.minimum(single, turned))
+        change.backward.insert(0, dg)
+        change.reach.insert(0, np.minimum(most, before + dg))
 
 
 def turned_rate(base: BasePoint, change: Changes, q: int, layer: int) -> Array:
     """Bound on |G^{q+1} Vhat^{q+1} diag(act') dz^q/dz^l| over |V|, hidden layers from 0."""
     # While the backward pass is filled in from the top, its first entry is layer + 1.
-    dg = change.backward[q + 1 - len(base.weight_norms)]
-    whole = backward_norm(base, q + 1) + dg
+    whole = change.reach[q + 1 - len(base.weight_norms)]
     return base.weight_factors[q + 1] * whole * change.slopes[q] * change.transports[q][layer]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from overparam.theory.chains import Chain, Link, Slopes, chain_norms
+from overparam.theory.chains import Chain, Link, Slopes, all_transports, chain_norms
 from overparam.theory.collective import Arithmetic, Collective, Data, Matrix, Vector
 
 COMPOSED_WORK = 1e11
@@ -59,34 +59,34 @@ def composed_work(points: int, widths: tuple[int, ...]) -> float:
 
 
 @dataclass(frozen=True)
-class _Stack:
+class Stack:
     """A matrix that is a product of others, and a bound on how far it is off in norm."""
 
     matrix: Matrix
     error: float = 0.0
 
-    def times(self, matrix: Matrix, norm: float, arithmetic: Arithmetic) -> "_Stack":
+    def times(self, matrix: Matrix, norm: float, arithmetic: Arithmetic) -> "Stack":
         """The product with a matrix of the given spectral norm."""
         size = arithmetic.rounding(len(matrix))
         if size:
             size *= float(np.linalg.norm(self.matrix) * np.linalg.norm(matrix))
         error = arithmetic.safety * (self.error * norm + size) + arithmetic.tiny
-        return _Stack(self.matrix @ matrix, error)
+        return Stack(self.matrix @ matrix, error)
 
-    def scaled(self, slopes: Float[np.ndarray, "b"], arithmetic: Arithmetic) -> "_Stack":
+    def scaled(self, slopes: Float[np.ndarray, "b"], arithmetic: Arithmetic) -> "Stack":
         """The product with a diagonal matrix."""
         size = arithmetic.rounding(0)
         if size:
             size *= float(np.linalg.norm(self.matrix))
         largest = float(np.max(np.abs(slopes)))
         error = arithmetic.safety * (self.error + size) * largest + arithmetic.tiny
-        return _Stack(self.matrix * slopes[None, :], error)
+        return Stack(self.matrix * slopes[None, :], error)
 
-    def below(self, head: Float[np.ndarray, "b"] | None) -> "_Stack":
+    def below(self, head: Float[np.ndarray, "b"] | None) -> "Stack":
         """The same with a diagonal matrix on top."""
         if head is None:
             return self
-        return _Stack(np.concatenate([np.diag(head), self.matrix]), self.error)
+        return Stack(np.concatenate([np.diag(head), self.matrix]), self.error)
 
     def norm(self, arithmetic: Arithmetic) -> float:
         """Bound on the spectral norm."""
@@ -97,6 +97,18 @@ class _Stack:
         longest = math.sqrt(float(np.max(np.sum(self.matrix**2, axis=0))))
         longest *= 1 + arithmetic.rounding(len(self.matrix))
         return arithmetic.safety * (longest + self.error)
+
+    def flipped(self, tail: "Stack", arithmetic: Arithmetic) -> float:
+        """Bound on |self diag(d) tail| over unit vectors d: docs/modulus.md, Lemma 4."""
+        y, p = self.matrix, tail.matrix
+        gram = (y.T @ y) * (p @ p.T)
+        trace, size = float(np.trace(gram)), arithmetic.rounding(max(len(y), p.shape[1]))
+        top = arithmetic.top((gram + gram.T) / 2, 4 * size * trace)
+        off = 0.0
+        if self.error or tail.error:
+            off = self.error * (float(np.linalg.norm(p)) + tail.error)
+            off += float(np.linalg.norm(y)) * tail.error
+        return arithmetic.safety * (math.sqrt(max(top, 0.0)) + off) + arithmetic.tiny
 
 
 @dataclass(frozen=True)
@@ -118,51 +130,82 @@ class Layers:
     largest: tuple[Vector, ...]
 
 
-def energy_chain(layers: Layers, arithmetic: Arithmetic, measured: bool) -> Chain:
-    """The chain that ends in the heads of every layer."""
-    top = len(layers.matrices) - 1
+def measure_chains(
+    layers: Layers, arithmetic: Arithmetic, measured: bool
+) -> tuple[tuple[Chain, ...], Chain | None]:
+    """The transports of all hidden layers, and the chain that ends in the heads of every layer."""
+    hidden = len(layers.matrices)
+    if not hidden:
+        return (), None
     if not measured:
-        largest = layers.largest
-        links = []
-        for layer in range(top - 1, -1, -1):
-            envelope = layers.heads[layer + 1].max(axis=0)
-            scaled = envelope[:, None] * layers.matrices[layer + 1]
-            error = arithmetic.rounding(1) * float(np.linalg.norm(scaled))
-            head_moved = _Stack(scaled, error).norm(arithmetic)
-            links.append(Link(largest[layer], np.array([head_moved])))
-        return Chain(top, largest[top], tuple(links))
-    start = layers.heads[top].max(axis=1)
-    rows = [
-        _links(top, [h[i] for h in layers.heads], [s[i] for s in layers.slopes], layers, arithmetic)
-        for i in range(len(start))
+        return tuple(_alone(top, layers) for top in range(hidden)), _heads_alone(layers, arithmetic)
+    tables = [
+        _at_point([s[i] for s in layers.slopes], [h[i] for h in layers.heads], layers, arithmetic)
+        for i in range(len(layers.slopes[0]))
     ]
-    return Chain(top, start, _gathered(rows))
+    *transports, energy = (_gathered(list(rows)) for rows in zip(*tables, strict=True))
+    start = layers.heads[hidden - 1].max(axis=1)
+    return (
+        tuple(Chain(top, np.ones(1), links) for top, links in enumerate(transports)),
+        Chain(hidden - 1, start, energy),
+    )
 
 
-def transport_chain(top: int, layers: Layers, arithmetic: Arithmetic, measured: bool) -> Chain:
-    """The chain of dz^top / dz^l."""
+def _alone(top: int, layers: Layers) -> Chain:
+    """A transport of which only the first matrix is known."""
     one, zero = np.ones(1), np.zeros(1)
-    if not measured:
-        moved = [np.array([layers.norms[top]]), *[zero] * (top - 1)]
-        return Chain(top, one, tuple(Link(zero, m) for m in moved[:top]))
-    n = len(layers.slopes[0])
-    rows = [_links(top, None, [s[i] for s in layers.slopes], layers, arithmetic) for i in range(n)]
-    return Chain(top, one, _gathered(rows))
+    moved = [np.array([layers.norms[top]]), *[zero] * (top - 1)]
+    return Chain(top, one, tuple(Link(zero, m) for m in moved[:top]))
+
+
+def _heads_alone(layers: Layers, arithmetic: Arithmetic) -> Chain:
+    """The chain with heads, each multiplied with the matrix below it alone."""
+    top, links = len(layers.matrices) - 1, []
+    for layer in range(top - 1, -1, -1):
+        envelope = layers.heads[layer + 1].max(axis=0)
+        scaled = envelope[:, None] * layers.matrices[layer + 1]
+        error = arithmetic.rounding(1) * float(np.linalg.norm(scaled))
+        head_moved = Stack(scaled, error).norm(arithmetic)
+        links.append(Link(layers.largest[layer], np.array([head_moved])))
+    return Chain(top, layers.largest[top], tuple(links))
+
+
+_Row = tuple[float, ...]
+"""One point's numbers of a link: head, head_moved, before, after, column, skipped, and flips."""
+
+
+def _at_point(
+    slopes: list[Float[np.ndarray, "_"]],
+    heads: list[Float[np.ndarray, "_"]],
+    layers: Layers,
+    arithmetic: Arithmetic,
+) -> list[list[_Row]]:
+    """The links of every chain at one point, the one with heads last."""
+    found: list[list[_Row]] = []
+    tails: list[list[Stack]] = []
+    for top in range(len(layers.matrices)):
+        links, stacks = _links(top, None, slopes, tails, layers, arithmetic)
+        found.append(links)
+        tails.append(stacks)
+    found.append(_links(len(tails) - 1, heads, slopes, tails, layers, arithmetic)[0])
+    return found
 
 
 def _links(
     top: int,
     heads: list[Float[np.ndarray, "_"]] | None,
     slopes: list[Float[np.ndarray, "_"]],
+    tails: list[list[Stack]],
     layers: Layers,
     arithmetic: Arithmetic,
-) -> list[tuple[float, ...]]:
-    """One point's links: head, head_moved, before, after, column, skipped."""
-    links: list[tuple[float, ...]] = []
+) -> tuple[list[_Row], list[Stack]]:
+    """One point's links, and X^l of all layers; ``tails`` are those of the transports below."""
+    links: list[_Row] = []
     if top == 0:
-        return links  # and no matrix of a single wide layer's size squared
+        return links, []  # and no matrix of a single wide layer's size squared
     size = len(layers.matrices[top])
-    x = _Stack(np.diag(np.ones(size) if heads is None else heads[top]))
+    x = Stack(np.diag(np.ones(size) if heads is None else heads[top]))
+    stacks, above = [x], list[Stack]()
     y = None
     for layer in range(top - 1, -1, -1):
         a, norm = layers.matrices[layer + 1], layers.norms[layer + 1]
@@ -171,22 +214,28 @@ def _links(
         before = norm if first and heads is None else y.norm(arithmetic)
         moved = before if first else 0.0
         if heads is not None and not first:
-            above = _Stack(np.diag(heads[layer + 1])).times(a, norm, arithmetic)
-            moved = above.norm(arithmetic)
+            scaled = Stack(np.diag(heads[layer + 1])).times(a, norm, arithmetic)
+            moved = scaled.norm(arithmetic)
         head = None if heads is None else heads[layer]
         x = y.scaled(slopes[layer], arithmetic).below(head)
         largest = 0.0 if head is None else float(np.max(head))
         after, column = x.norm(arithmetic), y.column(arithmetic)
-        links.append((largest, moved, before, after, column, skipped))
-    return links
+        flips = [
+            upper.flipped(tails[q][layer], arithmetic) for q, upper in enumerate(above, layer + 1)
+        ]
+        links.append((largest, moved, before, after, column, skipped, *flips))
+        stacks.insert(0, x)
+        above.insert(0, y)
+    return links, stacks
 
 
-def _gathered(rows: list[list[tuple[float, ...]]]) -> tuple[Link, ...]:
+def _gathered(rows: list[list[_Row]]) -> tuple[Link, ...]:
     """Links with one number for each point."""
     links = []
-    for depth, table in enumerate(np.moveaxis(np.array(rows), 0, -1) if rows[0] else ()):
-        head, moved, before, after, column, skipped = table
-        links.append(Link(head, moved, before, after, column, skipped if depth else None))
+    for depth, of_points in enumerate(zip(*rows, strict=True)):
+        head, moved, before, after, column, skipped, *flips = np.array(of_points).T
+        last = skipped if depth else None
+        links.append(Link(head, moved, before, after, column, last, tuple(flips)))
     return tuple(links)
 
 
@@ -218,8 +267,7 @@ def compose(
         measured: Whether to multiply out the chains.
     """
     hidden = len(layers.matrices)
-    transports = tuple(transport_chain(q, layers, arithmetic, measured) for q in range(hidden))
-    energy = energy_chain(layers, arithmetic, measured) if hidden else None
+    transports, energy = measure_chains(layers, arithmetic, measured)
     errors = outside.slopes.moved or [np.zeros(1)] * hidden
     slope_norms = tuple(np.array([outside.slopes.bound]) for _ in range(hidden))
     if measured:
@@ -229,13 +277,14 @@ def compose(
         )
     mixed, curved = {}, {}
     if data is not None and energy is not None and outside.slopes.moved is not None:
-        norms = chain_norms(energy, layers.norms, outside.slopes)
+        passed = all_transports(transports, layers.norms, outside.slopes)
+        norms = chain_norms(energy, layers.norms, outside.slopes, passed).norms
         for low in range(hidden):
             for high in range(low, hidden):
                 profile = _positive(norms[low] * norms[high], len(data.weights))
                 curved[low, high] = data.collective(profile, (low, high), arithmetic)
         for q in range(1, hidden + 1):
-            sizes = chain_norms(transports[q - 1], layers.norms, outside.slopes)
+            sizes = passed[q - 1].norms
             for low in range(q):
                 size = outside.factors[q] * outside.backward_norms[q] * slope_norms[q - 1]
                 profile = _positive(size * sizes[low], len(data.weights))

@@ -108,6 +108,7 @@ class _Back:
 
     upstream: list[Pointwise]  # |dU^l(x)|, l = 1..D-1
     backward: list[Pointwise]  # |dG^l(x)|, l = 1..D
+    reach: list[Pointwise]  # g_l >= |G^l(x)|, l = 1..D
 
 
 def _forward(point: LayeredPoint, shares: Float[np.ndarray, "corners layers"]) -> _Ahead:
@@ -139,23 +140,26 @@ def _backward(
 ) -> _Back:
     n = len(point.weights)
     above = np.full(n, point.output_scale)
-    back = _Back([], [np.zeros((len(shares), n))])
+    zeros = np.zeros((len(shares), n))
+    back = _Back([], [zeros], [zeros + point.output_scale])
     for layer in range(shares.shape[1] - 2, -1, -1):
         step = point.weight_factors[layer + 1] * shares[:, layer + 1]
         du = np.outer(step, above) + ahead.gain[layer + 1][:, None] * back.backward[0]
         turned = ahead.bent[layer] * point.upstream_columns[layer][None, :] * ahead.jump[layer]
-        back.upstream.insert(0, du)
-        back.backward.insert(0, ahead.steep[layer] * du + turned)
         above = point.backward_norms[layer]
+        most = ahead.steep[layer] * ahead.gain[layer + 1][:, None] * back.reach[0]
+        dg = np.minimum(ahead.steep[layer] * du + turned, most + above)
+        back.upstream.insert(0, du)
+        back.backward.insert(0, dg)
+        back.reach.insert(0, np.minimum(most, above + dg))
     return back
 
 
 def _jacobian_change(point: LayeredPoint, ahead: _Ahead, back: _Back) -> Corners:
     """omega at each split: docs/observations.md, Theorem O2."""
     total = np.zeros(len(ahead.gain[0]))
-    for layer, dg in enumerate(back.backward):
+    for layer, (dg, g) in enumerate(zip(back.backward, back.reach, strict=True)):
         c = point.weight_factors[layer]
-        g = _backward_norm(point, layer) + dg
         turned, moved = dg * point.input_norms[layer], c * g * ahead.change[layer]
         apart = np.minimum(
             _l2(point, turned), dg.max(axis=1) * point.collective_input_norms[layer]
@@ -169,9 +173,8 @@ def _second_derivative(point: LayeredPoint, ahead: _Ahead, back: _Back) -> Corne
     mixed, curved = np.zeros(len(ahead.gain[0])), np.zeros(len(ahead.gain[0]))
     inner: np.ndarray = np.zeros_like(ahead.change[0])  # bound on |Hdot^{l-1}|, pointwise
     collective: np.ndarray = np.zeros(len(mixed))  # the same in L2(mu)
-    for layer, dg in enumerate(back.backward):
+    for layer, g in enumerate(back.reach):
         c = point.weight_factors[layer]
-        g = _backward_norm(point, layer) + dg
         mixed += (c * np.minimum(_l2(point, g * inner), g.max(axis=1) * collective)) ** 2
         if layer == len(back.upstream):
             break
@@ -208,13 +211,6 @@ def _bend(point: LayeredPoint, row: Pointwise) -> Pointwise:
 def _triangle(diagonal: Any, below: Any) -> Any:
     """The norm of the matrix ((a, 0), (b, a))."""
     return below / 2 + np.hypot(below / 2, diagonal)
-
-
-def _backward_norm(point: LayeredPoint, layer: int) -> Pointwise:
-    """|G_0^l(x)|, shape (1, n); |G^D| = c."""
-    if layer == len(point.backward_norms):
-        return np.full((1, len(point.weights)), point.output_scale)
-    return point.backward_norms[layer][None, :]
 
 
 def _l2(point: LayeredPoint, values: Pointwise) -> Corners:

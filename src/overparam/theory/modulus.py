@@ -20,7 +20,7 @@ from overparam.errors import InputError
 from overparam.model.mlp import Params
 from overparam.problem.problem import Problem, plain_network
 from overparam.theory.base_point import BasePoint, measure_base_point
-from overparam.theory.changes import Changes, backward_norm, changes_within, l2, turned_rate
+from overparam.theory.changes import Changes, changes_within, l2, turned_rate
 from overparam.theory.collective import Collective
 from overparam.theory.splits import largest_over_splits
 
@@ -86,7 +86,7 @@ def _jacobian_change(
     """omega at each split: the root of the sum over layers of squared |J_l - J_{0,l}|."""
     total = np.zeros(len(shares))
     for layer, dg in enumerate(change.backward):
-        g = backward_norm(base, layer) + dg
+        g = change.reach[layer]
         moved = g * base.weight_factors[layer] * change.input[layer]
         turned = dg * base.input_norms[layer]
         together = l2(base, turned + moved)
@@ -125,9 +125,8 @@ def _moved_by_pairs(base: BasePoint, change: Changes, shares: Array, layer: int)
     composed, total = base.composed, np.zeros(len(shares))
     assert composed is not None
     for low in range(layer):
-        whole = backward_norm(base, layer) + change.backward[layer]
         passed = change.secant_slopes[layer - 1] * change.secant_transports[layer - 1][low]
-        rate = base.weight_factors[layer] * whole * passed
+        rate = base.weight_factors[layer] * change.reach[layer] * passed
         total += shares[:, low] * _family(composed.mixed[layer, low], rate)
         again = shares[:, low, None] * base.weight_factors[low] * change.input[low]
         total += l2(base, rate * again)
@@ -151,10 +150,9 @@ def _second_derivative(
     collective: Array = np.zeros(len(shares))  # calT_{l-1}, in L2(mu)
     entering: list[Array] = []
     again: list[Array] = []
-    for layer, dg in enumerate(change.backward):
+    for layer, g in enumerate(change.reach):
         c = base.weight_factors[layer]
-        g = backward_norm(base, layer) + dg
-        slope = change.slopes[layer - 1] if layer else np.zeros_like(dg)
+        slope = change.slopes[layer - 1] if layer else np.zeros_like(g)
         pointwise = l2(base, g * slope * tangent)
         mixed += (c * np.minimum(pointwise, (g * slope).max(axis=1) * collective)) ** 2
         if layer == len(change.upstream):

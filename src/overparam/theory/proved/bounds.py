@@ -28,7 +28,7 @@ class ProvedBounds(MLPBounds):
         if len(self.base.weight_norms) == 1:
             return 0.0, 0.0
         layers, n = len(self.base.weight_norms), len(self.base.weights)
-        roundings = 16 * layers * (n + 64) + 640 * layers**2 * 3 ** min(layers - 1, COMPOSED_LAYERS)
+        roundings = 16 * layers * (n + 64) + 640 * layers**2 * 4 ** min(layers - 1, COMPOSED_LAYERS)
         widen = add_up(add_up(1.0, MARGIN), gamma(2 * roundings))
         modulus, lipschitz = super().on_ball(radius)
         return _up(modulus, widen), _up(lipschitz, widen)
