@@ -21,7 +21,7 @@ from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import as_float64
 from overparam.problem.measure import Measure
-from overparam.theory.base_point import top_eigenvalue
+from overparam.theory.base_point import spectral_norm_of, top_eigenvalue
 from overparam.theory.splits import largest_over_splits
 
 Corners = Float[np.ndarray, " corners"]
@@ -35,6 +35,7 @@ class JetPoint:
         bounds: (beta_1, ..., beta_{q+2}), q = 1 without and 2 with the Laplacian.
         input_factor: c_1.
         output_factor: gamma = c c_2, c the output scale.
+        upstream_norm: |U_0|, spectral.
         largest_column: u = max_j |U_{0,j}|.
         largest_row: rho = max_j |p_{0,j}|.
         products: (max_j |U_{0,j}| |p_{0,j}|, max_j |U_{0,j}| |p_{0,j}|^2).
@@ -47,6 +48,7 @@ class JetPoint:
     bounds: tuple[float, ...]
     input_factor: float
     output_factor: float
+    upstream_norm: float
     largest_column: float
     largest_row: float
     products: tuple[float, float]
@@ -114,6 +116,7 @@ def measure_jet_point(
         bounds=bounds,
         input_factor=inner,
         output_factor=outer,
+        upstream_norm=outer * spectral_norm_of(weights[-1]),
         largest_column=float(columns.max()),
         largest_row=float(rows.max()),
         products=(float(np.max(columns * rows)), float(np.max(columns * rows**2))),
@@ -141,8 +144,12 @@ def _change(point: JetPoint, first: Corners, second: Corners) -> Corners:
     features = _first(point, point.largest_row + shift / 2, _mean_square(point.largest_row, shift))
     turned = _second(point, u, one + u * shift / 2, two + one * shift + u * shift**2 / 3)
     grown = point.largest_row + shift
-    moved = point.output_factor * second * _first(point, grown, grown**2)
-    return np.hypot(first * turned + moved, point.output_factor * first * features)
+    steep = _first(point, grown, grown**2)
+    rest = np.full_like(shift, point.largest_row)
+    before = _first(point, rest, rest**2)
+    turned = np.minimum(first * turned, point.upstream_norm * (before + steep))
+    moved = point.output_factor * second * steep
+    return np.hypot(turned + moved, point.output_factor * first * features)
 
 
 def _second_derivative(point: JetPoint, first: Corners, second: Corners) -> Corners:
