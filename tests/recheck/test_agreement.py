@@ -56,6 +56,17 @@ def test_proved_certificates_verify_without_tolerance(seed):
     assert verify(initial, problem, start).reasons == ()
 
 
+def test_a_network_that_is_flat_everywhere_has_the_eigenvalue_zero():
+    model = MLP(3, (8,), 1, "gaussian", bias_scale=0.0)
+    measure = Measure(np.eye(3) + 1, np.ones((3, 1)))
+    dead = jax.tree.map(lambda w: 1e6 * w, model.init(jax.random.key(0)))
+    problem = Problem(model, measure)
+    flat = certify(problem, dead)
+    assert not flat.certified
+    assert flat.min_eigenvalue == flat.constants["max_eigenvalue"].value == 0
+    assert verify(flat, problem, dead).reasons == ()
+
+
 def test_another_network_does_not():
     problem, start, _ = random_problem(4)
     other = problem.model.init(jax.random.key(99))

@@ -89,7 +89,7 @@ class Comparison:
             return
         if math.isinf(stored):
             self._say(name, stored, f"the data and parameters give {_show(derived)}")
-        elif not arb(stored) >= derived * (1 - self._slack(name, slack)):
+        elif not arb(stored) + self._zero(name) >= derived * (1 - self._slack(name, slack)):
             self._say(name, stored, f"below {_show(derived)}, the least that is proved")
         elif self._far(name) and (
             arb(stored) * (1 - WEAKER) > derived.abs_upper() * self._room() + ZERO
@@ -109,10 +109,10 @@ class Comparison:
             self._say(name, stored, f"far below {_show(derived)}, which the theorem gives")
 
     def eigenvalue(self, derived: arb) -> None:
-        """lambda_min: a lower bound that may be as weak as float64 makes it."""
+        """lambda_min >= 0: a lower bound that may be as weak as float64 makes it."""
         stored = self.claim.constant("min_eigenvalue")
         slack = self._slack("min_eigenvalue", None)
-        if not arb(stored) <= derived + slack * derived.max(arb(0)):
+        if not arb(stored) <= derived.max(arb(0)) * (1 + slack):
             text = f"above {_show(derived)}, the most that is proved"
             self._say("min_eigenvalue", stored, text)
 
@@ -120,6 +120,10 @@ class Comparison:
         if self.claim.kind(name) == "proved":
             return 0.0
         return self.allowed.plain if slack is None else slack
+
+    def _zero(self, name: str) -> float:
+        """What float64 cannot tell from zero."""
+        return 0.0 if self.claim.kind(name) == "proved" else ZERO
 
     def _far(self, name: str) -> bool:
         """Whether a much weaker value than derived is a fault; not in the noise of float64."""
