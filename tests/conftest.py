@@ -1,6 +1,6 @@
 """Shared by all tests: types and shapes checked at run time, rank promotion raises.
 
-With ``CHECK_TYPES=all`` the functions that are called most are checked, too; that doubles the time.
+With ``CHECK_TYPES=all`` the functions called most are checked, too, which takes half as long again.
 Workers, and the commands that tests start, share their compiled programs for the time of the run.
 """
 

@@ -15,6 +15,7 @@ from overparam.theory.chains import all_transports, chain_norms
 from overparam.theory.changes import changes_within, composed_of, slopes_within
 from overparam.theory.composed import Composed, Stack
 from overparam.theory.modulus import MLPBounds, _jacobian_change, _second_derivative
+from overparam.theory.proved.base_point import UPWARDS
 
 RADII = (1e-3, 0.1, 1.0, 4.0)
 ROUNDING = 1e-11
@@ -249,14 +250,20 @@ def test_turning_slopes_between_two_matrices_is_bounded_by_a_product_of_gram_mat
     rng = np.random.default_rng(0)
     y, p = rng.standard_normal((7, 5)), rng.standard_normal((5, 6))
     bound = Stack(y).flipped(Stack(p), PLAIN)
-    found = 0.0
+    found, directions = 0.0, []
     for d in (*np.eye(5), *rng.standard_normal((20, 5))):
         for _ in range(100):  # the norm of Y diag(d) P is convex in d, so full steps only climb
             d = d / np.linalg.norm(d)
             left, sizes, right = np.linalg.svd(y @ (d[:, None] * p))
             found = max(found, sizes[0])
+            directions.append(d)
             d = (left[:, 0] @ y) * (p @ right[0])
     assert found <= bound <= 1.5 * found
+    # A known distance from the matrices that are meant is paid for.
+    off_y, off_p = (1e-2 / operator_norm(v) * v for v in (y, p))
+    farther = Stack(y, 1e-2).flipped(Stack(p, 1e-2), UPWARDS)
+    widest = max(operator_norm((y + off_y) @ (d[:, None] * (p + off_p))) for d in directions)
+    assert max(bound, widest) < farther < 1.1 * bound
     orthogonal, _ = np.linalg.qr(y)
     scaled = orthogonal * [1, 2, 3, 4, 5]
     alone = Stack(scaled).flipped(Stack(np.eye(5)), PLAIN)
