@@ -1,6 +1,7 @@
 """What the job measures of the four consequences, held against what it certifies."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 import overparam as op
 from overparam.job import JobResult, JobSettings, run_job
-from overparam.job.summary import summary
+from overparam.job.summary import lines, summary
 
 OUTPUT_SCALE = 3e4
 
@@ -103,3 +104,21 @@ def test_a_linear_model_of_two_points_has_no_width() -> None:
 def test_confidence_outside_of_the_open_interval(confidence: float) -> None:
     with pytest.raises(op.InputError, match="choose it between 0 and 1"):
         JobSettings(confidence=confidence)
+
+
+def test_the_summary_rounds_bounds_in_their_own_direction(lazy: JobResult) -> None:
+    table = dict(lines(lazy))
+    assert lazy.consequences is not None
+    found = lazy.consequences.regularisation
+    lower, ratio = re.search(
+        r"no global minimum within (\S+), so at most (\S+) times", table["distance"]
+    ).groups()
+    assert 0.999 * found.lower < float(lower) <= found.lower
+    assert found.certified_ratio <= float(ratio) < 1.001 * found.certified_ratio
+    exists, radius = re.search(
+        r"within distance (\S+) of .* converges to one within (\S+) at rate",
+        table["from initialisation"],
+    ).groups()
+    certificate = lazy.initial
+    assert certificate.existence_radius <= float(exists) < 1.01 * certificate.existence_radius
+    assert certificate.radius <= float(radius) < 1.01 * certificate.radius

@@ -9,6 +9,7 @@ from overparam.job.result import JobResult
 from overparam.job.summary_consequences import consequences_lines, consequences_summary
 from overparam.problem.integrands import get_integrand
 from overparam.theory.certificate import Certificate
+from overparam.verified.rounding import decimal_down, decimal_up
 
 
 def summary(result: JobResult) -> dict[str, Any]:
@@ -124,15 +125,15 @@ def verdict_text(certificate: Certificate, where: str, zero_loss: bool) -> str:
     zero = " (zero loss)" if zero_loss else ""
     return (
         f"certified ({certificate.rigor}): a global minimum{zero} exists within distance "
-        f"{certificate.existence_radius:.3g} of the {where} parameters, and gradient descent with "
-        f"step size {certificate.step_size:.4g} converges to one within {certificate.radius:.3g} "
-        f"at rate {rate_text(certificate.rate)} a step"
+        f"{decimal_up(certificate.existence_radius, 3):.3g} of the {where} parameters, and "
+        f"gradient descent with step size {certificate.step_size:.4g} converges to one within "
+        f"{decimal_up(certificate.radius, 3):.3g} at rate {rate_text(certificate.rate)} a step"
     )
 
 
 def rate_text(rate: float) -> str:
-    """A rate, readable where it is close to 1."""
-    return f"{rate:.6g}" if rate < 0.999 else f"1 - {1 - rate:.3g}"
+    """A rate, an upper bound, readable where it is close to 1."""
+    return f"{decimal_up(rate, 6):.6g}" if rate < 0.999 else f"1 - {decimal_down(1 - rate, 3):.3g}"
 
 
 def _remedies(certificate: Certificate) -> list[tuple[str, str]]:

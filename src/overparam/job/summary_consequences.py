@@ -13,6 +13,7 @@ from overparam.job.result import JobResult
 from overparam.job.transfer import TransferStudy
 from overparam.theory.generalisation.risk_bound import RiskBound
 from overparam.train.laziness import Laziness
+from overparam.verified.rounding import decimal_down, decimal_up
 
 Line = tuple[str, str]
 """Heading and text."""
@@ -119,9 +120,9 @@ def distance_words(found: Regularisation) -> str:
     if found.minimum_norm is not None:
         text += f"; the linearised model needs {found.minimum_norm:.4g}"
     if found.lower > 0:
-        text += f"; certified: no global minimum within {found.lower:.4g}"
+        text += f"; certified: no global minimum within {decimal_down(found.lower, 4):.4g}"
     if math.isfinite(found.certified_ratio):
-        text += f", so at most {found.certified_ratio:.4g} times the shortest way"
+        text += f", so at most {decimal_up(found.certified_ratio, 4):.4g} times the shortest way"
     return text
 
 
@@ -160,7 +161,7 @@ def told(risks: tuple[RiskBound, ...]) -> list[RiskBound]:
 def risk_words(bound: RiskBound) -> str:
     """One bound as a sentence."""
     text = (
-        f"{bound.loss} of {bound.predictor} at most {bound.value:.4g} with probability "
-        f"{bound.confidence:g} ({bound.name})"
+        f"{bound.loss} of {bound.predictor} at most {decimal_up(bound.value, 4):.4g} with "
+        f"probability {bound.confidence:g} ({bound.name})"
     )
     return text + (f"; reservation: {bound.caveats[0]}" if bound.caveats else "")

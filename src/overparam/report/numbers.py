@@ -5,7 +5,8 @@ functions return plain text, good for HTML and for the figures alike.
 """
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+
+from overparam.verified.rounding import decimal_down, decimal_up
 
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 THIN = "\u202f"
@@ -54,12 +55,12 @@ def scientific(value: float, digits: int = 2) -> str:
 
 def at_most(value: float, digits: int = 4) -> str:
     """An upper bound, rounded up."""
-    return number(_rounded(value, digits, ROUND_CEILING), digits)
+    return number(decimal_up(value, digits), digits)
 
 
 def at_least(value: float, digits: int = 4) -> str:
     """A lower bound, rounded down."""
-    return number(_rounded(value, digits, ROUND_FLOOR), digits)
+    return number(decimal_down(value, digits), digits)
 
 
 def rate(value: float, digits: int = 4) -> str:
@@ -67,15 +68,6 @@ def rate(value: float, digits: int = 4) -> str:
     if 0.99 < value < 1:
         return f"1{THIN}{MINUS}{THIN}{at_least(1 - value, 3)}"  # the difference is exact
     return at_most(value, digits)
-
-
-def _rounded(value: float, digits: int, direction: str) -> float:
-    """To some significant digits in one direction; the double nearest to the decimal number."""
-    if not math.isfinite(value) or value == 0:
-        return value
-    exact = Decimal(value)
-    unit = Decimal(1).scaleb(exact.adjusted() - digits + 1)
-    return float(exact.quantize(unit, rounding=direction))
 
 
 def percent(fraction: float) -> str:

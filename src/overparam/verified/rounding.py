@@ -10,7 +10,8 @@ of at most ``gamma(k) * sum |x_i y_i| + 2 k eta`` (Higham, *Accuracy and Stabili
 Algorithms*, 2nd ed., section 3.1; the underflow term is Demmel's).
 """
 
-from math import frexp, inf, ldexp, nextafter, sqrt
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from math import frexp, inf, isfinite, ldexp, nextafter, sqrt
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +23,24 @@ UNIT_ROUNDOFF = 2.0**-53
 
 UNDERFLOW = 2.0**-1022
 """eta: a bound on what one underflow loses, generous enough for flush-to-zero (IEEE: 2^-1075)."""
+
+
+def decimal_up(value: float, digits: int) -> float:
+    """An upper bound shortened to significant digits: the double nearest to the decimal."""
+    return _shortened(value, digits, ROUND_CEILING)
+
+
+def decimal_down(value: float, digits: int) -> float:
+    """A lower bound shortened to significant digits: the double nearest to the decimal."""
+    return _shortened(value, digits, ROUND_FLOOR)
+
+
+def _shortened(value: float, digits: int, direction: str) -> float:
+    if not isfinite(value) or value == 0:
+        return value
+    exact = Decimal(value)
+    unit = Decimal(1).scaleb(exact.adjusted() - digits + 1)
+    return float(exact.quantize(unit, rounding=direction))
 
 
 def add_up(a: float, b: float) -> float:
