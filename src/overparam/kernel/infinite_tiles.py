@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from overparam.errors import InputError
 from overparam.kernel.empirical import points
 from overparam.kernel.infinite import fast
-from overparam.kernel.infinite.duals import closed_form
+from overparam.kernel.infinite.closed_forms import closed_form
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.infinite.quadrature import MOST_TERMS
 from overparam.kernel.job import describe_network, digest

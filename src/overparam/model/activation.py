@@ -380,5 +380,5 @@ def linear_pieces(activation: Activation) -> tuple[float, float] | None:
     """(a, b) if the activation is known to be a |s| + b s, else None."""
     if isinstance(activation.fn, _AbsLinear):
         return activation.fn.a, activation.fn.b
-    known = {"relu": (0.5, 0.5), "leaky_relu": (0.495, 0.505)}
+    known = {"relu": (0.5, 0.5), "leaky_relu": (0.495, 0.505), "identity": (0.0, 1.0)}
     return known.get(activation.name) if activation.bounds_kind == "proved" else None

@@ -1,11 +1,23 @@
-"""The compiled recursion of all layers against the same recursion at 60 digits."""
+"""Closed forms, and the compiled recursion of all layers, against the same at 60 digits."""
 
+import jax
+import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
 
+from overparam.kernel.infinite.closed_forms import CLOSED_FORMS
+from overparam.kernel.infinite.duals import Pairs
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.model.mlp import MLP
+
+
+def relu(q1, q2, c):
+    if q1 * q2 == 0:
+        return mp.mpf(0), mp.mpf(1) / 4
+    angle = mp.acos(max(-1, min(1, c / mp.sqrt(q1 * q2))))
+    rest = mp.pi - angle
+    return (mp.sqrt(q1 * q2) * mp.sin(angle) + rest * c) / (2 * mp.pi), rest / (2 * mp.pi)
 
 
 def erf(q1, q2, c):
@@ -89,10 +101,67 @@ def test_three_layers_keep_13_digits_at_large_variances_of_the_inputs(pair, scal
     assert worst(got.nngp, exact[1]) < 1e-13
 
 
-@pytest.mark.parametrize("pair", [erf, gelu, sin, cos, gaussian], ids=lambda pair: pair.__name__)
-def test_one_layer_keeps_13_digits_at_any_weight_scale(pair):
-    model = MLP(4, (1,), 1, pair.__name__, weight_scale=30.0, bias_scale=1.0)
-    x = 100 * points()
+SMOOTH = pytest.mark.parametrize(
+    "pair", [erf, gelu, sin, cos, gaussian], ids=lambda pair: pair.__name__
+)
+
+
+@SMOOTH
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("bias", [0.1, 1.0])
+def test_13_digits_are_kept_at_large_weight_scales(pair, depth, bias):
+    """Inputs' layer at variances up to 1e4 or so; the layers after it see 900."""
+    model = MLP(4, (1,) * depth, 1, pair.__name__, weight_scale=30.0, bias_scale=bias)
+    x = 3 * points()
     got, exact = infinite_ntk(model, x), at_60_digits(pair, model, x)
     assert worst(got.ntk, exact[0]) < 1e-13
     assert worst(got.nngp, exact[1]) < 1e-13
+
+
+def angle(gap, lean):
+    """What the next layer makes of a gap: an angle, up to a factor."""
+    return mp.sqrt(max(gap, 0) + lean)
+
+
+@SMOOTH
+def test_gaps_keep_the_angle_to_a_few_units(pair):
+    """Of e1 e2 -+ E act(u) act(v), of which a plain difference keeps half the digits only."""
+    rng = np.random.default_rng(0)
+    n = 400
+    r1 = 10 ** rng.uniform(-2, 3, n)
+    r2 = r1 * (1 + rng.choice([0, 1e-9, 1e-4, 0.1], n) * rng.standard_normal(n))
+    less = rng.choice([0, 1e-16, 1e-10, 1e-5, 1e-2, 0.3, 1.0], n) * rng.uniform(0.5, 1, n)
+    opposite = rng.random(n) < 0.3
+    minus, plus = np.where(opposite, 2 - less, less), np.where(opposite, less, 2 - less)
+    dual = CLOSED_FORMS[pair.__name__]
+    with jax.enable_x64(True):
+        pairs = Pairs(*map(jnp.asarray, (r1, r2, minus, plus)))
+        (e1, left), (e2, right) = dual.features(pairs.r1), dual.features(pairs.r2)
+        found = dual(pairs, e1, e2, left, right)
+        found = jax.tree.map(np.asarray, found)
+    for i in range(n):
+        with mp.workdps(60):
+            s, t = mp.mpf(r1[i]), mp.mpf(r2[i])
+            rho = (mp.mpf(less[i]) - 1) if opposite[i] else (1 - mp.mpf(less[i]))
+            value, slope = pair(s * s, t * t, s * t * rho)
+            roots = [mp.sqrt(pair(r * r, r * r, r * r)[0]) for r in (s, t)]
+            size, lean = roots[0] * roots[1], (roots[0] - roots[1]) ** 2 / 2
+            for gap, got in ((size - value, found.below[i]), (size + value, found.above[i])):
+                off = angle(mp.mpf(float(got)) / size, lean / size) - angle(gap / size, lean / size)
+                # gelu is nearly odd at small deviations only: its sum is a plain one.
+                assert abs(off) < (1e-15 if gap < 1e-3 * size and rho > 0 else 2e-14)
+            assert abs(found.value[i] - value) < 1e-15 * size
+            assert abs(found.slope[i] - slope) < 1e-11 * abs(slope) + 1e-100
+
+
+@pytest.mark.parametrize(
+    "pair", [relu, erf, gelu, sin, cos, gaussian], ids=lambda pair: pair.__name__
+)
+@pytest.mark.parametrize("scale", [1, 8, 300])
+def test_float32_is_right_to_a_few_of_its_units(pair, scale):
+    """Layers in float32 up to deviations of 16, else in float64; nearly parallel inputs, too."""
+    model = MLP(4, (1, 1, 1), 1, pair.__name__, weight_scale=1.4, bias_scale=0.1)
+    x = (scale * points()).astype(np.float32)
+    got, exact = infinite_ntk(model, x), at_60_digits(pair, model, x)
+    assert worst(got.ntk, exact[0]) < 6e-7
+    assert worst(got.nngp, exact[1]) < 4e-7

@@ -2,13 +2,16 @@ r"""The layer recursion compiled: loops over pairs that stay in cache and use ve
 
 One call fills rows of the result, a chunk of columns at a time: all layers of a chunk are done
 before the next chunk begins, so that only the Gram matrix of the inputs is read from memory and
-only the result is written. Everything is computed in float64 and rounded once, on the way out.
-``duals.py`` has the same formulas for ``jax.numpy``, where they can be read and differentiated; the
-tests hold the two against each other and against mpmath.
+only the result is written. All is computed in the precision of the points' numbers, which the
+caller chooses, but nearly parallel inputs, which are compared in float64. ``real`` below is that
+type, and constants are made of it: a float64 among float32 numbers would make all of them float64.
+``closed_forms.py`` has the same formulas for ``jax.numpy``, where they can be read and
+differentiated; the tests hold the two against each other and against mpmath.
 
 No library function is called in a loop over pairs: arcsin, the difference sin t - t cos t, exp and
-sinh are the polynomials below, of relative error below 1e-16 on their ranges, so the compiler can
-turn the loops into vector instructions. Machine code is cached on disk where that is possible.
+sinh are the polynomials below, of relative error below the rounding on their ranges, so the
+compiler can turn the loops into vector instructions. Machine code is cached on disk where that is
+possible.
 """
 
 import math
@@ -17,7 +20,7 @@ from typing import Any, TypeVar, no_type_check
 
 import numpy as np
 from numba import njit, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,36 +48,56 @@ CUT = 1e-16
 LOG_CUT = math.log(CUT)
 
 
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "nsz"},
+}
+
+
 def compiled(function: F) -> F:
     """``numba.njit`` without the interpreter lock, cached on disk if a folder is writable."""
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"contract", "nsz"},
-    }
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no folder for the cache: compile in every process
-        return njit(**options)(function)
+        return njit(**OPTIONS)(function)
+
+
+def by_precision(double: F, single: F) -> F:
+    """A function for compiled code that is ``single`` of a float32 number, else ``double``."""
+
+    def choose(x):  # type: ignore[no-untyped-def]
+        return single(x) if isinstance(x, np.float32) else double(x)
+
+    @overload(choose)
+    @no_type_check
+    def typed(x):
+        chosen = single if x == types.float32 else double
+        return lambda x: chosen(x)
+
+    return choose  # type: ignore[return-value]
 
 
 @intrinsic
 @no_type_check
 def _power_of_two(context, k):
-    """2^k for an integer k in the exponent's range, by writing the exponent."""
+    """2^k for an integer k in the exponent's range, by writing the exponent: of float64 or 32."""
+    bits, bias, kind = (23, 127, types.float32) if k.bitwidth == 32 else (52, 1023, types.float64)
 
     @no_type_check
     def code(context, builder, signature, args):
-        bits = builder.shl(builder.add(args[0], args[0].type(1023)), args[0].type(52))
-        return builder.bitcast(bits, context.get_value_type(types.float64))
+        number = builder.add(args[0], args[0].type(bias))
+        return builder.bitcast(
+            builder.shl(number, args[0].type(bits)), context.get_value_type(kind)
+        )
 
-    return types.float64(types.int64), code
+    return kind(k), code
 
 
 @compiled
 @no_type_check
-def exponential(x):
-    """Exp for x <= 0; below -700, where the result is negligible, that of -700."""
+def _exponential_double(x):
+    """(exp x, 1 - exp x) for x <= 0, the latter if |x| < 0.34; below -700 as at -700."""
     x = x if x > -700.0 else -700.0
     k = np.floor(x * 1.4426950408889634 + 0.5)
     t = (x - k * 0.6931471803691238) - k * 1.9082149292705877e-10  # ln 2 in two parts
@@ -91,13 +114,33 @@ def exponential(x):
     p = p * t + 1.0 / 6.0
     p = p * t + 0.5
     p = p * t + 1.0
-    p = p * t + 1.0
-    return p * _power_of_two(np.int64(k))
+    return (p * t + 1.0) * _power_of_two(np.int64(k)), -t * p
 
 
 @compiled
 @no_type_check
-def sinh_small(x):
+def _exponential_single(x):
+    """The same in float32; below -80 as at -80."""
+    real = np.float32
+    x = x if x > real(-80.0) else real(-80.0)
+    k = np.floor(x * real(1.4426950408889634) + real(0.5))
+    t = (x - k * real(0.693359375)) + k * real(2.1219444005469057e-4)
+    p = real(1.0 / 5040.0)
+    p = p * t + real(1.0 / 720.0)
+    p = p * t + real(1.0 / 120.0)
+    p = p * t + real(1.0 / 24.0)
+    p = p * t + real(1.0 / 6.0)
+    p = p * t + real(0.5)
+    p = p * t + real(1.0)
+    return (p * t + real(1.0)) * _power_of_two(np.int32(k)), -t * p
+
+
+exponential = by_precision(_exponential_double, _exponential_single)
+
+
+@compiled
+@no_type_check
+def _sinh_double(x):
     """Sinh for |x| <= 1/2."""
     z = x * x
     p = 1.6116496514371548e-10
@@ -111,7 +154,20 @@ def sinh_small(x):
 
 @compiled
 @no_type_check
-def arctangent_tail(z):
+def _sinh_single(x):
+    real, z = np.float32, x * x
+    p = real(1.0 / 5040.0)
+    p = p * z + real(1.0 / 120.0)
+    p = p * z + real(1.0 / 6.0)
+    return x + x * (z * p)
+
+
+sinh_small = by_precision(_sinh_double, _sinh_single)
+
+
+@compiled
+@no_type_check
+def _arctangent_double(z):
     """(arctan x - x) / x^3 at z = x^2 in [0, 3 - 2 sqrt 2], where arctan x <= pi / 8."""
     p = -0.019174543572021332
     p = p * z + 0.03922974453661223
@@ -128,142 +184,228 @@ def arctangent_tail(z):
 
 @compiled
 @no_type_check
-def _advance(value, positive, e1, e2, a1, a2, b1, b2, g1, g2):
-    """The next layer's complements (1 - rho, 1 + rho) from E[act(u) act(v)]."""
-    gap = e1 * e2 - (value if positive else -value)
-    return _complements(gap if gap > 0.0 else 0.0, positive, a1, a2, b1, b2, g1, g2)
+def _arctangent_single(z):
+    real = np.float32
+    p = real(-0.06451928195)
+    p = p * z + real(0.1074373149)
+    p = p * z + real(-0.142639556)
+    p = p * z + real(0.1999954048)
+    return p * z + real(-0.3333333176)
+
+
+arctangent_tail = by_precision(_arctangent_double, _arctangent_single)
 
 
 @compiled
 @no_type_check
-def _complements(gap, positive, a1, a2, b1, b2, g1, g2):
-    """The same from the gap e1 e2 -+ value, with the upper sign where rho will be positive."""
+def _complements(gap, positive, a1, a2, b1, b2, g1, g2, half, one):
+    """The next layer's complements (1 - rho, 1 + rho) from the gap e1 e2 -+ E[act(u) act(v)].
+
+    The upper sign stands where rho will be positive.
+    """
     lean, other = a1 - a2, b1 - (b2 if positive else -b2)
-    less = (g1 * g2) * gap + 0.5 * (lean * lean + other * other)
-    less = less if less < 1.0 else 1.0
-    return (less if positive else 2.0 - less), (2.0 - less if positive else less)
+    less = (g1 * g2) * gap + half * (lean * lean + other * other)
+    less = less if less < one else one
+    more = (one - less) + one
+    return (less if positive else more), (more if positive else less)
 
 
 @compiled
 @no_type_check
 def _abs_linear(a, b, minus, plus, ntk, nngp, left, right, first, weight, bias):
     """One layer of a |s| + b s for a row's chunk of columns."""
-    even, odd = a * a, b * b
+    real = minus.dtype.type
+    half, one, two = real(0.5), real(1.0), real(2.0)
+    half_pi, turns = real(0.6366197723675814), real(1.2732395447351628)  # inverse: 2/pi, 4/pi
+    even, odd = real(a * a), real(b * b)
     r1, a1, b1, g1 = left[0], left[2], left[3], left[4]
     rs, las, lbs, lgs = right[0, first:], right[2, first:], right[3, first:], right[4, first:]
     for j in range(minus.size):
         m, p = minus[j], plus[j]
         less = m if m < p else p
-        rho = 0.5 * (p - m)
+        rho = half * (p - m)
         # Cosine and sine of the angle between the lines, and the tangent of half of what is left
         # to the nearer axis; over pi / 2 are the angle and g, the sine less angle times cosine.
-        cosine, sine = 1.0 - less, math.sqrt(less * (2.0 - less))
+        cosine, sine = one - less, math.sqrt(less * (two - less))
         small = sine < cosine
-        x = (sine if small else cosine) / (1.0 + (cosine if small else sine))
+        x = (sine if small else cosine) / (one + (cosine if small else sine))
         z = x * x
         tail = arctangent_tail(z)
-        part = 1.2732395447351628 * (x + x * (z * tail))
-        angle = part if small else 1.0 - part
-        near = 1.2732395447351628 * (x * z) * (0.5 * (1.0 + cosine) - tail * cosine)
-        g = near if small else 0.6366197723675814 * sine - angle * cosine
+        part = turns * (x + x * (z * tail))
+        angle = part if small else one - part
+        near = turns * (x * z) * (half * (one + cosine) - tail * cosine)
+        g = near if small else half_pi * sine - angle * cosine
         slope = (odd - even) + even * angle if m > p else (odd + even) - even * angle
         scale = r1 * rs[j]
         nngp[j] = weight * (scale * ((odd * rho + even * cosine) + even * g)) + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope
-        positive = nngp[j] >= 0.0
-        folded = less - g if positive else 2.0 - less + g
+        positive = nngp[j] >= 0
+        folded = less - g if positive else (two - less) + g
         gap = scale * (odd * (m if positive else p) + even * folded)
-        minus[j], plus[j] = _complements(gap, positive, a1, las[j], b1, lbs[j], g1, lgs[j])
+        minus[j], plus[j] = _complements(
+            gap, positive, a1, las[j], b1, lbs[j], g1, lgs[j], half, one
+        )
 
 
 @compiled
 @no_type_check
-def _arcsine_kind(minus, plus, ntk, nngp, left, right, first, weight, bias, gelu):
-    """One layer of erf or gelu."""
-    r1, e1, a1, b1 = left[0], left[1], left[2], left[3]
-    g1, s1, t1 = left[4], left[5], left[6]
-    rs, es, las, lbs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
-    lgs, ss, ts = right[4, first:], right[5, first:], right[6, first:]
+def _erf(minus, plus, ntk, nngp, left, right, first, weight, bias):
+    """One layer of erf; the names are those of closed_forms.Arc."""
+    real = minus.dtype.type
+    half, one, two = real(0.5), real(1.0), real(2.0)
+    half_pi, quarter_pi = real(0.6366197723675814), real(1.2732395447351628)  # inverse
+    e1, a1, b1, g1 = left[1], left[2], left[3], left[4]
+    s1, t1, k1, half1 = left[5], left[6], left[7], left[8]
+    es, las, lbs, lgs = right[1, first:], right[2, first:], right[3, first:], right[4, first:]
+    ss, ts, ks, halves = right[5, first:], right[6, first:], right[7, first:], right[8, first:]
     for j in range(minus.size):
         m, p = minus[j], plus[j]
-        rho = 0.5 * (p - m)
-        s2, joint = ss[j], t1 * ts[j]
-        # The arcsine's argument and its cosine; tangents as in _abs_linear.
+        x, y, z = k1 * ss[j], s1 * ks[j], s1 * ss[j]
+        h, mean = half * (x - y), half * (x + y)
+        c, top = mean + z, half * (k1 * ks[j]) + mean
+        joint = t1 * ts[j]
+        sine = joint * (half * (p - m))
+        size = abs(sine)
+        excess = h * h + (joint * joint) * (m * p)
+        cosine = math.sqrt(c * c + excess)
+        # The tangent of half the angle, or of half of what it lacks of (theta + theta') / 2.
+        near = two * excess < top * top
+        below = (top + size) * (c + cosine) if near else one + cosine
+        inverse = one / (cosine * below)
+        x = (excess if near else size) * (inverse * cosine)
+        turn = two * (x + x * ((x * x) * arctangent_tail(x * x)))
+        angle = half_pi * ((half1 + halves[j]) - turn if near else turn)
+        value = angle if sine > 0 else -angle
+        nngp[j] = weight * value + bias
+        ntk[j] = nngp[j] + weight * ntk[j] * (quarter_pi * (z * (inverse * below)))
+        positive = nngp[j] >= 0
+        lean, product = e1 - es[j], e1 * es[j]
+        gap = half_pi * turn - half * (lean * lean) if near else product - angle
+        gap = gap if (value >= 0) == positive else two * product - gap
+        minus[j], plus[j] = _complements(
+            gap, positive, a1, las[j], b1, lbs[j], g1, lgs[j], half, one
+        )
+
+
+@compiled
+@no_type_check
+def _gelu(minus, plus, ntk, nngp, left, right, first, weight, bias):
+    """One layer of gelu; the names are those of closed_forms.Arc."""
+    real = minus.dtype.type
+    quarter, half, one, two = real(0.25), real(0.5), real(1.0), real(2.0)
+    whole = real(0.15915494309189535)  # 1 / (2 pi)
+    tiny = real(1e-30)
+    r1, e1, a1, b1, g1 = left[0], left[1], left[2], left[3], left[4]
+    s1, t1, k1, half1 = left[5], left[6], left[7], left[8]
+    rs, es, las, lbs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
+    lgs, ss, ts, ks = right[4, first:], right[5, first:], right[6, first:], right[7, first:]
+    halves = right[8, first:]
+    for j in range(minus.size):
+        m, p, r2, s2, k2 = minus[j], plus[j], rs[j], ss[j], ks[j]
+        x, y, z = k1 * s2, s1 * k2, s1 * s2
+        h, mean = half * (x - y), half * (x + y)
+        c, top = mean + z, half * (k1 * k2) + mean
+        joint, scale = t1 * ts[j], r1 * r2
+        rho = half * (p - m)
         sine = joint * rho
-        square = s1 * s1 + (t1 * s2) * (t1 * s2) + (joint * joint) * (m * p)
-        cosine, size = math.sqrt(square), abs(sine)
-        small = size < cosine
-        below = 1.0 + (cosine if small else size)
-        inverse = 1.0 / (cosine * below)
-        x = (size if small else cosine) * (inverse * cosine)
-        inverse = inverse * below  # of the cosine
-        turn = 2.0 * (x + x * ((x * x) * arctangent_tail(x * x)))
-        if gelu:
-            c = r1 * rs[j] * rho
-            if small:
-                orthant = 0.25 + (turn if c > 0.0 else -turn) * 0.15915494309189535
-            else:
-                orthant = (turn if c < 0.0 else 3.141592653589793 - turn) * 0.15915494309189535
-            fade = s1 * s2 * inverse  # 1 / w
-            density = 0.15915494309189535 * fade
-            scale = r1 * rs[j]
-            value = c * orthant + density * (scale * scale * square + sine * sine)
-            slope = orthant + c * density * (s1 * s1 + s2 * s2 + fade * fade)
-        else:
-            arc = turn if small else 1.5707963267948966 - turn
-            value = 0.6366197723675814 * (arc if sine > 0.0 else -arc)
-            slope = 1.2732395447351628 * (s1 * s2 * inverse)
+        size, square = abs(sine), h * h
+        excess = square + (joint * joint) * (m * p)
+        cosine = math.sqrt(c * c + excess)
+        near = two * excess < top * top
+        below = (top + size) * (c + cosine) if near else one + cosine
+        inverse = one / (cosine * below)
+        x = (excess if near else size) * (inverse * cosine)
+        turn = two * (x + x * ((x * x) * arctangent_tail(x * x)))
+        angle = (half1 + halves[j]) - turn if near else turn
+        orthant = quarter + (angle if sine > 0 else -angle) * whole
+        fade = z * (inverse * below)  # 1 / w
+        density = whole * fade
+        value = (scale * rho) * orthant + (
+            (density * scale) * (scale * (cosine * cosine)) + density * (sine * sine)
+        )
+        slope = orthant + (scale * rho) * density * (s1 * s1 + s2 * s2 + fade * fade)
         nngp[j] = weight * value + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope
-        positive = nngp[j] >= 0.0
-        minus[j], plus[j] = _advance(value, positive, e1, es[j], a1, las[j], b1, lbs[j], g1, lgs[j])
+        positive = nngp[j] >= 0
+        # The gap of a nearly parallel pair, term by term as in closed_forms._gelu_gap.
+        lean, product = e1 - es[j], e1 * es[j]
+        apart = r1 - r2
+        angles = half * ((r1 * r1 + r2 * r2) * turn + apart * (r1 + r2) * (half1 - halves[j]))
+        roots = z * ((k1 + s1) * (k2 + s2))
+        rise = roots * (square + excess) + square * (roots + square + excess)
+        rise = rise / (roots * (c * cosine + roots)) * fade
+        rest = (s2 - s1) * (s2 + s1) * h - (one - s1 * s1 - s2 * s2) * excess / (c + cosine)
+        gap = (half * (apart * apart) + scale * m) * orthant
+        gap = gap + whole * (angles + rise + rest / z) - half * (lean * lean)
+        near = near and sine > 0 and lean * lean < product and z > tiny
+        gap = gap if near else (product - value if positive else product + value)
+        gap = gap if gap > 0 else real(0.0)
+        minus[j], plus[j] = _complements(
+            gap, positive, a1, las[j], b1, lbs[j], g1, lgs[j], half, one
+        )
 
 
 @compiled
 @no_type_check
 def _waves(minus, plus, ntk, nngp, left, right, first, weight, bias, even):
-    """One layer of sin, or (``even``) cos."""
-    r1, e1, a1, b1, g1, s1 = left[0], left[1], left[2], left[3], left[4], left[5]
+    """One layer of sin, or (``even``) cos; the names are those of closed_forms._waves."""
+    real = minus.dtype.type
+    quarter, half, one, two, four = real(0.25), real(0.5), real(1.0), real(2.0), real(4.0)
+    r1, e1, a1, b1, g1 = left[0], left[1], left[2], left[3], left[4]
+    root, whole = left[5], left[6]
     rs, es, las, lbs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
-    lgs, ss = right[4, first:], right[5, first:]
+    lgs, roots, wholes = right[4, first:], right[5, first:], right[6, first:]
     for j in range(minus.size):
         m, p, r2 = minus[j], plus[j], rs[j]
         scale = r1 * r2
-        c = scale * (0.5 * (p - m))
+        c = scale * (half * (p - m))
         less = m if m < p else p
-        peak = 0.5 * exponential(-0.5 * (r1 - r2) * (r1 - r2) - scale * less)
-        fade = exponential(-2.0 * abs(c))
-        small = abs(c) < 0.5
-        # s1 s2 = exp(-(q1 + q2) / 2).
-        odd = s1 * ss[j] * sinh_small(c if small else 0.0)
-        far = peak * (1.0 - fade)
-        odd = odd if small else (far if c > 0.0 else -far)
-        cosine = peak * (1.0 + fade)
+        spread = half * (r1 - r2) * (r1 - r2) + scale * less
+        peak, short = exponential(-spread)
+        fade, _ = exponential(-two * abs(c))
+        small = abs(c) < half
+        odd = (root * roots[j]) * sinh_small(c if small else real(0.0))
+        far = half * peak * (one - fade)
+        odd = odd if small else (far if c > 0 else -far)
+        cosine = half * peak * (one + fade)
         value = cosine if even else odd
         slope = odd if even else cosine
         nngp[j] = weight * value + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope
-        positive = nngp[j] >= 0.0
-        minus[j], plus[j] = _advance(value, positive, e1, es[j], a1, las[j], b1, lbs[j], g1, lgs[j])
+        positive = nngp[j] >= 0
+        lean, product, fall = e1 - es[j], e1 * es[j], whole - wholes[j]
+        fall = fall * fall if even else -fall * fall
+        gap = half * short * (one + (-peak * fade if even else peak * fade))
+        gap = gap + (quarter * fall - half * (lean * lean))
+        gap = gap if four * spread < product else product - abs(value)
+        gap = gap if (value >= 0) == positive else two * product - gap
+        gap = gap if gap > 0 else real(0.0)
+        minus[j], plus[j] = _complements(
+            gap, positive, a1, las[j], b1, lbs[j], g1, lgs[j], half, one
+        )
 
 
 @compiled
 @no_type_check
 def _gaussian(minus, plus, ntk, nngp, left, right, first, weight, bias):
     """One layer of exp(-s^2 / 2)."""
-    r1, e1, a1, b1, g1 = left[0], left[1], left[2], left[3], left[4]
+    real = minus.dtype.type
+    half, one = real(0.5), real(1.0)
+    r1, e1, a1, b1, g1, f1 = left[0], left[1], left[2], left[3], left[4], left[5]
     rs, es, las, lbs = right[0, first:], right[1, first:], right[2, first:], right[3, first:]
-    lgs = right[4, first:]
+    lgs, fs = right[4, first:], right[5, first:]
     for j in range(minus.size):
         m, p, r2 = minus[j], plus[j], rs[j]
-        scale = r1 * r2
-        square = 1.0 + r1 * r1 + r2 * r2 + scale * scale * (m * p)
-        value = 1.0 / math.sqrt(square)
-        slope = scale * (0.5 * (p - m)) * (value * value * value)
+        scale, lean, product = r1 * r2, f1 - fs[j], e1 * es[j]
+        determinant = scale * scale * (m * p)
+        width = math.sqrt(one + r1 * r1 + r2 * r2 + determinant)
+        value = one / width
+        slope = scale * (half * (p - m)) * (value * value * value)
         nngp[j] = weight * value + bias
         ntk[j] = nngp[j] + weight * ntk[j] * slope
-        positive = nngp[j] >= 0.0
-        minus[j], plus[j] = _advance(value, positive, e1, es[j], a1, las[j], b1, lbs[j], g1, lgs[j])
+        gap = (product * value) * (product * (half * (lean * lean) + determinant))
+        gap = gap / (one + product * width)
+        minus[j], plus[j] = _complements(gap, True, a1, las[j], b1, lbs[j], g1, lgs[j], half, one)
 
 
 @compiled
@@ -328,7 +470,9 @@ def _hermite(
         below, above = (2.0 - below if turned else below), (below if turned else above)
         rest = below if positive else above
         rest = scale * (rest if rest > 0.0 else 0.0)
-        minus[j], plus[j] = _complements(rest, positive, a1, las[j], b1, lbs[j], g1, lgs[j])
+        minus[j], plus[j] = _complements(
+            rest, positive, a1, las[j], b1, lbs[j], g1, lgs[j], 0.5, 1.0
+        )
 
 
 @compiled
@@ -385,26 +529,22 @@ def _first_layer(row, minus, plus, ntk, r1, r2, u1, u2):
     Nearly parallel or opposite pairs are computed anew from differences or sums of coordinates,
     whose rounding moves the angle by a few units in the last place and not by their square root.
     """
-    near = 0
+    near, one, far = 0, row.dtype.type(1.0), row.dtype.type(1.0 - NEAR)
     for j in range(row.size):
-        minus[j], plus[j] = 1.0 - row[j], 1.0 + row[j]
-        near += minus[j] < NEAR or plus[j] < NEAR
+        minus[j], plus[j] = one - row[j], one + row[j]
+        near += abs(row[j]) > far
         ntk[j] = r1 * r2[j] * row[j]
     if near == 0:
         return
     for j in range(row.size):
-        if minus[j] < NEAR:
-            total = 0.0
+        if abs(row[j]) > far:
+            sign, total = (1.0 if row[j] > 0.0 else -1.0), 0.0
             for k in range(u1.size):
-                total += (u1[k] - u2[j, k]) * (u1[k] - u2[j, k])
-            minus[j], plus[j] = 0.5 * total, 2.0 - 0.5 * total
-        elif plus[j] < NEAR:
-            total = 0.0
-            for k in range(u1.size):
-                total += (u1[k] + u2[j, k]) * (u1[k] + u2[j, k])
-            minus[j], plus[j] = 2.0 - 0.5 * total, 0.5 * total
-    for j in range(row.size):
-        ntk[j] = r1 * r2[j] * (0.5 * (plus[j] - minus[j]))
+                apart = u1[k] - sign * u2[j, k]
+                total += apart * apart
+            less, more = 0.5 * total, 2.0 - 0.5 * total
+            minus[j], plus[j] = (less, more) if sign > 0.0 else (more, less)
+            ntk[j] = sign * (r1 * r2[j] * (1.0 - less))
 
 
 @compiled
@@ -415,16 +555,16 @@ def _gram(rows, u1, u2, top, first):
     ``u2`` is transposed and the number of coordinates a multiple of four. Coordinates are taken
     in groups, so that a group of ``u2`` stays in cache for all rows of the block.
     """
-    rows[:] = 0.0
+    real = rows.dtype.type
+    rows[:] = real(0.0)
     for group in range(0, u2.shape[0], DEPTH):
         after = min(group + DEPTH, u2.shape[0])
         for i in range(0, rows.shape[0] - 1, 2):
             one, two = rows[i], rows[i + 1]
             for k in range(group, after, 4):
-                a, b = u1[top + i, k], u1[top + i, k + 1]
-                c, d = u1[top + i, k + 2], u1[top + i, k + 3]
-                e, f = u1[top + i + 1, k], u1[top + i + 1, k + 1]
-                g, h = u1[top + i + 1, k + 2], u1[top + i + 1, k + 3]
+                here, below = u1[top + i, k : k + 4], u1[top + i + 1, k : k + 4]
+                a, b, c, d = real(here[0]), real(here[1]), real(here[2]), real(here[3])
+                e, f, g, h = real(below[0]), real(below[1]), real(below[2]), real(below[3])
                 ua, ub, uc, ud = (
                     u2[k, first:],
                     u2[k + 1, first:],
@@ -439,7 +579,7 @@ def _gram(rows, u1, u2, top, first):
             i = rows.shape[0] - 1
             row = rows[i]
             for k in range(group, after):
-                a = u1[top + i, k]
+                a = real(u1[top + i, k])
                 ua = u2[k, first:]
                 for j in range(row.size):
                     row[j] += a * ua[j]
@@ -457,10 +597,12 @@ def fill(kind, a, b, start, stop, chunk, u, points, series, scales, symmetric, o
         start: First row.
         stop: One past the last row.
         chunk: Columns done at a time.
-        u: Directions of both sides, (n1, d') and (n2, d'), and the second transposed.
-        points: What depends on one point, (layers, n1, 7) and (layers, 7, n2): deviation, root e
-            of the second moment; s_w e, s_b and s_w over the next layer's deviation; two numbers
-            of the formula's own.
+        u: Directions of both sides, (n1, d') and (n2, d'), float64, and the second transposed, in
+            the precision of ``points``.
+        points: What depends on one point, (layers, n1, 5 or more) and transposed (layers, 5 or
+            more, n2): deviation, root e of the second moment; s_w e, s_b and s_w over the next
+            layer's deviation; numbers of the closed form's own. The layers are computed in their
+            precision.
         series: Where each layer's Hermite coefficients begin, (layers + 1,), and those of act and
             of act' of all layers, (K, n1) twice and (K, n2) twice; then whether act is odd (-1),
             even (1) or neither (0). Nothing of it is read for closed forms.
@@ -470,9 +612,10 @@ def fill(kind, a, b, start, stop, chunk, u, points, series, scales, symmetric, o
     """
     left, right = points
     begins, c1, d1, c2, d2, parity = series
-    weight, bias, output = scales
+    real = left.dtype.type
+    weight, bias, output = real(scales[0]), real(scales[1]), real(scales[2])
     ntk_out, nngp_out = out
-    state, gram = np.empty((10, chunk)), np.empty(BLOCK * chunk)
+    state, gram = np.empty((10, chunk), left.dtype), np.empty(BLOCK * chunk, left.dtype)
     own = np.empty((2, BLOCK, c1.shape[0]))
     columns = ntk_out.shape[1]
     for top in range(start, stop, BLOCK):
@@ -511,9 +654,10 @@ def fill(kind, a, b, start, stop, chunk, u, points, series, scales, symmetric, o
                     one, two = left[layer, i], right[layer]
                     if kind == ABS_LINEAR:
                         _abs_linear(a, b, minus, plus, ntk, nngp, one, two, first, weight, bias)
-                    elif kind in (ERF, GELU):
-                        gelu = kind == GELU
-                        _arcsine_kind(minus, plus, ntk, nngp, one, two, first, weight, bias, gelu)
+                    elif kind == ERF:
+                        _erf(minus, plus, ntk, nngp, one, two, first, weight, bias)
+                    elif kind == GELU:
+                        _gelu(minus, plus, ntk, nngp, one, two, first, weight, bias)
                     elif kind in (SIN, COS):
                         even = kind == COS
                         _waves(minus, plus, ntk, nngp, one, two, first, weight, bias, even)

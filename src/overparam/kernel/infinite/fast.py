@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from overparam.kernel.infinite import compiled
-from overparam.kernel.infinite.duals import CLOSED_FORMS, AbsLinear
+from overparam.kernel.infinite.closed_forms import CLOSED_FORMS
+from overparam.kernel.infinite.duals import AbsLinear
 from overparam.kernel.infinite.quadrature import BATCH, HermiteDual, nodes
-from overparam.kernel.infinite.recursion import lifted, next_layer
+from overparam.kernel.infinite.recursion import next_layer
 from overparam.model.mlp import MLP
 
 LINEAR_ROWS = 256
@@ -26,13 +27,8 @@ TASK = 32
 SERIES_CACHE = 2**20
 """Bytes of Hermite coefficients that stay in cache."""
 
-EXTRAS = {
-    compiled.ERF: lambda r: _cosine_and_sine(math.sqrt(2) * r),
-    compiled.GELU: lambda r: _cosine_and_sine(r),
-    compiled.SIN: lambda r: (np.exp(-r * r / 2), np.zeros_like(r)),
-    compiled.COS: lambda r: (np.exp(-r * r / 2), np.zeros_like(r)),
-}
-"""The two numbers of a point's own that a formula wants beside its deviations."""
+SINGLE = (2.0**-12, 16.0)
+"""Standard deviations at which smooth closed forms may be computed in float32."""
 
 
 class Side(NamedTuple):
@@ -40,8 +36,8 @@ class Side(NamedTuple):
 
     Attributes:
         directions: Unit vectors, (n, d'), d + 1 rounded up to a multiple of four.
-        numbers: (layers, n, 7): deviation, root of the second moment, the three parts of
-            ``next_layer``, and two numbers of the formula's own.
+        numbers: (layers, n, 5 or more): deviation, root of the second moment, the three parts of
+            ``next_layer``, and the closed form's own numbers.
         act: Hermite coefficients of act over that root, of all layers, (K, n), or empty.
         slope: Those of act'.
     """
@@ -56,8 +52,6 @@ def kind_of(dual: Any) -> tuple[int, float, float]:
     """The compiled formulas for a dual, and (a, b) for a|s| + b s."""
     if isinstance(dual, AbsLinear):
         return compiled.ABS_LINEAR, dual.a, dual.b
-    if dual is CLOSED_FORMS["identity"]:
-        return compiled.ABS_LINEAR, 0.0, 1.0
     names = {"erf": "ERF", "gelu": "GELU", "sin": "SIN", "cos": "COS", "gaussian": "GAUSSIAN"}
     for name, kind in names.items():
         if dual is CLOSED_FORMS[name]:
@@ -65,29 +59,48 @@ def kind_of(dual: Any) -> tuple[int, float, float]:
     return compiled.HERMITE, 0.0, 0.0
 
 
-def prepare(model: MLP, dual: Any, kind: int, x: np.ndarray) -> Side:
+def directions(model: MLP, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``recursion.lifted`` with coordinates filled up to a multiple of four, in place."""
+    n, d = x.shape
+    u = np.zeros((n, -(-(d + 1) // 4) * 4))
+    np.multiply(x, model.weight_scale / math.sqrt(d), out=u[:, :d])
+    u[:, d] = model.bias_scale
+    r = np.sqrt(np.einsum("ij,ij->i", u, u))
+    u /= np.where(r > 0, r, 1)[:, None]
+    return r, u
+
+
+def prepare(model: MLP, dual: Any, x: np.ndarray) -> Side:
     """What belongs to one side's points. Must be called where float64 is enabled."""
-    r, u = lifted(model, x)
-    u = np.pad(u, ((0, 0), (0, -u.shape[1] % 4)))
+    r, u = directions(model, x)
     numbers = []
     begins = series_begins(model, dual)
     act, slope = (np.empty((begins[-1], len(r))) for _ in range(2))
     for layer in range(len(model.hidden_widths)):
-        deviation, part = r, slice(*begins[layer : layer + 2])
+        deviation, part, own = r, slice(*begins[layer : layer + 2]), ()
         if isinstance(dual, HermiteDual):
             e = dual.series(r, layer, act[part], slope[part])
         else:
-            e, _ = dual.features(r)
-        own = EXTRAS[kind](deviation) if kind in EXTRAS else np.zeros((2, len(e)))
+            e, own = dual.features(r)
         r, *parts = next_layer(model, e)
         numbers.append(np.stack([deviation, e, *parts, *own], axis=-1))
     return Side(u, np.stack(numbers), act, slope)
 
 
-def _cosine_and_sine(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Those of arctan t."""
-    cosine = 1 / np.hypot(1, t)
-    return cosine, t * cosine
+def precision(kind: int, dtype: np.dtype, *numbers: np.ndarray) -> Any:
+    """The type that layers are computed in: float32 if the result is and it costs no accuracy.
+
+    Args:
+        kind: Which formulas.
+        dtype: Of the result.
+        numbers: Of the sides' points, deviations first.
+    """
+    if dtype == np.float64 or kind == compiled.HERMITE:
+        return np.float64
+    least, most = (1e-15, 1e15) if kind == compiled.ABS_LINEAR else SINGLE
+    deviations = np.concatenate([part[..., 0].ravel() for part in numbers])
+    fits = (deviations == 0) | ((deviations >= least) & (deviations <= most))
+    return np.float32 if fits.all() else np.float64
 
 
 def series_begins(model: MLP, dual: Any) -> np.ndarray:
@@ -108,15 +121,19 @@ def fill_kernels(
         _fill_linear(model, x1, x1 if x2 is None else x2, out)
         return
     kind, a, b = kind_of(dual)
-    left = prepare(model, dual, kind, x1)
-    right = left if x2 is None else prepare(model, dual, kind, x2)
+    left = prepare(model, dual, x1)
+    right = left if x2 is None else prepare(model, dual, x2)
+    real = precision(kind, out[0].dtype, left.numbers, right.numbers)
     begins = series_begins(model, dual)
     # The coefficients of a chunk of columns should stay in cache for a block of rows.
     chunk = min(compiled.CHUNK, max(64, SERIES_CACHE // (16 * max(1, begins[-1])) // 64 * 64))
     shared: tuple[Any, ...] = (
         int(chunk),
-        (left.directions, right.directions, np.ascontiguousarray(right.directions.T)),
-        (left.numbers, np.ascontiguousarray(right.numbers.transpose(0, 2, 1))),
+        (left.directions, right.directions, right.directions.T.astype(real, order="C")),
+        (
+            left.numbers.astype(real),
+            np.ascontiguousarray(right.numbers.transpose(0, 2, 1), dtype=real),
+        ),
         (begins, left.act, left.slope, right.act, right.slope, getattr(dual, "parity", 0)),
         (model.weight_scale**2, model.bias_scale**2, model.output_scale**2),
         x2 is None,
@@ -138,7 +155,7 @@ def _fill_linear(
     model: MLP, x1: np.ndarray, x2: np.ndarray, out: tuple[np.ndarray, np.ndarray]
 ) -> None:
     """Both kernels of the linear model: c^2 (s_w^2 <x, x'> / d + s_b^2)."""
-    (r1, u1), (r2, u2) = lifted(model, x1), lifted(model, x2)
+    (r1, u1), (r2, u2) = directions(model, x1), directions(model, x2)
     across = (model.output_scale**2 * r2)[:, None] * u2
     for top in range(0, len(r1), LINEAR_ROWS):
         rows = slice(top, top + LINEAR_ROWS)

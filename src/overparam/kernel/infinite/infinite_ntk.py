@@ -15,8 +15,8 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.kernel.empirical import require_memory
+from overparam.kernel.infinite.closed_forms import closed_form
 from overparam.kernel.infinite.compiled import CUT
-from overparam.kernel.infinite.duals import closed_form
 from overparam.kernel.infinite.fast import fill_kernels, series_begins, working_memory
 from overparam.kernel.infinite.quadrature import HermiteDual, choose_terms, parity, sample
 from overparam.kernel.infinite.recursion import diagonals, kernels, lifted, next_deviation

@@ -94,11 +94,12 @@ def next_pairs(moments: Moments, one: NextLayer, two: NextLayer) -> Pairs:
     lean, product = (one.alpha - two.alpha) ** 2, one.gamma * two.gamma
     minus = (lean + (one.beta - two.beta) ** 2) / 2 + product * moments.below
     plus = (lean + (one.beta + two.beta) ** 2) / 2 + product * moments.above
-    # The larger complement is two minus the smaller one, which is the accurate one.
+    # The larger complement is two minus the smaller one, which is the accurate one. Rounding may
+    # take it out of [0, 1]; at the ends themselves derivatives have to pass, so no ``clip``.
     near = minus < plus
-    minus = jnp.clip(minus, 0, 1)
-    plus = jnp.clip(plus, 0, 1)
-    return Pairs(one.r, two.r, jnp.where(near, minus, 2 - plus), jnp.where(near, 2 - minus, plus))
+    less = jnp.where(near, minus, plus)
+    less = jnp.where(less < 0, 0, jnp.where(less > 1, 1, less))
+    return Pairs(one.r, two.r, jnp.where(near, less, 2 - less), jnp.where(near, 2 - less, less))
 
 
 def along_layers(
