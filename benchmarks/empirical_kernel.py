@@ -3,11 +3,11 @@
     python benchmarks/empirical_kernel.py --reference-venv FOLDER
 
 FOLDER is the environment that benchmarks/infinite_kernel.py makes. Input 64, three hidden layers of
-2,048 erf units, 1,024 points, float32, one output; then ten outputs and 512 points. Every case is
-a fresh process; the best of several calls after the first. *Rate* is the share of the speed of
-one large matrix product, by XLA and by NumPy, that takes turns with the kernel in the same process;
-counted are the products that no method can do without: forward, backward, and half of each
-symmetric Gram matrix.
+2,048 erf units, 1,024 points, float32, one output; then ten outputs and 512 points. Every
+measurement is a fresh process, and the cases take turns, ``--rounds`` times; the best of all calls
+after the first. *Rate* is the share of the speed of one large matrix product, by XLA and by NumPy,
+that takes turns with the kernel in the same process; counted are the products that no method can do
+without: forward, backward, and half of each symmetric Gram matrix. The median over the rounds.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 from infinite_kernel import reference_python
 
@@ -128,23 +129,34 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reference-venv", type=Path, required=True)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip", nargs="*", default=[], help="methods to leave out")
     options = parser.parse_args()
     python = reference_python(options.reference_venv.absolute())
     print("| n | outputs | method | seconds | beyond the base (GB) | of XLA's rate | of NumPy's |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    for n, k, method in (case for case in CASES if case[2] not in options.skip):
-        ours = method == "overparam"
-        code, program = (OURS, sys.executable) if ours else (THEIRS, python)
-        found = measure(program, code, n, k, method, options.repeats)
-        name = method if ours else f"neural-tangents, {method}"
-        if isinstance(found, str):
-            cells = f"{found} | | | "
-        else:
-            rates = [f"{rate:.2f}" for rate in found["rates"]] or ["", ""]
-            cells = f"{found['seconds']:.3f} | {found['memory'] / 1e9:.2f} | {' | '.join(rates)}"
-        print(f"| {n} | {k} | {name} | {cells} |", flush=True)
+    cases = [case for case in CASES if case[2] not in options.skip]
+    found: dict[tuple, list] = {case: [] for case in cases}
+    for _ in range(options.rounds):
+        for case, results in found.items():
+            if results and isinstance(results[-1], str):
+                continue  # failed before
+            ours = case[2] == "overparam"
+            code, program = (OURS, sys.executable) if ours else (THEIRS, python)
+            results.append(measure(program, code, *case, options.repeats))
+    for (n, k, method), results in found.items():
+        name = method if method == "overparam" else f"neural-tangents, {method}"
+        print(f"| {n} | {k} | {name} | {cells(results)} |", flush=True)
+
+
+def cells(results: list) -> str:
+    """The table's numbers of one case."""
+    if isinstance(results[-1], str):
+        return f"{results[-1]} | | | "
+    seconds, memory = (min(one[key] for one in results) for key in ("seconds", "memory"))
+    rates = [f"{median(rate):.2f}" for rate in zip(*(one["rates"] for one in results), strict=True)]
+    return f"{seconds:.3f} | {memory / 1e9:.2f} | {' | '.join(rates or ['', ''])}"
 
 
 if __name__ == "__main__":
