@@ -11,7 +11,7 @@ differentiated; the tests hold the two against each other and against mpmath.
 No library function is called in a loop over pairs: arcsin, the difference sin t - t cos t, exp and
 sinh are the polynomials below, of relative error below the rounding on their ranges, so the
 compiler can turn the loops into vector instructions. Machine code is cached on disk where that is
-possible.
+possible; all is in one file, since numba notices a change in a function's own file only.
 """
 
 import math
@@ -205,6 +205,7 @@ def _complements(gap, positive, a1, a2, b1, b2, g1, g2, half, one):
     """
     lean, other = a1 - a2, b1 - (b2 if positive else -b2)
     less = (g1 * g2) * gap + half * (lean * lean + other * other)
+    less = less if less > one - one else one - one
     less = less if less < one else one
     more = (one - less) + one
     return (less if positive else more), (more if positive else less)
@@ -216,7 +217,7 @@ def _abs_linear(a, b, minus, plus, ntk, nngp, left, right, first, weight, bias):
     """One layer of a |s| + b s for a row's chunk of columns."""
     real = minus.dtype.type
     half, one, two = real(0.5), real(1.0), real(2.0)
-    half_pi, turns = real(0.6366197723675814), real(1.2732395447351628)  # inverse: 2/pi, 4/pi
+    two_by_pi, four_by_pi = real(0.6366197723675814), real(1.2732395447351628)
     even, odd = real(a * a), real(b * b)
     r1, a1, b1, g1 = left[0], left[2], left[3], left[4]
     rs, las, lbs, lgs = right[0, first:], right[2, first:], right[3, first:], right[4, first:]
@@ -231,10 +232,10 @@ def _abs_linear(a, b, minus, plus, ntk, nngp, left, right, first, weight, bias):
         x = (sine if small else cosine) / (one + (cosine if small else sine))
         z = x * x
         tail = arctangent_tail(z)
-        part = turns * (x + x * (z * tail))
+        part = four_by_pi * (x + x * (z * tail))
         angle = part if small else one - part
-        near = turns * (x * z) * (half * (one + cosine) - tail * cosine)
-        g = near if small else half_pi * sine - angle * cosine
+        near = four_by_pi * (x * z) * (half * (one + cosine) - tail * cosine)
+        g = near if small else two_by_pi * sine - angle * cosine
         slope = (odd - even) + even * angle if m > p else (odd + even) - even * angle
         scale = r1 * rs[j]
         nngp[j] = weight * (scale * ((odd * rho + even * cosine) + even * g)) + bias
@@ -253,7 +254,7 @@ def _erf(minus, plus, ntk, nngp, left, right, first, weight, bias):
     """One layer of erf; the names are those of closed_forms.Arc."""
     real = minus.dtype.type
     half, one, two = real(0.5), real(1.0), real(2.0)
-    half_pi, quarter_pi = real(0.6366197723675814), real(1.2732395447351628)  # inverse
+    two_by_pi, four_by_pi = real(0.6366197723675814), real(1.2732395447351628)
     e1, a1, b1, g1 = left[1], left[2], left[3], left[4]
     s1, t1, k1, half1 = left[5], left[6], left[7], left[8]
     es, las, lbs, lgs = right[1, first:], right[2, first:], right[3, first:], right[4, first:]
@@ -274,13 +275,13 @@ def _erf(minus, plus, ntk, nngp, left, right, first, weight, bias):
         inverse = one / (cosine * below)
         x = (excess if near else size) * (inverse * cosine)
         turn = two * (x + x * ((x * x) * arctangent_tail(x * x)))
-        angle = half_pi * ((half1 + halves[j]) - turn if near else turn)
+        angle = two_by_pi * ((half1 + halves[j]) - turn if near else turn)
         value = angle if sine > 0 else -angle
         nngp[j] = weight * value + bias
-        ntk[j] = nngp[j] + weight * ntk[j] * (quarter_pi * (z * (inverse * below)))
+        ntk[j] = nngp[j] + weight * ntk[j] * (four_by_pi * (z * (inverse * below)))
         positive = nngp[j] >= 0
         lean, product = e1 - es[j], e1 * es[j]
-        gap = half_pi * turn - half * (lean * lean) if near else product - angle
+        gap = two_by_pi * turn - half * (lean * lean) if near else product - angle
         gap = gap if (value >= 0) == positive else two * product - gap
         minus[j], plus[j] = _complements(
             gap, positive, a1, las[j], b1, lbs[j], g1, lgs[j], half, one
@@ -339,7 +340,6 @@ def _gelu(minus, plus, ntk, nngp, left, right, first, weight, bias):
         gap = gap + whole * (angles + rise + rest / z) - half * (lean * lean)
         near = near and sine > 0 and lean * lean < product and z > tiny
         gap = gap if near else (product - value if positive else product + value)
-        gap = gap if gap > 0 else real(0.0)
         minus[j], plus[j] = _complements(
             gap, positive, a1, las[j], b1, lbs[j], g1, lgs[j], half, one
         )
@@ -379,7 +379,6 @@ def _waves(minus, plus, ntk, nngp, left, right, first, weight, bias, even):
         gap = gap + (quarter * fall - half * (lean * lean))
         gap = gap if four * spread < product else product - abs(value)
         gap = gap if (value >= 0) == positive else two * product - gap
-        gap = gap if gap > 0 else real(0.0)
         minus[j], plus[j] = _complements(
             gap, positive, a1, las[j], b1, lbs[j], g1, lgs[j], half, one
         )

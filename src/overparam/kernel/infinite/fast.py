@@ -30,6 +30,9 @@ SERIES_CACHE = 2**20
 SINGLE = (2.0**-12, 16.0)
 """Standard deviations at which smooth closed forms may be computed in float32."""
 
+SINGLE_LINEAR = (1e-9, 1e15)
+"""The same for a|s| + b s, whose error does not depend on them: no product leaves the range."""
+
 
 class Side(NamedTuple):
     """One side's points.
@@ -97,7 +100,7 @@ def precision(kind: int, dtype: np.dtype, *numbers: np.ndarray) -> Any:
     """
     if dtype == np.float64 or kind == compiled.HERMITE:
         return np.float64
-    least, most = (1e-15, 1e15) if kind == compiled.ABS_LINEAR else SINGLE
+    least, most = SINGLE_LINEAR if kind == compiled.ABS_LINEAR else SINGLE
     deviations = np.concatenate([part[..., 0].ravel() for part in numbers])
     fits = (deviations == 0) | ((deviations >= least) & (deviations <= most))
     return np.float32 if fits.all() else np.float64
@@ -179,6 +182,6 @@ def working_memory(model: MLP, terms: int, n1: int, n2: int) -> int:
     tiles = _cores() * 8 * (compiled.CHUNK * (compiled.BLOCK + 10) + 2 * compiled.BLOCK * terms)
     if not model.hidden_widths:
         tiles = 2 * 8 * LINEAR_ROWS * n2
-    per_point = 8 * (5 * (model.in_dim + 4) + len(model.hidden_widths) * 21 + 2 * terms)
+    per_point = 8 * (5 * (model.in_dim + 4) + len(model.hidden_widths) * 30 + 2 * terms)
     batch = 8 * (6 * BATCH * len(nodes()[0]) + 2 * BATCH * terms) if terms else 0
     return tiles + batch + (n1 + n2) * per_point
