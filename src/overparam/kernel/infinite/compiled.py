@@ -250,6 +250,31 @@ def _abs_linear(a, b, minus, plus, ntk, nngp, left, right, first, weight, bias):
 
 @compiled
 @no_type_check
+def _arc(m, p, s1, s2, t1, t2, k1, k2, mean, half, one, two):
+    """What erf and gelu know of a pair: closed_forms.Arc, the angle |phi|, and 1 / cos phi.
+
+    ``mean`` is (theta + theta') / 2, and the fourth number the angle itself where a pair is not
+    near. All is computed from the tangent of half of one of both, by one division.
+    """
+    x, y, z = k1 * s2, s1 * k2, s1 * s2
+    h, middle = half * (x - y), half * (x + y)
+    c, top = middle + z, half * (k1 * k2) + middle
+    joint = t1 * t2
+    sine = joint * (half * (p - m))
+    size = abs(sine)
+    excess = h * h + (joint * joint) * (m * p)
+    cosine = math.sqrt(c * c + excess)
+    near = two * excess < top * top
+    below = (top + size) * (c + cosine) if near else one + cosine
+    inverse = one / (cosine * below)
+    x = (excess if near else size) * (inverse * cosine)
+    turn = two * (x + x * ((x * x) * arctangent_tail(x * x)))
+    angle = mean - turn if near else turn
+    return sine, cosine, near, turn, excess, h, c, z, angle, inverse * below
+
+
+@compiled
+@no_type_check
 def _erf(minus, plus, ntk, nngp, left, right, first, weight, bias):
     """One layer of erf; the names are those of closed_forms.Arc."""
     real = minus.dtype.type
@@ -260,25 +285,14 @@ def _erf(minus, plus, ntk, nngp, left, right, first, weight, bias):
     es, las, lbs, lgs = right[1, first:], right[2, first:], right[3, first:], right[4, first:]
     ss, ts, ks, halves = right[5, first:], right[6, first:], right[7, first:], right[8, first:]
     for j in range(minus.size):
-        m, p = minus[j], plus[j]
-        x, y, z = k1 * ss[j], s1 * ks[j], s1 * ss[j]
-        h, mean = half * (x - y), half * (x + y)
-        c, top = mean + z, half * (k1 * ks[j]) + mean
-        joint = t1 * ts[j]
-        sine = joint * (half * (p - m))
-        size = abs(sine)
-        excess = h * h + (joint * joint) * (m * p)
-        cosine = math.sqrt(c * c + excess)
-        # The tangent of half the angle, or of half of what it lacks of (theta + theta') / 2.
-        near = two * excess < top * top
-        below = (top + size) * (c + cosine) if near else one + cosine
-        inverse = one / (cosine * below)
-        x = (excess if near else size) * (inverse * cosine)
-        turn = two * (x + x * ((x * x) * arctangent_tail(x * x)))
-        angle = two_by_pi * ((half1 + halves[j]) - turn if near else turn)
+        mean = half1 + halves[j]
+        sine, _, near, turn, _, _, _, z, angle, inverse = _arc(
+            minus[j], plus[j], s1, ss[j], t1, ts[j], k1, ks[j], mean, half, one, two
+        )
+        angle = two_by_pi * angle
         value = angle if sine > 0 else -angle
         nngp[j] = weight * value + bias
-        ntk[j] = nngp[j] + weight * ntk[j] * (four_by_pi * (z * (inverse * below)))
+        ntk[j] = nngp[j] + weight * ntk[j] * (four_by_pi * (z * inverse))
         positive = nngp[j] >= 0
         lean, product = e1 - es[j], e1 * es[j]
         gap = two_by_pi * turn - half * (lean * lean) if near else product - angle
@@ -303,23 +317,13 @@ def _gelu(minus, plus, ntk, nngp, left, right, first, weight, bias):
     halves = right[8, first:]
     for j in range(minus.size):
         m, p, r2, s2, k2 = minus[j], plus[j], rs[j], ss[j], ks[j]
-        x, y, z = k1 * s2, s1 * k2, s1 * s2
-        h, mean = half * (x - y), half * (x + y)
-        c, top = mean + z, half * (k1 * k2) + mean
-        joint, scale = t1 * ts[j], r1 * r2
-        rho = half * (p - m)
-        sine = joint * rho
-        size, square = abs(sine), h * h
-        excess = square + (joint * joint) * (m * p)
-        cosine = math.sqrt(c * c + excess)
-        near = two * excess < top * top
-        below = (top + size) * (c + cosine) if near else one + cosine
-        inverse = one / (cosine * below)
-        x = (excess if near else size) * (inverse * cosine)
-        turn = two * (x + x * ((x * x) * arctangent_tail(x * x)))
-        angle = (half1 + halves[j]) - turn if near else turn
+        scale, rho, mean = r1 * r2, half * (p - m), half1 + halves[j]
+        sine, cosine, near, turn, excess, h, c, z, angle, inverse = _arc(
+            m, p, s1, s2, t1, ts[j], k1, k2, mean, half, one, two
+        )
+        square = h * h
         orthant = quarter + (angle if sine > 0 else -angle) * whole
-        fade = z * (inverse * below)  # 1 / w
+        fade = z * inverse  # 1 / w
         density = whole * fade
         value = (scale * rho) * orthant + (
             (density * scale) * (scale * (cosine * cosine)) + density * (sine * sine)
