@@ -107,12 +107,12 @@ SMOOTH = pytest.mark.parametrize(
 
 
 @SMOOTH
-@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize(("depth", "scale"), [(1, 100), (3, 3)])
 @pytest.mark.parametrize("bias", [0.1, 1.0])
-def test_13_digits_are_kept_at_large_weight_scales(pair, depth, bias):
-    """Inputs' layer at variances up to 1e4 or so; the layers after it see 900."""
+def test_13_digits_are_kept_at_a_large_weight_scale(pair, depth, scale, bias):
+    """The inputs' layer at variances up to 1e7 and 1e4 or so; the layers after it see 900."""
     model = MLP(4, (1,) * depth, 1, pair.__name__, weight_scale=30.0, bias_scale=bias)
-    x = 3 * points()
+    x = scale * points()
     got, exact = infinite_ntk(model, x), at_60_digits(pair, model, x)
     assert worst(got.ntk, exact[0]) < 1e-13
     assert worst(got.nngp, exact[1]) < 1e-13
@@ -149,7 +149,8 @@ def test_gaps_keep_the_angle_to_a_few_units(pair):
             for gap, got in ((size - value, found.below[i]), (size + value, found.above[i])):
                 off = angle(mp.mpf(float(got)) / size, lean / size) - angle(gap / size, lean / size)
                 # gelu is nearly odd at small deviations only: its sum is a plain one.
-                assert abs(off) < (1e-15 if gap < 1e-3 * size and rho > 0 else 2e-14)
+                near = gap < 1e-3 * size and (rho > 0 or pair is not gelu)
+                assert abs(off) < (1e-15 if near else 2e-14)
             assert abs(found.value[i] - value) < 1e-15 * size
             assert abs(found.slope[i] - slope) < 1e-11 * abs(slope) + 1e-100
 
@@ -165,3 +166,13 @@ def test_float32_is_right_to_a_few_of_its_units(pair, scale):
     got, exact = infinite_ntk(model, x), at_60_digits(pair, model, x)
     assert worst(got.ntk, exact[0]) < 6e-7
     assert worst(got.nngp, exact[1]) < 4e-7
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-8, 1e13, 1e16])
+def test_float32_does_not_leave_its_range_on_the_way(scale):
+    """On both sides of where relu's layers may be computed in float32."""
+    model = MLP(4, (1, 1, 1), 1, "relu", weight_scale=1.4, bias_scale=0.0)
+    x = (scale * points()).astype(np.float32)
+    got, exact = infinite_ntk(model, x), infinite_ntk(model, x.astype(np.float64))
+    assert worst(got.ntk, exact.ntk) < 6e-7
+    assert worst(got.nngp, exact.nngp) < 4e-7

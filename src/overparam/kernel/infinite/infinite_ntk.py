@@ -66,7 +66,8 @@ def infinite_ntk(
             free memory.
 
     Returns:
-        Kernels of shape (n1, n2), in float64 if an input is, else float32.
+        Kernels of shape (n1, n2), in float64 if an input is, else float32, right to a few of its
+        units (docs/infinite.md has the errors).
 
     Raises:
         InputError: Shapes do not fit the model, an entry is not finite or too large, the result
