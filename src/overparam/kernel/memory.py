@@ -8,6 +8,9 @@ from overparam.errors import InputError
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
+WORKING_MEMORY = 512 * 2**20
+"""Default bytes of working memory beyond the result."""
+
 
 def available_memory() -> int:
     """Bytes of physical memory free for use, as the operating system estimates them."""
