@@ -30,6 +30,16 @@ def test_importing_the_package_imports_no_other():
     assert not names & (HEAVY | {"click", "numpy"})
 
 
+def test_a_certificate_needs_no_library_for_plots_files_or_compiled_kernels():
+    names, done = imported("from overparam import *; from overparam import applications")
+    assert done.returncode == 0
+    assert not names & {"numba", "polars", "zarr", "sklearn", "matplotlib", "jinja2", "joblib"}
+    assert not names & {"click", "rich"}
+    names, done = imported("from overparam import MLP, Measure, Problem, anchor, certify, load")
+    assert done.returncode == 0
+    assert names & HEAVY == {"jax", "scipy"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [

@@ -16,7 +16,6 @@ from jaxtyping import Float64, Int
 
 from overparam.data.preprocess import Preprocessing, fit_preprocessing
 from overparam.data.raw import RawData
-from overparam.data.sources import read_table
 from overparam.data.targets import TargetCoding, fit_coding
 from overparam.errors import InputError
 from overparam.problem.measure import Measure, real_array
@@ -160,6 +159,8 @@ def load(
     Raises:
         InputError: if the source cannot be used as asked; the message names the cause and the mend.
     """
+    from overparam.data.sources import read_table
+
     raw = read_table(source, target, task)
     drawn = _draw(raw.n, samples, seed)
     raw, class_notes = _drawn_classes(raw, drawn)
