@@ -73,7 +73,7 @@ def run(code, *arguments, devices=1):
 
 def finished(*processes):
     """What they printed; none is left behind if one of them fails."""
-    results = [process.communicate(timeout=240) for process in processes]
+    results = [process.communicate(timeout=1800) for process in processes]
     for process, (_, errors) in zip(processes, results, strict=True):
         assert process.returncode == 0, errors
     return [output for output, _ in results]

@@ -231,7 +231,9 @@ def test_smoothness_under_attack(loss, outputs):
 
 
 @EVERY
-@pytest.mark.parametrize("level", [1e-6, 0.02, 0.3, 5.0])
+@pytest.mark.parametrize(
+    "level", [0.3, *(pytest.param(level, marks=pytest.mark.slow) for level in (1e-6, 0.02, 5.0))]
+)
 def test_pl_constant_under_attack(loss, outputs, level):
     """Minimise 1/2 |grad f|^2 / (f - f*) over the sublevel set {f - f* <= level}."""
     rng = np.random.default_rng(6)

@@ -57,11 +57,13 @@ def attack_lipschitz(tiny: Tiny, seed: int = 0) -> None:
 
 
 @pytest.mark.parametrize("tiny", CASES[:6], ids=str)
+@pytest.mark.sample(2)
 def test_gradient_ascent_does_not_exceed_the_modulus(tiny):
     attack_modulus(tiny)
 
 
 @pytest.mark.parametrize("tiny", CASES[1:4], ids=str)
+@pytest.mark.sample(1)
 def test_gradient_ascent_does_not_exceed_the_lipschitz_constant(tiny):
     attack_lipschitz(tiny)
 
@@ -121,6 +123,7 @@ def test_difference_quotients_of_dense_jacobians_stay_below_the_lipschitz_consta
 
 
 @pytest.mark.parametrize("tiny", CASES, ids=str)
+@pytest.mark.sample(3)
 def test_bounds_are_monotone_and_the_modulus_vanishes_at_zero(tiny):
     bounds = bounds_at(tiny)
     values = np.array([bounds.on_ball(r) for r in (0.0, *np.geomspace(1e-6, 1e3, 40))])
@@ -132,6 +135,7 @@ def test_bounds_are_monotone_and_the_modulus_vanishes_at_zero(tiny):
 
 
 @pytest.mark.parametrize("tiny", CASES[1:], ids=str)
+@pytest.mark.sample(2)
 def test_theorem_3_bounds_theorem_2_for_small_radii(tiny):
     """|D^2 F| at theta_0 bounds the slope of the true modulus there."""
     radius = 1e-6
@@ -143,6 +147,7 @@ def test_theorem_3_bounds_theorem_2_for_small_radii(tiny):
 
 
 @pytest.mark.parametrize("tiny", CASES, ids=str)
+@pytest.mark.sample(4)
 def test_norms_at_the_base_point_against_dense_matrices(tiny):
     network = DenseNetwork(tiny.model, tiny.measure(0))
     theta = network.flat(tiny.start(0))
@@ -201,6 +206,7 @@ def slopes_near(rng, slopes, moves, tiny):
 
 @pytest.mark.parametrize("tiny", [CASES[3], CASES[4], CASES[5]], ids=str)
 @pytest.mark.parametrize("measured", [True, False])
+@pytest.mark.sample(2)
 def test_chains_bound_products_of_matrices_with_any_slopes_nearby(tiny, measured):
     """Lemma 4 against dense products; without moves the measured norms are attained."""
     base = measure_base_point(tiny.problem(0), tiny.start(0))

@@ -74,6 +74,7 @@ def _train(loss, params, data, step_size, steps):
 @pytest.mark.parametrize(
     ("weights", "share"), [(None, 1.9), (WEIGHTS, 0.4), (WEIGHTS, 1.0), (WEIGHTS, 1.9)]
 )
+@pytest.mark.sample(3)
 def test_discrete_steps_match_the_trained_linearised_model(weights, share, steps):
     problem, params = make_problem(weights)
     step_size = step_for(problem, params, share)
