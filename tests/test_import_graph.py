@@ -14,12 +14,12 @@ THEOREMS = {"problem", "model", "kernel", "verified", "theory"}
 MAY_IMPORT = {
     "choices": set(),
     "errors": set(),
-    "precision": set(),
+    "precision": {"errors"},
     "files": {"errors"},
     "model": FOUNDATION,
     "problem": FOUNDATION | {"model"},  # and never the other way
     "kernel": FOUNDATION | {"problem", "model", "verified"},
-    "verified": {"errors"},
+    "verified": {"errors", "precision"},
     "theory": FOUNDATION | {"problem", "model", "kernel", "verified"},
     "train": FOUNDATION | THEOREMS,
     "recheck": FOUNDATION | THEOREMS,
