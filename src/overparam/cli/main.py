@@ -8,6 +8,7 @@ from overparam.cli.anchor import anchor
 from overparam.cli.certify import certify
 from overparam.cli.kernel import kernel
 from overparam.cli.study import study
+from overparam.cli.terminal import complain, drop_output, quiet_libraries
 from overparam.cli.verify import verify
 from overparam.cli.width import width
 from overparam.errors import InputError, TheoremViolatedError
@@ -31,12 +32,16 @@ cli.add_command(width)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; every error is one line on stderr."""
     keep_programs()
-    sys.exit(_run(arguments))
+    with quiet_libraries():
+        status = _run(arguments)
+    sys.exit(status)
 
 
 def _run(arguments: list[str] | None) -> int:
     try:
         cli.main(arguments, prog_name="overparam", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         return _say(
             "interrupted; with --out, or of a study, the same command goes on where it was", 130
@@ -50,11 +55,15 @@ def _run(arguments: list[str] | None) -> int:
     except MemoryError:
         return _say("out of memory: take fewer --samples, a smaller --width or fewer outputs", 2)
     except BrokenPipeError:
+        drop_output()
         return 0
+    except OSError as error:
+        drop_output()
+        place = error.filename or "the output"
+        return _say(f"cannot read or write {place}: {error.strerror or error}", 2)
     return 0
 
 
 def _say(message: str, status: int) -> int:
-    line = " ".join(message.split())
-    click.echo(f"overparam: {line}", err=True)
+    complain(message)
     return status

@@ -1,6 +1,5 @@
 """``overparam study``: the empirical evidence, one study or all of them."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import click
 
 from overparam.cli.certify import command_line, print_table
 from overparam.cli.progress import ProgressBar
+from overparam.cli.terminal import complain, say_json
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole
 from overparam.kernel.memory import parse_size
@@ -82,7 +82,7 @@ def study(
         write_whole(base / "README.md", gallery(index).encode())
     if as_json:
         found = [findings(result, command_line()) for result in done]
-        click.echo(json.dumps(found if everything else found[0], indent=2))
+        say_json(found if everything else found[0])
     return None
 
 
@@ -94,7 +94,7 @@ def _able(settings: Settings) -> list[str]:
             get_study(name).cells(settings)
             names.append(name)
         except InputError as error:
-            click.echo(f"overparam: {name} is left out: {error}", err=True)
+            complain(f"{name} is left out: {error}")
     return names
 
 

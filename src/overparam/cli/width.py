@@ -11,6 +11,7 @@ import numpy as np
 
 from overparam.cli.options import data_options
 from overparam.cli.progress import ProgressBar
+from overparam.cli.terminal import say, say_json
 from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
@@ -92,7 +93,7 @@ def width(
     if out is not None:
         _write(out, _summary(answer, dataset, knowing), curves, answer.width)
     if as_json:
-        click.echo(json.dumps(_summary(answer, dataset, knowing), indent=2, allow_nan=False))
+        say_json(_summary(answer, dataset, knowing))
     else:
         _show(answer, dataset, knowing, out)
 
@@ -233,7 +234,7 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
         rows.append(("plot", str(out / "width.svg")))
     column = max(len(heading) for heading, _ in rows) + 2
     for heading, text in rows:
-        click.echo(f"{heading:<{column}}{text}")
+        say(f"{heading:<{column}}{text}")
 
 
 def _risk_cap(setting: Setting) -> float:
