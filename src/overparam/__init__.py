@@ -5,129 +5,56 @@ start? Each answer is a number with its hypotheses, and says whether it was prov
 estimated or assumed.
 """
 
-from overparam.data import Dataset as Dataset
-from overparam.data import load as load
-from overparam.errors import InputError as InputError
-from overparam.errors import TheoremViolatedError as TheoremViolatedError
-from overparam.importers import ImportedNetwork as ImportedNetwork
-from overparam.importers import Scales as Scales
-from overparam.importers import from_equinox as from_equinox
-from overparam.importers import from_flax as from_flax
-from overparam.importers import from_sklearn as from_sklearn
-from overparam.importers import from_torch as from_torch
-from overparam.importers import load_network as load_network
-from overparam.importers import standard_layers as standard_layers
-from overparam.importers import standard_steps as standard_steps
-from overparam.job import JobResult as JobResult
-from overparam.job import JobSettings as JobSettings
-from overparam.job import run_job as run_job
-from overparam.job.generalisation import PriorTraining as PriorTraining
-from overparam.job.generalisation import risk_bounds as risk_bounds
-from overparam.kernel.concentration import Concentration as Concentration
-from overparam.kernel.concentration import min_eigenvalue_by_width as min_eigenvalue_by_width
-from overparam.kernel.empirical import empirical_ntk as empirical_ntk
-from overparam.kernel.infinite.infinite_ntk import InfiniteKernels as InfiniteKernels
-from overparam.kernel.infinite.infinite_ntk import infinite_ntk as infinite_ntk
-from overparam.kernel.infinite.infinite_ntk import infinite_ntk_diagonal as infinite_ntk_diagonal
-from overparam.kernel.lanczos import TopEigenvalues as TopEigenvalues
-from overparam.kernel.lanczos import top_eigenvalues as top_eigenvalues
-from overparam.kernel.nystrom import Nystrom as Nystrom
-from overparam.kernel.nystrom import nystrom as nystrom
-from overparam.kernel.nystrom import nystrom_ntk as nystrom_ntk
-from overparam.kernel.operator import ntk_diagonal as ntk_diagonal
-from overparam.kernel.operator import ntk_operator as ntk_operator
-from overparam.kernel.operator import ntk_vector_product as ntk_vector_product
-from overparam.kernel.random_features import RandomFeatures as RandomFeatures
-from overparam.kernel.random_features import SampledKernels as SampledKernels
-from overparam.kernel.random_features import sampled_kernels as sampled_kernels
-from overparam.kernel.random_features import tangent_sketch as tangent_sketch
-from overparam.kernel.spectrum import KernelSpectrum as KernelSpectrum
-from overparam.kernel.spectrum import spectrum as spectrum
-from overparam.kernel.store import KernelFile as KernelFile
-from overparam.kernel.store import write_kernel as write_kernel
-from overparam.kernel.tangent import tangent_kernel as tangent_kernel
-from overparam.model import ACTIVATIONS as ACTIVATIONS
-from overparam.model import MLP as MLP
-from overparam.model import Activation as Activation
-from overparam.model.activation import abs_linear as abs_linear
-from overparam.model.linearize import LinearizedModel as LinearizedModel
-from overparam.model.linearize import linearize as linearize
-from overparam.model.observation import OBSERVATIONS as OBSERVATIONS
-from overparam.model.observation import Jet as Jet
-from overparam.model.observation import Laplacian as Laplacian
-from overparam.model.observation import Observation as Observation
-from overparam.model.observation import Value as Value
-from overparam.problem import INTEGRANDS as INTEGRANDS
-from overparam.problem import CustomIntegrand as CustomIntegrand
-from overparam.problem import Expectile as Expectile
-from overparam.problem import Huber as Huber
-from overparam.problem import Integrand as Integrand
-from overparam.problem import LogCosh as LogCosh
-from overparam.problem import Measure as Measure
-from overparam.problem import Problem as Problem
-from overparam.problem import PseudoHuber as PseudoHuber
-from overparam.problem import SmoothedCrossEntropy as SmoothedCrossEntropy
-from overparam.problem import SquaredHinge as SquaredHinge
-from overparam.problem import SquaredLoss as SquaredLoss
-from overparam.problem import WeightedQuadratic as WeightedQuadratic
-from overparam.recheck import Verification as Verification
-from overparam.recheck import verify as verify
-from overparam.theory.apriori.coefficients import APrioriCoefficients as APrioriCoefficients
-from overparam.theory.apriori.coefficients import a_priori_coefficients as a_priori_coefficients
-from overparam.theory.apriori.inputs import Norms as Norms
-from overparam.theory.apriori.moments import Moments as Moments
-from overparam.theory.apriori.width import RequiredWidth as RequiredWidth
-from overparam.theory.apriori.width import required_width as required_width
-from overparam.theory.bounds import JacobianBounds as JacobianBounds
-from overparam.theory.bounds import jacobian_bounds as jacobian_bounds
-from overparam.theory.certificate import Certificate as Certificate
-from overparam.theory.certificate import Constant as Constant
-from overparam.theory.certificate import load_certificate as load_certificate
-from overparam.theory.certify import anchor as anchor
-from overparam.theory.certify import certify as certify
-from overparam.theory.generalisation.binary_kl import binary_kl as binary_kl
-from overparam.theory.generalisation.binary_kl import kl_lower_inverse as kl_lower_inverse
-from overparam.theory.generalisation.binary_kl import kl_upper_inverse as kl_upper_inverse
-from overparam.theory.generalisation.bounded_loss import BoundedLoss as BoundedLoss
-from overparam.theory.generalisation.bounded_loss import ClippedSquared as ClippedSquared
-from overparam.theory.generalisation.bounded_loss import ClippedSquaredHinge as ClippedSquaredHinge
-from overparam.theory.generalisation.bounded_loss import Ramp as Ramp
-from overparam.theory.generalisation.bounded_loss import ZeroOne as ZeroOne
-from overparam.theory.generalisation.risk_bound import RiskBound as RiskBound
-from overparam.theory.linearised import LinearisedDescent as LinearisedDescent
-from overparam.theory.linearised import linearised_descent as linearised_descent
-from overparam.theory.linearised import linearised_params as linearised_params
-from overparam.theory.modulus import jacobian_modulus as jacobian_modulus
-from overparam.theory.stable_step import StableStep as StableStep
-from overparam.theory.stable_step import stable_step as stable_step
-from overparam.theory.training_curve import TrainingCurve as TrainingCurve
-from overparam.theory.training_curve import infinite_training_curve as infinite_training_curve
-from overparam.theory.training_curve import kernel_curve as kernel_curve
-from overparam.theory.training_curve import training_curve as training_curve
-from overparam.theory.transfer import CertifiedSteps as CertifiedSteps
-from overparam.theory.transfer import StepGuarantee as StepGuarantee
-from overparam.theory.transfer import StepTransfer as StepTransfer
-from overparam.theory.transfer import certified_steps as certified_steps
-from overparam.theory.transfer import step_guarantee as step_guarantee
-from overparam.theory.transfer import transfer_step as transfer_step
-from overparam.train.closest import ClosestInterpolant as ClosestInterpolant
-from overparam.train.closest import MinimumNormSolution as MinimumNormSolution
-from overparam.train.closest import closest_interpolant as closest_interpolant
-from overparam.train.closest import minimum_norm_solution as minimum_norm_solution
-from overparam.train.gauss_newton import GaussNewtonResult as GaussNewtonResult
-from overparam.train.gauss_newton import gauss_newton as gauss_newton
-from overparam.train.gradient_descent import History as History
-from overparam.train.gradient_descent import TrainResult as TrainResult
-from overparam.train.gradient_descent import gradient_descent as gradient_descent
-from overparam.train.gradient_descent import train as train
-from overparam.train.laziness import Laziness as Laziness
-from overparam.train.laziness import measure_laziness as measure_laziness
-from overparam.train.parametrisation import PARAMETRISATIONS as PARAMETRISATIONS
-from overparam.train.parametrisation import Parametrised as Parametrised
-from overparam.train.parametrisation import parametrise as parametrise
-from overparam.train.step_sweep import StepSweep as StepSweep
-from overparam.train.step_sweep import step_sweep as step_sweep
-from overparam.verified import Enclosure as Enclosure
-from overparam.verified import max_eigenvalue as max_eigenvalue
-from overparam.verified import min_eigenvalue as min_eigenvalue
-from overparam.verified import spectral_norm as spectral_norm
+import ast
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+# Names are imported when they are used, so that a program pays for what it uses only: neither JAX
+# nor any of our modules is imported here. The stub beside this file says which name lives where.
+
+
+def _homes() -> dict[str, str]:
+    """The module that each public name is read from."""
+    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    return {
+        alias.name: str(node.module)
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+_HOMES = _homes()
+__all__ = sorted(name for name, home in _HOMES.items() if home != __name__)
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: object = version("overparam")
+    elif name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    elif _HOMES[name] == __name__:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, "__version__"})
+
+
+class _Package(ModuleType):
+    """Keeps a public name that a package has, too: ``overparam.train`` is the function."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and _HOMES.get(name, __name__) != __name__):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import datasets
 
-from overparam.data import BUNDLED, read_table
 from overparam.data.csv_file import read_csv
+from overparam.data.sources import BUNDLED, read_table
 from overparam.errors import InputError
 
 

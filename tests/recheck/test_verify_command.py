@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from small_run import small_run
 
 from overparam import InputError
+from overparam.cli.commands import verify
 from overparam.cli.main import main
-from overparam.cli.verify import verify
 
 
 @pytest.fixture

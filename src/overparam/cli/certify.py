@@ -7,73 +7,18 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import click
-
-from overparam.cli.options import data_options, loss_option, memory_option, model_options
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import say, say_json
 from overparam.data import load
 from overparam.files import prepare_folder
 from overparam.job import JobResult, JobSettings, run_job
 from overparam.job.output import write_output
-from overparam.job.settings import FINISHES, OPTIMIZERS, RIGOURS
 from overparam.job.summary import lines, summary
 from overparam.report import render
 
 
-@click.command()
-@click.argument("data")
-@data_options
-@model_options
-@loss_option
-@click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
-@click.option("--steps", type=int, default=100, help="Steps of the optimiser.")
-@click.option(
-    "--optimizer",
-    type=click.Choice(OPTIMIZERS),
-    default="gd",
-    help="gd is the theorem's; the others are optax's.",
-)
-@click.option("--learning-rate", type=float, help="Step size; for gd the theorem's by default.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float64"]),
-    help="Of the optimiser's steps; float32, or float64 with --finish none.",
-)
-@click.option(
-    "--until-certified/--no-until-certified",
-    default=True,
-    help="Go on to trained parameters at which the theorem holds.",
-)
-@click.option(
-    "--finish",
-    type=click.Choice(FINISHES),
-    default="gauss-newton",
-    help="How to get there; none: by the optimiser alone.",
-)
-@click.option("--max-steps", type=int, default=100_000, help="Bound on steps with --finish none.")
-@click.option(
-    "--rigor",
-    type=click.Choice(RIGOURS),
-    default="computed",
-    help="proved: every bound includes rounding; slower.",
-)
-@click.option(
-    "--consequences/--no-consequences",
-    default=True,
-    help="Measure implicit regularisation, laziness, learning-rate transfer, and bound the risk.",
-)
-@click.option(
-    "--confidence", type=float, default=0.95, help="Of each bound on the risk, between 0 and 1."
-)
-@memory_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for all results.")
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def certify(data: str, out: Path | None, as_json: bool, **options: Any) -> None:
-    """Certify a network on DATA: a CSV, Parquet or npz file, or a bundled set's name.
-
-    Bundled sets: digits, diabetes, breast_cancer, wine, iris.
-    """
+    """Certify a network on DATA: a CSV, Parquet or npz file, or a bundled set's name."""
     chosen = ("target", "task", "samples", "seed", "test_fraction", "standardize")
     selection = {name: options.pop(name) for name in chosen}
     settings = JobSettings(seed=selection["seed"], **options)

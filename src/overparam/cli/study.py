@@ -4,8 +4,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import click
-
 from overparam.cli.certify import command_line, print_table
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import complain, say_json
@@ -21,22 +19,6 @@ from overparam.studies.tensorboard import log_study, require_tensorboard
 FOLDER = Path("evidence")
 
 
-@click.command()
-@click.argument("name", required=False)
-@click.option("--list", "listing", is_flag=True, help="Print the studies and end.")
-@click.option("--all", "everything", is_flag=True, help="Run all studies, and write an index.")
-@click.option("--data", help="A bundled set's name or a file, in place of the study's own data.")
-@click.option("--target", help="The column to predict, with --data.")
-@click.option("--samples", type=int, help="Points used at most, with --data.")
-@click.option("--seeds", type=int, help="Initialisations drawn in each cell.")
-@click.option("--quick", is_flag=True, help="A small grid, for a first look.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder; evidence/NAME by default.")
-@click.option("--jobs", type=int, help="Workers, one core each; all cores by default.")
-@click.option("--backend", default="loky", help="Of joblib: loky, dask, ray.")
-@click.option("--memory", help="For all workers together, such as 8GB; what is free by default.")
-@click.option("--time-limit", type=float, help="Minutes; refuse what is estimated to take longer.")
-@click.option("--tensorboard", type=click.Path(path_type=Path), help="Folder for TensorBoard logs.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings machine-readably.")
 def study(
     name: str | None,
     listing: bool,
@@ -46,10 +28,7 @@ def study(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Run the study NAME: a sweep with a table, a figure and a verdict.
-
-    A study that was interrupted goes on where it was when the same command is given again.
-    """
+    """Run the study NAME: a sweep with a table, a figure and a verdict."""
     # loky replaces workers that have grown, and says so; what they were at is done by others.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     if listing:
@@ -63,7 +42,7 @@ def study(
     options["memory"] = None if memory is None else parse_size(memory)
     options["time_limit"] = None if minutes is None else 60 * minutes
     base = out if out is not None else FOLDER if everything else FOLDER / str(name)
-    names = _able(chosen) if everything else [str(name)]
+    names = _able(chosen) if everything else [_fitting(str(name), chosen)]
     if tensorboard is not None:
         require_tensorboard()
     prepare_folder(base)
@@ -86,16 +65,25 @@ def study(
     return None
 
 
+def _fitting(name: str, settings: Settings) -> str:
+    """The name, if the study is one that takes the settings: before a folder is made for it."""
+    get_study(name).cells(settings)
+    return name
+
+
 def _able(settings: Settings) -> list[str]:
     """The studies that the settings fit; the others are named on stderr."""
-    names = []
+    refused: dict[str, InputError] = {}
     for name in NAMES:
         try:
             get_study(name).cells(settings)
-            names.append(name)
         except InputError as error:
-            complain(f"{name} is left out: {error}")
-    return names
+            refused[name] = error
+    if len(refused) == len(NAMES):
+        raise refused[NAMES[0]]
+    for name, error in refused.items():
+        complain(f"{name} is left out: {error}")
+    return [name for name in NAMES if name not in refused]
 
 
 def _run(name: str, settings: Settings, folder: Path, options: dict[str, Any]) -> StudyResult:

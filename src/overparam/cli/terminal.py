@@ -4,8 +4,6 @@ Names of files, columns and classes, and the texts of certificates come from oth
 character in them would be obeyed by the terminal: it could hide a line, or write one of its own.
 """
 
-import json
-import logging
 import os
 import sys
 import unicodedata
@@ -42,6 +40,8 @@ def say(line: str) -> None:
 
 def say_json(content: Any) -> None:
     """Print a result for machines: ASCII, in which JSON spells out all but DEL by itself."""
+    import json
+
     text = json.dumps(content, indent=2, allow_nan=False).replace("\x7f", "\\u007f")
     for line in text.split("\n"):
         _print(line, sys.stdout)
@@ -63,9 +63,17 @@ def _print(line: str, stream: Any) -> None:
     print(escaped(line).encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
+def flush() -> None:
+    """Write out what was printed, so that a full disk or a closed pipe is heard of in time."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def drop_output() -> None:
     """Nobody reads stdout, or it is full: what is left in it is not tried again at the end."""
-    with suppress(OSError, ValueError):
+    if sys.stdout is None:
+        return
+    with suppress(OSError, ValueError):  # a stream of tests, without a descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -73,8 +81,10 @@ def drop_output() -> None:
 def quiet_libraries() -> Iterator[None]:
     """Keep the warnings of libraries, which are for programmers, off the terminal.
 
-    ``python -W default -m overparam.cli`` and JAX_LOGGING_LEVEL bring them back.
+    ``python -W default -m overparam`` and JAX_LOGGING_LEVEL bring them back.
     """
+    import logging
+
     logger = logging.getLogger("jax")
     level = logger.level
     with warnings.catch_warnings():

@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import click
-
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import say, say_json
 from overparam.errors import InputError
@@ -12,16 +10,8 @@ from overparam.recheck import Verification
 from overparam.recheck import verify as recheck
 
 
-@click.command()
-@click.argument("path", metavar="DIR_OR_CERTIFICATE", type=click.Path(path_type=Path))
-@click.option("--precision", type=int, default=128, help="Bits of the ball arithmetic.")
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result.")
 def verify(path: Path, precision: int, as_json: bool) -> None:
-    """Check certificates again from data and parameters, in ball arithmetic.
-
-    Takes a folder that `overparam certify --out` wrote, or one certificate in it. Exit status 1 if
-    a certificate does not hold.
-    """
+    """Check certificates again from data and parameters, in ball arithmetic."""
     results = {}
     with ProgressBar() as progress:
         for file in _certificates(path):

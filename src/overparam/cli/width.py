@@ -6,16 +6,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 
-from overparam.cli.options import data_options
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import say, say_json
 from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
-from overparam.files import prepare_folder, write_whole
+from overparam.files import prepare_folder, write_whole, written_together
 from overparam.report.numbers import at_least, at_most, number
 from overparam.report.numbers import rate as rate_text
 from overparam.report.width_plot import figure_width
@@ -29,40 +27,6 @@ PLOTTED = 25
 """Widths in the plot, from a hundredth of the required one to ten thousand times."""
 
 
-@click.command()
-@click.argument("data")
-@data_options
-@click.option("--depth", type=int, default=1, help="Number of hidden layers, 1 or more.")
-@click.option("--activation", default="gelu", help="One with a bounded second derivative.")
-@click.option("--loss", default="squared", help="squared or squared_hinge.")
-@click.option("--output-scale", type=float, default=1.0, help="Factor on the output.")
-@click.option("--weight-scale", type=float, default=1.0, help="Factor on the weights.")
-@click.option("--bias-scale", type=float, default=0.1, help="Factor on the biases.")
-@click.option(
-    "--knowing",
-    type=click.Choice(["points", "norms", "moments"]),
-    default="points",
-    help="What the bounds may know of the data: its points, their norms, or even moments of these.",
-)
-@click.option(
-    "--min-eigenvalue",
-    type=float,
-    help="Assume this lambda_min(K) at initialisation; by default it is bounded from the points.",
-)
-@click.option(
-    "--assume-limit",
-    is_flag=True,
-    help="Assume that lambda_min(K) is at least the limiting kernel's.",
-)
-@click.option("--failure-probability", type=float, default=0.05, help="Of the draw of the network.")
-@click.option(
-    "--step-fraction",
-    type=float,
-    default=0.9,
-    help="1 - eta L_phi / 2: near 1 for small steps, from a smaller width on.",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for summary.json and plots.")
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def width(
     data: str,
     out: Path | None,
@@ -72,12 +36,7 @@ def width(
     assume_limit: bool,
     **options: Any,
 ) -> None:
-    """Print the width from which gradient descent on DATA provably converges.
-
-    With probability 1 - FAILURE-PROBABILITY over the random initialisation, at this width and at
-    every larger one; no network is drawn. DATA is a CSV, Parquet or npz file, or a bundled set's
-    name.
-    """
+    """Print the width from which gradient descent on DATA provably converges."""
     chosen = ("target", "task", "samples", "seed", "test_fraction", "standardize")
     selection = {name: options.pop(name) for name in chosen}
     if out is not None:
@@ -182,12 +141,14 @@ def _write(
     summary["by_width"] = {"width": list(curves)} | {
         name: [_finite(float(v)) for v in values] for name, values in columns.items()
     }
-    write_whole(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False).encode())
     figure = figure_width(list(curves), columns, required)
-    for kind in ("svg", "png"):
-        stream = io.BytesIO()
-        figure.savefig(stream, format=kind, dpi=150)
-        write_whole(out / f"width.{kind}", stream.getvalue())
+    with written_together(out) as new:
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        write_whole(new / "summary.json", text.encode())
+        for kind in ("svg", "png"):
+            stream = io.BytesIO()
+            figure.savefig(stream, format=kind, dpi=150)
+            write_whole(new / f"width.{kind}", stream.getvalue())
 
 
 def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | None) -> None:

@@ -3,11 +3,9 @@
 from overparam.data.dataset import Dataset, Fitted, load
 from overparam.data.preprocess import Preprocessing, fit_preprocessing
 from overparam.data.raw import RawData, RowNames
-from overparam.data.sources import BUNDLED, read_table
 from overparam.data.targets import TargetCoding, fit_coding
 
 __all__ = [
-    "BUNDLED",
     "Dataset",
     "Fitted",
     "Preprocessing",
@@ -17,5 +15,4 @@ __all__ = [
     "fit_coding",
     "fit_preprocessing",
     "load",
-    "read_table",
 ]

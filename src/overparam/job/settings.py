@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import optax
 
+from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor
 from overparam.errors import InputError
 from overparam.kernel.memory import available_memory
 from overparam.limits import (
@@ -17,12 +18,7 @@ from overparam.limits import (
 )
 from overparam.model.activation import Activation, get_activation
 from overparam.problem.integrands import get_integrand
-from overparam.theory.certificate import Rigor
 from overparam.theory.generalisation.requirements import require_confidence
-
-FINISHES = ("gauss-newton", "none")
-RIGOURS = ("computed", "proved")
-OPTIMIZERS = ("gd", "adam", "adamw", "lion", "momentum", "rmsprop", "sgd", "adagrad", "nadam")
 
 
 @dataclass(frozen=True)

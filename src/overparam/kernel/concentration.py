@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.optimize import minimize_scalar
 from scipy.special import chdtr, chdtri
 
 from overparam.errors import InputError
@@ -194,6 +193,8 @@ def one_hidden_layer_lower_bound(
         if mean <= 0:
             return 0.0
         return (1.0 - math.sqrt(2.0 * logarithm * scale * tau**2 / (width * mean))) * mean
+
+    from scipy.optimize import minimize_scalar
 
     # Any tau is valid; the best one lies between the typical size and the largest of m draws.
     largest = math.sqrt(chdtri(outputs + 2, 1e-3 / width))

@@ -24,15 +24,12 @@ from overparam.errors import InputError
 from overparam.kernel.generic import fill_by_jacobians
 from overparam.kernel.job import describe_network, digest
 from overparam.kernel.layer_products import OnDevice, OnDevices, Sides
-from overparam.kernel.memory import available_memory, readable
+from overparam.kernel.memory import WORKING_MEMORY, available_memory, readable
 from overparam.kernel.tiles import TILE_ROWS, Computer, TiledKernel, Tiling, fill
 from overparam.kernel.tiles import Progress as Progress
 from overparam.model.function import Function, Network, observe_function
 from overparam.model.mlp import MLP, Params
 from overparam.precision import floating_dtype
-
-WORKING_MEMORY = 512 * 2**20
-"""Default bytes of working memory beyond the result."""
 
 
 def empirical_ntk(

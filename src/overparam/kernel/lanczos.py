@@ -12,7 +12,6 @@ from math import exp, inf, log, log1p, pi, sqrt
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
 from scipy.sparse.linalg import (
     ArpackError,
     ArpackNoConvergence,
@@ -155,6 +154,8 @@ def lanczos_error(order: int, krylov: int, failure_probability: float) -> float:
         chebyshev = angle + log1p(exp(-2.0 * angle)) - log(2.0)
         chance = log(2.0 * sqrt((order - 1) / (2.0 * pi))) - 0.5 * logit - chebyshev
         return chance - log(failure_probability)
+
+    from scipy.optimize import brentq
 
     # Decreasing in epsilon; the logit keeps both ends of (0, 1) in reach.
     root = brentq(excess, -70.0, 36.0) if excess(36.0) < 0 else inf

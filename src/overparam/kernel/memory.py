@@ -8,6 +8,9 @@ from overparam.errors import InputError
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
+WORKING_MEMORY = 512 * 2**20
+"""Default bytes of working memory beyond the result."""
+
 
 def available_memory() -> int:
     """Bytes of physical memory free for use, as the operating system estimates them."""
@@ -41,4 +44,7 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].upper() not in UNITS or float(match[1]) <= 0:
         raise InputError(f"{text!r} is not a memory size: write it like 2GB or 512MiB")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    size = float(match[1]) * UNITS[match[2].upper()]
+    if not 1 <= size < 2**63:
+        raise InputError(f"{text[:40]!r} is no memory of a machine: write it like 2GB or 512MiB")
+    return int(size)

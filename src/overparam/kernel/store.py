@@ -27,9 +27,8 @@ from jax.experimental import multihost_utils
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole
 from overparam.kernel import finished, journal
-from overparam.kernel.empirical import WORKING_MEMORY
 from overparam.kernel.job import differences
-from overparam.kernel.memory import readable
+from overparam.kernel.memory import WORKING_MEMORY, readable
 from overparam.kernel.targets import (
     Layout,
     Target,

@@ -7,7 +7,8 @@ sqrt(w_i w_j) NTK_ab(x_i, x_j).
 import numpy as np
 from jaxtyping import Float
 
-from overparam.kernel.empirical import WORKING_MEMORY, Progress, empirical_ntk
+from overparam.kernel.empirical import Progress, empirical_ntk
+from overparam.kernel.memory import WORKING_MEMORY
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import eigvalsh
 
-from overparam.kernel.empirical import WORKING_MEMORY
+from overparam.kernel.memory import WORKING_MEMORY
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, to_host

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from overparam.choices import Rigor as Rigor
 from overparam.errors import InputError
 from overparam.files import write_whole
 from overparam.theory.proved.conclude import envelope_up
@@ -26,8 +27,6 @@ FORMAT = 1
 
 Kind = Literal["proved", "computed", "estimated", "assumed"]
 Start = Literal["initialisation", "anchor"]
-Rigor = Literal["estimated", "computed", "proved"]
-"""How much of a certificate is bounded: see :class:`Certificate`."""
 Theorem = Literal["1", "P"]
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.kernel.empirical import WORKING_MEMORY
+from overparam.kernel.memory import WORKING_MEMORY
 from overparam.model.function import ParamTree
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP

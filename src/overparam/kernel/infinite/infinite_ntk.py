@@ -16,8 +16,6 @@ from jaxtyping import Array, Float
 from overparam.errors import InputError
 from overparam.kernel.empirical import require_memory
 from overparam.kernel.infinite.closed_forms import closed_form
-from overparam.kernel.infinite.compiled import CUT
-from overparam.kernel.infinite.fast import fill_kernels, series_begins, working_memory
 from overparam.kernel.infinite.quadrature import HermiteDual, choose_terms, parity, sample
 from overparam.kernel.infinite.recursion import diagonals, kernels, lifted, next_deviation
 from overparam.model.mlp import MLP
@@ -83,6 +81,8 @@ def infinite_ntk(
     result = 2 * rows * columns * dtype.itemsize
     what = f"an infinite-width kernel pair of {rows} x {columns}"
     require_memory(result, what, memory_budget)
+    from overparam.kernel.infinite.fast import fill_kernels, series_begins, working_memory
+
     with jax.enable_x64(True):
         dual, error = choose_dual(model, a if b is None else np.concatenate([a, b]))
         terms = int(series_begins(model, dual)[-1])
@@ -137,6 +137,8 @@ def choose_dual(model: MLP, x: np.ndarray) -> tuple[Any, float]:
     known = closed_form(model.act)
     if known is not None or not model.hidden_widths:
         return known, 0.0
+    from overparam.kernel.infinite.compiled import CUT
+
     r = sample(lifted(model, x)[0])
     by_layer, error, parities = [], CUT, set()
     for _ in model.hidden_widths:

@@ -12,8 +12,6 @@ for that excess, exactly or nearly: docs/integrands.md, Propositions 5 and 6.
 
 import math
 
-from scipy.optimize import brentq
-
 SERIES = 0.1
 """Below this |t|, phi is summed up as a series."""
 
@@ -36,6 +34,8 @@ def gradient_quotient(level: float, m: float) -> float:
     """
     if level < NEGLIGIBLE:
         return m / (m + 1)
+    from scipy.optimize import brentq
+
     # In t = -log(1 - x): E = t - m log(1 + x / m), so level <= t <= level + 1.
     t = brentq(lambda t: _excess(t, m) - level, level, level + 1.0, xtol=1e-300, maxiter=1000)
     return math.expm1(-t) ** 2 / (2 * level)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.optimize import brentq
 
 from overparam.errors import InputError
 from overparam.model.activation import Activation
@@ -166,6 +165,8 @@ def _search(setting: Setting, step_fraction: float) -> int:
     while high > 16 * low:
         middle = math.isqrt(low * high)
         low, high = (low, middle) if margin(middle) > 1 else (middle, high)
+    from scipy.optimize import brentq
+
     # Nearly a straight line in logarithms; what the root is off by is mended in whole numbers.
     root = brentq(
         lambda e: math.log(min(margin(round(math.exp(e))), SMALL)),
