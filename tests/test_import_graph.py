@@ -9,13 +9,14 @@ import overparam
 
 ROOT = Path(overparam.__file__).parent
 
-FOUNDATION = {"choices", "errors", "precision", "files"}
+FOUNDATION = {"choices", "errors", "precision", "files", "limits"}
 THEOREMS = {"problem", "model", "kernel", "verified", "theory"}
 MAY_IMPORT = {
     "choices": set(),
     "errors": set(),
     "precision": {"errors"},
     "files": {"errors"},
+    "limits": {"errors"},
     "model": FOUNDATION,
     "problem": FOUNDATION | {"model"},  # and never the other way
     "kernel": FOUNDATION | {"problem", "model", "verified"},

@@ -2,8 +2,9 @@
 
 import io
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,44 @@ def write_whole(path: Path, content: bytes) -> None:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         _discard(temporary)
+
+
+@contextmanager
+def written_together(folder: Path, replaces: Collection[str] = ()) -> Iterator[Path]:
+    """A temporary folder whose files appear in ``folder`` together, when all of them are written.
+
+    A disk that fills, or an interruption, leaves ``folder`` as it was: no certificate without the
+    parameters it is about, and none beside those of an earlier run.
+
+    Args:
+        folder: An existing folder.
+        replaces: Names of files that belong together: of an earlier run, those that are not
+            written this time are removed.
+
+    Yields:
+        Where to write them. Certificates, first by name, are moved last.
+
+    Raises:
+        InputError: They cannot be written or moved.
+    """
+    temporary = folder / f"results.{os.getpid()}.part"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        for name in set(replaces) - {path.name for path in temporary.iterdir()}:
+            (folder / name).unlink(missing_ok=True)
+        for path in sorted(temporary.iterdir(), reverse=True):
+            path.replace(folder / path.name)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def text_bytes(text: str) -> bytes:
+    """UTF-8; what is no character, in a file's name, is spelled out."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

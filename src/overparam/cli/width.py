@@ -6,14 +6,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 
 from overparam.cli.progress import ProgressBar
+from overparam.cli.terminal import say, say_json
 from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
-from overparam.files import prepare_folder, write_whole
+from overparam.files import prepare_folder, write_whole, written_together
 from overparam.report.numbers import at_least, at_most, number
 from overparam.report.numbers import rate as rate_text
 from overparam.report.width_plot import figure_width
@@ -52,7 +52,7 @@ def width(
     if out is not None:
         _write(out, _summary(answer, dataset, knowing), curves, answer.width)
     if as_json:
-        click.echo(json.dumps(_summary(answer, dataset, knowing), indent=2, allow_nan=False))
+        say_json(_summary(answer, dataset, knowing))
     else:
         _show(answer, dataset, knowing, out)
 
@@ -141,12 +141,14 @@ def _write(
     summary["by_width"] = {"width": list(curves)} | {
         name: [_finite(float(v)) for v in values] for name, values in columns.items()
     }
-    write_whole(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False).encode())
     figure = figure_width(list(curves), columns, required)
-    for kind in ("svg", "png"):
-        stream = io.BytesIO()
-        figure.savefig(stream, format=kind, dpi=150)
-        write_whole(out / f"width.{kind}", stream.getvalue())
+    with written_together(out) as new:
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        write_whole(new / "summary.json", text.encode())
+        for kind in ("svg", "png"):
+            stream = io.BytesIO()
+            figure.savefig(stream, format=kind, dpi=150)
+            write_whole(new / f"width.{kind}", stream.getvalue())
 
 
 def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | None) -> None:
@@ -193,7 +195,7 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
         rows.append(("plot", str(out / "width.svg")))
     column = max(len(heading) for heading, _ in rows) + 2
     for heading, text in rows:
-        click.echo(f"{heading:<{column}}{text}")
+        say(f"{heading:<{column}}{text}")
 
 
 def _risk_cap(setting: Setting) -> float:

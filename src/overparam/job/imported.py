@@ -21,6 +21,7 @@ from overparam.job.numbers import finite
 from overparam.job.regularisation import parameter_distance
 from overparam.job.result import zero_is_attained
 from overparam.job.summary import certificate_summary, error_text, rate_text, verdict_text
+from overparam.limits import MOST_STEPS, require_whole
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
 from overparam.problem.integrands import get_integrand
@@ -54,9 +55,7 @@ class AnchorSettings:
 
     def __post_init__(self) -> None:
         for name in ("polish", "check_steps"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise InputError(f"{name} must be a whole number, 0 or more, not {value!r}")
+            require_whole(name, getattr(self, name), 0, MOST_STEPS)
         if self.rigor not in get_args(Rigor):
             raise InputError(f"unknown rigor {self.rigor!r}: choose from computed, proved")
         get_integrand(self.loss)
