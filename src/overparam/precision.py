@@ -92,6 +92,7 @@ def _has_no_value(leaf: Any) -> bool:
 
 
 def floating_dtype(*trees: Any) -> np.dtype:
-    """float64 if any array in the pytrees is, else float32."""
+    """float64 if any array in the pytrees is, in either byte order, or is longer; else float32."""
     dtypes = [np.dtype(leaf.dtype) for leaf in jax.tree.leaves(trees)]
-    return np.dtype(np.float64 if np.dtype(np.float64) in dtypes else np.float32)
+    wide = any(dtype.kind == "f" and dtype.itemsize > 4 for dtype in dtypes)
+    return np.dtype(np.float64 if wide else np.float32)

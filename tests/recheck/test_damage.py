@@ -161,6 +161,9 @@ def test_a_flag_turned(check, name):
         ("nodes", []),
         ("nodes", CERTIFIED["nodes"][:5]),
         ("versions", {"numpy": 2}),
+        ("assumptions", []),
+        ("assumptions", ["nothing"]),
+        ("assumptions", CERTIFIED["assumptions"] * 2),
     ],
 )
 def test_words_and_structures(check, name, value):

@@ -20,7 +20,13 @@ from overparam.importers.network import ImportedNetwork, standard_steps
 from overparam.job.numbers import finite
 from overparam.job.regularisation import parameter_distance
 from overparam.job.result import zero_is_attained
-from overparam.job.summary import certificate_summary, error_text, rate_text, verdict_text
+from overparam.job.summary import (
+    assumptions_line,
+    certificate_summary,
+    error_text,
+    rate_text,
+    verdict_text,
+)
 from overparam.limits import MOST_STEPS, require_whole
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
@@ -325,6 +331,7 @@ def anchor_lines(result: AnchorResult) -> list[tuple[str, str]]:
         steps = len(result.run.history) - 1
         text = f"{steps} steps of gradient descent from there: envelope, rate and radius held"
         table.append(("checked", text))
+    table.append(assumptions_line(result.certificate))
     if result.certificate.certified:
         table.append(("step sizes", _steps(result)))
     return table

@@ -79,6 +79,7 @@ def certificate_summary(certificate: Certificate) -> dict[str, Any]:
         **{name: _value(certificate, name) for name in FOLLOWING},
         "remedies": dict(certificate.remedies),
         "rigor": certificate.rigor,
+        "assumptions": list(certificate.assumptions),
     }
 
 
@@ -110,6 +111,7 @@ def lines(result: JobResult) -> list[tuple[str, str]]:
     ]
     if result.anchored is not None:
         table += _anchored(result)
+    table.append(assumptions_line(result.certificate))
     if result.consequences is not None:
         table += consequences_lines(result)
     for part, error in result.errors.items():
@@ -129,6 +131,11 @@ def verdict_text(certificate: Certificate, where: str, zero_loss: bool) -> str:
         f"gradient descent with step size {certificate.step_size:.4g} converges to one within "
         f"{decimal_up(certificate.radius, 3):.3g} at rate {rate_text(certificate.rate)} a step"
     )
+
+
+def assumptions_line(certificate: Certificate) -> tuple[str, str]:
+    """What it takes for granted."""
+    return ("taken for granted", "; ".join(certificate.assumptions))
 
 
 def rate_text(rate: float) -> str:

@@ -96,7 +96,8 @@ def rigor(certificates: Iterable[Certificate]) -> str:
         )
         if names:
             text += f" The claims rest on {kind} numbers too: {', '.join(names)}."
-    return text
+    assumed = dict.fromkeys(clause for c in certificates for clause in c.assumptions)
+    return f"{text} Taken for granted: {'; '.join(assumed)}."
 
 
 def shortfall(certificate: Certificate) -> float | None:
