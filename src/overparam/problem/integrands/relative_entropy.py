@@ -32,10 +32,12 @@ def gradient_quotient(level: float, m: float) -> float:
         m: Greater than 0.
 
     Returns:
-        The quotient, m / (m + 1) for level 0 and decreasing.
+        The quotient, m / (m + 1) for level 0 and decreasing to 0 at an infinite one.
     """
     if level < NEGLIGIBLE:
         return m / (m + 1)
+    if level == math.inf:
+        return 0.0
     # In t = -log(1 - x): E = t - m log(1 + x / m), so level <= t <= level + 1.
     t = brentq(lambda t: _excess(t, m) - level, level, level + 1.0, xtol=1e-300, maxiter=1000)
     return math.expm1(-t) ** 2 / (2 * level)
