@@ -10,7 +10,7 @@ import overparam
 ROOT = Path(overparam.__file__).parent
 
 FOUNDATION = {"errors", "precision", "files"}
-THEOREMS = {"problem", "model", "kernel", "verified", "theory"}
+THEOREMS = {"problem", "model", "kernel", "verified", "numbers", "theorems", "theory"}
 MAY_IMPORT = {
     "errors": set(),
     "precision": set(),
@@ -19,7 +19,9 @@ MAY_IMPORT = {
     "problem": FOUNDATION | {"model"},  # and never the other way
     "kernel": FOUNDATION | {"problem", "model", "verified"},
     "verified": {"errors"},
-    "theory": FOUNDATION | {"problem", "model", "kernel", "verified"},
+    "numbers": set(),
+    "theorems": {"numbers"},
+    "theory": FOUNDATION | {"problem", "model", "kernel", "verified", "numbers", "theorems"},
     "train": FOUNDATION | THEOREMS,
     "recheck": FOUNDATION | THEOREMS,
     "applications": FOUNDATION | {"problem", "model"},

@@ -19,7 +19,7 @@ import numpy as np
 
 from overparam.errors import InputError
 from overparam.files import write_whole
-from overparam.theory.proved.conclude import envelope_up
+from overparam.theorems.envelope import envelope_up
 
 FORMAT = 1
 """Version of the file format."""
