@@ -154,6 +154,6 @@ def _outwards(lower: Ends, upper: Ends) -> Interval:
 def _where(condition: Any, a: Interval, b: Interval) -> Interval:
     if not np.any(condition):
         return b  # the usual case, at no cost
-    return Interval(
-        np.where(condition, a.lower, b.lower)[()], np.where(condition, a.upper, b.upper)[()]
-    )
+    lower: Ends = np.where(condition, a.lower, b.lower)
+    upper: Ends = np.where(condition, a.upper, b.upper)
+    return Interval(lower[()], upper[()])
