@@ -31,7 +31,7 @@ CALLED_MOST = {
     "overparam.theory.generalisation.bounded_loss",
     "overparam.theory.jet_modulus",
     "overparam.theory.layered_jets",
-    "overparam.theory.majorant",
+    "overparam.theorems.majorant",
     "overparam.theory.modulus",
     "overparam.theory.splits",
 }

@@ -10,7 +10,7 @@ import overparam
 ROOT = Path(overparam.__file__).parent
 
 FOUNDATION = {"choices", "errors", "precision", "files", "limits"}
-THEOREMS = {"problem", "model", "kernel", "verified", "theory"}
+THEOREMS = {"problem", "model", "kernel", "verified", "numbers", "theorems", "theory"}
 MAY_IMPORT = {
     "choices": set(),
     "errors": set(),
@@ -21,7 +21,9 @@ MAY_IMPORT = {
     "problem": FOUNDATION | {"model"},  # and never the other way
     "kernel": FOUNDATION | {"problem", "model", "verified"},
     "verified": {"errors", "precision"},
-    "theory": FOUNDATION | {"problem", "model", "kernel", "verified"},
+    "numbers": set(),
+    "theorems": {"numbers"},
+    "theory": FOUNDATION | {"problem", "model", "kernel", "verified", "numbers", "theorems"},
     "train": FOUNDATION | THEOREMS,
     "recheck": FOUNDATION | THEOREMS,
     "applications": FOUNDATION | {"problem", "model"},

@@ -1,4 +1,4 @@
-"""The re-check shares no arithmetic with the code that makes certificates."""
+"""The re-check shares the text of the theorems with the code that makes certificates, no more."""
 
 import ast
 from pathlib import Path

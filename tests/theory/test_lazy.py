@@ -10,8 +10,8 @@ from quadratic_map import random_map
 from tiny import Tiny
 
 from overparam import MLP, Measure, Problem, certify, jacobian_modulus
-from overparam.theory.lazy import kernel_drift, linearisation_distance, prediction_distance
-from overparam.theory.majorant import Majorant
+from overparam.theorems.lazy import kernel_drift, linearisation_distance, prediction_distance
+from overparam.theorems.majorant import Majorant
 
 
 def linear(sigma: float, slope: float, nodes: int = 4000) -> Majorant:

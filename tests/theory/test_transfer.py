@@ -14,9 +14,9 @@ from networks import dense_jacobian, draw_inputs
 from overparam import MLP, InputError, Measure, Problem, certify, gradient_descent
 from overparam.kernel.tangent import tangent_kernel
 from overparam.precision import to_host
-from overparam.theory.convergence import gradient_descent_converges
-from overparam.theory.descent import descent_horizon, descent_step, objective_smoothness
-from overparam.theory.majorant import Majorant
+from overparam.theorems.convergence import gradient_descent_converges
+from overparam.theorems.descent import descent_horizon, descent_step, objective_smoothness
+from overparam.theorems.majorant import Majorant
 from overparam.theory.stable_step import (
     draw_at_width,
     kernel_variance,

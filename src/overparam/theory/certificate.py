@@ -21,7 +21,7 @@ from overparam.choices import Rigor as Rigor
 from overparam.errors import InputError
 from overparam.files import read_start, write_whole
 from overparam.frozen import Frozen, frozen
-from overparam.theory.proved.conclude import envelope_up
+from overparam.theorems.envelope import envelope_up
 
 FORMAT = 1
 """Version of the file format."""

@@ -16,16 +16,16 @@ from jaxtyping import Float
 from overparam.errors import InputError
 from overparam.model.activation import Activation
 from overparam.model.mlp import MLP
+from overparam.theorems.convergence import Convergence, gradient_descent_converges
+from overparam.theorems.distance import distance_to_minimisers
+from overparam.theorems.lazy import Linearisation, kernel_drift, linearisation_distance
+from overparam.theorems.majorant import Majorant
+from overparam.theorems.regularisation import descent_limit, distance_ratio
 from overparam.theory.apriori.inputs import Knowledge
 from overparam.theory.apriori.setting import Setting, build_setting, jacobian_norm
 from overparam.theory.base_point import BasePoint
 from overparam.theory.certificate import Constant, Kind
-from overparam.theory.convergence import Convergence, gradient_descent_converges
-from overparam.theory.distance import distance_to_minimisers
-from overparam.theory.lazy import Linearisation, kernel_drift, linearisation_distance
-from overparam.theory.majorant import Majorant
 from overparam.theory.modulus import MLPBounds
-from overparam.theory.regularisation import descent_limit, distance_ratio
 
 NODES = np.geomspace(1 / 64, 16, 160)
 """Radii of the majorant, relative to the reference radius rho / sigma of the limit."""
