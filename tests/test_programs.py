@@ -109,10 +109,10 @@ def test_no_run_waits_for_another(tmp_path):
     assert not (Path(folder) / ".lockfile").exists()
 
 
-def test_nobodys_home_gets_no_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run("", HOME="beside/us")[0] == "None"
-    assert not list(tmp_path.iterdir())
+def test_a_user_without_a_home_does_without():
+    """As in a container that runs under a number no user has."""
+    unknown = f"import pwd; pwd.getpwuid = lambda number: {{}}[number]\n{RUN}"
+    assert run("", unknown, HOME="")[0] == "None"
 
 
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):

@@ -37,16 +37,14 @@ def keep_programs() -> Path | None:
     chosen = jax.config.values["jax_compilation_cache_dir"]
     if chosen is not None:
         return Path(chosen)
-    folder = user_cache_path("overparam") / "programs" / _processor()
-    if not folder.is_absolute():  # nobody's home
-        return None
     try:
+        folder = user_cache_path("overparam") / "programs" / _processor()
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return None
         mend(folder)
         prune(folder, LARGEST)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter: a user without a home
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
