@@ -149,7 +149,7 @@ def stop(*_):
         (["--out", "K.npy", "--block", "0"], "block must be a positive whole number"),
         (["--out", "K.npy", "--dtype", "float16"], "float16"),
         (["--out", "K.npy", "--depth", "-1"], "depth must be a whole number"),
-        (["--out", "K.npy", "--width", "0"], "positive integer"),
+        (["--out", "K.npy", "--width", "0"], "width must be a whole number"),
         (["--out", "K.npy", "--processes", "127.0.0.1:1", "2", "2"], "count from 0"),
         ([], "--out"),
     ],

@@ -14,6 +14,8 @@ from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole, written_together
+from overparam.kernel.memory import available_memory, readable
+from overparam.limits import require_scales
 from overparam.report.numbers import at_least, at_most, number
 from overparam.report.numbers import rate as rate_text
 from overparam.report.width_plot import figure_width
@@ -22,6 +24,12 @@ from overparam.theory.apriori.inputs import Knowledge, Norms
 from overparam.theory.apriori.moments import Moments
 from overparam.theory.apriori.setting import Setting, build_setting
 from overparam.theory.apriori.width import RequiredWidth, width_for
+
+DEEPEST = 10
+"""Hidden layers at most."""
+
+EXACT = 10**7
+"""Widths are written out in full below."""
 
 PLOTTED = 25
 """Widths in the plot, from a hundredth of the required one to ten thousand times."""
@@ -43,10 +51,13 @@ def width(
         prepare_folder(out)
     with ProgressBar() as progress:
         progress("reading the data", 0, 0)
+        require_width_options(options)
         dataset = load(data, **selection)
         progress("looking for the width", 0, 0)
         setting = _setting(dataset, knowing, assume_limit, **options)
-        answer = width_for(setting, step_fraction)
+        answer = width_for(
+            setting, step_fraction, lambda tried: progress("looking for the width", tried, 0)
+        )
         if out is not None:
             curves = _curves(answer, progress)
     if out is not None:
@@ -55,6 +66,22 @@ def width(
         say_json(_summary(answer, dataset, knowing))
     else:
         _show(answer, dataset, knowing, out)
+
+
+def require_width_options(options: dict[str, Any]) -> None:
+    """Refuse what the search could not end with.
+
+    Raises:
+        InputError: Too many layers, or scales beyond the range of floats.
+    """
+    depth = options["depth"]
+    if depth > DEEPEST:
+        raise InputError(
+            f"--depth {depth}: the width is worked out for at most {DEEPEST} hidden layers; each "
+            "further one multiplies the work, and the answer was out of reach long before"
+        )
+    scales = {name: options[name] for name in ("output_scale", "weight_scale", "bias_scale")}
+    require_scales(max(depth, 0) + 1, **scales)
 
 
 def _setting(
@@ -168,7 +195,7 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
         ("data", f"{dataset.source}; bounds know the {knowing}"),
         (
             "width",
-            f"{number(answer.width)} units in each of {layers} hidden layer{'s' * (layers > 1)}, "
+            f"{_units(answer.width)} in each of {layers} hidden layer{'s' * (layers > 1)}, "
             f"with probability {1 - setting.total_failure_probability:g} over the initialisation; "
             "so at each larger width, by itself",
         ),
@@ -194,8 +221,32 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
             f"most {at_most(found['linearisation_distance'])} from the linearised model's",
         ),
     ]
+    if (unreachable := _out_of_reach(answer)) is not None:
+        rows.insert(2, ("", unreachable))
     if out is not None:
         rows.append(("plot", str(out / "width.svg")))
     column = max(len(heading) for heading, _ in rows) + 2
     for heading, text in rows:
         say(f"{heading:<{column}}{text}")
+
+
+def _units(width: int) -> str:
+    """A width in words; a large one to two digits, rounded up."""
+    return f"{number(width) if width < EXACT else at_most(float(width), 2)} units"
+
+
+def _out_of_reach(answer: RequiredWidth) -> str | None:
+    """Why no machine holds such a network, if this one does not."""
+    needed = 4 * answer.setting.at((answer.width,) * _layers(answer)).parameter_count
+    if needed <= available_memory():
+        return None
+    return (
+        f"out of reach: the parameters alone take {readable(needed)} and this machine has "
+        f"{readable(available_memory())} free. The bound holds in the worst case, and grows as "
+        f"lambda_min, here {number(answer.setting.limiting_min_eigenvalue, 2)}, falls; overparam "
+        "certify tells what holds of a network that fits"
+    )
+
+
+def _layers(answer: RequiredWidth) -> int:
+    return len(answer.setting.model.hidden_widths)

@@ -32,7 +32,7 @@ def readable(size: int | float) -> str:
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1024
-    return f"{size:.1f} TiB"
+    return f"{size:.1f} TiB" if size < 1e6 else f"{size:.1e} TiB"
 
 
 def parse_size(text: str) -> int:

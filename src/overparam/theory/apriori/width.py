@@ -1,5 +1,6 @@
 """The width from which Theorem 1 holds, and which term asks for it."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -129,9 +130,14 @@ def required_width(
     return width_for(setting, step_fraction)
 
 
-def width_for(setting: Setting, step_fraction: float = 0.9) -> RequiredWidth:
-    """The same for a setting that was checked."""
-    width = _search(setting, require_step_fraction(step_fraction))
+def width_for(
+    setting: Setting,
+    step_fraction: float = 0.9,
+    progress: Callable[[int], None] | None = None,
+) -> RequiredWidth:
+    """The same for a setting that was checked; ``progress`` hears how many widths were tried."""
+    tell = progress or (lambda tried: None)
+    width = _search(setting, require_step_fraction(step_fraction), tell)
     found = _conditions(setting, width, step_fraction)
     shares = _shares(setting, found, step_fraction)
     layers = len(setting.model.hidden_widths)
@@ -150,11 +156,13 @@ def _conditions(setting: Setting, width: int, step_fraction: float) -> Condition
     return conditions_at(setting, setting.at((width,) * layers), step_fraction)
 
 
-def _search(setting: Setting, step_fraction: float) -> int:
+def _search(setting: Setting, step_fraction: float, tell: Callable[[int], None]) -> int:
     """The smallest width with a margin above 1; the margin does not decrease with the width."""
+    tried = itertools.count(1)
 
     @cache
     def margin(width: int) -> float:
+        tell(next(tried))
         with np.errstate(over="ignore", invalid="ignore"):
             found = _conditions(setting, width, step_fraction).margin
         return found if found > 1 / SMALL else 1 / SMALL  # so that no NaN counts as enough
