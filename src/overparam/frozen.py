@@ -10,8 +10,8 @@ class Frozen(dict):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("this dictionary does not change: dict(...) makes a copy that can")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from exact_network import (
 )
 from tiny import Tiny
 
+import overparam
 from overparam import MLP, Activation, InputError, Measure, Problem, certify
 from overparam.kernel.tangent import tangent_kernel
 from overparam.precision import as_float64, in_float64
@@ -228,6 +231,15 @@ def arguments() -> np.ndarray:
     return np.concatenate(parts)
 
 
+def test_every_activation_that_is_accepted_has_a_margin():
+    """It is measured below, and stands in the table of docs/proved.md."""
+    smooth = {n for n, act in overparam.ACTIVATIONS.items() if act.curvature_bound is not None}
+    page = Path(overparam.__file__).parents[2] / "docs" / "proved.md"
+    table = re.findall(r"^   \| (\w+) \| ([\d.]+) \| ([\d.]+) \|$", page.read_text(), re.M)
+    assert {name for name, _, _ in table} == set(ACTIVATIONS) == smooth
+    assert all(float(units) <= 64 / 4 for row in table for units in row[1:])
+
+
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_values_and_slopes_are_within_a_quarter_of_the_margin(name):
     act, points = MLP(1, activation=name).act, arguments()
@@ -327,6 +339,17 @@ def test_huge_parameters_and_arguments_are_refused():
         params = jax.tree.map(lambda a, f=factor: a * f, tiny.start(0))
         with pytest.raises(InputError, match=message):
             certify(tiny.problem(0), params, rigor="proved")
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_so_are_huge_arguments_of_the_centre(layer):
+    """The rounding of its activations is in every output, as that of the parameters' is."""
+    tiny = Tiny((8, 8), "gelu", 1)
+    weights, biases = tiny.start(0)
+    far = tuple(w * (1e7 if i == layer else 1.0) for i, w in enumerate(weights)), biases
+    problem = Problem(tiny.model, tiny.measure(0), centered_at=far)
+    with pytest.raises(InputError, match=rf"pre-activations of layer {layer + 1} of the centre"):
+        certify(problem, tiny.start(0), rigor="proved")
 
 
 def test_a_kernel_that_is_handed_in_is_not_trusted():

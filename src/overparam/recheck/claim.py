@@ -77,15 +77,16 @@ class Claim:
         return not self.certified and at_limit
 
 
-def read_claim(text: str) -> Claim:
-    """Parse a certificate's text.
+def read_claim(text: str | bytes) -> Claim:
+    """Parse a certificate's text, or the UTF-8 bytes of its file.
 
     Raises:
-        RefusedError: It is not JSON, repeats a field, or does not follow the schema.
+        RefusedError: It is no JSON, repeats a field, or does not follow the schema.
     """
     if len(text) > LONGEST:
         raise RefusedError("the file is far longer than a certificate")
     try:
+        text = text.decode() if isinstance(text, bytes) else text
         content = json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_no_constant)
         _check_schema(content)
         _check_range(content, "")

@@ -85,7 +85,7 @@ def verify(
         raise InputError(
             f"precision must be from {LEAST_BITS} to {MOST_BITS:,} bits, not {precision!r}"
         )
-    text = None if isinstance(certificate, Certificate) else _content(certificate)
+    text = None if isinstance(certificate, Certificate) else read_start(certificate, LONGEST)
     subject = _subject_source(certificate, problem_or_files, params)
     tell = progress or (lambda phase, done, total: None)
     with _balls(precision):
@@ -179,10 +179,6 @@ def _as_text(certificate: Any) -> str:
         return certificate.to_json()
     except (TypeError, ValueError) as error:
         raise RefusedError(f"the certificate cannot be written as JSON ({error})") from error
-
-
-def _content(certificate: str | os.PathLike) -> str:
-    return read_start(certificate, LONGEST).decode("utf-8", errors="replace")
 
 
 def _subject_source(
