@@ -23,6 +23,7 @@ from overparam.job.result import zero_is_attained
 from overparam.job.summary import (
     assumptions_line,
     certificate_summary,
+    cost_of_fitting,
     error_text,
     rate_text,
     verdict_text,
@@ -350,6 +351,7 @@ def _gap(certificate: Certificate, may_polish: bool) -> list[tuple[str, str]]:
 
 def _moved(result: AnchorResult, polished: Polished) -> list[tuple[str, str]]:
     residuals = polished.gauss_newton.residuals
+    cost = cost_of_fitting(result.imported_errors, result.errors)
     moved = (
         f"the weights were MOVED by {len(residuals) - 1} Gauss-Newton steps: residual "
         f"{residuals[0]:.3g} to {residuals[-1]:.3g}, by the distance {polished.distance:.4g}, "
@@ -358,6 +360,7 @@ def _moved(result: AnchorResult, polished: Polished) -> list[tuple[str, str]]:
     return [
         ("polish", moved),
         *((f"{part} error", error_text(error)) for part, error in result.errors.items()),
+        *([] if cost is None else [("cost of fitting", cost)]),
         ("moved", verdict_text(polished.certificate, "moved", result.zero_loss)),
         *_gap(polished.certificate, False),
     ]

@@ -115,6 +115,7 @@ class _Job:
             if settings.until_certified:
                 anchored = self._anchored(*self._gauss_newton(descent.params))
         final = descent.params if anchored is None else anchored.params
+        fitted = anchored is not None and anchored.gauss_newton is not None
         return JobResult(
             settings=settings,
             dataset=self.dataset,
@@ -128,6 +129,7 @@ class _Job:
             consequences=self._consequences(initial, descent, linearised, anchored),
             errors=self._errors(final),
             seconds=self.seconds,
+            errors_before=self._errors(descent.params) if fitted else {},
         )
 
     def _linearised(self, kernel: np.ndarray, step_size: float) -> LinearisedDescent:
