@@ -1,5 +1,6 @@
 """Closed-form training curves against explicit training, matrix exponentials and exact numbers."""
 
+import inspect
 from functools import partial
 
 import jax
@@ -363,3 +364,14 @@ def test_unfit_input_is_refused():
         training_curve(hinge, params)
     with pytest.raises(InputError, match="has no targets"):
         Problem(MODEL, Measure(TEST))
+
+
+def test_arguments_of_predict_in_the_wrong_order_are_named():
+    curve = infinite_training_curve(make_problem()[0])
+    cross = np.ones((2, len(curve.eigenvalues)))
+    predict = inspect.unwrap(type(curve).predict)  # without the tests' own check of types
+    for arguments in ((cross, 3), (cross, 3.0), (3, cross[0]), (cross[0], cross)):
+        with pytest.raises(InputError, match=r"call predict\(t, cross_kernel\)") as caught:
+            predict(curve, *arguments)
+        assert "\n" not in str(caught.value)
+    assert predict(curve, 3, cross).shape == (2, 2)

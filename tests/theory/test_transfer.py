@@ -437,6 +437,18 @@ def test_steps_by_width():
     assert table["stable_step"][3] == found.stable_step[1, 1]
 
 
+def test_the_stable_step_at_given_parameters_is_that_of_their_kernel():
+    tiny = Tiny((8,), "gelu", 2)
+    problem, params = tiny.problem(0), tiny.start(0)
+    found = stable_step(problem, params)
+    J = dense_jacobian(problem.model, params, problem.measure.x)
+    roots = np.repeat(np.sqrt(problem.measure.weights), 2)[:, None]
+    top = np.linalg.norm(roots * J, 2) ** 2
+    assert found.step_size == pytest.approx(2 / (problem.loss.smoothness * top), rel=1e-9)
+    assert found.width is None
+    assert found.by_draw.shape == (1,)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -444,7 +456,8 @@ def test_steps_by_width():
         (lambda p, a: transfer_step(p, a, (8, 8), key=KEY), "1 hidden layers, .* 2 widths"),
         (lambda p, a: transfer_step(p, a, 16, key=KEY, steps=0), "steps must be"),
         (lambda p, a: transfer_step(p, a, 16, key=KEY, step_size=-1.0), "step_size must be"),
-        (lambda p, a: stable_step(p, 16), "needs a key"),
+        (lambda p, a: stable_step(p, 16), "need a key"),
+        (lambda p, a: stable_step(p, (a[0][:1], a[1])), "use params from this model's init"),
         (lambda p, a: stable_step(p, 16, key=KEY, draws=0), "draws must be"),
         (lambda p, a: certified_steps(p, (), key=KEY), "at least one width"),
     ],
