@@ -147,6 +147,7 @@ def test_limiting_cases_of_the_step():
     ],
     ids=str,
 )
+@pytest.mark.sample(2)
 def test_the_run_descends_as_promised(tiny, loss):
     """Narrow networks, large residuals: the guarantee is far from what Theorem 1 could certify."""
     steps, problem, params = 40, tiny.problem(3, loss, target_scale=1.0), tiny.start(3)
@@ -190,6 +191,7 @@ def test_the_stable_step_is_that_of_the_dense_jacobian(outputs):
 
 
 @pytest.mark.parametrize(("hidden", "width"), [((8,), 4096), ((8, 8), 256)])
+@pytest.mark.sample(1)
 def test_the_limit_is_that_of_wide_networks(hidden, width):
     problem = Tiny(hidden, "gelu", 1).problem(0)
     wide = stable_step(problem, width, key=KEY, draws=8)
@@ -264,6 +266,7 @@ def constant_part(problem):
 
 
 @pytest.mark.parametrize(("activation", "outputs"), [("gelu", 1), ("softplus", 3), ("tanh", 1)])
+@pytest.mark.sample(1)
 def test_the_variance_of_the_kernel_is_bounded(activation, outputs):
     tiny = Tiny((8,), activation, outputs, weight_scale=1.2, bias_scale=0.5, output_scale=0.8)
     problem = tiny.problem(1)

@@ -53,6 +53,7 @@ def found(dual, q1, q2, minus, plus):
 @pytest.mark.parametrize("name", [n for n in SMOOTH if n != "tanh"])
 @pytest.mark.parametrize(("q1", "q2"), VARIANCES)
 @pytest.mark.parametrize(("minus", "plus"), COMPLEMENTS)
+@pytest.mark.sample(22)
 def test_closed_forms_agree_with_quadrature(name, q1, q2, minus, plus):
     f, slope = SMOOTH[name]
     minus, plus = (minus, 2 - minus) if minus < plus else (2 - plus, plus)
@@ -118,6 +119,7 @@ CLOSED = [name for name in ACTIVATIONS if closed_form(ACTIVATIONS[name]) is not 
 
 @pytest.mark.parametrize("name", [n for n in CLOSED if n not in ("relu", "leaky_relu")])
 @pytest.mark.parametrize(("q1", "q2"), VARIANCES)
+@pytest.mark.sample(5)
 def test_closed_forms_agree_with_the_hermite_series(name, q1, q2):
     """Two independent ways, over many correlations; erf and gelu share no formula with it."""
     activation = get_activation(name)
