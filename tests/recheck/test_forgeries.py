@@ -149,7 +149,7 @@ def rewrite(tmp_path, rigor="computed", **changes):
         *((name, 1.5) for name in CONSEQUENCES),
     ],
 )
-@pytest.mark.sample(6)
+@pytest.mark.sample(4)
 def test_numbers_tied_to_nothing_else(tmp_path, name, factor):
     """Stronger by one part in a thousand, or far weaker, wherever the number stands."""
     result = verify(rewrite(tmp_path, **{name: factor}))
@@ -168,7 +168,7 @@ def test_numbers_tied_to_nothing_else(tmp_path, name, factor):
         ("rate", 1 - 1e-11),
     ],
 )
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_proved_numbers_have_no_tolerance(tmp_path, name, factor):
     """What float64 proves is within 1e-6 of the truth here, so 1e-5 stronger is false."""
     result = verify(rewrite(tmp_path, "proved", **{name: factor}))

@@ -195,6 +195,7 @@ def test_a_network_fitted_to_values_and_derivatives_is_anchored(observation):
     assert run.certificate_held
 
 
+@pytest.mark.slow
 def test_the_estimate_stays_below_the_safety_factor_times_the_bound():
     tiny = CASES[0]
     problem, params = jet_problem(tiny, Jet()), tiny.start(0)

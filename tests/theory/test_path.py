@@ -7,6 +7,7 @@ bounds; networks are what the theorem is for.
 import dataclasses
 import itertools
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -248,6 +249,7 @@ CASES = (
 )
 
 
+@cache
 def beyond_theorem_1(tiny: Tiny, target_scale: float):
     """A centred model with targets beyond what Theorem 1 allows, and its certificate."""
     start = tiny.start(0)

@@ -79,6 +79,7 @@ def test_better_numbers_inherit_the_step_the_rate_and_the_radius():
     assert inherited > 40
 
 
+@pytest.mark.slow
 def test_not_every_wider_draw_inherits_a_certified_step():
     """With a huge output scale training is linear, and the step is limited by lambda_max alone."""
     measure = Measure(draw_inputs(4, MLP(3), 1), np.array([1.0, -1.0, 1.0, -1.0]))
@@ -176,6 +177,7 @@ def test_a_linear_model_has_no_price_for_steps():
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.sample(1)
 def test_the_stable_step_is_that_of_the_dense_jacobian(outputs):
     problem = Tiny((16,), "gelu", outputs).problem(0)
     found = stable_step(problem, 32, key=KEY, draws=3)
