@@ -218,6 +218,7 @@ def without(params, unit):
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.sample(1)
 def test_a_kernel_is_the_mean_of_those_without_one_unit(outputs):
     """The identity behind monotony in the width, and its consequence, for single draws."""
     tiny = Tiny((6,), "gelu", outputs)
