@@ -10,6 +10,7 @@ evenly, and marks the others slow. ``--part K/N`` runs the K-th of N parts of wh
 
 import argparse
 import atexit
+import gc
 import os
 import re
 import resource
@@ -83,6 +84,7 @@ def bounded_memory():
     yield
     if 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > ENOUGH_MEMORY:
         jax.clear_caches()
+        gc.collect()
 
 
 # --- which tests run ------------------------------------------------------------------------------

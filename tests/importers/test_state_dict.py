@@ -21,6 +21,7 @@ def close(network, expected):
 
 @pytest.mark.parametrize("activation", FUNCTIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.sample(6)
 def test_outputs_are_those_of_the_standard_form(activation, dtype):
     layers = draw_layers(WIDTHS, dtype=dtype)
     network = op.from_torch(state_dict(layers), activation)

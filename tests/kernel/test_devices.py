@@ -105,6 +105,7 @@ def test_all_devices_are_used_by_default(forced):
     assert np.array_equal(read(forced / "all-cross.npy"), read(forced / "1-cross.npy"))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bytes_of_one(forced, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -393,6 +393,7 @@ def test_top_eigenvalues_without_the_matrix(n):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.sample(1)
 def test_top_of_a_networks_kernel_that_is_never_formed(dtype):
     model = MLP(4, (32,), 2, "gelu")
     params, x = draw_params(model, dtype), draw_inputs(60, model, 1).astype(dtype)

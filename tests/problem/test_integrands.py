@@ -292,6 +292,7 @@ def test_alpha_of_cross_entropy_against_its_equation_in_mpmath(smoothing, output
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 3, 10])
+@pytest.mark.sample(2)
 def test_at_the_minimiser_alpha_is_the_least_curvature(outputs):
     loss = SmoothedCrossEntropy(0.2, outputs)
     y = np.where(np.arange(outputs) == 0, 1.0, -1.0)[None]

@@ -1,7 +1,7 @@
 """A small problem, anchored, with its certificate: made once, checked and forged many times."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,10 +24,18 @@ class Run:
     hypotheses: Hypotheses
     nodes: int = hypotheses_module.NODES
 
+    @cached_property
+    def honest(self) -> Certificate:
+        return self._from(self.hypotheses)
+
     def certificate(self, hypotheses: Hypotheses | None = None) -> Certificate:
-        found = hypotheses or self.hypotheses
+        if hypotheses is None:
+            return self.honest
+        return self._from(hypotheses)
+
+    def _from(self, hypotheses: Hypotheses) -> Certificate:
         with patch.object(hypotheses_module, "NODES", self.nodes):
-            return certificate_from(self.problem, self.params, found, "anchor")
+            return certificate_from(self.problem, self.params, hypotheses, "anchor")
 
     def save(self, folder: Path) -> Path:
         """Write what ``overparam certify --out`` writes; the certificate's path."""

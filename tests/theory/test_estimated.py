@@ -189,6 +189,7 @@ def test_what_is_not_known_of_a_function_is_refused_in_one_line(anchored):
         infinite_training_curve(problem)
 
 
+@pytest.mark.slow
 def test_an_equinox_model_is_a_function_of_its_arrays(tmp_path):
     """Anything that comes down to f(params, x): here the module's arrays, recombined inside."""
     eqx = pytest.importorskip("equinox")

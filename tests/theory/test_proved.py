@@ -69,7 +69,7 @@ def small_problem(tiny: Tiny, seed: int, **options):
 
 @pytest.mark.parametrize("tiny", NETWORKS, ids=str)
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.sample(5)
+@pytest.mark.sample(4)
 def test_the_kernels_error_is_below_its_bound(tiny, seed):
     problem, params = small_problem(tiny, seed)
     proved = prove_base_point(problem, params)
@@ -90,7 +90,7 @@ def test_the_kernels_error_is_below_its_bound(tiny, seed):
 
 @pytest.mark.parametrize("tiny", NETWORKS, ids=str)
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.sample(5)
+@pytest.mark.sample(4)
 def test_the_norms_at_theta_0_are_upper_bounds_and_tight(tiny, seed):
     problem, params = small_problem(tiny, seed)
     base, model, measure = prove_base_point(problem, params).norms, tiny.model, problem.measure
@@ -117,7 +117,7 @@ def test_the_norms_at_theta_0_are_upper_bounds_and_tight(tiny, seed):
 
 @pytest.mark.parametrize("tiny", NETWORKS, ids=str)
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.sample(5)
+@pytest.mark.sample(4)
 def test_accurate_outputs_and_the_residual_are_enclosed(tiny, seed):
     problem, params = small_problem(tiny, seed, centred=True)
     model, measure = tiny.model, problem.measure
@@ -165,7 +165,7 @@ def test_a_residual_far_below_the_outputs_is_still_known():
 
 @pytest.mark.parametrize("tiny", NETWORKS, ids=str)
 @pytest.mark.parametrize("loss", ["squared", "squared_hinge"])
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_every_number_stands_in_ball_arithmetic_without_tolerance(tiny, loss):
     """The re-check allows a number of kind ``proved`` no deviation to the strong side at all."""
     start = tiny.start(3)

@@ -46,6 +46,7 @@ def test_every_run_is_gradient_descent(sweep):
 
 
 @pytest.mark.parametrize("name", ["standard", "mup"])
+@pytest.mark.sample(1)
 def test_the_other_parametrisations_train_as_their_optimisers_do(name):
     grid = (0.01, 0.02, 0.04)
     found = step_sweep(

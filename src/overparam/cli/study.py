@@ -81,8 +81,8 @@ def _able(settings: Settings) -> list[str]:
             refused[name] = error
     if len(refused) == len(NAMES):
         raise refused[NAMES[0]]
-    for name, error in refused.items():
-        complain(f"{name} is left out: {error}")
+    for name, reason in refused.items():
+        complain(f"{name} is left out: {reason}")
     return [name for name in NAMES if name not in refused]
 
 
