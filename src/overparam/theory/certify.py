@@ -22,7 +22,12 @@ from overparam.theory.convergence import (
 )
 from overparam.theory.description import describe
 from overparam.theory.distance import distance_to_minimisers
-from overparam.theory.hypotheses import Hypotheses, Rigor, measure_hypotheses
+from overparam.theory.hypotheses import (
+    Hypotheses,
+    Rigor,
+    measure_hypotheses,
+    on_the_host,
+)
 from overparam.theory.lazy import Linearisation, kernel_drift, linearisation_distance
 from overparam.theory.majorant import Majorant
 from overparam.theory.proved.conclude import (
@@ -39,11 +44,17 @@ from overparam.theory.proved.consequences import (
     prove_linearisation,
     prove_ratio,
 )
-from overparam.theory.reason import ESTIMATED, reason_of, remedies_of
+from overparam.theory.reason import (
+    ESTIMATED,
+    newton_kantorovich_text,
+    reason_of,
+    remedies_of,
+)
 from overparam.theory.regularisation import Limit, descent_limit, distance_ratio
 from overparam.verified import Enclosure
 
 
+@np.errstate(all="ignore")  # whatever the caller's: see measure_hypotheses
 def certify(
     problem: Problem,
     params: ParamTree,
@@ -78,11 +89,13 @@ def certify(
 
     Raises:
         InputError: Parameters, step size or memory are unusable, or nothing can be proved with the
-            activation or the loss. Theorem P was asked for where it does not apply.
+            activation or the loss. Kernel or excess leave float64's range. The parameters are being
+            traced by jit, grad or vmap. Theorem P was asked for where it does not apply.
 
     References:
         docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md.
     """
+    on_the_host("certify works", params, kernel)
     if theorem == "P":
         check_path(problem, rigor)
     if kernel is None and theorem != "1" and rigor == "computed":
@@ -98,6 +111,7 @@ def certify(
     return found if found.certified or theorem == "P" else first
 
 
+@np.errstate(all="ignore")  # whatever the caller's: see measure_hypotheses
 def anchor(
     problem: Problem,
     params: ParamTree,
@@ -112,10 +126,12 @@ def anchor(
     The same theorem as :func:`certify`; only the starting point's name differs. Arguments, result
     and errors are those of :func:`certify`.
     """
+    on_the_host("anchor works", params, kernel)
     hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress, rigor=rigor)
     return certificate_from(problem, params, hypotheses, "anchor", step_size)
 
 
+@np.errstate(all="ignore")
 def certificate_from(
     problem: Problem,
     params: ParamTree,
@@ -155,7 +171,7 @@ def certificate_from(
         target_norm = None
     existence = _existence(hypotheses, majorant, lipschitz, alpha)
     proved = hypotheses.rigor == "proved"
-    if target_norm is not None and proved:
+    if target_norm is not None:
         target_norm = hypotheses.target_norm_lower
     distance = distance_to_minimisers(
         majorant=majorant,
@@ -203,7 +219,7 @@ def certificate_from(
 def _least_excess(problem: Problem, hypotheses: Hypotheses, alpha: float) -> float:
     """Delta_0 from below; of a declared loss it may be known up to a factor M / alpha only."""
     known = problem.loss.constants_kind == "proved"
-    return hypotheses.excess * (1.0 if known else alpha / problem.loss.smoothness)
+    return hypotheses.excess_lower * (1.0 if known else alpha / problem.loss.smoothness)
 
 
 def _premises(
@@ -317,8 +333,7 @@ def _shortest(hypotheses: Hypotheses, alpha: float) -> float:
     """An upper bound on rho_K, the smaller of two."""
     # PL implies quadratic growth: |r_0| <= sqrt(2 Delta_0 / alpha); and rho_K <= |r_0| / sigma_0.
     upper = _growth(hypotheses, alpha) / hypotheses.sigma
-    known = hypotheses.target_norm
-    return upper if known is None else min(upper, known)
+    return min(upper, hypotheses.target_norm_upper)
 
 
 def _growth(hypotheses: Hypotheses, alpha: float) -> float:
@@ -399,7 +414,7 @@ def _constants(
     if hypotheses.sigma:
         lipschitz = bounds.lipschitz(result.ball)
         h = newton_kantorovich_up(lipschitz, result.level, hypotheses.sigma)
-        table["newton_kantorovich"] = (h, kind, "h = L rho / sigma_0^2; below 1/2 suffices")
+        table["newton_kantorovich"] = (h, kind, newton_kantorovich_text(h, result))
     return {
         name: Constant(float(value), how, source) for name, (value, how, source) in table.items()
     }

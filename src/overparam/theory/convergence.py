@@ -22,7 +22,8 @@ class Convergence:
     """What Theorem 1 gives.
 
     Attributes:
-        certified: Whether its condition, max Psi > rho, holds with a finite L_phi.
+        certified: Whether its condition, max Psi > rho, holds with a finite L_phi, and says
+            something in float64 (:attr:`stands`).
         step_size: eta; if not certified and none was asked for, 1 / L_phi at the radius where Psi
             peaks: the step the theorem would take were the residual small enough.
         step_fraction: q = 1 - eta L_phi / 2; 1, the limit of small steps, if not certified and no
@@ -47,6 +48,24 @@ class Convergence:
     sigma_end: float
     smoothness: float
     rate: float
+
+    @property
+    def stands(self) -> bool:
+        """Whether float64 can tell what is certified from nothing.
+
+        The one rule for every certificate, of Theorem 1 or P, computed or proved, at an
+        initialisation or an anchor: a rate that rounds to 1 is no rate, a path without a level is
+        known to have length zero only if the residual is zero itself, and every number can be
+        written down.
+        """
+        finite = (self.step_size, self.level, self.radius, self.ball, self.smoothness)
+        return bool(
+            0 <= self.rate < 1
+            and all(math.isfinite(number) for number in finite)
+            and min(self.step_size, self.sigma_end, self.step_fraction, self.smoothness) > 0
+            and self.margin > 1
+            and (self.radius > 0) == (self.level > 0)
+        )
 
 
 def gradient_descent_converges(
@@ -151,9 +170,9 @@ def _certified(
     crossing: Crossing,
     ball: int,
     eta: float | None = None,
-) -> Convergence:
+) -> Convergence | None:
     eta = 2 * (1 - q) / float(smooth[ball]) if eta is None else eta
-    return Convergence(
+    found = Convergence(
         certified=True,
         step_size=eta,
         step_fraction=q,
@@ -165,6 +184,7 @@ def _certified(
         smoothness=float(smooth[ball]),
         rate=1 - 2 * eta * q * alpha * crossing.sigma**2,
     )
+    return found if found.stands else None
 
 
 def _not_certified(
@@ -174,7 +194,7 @@ def _not_certified(
     rho = level / q if q else math.inf
     return Convergence(
         certified=False,
-        step_size=1 / float(smooth[ball]) if eta is None else eta,
+        step_size=_inverse(float(smooth[ball])) if eta is None else eta,
         step_fraction=q,
         level=rho,
         margin=min(reached / rho, 1.0) if rho else 0.0,
@@ -184,6 +204,10 @@ def _not_certified(
         smoothness=float(smooth[ball]),
         rate=1.0,
     )
+
+
+def _inverse(smooth: float) -> float:
+    return 1 / smooth if smooth else math.inf
 
 
 def _closest(majorant: Majorant, smooth: np.ndarray, eta: float | None) -> tuple[int, float, float]:

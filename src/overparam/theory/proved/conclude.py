@@ -189,7 +189,7 @@ def _certified(
     decrease = mul_down(2 * eta, q)
     for factor in (premises.pl_constant, crossing.sigma, crossing.sigma):
         decrease = mul_down(decrease, factor)
-    return Convergence(
+    found = Convergence(
         certified=True,
         step_size=eta,
         step_fraction=q,
@@ -201,6 +201,7 @@ def _certified(
         smoothness=smooth,
         rate=min(sub_up(1.0, decrease), 1.0),
     )
+    return found if found.stands else None
 
 
 def _not_certified(
