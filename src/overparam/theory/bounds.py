@@ -48,6 +48,7 @@ def jacobian_bounds(
     estimated: bool = False,
     sigma: float | None = None,
     radius: float | None = None,
+    path: float | None = None,
 ) -> JacobianBounds:
     """The best bounds there are for what a problem observes of its model.
 
@@ -57,6 +58,8 @@ def jacobian_bounds(
         estimated: Search even where a bound is known.
         sigma: sigma_0, for a search: the radius is then about where omega reaches it.
         radius: The radius about which to search, if ``sigma`` is not given.
+        path: How far the linearised run may go; the radius about which to search where J does not
+            change near theta_0.
 
     Returns:
         For an ``MLP`` observed by its values :class:`MLPBounds`; by its 1-jet, or with one hidden
@@ -64,7 +67,7 @@ def jacobian_bounds(
         of these; else an estimate.
     """
     known = None if estimated else _known(problem, params)
-    return known or estimate_bounds(problem, params, sigma=sigma, radius=radius)
+    return known or estimate_bounds(problem, params, sigma=sigma, radius=radius, path=path)
 
 
 def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:

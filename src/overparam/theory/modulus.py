@@ -80,6 +80,11 @@ class MLPBounds:
         return float(omega), float(lipschitz)
 
 
+def base_of(bounds: object) -> BasePoint | None:
+    """The norms at theta_0 that bounds start from, if they are those of Theorem 2."""
+    return bounds.base if isinstance(bounds, MLPBounds) else None
+
+
 def _jacobian_change(
     base: BasePoint, change: Changes, shares: Float[np.ndarray, "corners layers"]
 ) -> Float[np.ndarray, "corners"]:
