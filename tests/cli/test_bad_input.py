@@ -22,6 +22,8 @@ def refuse(capsys, *arguments):
     assert captured.out == ""
     assert captured.err.startswith("overparam: ")
     assert captured.err.count("\n") == 1
+    assert captured.err[:-1].isprintable()
+    assert len(captured.err) < 700
     return captured.err
 
 
@@ -53,6 +55,22 @@ def refuse(capsys, *arguments):
         (["diabetes", "--loss", "smoothed_cross_entropy"], "needs labels"),
         (["diabetes", "--loss", "huber:-1"], "delta of the loss huber is -1.0"),
         (["wine", "--loss", "weighted_quadratic:1,2"], "a weight for each output"),
+        (["wine", "--seed", "99999999999999999999999"], "seed must be at most 4,294,967,295"),
+        (["wine", "--steps", "99999999999999999999999"], "steps must be at most 2,147,483,647"),
+        (
+            ["wine", "--steps", "2000000000", "--memory", "9GB"],
+            "the history of 2,000,000,000 steps",
+        ),
+        (["wine", "--width", "9" * 400], "width must be at most"),
+        (["wine", "--depth", "99999999999"], "depth must be at most 1,000"),
+        (["wine", "--output-scale", "1e300"], "output_scale 1e+300 is out of range"),
+        (["wine", "--output-scale", "1e-300"], "output_scale 1e-300 is out of range"),
+        (["wine", "--weight-scale", "1e200"], "weight_scale 1e+200 is out of range"),
+        (["wine", "--bias-scale", "1e200"], "bias_scale 1e+200 is out of range"),
+        (["wine", "--activation", "relu"], "no bound on act'', its second derivative"),
+        (["a" * 5000 + ".csv"], "name too long"),
+        (["wine", "--out", "a" * 5000], "name too long"),
+        (["a\x1b[31mb\u202e.csv"], r"no file a\x1b[31mb\u202e.csv;"),
         ([], "DATA"),
     ],
 )

@@ -138,6 +138,7 @@ def test_the_suggested_output_scale_is_certified_from_initialisation(capsys):
         pytest.param("iris", "weighted_quadratic:1,1,5", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.sample(1)
 def test_every_loss_reaches_a_certificate_that_verifies(capsys, tmp_path, data, loss):
     command = ["certify", data, "--samples", "16", "--width", "128", "--depth", "1", "--steps", "5"]
     with pytest.raises(SystemExit) as stop:

@@ -53,6 +53,7 @@ def test_the_empirical_kernel_of_the_training_points(capsys, tmp_path, dtype):
     assert code == 0
     assert json.loads(text) == {
         "out": str(out),
+        "points": train.n,
         "shape": [3 * train.n, 3 * train.n],
         "dtype": dtype,
         "block": [7, 7],
@@ -64,6 +65,22 @@ def test_the_empirical_kernel_of_the_training_points(capsys, tmp_path, dtype):
     exact = empirical_ntk(model, as_float64(model.init(jax.random.key(0))), train.x)
     tolerance = {"float64": 1e-11, "float32": 1e-4}[dtype]
     np.testing.assert_allclose(np.load(out), exact, rtol=tolerance, atol=tolerance)
+
+
+def test_it_is_of_all_rows_unless_asked(capsys, tmp_path):
+    """Repeated ones, too, whatever their targets, in the table's order."""
+    rows = [(0, 1, 5), (2, 3, 6), (0, 1, 7), (4, -4, 5), (2, 3, 6)]
+    text = "\n".join(["a,b,y", *(",".join(map(str, row)) for row in rows)])
+    (tmp_path / "points.csv").write_text(text)
+    asked = ("--infinite", "--standardize", "none", "--activation", "erf", "--json")
+    out = tmp_path / "K.npy"
+    code, text, _ = run(capsys, tmp_path / "points.csv", *asked, "--out", out)
+    assert (code, json.loads(text)["points"]) == (0, 5)
+    x = np.array([row[:2] for row in rows], dtype=np.float64)
+    exact = infinite_ntk(MLP(2, (1, 1), 1, "erf"), x).ntk
+    np.testing.assert_allclose(np.load(out), exact, rtol=1e-12)
+    part = ("--test-fraction", "0.4", "--out", tmp_path / "part.npy")
+    assert json.loads(run(capsys, tmp_path / "points.csv", *asked, *part)[1])["points"] == 3
 
 
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
@@ -132,7 +149,7 @@ def stop(*_):
         (["--out", "K.npy", "--block", "0"], "block must be a positive whole number"),
         (["--out", "K.npy", "--dtype", "float16"], "float16"),
         (["--out", "K.npy", "--depth", "-1"], "depth must be a whole number"),
-        (["--out", "K.npy", "--width", "0"], "positive integer"),
+        (["--out", "K.npy", "--width", "0"], "width must be a whole number"),
         (["--out", "K.npy", "--processes", "127.0.0.1:1", "2", "2"], "count from 0"),
         ([], "--out"),
     ],
@@ -192,7 +209,7 @@ def test_two_processes_of_one_command(capsys, tmp_path):
         subprocess.Popen([*command, str(number), "2"], stdout=subprocess.PIPE, text=True)
         for number in (0, 1)
     ]
-    summaries = [json.loads(process.communicate(timeout=240)[0]) for process in both]
+    summaries = [json.loads(process.communicate(timeout=1800)[0]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum(summary["computed"] for summary in summaries) == 15
     run(capsys, *job[1:], tmp_path / "alone.npy")

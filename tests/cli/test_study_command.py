@@ -6,7 +6,10 @@ import polars as pl
 import pytest
 
 from overparam.cli.main import main
+from overparam.errors import InputError
 from overparam.studies import NAMES
+from overparam.studies.store import Store
+from overparam.studies.study import Settings
 
 
 def run(capsys, *arguments, status=0):
@@ -74,6 +77,11 @@ def test_the_list_names_every_study(capsys):
         (("eoc", "--memory", "1MB"), "may be used"),
         (("lazy", "--time-limit", "0.01"), "are allowed"),
         (("eoc", "--jobs", "0"), "jobs must be 1 or more"),
+        (("eoc", "--time-limit", "nan"), "must be positive"),
+        (("eoc", "--seeds", "9" * 30), "at most 2,147,483,647"),
+        (("eoc", "--memory", "9" * 400), "no memory of a machine"),
+        (("--all", "--data", "missing.csv"), "missing.csv"),
+        (("..",), "no study in the module"),
         (("eoc", "--quick", "--backend", "carrier-pigeon"), "the backend 'carrier-pigeon' cannot"),
         (("eoc", "--quick", "--backend", "dask"), "the backend 'dask' cannot be used"),
     ],
@@ -84,3 +92,18 @@ def test_bad_input_is_one_line(capsys, monkeypatch, tmp_path, arguments, message
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_data_that_cannot_be_read_leave_the_folder_free(capsys, tmp_path):
+    out = tmp_path / "out"
+    run(capsys, "eoc", "--quick", "--data", tmp_path / "nope.csv", "--out", out, status=2)
+    assert not out.exists()
+
+
+def test_a_folder_in_which_nothing_was_measured_is_free(tmp_path):
+    with Store(tmp_path, "eoc", Settings(seeds=2)):
+        pass
+    with Store(tmp_path, "eoc", Settings(seeds=3)) as store:
+        store.write({"seed": 0}, [{"x": 1.0}], 0.1)
+    with pytest.raises(InputError, match="name another folder"):
+        Store(tmp_path, "eoc", Settings(seeds=2))

@@ -1,9 +1,11 @@
 """``overparam width``: the answer, its files, and one clear line for what cannot be."""
 
 import json
+import math
 
 import pytest
 
+from overparam.cli import width as command
 from overparam.cli.main import main
 from overparam.theory.apriori.coefficients import IMPROVES
 
@@ -20,7 +22,8 @@ def run(capsys, *arguments):
 def test_the_answer_in_words_and_in_files(capsys, tmp_path):
     code, text, _ = run(capsys, "digits", *SMALL, "--out", tmp_path / "answer")
     assert code == 0
-    assert "with probability 0.95 over the initialisation" in text
+    assert "with probability 0.95 over the initialisation; so at each larger width" in text
+    assert "risk" not in text
     assert "dominated by  curvature of hidden layer 1" in text
     folder = tmp_path / "answer"
     assert sorted(p.name for p in folder.iterdir()) == ["summary.json", "width.png", "width.svg"]
@@ -49,6 +52,13 @@ def test_machine_readable_and_how_little_may_be_known(capsys):
     assert json.loads(text)["width"] < widths["points"] * 10
 
 
+def test_an_assumption_that_may_fail_is_counted(capsys):
+    assumed = ("--assume-limit", "--eigenvalue-failure-probability", 0.1)
+    code, text, _ = run(capsys, "digits", *SMALL, "--knowing", "moments", *assumed)
+    assert code == 0
+    assert "with probability 0.85 over the initialisation" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -60,6 +70,8 @@ def test_machine_readable_and_how_little_may_be_known(capsys):
         (["--activation", "relu"], "no bound on its second derivative"),
         (["--min-eigenvalue", "1e-160"], "beyond 1e+300"),
         (["--step-fraction", "0"], "step_fraction is 0"),
+        (["--depth", "200"], "at most 10 hidden layers"),
+        (["--output-scale", "1e300"], "output_scale 1e+300 is out of range"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, arguments, message):
@@ -69,3 +81,27 @@ def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, arguments, mess
     assert message in err
     assert err.count("\n") == 1
     assert not list((tmp_path / "none").iterdir())
+
+
+def test_a_width_out_of_reach_is_rounded_and_said_to_be_so(capsys):
+    asked = ("iris", "--samples", 30, "--test-fraction", 0)
+    exact = json.loads(run(capsys, *asked, "--json")[1])["width"]
+    code, text, _ = run(capsys, *asked)
+    assert code == 0
+    assert exact > 10**12
+    mantissa = math.ceil(exact / 10 ** (len(str(exact)) - 2)) / 10
+    assert f"{mantissa:g}\u202f×\u202f10¹" in text
+    assert str(exact)[:6] not in text.replace(",", "")
+    assert "out of reach: the parameters alone take" in text
+
+
+def test_the_search_tells_how_far_it_is(capsys, monkeypatch):
+    seen = []
+
+    class Listening(command.ProgressBar):
+        def __call__(self, phase, done, total):
+            seen.append((phase, done))
+
+    monkeypatch.setattr(command, "ProgressBar", Listening)
+    assert run(capsys, "digits", *SMALL)[0] == 0
+    assert ("looking for the width", 3) in seen

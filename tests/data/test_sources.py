@@ -57,6 +57,40 @@ def test_any_newline_convention(tmp_path, newline):
     assert read_table(write(tmp_path / "a.csv", text)).features.tolist() == [[1.0], [3.0]]
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_other_separators_are_told_from_the_first_records(tmp_path, separator):
+    lines = ['"a, b"|c|kind', "1|2.5|u", '"2"|4|"v, w"', "", "3|5.5|u"]
+    text = "\n".join(line.replace("|", separator) for line in lines)
+    table = read_table(write(tmp_path / "a.csv", text))
+    assert table.feature_names == ("a, b", "c")
+    assert table.features.tolist() == [[1.0, 2.5], [2.0, 4.0], [3.0, 5.5]]
+    assert table.classes == ("u", "v, w")
+    assert table.rows.numbers.tolist() == [2, 3, 5]
+
+
+def test_decimal_commas_where_semicolons_separate(tmp_path):
+    text = "x;note;y\n1,5;a, b;-,5e1\n-2;c;3,25\n"
+    table = read_table(write(tmp_path / "a.csv", text), target="note", task="classification")
+    assert table.features.tolist() == [[1.5, -5.0], [-2.0, 3.25]]
+    assert table.classes == ("a, b", "c")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n1;2,5\n3;4,6\n",  # semicolons inside the cells of a table with commas
+        "country,1990,1991\nu,1.5,2\nv,2.5,3\n",
+        "sample,1100.5,1102.0,y\nu,.1,.2,1\nv,.2,.1,0\n",
+        "0,1,2\n5,6,7\n8,9,1\n",
+        "x,y\n1,x\n2,y\n",
+    ],
+)
+def test_what_is_a_table_with_commas_and_names(tmp_path, text):
+    frame, _ = read_csv(write(tmp_path / "a.csv", text))
+    assert frame.columns == text.split("\n")[0].split(",")
+    assert frame.height == 2
+
+
 def test_any_column_can_be_the_target(tmp_path):
     path = write(tmp_path / "a.csv", "a,b,c\n1,2.5,3\n4,5.5,6\n7,8.5,9\n")
     table = read_table(path, "b")
@@ -199,9 +233,21 @@ BAD = {
     "one row": (csv("a,b\n1,2\n"), "has 1 row; it needs at least two"),
     "one column": (csv("a\n1\n2\n"), "1 column; it needs features and a target"),
     "blank first line": (csv("\na,b\n1,2\n"), "line 1 of .* is blank"),
-    "no header": (csv("1.5,2\n3,4\n5,6\n"), "line 1 of .* holds numbers"),
+    "no header": (csv("1.5,2\n3,4\n5,6\n"), "line 1 of .* holds data"),
     "unnamed column": (csv(",a,b\n0,1,2\n1,3,4\n"), "column 1 of .* has no name"),
-    "semicolons": (csv("a;b\n1;2\n3;4\n"), "not separated by commas"),
+    "no header, but a text": (
+        csv("M,.4,.3,15\nM,.3,.2,7\nF,.5,.4,9\n"),
+        r"data \('M', '.4', '.3', ",
+    ),
+    "no header, all text": (csv("u,v,u\nu,v,v\nw,w,u\n"), "line 1 of .* holds data"),
+    "no header, decimal commas": (csv("1,5;2,5\n0,5;1,5\n2,5;3,5\n"), r"data \('1,5', '2,5'\)"),
+    "commas and points": (csv("a;b\n1,5;2\n3;4.5\n"), "'?1,5'? in line 2 and '?4.5'? in line 3"),
+    "short line of semicolons": (csv("a;b\n1;2\n3\n"), "line 3 has 1 .* that hold semicolons"),
+    "thousands": (csv('a,b\n"1,234",2\n"5,678",4\n'), "holds '1,234', a number with a comma"),
+    "missing entries": (
+        csv("a,b\n1,2\n?,3\nNA,4\n"),
+        r"line 3, .* is missing .*, and in 1 more line;",
+    ),
     "same name twice": (csv("a,b,a\n1,2,3\n4,5,6\n"), "two columns named 'a'"),
     "short line": (csv("a,b\n1,2\n\n3\n"), "line 4 has 1 fields but the header has 2"),
     "long line": (csv("a,b\n1,2\n3,4,5\n"), "line 3 has 3 fields"),
@@ -214,11 +260,15 @@ BAD = {
     "cell of spaces": (csv("a,b\n1,2\n  ,4\n5,6\n"), "line 3, column 'a' is empty"),
     "empty target": (csv("a,b\n1,2\n3,\n5,6\n"), "line 3, column 'b' is empty"),
     "empty column": (csv("a,b\n,2\n,4\n"), "line 2, column 'a' is empty"),
-    "not a number": (csv("a,b\n1,2\n3,4\n?,6\n"), r"line 4, column 'a' holds '\?', not a number"),
+    "not a number": (csv("a,b\n1,2\n3,4\n?,6\n"), r"line 4, column 'a' is missing \('\?'\); fill"),
+    "not quite a number": (
+        csv("a,b\n1,2\n3,4\n5x,6\n"),
+        "line 4, column 'a' holds '5x', not a number",
+    ),
     "nan": (csv("a,b\n1,2\nnan,4\n"), "line 3, column 'a' is nan"),
     "infinite": (csv("a,b\n1,2\n-inf,4\n"), "line 3, column 'a' is -inf"),
     "overflow": (csv("a,b\n1,2\n1e999,4\n"), "line 3, column 'a' is inf"),
-    "odd target cell": (csv("a,b\n1,2.5\n2,NA\n3,4.5\n"), "line 3, column 'b' holds 'NA'"),
+    "odd target cell": (csv("a,b\n1,2.5\n2,NA\n3,4.5\n"), "line 3, column 'b' is missing"),
     "text feature": (csv("a,b\nred,2\nblue,4\n"), r"column 'a' holds text \('red'\); encode"),
     "constant target": (csv("a,b\n1,2\n3,2\n"), "target 'b' is constant"),
     "constant text": (csv("a,b\n1,u\n3,u\n"), "target 'b' is constant"),

@@ -1,13 +1,11 @@
 """``overparam anchor``: a certificate at weights trained elsewhere."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import click
-
 from overparam.cli.certify import command_line, print_table
 from overparam.cli.progress import ProgressBar
+from overparam.cli.terminal import say_json
 from overparam.data import load
 from overparam.files import prepare_folder
 from overparam.importers import load_network
@@ -36,7 +34,7 @@ def anchor(weights: str, data: str, out: Path | None, as_json: bool, **options: 
         if out is not None:
             write_anchor_output(result, out, render_anchor(result, command_line()))
     if as_json:
-        click.echo(json.dumps(anchor_summary(result), indent=2, allow_nan=False))
+        say_json(anchor_summary(result))
         return
     table = anchor_lines(result)
     if out is not None:

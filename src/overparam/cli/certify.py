@@ -1,6 +1,5 @@
 """``overparam certify``: the main job."""
 
-import json
 import shlex
 import shutil
 import sys
@@ -8,9 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import click
-
 from overparam.cli.progress import ProgressBar
+from overparam.cli.terminal import say, say_json
 from overparam.data import load
 from overparam.files import prepare_folder
 from overparam.job import JobResult, JobSettings, run_job
@@ -37,7 +35,7 @@ def certify(data: str, out: Path | None, as_json: bool, **options: Any) -> None:
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     if as_json:
-        click.echo(json.dumps(summary(result), indent=2, allow_nan=False))
+        say_json(summary(result))
     else:
         show(result, out)
 
@@ -61,4 +59,5 @@ def print_table(table: list[tuple[str, str]]) -> None:
     width = max(shutil.get_terminal_size((100, 24)).columns, column + 40)
     for heading, text in table:
         wrapped = textwrap.wrap(text, width - column, break_on_hyphens=False) or [""]
-        click.echo(f"{heading:<{column}}" + f"\n{'':{column}}".join(wrapped))
+        for start, line in zip((heading, *("",) * len(wrapped)), wrapped, strict=False):
+            say(f"{start:<{column}}{line}")

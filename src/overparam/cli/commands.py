@@ -4,7 +4,6 @@ Help and usage errors are answered from here alone. Each command's work is the f
 in the module of its name, imported once the command line is understood.
 """
 
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +11,7 @@ from typing import Any, get_args
 import click
 
 from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor
-from overparam.cli.endings import INTERRUPTED, drop_output, leaving_at_once, say
+from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
 from overparam.cli.options import (
     MemorySize,
     data_options,
@@ -22,6 +21,7 @@ from overparam.cli.options import (
     model_options,
     process_options,
 )
+from overparam.cli.terminal import drop_output, flush
 from overparam.kernel.memory import WORKING_MEMORY
 
 
@@ -41,7 +41,7 @@ def run(command: str, given: dict[str, Any]) -> None:
     # Here, since click has ways of its own with these two.
     try:
         work(**given)
-        sys.stdout.flush()
+        flush()
     except KeyboardInterrupt:
         line = "interrupted; with --out, or of a study, the same command goes on where it was"
         raise SystemExit(say(line, INTERRUPTED)) from None
@@ -152,7 +152,7 @@ def certify(**given: Any) -> None:
 
 @cli.command()
 @click.argument("data")
-@data_options
+@data_options_with(test_fraction=0.0, standardize="sphere")
 @model_options
 @click.option("--infinite", is_flag=True, help="Of the infinitely wide network.")
 @click.option(
@@ -178,11 +178,12 @@ def certify(**given: Any) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a file of another job, or a damaged one.")
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def kernel(**given: Any) -> None:
-    """Compute the kernel of DATA's training points into K.npy or K.zarr.
+    """Compute the kernel of DATA's rows into K.npy or K.zarr.
 
     The empirical NTK at initialisation, with a row for each point and output (row i k + a for point
-    i and output a), or with --infinite its limit, with a row for each point. Works tile by tile;
-    after a kill or Ctrl-C the same command continues.
+    i and output a), or with --infinite its limit, with a row for each point. Points are all rows of
+    the table in its order, repeated ones too, unless --samples or --test-fraction ask for less.
+    Works tile by tile; after a kill or Ctrl-C the same command continues.
     """
     run("kernel", given)
 
@@ -229,7 +230,7 @@ def verify(**given: Any) -> None:
 @data_options
 @click.option("--depth", type=int, default=1, help="Number of hidden layers, 1 or more.")
 @click.option("--activation", default="gelu", help="One with a bounded second derivative.")
-@click.option("--loss", default="squared", help="squared or squared_hinge.")
+@click.option("--loss", default="squared", help="squared, squared_hinge, huber:0.5, ...")
 @click.option("--output-scale", type=float, default=1.0, help="Factor on the output.")
 @click.option("--weight-scale", type=float, default=1.0, help="Factor on the weights.")
 @click.option("--bias-scale", type=float, default=0.1, help="Factor on the biases.")
@@ -243,6 +244,12 @@ def verify(**given: Any) -> None:
     "--min-eigenvalue",
     type=float,
     help="Assume this lambda_min(K) at initialisation; by default it is bounded from the points.",
+)
+@click.option(
+    "--eigenvalue-failure-probability",
+    type=float,
+    default=0.0,
+    help="With which an assumed lambda_min(K) is missed by the draw of the network; it is added.",
 )
 @click.option(
     "--assume-limit",
@@ -261,8 +268,8 @@ def verify(**given: Any) -> None:
 def width(**given: Any) -> None:
     """Print the width from which gradient descent on DATA provably converges.
 
-    With probability 1 - FAILURE-PROBABILITY over the random initialisation, at this width and at
-    every larger one; no network is drawn. DATA is a CSV, Parquet or npz file, or a bundled set's
-    name.
+    With probability 1 - FAILURE-PROBABILITY over the random initialisation, at this width and,
+    each by itself, at every larger one; no network is drawn. DATA is a CSV, Parquet or npz file,
+    or a bundled set's name.
     """
     run("width", given)

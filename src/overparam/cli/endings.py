@@ -2,25 +2,20 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from overparam.cli.terminal import complain
 
 INTERRUPTED = 130
 
 
 def say(message: str, status: int) -> int:
     """Print one line on stderr, and return the status."""
-    line = " ".join(message.split())
-    print(f"overparam: {line}", file=sys.stderr)
+    complain(message)
     return status
-
-
-def drop_output() -> None:
-    """Nobody reads stdout, or it is full: what is left is not tried again at the very end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 @contextmanager

@@ -1,26 +1,31 @@
 """``overparam kernel``: a tangent kernel of a data set as a file."""
 
-import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import click
 import jax
 
 from overparam.cli.progress import ProgressBar
+from overparam.cli.terminal import complain, flush, say, say_json
 from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
 from overparam.files import prepare_folder
-from overparam.kernel.empirical import EmpiricalKernel
+from overparam.kernel.empirical import EmpiricalKernel, require_memory
 from overparam.kernel.infinite_tiles import InfiniteKernel
 from overparam.kernel.store import KernelFile, write_kernel
 from overparam.kernel.targets import target_for
 from overparam.kernel.tiles import TiledKernel
+from overparam.limits import (
+    MOST_WIDTH,
+    require_depth,
+    require_scales,
+    require_seed,
+    require_whole,
+)
 from overparam.model.mlp import MLP
 
 
@@ -34,7 +39,7 @@ def kernel(
     processes: tuple[str, int, int] | None,
     **options: Any,
 ) -> None:
-    """Compute the kernel of DATA's training points into K.npy or K.zarr."""
+    """Compute the kernel of DATA's rows into K.npy or K.zarr."""
     target_for(out)
     if options["kind"] == "nngp" and not options["infinite"]:
         raise InputError("--kind nngp needs --infinite: a network of finite width has none")
@@ -59,16 +64,17 @@ def describe(data: str, options: dict[str, Any]) -> tuple[Dataset, TiledKernel]:
     """The data, and the kernel asked for, not computed yet."""
     chosen = ("target", "task", "samples", "seed", "test_fraction", "standardize")
     width, depth, kind, dtype = (options[name] for name in ("width", "depth", "kind", "dtype"))
-    if depth < 0:
-        raise InputError(f"depth must be a whole number, 0 or more, not {depth}")
-    scales = ("activation", "output_scale", "weight_scale", "bias_scale")
-    dataset = load(data, **{name: options[name] for name in chosen})
+    require_whole("width", width, 1, MOST_WIDTH)
+    require_depth(depth)
+    require_seed(options["seed"])
+    scales = {name: options[name] for name in ("output_scale", "weight_scale", "bias_scale")}
+    require_scales(depth + 1, **scales)
+    dataset = load(data, merge=False, **{name: options[name] for name in chosen})
     train = dataset.train
-    model = MLP(
-        train.dim, (width,) * depth, train.outputs, **{name: options[name] for name in scales}
-    )
+    model = MLP(train.dim, (width,) * depth, train.outputs, options["activation"], **scales)
     if options["infinite"]:
         return dataset, InfiniteKernel(model, train.x, kind=kind, dtype=dtype)
+    require_memory(3 * 8 * model.parameter_count, f"{model.parameter_count:,} parameters")
     params = model.init(jax.random.key(options["seed"]))
     return dataset, EmpiricalKernel(model, params, train.x, dtype=dtype)
 
@@ -76,7 +82,7 @@ def describe(data: str, options: dict[str, Any]) -> tuple[Dataset, TiledKernel]:
 @contextmanager
 def quiet_stdout() -> Iterator[None]:
     """Send to stderr what libraries print on stdout when processes connect: that is for results."""
-    sys.stdout.flush()
+    flush()
     try:
         output = os.dup(1)
     except OSError:  # closed
@@ -109,14 +115,11 @@ def show(result: KernelFile, dataset: Dataset, as_json: bool) -> None:
     """Print what was written, and what had to be mended."""
     if result.damaged:
         tiles = f"{result.damaged} tile{'s' * (result.damaged > 1)}"
-        click.echo(
-            f"overparam: {tiles} of the unfinished {result.path} had changed on the disk: computed "
-            "again",
-            err=True,
-        )
+        complain(f"{tiles} of the unfinished {result.path} had changed on the disk: computed again")
     if as_json:
         summary = {
             "out": str(result.path),
+            "points": dataset.train.n,
             "shape": list(result.shape),
             "dtype": result.dtype,
             "block": list(result.block),
@@ -124,8 +127,8 @@ def show(result: KernelFile, dataset: Dataset, as_json: bool) -> None:
             "computed": result.computed,
             "damaged": result.damaged,
         }
-        click.echo(json.dumps(summary))
+        say_json(summary)
         return
     rows, columns = result.shape
     there = "" if result.computed else " (complete already)"
-    click.echo(f"{result.path}: {rows} x {columns}, {result.dtype}, {dataset.source}{there}")
+    say(f"{result.path}: {rows} x {columns}, {result.dtype}, {dataset.source}{there}")

@@ -2,7 +2,8 @@
 
 import sys
 
-from overparam.cli.endings import INTERRUPTED, drop_output, leaving_at_once, say
+from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
+from overparam.cli.terminal import drop_output, flush, quiet_libraries
 
 with leaving_at_once():
     import click
@@ -13,13 +14,15 @@ with leaving_at_once():
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; every error is one line on stderr."""
-    sys.exit(_run(arguments))
+    with quiet_libraries():
+        status = _run(arguments)
+    sys.exit(status)
 
 
 def _run(arguments: list[str] | None) -> int:
     try:
         cli.main(arguments, prog_name="overparam", standalone_mode=False)
-        sys.stdout.flush()
+        flush()
     except (KeyboardInterrupt, click.Abort):
         return say("interrupted", INTERRUPTED)
     except click.ClickException as error:
@@ -35,6 +38,6 @@ def _run(arguments: list[str] | None) -> int:
         return 0
     except OSError as error:
         drop_output()
-        what = "" if error.filename is None else f"{error.filename}: "
-        return say(f"{what}{error.strerror or error}", 2)
+        place = error.filename or "the output"
+        return say(f"cannot read or write {place}: {error.strerror or error}", 2)
     return 0

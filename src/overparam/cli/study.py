@@ -1,14 +1,12 @@
 """``overparam study``: the empirical evidence, one study or all of them."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
-import click
-
 from overparam.cli.certify import command_line, print_table
 from overparam.cli.progress import ProgressBar
+from overparam.cli.terminal import complain, say_json
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole
 from overparam.kernel.memory import parse_size
@@ -44,7 +42,7 @@ def study(
     options["memory"] = None if memory is None else parse_size(memory)
     options["time_limit"] = None if minutes is None else 60 * minutes
     base = out if out is not None else FOLDER if everything else FOLDER / str(name)
-    names = _able(chosen) if everything else [str(name)]
+    names = _able(chosen) if everything else [_fitting(str(name), chosen)]
     if tensorboard is not None:
         require_tensorboard()
     prepare_folder(base)
@@ -63,20 +61,29 @@ def study(
         write_whole(base / "README.md", gallery(index).encode())
     if as_json:
         found = [findings(result, command_line()) for result in done]
-        click.echo(json.dumps(found if everything else found[0], indent=2))
+        say_json(found if everything else found[0])
     return None
+
+
+def _fitting(name: str, settings: Settings) -> str:
+    """The name, if the study is one that takes the settings: before a folder is made for it."""
+    get_study(name).cells(settings)
+    return name
 
 
 def _able(settings: Settings) -> list[str]:
     """The studies that the settings fit; the others are named on stderr."""
-    names = []
+    refused: dict[str, InputError] = {}
     for name in NAMES:
         try:
             get_study(name).cells(settings)
-            names.append(name)
         except InputError as error:
-            click.echo(f"overparam: {name} is left out: {error}", err=True)
-    return names
+            refused[name] = error
+    if len(refused) == len(NAMES):
+        raise refused[NAMES[0]]
+    for name, reason in refused.items():
+        complain(f"{name} is left out: {reason}")
+    return [name for name in NAMES if name not in refused]
 
 
 def _run(name: str, settings: Settings, folder: Path, options: dict[str, Any]) -> StudyResult:

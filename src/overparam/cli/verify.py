@@ -1,12 +1,10 @@
 """``overparam verify``: the independent re-check of saved certificates."""
 
-import json
 import sys
 from pathlib import Path
 
-import click
-
 from overparam.cli.progress import ProgressBar
+from overparam.cli.terminal import say, say_json
 from overparam.errors import InputError
 from overparam.recheck import Verification
 from overparam.recheck import verify as recheck
@@ -23,12 +21,12 @@ def verify(path: Path, precision: int, as_json: bool) -> None:
 
             results[file] = recheck(file, precision=precision, progress=tell)
     if as_json:
-        click.echo(json.dumps(_summary(results), indent=2))
+        say_json(_summary(results))
     else:
         for file, result in results.items():
-            click.echo(f"{file}: {'OK' if result.ok else 'NOT OK'}")
+            say(f"{file}: {'OK' if result.ok else 'NOT OK'}")
             for reason in result.reasons:
-                click.echo(f"  {reason}")
+                say(f"  {reason}")
     if not all(result.ok for result in results.values()):
         sys.exit(1)
 

@@ -6,14 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 
 from overparam.cli.progress import ProgressBar
+from overparam.cli.terminal import say, say_json
 from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
-from overparam.files import prepare_folder, write_whole
+from overparam.files import prepare_folder, write_whole, written_together
+from overparam.kernel.memory import available_memory, readable
+from overparam.limits import require_scales
 from overparam.report.numbers import at_least, at_most, number
 from overparam.report.numbers import rate as rate_text
 from overparam.report.width_plot import figure_width
@@ -22,6 +24,12 @@ from overparam.theory.apriori.inputs import Knowledge, Norms
 from overparam.theory.apriori.moments import Moments
 from overparam.theory.apriori.setting import Setting, build_setting
 from overparam.theory.apriori.width import RequiredWidth, width_for
+
+DEEPEST = 10
+"""Hidden layers at most."""
+
+EXACT = 10**7
+"""Widths are written out in full below."""
 
 PLOTTED = 25
 """Widths in the plot, from a hundredth of the required one to ten thousand times."""
@@ -43,18 +51,37 @@ def width(
         prepare_folder(out)
     with ProgressBar() as progress:
         progress("reading the data", 0, 0)
+        require_width_options(options)
         dataset = load(data, **selection)
         progress("looking for the width", 0, 0)
         setting = _setting(dataset, knowing, assume_limit, **options)
-        answer = width_for(setting, step_fraction)
+        answer = width_for(
+            setting, step_fraction, lambda tried: progress("looking for the width", tried, 0)
+        )
         if out is not None:
             curves = _curves(answer, progress)
     if out is not None:
         _write(out, _summary(answer, dataset, knowing), curves, answer.width)
     if as_json:
-        click.echo(json.dumps(_summary(answer, dataset, knowing), indent=2, allow_nan=False))
+        say_json(_summary(answer, dataset, knowing))
     else:
         _show(answer, dataset, knowing, out)
+
+
+def require_width_options(options: dict[str, Any]) -> None:
+    """Refuse what the search could not end with.
+
+    Raises:
+        InputError: Too many layers, or scales beyond the range of floats.
+    """
+    depth = options["depth"]
+    if depth > DEEPEST:
+        raise InputError(
+            f"--depth {depth}: the width is worked out for at most {DEEPEST} hidden layers; each "
+            "further one multiplies the work, and the answer was out of reach long before"
+        )
+    scales = {name: options[name] for name in ("output_scale", "weight_scale", "bias_scale")}
+    require_scales(max(depth, 0) + 1, **scales)
 
 
 def _setting(
@@ -64,20 +91,25 @@ def _setting(
     *,
     depth: int,
     min_eigenvalue: float | None,
+    eigenvalue_failure_probability: float,
     **options: Any,
 ) -> Setting:
     """What is asked; lambda_min from the points even where the rest may not know them."""
     train = dataset.train
     if assume_limit and min_eigenvalue is not None:
         raise InputError("give --min-eigenvalue or --assume-limit, not both")
-    whole = build_setting(train, depth, min_eigenvalue=min_eigenvalue, **options)
     if assume_limit:
-        assert whole.spectra is not None, "the points are known"
-        whole = build_setting(train, depth, min_eigenvalue=whole.spectra.kernel, **options)
+        spectra = build_setting(train, depth, **options).spectra
+        assert spectra is not None, "the points are known"
+        min_eigenvalue = spectra.kernel
+    assumption: dict[str, Any] = {
+        "min_eigenvalue": min_eigenvalue,
+        "eigenvalue_failure_probability": eigenvalue_failure_probability,
+    }
+    whole = build_setting(train, depth, **assumption, **options)
     if knowing == "points":
         return whole
-    assumed = whole.assumed
-    if assumed is None:
+    if min_eigenvalue is None:
         raise InputError(
             f"--knowing {knowing} cannot bound lambda_min: add --assume-limit or --min-eigenvalue"
         )
@@ -85,9 +117,10 @@ def _setting(
     return build_setting(
         less,
         depth,
-        min_eigenvalue=assumed,
         residual=whole.residual,
         outputs=train.outputs,
+        sample_size=train.n,
+        **assumption,
         **options,
     )
 
@@ -118,7 +151,7 @@ def _summary(answer: RequiredWidth, dataset: Dataset, knowing: str) -> dict[str,
         "hidden_layers": len(setting.model.hidden_widths),
         "activation": setting.model.act.name,
         "loss": setting.loss.name,
-        "failure_probability": setting.failure_probability,
+        "failure_probability": setting.total_failure_probability,
         "step_fraction": answer.step_fraction,
         "limiting_min_eigenvalue": setting.limiting_min_eigenvalue,
         "reference_radius": answer.coefficients.reference_radius,
@@ -141,12 +174,14 @@ def _write(
     summary["by_width"] = {"width": list(curves)} | {
         name: [_finite(float(v)) for v in values] for name, values in columns.items()
     }
-    write_whole(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False).encode())
     figure = figure_width(list(curves), columns, required)
-    for kind in ("svg", "png"):
-        stream = io.BytesIO()
-        figure.savefig(stream, format=kind, dpi=150)
-        write_whole(out / f"width.{kind}", stream.getvalue())
+    with written_together(out) as new:
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        write_whole(new / "summary.json", text.encode())
+        for kind in ("svg", "png"):
+            stream = io.BytesIO()
+            figure.savefig(stream, format=kind, dpi=150)
+            write_whole(new / f"width.{kind}", stream.getvalue())
 
 
 def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | None) -> None:
@@ -160,8 +195,9 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
         ("data", f"{dataset.source}; bounds know the {knowing}"),
         (
             "width",
-            f"{number(answer.width)} units in each of {layers} hidden layer{'s' * (layers > 1)}, "
-            f"with probability {1 - setting.failure_probability:g} over the initialisation",
+            f"{_units(answer.width)} in each of {layers} hidden layer{'s' * (layers > 1)}, "
+            f"with probability {1 - setting.total_failure_probability:g} over the initialisation; "
+            "so at each larger width, by itself",
         ),
         (
             "dominated by",
@@ -185,16 +221,32 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
             f"most {at_most(found['linearisation_distance'])} from the linearised model's",
         ),
     ]
-    if math.isfinite(found["risk_bound"]):
-        vacuous = found["risk_bound"] >= _risk_cap(setting)
-        said = " (vacuous)" if vacuous else ""
-        rows.append(("risk", f"at most {at_most(found['risk_bound'])}{said}, clipped loss"))
+    if (unreachable := _out_of_reach(answer)) is not None:
+        rows.insert(2, ("", unreachable))
     if out is not None:
         rows.append(("plot", str(out / "width.svg")))
     column = max(len(heading) for heading, _ in rows) + 2
     for heading, text in rows:
-        click.echo(f"{heading:<{column}}{text}")
+        say(f"{heading:<{column}}{text}")
 
 
-def _risk_cap(setting: Setting) -> float:
-    return 2.0 if setting.loss.quadratic else 0.5
+def _units(width: int) -> str:
+    """A width in words; a large one to two digits, rounded up."""
+    return f"{number(width) if width < EXACT else at_most(float(width), 2)} units"
+
+
+def _out_of_reach(answer: RequiredWidth) -> str | None:
+    """Why no machine holds such a network, if this one does not."""
+    needed = 4 * answer.setting.at((answer.width,) * _layers(answer)).parameter_count
+    if needed <= available_memory():
+        return None
+    return (
+        f"out of reach: the parameters alone take {readable(needed)} and this machine has "
+        f"{readable(available_memory())} free. The bound holds in the worst case, and grows as "
+        f"lambda_min, here {number(answer.setting.limiting_min_eigenvalue, 2)}, falls; overparam "
+        "certify tells what holds of a network that fits"
+    )
+
+
+def _layers(answer: RequiredWidth) -> int:
+    return len(answer.setting.model.hidden_widths)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float64, Int
 
+from overparam.data.csv_file import MISSING, has_decimal_comma
 from overparam.data.raw import Kind, RowNames, Target, quoted
 from overparam.errors import InputError
 
@@ -141,9 +142,8 @@ def _stripped(column: pl.Series) -> pl.Series:
 def _require_complete(column: pl.Series, rows: RowNames) -> None:
     missing = column.is_null().to_numpy()
     if missing.any():
-        raise InputError(
-            f"{_cell(column, rows, missing)} is empty; fill the entry or drop the {rows.unit}"
-        )
+        count = int(missing.sum())
+        raise InputError(f"{_cell(column, rows, missing)} is empty{_more(count, rows)}")
 
 
 def _numbers(column: pl.Series, rows: RowNames) -> Float64[np.ndarray, " n"]:
@@ -173,14 +173,31 @@ def _numbers(column: pl.Series, rows: RowNames) -> Float64[np.ndarray, " n"]:
 
 
 def _text_message(column: pl.Series, rows: RowNames, failed: np.ndarray) -> str:
-    text = quoted(str(column[int(np.argmax(failed))]))
-    if failed.sum() >= len(column) - column.null_count():
+    """What is the matter with the cells of a column that are no numbers."""
+    texts = [str(column[int(i)]) for i in np.flatnonzero(failed)]
+    first, where = quoted(texts[0]), _cell(column, rows, failed)
+    if any(has_decimal_comma(text) for text in texts):
+        text = next(text for text in texts if has_decimal_comma(text))
         return (
-            f"column {quoted(column.name)} holds text ({text}); encode it as numbers, "
+            f"column {quoted(column.name)} holds {quoted(text)}, a number with a comma; write a "
+            "decimal point, and nothing between thousands"
+        )
+    if all(text.lower() in MISSING for text in texts):
+        return f"{where} is missing ({first}){_more(len(texts), rows)}"
+    if len(texts) >= len(column) - column.null_count():
+        return (
+            f"column {quoted(column.name)} holds text ({first}); encode it as numbers, "
             "drop it, or make it the target"
         )
-    where = _cell(column, rows, failed)
-    return f"{where} holds {text}, not a number; mend the entry or drop the {rows.unit}"
+    return f"{where} holds {first}, not a number; mend the entry or drop the {rows.unit}"
+
+
+def _more(count: int, rows: RowNames) -> str:
+    """How many entries of a column are missing, and the mend."""
+    if count == 1:
+        return f"; fill the entry or drop the {rows.unit}"
+    others = f"{count - 1} more {rows.unit}{'s' * (count > 2)}"
+    return f", and in {others}; fill the entries or drop the {rows.unit}s"
 
 
 def _cell(column: pl.Series, rows: RowNames, wrong: np.ndarray) -> str:

@@ -4,12 +4,16 @@ Polars parses the cells. It is also forgiving: it fills short lines with nulls, 
 as a row of nulls and renames columns that share a name. A certificate should not rest on a guess
 about what the file meant, so the records are first counted with the standard library's reader,
 which also yields the line on which each record starts.
+
+What separates the columns is told from the first records: a comma, a semicolon, a tab or a bar. In
+a file not separated by commas, a comma inside a number is a decimal one.
 """
 
 import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +22,42 @@ import polars as pl
 from overparam.data.raw import RowNames, quoted
 from overparam.errors import InputError
 
+SEPARATORS = (",", ";", "\t", "|")
+"""The first one wins a tie."""
+
+NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+MISSING = frozenset({"", "?", "-", "--", ".", "na", "n/a", "nan", "none", "null", "missing"})
+"""How tables spell, in lower case, that there is no value."""
+
+SAMPLE = 100
+"""Rows that tell the separator, and names from data."""
+
 _SPACE_BESIDE_QUOTE = re.compile(r',[ \t]+"')
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+_POINT_NUMBER = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """How a text divides into cells.
+
+    Attributes:
+        header: the columns' names.
+        lines: the line of each row that is not blank.
+        blanks: whether there are blank lines.
+        decimal_commas: whether numbers are written like 1,5.
+    """
+
+    header: list[str]
+    lines: list[int]
+    blanks: bool
+    decimal_commas: bool
 
 
 def read_csv(path: Path) -> tuple[pl.DataFrame, RowNames]:
-    """Reads a comma-separated UTF-8 file whose first line names the columns.
+    """Reads a UTF-8 file of separated values whose first line names the columns.
 
     Args:
         path: an existing file.
@@ -34,19 +69,30 @@ def read_csv(path: Path) -> tuple[pl.DataFrame, RowNames]:
         InputError: if the file is empty, not text, ragged, or has no usable header.
     """
     text = _text(path)
-    header, lines, blanks = _structure(text, path)
-    if blanks or _SPACE_BESIDE_QUOTE.search(text):
-        text = _tidied(text)
+    separator = _separator(text)
+    found = _structure(text, path, separator)
+    if found.blanks or separator != "," or _SPACE_BESIDE_QUOTE.search(text):
+        text = _tidied(text, separator, found.decimal_commas)
     try:
         # Inferring from all rows: a column is numeric only if every cell is.
         frame = pl.read_csv(io.BytesIO(text.encode()), infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} cannot be parsed as CSV ({reason}); save it again") from error
-    if frame.shape != (len(lines), len(header)):
+    if frame.shape != (len(found.lines), len(found.header)):
         raise InputError(f"{path} cannot be parsed as CSV (its quotes are ambiguous); quote fields")
-    frame.columns = header
-    return frame, RowNames("line", np.array(lines))
+    frame.columns = found.header
+    return frame, RowNames("line", np.array(found.lines))
+
+
+def is_number(text: str) -> bool:
+    """Whether text is a number as tables spell them, with a decimal point."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def has_decimal_comma(text: str) -> bool:
+    """Whether text is a number with a comma inside."""
+    return _COMMA_NUMBER.fullmatch(text) is not None
 
 
 def _text(path: Path) -> str:
@@ -61,50 +107,100 @@ def _text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _records(text: str) -> Iterator[tuple[int, list[str]]]:
+def _records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The line on which each record starts, and its cells; no cells for a blank line."""
-    reader = csv.reader(io.StringIO(text), skipinitialspace=True, strict=True)
+    reader = csv.reader(
+        io.StringIO(text), delimiter=separator, skipinitialspace=separator != "\t", strict=True
+    )
     start = 1
     for cells in reader:
         blank = len(cells) == 0 or (len(cells) == 1 and not cells[0].strip())
-        yield start, [] if blank else cells
+        yield start, [] if blank else [cell.strip() for cell in cells]
         start = reader.line_num + 1
 
 
-def _structure(text: str, path: Path) -> tuple[list[str], list[int], bool]:
-    """The header, the line of each row that is not blank, and whether there are blank lines."""
+def _sample(text: str, separator: str) -> list[list[str]]:
+    """The first records that are not blank, up to the first that cannot be parsed."""
+    found: list[list[str]] = []
+    try:
+        for _, cells in _records(text, separator):
+            if cells:
+                found.append(cells)
+            if len(found) > SAMPLE:
+                break
+    except csv.Error:
+        pass
+    return found
+
+
+def _separator(text: str) -> str:
+    """What separates columns: that which makes of the first records most of a table."""
+
+    def likeness(separator: str) -> tuple[bool, bool, float]:
+        records = _sample(text, separator)
+        if not records or len(records[0]) < 2:
+            return False, False, 0.0
+        regular = len({len(cells) for cells in records}) == 1
+        cells = [cell for row in records[1:] for cell in row]
+        numbers = sum(is_number(c) or (separator != "," and has_decimal_comma(c)) for c in cells)
+        return regular, True, numbers / max(len(cells), 1)
+
+    return max(SEPARATORS, key=likeness)
+
+
+def _structure(text: str, path: Path, separator: str) -> _Structure:
+    """Header, rows and notation of a text, checked."""
     lines: list[int] = []
     blanks = False
     line = 1
+    with_comma: tuple[int, str] | None = None
+    with_point: tuple[int, str] | None = None
     try:
-        records = _records(text)
+        records = _records(text, separator)
         _, header = next(records)
-        header = _checked_header(header, path)
+        _check_header(header, _sample(text, separator)[1:], path)
         for line, cells in records:
             if not cells:
                 blanks = True
                 continue
             if len(cells) != len(header):
                 raise InputError(
-                    f"{path}, line {line} has {len(cells)} fields but the header has "
-                    f"{len(header)}; complete the line, or quote fields that hold commas"
+                    f"{path}, line {line} has {len(cells)} fields but the header has {len(header)};"
+                    f" complete the line, or quote fields that hold {NAMED[separator]}"
                 )
             lines.append(line)
+            if separator != ",":
+                with_comma = with_comma or _first(cells, _COMMA_NUMBER, line)
+                with_point = with_point or _first(cells, _POINT_NUMBER, line)
     except csv.Error as error:
         raise InputError(
             f"{path} cannot be parsed as CSV after line {line} ({error}); check its quotes"
         ) from error
     if not lines:
         raise InputError(f"{path} holds a header but no rows; it needs at least two")
-    return header, lines, blanks
+    if with_comma and with_point:
+        raise InputError(
+            f"{path} holds {with_comma[1]} in line {with_comma[0]} and {with_point[1]} in line "
+            f"{with_point[0]}: write all decimals with points, or all with commas"
+        )
+    return _Structure(header, lines, blanks, with_comma is not None)
 
 
-def _checked_header(cells: list[str], path: Path) -> list[str]:
-    names = [cell.strip() for cell in cells]
+def _first(cells: list[str], pattern: re.Pattern, line: int) -> tuple[int, str] | None:
+    """The line, and the first of its cells that matches."""
+    return next(((line, cell) for cell in cells if pattern.fullmatch(cell)), None)
+
+
+def _check_header(names: list[str], rows: list[list[str]], path: Path) -> None:
+    """Refuse a first line that does not name the columns."""
     if not names:
         raise InputError(f"line 1 of {path} is blank; start the file with the columns' names")
-    if len(names) == 1 and re.search(r"[;\t|]", names[0]):
-        raise InputError(f"{path} is not separated by commas; save it as comma-separated CSV")
+    if _is_data(names, rows):
+        shown = ", ".join(quoted(name) for name in names[:3]) + ", ..." * (len(names) > 3)
+        raise InputError(
+            f"line 1 of {path} holds data ({shown}), not the columns' names; put a line of names "
+            "above it"
+        )
     for position, name in enumerate(names, start=1):
         if not name:
             raise InputError(
@@ -112,9 +208,26 @@ def _checked_header(cells: list[str], path: Path) -> list[str]:
             )
         if names.index(name) != position - 1:
             raise InputError(f"{path} has two columns named {quoted(name)}; rename one of them")
-    if all(map(_is_number, names)) and not _is_enumeration(names):
-        raise InputError(f"line 1 of {path} holds numbers; put a line of column names above it")
-    return names
+
+
+def _is_data(names: list[str], rows: list[list[str]]) -> bool:
+    """Whether a first line is one of the rows: there is no header.
+
+    Numbers may name columns (years, wavelengths), but then in order, and beside names that are no
+    values of their own column.
+    """
+    numbers = [i for i, name in enumerate(names) if is_number(name) or has_decimal_comma(name)]
+    known = [i for i, name in enumerate(names) if name.lower() not in MISSING]
+    if numbers and set(known) <= set(numbers):
+        return not _is_enumeration(names)
+    columns = [{row[i] for row in rows if i < len(row)} for i in range(len(names))]
+    recurring = [i for i in known if i not in numbers and names[i] in columns[i]]
+    if not numbers:
+        return len(names) > 1 and len(recurring) == len(names)
+    values = [float(names[i].replace(",", ".")) for i in numbers]
+    steps = np.sign(np.diff(values))
+    ordered = bool(np.all(steps == 1) or np.all(steps == -1))
+    return bool(recurring) or not ordered
 
 
 def _is_enumeration(names: list[str]) -> bool:
@@ -122,16 +235,13 @@ def _is_enumeration(names: list[str]) -> bool:
     return any(names == [str(i + first) for i in range(len(names))] for first in (0, 1))
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _tidied(text: str) -> str:
-    """The same records without blank lines and without spaces before quotes."""
+def _tidied(text: str, separator: str, decimal_commas: bool) -> str:
+    """The same records separated by commas, with decimal points and no blank lines."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(cells for _, cells in _records(text) if cells)
+    writer = csv.writer(out, lineterminator="\n")
+    for _, cells in _records(text, separator):
+        if cells and decimal_commas:
+            cells = [c.replace(",", ".") if has_decimal_comma(c) else c for c in cells]
+        if cells:
+            writer.writerow(cells)
     return out.getvalue()

@@ -39,7 +39,7 @@ class Dataset:
     """Data ready for a certificate.
 
     Attributes:
-        train: the training measure, without duplicate points.
+        train: the training measure, without duplicate points unless they were kept.
         test: the test measure, or None.
         preprocessing: the constants applied to the features, fitted to the training part.
         coding: how the target became outputs, fitted to the training part.
@@ -140,6 +140,7 @@ def load(
     test_fraction: float | int = 0.2,
     standardize: str = "sphere",
     standardize_target: bool = True,
+    merge: bool = True,
 ) -> Dataset:
     """Loads a file or a bundled data set as measures.
 
@@ -152,6 +153,8 @@ def load(
         test_fraction: fraction of the drawn rows held out, at least 0 and below 1.
         standardize: "none", "norm", "center" or "sphere", see :class:`Preprocessing`.
         standardize_target: whether a regression target gets mean 0 and variance 1.
+        merge: whether training points that coincide become one, and contradictory targets there
+            are refused. False keeps every row, in the table's order.
 
     Returns:
         The data set.
@@ -171,7 +174,10 @@ def load(
     preprocessing = fit_preprocessing(raw.features[train], standardize, raw.feature_names)
     fitted = _fitted(preprocessing, standardize_target and bool(coding.mean), train)
     drawn_measure = _measure(raw, train, preprocessing, coding)
-    measure, train, counts, merge_notes = _merged(drawn_measure, raw, train)
+    measure, counts = drawn_measure, np.ones(len(train), dtype=np.int64)
+    merge_notes: tuple[str, ...] = ()
+    if merge:
+        measure, train, counts, merge_notes = _merged(drawn_measure, raw, train)
     return Dataset(
         train=measure,
         test=_measure(raw, test, preprocessing, coding) if len(test) else None,

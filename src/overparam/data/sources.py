@@ -3,6 +3,7 @@
 import difflib
 import io
 import os
+import stat
 import zipfile
 from pathlib import Path
 
@@ -40,9 +41,9 @@ def read_table(
     if name in BUNDLED:
         return _from_frame(*_bundled(name, target), target, task, name)
     path = Path(name)
-    _require_file(path)
-    suffix = path.suffix.lower()
     try:
+        _require_file(path)
+        suffix = path.suffix.lower()
         if suffix == ".npz":
             return _read_npz(path, target, task)
         frame, rows = read_csv(path) if suffix == ".csv" else _read_parquet(path)
@@ -52,15 +53,22 @@ def read_table(
 
 
 def _require_file(path: Path) -> None:
-    if path.is_dir():
+    """Refuse what is no file of a known kind; a pipe or a device might never end."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(_missing(path)) from None
+    except ValueError as error:  # a null byte
+        raise InputError(f"{str(path)!r} is no name of a file ({error})") from error
+    if stat.S_ISDIR(mode):
         raise InputError(f"{path} is a directory; name a file in it")
-    if not path.exists():
-        raise InputError(_missing(path))
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"{path} has the unknown suffix {quoted(path.suffix)}; "
             f"convert it to one of {', '.join(SUFFIXES)}"
         )
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is no regular file; copy the data into one")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; it needs at least two rows of data")
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from overparam.data import Dataset
-from overparam.files import npz_bytes, write_whole
+from overparam.files import npz_bytes, text_bytes, write_whole, written_together
 from overparam.job.imported import AnchorResult, anchor_summary, history_table
 from overparam.job.result import JobResult
 from overparam.job.summary import history_columns, summary
@@ -23,7 +23,7 @@ FILES = (
 
 
 def write_output(result: JobResult, folder: Path, report: str) -> None:
-    """Write a job's files, each whole or not at all; report.html comes last.
+    """Write a job's files, all of them or none.
 
     Args:
         result: The job's result.
@@ -33,19 +33,20 @@ def write_output(result: JobResult, folder: Path, report: str) -> None:
     Raises:
         InputError: A file cannot be written.
     """
-    result.certificate.save(folder / "certificate.json")
-    result.initial.save(folder / "certificate-initialisation.json")
-    history = pl.DataFrame(history_columns(result)).fill_nan(None)
-    write_whole(folder / "history.csv", history.write_csv().encode())
-    write_whole(folder / "params.npz", _params_file(result))
-    write_whole(folder / "data.npz", _data_file(result.dataset))
-    text = json.dumps(summary(result), indent=2, allow_nan=False)
-    write_whole(folder / "summary.json", (text + "\n").encode())
-    write_whole(folder / "report.html", report.encode())
+    with written_together(folder, FILES) as new:
+        result.certificate.save(new / "certificate.json")
+        result.initial.save(new / "certificate-initialisation.json")
+        history = pl.DataFrame(history_columns(result)).fill_nan(None)
+        write_whole(new / "history.csv", history.write_csv().encode())
+        write_whole(new / "params.npz", _params_file(result))
+        write_whole(new / "data.npz", _data_file(result.dataset))
+        text = json.dumps(summary(result), indent=2, allow_nan=False)
+        write_whole(new / "summary.json", text_bytes(text + "\n"))
+        write_whole(new / "report.html", text_bytes(report))
 
 
 def write_anchor_output(result: AnchorResult, folder: Path, report: str) -> None:
-    """Write the files of an anchored import; ``initial_`` names the weights as imported.
+    """Write the files of an anchored import, all or none; ``initial_`` names the imported weights.
 
     Args:
         result: The job's result.
@@ -55,18 +56,19 @@ def write_anchor_output(result: AnchorResult, folder: Path, report: str) -> None
     Raises:
         InputError: A file cannot be written.
     """
-    result.certificate.save(folder / "certificate.json")
     center = result.network.centered_at
     start = result.network.params if center is None else center
     arrays = {**_named("", result.params), **_named("initial_", start)}
-    write_whole(folder / "params.npz", npz_bytes(arrays))
-    write_whole(folder / "data.npz", _data_file(result.dataset))
-    if result.run is not None:
-        history = pl.DataFrame(history_table(result)).fill_nan(None)
-        write_whole(folder / "history.csv", history.write_csv().encode())
-    text = json.dumps(anchor_summary(result), indent=2, allow_nan=False)
-    write_whole(folder / "summary.json", (text + "\n").encode())
-    write_whole(folder / "report.html", report.encode())
+    with written_together(folder, FILES) as new:
+        result.certificate.save(new / "certificate.json")
+        write_whole(new / "params.npz", npz_bytes(arrays))
+        write_whole(new / "data.npz", _data_file(result.dataset))
+        if result.run is not None:
+            history = pl.DataFrame(history_table(result)).fill_nan(None)
+            write_whole(new / "history.csv", history.write_csv().encode())
+        text = json.dumps(anchor_summary(result), indent=2, allow_nan=False)
+        write_whole(new / "summary.json", text_bytes(text + "\n"))
+        write_whole(new / "report.html", text_bytes(report))
 
 
 def _params_file(result: JobResult) -> bytes:

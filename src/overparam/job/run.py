@@ -39,6 +39,9 @@ Progress = Callable[[str, int, int], None]
 FULL_SPECTRUM = 4096
 """Largest kernel whose whole spectrum is computed."""
 
+HISTORY = 100
+"""Bytes that a step leaves in the records of a run and of its linearised prediction."""
+
 
 def run_job(
     dataset: Dataset,
@@ -112,6 +115,7 @@ class _Job:
             if settings.until_certified:
                 anchored = self._anchored(*self._gauss_newton(descent.params))
         final = descent.params if anchored is None else anchored.params
+        fitted = anchored is not None and anchored.gauss_newton is not None
         return JobResult(
             settings=settings,
             dataset=self.dataset,
@@ -125,6 +129,7 @@ class _Job:
             consequences=self._consequences(initial, descent, linearised, anchored),
             errors=self._errors(final),
             seconds=self.seconds,
+            errors_before=self._errors(descent.params) if fitted else {},
         )
 
     def _linearised(self, kernel: np.ndarray, step_size: float) -> LinearisedDescent:
@@ -296,6 +301,8 @@ class _Job:
         needed = matrices * 8 * size**2 + layers + 6 * 8 * self.model.parameter_count
         what = f"a certificate for {n} points with {k} outputs (a kernel of {size} x {size})"
         require_memory(needed, what, self.settings.budget)
+        steps = max(self.settings.steps, self.settings.anchor_steps)
+        require_memory(HISTORY * steps, f"the history of {steps:,} steps", self.settings.budget)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

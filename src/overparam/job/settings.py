@@ -8,6 +8,14 @@ import optax
 from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor
 from overparam.errors import InputError
 from overparam.kernel.memory import available_memory
+from overparam.limits import (
+    MOST_STEPS,
+    MOST_WIDTH,
+    require_depth,
+    require_scales,
+    require_seed,
+    require_whole,
+)
 from overparam.model.activation import Activation, get_activation
 from overparam.problem.integrands import get_integrand
 from overparam.theory.generalisation.requirements import require_confidence
@@ -69,21 +77,35 @@ class JobSettings:
     memory: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("depth", 0), ("seed", 0), ("steps", 0)):
-            self._whole(name, least)
-        self._whole("max_steps", 1)
-        self._whole("anchor_steps", 0)
+        self._whole("width", 1, MOST_WIDTH)
+        require_depth(self.depth)
+        require_seed(self.seed)
+        self._whole("steps", 0, MOST_STEPS)
+        self._whole("max_steps", 1, MOST_STEPS)
+        self._whole("anchor_steps", 0, MOST_STEPS)
+        require_scales(
+            self.depth + 1,
+            weight_scale=self.weight_scale,
+            bias_scale=self.bias_scale,
+            output_scale=self.output_scale,
+        )
         if self.dtype is not None:
             self._one_of("dtype", ("float32", "float64"))
         self._one_of("finish", FINISHES)
         self._one_of("rigor", RIGOURS)
         self._one_of("optimizer", OPTIMIZERS)
         require_confidence(self.confidence)
-        get_activation(self.activation)
         get_integrand(self.loss)
         rate = self.learning_rate
         if rate is not None and not (math.isfinite(rate) and rate > 0):
             raise InputError(f"learning_rate must be positive and finite, not {rate!r}")
+        act = get_activation(self.activation)
+        if act.curvature_bound is None and self.depth and self.optimizer == "gd" and rate is None:
+            raise InputError(
+                f"the activation {act.name} has no bound on act'', its second derivative, so no "
+                "theorem gives gradient descent a step: choose a smooth one such as gelu, "
+                "softplus, silu or tanh, or give learning_rate"
+            )
 
     @property
     def step(self) -> float | None:
@@ -108,10 +130,8 @@ class JobSettings:
             return optax.sgd(rate, momentum=0.9)
         return getattr(optax, self.optimizer)(rate)
 
-    def _whole(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{name} must be a whole number, {least} or more, not {value!r}")
+    def _whole(self, name: str, least: int, most: int | None = None) -> None:
+        require_whole(name, getattr(self, name), least, most)
 
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
         if getattr(self, name) not in choices:

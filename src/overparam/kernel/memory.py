@@ -32,7 +32,7 @@ def readable(size: int | float) -> str:
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1024
-    return f"{size:.1f} TiB"
+    return f"{size:.1f} TiB" if size < 1e6 else f"{size:.1e} TiB"
 
 
 def parse_size(text: str) -> int:
@@ -44,4 +44,7 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].upper() not in UNITS or float(match[1]) <= 0:
         raise InputError(f"{text!r} is not a memory size: write it like 2GB or 512MiB")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    size = float(match[1]) * UNITS[match[2].upper()]
+    if not 1 <= size < 2**63:
+        raise InputError(f"{text[:40]!r} is no memory of a machine: write it like 2GB or 512MiB")
+    return int(size)

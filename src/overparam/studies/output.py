@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from overparam.files import write_whole
+from overparam.files import text_bytes, write_whole, written_together
 from overparam.kernel.memory import readable
 from overparam.report.numbers import seconds as duration
 from overparam.report.svg import styled
@@ -23,7 +23,7 @@ SYMBOLS = {"holds": "✓", "fails": "✗", "undecided": "?"}
 
 
 def write_study(result: StudyResult, folder: Path, command: str) -> None:
-    """Write a study's files, each whole or not at all; the page comes last.
+    """Write a study's files, all of them or none.
 
     Args:
         result: The study's result.
@@ -35,14 +35,15 @@ def write_study(result: StudyResult, folder: Path, command: str) -> None:
     """
     table = io.BytesIO()
     result.table.write_parquet(table)
-    write_whole(folder / "table.parquet", table.getvalue())
-    write_whole(folder / "table.csv", result.table.write_csv().encode())
     figure = result.figure()
-    write_whole(folder / "figure.svg", svg_bytes(figure))
-    write_whole(folder / "figure.png", png_bytes(figure))
     text = json.dumps(findings(result, command), indent=2)
-    write_whole(folder / "findings.json", (text + "\n").encode())
-    write_whole(folder / "README.md", page(result, command).encode())
+    with written_together(folder) as new:
+        write_whole(new / "table.parquet", table.getvalue())
+        write_whole(new / "table.csv", result.table.write_csv().encode())
+        write_whole(new / "figure.svg", svg_bytes(figure))
+        write_whole(new / "figure.png", png_bytes(figure))
+        write_whole(new / "findings.json", text_bytes(text + "\n"))
+        write_whole(new / "README.md", text_bytes(page(result, command)))
 
 
 @styled

@@ -34,10 +34,15 @@ class Source:
 
 
 def sources(settings: Settings, own: Sequence[Source]) -> list[Source]:
-    """The user's data in place of the study's own."""
+    """The user's data in place of the study's own.
+
+    Raises:
+        InputError: They cannot be read, or have fewer points: found out before a folder is claimed.
+    """
     if settings.data is None:
         return list(own)
     points = own[0].points if settings.samples is None else settings.samples
+    read(settings.data, settings.target, points)
     return [Source(settings.data, settings.target, points)]
 
 

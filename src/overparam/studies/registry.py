@@ -26,7 +26,7 @@ def get_study(name: str) -> Study:
     if "." in name:
         try:
             return importlib.import_module(name).STUDY
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise InputError(f"there is no study in the module {name}: {error}") from None
     if name not in NAMES:
         near = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.5)

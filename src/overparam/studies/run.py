@@ -94,8 +94,8 @@ def run_study(
         TheoremViolatedError: A proved statement did not hold in a measurement.
     """
     study, settings = get_study(name), settings or Settings()
-    jobs = check_jobs(jobs)
     cells = study.cells(settings)
+    jobs = min(check_jobs(jobs), max(len(cells), 1))
     check_fits(study, cells, jobs, memory, time_limit)
     with Store(Path(out), study.name, settings) as store:
         report = run_sweep(study, cells, store, jobs=jobs, backend=backend, progress=progress)
@@ -154,6 +154,8 @@ def check_fits(
     Raises:
         InputError: It does not; the message has the numbers.
     """
+    if time_limit is not None and not time_limit > 0:
+        raise InputError(f"the time limit must be positive, not {time_limit:g}")
     costs = [study.cost(cell) for cell in cells]
     largest = sorted((cost.size + BASE for cost in costs), reverse=True)[:jobs]
     budget = available_memory() if memory is None else memory

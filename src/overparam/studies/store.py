@@ -100,6 +100,8 @@ class Store:
             differs = next((key for key in own if found.get(key) != own[key]), None)
         except (OSError, ValueError, AttributeError):
             raise InputError(f"{path} is damaged: name another folder, or delete it") from None
+        if differs is not None and not any(self.cells.glob("*.json")):
+            return write_whole(path, _json(own))  # nothing was measured: nothing would be mixed
         if differs is not None:
             raise InputError(
                 f"{self.folder} holds a study with {differs} {found.get(differs)}, not "

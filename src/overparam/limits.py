@@ -1,0 +1,87 @@
+"""How large a setting may be: beyond, an index, a counter or a float of the computation ends."""
+
+import math
+
+from overparam.errors import InputError
+
+MOST_LAYERS = 1000
+"""Hidden layers: each is compiled by itself."""
+
+MOST_WIDTH = 2**31 - 1
+"""What an index holds."""
+
+MOST_STEPS = 2**31 - 1
+"""What the loop's counter holds."""
+
+MOST_SEED = 2**32 - 1
+"""Without 64-bit integers JAX takes a seed modulo 2^32: a larger one would be another's alias."""
+
+LARGEST_GAIN = 1e8
+"""Bound on what scales make of a signal: its square times another is still a float32."""
+
+
+def require_whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """A whole number within bounds.
+
+    Raises:
+        InputError: It is not; the message names it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} must be a whole number, {least} or more, not {value!r}")
+    if most is not None and value > most:
+        raise InputError(f"{name} must be at most {most:,}")
+    return value
+
+
+def require_depth(depth: object) -> int:
+    """A number of hidden layers.
+
+    Raises:
+        InputError: It is none, or more than a program is compiled for.
+    """
+    return require_whole("depth", depth, 0, MOST_LAYERS)
+
+
+def require_seed(seed: object) -> int:
+    """A seed that no other is an alias of.
+
+    Raises:
+        InputError: It is negative or too large.
+    """
+    return require_whole("seed", seed, 0, MOST_SEED)
+
+
+def require_scales(
+    layers: int, *, weight_scale: float, bias_scale: float, output_scale: float
+) -> None:
+    """Scales with which the network, its kernel and their bounds are numbers.
+
+    A signal is multiplied by about output_scale weight_scale^layers on its way, a bias by
+    bias_scale and what is left of the way. Signs and NaN are left to the model, which checks them.
+
+    Args:
+        layers: D, one more than the hidden layers.
+        weight_scale: s_w.
+        bias_scale: s_b.
+        output_scale: c.
+
+    Raises:
+        InputError: The product is outside 1e-8 to 1e8; the message names the scale that is most
+            to blame.
+    """
+    if not all(0 < s < math.inf for s in (weight_scale, output_scale)) or not bias_scale >= 0:
+        return
+    parts = {
+        "output_scale": (output_scale, math.log(output_scale)),
+        "weight_scale": (weight_scale, layers * math.log(weight_scale)),
+        "bias_scale": (bias_scale, math.log(max(bias_scale, 1.0))),
+    }
+    total = sum(part for _, part in parts.values())
+    most = math.log(LARGEST_GAIN)
+    if abs(total) > most or abs(parts["output_scale"][1]) > most:
+        name = max(parts, key=lambda name: abs(parts[name][1]))
+        raise InputError(
+            f"{name} {parts[name][0]:g} is out of range: over {layers} layers the scales multiply "
+            f"a signal by about 1e{total / math.log(10):+.0f}, and only {1 / LARGEST_GAIN:g} to "
+            f"{LARGEST_GAIN:g} stays within floats; choose it nearer to 1"
+        )
