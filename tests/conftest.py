@@ -1,14 +1,26 @@
 """Shared by all tests: types and shapes checked at run time, rank promotion raises.
 
 With ``CHECK_TYPES=all`` the functions called most are checked, too, which takes half as long again.
-Workers, and the commands that tests start, share their compiled programs for the time of the run.
+Workers, and the commands that tests start, share their compiled programs for the time of the run,
+and each has one thread: two workers use two cores.
+
+What runs by default is a sample: ``@pytest.mark.sample(n)`` keeps n of a test's cases, spread
+evenly, and marks the others slow. ``--part K/N`` runs the K-th of N parts of what is selected.
 """
 
+import argparse
 import atexit
+import gc
 import os
+import re
+import resource
 import shutil
 import tempfile
+import zlib
+from collections import defaultdict
 from pathlib import Path
+
+import pytest
 
 CALLED_MOST = {
     "overparam.recheck.modulus",
@@ -20,7 +32,7 @@ CALLED_MOST = {
     "overparam.theory.generalisation.bounded_loss",
     "overparam.theory.jet_modulus",
     "overparam.theory.layered_jets",
-    "overparam.theory.majorant",
+    "overparam.theorems.majorant",
     "overparam.theory.modulus",
     "overparam.theory.splits",
 }
@@ -41,15 +53,70 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, programs, ignore_errors=True)
     os.environ |= {
         "JAX_COMPILATION_CACHE_DIR": programs,
-        "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**32),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
+for library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook(checked_modules(), "beartype.beartype")
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Beside other work everything takes longer, and that is no fault.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
+
+ENOUGH_MEMORY = 2**30
+"""Bytes of a worker from which on it forgets its compiled programs after each file."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """Programs are kept, so that files share them, as long as they do not fill the memory."""
+    yield
+    if 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > ENOUGH_MEMORY:
+        jax.clear_caches()
+        gc.collect()
+
+
+# --- which tests run ------------------------------------------------------------------------------
+
+
+def k_of_n(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"is K/N with K from 1 to N, not {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def pytest_addoption(parser):
+    parser.addoption("--part", type=k_of_n, metavar="K/N", help="the K-th of N parts, from 1 to N")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is applied
+def pytest_collection_modifyitems(config, items):
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sample"):
+            cases[item.nodeid.split("[")[0]].append(item)
+    for of_one_test in cases.values():
+        for item in left_out(of_one_test, *of_one_test[0].get_closest_marker("sample").args):
+            item.add_marker("slow")
+    if config.option.part:  # by name: adding a test moves no other
+        k, n = config.option.part
+        items[:] = [item for item in items if zlib.crc32(item.nodeid.encode()) % n == k - 1]
+
+
+def left_out(cases: list, kept: int) -> list:
+    """All but so many of the cases, those kept being the first of stretches of equal length."""
+    stretch = max(len(cases) / kept, 1)
+    chosen = {int(i * stretch) for i in range(kept)}
+    return [case for i, case in enumerate(cases) if i not in chosen]

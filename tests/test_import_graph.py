@@ -9,19 +9,22 @@ import overparam
 
 ROOT = Path(overparam.__file__).parent
 
-FOUNDATION = {"choices", "errors", "precision", "files", "limits"}
-THEOREMS = {"problem", "model", "kernel", "verified", "theory"}
+FOUNDATION = {"choices", "errors", "precision", "files", "frozen", "limits"}
+THEOREMS = {"problem", "model", "kernel", "verified", "numbers", "theorems", "theory"}
 MAY_IMPORT = {
     "choices": set(),
     "errors": set(),
-    "precision": set(),
+    "precision": {"errors"},
     "files": {"errors"},
+    "frozen": {"errors"},
     "limits": {"errors"},
     "model": FOUNDATION,
     "problem": FOUNDATION | {"model"},  # and never the other way
     "kernel": FOUNDATION | {"problem", "model", "verified"},
-    "verified": {"errors"},
-    "theory": FOUNDATION | {"problem", "model", "kernel", "verified"},
+    "verified": {"errors", "precision"},
+    "numbers": set(),
+    "theorems": {"numbers"},
+    "theory": FOUNDATION | {"problem", "model", "kernel", "verified", "numbers", "theorems"},
     "train": FOUNDATION | THEOREMS,
     "recheck": FOUNDATION | THEOREMS,
     "applications": FOUNDATION | {"problem", "model"},

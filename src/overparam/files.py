@@ -1,11 +1,13 @@
-"""Writing files so that each appears whole or not at all."""
+"""Writing files so that each appears whole or not at all; reading those of strangers."""
 
 import io
 import os
 import shutil
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -64,6 +66,40 @@ def written_together(folder: Path, replaces: Collection[str] = ()) -> Iterator[P
 def text_bytes(text: str) -> bytes:
     """UTF-8; what is no character, in a file's name, is spelled out."""
     return text.encode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def open_regular(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Open a file for reading, if it is one: a pipe would wait, and a device may never end.
+
+    Raises:
+        InputError: It is missing, cannot be read, or is no regular file.
+    """
+    try:
+        # Opening a pipe without this waits until somebody writes to it.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a null byte, or a lone surrogate
+        raise InputError(f"cannot read {str(path)!r}: it is no file name") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"cannot read {path}: it is no regular file")
+    with open(descriptor, "rb") as file:
+        yield file
+
+
+def read_start(path: str | os.PathLike, most: int) -> bytes:
+    """A file's content, or its first ``most + 1`` bytes if it is longer.
+
+    Raises:
+        InputError: As :func:`open_regular`.
+    """
+    with open_regular(path) as file:
+        try:
+            return file.read(most + 1)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

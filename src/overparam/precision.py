@@ -5,11 +5,15 @@ inside ``jax.enable_x64(True)``; the helpers here enter that context around one 
 back NumPy arrays, which keep their precision outside it.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
+
+from overparam.errors import InputError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,15 +47,52 @@ def as_float64(params: Any) -> Any:
 
 
 def is_traced(tree: Any) -> bool:
-    """Whether a leaf is being traced by a JAX transformation, so has no concrete value."""
+    """Whether an array in a pytree, or in a dataclass in it, is traced by a JAX transformation.
+
+    Such an array has no concrete value: nothing can be measured, compared or proved about it.
+    """
+    return any(_has_no_value(leaf) for leaf in _leaves(tree))
+
+
+def on_host(function: Callable[P, T]) -> Callable[P, T]:
+    """Mark a function that needs numbers: inside a JAX transformation it says so in one line.
+
+    Raises:
+        InputError: From the function returned, if an argument is traced.
+    """
+    name = function.__qualname__.removesuffix(".__init__")
+
+    @wraps(function)
+    def with_numbers(*args: P.args, **kwargs: P.kwargs) -> T:
+        if is_traced((args, kwargs)):
+            raise InputError(
+                f"{name} runs on the host with concrete numbers, and an argument is traced by a "
+                "JAX transformation: call it outside jit, grad and vmap"
+            )
+        return function(*args, **kwargs)
+
+    return with_numbers
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    for leaf in jax.tree.leaves(tree):
+        if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+            yield from _leaves([getattr(leaf, f.name) for f in dataclasses.fields(leaf)])
+        else:
+            yield leaf
+
+
+def _has_no_value(leaf: Any) -> bool:
     try:
-        jax.tree.map(np.asarray, tree)
+        if isinstance(leaf, jax.Array):
+            np.asarray(leaf)
     except jax.errors.TracerArrayConversionError:
         return True
     return False
 
 
 def floating_dtype(*trees: Any) -> np.dtype:
-    """float64 if any array in the pytrees is, else float32."""
+    """float64 if any array in the pytrees is, in either byte order, or is longer; else float32."""
     dtypes = [np.dtype(leaf.dtype) for leaf in jax.tree.leaves(trees)]
-    return np.dtype(np.float64 if np.dtype(np.float64) in dtypes else np.float32)
+    wide = any(dtype.kind == "f" and dtype.itemsize > 4 for dtype in dtypes)
+    return np.dtype(np.float64 if wide else np.float32)

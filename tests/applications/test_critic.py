@@ -31,6 +31,7 @@ def test_a_one_sided_critic_of_digits_is_certified(samples, key, train_to_anchor
     assert app.wasserstein() > 5.0
 
 
+@pytest.mark.slow
 def test_a_two_sided_critic_is_certified_at_an_anchor_but_not_from_short_gradients(
     rng, key, train_to_anchor
 ):

@@ -1,5 +1,6 @@
 """Measures on a continuum: nodes, and the error of replacing the measure by them."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -87,6 +88,30 @@ def test_the_remainder_of_a_polynomial_within_reach_is_attained():
     assert gauss_legendre_remainder(np.ones(1), np.ones(1), n, side) == pytest.approx(
         constant * 2 ** (2 * n) / 2, rel=1e-12
     )
+
+
+def test_every_output_counts(key):
+    """The waves of a second output are all there is to integrate, and all there is to bound."""
+    app = function_approximation(
+        *(lambda x: np.zeros((len(x), 2)), Box(-1, 1), key), nodes=4, width=16
+    )
+    (inner, outer), biases = app.params
+    loud = np.array(outer)
+    loud[1] += 1e6 * np.random.default_rng(1).standard_normal(16)
+    params = ((inner, jnp.asarray(loud)), biases)
+
+    def loss(t):
+        values = np.asarray(app.problem.predict(params, np.array([[t]])))[0]
+        return 0.5 * float(values @ values)
+
+    truth = quad(loss, -1, 1, limit=200)[0] / 2
+    for nodes in (8, 12, 16):
+        wrong_by = abs(app.refined(params, nodes) - truth)
+        assert wrong_by <= app.remainder(params, 1e-12, 1e-3, nodes) * (1 + 1e-6) + 1e-6 * truth
+
+
+def test_a_bound_beyond_the_floats_is_infinite():
+    assert gauss_legendre_remainder(np.ones(1), np.array([1e200]), 4, 1.0) == np.inf
 
 
 def test_monte_carlo_covers_the_truth_as_often_as_it_says(app):

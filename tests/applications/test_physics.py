@@ -106,15 +106,15 @@ def test_the_residual_is_a_part_of_the_laplacian_so_its_modulus_is_bounded(line)
 
 def test_waves_are_the_network_and_their_derivatives_its_derivatives(key):
     for activation in ("sin", "cos"):
-        model = MLP(2, (16,), 1, activation, weight_scale=2.0, bias_scale=0.7, output_scale=1.5)
+        model = MLP(2, (16,), 2, activation, weight_scale=2.0, bias_scale=0.7, output_scale=1.5)
         starts = (model.init(key), model.init(jax.random.key(1)))
         params, centre = as_float64(starts)
-        waves = waves_of(model, params, centre)
+        _, waves = waves_of(model, params, centre)
         x = np.random.default_rng(0).normal(size=(7, 2))
 
         def u(p, model=model, params=params, centre=centre):
             values = model.apply(params, p[None]) - model.apply(centre, p[None])
-            return values[0, 0]
+            return values[0, 1]
 
         jet = jax.jit(jax.vmap(lambda p: (u(p), jax.grad(u)(p), jax.hessian(u)(p))))
         for ours, theirs in zip(waves.taylor(x), in_float64(jet, x), strict=True):

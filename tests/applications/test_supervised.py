@@ -36,6 +36,7 @@ def test_two_classes_are_one_output(digits, key):
         classification(digits[0][:2], [0, 0], key)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_with_a_narrow_layer(small_digits, key, train_to_anchor):
     app = autoencoder(small_digits[0][:6], 2, key, width=96)
     assert app.problem.model.hidden_widths == (96, 2, 96)

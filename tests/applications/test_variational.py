@@ -39,6 +39,7 @@ def test_the_objective_is_the_negative_elbo(app):
     assert app.problem.objective(params) == pytest.approx(by_hand, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_it_reaches_a_certified_anchor_which_has_memorised_the_noise(app, train_to_anchor):
     params, certificate = train_to_anchor(app)
     assert certificate.rigor == "estimated"

@@ -209,7 +209,7 @@ def test_two_processes_of_one_command(capsys, tmp_path):
         subprocess.Popen([*command, str(number), "2"], stdout=subprocess.PIPE, text=True)
         for number in (0, 1)
     ]
-    summaries = [json.loads(process.communicate(timeout=240)[0]) for process in both]
+    summaries = [json.loads(process.communicate(timeout=1800)[0]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum(summary["computed"] for summary in summaries) == 15
     run(capsys, *job[1:], tmp_path / "alone.npy")

@@ -22,7 +22,8 @@ def run(capsys, *arguments):
 def test_the_answer_in_words_and_in_files(capsys, tmp_path):
     code, text, _ = run(capsys, "digits", *SMALL, "--out", tmp_path / "answer")
     assert code == 0
-    assert "with probability 0.95 over the initialisation" in text
+    assert "with probability 0.95 over the initialisation; so at each larger width" in text
+    assert "risk" not in text
     assert "dominated by  curvature of hidden layer 1" in text
     folder = tmp_path / "answer"
     assert sorted(p.name for p in folder.iterdir()) == ["summary.json", "width.png", "width.svg"]
@@ -49,6 +50,13 @@ def test_machine_readable_and_how_little_may_be_known(capsys):
     assert widths["points"] <= widths["norms"]
     code, text, _ = run(capsys, "digits", *SMALL, "--output-scale", 10, "--json")
     assert json.loads(text)["width"] < widths["points"] * 10
+
+
+def test_an_assumption_that_may_fail_is_counted(capsys):
+    assumed = ("--assume-limit", "--eigenvalue-failure-probability", 0.1)
+    code, text, _ = run(capsys, "digits", *SMALL, "--knowing", "moments", *assumed)
+    assert code == 0
+    assert "with probability 0.85 over the initialisation" in text
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,22 @@ def test_damaged_safetensors(tmp_path, header, size, length, message):
     refused(write_safetensors(path, header, bytes(size), length), message, activation="tanh")
 
 
+def test_a_layer_that_the_library_left_out_because_it_is_another(tmp_path):
+    """``safetensors.torch.save_model`` keeps one of two names of shared weights, and says so."""
+    path = tmp_path / "net.safetensors"
+    kept = {"inner.weight": np.ones((5, 5), np.float32), "outer.weight": np.ones((1, 5), "f4")}
+    save_file(kept, path, metadata={"format": "pt", "middle.weight": "inner.weight"})
+    refused(path, "'middle.weight' and 'inner.weight' in .* are one array", activation="tanh")
+
+
+def test_outputs_to_compare_with_are_held_against_every_kind_of_file(tmp_path, file):
+    saved = tmp_path / "net.npz"
+    op.load_network(file, "tanh", check=(X, EXPECTED)).save(saved)
+    assert op.load_network(saved, check=(X, EXPECTED)).model.widths == WIDTHS
+    for path in (file, saved):
+        refused(path, "deviates from", activation="sigmoid", check=(X, EXPECTED))
+
+
 def test_every_truncation_of_a_file_is_one_line(file):
     content = file.read_bytes()
     for end in (0, 3, 8, 60, len(content) // 2, len(content) - 1):

@@ -94,12 +94,15 @@ def test_linen_parameters():
     layers = draw_layers((5, *[4] * 10, 2))
     shuffled = dict(sorted(linen_params(layers).items()))  # Dense_10 before Dense_2
     for params in (shuffled, {"params": shuffled}):
-        network = op.from_flax(params, "silu")
-        assert network.check(X, forward(layers, "silu", X)) <= 1e-12
+        expected = forward(layers, "silu", X)
+        network = op.from_flax(params, "silu", check=(X, expected))
+        assert network.check(X, expected) <= 1e-12
+    with pytest.raises(op.InputError, match="the width 4 occurs more than once"):
+        op.from_flax(shuffled, "silu")
     with pytest.raises(op.InputError, match="the collection 'batch_stats' besides params"):
         op.from_flax({"params": shuffled, "batch_stats": {}}, "silu")
     with pytest.raises(op.InputError, match="give activation="):
-        op.from_flax(shuffled)
+        op.from_flax(linen_params(draw_layers((5, 4, 2))))
     with pytest.raises(op.InputError, match="a int is no Flax network"):
         op.from_flax(3)
 

@@ -29,6 +29,7 @@ def diabetes():
 
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 @pytest.mark.parametrize("hidden", [(12,), (9, 7)])
+@pytest.mark.sample(4)
 def test_regressor(diabetes, activation, hidden):
     x, y = diabetes
     estimator = fit(

@@ -1,5 +1,7 @@
 """State dicts without PyTorch: the same outputs, or a line that says what cannot be read."""
 
+import itertools
+
 import jax
 import ml_dtypes
 import numpy as np
@@ -19,6 +21,7 @@ def close(network, expected):
 
 @pytest.mark.parametrize("activation", FUNCTIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.sample(6)
 def test_outputs_are_those_of_the_standard_form(activation, dtype):
     layers = draw_layers(WIDTHS, dtype=dtype)
     network = op.from_torch(state_dict(layers), activation)
@@ -51,7 +54,10 @@ def test_every_choice_of_scales_is_the_same_function(scales):
 
 def test_the_standard_parametrisation_has_one_step_size():
     layers = draw_layers((7, 7, 7, 2))
-    network = op.from_torch(state_dict(layers), "tanh", scales="standard")
+    outputs = forward(layers, "tanh", np.ones((1, 7)))
+    network = op.from_torch(
+        state_dict(layers), "tanh", scales="standard", check=(np.ones((1, 7)), outputs)
+    )
     for (weight, bias), (w, b) in zip(layers, zip(*network.params, strict=True), strict=True):
         np.testing.assert_allclose(w, weight, rtol=4e-16)
         np.testing.assert_array_equal(b, bias)
@@ -115,7 +121,8 @@ def test_numbers_in_names_give_the_order():
     shuffled = dict(sorted(state_dict(layers, "module.fc{}").items()))
     assert list(shuffled)[:4] == [f"module.fc{i}.{k}" for i in (0, 1) for k in ("bias", "weight")]
     assert "module.fc10.bias" in list(shuffled)[4:6]
-    assert close(op.from_torch(shuffled, "tanh"), forward(layers, "tanh", X))
+    expected = forward(layers, "tanh", X)
+    assert close(op.from_torch(shuffled, "tanh", check=(X, expected)), expected)
 
 
 def test_the_mappings_order_or_the_users_gives_it_else():
@@ -123,9 +130,81 @@ def test_the_mappings_order_or_the_users_gives_it_else():
     named = {}
     for name, (weight, bias) in zip(("stem", "middle", "head"), layers, strict=True):
         named |= {f"{name}.weight": weight, f"{name}.bias": bias}
-    assert close(op.from_torch(named, "tanh"), forward(layers, "tanh", X))
-    network = op.from_torch(dict(sorted(named.items())), "tanh", layers=("stem", "middle", "head"))
-    assert close(network, forward(layers, "tanh", X))
+    expected = forward(layers, "tanh", X)
+    assert close(op.from_torch(named, "tanh", check=(X, expected)), expected)
+    shuffled = dict(sorted(named.items()))
+    network = op.from_torch(shuffled, "tanh", layers=("stem", "middle", "head"))
+    assert close(network, expected)
+    with pytest.raises(op.InputError, match="deviates from the state dict"):
+        op.from_torch(shuffled, "tanh", check=(X, expected))
+
+
+def used(layers, order, x=X):
+    """The outputs of a module that runs through its layers in a given order, some of them twice."""
+    return forward([layers[i] for i in order], "tanh", x)
+
+
+@pytest.mark.parametrize(
+    ("widths", "order"),
+    [
+        ((5, 8, 8, 2), (0, 1, 1, 2)),  # one square layer, twice
+        ((5, 8, 3, 8, 2), (0, 1, 2, 1, 2, 3)),  # there and back, twice
+        ((5, 8, 8, 8, 2), (0, 2, 1, 3)),  # the other way round
+        ((5, 5), (0, 0)),
+    ],
+)
+def test_arrays_of_several_networks_ask_which_one_it_is(widths, order):
+    """A module that uses a layer twice has the state dict of one that uses it once."""
+    layers = draw_layers(widths)
+    arrays, outputs = state_dict(layers), used(layers, order)
+    with pytest.raises(op.InputError, match="do not show whether a layer is used twice") as caught:
+        op.from_torch(arrays, "tanh")
+    names = [f"layers.{i}" for i in range(len(layers))]
+    assert f"layers=({', '.join(map(repr, names))})" in str(caught.value)
+    with pytest.raises(op.InputError, match="a layer that is used twice"):
+        op.from_torch(arrays, "tanh", check=(X, outputs))
+    once = used(layers, range(len(layers)))
+    for settled in ({"check": (X, once)}, {"layers": names}):
+        assert close(op.from_torch(arrays, "tanh", **settled), once)
+
+
+def test_distinct_widths_leave_one_network():
+    """Every sequence of the layers, of any length, is tried: one of them fits together."""
+    layers = draw_layers((5, 4, 3, 2))
+    fitting = [
+        order
+        for length in range(1, 7)
+        for order in itertools.product(range(3), repeat=length)
+        if all(len(layers[a][0]) == layers[b][0].shape[1] for a, b in itertools.pairwise(order))
+        and {0, 1, 2} <= set(order)  # all of them are needed
+    ]
+    assert fitting == [(0, 1, 2)]
+    assert close(op.from_torch(state_dict(layers), "tanh"), used(layers, fitting[0]))
+
+
+def test_a_check_in_single_precision_is_held_to_single_precision():
+    layers = draw_layers((5, 8, 8, 2))
+    outputs = forward(layers, "tanh", X).astype(np.float32)
+    assert close(
+        op.from_torch(state_dict(layers), "tanh", check=(X, outputs)), forward(layers, "tanh", X)
+    )
+    with pytest.raises(op.InputError, match="deviates from the state dict"):
+        op.from_torch(state_dict(layers), "tanh", check=(X, outputs.astype(np.float64)))
+    for check, message in (((X[:0], outputs[:0]), "n >= 1"), (X, "must be a pair"), (3, "a pair")):
+        with pytest.raises(op.InputError, match=message):
+            op.from_torch(state_dict(layers), "tanh", check=check)
+
+
+def test_tied_weights_are_refused_under_any_names():
+    layers = draw_layers((5, 8, 8, 8, 2))
+    layers[2] = layers[1]
+    names = [f"layers.{i}" for i in range(4)]
+    with pytest.raises(op.InputError, match=r"layers.1 and layers.2 in the state dict have equal"):
+        op.from_torch(state_dict(layers), "tanh", layers=names)
+    back = draw_layers((5, 3))
+    back += [(back[0][0].T, np.zeros(5, np.float32))]
+    with pytest.raises(op.InputError, match="tied weights"):
+        op.from_torch(state_dict(back), "tanh", layers=["layers.0", "layers.1"])
 
 
 def test_a_linear_model_needs_no_activation():

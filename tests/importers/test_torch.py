@@ -100,6 +100,36 @@ def test_any_module_with_the_activation_given():
         op.from_torch(Custom(torch.tanh))
 
 
+class Twice(nn.Module):
+    """One layer, used twice: its state dict is that of a module that uses it once."""
+
+    def __init__(self, tied):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(6, 6), nn.Linear(6, 2)
+        self.tied = tied
+        if tied:
+            self.middle = nn.Linear(6, 6)
+            self.middle.weight = self.inner.weight
+
+    def forward(self, x):
+        middle = self.middle if self.tied else self.inner
+        return self.outer(torch.tanh(middle(torch.tanh(self.inner(x)))))
+
+
+def test_a_layer_that_is_used_twice():
+    module = Twice(tied=False)
+    with pytest.raises(op.InputError, match="a layer that is used twice"):
+        op.from_torch(module, "tanh")
+    with pytest.raises(op.InputError, match="do not show whether a layer is used twice"):
+        op.from_torch(module.state_dict(), "tanh")
+    single = module(torch.from_numpy(X).float())
+    with pytest.raises(op.InputError, match="deviates from the state dict"):
+        op.from_torch(module.state_dict(), "tanh", check=(X, single))
+    for source in (Twice(tied=True), Twice(tied=True).state_dict()):
+        with pytest.raises(op.InputError, match="tied weights"):
+            op.from_torch(source, "tanh", layers=("inner", "middle", "outer"))
+
+
 def test_an_activation_of_ones_own():
     import jax
 

@@ -108,6 +108,7 @@ def constants(model, x, ntk, nngp):
 
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("chance", [0.5, 0.05])
+@pytest.mark.sample(2)
 def test_the_bound_fails_no_more_often_than_it_says(outputs, chance):
     x = np.eye(3, 4) * 2 + 0.1 * draw_inputs(3, MODEL, 0)
     model = MLP(4, (1000,), outputs, "relu", **SCALES)

@@ -73,7 +73,7 @@ def run(code, *arguments, devices=1):
 
 def finished(*processes):
     """What they printed; none is left behind if one of them fails."""
-    results = [process.communicate(timeout=240) for process in processes]
+    results = [process.communicate(timeout=1800) for process in processes]
     for process, (_, errors) in zip(processes, results, strict=True):
         assert process.returncode == 0, errors
     return [output for output, _ in results]
@@ -105,6 +105,7 @@ def test_all_devices_are_used_by_default(forced):
     assert np.array_equal(read(forced / "all-cross.npy"), read(forced / "1-cross.npy"))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bytes_of_one(forced, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

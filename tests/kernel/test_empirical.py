@@ -29,6 +29,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("model", SHAPES, ids=lambda m: f"{m.widths}-{m.activation}")
+@pytest.mark.sample(3)
 def test_kernel_is_the_gram_matrix_of_dense_jacobians(model):
     params, x1, x2 = draw_params(model), draw_inputs(5, model, 1), draw_inputs(3, model, 2)
     j1, j2 = dense_jacobian(model, params, x1), dense_jacobian(model, params, x2)
@@ -40,6 +41,7 @@ def test_kernel_is_the_gram_matrix_of_dense_jacobians(model):
 
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("given", [False, True])
+@pytest.mark.sample(1)
 def test_tiles_make_the_same_kernel(outputs, given):
     model = MLP(3, (6, 4), outputs)
     params, x1 = draw_params(model), draw_inputs(7, model, 1)
@@ -76,6 +78,7 @@ def test_one_point_a_tile_is_the_least():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("working_memory", [8000, 2**26])
+@pytest.mark.sample(2)
 def test_kernel_is_exactly_symmetric(dtype, working_memory):
     model = MLP(3, (33, 17), 3)
     params, x = draw_params(model, dtype), draw_inputs(30, model, 1).astype(dtype)
@@ -167,6 +170,7 @@ print(peak() - before - kernel.nbytes)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+@pytest.mark.slow
 def test_memory_beyond_the_result_stays_within_the_budget():
     """The layers of all 4,000 points at once would take 125 MiB; the budget is 32."""
     # Freed arrays go back to the system at once, so that the peak is that of live arrays.

@@ -8,8 +8,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
 
 from networks import draw_inputs, draw_params
 from overparam.errors import InputError
-from overparam.kernel import empirical
-from overparam.kernel import spectrum as spectrum_module
+from overparam.kernel import empirical, lanczos
 from overparam.kernel.diagnosis import explaining_group, rank_bound
 from overparam.kernel.empirical import empirical_ntk
 from overparam.kernel.lanczos import lanczos_error, top_eigenvalues
@@ -174,7 +173,7 @@ def test_an_iteration_that_does_not_converge_still_points_at_the_culprits(monkey
         values, vectors = scipy.linalg.eigh(operator.matmat(np.eye(300)))
         raise ArpackNoConvergence("stopped", values[-1:][:kept], vectors[:, -1:][:, :kept])
 
-    monkeypatch.setattr(spectrum_module, "eigsh", stopped)
+    monkeypatch.setattr(lanczos, "eigsh", stopped)
     found = spectrum(K, complete_order=2000)
     assert groups(found, "group") == ((4, 5),)
     assert 5e-10 in found.min_eigenvalue or found.min_eigenvalue.upper < 5e-10
@@ -394,6 +393,7 @@ def test_top_eigenvalues_without_the_matrix(n):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.sample(1)
 def test_top_of_a_networks_kernel_that_is_never_formed(dtype):
     model = MLP(4, (32,), 2, "gelu")
     params, x = draw_params(model, dtype), draw_inputs(60, model, 1).astype(dtype)
@@ -401,6 +401,61 @@ def test_top_of_a_networks_kernel_that_is_never_formed(dtype):
     expected = scipy.linalg.eigvalsh(empirical_ntk(model, params, x).astype(np.float64))
     np.testing.assert_allclose(found.values, expected[::-1][:3], rtol=1e-4)
     assert expected[-1] <= found.upper() * (1 + 1e-5)
+
+
+def with_eigenvalues(values, seed=1):
+    """A dense symmetric matrix with a given spectrum."""
+    n = len(values)
+    Q = np.linalg.qr(np.random.default_rng(seed).standard_normal((n, n)))[0]
+    K = (Q * np.asarray(values)) @ Q.T
+    return (K + K.T) / 2
+
+
+MULTIPLE = {
+    "four copies, and one close behind": (np.r_[np.full(4, 5.0), np.linspace(0, 4.999, 56)], 5),
+    "two copies in the middle": (np.r_[3.0, 2.0, 2.0, np.linspace(0, 1.999, 97)], 4),
+    "ten outputs": (np.repeat(1 / np.arange(1.0, 31) ** 2, 10), 32),
+    "behind a dominant one": (np.r_[1e8, np.ones(4), np.linspace(0, 0.9, 95)], 5),
+    "all of them equal": (np.ones(200), 5),
+    "fewer than asked for": (np.r_[3.0, 3.0, 1.0, np.zeros(200)], 5),
+    "none": (np.zeros(200), 5),
+    "negative": (-np.repeat(np.arange(1.0, 31), 5), 8),
+    "indefinite": (np.r_[1.0, 1.0, -1.0, np.full(97, -1000.0)], 4),
+    "a cluster": (np.r_[1.0, np.full(59, 1 - 1e-4)], 3),
+}
+
+
+@pytest.mark.parametrize(("spectrum", "count"), MULTIPLE.values(), ids=MULTIPLE)
+def test_every_copy_of_a_multiple_eigenvalue_is_found(spectrum, count):
+    found = top_eigenvalues(with_eigenvalues(spectrum), count)
+    expected = np.sort(spectrum)[::-1][:count]
+    assert found.converged
+    np.testing.assert_allclose(found.values, expected, rtol=2e-6, atol=1e-11 * abs(expected[0]))
+    np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(count), atol=1e-12)
+    if expected[0] > 0:
+        assert found.upper() >= expected[0]
+
+
+def test_converged_is_never_said_with_a_copy_missing():
+    """Spectra drawn at random from few levels, close ones among them."""
+    rng = np.random.default_rng(0)
+    for seed in range(40):
+        levels = np.cumsum(10.0 ** rng.integers(-5, 1, 12))
+        spectrum = np.repeat(levels, rng.integers(1, 9, 12))
+        spectrum = np.r_[spectrum, rng.uniform(0, levels[0], 60)]
+        count = int(rng.integers(2, 20))
+        found = top_eigenvalues(with_eigenvalues(spectrum, seed), count, seed=seed)
+        if found.converged:
+            expected = np.sort(spectrum)[::-1][:count]
+            np.testing.assert_allclose(found.values, expected, rtol=4e-6)
+
+
+def test_both_ends_of_a_large_kernel_have_all_their_copies():
+    values = np.r_[np.full(4, 5.0), np.linspace(1, 4.999, 290), np.full(6, 0.01)]
+    found = spectrum(with_eigenvalues(values), complete_order=100, top=6)
+    assert not found.complete
+    np.testing.assert_allclose(found.eigenvalues, np.sort(values)[::-1][:6], rtol=1e-9)
+    np.testing.assert_allclose(found.smallest_eigenvalues, np.sort(values)[:8], rtol=1e-6)
 
 
 def test_what_did_not_converge_is_a_lower_bound_all_the_same():

@@ -102,7 +102,9 @@ def test_smoothness_under_attack(loss, pair):
 
 
 @EVERY
-@pytest.mark.parametrize("level", [1e-6, 1e-2, 0.4, 5.0])
+@pytest.mark.parametrize(
+    "level", [0.4, *(pytest.param(level, marks=pytest.mark.slow) for level in (1e-6, 1e-2, 5.0))]
+)
 def test_pl_constant_under_attack(loss, pair, level):
     """Minimise 1/2 |grad l|^2 / (l - inf l) over {l - inf l <= level}, along rays and at random."""
     z, y = pair(loss, n=1)

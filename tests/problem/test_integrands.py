@@ -231,7 +231,9 @@ def test_smoothness_under_attack(loss, outputs):
 
 
 @EVERY
-@pytest.mark.parametrize("level", [1e-6, 0.02, 0.3, 5.0])
+@pytest.mark.parametrize(
+    "level", [0.3, *(pytest.param(level, marks=pytest.mark.slow) for level in (1e-6, 0.02, 5.0))]
+)
 def test_pl_constant_under_attack(loss, outputs, level):
     """Minimise 1/2 |grad f|^2 / (f - f*) over the sublevel set {f - f* <= level}."""
     rng = np.random.default_rng(6)
@@ -290,6 +292,7 @@ def test_alpha_of_cross_entropy_against_its_equation_in_mpmath(smoothing, output
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 3, 10])
+@pytest.mark.sample(2)
 def test_at_the_minimiser_alpha_is_the_least_curvature(outputs):
     loss = SmoothedCrossEntropy(0.2, outputs)
     y = np.where(np.arange(outputs) == 0, 1.0, -1.0)[None]

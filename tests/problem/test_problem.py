@@ -1,5 +1,9 @@
 """The composite problem against its formulas in NumPy float64."""
 
+import copy
+import pickle
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,3 +169,50 @@ def test_targets_that_do_not_fit_the_loss_are_refused():
 def test_centre_of_another_network_is_refused():
     with pytest.raises(InputError, match="use params from this model's init"):
         Problem(MODEL, Measure(X, SIGNS), centered_at=draw_params(MLP(3, (4,), 2)))
+
+
+LABELS = np.array([0, 2, 1, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "loss", "outputs"),
+    [
+        (LABELS, "squared", 3),
+        (LABELS + 1, "squared", 3),
+        (LABELS, "squared_hinge", 1),
+        (LABELS, "smoothed_cross_entropy", 1),
+        (np.array([4, 7, 9, 9, 4]), "smoothed_cross_entropy", 3),
+        (LABELS > 0, "squared", 2),
+    ],
+)
+def test_class_labels_are_told_how_to_become_columns(labels, loss, outputs):
+    """What the message says to write makes a problem, with a column for each class."""
+    with pytest.raises(InputError, match="class labels take one column a class") as caught:
+        Problem(MLP(3, (6,), outputs), Measure(X, labels), loss)
+    assert "\n" not in str(caught.value)
+    code = re.search(r"y = (np\.eye\(\d+\)\[.*\]), or 2", str(caught.value))[1]
+    y = eval(code, {"np": np, "labels": labels.astype(int)})
+    np.testing.assert_array_equal(y, labels[:, None] == np.unique(labels)[:, None].T)
+    y = 2 * y - 1 if loss == "squared_hinge" else y
+    assert Problem(MLP(3, (6,), y.shape[1]), Measure(X, y), loss).outputs == y.shape[1]
+
+
+def test_targets_that_are_no_labels_are_not_called_that():
+    for y in (SIGNS[:, :1] / 2, np.arange(5.0), SIGNS):
+        with pytest.raises(InputError, match=r"columns but the model out_dim=3$"):
+            Problem(MLP(3, (6,), 3), Measure(X, y))
+
+
+@pytest.mark.parametrize("copied", [lambda p: pickle.loads(pickle.dumps(p)), copy.deepcopy])
+@pytest.mark.parametrize("observe", ["value", "jet"])
+def test_a_problem_that_was_used_has_copies(copied, observe):
+    y = np.ones((5, 2 if observe == "value" else 8))
+    problem = Problem(MODEL, Measure(X, y, WEIGHTS), centered_at=CENTER, observe=observe)
+    before = problem.objective(PARAMS), problem.infimum, problem.predict(PARAMS, X[:2])
+    twin = copied(problem)
+    after = twin.objective(PARAMS), twin.infimum, twin.predict(PARAMS, X[:2])
+    assert before[:2] == after[:2]
+    np.testing.assert_array_equal(before[2], after[2])
+    assert twin.model == MODEL
+    assert twin.measure.fingerprint() == problem.measure.fingerprint()
+    assert twin.offset.tobytes() == problem.offset.tobytes()

@@ -1,13 +1,15 @@
 """A small problem, anchored, with its certificate: made once, checked and forged many times."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from unittest.mock import patch
 
 import jax
 import numpy as np
 
 from overparam import MLP, Certificate, Measure, Problem, gauss_newton
+from overparam.theory import hypotheses as hypotheses_module
 from overparam.theory.certify import certificate_from
 from overparam.theory.hypotheses import Hypotheses, Rigor, measure_hypotheses
 
@@ -20,9 +22,20 @@ class Run:
     start: tuple
     params: tuple
     hypotheses: Hypotheses
+    nodes: int = hypotheses_module.NODES
+
+    @cached_property
+    def honest(self) -> Certificate:
+        return self._from(self.hypotheses)
 
     def certificate(self, hypotheses: Hypotheses | None = None) -> Certificate:
-        return certificate_from(self.problem, self.params, hypotheses or self.hypotheses, "anchor")
+        if hypotheses is None:
+            return self.honest
+        return self._from(hypotheses)
+
+    def _from(self, hypotheses: Hypotheses) -> Certificate:
+        with patch.object(hypotheses_module, "NODES", self.nodes):
+            return certificate_from(self.problem, self.params, hypotheses, "anchor")
 
     def save(self, folder: Path) -> Path:
         """Write what ``overparam certify --out`` writes; the certificate's path."""
@@ -52,3 +65,13 @@ def small_run(tolerance: float = 1e-4, rigor: Rigor = "computed") -> Run:
     problem = Problem(model, measure, centered_at=start)
     params = gauss_newton(problem, start, tolerance=tolerance).params
     return Run(problem, start, params, measure_hypotheses(problem, params, rigor=rigor))
+
+
+@cache
+def tiny_run(rigor: Rigor = "computed") -> Run:
+    """Two points, four neurons, six radii: verified in a few hundredths of a second."""
+    model = MLP(2, (4,), 1, "tanh")
+    start = model.init(jax.random.key(0))
+    problem = Problem(model, Measure(np.eye(2), [0.2, -0.1]), centered_at=start)
+    params = gauss_newton(problem, start, tolerance=1e-2).params
+    return Run(problem, start, params, measure_hypotheses(problem, params, rigor=rigor), nodes=6)

@@ -60,6 +60,7 @@ def test_values_and_slopes(name):
 
 @pytest.mark.parametrize("name", SMOOTH)
 @pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.sample(6)
 def test_bounds_are_the_suprema(name, order):
     activation = ACTIVATIONS[name]
     bound = activation.slope_bound() if order == 1 else activation.curvature_bound()

@@ -73,7 +73,7 @@ def test_a_network_that_is_flat_everywhere_has_the_eigenvalue_zero():
 
 
 def test_another_network_does_not():
-    problem, start, _ = random_problem(4)
+    problem, start, _ = random_problem(2)
     other = problem.model.init(jax.random.key(99))
     result = verify(certify(problem, start), problem, other)
     assert not result.ok
@@ -81,7 +81,7 @@ def test_another_network_does_not():
 
 
 def test_more_precision_agrees():
-    problem, start, _ = random_problem(7)
+    problem, start, _ = random_problem(2)
     certificate = certify(problem, start)
     for precision in (64, 256):
         assert verify(certificate, problem, start, precision=precision).ok

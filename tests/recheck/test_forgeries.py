@@ -51,6 +51,7 @@ class TestForgedHypotheses:
         assert "max_eigenvalue" in refused(forged, tolerance)[0]
 
     @pytest.mark.parametrize("factor", [1 - STRONGER, 1 - 1e-2])
+    @pytest.mark.sample(1)
     def test_excess(self, tolerance, factor):
         honest = small_run(tolerance).hypotheses
         excess = honest.excess * factor
@@ -58,6 +59,7 @@ class TestForgedHypotheses:
         assert "excess" in refused(forged, tolerance)[0]
 
     @pytest.mark.parametrize("factor", [1 - STRONGER, 1 + STRONGER])
+    @pytest.mark.sample(1)
     def test_target_norm(self, tolerance, factor):
         """A smaller rho_K strengthens existence, a larger one the lower bound on the distance."""
         honest = small_run(tolerance).hypotheses
@@ -67,6 +69,7 @@ class TestForgedHypotheses:
         assert "target_norm" in reasons or "distance_lower_bound" in reasons
 
     @pytest.mark.parametrize("norms", ["input_norms", "backward_norms"])
+    @pytest.mark.sample(1)
     def test_modulus(self, tolerance, norms):
         """Norms of single layers enter where nothing sharper is measured."""
         honest = small_run(tolerance).hypotheses
@@ -76,6 +79,7 @@ class TestForgedHypotheses:
         self.refuse_bounds(honest, bounds, tolerance)
 
     @pytest.mark.parametrize("part", ["energy", "curved", "mixed"])
+    @pytest.mark.sample(1)
     def test_composed_norms(self, tolerance, part):
         honest = small_run(tolerance).hypotheses
         composed = honest.bounds.base.composed
@@ -145,6 +149,7 @@ def rewrite(tmp_path, rigor="computed", **changes):
         *((name, 1.5) for name in CONSEQUENCES),
     ],
 )
+@pytest.mark.sample(4)
 def test_numbers_tied_to_nothing_else(tmp_path, name, factor):
     """Stronger by one part in a thousand, or far weaker, wherever the number stands."""
     result = verify(rewrite(tmp_path, **{name: factor}))
@@ -163,6 +168,7 @@ def test_numbers_tied_to_nothing_else(tmp_path, name, factor):
         ("rate", 1 - 1e-11),
     ],
 )
+@pytest.mark.sample(2)
 def test_proved_numbers_have_no_tolerance(tmp_path, name, factor):
     """What float64 proves is within 1e-6 of the truth here, so 1e-5 stronger is false."""
     result = verify(rewrite(tmp_path, "proved", **{name: factor}))
@@ -199,6 +205,7 @@ def test_another_model(tmp_path, field):
 
 
 @pytest.mark.parametrize("name", ["gelu", "erf", "relu", "nonsense"])
+@pytest.mark.sample(2)
 def test_another_activation(tmp_path, name):
     path = small_run().save(tmp_path)
     content = json.loads(path.read_text())

@@ -91,8 +91,7 @@ def kill_until_done(out, folder, kills):
     for _ in range(kills):
         process = start(out, folder)
         wanted = len(list((out / "cells").glob("*.json"))) + 1 if (out / "cells").exists() else 1
-        begin = time.monotonic()
-        while process.poll() is None and time.monotonic() - begin < 60:
+        while process.poll() is None:
             if len(list((out / "cells").glob("*.json"))) >= min(wanted, CELLS):
                 break
             time.sleep(0.02)
@@ -102,7 +101,7 @@ def kill_until_done(out, folder, kills):
     return run_study(NAME, Settings(data=str(folder)), out=out, jobs=2)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_and_resumed_it_ends_with_the_same_table(table, tmp_path, kills):
     folder = tmp_path / "orders"
     orders(folder, "slow")

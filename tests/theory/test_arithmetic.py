@@ -4,9 +4,16 @@ import math
 
 import numpy as np
 import pytest
+from tiny import Tiny
 
+from overparam import certify
+from overparam.recheck import verify
 from overparam.theory.proved import arithmetic
-from overparam.theory.proved.arithmetic import arithmetic_fault, product_is_plain
+from overparam.theory.proved.arithmetic import (
+    arithmetic_fault,
+    inner_dimensions,
+    product_is_plain,
+)
 
 
 def test_this_machines_products_are_plain():
@@ -76,6 +83,41 @@ def strassen(A, B):
 @pytest.mark.parametrize("inner", [8, 64, 512])
 def test_other_arithmetics_are_found_out(product, inner):
     assert not product_is_plain(product, inner)
+
+
+@pytest.mark.parametrize("columns", arithmetic.NARROW)
+def test_narrow_products_are_probed_too(columns):
+    """A library may treat vectors and thin matrices with other routines."""
+
+    def in_float32_if_narrow(A, B):
+        return in_float32(A, B) if len(B) == columns else A @ B.T
+
+    assert product_is_plain(in_float32_if_narrow, 64)
+    assert not product_is_plain(in_float32_if_narrow, 64, columns)
+    assert product_is_plain(lambda A, B: A @ B.T, 64, columns)
+
+
+def test_every_length_of_a_sum_is_probed(monkeypatch):
+    """Widths, with biases and stacked; points; rows of the kernel: wherever it is not plain."""
+    tiny = Tiny((7,), "tanh", 3, points=5, in_dim=4)
+    problem = tiny.problem(0)
+    lengths = inner_dimensions(problem)
+    assert lengths == (3, 4, 5, 7, 8, 15)  # 4 + 1 = 5, 7 + 1 = 8, 5 x 3 = 15
+    probed = set()
+
+    def spy(A, B):
+        probed.add(A.shape[1])
+        return in_float32(A, B) if A.shape[1] == 15 else A @ B.T
+
+    monkeypatch.setitem(arithmetic._PRODUCTS, "NumPy", spy)
+    arithmetic._exact.cache_clear()
+    certificate = certify(problem, tiny.start(0), rigor="proved", theorem="1")
+    arithmetic._exact.cache_clear()
+    assert probed == set(lengths)
+    assert certificate.rigor == "computed"
+    fault = "NumPy's float64 product of inner dimension 15 is not a plain sum"
+    assert certificate.reason.endswith(f" (not proved: {fault})")
+    assert verify(certificate, problem, tiny.start(0)).ok
 
 
 def test_the_culprit_is_named(monkeypatch):

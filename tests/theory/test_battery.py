@@ -143,6 +143,7 @@ def battery(tiny: Tiny, seed: int, steps: int) -> None:
 
 
 @pytest.mark.parametrize("tiny", SHAPES, ids=str)
+@pytest.mark.sample(1)
 def test_runs_follow_their_certificates(tiny):
     battery(tiny, seed=0, steps=100)
 
@@ -192,6 +193,7 @@ def newton_flow(problem: Problem, params, until: float = 25.0, step: float = 0.2
 
 
 @pytest.mark.parametrize("tiny", SHAPES[:3], ids=str)
+@pytest.mark.sample(1)
 def test_the_newton_flow_ends_at_a_minimiser_within_the_existence_radius(tiny):
     start = tiny.start(0)
     unscaled = certify(tiny.problem(0, centred=True), start)

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from overparam.theory.convergence import gradient_descent_converges, interpolation_exists
-from overparam.theory.majorant import Majorant
+from overparam.theorems.convergence import gradient_descent_converges, interpolation_exists
+from overparam.theorems.majorant import Majorant
 
 
 def linear_modulus(sigma: float, slope: float, outer: float, nodes: int = 3000) -> Majorant:

@@ -33,6 +33,9 @@ CASES = (
     Tiny((24,), "tanh", outputs=2),
     Tiny((12, 10), "gelu", outputs=1, bias_scale=0.5),
 )
+FIRST_CASE = pytest.mark.parametrize(
+    "tiny", [CASES[0], pytest.param(CASES[1], marks=pytest.mark.slow)], ids=str
+)
 
 
 @lru_cache  # so that JAX compiles once
@@ -42,9 +45,7 @@ def as_plain_function(tiny: Tiny) -> Problem:
     return Problem(lambda params, x: model.apply(params, x), problem.measure)
 
 
-@pytest.mark.parametrize(
-    "tiny", [CASES[0], pytest.param(CASES[1], marks=pytest.mark.slow)], ids=str
-)
+@FIRST_CASE
 def test_the_estimate_lies_between_an_independent_attack_and_the_proved_bound(tiny):
     problem, params = as_plain_function(tiny), tiny.start(0)
     estimate = estimate_bounds(problem, params, radius=0.5)
@@ -58,8 +59,8 @@ def test_the_estimate_lies_between_an_independent_attack_and_the_proved_bound(ti
         assert largest_curvature(tiny.model, problem.measure, params, radius) <= lipschitz
 
 
-def test_at_its_radii_the_search_finds_no_more_than_the_proved_bound():
-    tiny = CASES[1]
+@FIRST_CASE
+def test_at_its_radii_the_search_finds_no_more_than_the_proved_bound(tiny):
     estimate = estimate_bounds(as_plain_function(tiny), tiny.start(0), radius=0.5)
     proved = MLPBounds(measure_base_point(tiny.problem(0), tiny.start(0)))
     for radius, change in zip(estimate.radii, estimate.change, strict=True):
@@ -188,6 +189,7 @@ def test_what_is_not_known_of_a_function_is_refused_in_one_line(anchored):
         infinite_training_curve(problem)
 
 
+@pytest.mark.slow
 def test_an_equinox_model_is_a_function_of_its_arrays(tmp_path):
     """Anything that comes down to f(params, x): here the module's arrays, recombined inside."""
     eqx = pytest.importorskip("equinox")

@@ -59,7 +59,10 @@ def attack(tiny: Tiny, observation, seed: int = 0, **strength) -> None:
 
 @pytest.mark.parametrize(
     ("tiny", "observation"),
-    [(CASES[0], Laplacian()), (CASES[1], Jet())],
+    [
+        (CASES[1], Jet()),
+        pytest.param(CASES[0], Laplacian(), marks=pytest.mark.slow),  # long to compile
+    ],
     ids=lambda case: getattr(case, "name", None) or str(case),
 )
 def test_gradient_ascent_does_not_exceed_the_bounds(tiny, observation):
@@ -192,6 +195,7 @@ def test_a_network_fitted_to_values_and_derivatives_is_anchored(observation):
     assert run.certificate_held
 
 
+@pytest.mark.slow
 def test_the_estimate_stays_below_the_safety_factor_times_the_bound():
     tiny = CASES[0]
     problem, params = jet_problem(tiny, Jet()), tiny.start(0)

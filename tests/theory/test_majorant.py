@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from overparam.theory.majorant import Majorant
+from overparam.theorems.majorant import Majorant
 
 
 def quadratic(sigma: float, slope: float, nodes: int = 4000) -> Majorant:

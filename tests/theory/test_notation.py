@@ -55,6 +55,6 @@ def test_every_row_has_a_symbol_code_and_a_test():
 
 
 def test_names_that_do_not_exist_are_noticed():
-    for name in ("overparam.nothing", "overparam.theory.majorant.Majorant.nothing"):
+    for name in ("overparam.nothing", "overparam.theorems.majorant.Majorant.nothing"):
         with pytest.raises((ModuleNotFoundError, KeyError)):
             resolve(name)

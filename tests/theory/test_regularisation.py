@@ -7,8 +7,8 @@ import pytest
 from quadratic_map import QuadraticMap, random_map
 from scipy.optimize import brentq
 
-from overparam.theory.majorant import Majorant
-from overparam.theory.regularisation import Limit, descent_limit, distance_ratio
+from overparam.theorems.majorant import Majorant
+from overparam.theorems.regularisation import Limit, descent_limit, distance_ratio
 
 
 def linear(sigma: float, slope: float, nodes: int = 4000) -> Majorant:

@@ -1,5 +1,6 @@
 """Closed-form training curves against explicit training, matrix exponentials and exact numbers."""
 
+import inspect
 from functools import partial
 
 import jax
@@ -74,6 +75,7 @@ def _train(loss, params, data, step_size, steps):
 @pytest.mark.parametrize(
     ("weights", "share"), [(None, 1.9), (WEIGHTS, 0.4), (WEIGHTS, 1.0), (WEIGHTS, 1.9)]
 )
+@pytest.mark.sample(3)
 def test_discrete_steps_match_the_trained_linearised_model(weights, share, steps):
     problem, params = make_problem(weights)
     step_size = step_for(problem, params, share)
@@ -238,6 +240,50 @@ def test_a_kernel_that_outputs_share_is_its_product_with_the_identity():
     np.testing.assert_allclose(shared.excess(3), full.excess(3), rtol=1e-12)
 
 
+def test_a_start_that_is_not_zero_adds_its_variance_to_the_mean_excess():
+    """The excess is a square: larger in the mean over F_0 than at its mean, 0."""
+    rng = np.random.default_rng(0)
+    problem, _ = make_problem()
+    n, step, steps = 5, 0.1, 7
+    root = rng.standard_normal((n, n))
+    kernel = root @ root.T / n
+    spread = rng.standard_normal((n, n))  # F_0 = +- sqrt(n) times a column has covariance spread^2
+    starts = [
+        sign * np.sqrt(n) * np.stack([column, 0 * column], axis=1)
+        for column in spread.T
+        for sign in (1.0, -1.0)
+    ]
+    curves = [kernel_curve(problem, kernel, start, step_size=step) for start in starts]
+    plain = kernel_curve(problem, kernel, step_size=step)
+    roots = np.sqrt(problem.measure.weights)
+    covariance = np.outer(roots, roots) * (spread @ spread.T)
+    shrunk = np.linalg.matrix_power(np.eye(n) - step * kernel, 2 * steps)
+    more = np.mean([curve.excess(steps) for curve in curves]) - plain.excess(steps)
+    assert more == pytest.approx(0.5 * np.trace(shrunk @ covariance), rel=1e-12)
+
+
+def test_what_noise_adds_to_a_prediction_grows_until_it_is_interpolated():
+    """Proposition 8 of docs/generalisation.md, with a unit of noise at one point at a time."""
+    rng = np.random.default_rng(4)
+    n = 6
+    root, cross = rng.standard_normal((n, n)), rng.standard_normal((3, n))
+    kernel = root @ root.T
+    step = float(1 / np.linalg.eigvalsh(kernel)[-1])
+    x, model = rng.standard_normal((n, 3)), MLP(3, (4,))
+    curves = [
+        kernel_curve(Problem(model, Measure(x, noise)), kernel / n, step_size=n * step)
+        for noise in np.eye(n)
+    ]
+    times = [0, 1, 3, 10, 100, np.inf]
+    variance = np.array(
+        [np.sum([curve.predict(t, cross) ** 2 for curve in curves], axis=0) for t in times]
+    )
+    assert np.all(np.diff(variance, axis=0) > 0)
+    assert np.all(variance[0] == 0)
+    limit = np.sum((cross @ np.linalg.inv(kernel)) ** 2, axis=1)
+    np.testing.assert_allclose(variance[-1][:, 0], limit, rtol=1e-8)
+
+
 def test_a_wide_network_follows_the_curve_of_the_infinitely_wide_one():
     model = MLP(3, (20_000,), 2, "tanh", bias_scale=0.2)
     params = model.init(jax.random.key(0))
@@ -318,3 +364,14 @@ def test_unfit_input_is_refused():
         training_curve(hinge, params)
     with pytest.raises(InputError, match="has no targets"):
         Problem(MODEL, Measure(TEST))
+
+
+def test_arguments_of_predict_in_the_wrong_order_are_named():
+    curve = infinite_training_curve(make_problem()[0])
+    cross = np.ones((2, len(curve.eigenvalues)))
+    predict = inspect.unwrap(type(curve).predict)  # without the tests' own check of types
+    for arguments in ((cross, 3), (cross, 3.0), (3, cross[0]), (cross[0], cross)):
+        with pytest.raises(InputError, match=r"call predict\(t, cross_kernel\)") as caught:
+            predict(curve, *arguments)
+        assert "\n" not in str(caught.value)
+    assert predict(curve, 3, cross).shape == (2, 2)

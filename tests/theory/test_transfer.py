@@ -14,9 +14,9 @@ from networks import dense_jacobian, draw_inputs
 from overparam import MLP, InputError, Measure, Problem, certify, gradient_descent
 from overparam.kernel.tangent import tangent_kernel
 from overparam.precision import to_host
-from overparam.theory.convergence import gradient_descent_converges
-from overparam.theory.descent import descent_horizon, descent_step, objective_smoothness
-from overparam.theory.majorant import Majorant
+from overparam.theorems.convergence import gradient_descent_converges
+from overparam.theorems.descent import descent_horizon, descent_step, objective_smoothness
+from overparam.theorems.majorant import Majorant
 from overparam.theory.stable_step import (
     draw_at_width,
     kernel_variance,
@@ -79,6 +79,7 @@ def test_better_numbers_inherit_the_step_the_rate_and_the_radius():
     assert inherited > 40
 
 
+@pytest.mark.slow
 def test_not_every_wider_draw_inherits_a_certified_step():
     """With a huge output scale training is linear, and the step is limited by lambda_max alone."""
     measure = Measure(draw_inputs(4, MLP(3), 1), np.array([1.0, -1.0, 1.0, -1.0]))
@@ -147,6 +148,7 @@ def test_limiting_cases_of_the_step():
     ],
     ids=str,
 )
+@pytest.mark.sample(2)
 def test_the_run_descends_as_promised(tiny, loss):
     """Narrow networks, large residuals: the guarantee is far from what Theorem 1 could certify."""
     steps, problem, params = 40, tiny.problem(3, loss, target_scale=1.0), tiny.start(3)
@@ -175,6 +177,7 @@ def test_a_linear_model_has_no_price_for_steps():
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.sample(1)
 def test_the_stable_step_is_that_of_the_dense_jacobian(outputs):
     problem = Tiny((16,), "gelu", outputs).problem(0)
     found = stable_step(problem, 32, key=KEY, draws=3)
@@ -190,6 +193,7 @@ def test_the_stable_step_is_that_of_the_dense_jacobian(outputs):
 
 
 @pytest.mark.parametrize(("hidden", "width"), [((8,), 4096), ((8, 8), 256)])
+@pytest.mark.sample(1)
 def test_the_limit_is_that_of_wide_networks(hidden, width):
     problem = Tiny(hidden, "gelu", 1).problem(0)
     wide = stable_step(problem, width, key=KEY, draws=8)
@@ -214,6 +218,7 @@ def without(params, unit):
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.sample(1)
 def test_a_kernel_is_the_mean_of_those_without_one_unit(outputs):
     """The identity behind monotony in the width, and its consequence, for single draws."""
     tiny = Tiny((6,), "gelu", outputs)
@@ -264,6 +269,7 @@ def constant_part(problem):
 
 
 @pytest.mark.parametrize(("activation", "outputs"), [("gelu", 1), ("softplus", 3), ("tanh", 1)])
+@pytest.mark.sample(1)
 def test_the_variance_of_the_kernel_is_bounded(activation, outputs):
     tiny = Tiny((8,), activation, outputs, weight_scale=1.2, bias_scale=0.5, output_scale=0.8)
     problem = tiny.problem(1)
@@ -437,6 +443,18 @@ def test_steps_by_width():
     assert table["stable_step"][3] == found.stable_step[1, 1]
 
 
+def test_the_stable_step_at_given_parameters_is_that_of_their_kernel():
+    tiny = Tiny((8,), "gelu", 2)
+    problem, params = tiny.problem(0), tiny.start(0)
+    found = stable_step(problem, params)
+    J = dense_jacobian(problem.model, params, problem.measure.x)
+    roots = np.repeat(np.sqrt(problem.measure.weights), 2)[:, None]
+    top = np.linalg.norm(roots * J, 2) ** 2
+    assert found.step_size == pytest.approx(2 / (problem.loss.smoothness * top), rel=1e-9)
+    assert found.width is None
+    assert found.by_draw.shape == (1,)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -444,7 +462,8 @@ def test_steps_by_width():
         (lambda p, a: transfer_step(p, a, (8, 8), key=KEY), "1 hidden layers, .* 2 widths"),
         (lambda p, a: transfer_step(p, a, 16, key=KEY, steps=0), "steps must be"),
         (lambda p, a: transfer_step(p, a, 16, key=KEY, step_size=-1.0), "step_size must be"),
-        (lambda p, a: stable_step(p, 16), "needs a key"),
+        (lambda p, a: stable_step(p, 16), "need a key"),
+        (lambda p, a: stable_step(p, (a[0][:1], a[1])), "use params from this model's init"),
         (lambda p, a: stable_step(p, 16, key=KEY, draws=0), "draws must be"),
         (lambda p, a: certified_steps(p, (), key=KEY), "at least one width"),
     ],

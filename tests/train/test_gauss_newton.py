@@ -37,6 +37,7 @@ def test_the_step_is_the_least_norm_solution_of_the_linearised_problem(weights):
 
 @pytest.mark.parametrize("weights", [None, np.arange(1.0, 6.0)], ids=["uniform", "weighted"])
 @pytest.mark.parametrize("loss", ["squared", "squared_hinge"])
+@pytest.mark.sample(2)
 def test_it_interpolates(weights, loss):
     problem, params = make_problem(weights, loss)
     result = gauss_newton(problem, params, tolerance=1e-11)
@@ -94,6 +95,7 @@ def test_too_few_parameters_end_without_convergence():
     "loss",
     ["huber:0.3", "log_cosh", "pseudo_huber", "expectile:0.9", "smoothed_cross_entropy:0.01"],
 )
+@pytest.mark.sample(4)
 def test_it_reaches_a_minimiser_of_other_losses_from_a_random_start(loss, outputs):
     """Labels smoothed by 1/100 ask for logits 5 apart."""
     model = MLP(3, (30,), outputs, "tanh")

@@ -1,5 +1,6 @@
 """Training against plain loops written with jax.grad, in float64."""
 
+import inspect
 from itertools import pairwise
 
 import jax
@@ -142,3 +143,73 @@ def test_unusable_arguments_are_named(problem, arguments, complaint):
     usual = {"params": PARAMS, "step_size": STEP, "steps": 10}
     with pytest.raises(InputError, match=complaint):
         gradient_descent(problem, **usual | arguments)
+
+
+EXTRA = {
+    "lbfgs": optax.lbfgs(),
+    "polyak_sgd": optax.polyak_sgd(),
+    "in a chain": optax.chain(optax.sgd(0.3), optax.contrib.reduce_on_plateau(patience=2)),
+}
+
+
+@pytest.mark.parametrize("optimizer", EXTRA.values(), ids=EXTRA)
+def test_optimisers_that_ask_for_the_value_get_what_optax_gives_them(problem, optimizer):
+    """Against the loop of optax's documentation: update(..., value=, grad=, value_fn=)."""
+    steps = 12
+    mine = train(problem, PARAMS, optimizer, steps, label="it", dtype="float64")
+    with jax.enable_x64(True):
+        theta = jax.tree.map(np.float64, PARAMS)
+        state, excess = optimizer.init(theta), []
+
+        @jax.jit
+        def step(theta, state):
+            value, gradient = jax.value_and_grad(problem.excess)(theta)
+            more = {"value": value, "grad": gradient, "value_fn": problem.excess}
+            change, state = optax.with_extra_args_support(optimizer).update(
+                gradient, state, theta, **more
+            )
+            return optax.apply_updates(theta, change), state, value
+
+        for _ in range(steps):
+            theta, state, value = step(theta, state)
+            excess.append(float(value))
+    # Line searches amplify the rounding of sums taken in another order.
+    np.testing.assert_allclose(mine.history.excess[:-1], excess, rtol=1e-6, atol=1e-13)
+    assert mine.history.excess[-1] < mine.history.excess[0]
+
+
+def test_a_run_of_lbfgs_resumes_with_the_same_bits(problem, tmp_path):
+    path = tmp_path / "run.npz"
+    train(problem, PARAMS, optax.lbfgs(), 5, label="lbfgs", checkpoint=path)
+    resumed = train(problem, PARAMS, optax.lbfgs(), 9, label="lbfgs", checkpoint=path)
+    whole = train(problem, PARAMS, optax.lbfgs(), 9, label="lbfgs")
+    assert resumed.history.excess.tobytes() == whole.history.excess.tobytes()
+    assert whole.history.excess[-1] < 0.2 * whole.history.excess[0]
+
+
+def test_only_the_extra_arguments_that_are_taken_are_given(problem):
+    """Optax's sharpness-aware minimisation takes extra arguments, and none of the usual ones."""
+    sam = optax.contrib.sam(optax.sgd(0.5), optax.sgd(0.01))
+    history = train(problem, PARAMS, sam, 6, label="sam").history
+    assert history.excess[-1] < history.excess[0]
+
+
+def asks_for_more(updates, state, params=None, *, hessian_diagonal):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (optax.adam, r"must be an optax one, such as optax.sgd\(0.1\)"),
+        (0.1, "must be an optax one"),
+        (
+            optax.GradientTransformationExtraArgs(lambda params: (), asks_for_more),
+            "does not make do with gradient, value, grad and value_fn .*hessian_diagonal",
+        ),
+    ],
+)
+def test_what_cannot_be_updated_is_named(problem, optimizer, message):
+    with pytest.raises(InputError, match=message) as caught:
+        inspect.unwrap(train)(problem, PARAMS, optimizer, 3, label="it")
+    assert "\n" not in str(caught.value)

@@ -76,6 +76,7 @@ def test_every_measure_is_that_of_the_dense_jacobians(weights):
 
 @pytest.mark.parametrize("size", [1e-1, 1e-6])
 @pytest.mark.parametrize("hidden", [(), (7,), (7, 6, 5)])
+@pytest.mark.sample(3)
 def test_the_change_of_the_jacobian_however_small(monkeypatch, size, hidden):
     monkeypatch.setattr("overparam.kernel.change.WORKING_MEMORY", 20_000)  # several blocks
     model = MLP(3, hidden, 2, "softplus", bias_scale=0.3, output_scale=2.0)

@@ -34,6 +34,9 @@ from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
 
+LARGEST_LOGARITHM = math.log(1e308)
+"""Of a float, nearly."""
+
 Target = Callable[[Any], Any]
 """Points (n, d) to targets (n, k) or (n,), in NumPy."""
 
@@ -107,8 +110,9 @@ class FunctionApproximation(Application):
         Args:
             params: Parameters of the network.
             size: A, and
-            frequency: tau, such that the target's k-th derivative along each axis is at most
-                A tau^k in the box, for every k up to twice ``finer``; declared.
+            frequency: tau, such that the k-th derivative of each of the target's components along
+                each axis is at most A tau^k in the box, for every k up to twice ``finer``;
+                declared.
             finer: Nodes along each side of the finer grid.
 
         Raises:
@@ -124,12 +128,12 @@ class FunctionApproximation(Application):
     def remainder(self, params: ParamTree, size: float, frequency: float, nodes: int) -> float:
         """Theorem A3: bound the error of a grid with ``nodes`` along each side; see above."""
         assert isinstance(self.problem.model, MLP)
-        waves = waves_of(self.problem.model, params, self.problem.centered_at)
-        amplitudes = np.append(np.abs(waves.amplitudes), size)
         total = 0.0
-        for axis, side in enumerate(self.box.sides):
-            frequencies = np.append(np.abs(waves.frequencies[:, axis]), frequency)
-            total += gauss_legendre_remainder(amplitudes, frequencies, nodes, float(side))
+        for waves in waves_of(self.problem.model, params, self.problem.centered_at):
+            amplitudes = np.append(np.abs(waves.amplitudes), size)
+            for axis, side in enumerate(self.box.sides):
+                frequencies = np.append(np.abs(waves.frequencies[:, axis]), frequency)
+                total += gauss_legendre_remainder(amplitudes, frequencies, nodes, float(side))
         return total
 
     def refined(self, params: ParamTree, nodes: int) -> float:
@@ -156,7 +160,8 @@ def gauss_legendre_remainder(
         side: ell, the length of the interval; the measure on it is uniform of mass one.
 
     Returns:
-        ell^(2n) (n!)^4 / ((2n + 1) ((2n)!)^3) 1/2 sum_ij A_i A_j (w_i + w_j)^(2n).
+        ell^(2n) (n!)^4 / ((2n + 1) ((2n)!)^3) 1/2 sum_ij A_i A_j (w_i + w_j)^(2n); infinite where
+        that is beyond the range of floats.
     """
     n, some = nodes, amplitudes > 0
     amplitudes, frequencies = amplitudes[some], frequencies[some]
@@ -167,7 +172,8 @@ def gauss_legendre_remainder(
         powers = 2 * n * np.log(sums)
     pairs = logsumexp(powers, b=amplitudes[:, None] * amplitudes[None] / 2)
     constant = 4 * gammaln(n + 1) - math.log(2 * n + 1) - 3 * gammaln(2 * n + 1)
-    return math.exp(min(float(2 * n * math.log(side) + constant + pairs), 700.0))
+    logarithm = float(2 * n * math.log(side) + constant + pairs)
+    return math.exp(logarithm) if logarithm < LARGEST_LOGARITHM else math.inf
 
 
 def function_approximation(
@@ -184,7 +190,7 @@ def function_approximation(
     """Build least squares for a function on a box, with respect to the uniform measure.
 
     Args:
-        target: The function, in NumPy: (n, d) to (n,).
+        target: The function, in NumPy: (n, d) to (n,), or (n, k) for k components.
         box: The box.
         key: For the initial parameters.
         nodes: Gauss-Legendre nodes along each side.

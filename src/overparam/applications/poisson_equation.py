@@ -82,7 +82,7 @@ class Poisson(PhysicsInformed):
         References:
             docs/applications.md, Theorem A2.
         """
-        u = waves_of(self.model, params, self.problem.centered_at)
+        (u,) = waves_of(self.model, params, self.problem.centered_at)
         inside, resolution = _largest(
             *(u.minus_laplacian(), self.source, self.source_bound),
             *(self.box.cell_centres(cells), self.box.sides / cells),

@@ -55,20 +55,28 @@ class Waves:
         )
 
 
-def waves_of(model: MLP, params: ParamTree, centre: ParamTree | None = None) -> Waves:
-    """The sum of waves that a network with one hidden layer of sines or cosines is.
+def waves_of(model: MLP, params: ParamTree, centre: ParamTree | None = None) -> tuple[Waves, ...]:
+    """The sums of waves that a network with one hidden layer of sines or cosines is.
 
     Args:
-        model: One hidden layer, one output, activation ``sin`` or ``cos``.
+        model: One hidden layer, activation ``sin`` or ``cos``.
         params: Its parameters.
         centre: Parameters at which its value is subtracted, if any.
+
+    Returns:
+        One sum of waves for each output.
 
     Raises:
         InputError: The network is another one.
     """
-    parts = [_waves(model, as_float64(params), 1.0)]
-    if centre is not None:
-        parts.append(_waves(model, as_float64(centre), -1.0))
+    signed = [(params, 1.0)] + ([] if centre is None else [(centre, -1.0)])
+    return tuple(
+        _joined([_waves(model, as_float64(p), sign, output) for p, sign in signed])
+        for output in range(model.out_dim)
+    )
+
+
+def _joined(parts: list[Waves]) -> Waves:
     return Waves(
         np.concatenate([part.amplitudes for part in parts]),
         np.concatenate([part.frequencies for part in parts]),
@@ -76,8 +84,8 @@ def waves_of(model: MLP, params: ParamTree, centre: ParamTree | None = None) -> 
     )
 
 
-def _waves(model: MLP, params: ParamTree, sign: float) -> Waves:
-    """A network with one hidden layer of sines; its output's bias is a wave of frequency 0."""
+def _waves(model: MLP, params: ParamTree, sign: float, output: int) -> Waves:
+    """One output of a network with one hidden layer; its bias is a wave of frequency 0."""
     shift = {"sin": 0.0, "cos": np.pi / 2}.get(model.act.name)
     if shift is None or len(model.hidden_widths) != 1 or model.act.bounds_kind != "proved":
         raise InputError(
@@ -87,9 +95,9 @@ def _waves(model: MLP, params: ParamTree, sign: float) -> Waves:
     (inner, outer), (inner_bias, outer_bias) = params
     first, second = model.weight_factors
     scale = sign * model.output_scale
-    constant = scale * model.bias_scale * outer_bias[0]
+    constant = scale * model.bias_scale * outer_bias[output]
     return Waves(
-        np.append(scale * second * outer[0], constant),
+        np.append(scale * second * outer[output], constant),
         np.vstack([first * inner, np.zeros((1, model.in_dim))]),
         np.append(model.bias_scale * inner_bias + shift, np.pi / 2),
     )

@@ -230,7 +230,7 @@ def verify(**given: Any) -> None:
 @data_options
 @click.option("--depth", type=int, default=1, help="Number of hidden layers, 1 or more.")
 @click.option("--activation", default="gelu", help="One with a bounded second derivative.")
-@click.option("--loss", default="squared", help="squared or squared_hinge.")
+@click.option("--loss", default="squared", help="squared, squared_hinge, huber:0.5, ...")
 @click.option("--output-scale", type=float, default=1.0, help="Factor on the output.")
 @click.option("--weight-scale", type=float, default=1.0, help="Factor on the weights.")
 @click.option("--bias-scale", type=float, default=0.1, help="Factor on the biases.")
@@ -244,6 +244,12 @@ def verify(**given: Any) -> None:
     "--min-eigenvalue",
     type=float,
     help="Assume this lambda_min(K) at initialisation; by default it is bounded from the points.",
+)
+@click.option(
+    "--eigenvalue-failure-probability",
+    type=float,
+    default=0.0,
+    help="With which an assumed lambda_min(K) is missed by the draw of the network; it is added.",
 )
 @click.option(
     "--assume-limit",
@@ -262,8 +268,8 @@ def verify(**given: Any) -> None:
 def width(**given: Any) -> None:
     """Print the width from which gradient descent on DATA provably converges.
 
-    With probability 1 - FAILURE-PROBABILITY over the random initialisation, at this width and at
-    every larger one; no network is drawn. DATA is a CSV, Parquet or npz file, or a bundled set's
-    name.
+    With probability 1 - FAILURE-PROBABILITY over the random initialisation, at this width and,
+    each by itself, at every larger one; no network is drawn. DATA is a CSV, Parquet or npz file,
+    or a bundled set's name.
     """
     run("width", given)

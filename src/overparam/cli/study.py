@@ -81,8 +81,8 @@ def _able(settings: Settings) -> list[str]:
             refused[name] = error
     if len(refused) == len(NAMES):
         raise refused[NAMES[0]]
-    for name, error in refused.items():
-        complain(f"{name} is left out: {error}")
+    for name, reason in refused.items():
+        complain(f"{name} is left out: {reason}")
     return [name for name in NAMES if name not in refused]
 
 
@@ -90,7 +90,7 @@ def _run(name: str, settings: Settings, folder: Path, options: dict[str, Any]) -
     with ProgressBar() as bar:
 
         def progress(done: int, total: int, left: float | None) -> None:
-            bar(name if left is None else f"{name}, {left / 60:.1f} min left", done, total)
+            bar(name, done, total, left)
 
         return run_study(name, settings, out=folder, progress=progress, **options)
 

@@ -91,20 +91,25 @@ def _setting(
     *,
     depth: int,
     min_eigenvalue: float | None,
+    eigenvalue_failure_probability: float,
     **options: Any,
 ) -> Setting:
     """What is asked; lambda_min from the points even where the rest may not know them."""
     train = dataset.train
     if assume_limit and min_eigenvalue is not None:
         raise InputError("give --min-eigenvalue or --assume-limit, not both")
-    whole = build_setting(train, depth, min_eigenvalue=min_eigenvalue, **options)
     if assume_limit:
-        assert whole.spectra is not None, "the points are known"
-        whole = build_setting(train, depth, min_eigenvalue=whole.spectra.kernel, **options)
+        spectra = build_setting(train, depth, **options).spectra
+        assert spectra is not None, "the points are known"
+        min_eigenvalue = spectra.kernel
+    assumption: dict[str, Any] = {
+        "min_eigenvalue": min_eigenvalue,
+        "eigenvalue_failure_probability": eigenvalue_failure_probability,
+    }
+    whole = build_setting(train, depth, **assumption, **options)
     if knowing == "points":
         return whole
-    assumed = whole.assumed
-    if assumed is None:
+    if min_eigenvalue is None:
         raise InputError(
             f"--knowing {knowing} cannot bound lambda_min: add --assume-limit or --min-eigenvalue"
         )
@@ -112,9 +117,10 @@ def _setting(
     return build_setting(
         less,
         depth,
-        min_eigenvalue=assumed,
         residual=whole.residual,
         outputs=train.outputs,
+        sample_size=train.n,
+        **assumption,
         **options,
     )
 
@@ -145,7 +151,7 @@ def _summary(answer: RequiredWidth, dataset: Dataset, knowing: str) -> dict[str,
         "hidden_layers": len(setting.model.hidden_widths),
         "activation": setting.model.act.name,
         "loss": setting.loss.name,
-        "failure_probability": setting.failure_probability,
+        "failure_probability": setting.total_failure_probability,
         "step_fraction": answer.step_fraction,
         "limiting_min_eigenvalue": setting.limiting_min_eigenvalue,
         "reference_radius": answer.coefficients.reference_radius,
@@ -190,7 +196,8 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
         (
             "width",
             f"{_units(answer.width)} in each of {layers} hidden layer{'s' * (layers > 1)}, "
-            f"with probability {1 - setting.failure_probability:g} over the initialisation",
+            f"with probability {1 - setting.total_failure_probability:g} over the initialisation; "
+            "so at each larger width, by itself",
         ),
         (
             "dominated by",
@@ -214,10 +221,6 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
             f"most {at_most(found['linearisation_distance'])} from the linearised model's",
         ),
     ]
-    if math.isfinite(found["risk_bound"]):
-        vacuous = found["risk_bound"] >= _risk_cap(setting)
-        said = " (vacuous)" if vacuous else ""
-        rows.append(("risk", f"at most {at_most(found['risk_bound'])}{said}, clipped loss"))
     if (unreachable := _out_of_reach(answer)) is not None:
         rows.insert(2, ("", unreachable))
     if out is not None:
@@ -247,7 +250,3 @@ def _out_of_reach(answer: RequiredWidth) -> str | None:
 
 def _layers(answer: RequiredWidth) -> int:
     return len(answer.setting.model.hidden_widths)
-
-
-def _risk_cap(setting: Setting) -> float:
-    return 2.0 if setting.loss.quadratic else 0.5

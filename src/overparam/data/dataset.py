@@ -174,7 +174,8 @@ def load(
     preprocessing = fit_preprocessing(raw.features[train], standardize, raw.feature_names)
     fitted = _fitted(preprocessing, standardize_target and bool(coding.mean), train)
     drawn_measure = _measure(raw, train, preprocessing, coding)
-    measure, counts, merge_notes = drawn_measure, np.ones(len(train), dtype=np.int64), ()
+    measure, counts = drawn_measure, np.ones(len(train), dtype=np.int64)
+    merge_notes: tuple[str, ...] = ()
     if merge:
         measure, train, counts, merge_notes = _merged(drawn_measure, raw, train)
     return Dataset(

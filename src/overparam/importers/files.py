@@ -10,7 +10,7 @@ import numpy as np
 
 from overparam.errors import InputError
 from overparam.importers.arrays import exact_float64
-from overparam.importers.network import FORMAT, ImportedNetwork, Scales
+from overparam.importers.network import FORMAT, Check, ImportedNetwork, Scales, compare
 from overparam.importers.pytorch import from_arrays
 from overparam.importers.safetensors import read_safetensors
 from overparam.model.activation import ACTIVATIONS, Activation, get_activation
@@ -27,6 +27,7 @@ def load_network(
     *,
     layers: Sequence[str] | None = None,
     scales: Scales | str = "ntk",
+    check: Check | None = None,
 ) -> ImportedNetwork:
     """Read a network from a file of weights.
 
@@ -35,19 +36,22 @@ def load_network(
             PyTorch); ``.npz``, written by :meth:`ImportedNetwork.save` or with arrays named as in
             a state dict; or a folder that ``overparam certify --out`` wrote, or its params.npz.
         activation: Between the layers, where the file does not say.
-        layers: Names of the layers in order, where their names and shapes do not tell.
+        layers: Names of the layers in the order of their use, each once. Weights in which a width
+            occurs twice do not show it and need this or ``check``.
         scales: Of the NTK form; see :class:`Scales`. Files of this package have their own.
+        check: Points and the network's outputs there, to compare the import with.
 
     Returns:
         The :class:`ImportedNetwork`.
 
     Raises:
         InputError: The file is missing, damaged, of another kind, or holds pickled objects; the
-            arrays are not those of linear layers; or the activation is missing.
+            arrays are not those of linear layers, or those of several networks; the activation is
+            missing; or the outputs are others.
     """
     file = Path(path)
     if file.is_dir() or file.name == "params.npz":
-        return _from_run(file if file.is_dir() else file.parent)
+        return compare(_from_run(file if file.is_dir() else file.parent), check)
     if not file.exists():
         raise InputError(f"there is no file {file}")
     suffix = file.suffix.lower()
@@ -60,7 +64,7 @@ def load_network(
     elif suffix == ".npz":
         arrays, ordered = _read_npz(file), False
         if "format" in arrays:
-            return _from_saved(arrays, given, file)
+            return compare(_from_saved(arrays, given, file), check)
     elif suffix in PICKLES:
         raise InputError(
             f"{file} is a pickle, and reading it could run any code: load it yourself, import the "
@@ -70,7 +74,9 @@ def load_network(
         raise InputError(
             f"{file} has the unknown suffix {suffix!r}: give .safetensors, .pt, .pth or .npz"
         )
-    return from_arrays(arrays, given, str(file), layers=layers, scales=scales, ordered=ordered)
+    return from_arrays(
+        arrays, given, str(file), layers=layers, scales=scales, ordered=ordered, check=check
+    )
 
 
 def _read_torch(file: Path) -> Mapping[str, Any]:

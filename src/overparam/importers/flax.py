@@ -11,13 +11,18 @@ from jaxtyping import Float
 from overparam.errors import InputError
 from overparam.importers.activations import recognise
 from overparam.importers.arrays import exact_float64
-from overparam.importers.network import TOLERANCE, Affine, ImportedNetwork, Scales
+from overparam.importers.network import (
+    FLOAT32_TOLERANCE,
+    TOLERANCE,
+    Affine,
+    Check,
+    ImportedNetwork,
+    Scales,
+    compare,
+)
 from overparam.importers.pytorch import from_arrays
 from overparam.importers.steps import Pointwise, network_of
 from overparam.model.activation import Activation, get_activation
-
-FLOAT32_TOLERANCE = 1e-4
-"""For a module that computes in float32 whatever its parameters are."""
 
 
 def from_flax(
@@ -26,11 +31,12 @@ def from_flax(
     *,
     layers: Sequence[str] | None = None,
     scales: Scales | str = "ntk",
+    check: Check | None = None,
 ) -> ImportedNetwork:
     """Import a Flax network.
 
     An NNX module is compared with its import at random points, in float64 unless its layers insist
-    on another dtype. Parameters alone cannot be: compare with :meth:`ImportedNetwork.check`.
+    on another dtype. Parameters alone cannot be: give outputs with ``check``.
 
     Args:
         source: An ``nnx.Sequential``, whose activations are read; another ``nnx.Module`` of
@@ -38,15 +44,18 @@ def from_flax(
             inner dictionary), with ``activation``.
         activation: The activation between the layers; for an ``nnx.Sequential`` in place of its
             own, if that is not known here.
-        layers: Names of the layers in order, where their names and shapes do not tell.
+        layers: Names of the layers in the order of their use, each once. Parameters in which a
+            width occurs twice do not show it and need this or ``check``.
         scales: Of the NTK form; see :class:`Scales`.
+        check: Points and the network's outputs there, to compare the import with.
 
     Returns:
         The :class:`ImportedNetwork`.
 
     Raises:
         InputError: A layer or an activation is not supported, arrays are missing, left over or of
-            unfit shapes, or the module's outputs are others than the import's.
+            unfit shapes or those of several networks, layers share their weights, or the outputs
+            are others than the import's.
     """
     given = None if activation is None else get_activation(activation)
     if isinstance(source, Mapping) and not _is_nnx(source):
@@ -58,7 +67,9 @@ def from_flax(
                 "normalisation?): only linear layers are supported"
             )
         named = "the Flax parameters"
-        return from_arrays(params, given, named, layers=layers, scales=scales, ordered=False)
+        return from_arrays(
+            params, given, named, layers=layers, scales=scales, ordered=False, check=check
+        )
     if not _is_nnx(source):
         raise InputError(
             f"a {type(source).__name__} is no Flax network: give an nnx.Module or the parameters "
@@ -72,11 +83,13 @@ def from_flax(
         network = network_of(steps, scales, name, notes)
     else:
         params = nnx.to_pure_dict(nnx.state(source, nnx.Param))
-        network = from_arrays(params, given, name, layers=layers, scales=scales, ordered=False)
+        network = from_arrays(
+            params, given, name, layers=layers, scales=scales, ordered=False, compared=True
+        )
     x = np.random.default_rng(0).standard_normal((64, network.model.in_dim))
     outputs, exact = _outputs(source, x)
     network.check(x, outputs, TOLERANCE if exact else FLOAT32_TOLERANCE)
-    return network
+    return compare(network, check)
 
 
 def _is_nnx(source: Any) -> bool:

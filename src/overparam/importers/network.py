@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.files import npz_bytes, write_whole
+from overparam.importers.arrays import exact_float64
 from overparam.model.activation import Activation
 from overparam.model.mlp import MLP, Params
 from overparam.precision import in_float64
@@ -34,7 +35,13 @@ from overparam.precision import in_float64
 TOLERANCE = 1e-12
 """Largest deviation of outputs in float64, in units of the larger of 1 and the largest output."""
 
+FLOAT32_TOLERANCE = 1e-4
+"""The same for outputs that were computed in float32, whatever the parameters are."""
+
 FORMAT = "overparam.network:1"
+
+Check = Any
+"""A pair: points (n, d) and what the source makes of them, (n, k) or (n,); arrays or tensors."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,9 @@ class ImportedNetwork:
     def apply(self, x: Float[Array | np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
         """The outputs in float64, shape (n, k)."""
         points = np.asarray(x, dtype=np.float64)
-        if points.ndim != 2 or points.shape[1] != self.model.in_dim:
+        if points.ndim != 2 or points.shape[1] != self.model.in_dim or not len(points):
             raise InputError(
-                f"x has shape {points.shape}; {self.source} takes (n, {self.model.in_dim})"
+                f"x has shape {points.shape}; {self.source} takes (n, {self.model.in_dim}), n >= 1"
             )
         values = np.asarray(in_float64(self.model.apply, self.params, points))
         if self.centered_at is None:
@@ -122,7 +129,8 @@ class ImportedNetwork:
         if not deviation <= tolerance:
             raise InputError(
                 f"the imported network deviates from {self.source} by {deviation:.3g} (allowed "
-                f"{tolerance:.3g}): another activation, order of layers, or something between them"
+                f"{tolerance:.3g}): another activation or order of layers, a layer that is used "
+                "twice, or something between them"
             )
         return deviation
 
@@ -168,9 +176,11 @@ def build(
         notes: Passed on.
 
     Raises:
-        InputError: Shapes do not fit together, or the scales do not suit the widths.
+        InputError: Shapes do not fit together, layers share their weights, or the scales do not
+            suit the widths.
     """
     _check_chain(layers, source)
+    _check_untied(layers, source)
     widths = [layer.weight.shape[1] for layer in layers] + [len(layers[-1].weight)]
     chosen = _scales(scales, widths)
     without = [layer.name for layer in layers if layer.bias is None]
@@ -235,6 +245,26 @@ def _factors(model: MLP) -> list[tuple[float, float]]:
     ]
 
 
+def compare(network: ImportedNetwork, check: Check | None) -> ImportedNetwork:
+    """The network, after its outputs were held against given ones, if there are any.
+
+    Raises:
+        InputError: See :meth:`ImportedNetwork.check`.
+    """
+    if check is not None:
+        try:
+            x, outputs = check
+        except (TypeError, ValueError) as error:
+            raise InputError("check must be a pair (x, outputs) of points and outputs") from error
+        double = str(getattr(outputs, "dtype", "float64")).endswith("float64")
+        network.check(
+            exact_float64(x, "x of check"),
+            exact_float64(outputs, "outputs of check"),
+            TOLERANCE if double else FLOAT32_TOLERANCE,
+        )
+    return network
+
+
 def _scales(scales: Scales | str, widths: list[int]) -> Scales:
     if isinstance(scales, Scales):
         if not all(s > 0 for s in (scales.weight, scales.bias, scales.output)):
@@ -274,3 +304,20 @@ def _check_chain(layers: Sequence[Affine], source: str) -> None:
                 f"{below.name} in {source} has {len(below.weight)} outputs, but {above.name} takes "
                 f"{above.weight.shape[1]} inputs: give the order of the layers, layers=(...)"
             )
+
+
+def _check_untied(layers: Sequence[Affine], source: str) -> None:
+    """No two layers are one, or one and its transpose: descent would move them together."""
+    for first, second in itertools.combinations(layers, 2):
+        a, b = first.weight, second.weight
+        if _the_same(a, b) or _the_same(a, b.T):
+            raise InputError(
+                f"{first.name} and {second.name} in {source} have equal weights: a layer that is "
+                "used twice (tied weights) is not supported, because gradient descent moves both "
+                "alike there and not here"
+            )
+
+
+def _the_same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal number by number, and not because both are constant."""
+    return a.shape == b.shape and bool(np.ptp(a) > 0) and np.array_equal(a, b)

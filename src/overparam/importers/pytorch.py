@@ -9,7 +9,7 @@ import numpy as np
 from overparam.errors import InputError
 from overparam.importers.activations import TORCH_LAYERS
 from overparam.importers.arrays import exact_float64
-from overparam.importers.network import Affine, ImportedNetwork, Scales, build
+from overparam.importers.network import Affine, Check, ImportedNetwork, Scales, build, compare
 from overparam.importers.state_dict import affine_layers
 from overparam.importers.steps import Pointwise, network_of
 from overparam.model.activation import ACTIVATIONS, Activation, get_activation
@@ -26,6 +26,7 @@ def from_torch(
     *,
     layers: Sequence[str] | None = None,
     scales: Scales | str = "ntk",
+    check: Check | None = None,
 ) -> ImportedNetwork:
     """Import a PyTorch network.
 
@@ -37,20 +38,24 @@ def from_torch(
             ``nn.Module`` or a state dict, with ``activation``.
         activation: The activation between the layers. For an ``nn.Sequential`` it stands for
             layers that are not known here.
-        layers: Names of the layers in order, where neither the names' numbers nor the order of the
-            state dict tell, such as ("encoder", "head").
+        layers: Names of the layers in the order of their use, each once, such as ("encoder",
+            "head"). A state dict in which a width occurs twice does not show it and needs this or
+            ``check``.
         scales: Of the NTK form; see :class:`Scales`.
+        check: Points and the network's outputs there, to compare the import with.
 
     Returns:
         The :class:`ImportedNetwork`.
 
     Raises:
         InputError: A layer or an activation is not supported, arrays are missing, left over, not
-            finite or of unfit shapes, or the module's outputs are others than the import's.
+            finite or of unfit shapes, a state dict is that of several networks, layers share their
+            weights, or the outputs are others than the import's.
     """
     given = None if activation is None else get_activation(activation)
     if isinstance(source, Mapping):
-        return from_arrays(source, given, "the state dict", layers=layers, scales=scales)
+        named = "the state dict"
+        return from_arrays(source, given, named, layers=layers, scales=scales, check=check)
     if not hasattr(source, "state_dict") or not callable(source):
         raise InputError(
             f"a {type(source).__name__} is no PyTorch network: give an nn.Sequential, another "
@@ -64,9 +69,11 @@ def from_torch(
             raise InputError(f"a Linear layer stands twice in {name}: tied weights are unsupported")
         network = network_of(steps, scales, name, tuple(dict.fromkeys(notes)))
     else:
-        network = from_arrays(source.state_dict(), given, name, layers=layers, scales=scales)
+        network = from_arrays(
+            source.state_dict(), given, name, layers=layers, scales=scales, compared=True
+        )
     _check(network, source)
-    return network
+    return compare(network, check)
 
 
 def from_arrays(
@@ -77,9 +84,12 @@ def from_arrays(
     layers: Sequence[str] | None,
     scales: Scales | str,
     ordered: bool = True,
+    check: Check | None = None,
+    compared: bool = False,
 ) -> ImportedNetwork:
     """Import named arrays; see :func:`overparam.importers.state_dict.affine_layers`."""
-    affine = affine_layers(arrays, source, layers=layers, ordered=ordered)
+    compared = compared or check is not None
+    affine = affine_layers(arrays, source, layers=layers, ordered=ordered, compared=compared)
     if activation is None:
         if len(affine) > 1:
             raise InputError(
@@ -87,7 +97,7 @@ def from_arrays(
                 f"{', '.join(ACTIVATIONS)}"
             )
         activation = get_activation("identity")
-    return build(affine, activation, scales, source)
+    return compare(build(affine, activation, scales, source), check)
 
 
 def _from_torch(module: Any) -> bool:

@@ -28,13 +28,15 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a file by name, in the file's order, which means nothing.
 
     Raises:
-        InputError: The file cannot be read, is damaged, or has a dtype other than the usual ones.
+        InputError: The file cannot be read, is damaged, has a dtype other than the usual ones, or
+            says that an array was left out because it is another one.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     header, data = _header(content, path)
+    _require_no_aliases(header, path)
     arrays, spans = {}, []
     for name, entry in header.items():
         if name == "__metadata__":
@@ -65,6 +67,17 @@ def _header(content: bytes, path: Path) -> tuple[dict[str, Any], bytes]:
     if not isinstance(header, dict):
         raise _damaged(path, "its header is no object")
     return header, content[8 + length :]
+
+
+def _require_no_aliases(header: dict[str, Any], path: Path) -> None:
+    """``safetensors.torch.save_model`` keeps one of shared arrays and notes the others' names."""
+    metadata = header.get("__metadata__")
+    for name, kept in metadata.items() if isinstance(metadata, dict) else ():
+        if isinstance(kept, str) and kept in header and name not in header:
+            raise InputError(
+                f"{name!r} and {kept!r} in {path} are one array: a layer that is used twice (tied "
+                "weights) is not supported"
+            )
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,8 +5,14 @@ A name ends in ``weight`` (PyTorch: shape (out, in)) or ``kernel`` (Flax: (in, o
 names if they differ in nothing else (``fc2`` before ``fc10``), otherwise that of the mapping, which
 PyTorch keeps; but where the shapes leave only one order, it is that one. A file may have sorted the
 names, and then nothing else tells. The user may name the order.
+
+What a layer is called and which shape it has does not show how often it is used. Where all widths
+are different it cannot be used twice: what follows it has to have its own shape. Where a width
+occurs again, the layers between could be run through any number of times, and in another order,
+too. Then something else has to say it: outputs to compare with, or the user.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,17 +33,20 @@ def affine_layers(
     *,
     layers: Sequence[str] | None = None,
     ordered: bool = True,
+    compared: bool = False,
 ) -> list[Affine]:
     """The layers that a state dict holds, from the input to the output.
 
     Args:
         arrays: By name; nested mappings are joined with dots.
         source: For messages.
-        layers: The layers' names in order, if the names do not tell.
+        layers: The layers' names in the order of their use, each of them once.
         ordered: Whether the mapping's own order means anything.
+        compared: Whether outputs will show it if the order is another or a layer is used twice.
 
     Raises:
-        InputError: A name, an array or the order is not what linear layers have.
+        InputError: A name, an array or the order is not what linear layers have, or the arrays are
+            those of several networks.
     """
     flat = flatten(arrays)
     names = _layers_in(flat, source)
@@ -54,7 +63,10 @@ def affine_layers(
         if "bias" in kinds:
             bias = exact_float64(flat[kinds["bias"]], repr(kinds["bias"]))
         read[layer] = Affine(layer, np.ascontiguousarray(weight.T) if kernel else weight, bias)
-    return [read[name] for name in _order(read, source, layers, ordered)]
+    order = _order(read, source, layers, ordered)
+    if layers is None and not compared:
+        _require_one_network([read[name] for name in order], source)
+    return [read[name] for name in order]
 
 
 def flatten(arrays: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -134,6 +146,21 @@ def _order(
         f"the names {', '.join(read)} in {source} do not tell the order of the layers, nor do "
         "their shapes: give layers=(...)"
     )
+
+
+def _require_one_network(layers: Sequence[Affine], source: str) -> None:
+    """No width occurs twice, so that these layers make one network only, if they make any."""
+    widths = [layer.weight.shape[1] for layer in layers] + [len(layers[-1].weight)]
+    repeated = next((m for m in widths if widths.count(m) > 1), None)
+    chain = all(len(a.weight) == b.weight.shape[1] for a, b in itertools.pairwise(layers))
+    if chain and repeated is not None:
+        names = ", ".join(repr(layer.name) for layer in layers)
+        raise InputError(
+            f"the width {repeated} occurs more than once in {source} "
+            f"({'-'.join(map(str, widths))}), and then arrays do not show whether a layer is used "
+            "twice, nor the order: give the module itself or check=(x, outputs) to compare with, "
+            f"or layers=({names}) if each is used once, in this order"
+        )
 
 
 def _only_chain(read: Mapping[str, Affine]) -> list[str] | None:

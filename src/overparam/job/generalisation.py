@@ -124,7 +124,8 @@ def risk_bounds(
         confidence: Of each bound by itself.
         loss: A ``BoundedLoss``; None means the 0-1 error for targets that code classes, and the
             squared loss clipped at 2 an output for all others.
-        certificate: From initialisation; gives s* and, if it has it, rho_K.
+        certificate: From initialisation; gives rho_K if it has it. Its radius s* is of no use for a
+            bound on the risk (docs/apriori.md, Proposition 12).
         prior: How the data-dependent prior is trained.
         seed: Of the split and of the Monte Carlo parts.
         fresh: Rows in no bound at all; each bound's own predictor has its mean loss on them in
@@ -165,7 +166,7 @@ def risk_bounds(
         bounds.append(job.held_out(trained, test))
     report("bounds around the initialisation", 0, 0)
     whole = _Centre(job.start, job.on(sample), "the initialisation", (IID, FIXED_START))
-    bounds += job.rademacher(whole, [(1.0, trained)], "the trained network", certificate)
+    bounds += job.rademacher(whole, [(1.0, trained)], "the trained network")
     bounds.append(job.pac_bayes(whole, [(1.0, trained)], "a network drawn around the trained one"))
     report("training on the first part", 0, 0)
     centre, moved = job.train_prior(sample, first, prior)
@@ -265,13 +266,9 @@ class _Job:
         )
 
     def rademacher(
-        self,
-        centre: _Centre,
-        candidates: list[tuple[float, Params]],
-        predictor: str,
-        certificate: Certificate | None = None,
+        self, centre: _Centre, candidates: list[tuple[float, Params]], predictor: str
     ) -> list[RiskBound]:
-        """G1 for the best candidate, and for all that a certified descent may reach, if any."""
+        """G1 for the best candidate; empty if all are beyond the largest radius."""
         model, sample = self.problem.mlp, centre.sample
         surrogates: list[BoundedLoss] = [self.loss]
         if isinstance(self.loss, ZeroOne):
@@ -280,7 +277,8 @@ class _Job:
         base = measure_base_point(centre.problem, centre.params)
         trace = kernel_trace(model, centre.params, sample.x)
 
-        def bound(t: float, params: Params, distance: float, whose: str) -> RiskBound | None:
+        def bound(t: float, params: Params) -> RiskBound | None:
+            distance = parameter_distance(params, centre.params)
             radius = radius_from_grid(distance, grid)
             if radius is None:
                 return None
@@ -308,24 +306,16 @@ class _Job:
             details |= self._fresh_risk(params)
             return self._bound(
                 f"G1 Rademacher around {centre.name}",
-                whose,
+                predictor,
                 options[best],
                 sample.n,
                 (*centre.assumptions, "radius and margin are chosen from grids fixed in advance"),
                 details,
             )
 
-        found = [
-            bound(t, p, parameter_distance(p, centre.params), predictor) for t, p in candidates
-        ]
+        found = [bound(t, params) for t, params in candidates]
         bounds = [b for b in found if b is not None]
-        bounds = [min(bounds, key=lambda b: b.value)] if bounds else []
-        if certificate is not None and certificate.certified:
-            _, params = candidates[-1]
-            reach = max(certificate.radius, parameter_distance(params, centre.params))
-            promised = bound(1.0, params, reach, "the trained network, in the certified ball")
-            bounds += [] if promised is None else [promised]
-        return bounds
+        return [min(bounds, key=lambda b: b.value)] if bounds else []
 
     def pac_bayes(
         self, centre: _Centre, candidates: list[tuple[float, Params]], predictor: str

@@ -20,7 +20,14 @@ from overparam.importers.network import ImportedNetwork, standard_steps
 from overparam.job.numbers import finite
 from overparam.job.regularisation import parameter_distance
 from overparam.job.result import zero_is_attained
-from overparam.job.summary import certificate_summary, error_text, rate_text, verdict_text
+from overparam.job.summary import (
+    assumptions_line,
+    certificate_summary,
+    cost_of_fitting,
+    error_text,
+    rate_text,
+    verdict_text,
+)
 from overparam.limits import MOST_STEPS, require_whole
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
@@ -325,6 +332,7 @@ def anchor_lines(result: AnchorResult) -> list[tuple[str, str]]:
         steps = len(result.run.history) - 1
         text = f"{steps} steps of gradient descent from there: envelope, rate and radius held"
         table.append(("checked", text))
+    table.append(assumptions_line(result.certificate))
     if result.certificate.certified:
         table.append(("step sizes", _steps(result)))
     return table
@@ -343,6 +351,7 @@ def _gap(certificate: Certificate, may_polish: bool) -> list[tuple[str, str]]:
 
 def _moved(result: AnchorResult, polished: Polished) -> list[tuple[str, str]]:
     residuals = polished.gauss_newton.residuals
+    cost = cost_of_fitting(result.imported_errors, result.errors)
     moved = (
         f"the weights were MOVED by {len(residuals) - 1} Gauss-Newton steps: residual "
         f"{residuals[0]:.3g} to {residuals[-1]:.3g}, by the distance {polished.distance:.4g}, "
@@ -351,6 +360,7 @@ def _moved(result: AnchorResult, polished: Polished) -> list[tuple[str, str]]:
     return [
         ("polish", moved),
         *((f"{part} error", error_text(error)) for part, error in result.errors.items()),
+        *([] if cost is None else [("cost of fitting", cost)]),
         ("moved", verdict_text(polished.certificate, "moved", result.zero_loss)),
         *_gap(polished.certificate, False),
     ]

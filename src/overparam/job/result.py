@@ -1,6 +1,6 @@
 """What the main job gives: certificates, runs and errors, in the order they came about."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -72,6 +72,7 @@ class JobResult:
         errors: Errors by part: ``train`` and ``test`` (if there is a test part), each as
             ``Dataset.test_error`` gives them, of the final network.
         seconds: Seconds by phase, in order.
+        errors_before: The same before Gauss-Newton fitted the training points; empty if it did not.
     """
 
     settings: JobSettings
@@ -86,6 +87,7 @@ class JobResult:
     consequences: Consequences | None
     errors: dict[str, dict]
     seconds: dict[str, float]
+    errors_before: dict[str, dict] = field(default_factory=dict)
 
     @property
     def zero_loss(self) -> bool:

@@ -54,6 +54,7 @@ def summary(result: JobResult) -> dict[str, Any]:
         "certified": result.certificate.certified,
         "consequences": result.consequences and consequences_summary(result.consequences),
         "errors": result.errors,
+        "errors_before_gauss_newton": result.errors_before,
         "preprocessing": result.dataset.preprocessing.to_dict(),
         "target": result.dataset.coding.to_dict(),
         "seconds": {name: round(value, 3) for name, value in result.seconds.items()},
@@ -79,6 +80,7 @@ def certificate_summary(certificate: Certificate) -> dict[str, Any]:
         **{name: _value(certificate, name) for name in FOLLOWING},
         "remedies": dict(certificate.remedies),
         "rigor": certificate.rigor,
+        "assumptions": list(certificate.assumptions),
     }
 
 
@@ -110,11 +112,34 @@ def lines(result: JobResult) -> list[tuple[str, str]]:
     ]
     if result.anchored is not None:
         table += _anchored(result)
+    table.append(assumptions_line(result.certificate))
     if result.consequences is not None:
         table += consequences_lines(result)
     for part, error in result.errors.items():
         table.append((f"{part} error", error_text(error)))
-    return table
+    cost = cost_of_fitting(result.errors_before, result.errors)
+    return table if cost is None else [*table, ("cost of fitting", cost)]
+
+
+def cost_of_fitting(before: dict[str, dict], after: dict[str, dict]) -> str | None:
+    """What Gauss-Newton to interpolation did to the held-out rows, if there are any.
+
+    Args:
+        before: Errors by part before it; empty if it took no step.
+        after: Errors by part after it.
+    """
+    if "test" not in before or "test" not in after:
+        return None
+    old, new = before["test"], after["test"]
+    measure = "error" if "error" in old else "rmse"
+    change = new[measure] - old[measure]
+    text = f"on held-out rows {error_text(old)} before Gauss-Newton, {error_text(new)} after: "
+    if change > 0:
+        return text + (
+            "fitting the training rows made it WORSE on fresh ones; see docs/generalisation.md, "
+            "When not to interpolate"
+        )
+    return text + ("fitting the training rows cost nothing" if change else "no different")
 
 
 def verdict_text(certificate: Certificate, where: str, zero_loss: bool) -> str:
@@ -129,6 +154,11 @@ def verdict_text(certificate: Certificate, where: str, zero_loss: bool) -> str:
         f"gradient descent with step size {certificate.step_size:.4g} converges to one within "
         f"{decimal_up(certificate.radius, 3):.3g} at rate {rate_text(certificate.rate)} a step"
     )
+
+
+def assumptions_line(certificate: Certificate) -> tuple[str, str]:
+    """What it takes for granted."""
+    return ("taken for granted", "; ".join(certificate.assumptions))
 
 
 def rate_text(rate: float) -> str:

@@ -69,8 +69,9 @@ def _transfer(found: TransferStudy) -> dict[str, Any]:
         "measured": {
             name: {
                 "best_steps": {str(o.width): o.step_size for o in (verdict.narrow, verdict.wide)},
-                "shift": verdict.shift,
-                "interval": [verdict.low, verdict.high],
+                "factor": 2**verdict.shift,
+                "factor_interval": [2**verdict.low, 2**verdict.high],
+                "tolerance": verdict.tolerance,
                 "transferred": verdict.transferred,
                 "reason": verdict.reason,
             }

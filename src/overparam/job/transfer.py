@@ -25,7 +25,10 @@ WIDTHS = (64, 256, 512)
 
 STEPS, SEEDS = 20, 3
 
-GRID = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
+RATIO = math.sqrt(2)
+"""Of neighbouring step sizes: fine enough to tell whether the best one moved by a factor 2."""
+
+GRID = tuple(RATIO**k for k in range(-4, 6))
 """Step sizes swept at each width, relative to the stable one of a network drawn there."""
 
 
@@ -92,8 +95,8 @@ def _sweep(problem: Problem, name: str, seed: int, progress: Progress | None) ->
     """Train with a grid of steps around the stable one of each width."""
 
     def grid(width: int) -> list[float]:
-        # On one lattice of powers of 2, so that the optima are compared in whole grid steps.
-        centre = 2.0 ** round(math.log2(_stable(problem, name, width, seed)))
+        # On one lattice, so that what the grid does to an optimum is the same at all widths.
+        centre = RATIO ** round(math.log(_stable(problem, name, width, seed), RATIO))
         return [centre * factor for factor in GRID]
 
     return step_sweep(

@@ -5,10 +5,16 @@ A Ritz value is a lower bound on the eigenvalue of the same rank, so what Lanczo
 also has an upper bound that holds with a probability known beforehand (docs/spectrum.md, theorem 2,
 after Kuczynski and Wozniakowski): the start would have to be nearly orthogonal to an eigenvector
 for the iteration to miss it.
+
+The Krylov space of one start holds one vector of each eigenspace, so one run sees an eigenvalue
+once however often it occurs, and tangent kernels have multiple ones: that of the last layer alone
+has each k times. Runs from new starts in the orthogonal complement of what was found bring the
+other copies, until one finds nothing more.
 """
 
 from dataclasses import dataclass
 from math import exp, inf, log, log1p, pi, sqrt
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -34,7 +40,8 @@ class TopEigenvalues:
         values: Ritz values in decreasing order, each at most the eigenvalue of the same rank.
         vectors: Their Ritz vectors, shape (n, count).
         residuals: |A v - theta v| of each pair: an eigenvalue lies within it of theta.
-        converged: Whether every residual met the tolerance.
+        converged: Whether every residual met the tolerance and, of more than one eigenvalue, a run
+            from another start, orthogonal to the vectors, met it and found nothing above the last.
         krylov: q, the dimension of the Krylov space of the random start that the first Ritz value
             is at least as good as; None if the eigenvalues are those of the dense matrix.
         order: n.
@@ -77,15 +84,15 @@ def top_eigenvalues(
     restarts: int = 100,
     seed: int = 0,
 ) -> TopEigenvalues:
-    """The largest eigenvalues of a symmetric operator, by Lanczos iterations.
+    """The largest eigenvalues of a symmetric operator, multiple ones with all their copies.
 
     Args:
         operator: Symmetric, of shape (n, n): an array or anything with products, such as
             `ntk_operator`, the tangent kernel without its matrix. Iterations are in float64;
             products in float32 limit what they can resolve.
-        count: How many eigenvalues.
+        count: How many eigenvalues, each counted as often as it occurs.
         tolerance: Residual, relative to the eigenvalue, at which an iteration stops.
-        restarts: The most restarts; unconverged Ritz values are returned all the same.
+        restarts: The most restarts of a run; unconverged Ritz values are returned all the same.
         seed: Of the random start.
 
     Returns:
@@ -101,20 +108,22 @@ def top_eigenvalues(
     if not 1 <= count <= n:
         raise InputError(f"count = {count}: give a number from 1 to {n}, the operator's order")
     linear = _wide(aslinearoperator(operator))
-    start = np.random.default_rng(seed).standard_normal(n)
+    draw = np.random.default_rng(seed)
+    start = draw.standard_normal(n)
     size = max(KRYLOV_VECTORS, 2 * count + 1)
     krylov = size if size < n else None
+    complete = True
     if krylov is None:
-        values, vectors = _dense(linear)
+        values, vectors = _largest(_dense(linear), count)
     else:
         _require_finite(linear.matvec(start))
-        values, vectors = _restarted(linear, start, count, krylov, tolerance, restarts)
-    order = np.argsort(values)[::-1][:count]
-    values, vectors = values[order], vectors[:, order]
+        run = _Run(krylov, tolerance, restarts)
+        values, vectors = _largest(run.top(linear, start, count), count)
+        if count > 1:  # the first one is the first one, however often it occurs
+            values, vectors, complete = _with_copies(linear, values, vectors, run, draw)
     residuals = np.linalg.norm(_require_finite(linear.matmat(vectors)) - vectors * values, axis=0)
-    # A restart may stop at a tolerance of its own; rounding allows no better than u |A|.
-    reached = residuals <= 2 * tolerance * np.abs(values) + 1e-13 * np.abs(values).max()
-    return TopEigenvalues(values, vectors, residuals, bool(reached.all()), krylov, n)
+    reached = residuals <= _allowed(tolerance, np.abs(values), float(np.abs(values).max()))
+    return TopEigenvalues(values, vectors, residuals, complete and bool(reached.all()), krylov, n)
 
 
 def lanczos_error(order: int, krylov: int, failure_probability: float) -> float:
@@ -167,28 +176,108 @@ def _dense(linear: LinearOperator) -> tuple[np.ndarray, np.ndarray]:
     return np.linalg.eigh((matrix + matrix.T) / 2)
 
 
-def _restarted(
-    linear: LinearOperator,
-    start: np.ndarray,
-    count: int,
-    krylov: int,
-    tolerance: float,
-    restarts: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ritz pairs; those that did not converge in time come from the subspace that was reached."""
-    try:
-        return eigsh(
-            linear, k=count, which="LA", v0=start, ncv=krylov, tol=tolerance, maxiter=restarts
-        )
-    except ArpackNoConvergence as stopped:
-        found = stopped.eigenvectors
-    except ArpackError:
-        found = np.empty((len(start), 0))
-    basis = _krylov_basis(linear, start, krylov)
-    basis = np.linalg.qr(np.concatenate([basis, found], axis=1))[0]
+def _largest(
+    pairs: tuple[np.ndarray, np.ndarray], count: int
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, "n c"]]:
+    values, vectors = pairs
+    order = np.argsort(values)[::-1][:count]
+    return values[order], vectors[:, order]
+
+
+def _allowed(tolerance: float, values: Any, scale: float) -> Any:
+    """A restart may stop at a tolerance of its own; rounding allows no better than u |A|."""
+    return 2 * tolerance * values + 1e-13 * scale
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run of restarted Lanczos iterations may take."""
+
+    krylov: int
+    tolerance: float
+    restarts: int
+
+    def top(
+        self, linear: LinearOperator, start: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ritz pairs; what did not converge in time comes from the subspace that was reached."""
+        options = {"ncv": self.krylov, "tol": self.tolerance, "maxiter": self.restarts}
+        try:
+            return eigsh(linear, k=count, which="LA", v0=start, **options)
+        except ArpackNoConvergence as stopped:
+            found = stopped.eigenvectors
+        except ArpackError:
+            found = np.empty((len(start), 0))
+        basis = np.concatenate([_krylov_basis(linear, start, self.krylov), found], axis=1)
+        return _ritz(linear, np.linalg.qr(basis)[0])
+
+
+def _ritz(linear: LinearOperator, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The Ritz pairs of a space with an orthonormal basis, values increasing."""
     small = basis.T @ linear.matmat(basis)
     values, rotation = np.linalg.eigh((small + small.T) / 2)
     return values, basis @ rotation
+
+
+def _with_copies(
+    linear: LinearOperator,
+    values: np.ndarray,
+    vectors: np.ndarray,
+    run: _Run,
+    draw: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Ritz pairs with the copies that their start did not see, and whether none is left.
+
+    Each round looks for the top of the complement. One that finds something above the last value
+    has brought every eigenvalue missing once more; so the next looks for as many again.
+    """
+    count, sought = len(values), 1
+    for _ in range(count + 1):
+        rest = _Complement(linear, values, vectors, draw.standard_normal(len(vectors)))
+        tops, found = _largest(run.top(rest.operator, rest.start, sought), sought)
+        residual = float(np.linalg.norm(rest.operator.matvec(found[:, 0]) - tops[0] * found[:, 0]))
+        reached = residual <= _allowed(run.tolerance, abs(tops[0]), rest.scale)
+        last = values[-1] + _allowed(run.tolerance, abs(values[-1]), rest.scale)
+        above = int(np.sum(tops - rest.shift > last))
+        if not above:
+            return values, vectors, bool(reached)
+        basis = np.linalg.qr(np.concatenate([vectors, rest.project(found)], axis=1))[0]
+        values, vectors = _largest(_ritz(linear, basis), count)
+        if not reached:
+            break
+        sought = min(2 * above if above == sought else above, count)
+    return values, vectors, False
+
+
+class _Complement:
+    """The operator on the orthogonal complement of some vectors, plus a shift.
+
+    An iteration stops at an error relative to the value it finds, and here it matters relative to
+    the last value known, not to what may be 0 in the complement: hence the shift. The vectors
+    themselves are put below everything else, where rounding does not lead an iteration back to.
+    """
+
+    def __init__(
+        self, linear: LinearOperator, values: np.ndarray, vectors: np.ndarray, start: np.ndarray
+    ) -> None:
+        self.vectors = vectors
+        self.scale = float(np.abs(values).max())
+        self.shift = 2 * max(abs(float(values[-1])), 1e-6 * self.scale)
+        self.start = self.project(start)
+        # A random image is about as long as the Frobenius norm.
+        bottom = -10 * (self.scale + float(np.linalg.norm(linear.matvec(start))))
+
+        def multiply(x: np.ndarray) -> np.ndarray:
+            inside = self.project(x)
+            image = self.project(linear @ inside) + self.shift * inside
+            return image + bottom * (x - inside)
+
+        self.operator = LinearOperator(
+            linear.shape, matvec=multiply, matmat=multiply, dtype=np.float64
+        )
+
+    def project(self, x: np.ndarray) -> np.ndarray:
+        return x - self.vectors @ (self.vectors.T @ x)
 
 
 def _krylov_basis(linear: LinearOperator, start: np.ndarray, size: int) -> np.ndarray:

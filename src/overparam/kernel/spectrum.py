@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.linalg import eigvalsh, lapack
-from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
+from scipy.sparse.linalg import LinearOperator
 
 from overparam.errors import InputError
 from overparam.kernel.diagnosis import Finding, diagnose
@@ -237,7 +237,8 @@ def _bottom(
     """The smallest eigenvalues, increasing, and their vectors.
 
     Lanczos iterations on (K - s I)^-1, s just below the lower bound: the inverse of the distance
-    from there separates what is crowded near zero. W holds K again on return.
+    from there separates what is crowded near zero. Where the iterations do not settle, the vectors
+    point at the culprits all the same. W holds K again on return.
     """
     n = len(W)
     if n <= DENSE_ORDER:
@@ -248,21 +249,8 @@ def _bottom(
         restore(W, diagonal)
         gap *= 16.0
     shift = lower - gap
-    inverse = LinearOperator(
-        (n, n), matvec=lambda v: lapack.dpotrs(W, v, lower=1)[0], dtype=np.float64
-    )
-    start = np.random.default_rng(0).standard_normal(n)
-    try:
-        inverses, vectors = eigsh(
-            inverse, k=count, which="LA", v0=start, ncv=40, tol=1e-6, maxiter=10
-        )
-    except ArpackError as stopped:
-        inverses = getattr(stopped, "eigenvalues", np.empty(0))
-        vectors = getattr(stopped, "eigenvectors", np.empty((n, 0)))
-    if not len(inverses):  # two steps of inverse iteration point at the culprits all the same
-        vector = inverse.matvec(inverse.matvec(start))
-        vectors = (vector / np.linalg.norm(vector))[:, None]
-        inverses = np.array([vectors[:, 0] @ inverse.matvec(vectors[:, 0])])
+    solve = lambda v: lapack.dpotrs(W, v, lower=1)[0]  # noqa: E731
+    inverse = LinearOperator((n, n), matvec=solve, matmat=solve, dtype=np.float64)
+    found = top_eigenvalues(inverse, count, restarts=10)
     restore(W, diagonal)
-    order = np.argsort(inverses)[::-1]
-    return shift + 1.0 / inverses[order], vectors[:, order]
+    return shift + 1.0 / found.values, found.vectors

@@ -27,6 +27,7 @@ from overparam.model.mlp import MLP
 from overparam.model.observation import Observation, Value, get_observation, observed
 from overparam.precision import as_float64, in_float64, is_traced
 from overparam.problem.integrands import Integrand, get_integrand
+from overparam.problem.integrands.labels import how_to_encode
 from overparam.problem.measure import Measure
 
 
@@ -98,7 +99,8 @@ class Problem:
             return
         columns, _ = observe_function(self.function, params, x=self.measure.x)
         if columns != self.outputs:
-            raise InputError(_wrong_columns(self, f"the loss sees {columns}"))
+            seen = _wrong_columns(self, f"the loss sees {columns}")
+            raise InputError(f"{seen}{how_to_encode(self.targets, columns)}")
 
     @property
     def targets(self) -> Float[np.ndarray, "n k"]:
@@ -119,9 +121,9 @@ class Problem:
         """f* = sum_i w_i inf l_i, exact for losses with infimum zero."""
         return float(self.measure.weights @ np.asarray(self.loss.infimum(self.targets)))
 
-    @cached_property
+    @property
     def _apply(self) -> Any:
-        return compiled(self.function)
+        return compiled(self.function)  # kept there, not here: a compiled program has no pickle
 
     def predict(
         self, params: ParamTree, x: Float[Array | np.ndarray, "m d"] | None = None
@@ -225,6 +227,7 @@ def _check_shapes(problem: Problem) -> None:
     if isinstance(problem.observation, Value):
         raise InputError(
             f"the targets have {measure.outputs} columns but the model out_dim={model.out_dim}"
+            f"{how_to_encode(problem.targets, model.out_dim)}"
         )
     seen = f"the loss sees {columns} of {model.out_dim} outputs in {model.in_dim} dimensions"
     raise InputError(_wrong_columns(problem, seen))

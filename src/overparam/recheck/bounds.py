@@ -11,14 +11,20 @@ tolerance, and an error in one does not excuse another.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
+import numpy as np
 from flint import arb
 
+from overparam.numbers import over
 from overparam.recheck.claim import Claim
-from overparam.recheck.consequences import Consequences
 from overparam.recheck.measure import Measured
-from overparam.recheck.theorem import Descent, Premises, descent, distance, existence
+from overparam.theorems import conclusions
+from overparam.theorems.conclusions import Premises
+from overparam.theorems.convergence import Convergence
+from overparam.theorems.majorant import Majorant
+from overparam.theorems.regularisation import Limit
 
 RELATIVE = 1e-6
 WEAKER = 0.05
@@ -80,10 +86,10 @@ class Comparison:
         self.allowed = allowed
         self.faults: list[str] = []
 
-    def upper(self, name: str, derived: arb | None, *, slack: float | None = None) -> None:
-        """A stored upper bound; None derives no bound."""
-        stored = self.claim.constant(name)
-        if derived is None:
+    def upper(self, name: str, derived: arb | float, *, slack: float | None = None) -> None:
+        """A stored upper bound; what is not finite derives no bound."""
+        stored, derived = self.claim.constant(name), arb(derived)
+        if not derived.is_finite():
             if math.isfinite(stored):
                 self._say(name, stored, "no bound is proved")
             return
@@ -96,10 +102,10 @@ class Comparison:
         ):
             self._say(name, stored, f"far above {_show(derived)}, which the theorem gives")
 
-    def lower(self, name: str, derived: arb | None, *, slack: float | None = None) -> None:
-        """A stored lower bound; None derives infinity."""
-        stored = self.claim.constant(name)
-        if derived is None:
+    def lower(self, name: str, derived: arb | float, *, slack: float | None = None) -> None:
+        """A stored lower bound; what is not finite derives infinity."""
+        stored, derived = self.claim.constant(name), arb(derived)
+        if not derived.is_finite():
             if math.isfinite(stored):
                 self._say(name, stored, "the data and parameters give no limit")
             return
@@ -164,16 +170,16 @@ def compare_conclusions(
     """
     check = Comparison(claim, tolerance(claim, measured))
     premises = verified_premises(claim, measured, modulus)
-    node = claim.ball
-    check.upper("modulus_at_ball", premises.modulus[node])
-    check.upper("lipschitz_on_ball", premises.lipschitz[node])
-    derived = descent(premises, arb(claim.number("step_size")), node, limit=claim.limit)
-    _compare_descent(check, derived)
+    ball = claim.ball
+    check.upper("modulus_at_ball", premises.majorant.modulus[ball])
+    check.upper("lipschitz_on_ball", premises.lipschitz[ball])
+    step_size = None if claim.limit else arb(claim.number("step_size"))
+    _compare_convergence(check, conclusions.convergence(premises, step_size, ball))
     slack = check.allowed.target_norm
-    check.upper("existence_radius", existence(premises), slack=slack)
-    check.lower("distance_lower_bound", distance(premises), slack=slack)
+    check.upper("existence_radius", conclusions.existence(premises).radius, slack=slack)
+    check.lower("distance_lower_bound", conclusions.distance(premises), slack=slack)
     if not check.faults:
-        _compare_consequences(check, premises, measured.kernel_norm)
+        _compare_consequences(check, premises)
     return check.faults
 
 
@@ -183,9 +189,10 @@ def _compare_target_norm(check: Comparison, measured: Measured) -> None:
     if math.isinf(stored):
         return
     slack = check.allowed.target_norm
-    check.upper("target_norm", measured.target_norm, slack=slack)
-    if check.claim.kind("target_norm") == "computed" and measured.target_norm is not None:
-        check.lower("target_norm", measured.target_norm, slack=slack)
+    found = measured.target_norm
+    check.upper("target_norm", math.inf if found is None else found, slack=slack)
+    if check.claim.kind("target_norm") == "computed" and found is not None:
+        check.lower("target_norm", found, slack=slack)
 
 
 def verified_premises(
@@ -201,19 +208,28 @@ def verified_premises(
     level = excess.max(stored).upper() / measured.least_weight
     alpha = measured.loss.pl_constant(level).min(arb(claim.constant("pl_constant")))
     smoothness = measured.loss.smoothness().max(arb(claim.constant("smoothness")))
+    largest = measured.max_eigenvalue.max(arb(claim.constant("max_eigenvalue"))).upper()
+    target_norm = _target_norm(claim, measured)
     return Premises(
-        min_eigenvalue=smallest.lower().max(arb(0)),
-        max_eigenvalue=measured.max_eigenvalue.max(arb(claim.constant("max_eigenvalue"))).upper(),
-        excess=(excess.min(stored).lower(), excess.max(stored).upper()),
-        target_norm=_target_norm(claim, measured),
+        majorant=Majorant(
+            smallest.lower().max(arb(0)).sqrt(), _vector(claim.nodes), _vector(omega)
+        ),
+        lipschitz=_vector([math.inf if value is None else value for _, value in modulus]),
+        jacobian_norm=largest.sqrt(),
         smoothness=smoothness.upper(),
         pl_constant=alpha.lower(),
+        excess=excess.max(stored).upper(),
+        least_excess=excess.min(stored).lower(),
+        target_norm=None if target_norm is None else target_norm[1],
+        least_target_norm=None if target_norm is None else target_norm[0],
+        kernel_norm=measured.kernel_norm,
         quadratic=measured.loss.quadratic,
         differentiable=claim.has("curvature_bound") or not claim.problem["hidden_widths"],
-        nodes=[arb(r) for r in claim.nodes],
-        modulus=omega,
-        lipschitz=[value for _, value in modulus],
     )
+
+
+def _vector(values: Sequence[arb | float]) -> np.ndarray:
+    return np.array([arb(value) for value in values], dtype=object)
 
 
 def _target_norm(claim: Claim, measured: Measured) -> tuple[arb, arb] | None:
@@ -225,7 +241,7 @@ def _target_norm(claim: Claim, measured: Measured) -> tuple[arb, arb] | None:
     return found.min(arb(stored)).lower(), found.max(arb(stored)).upper()
 
 
-def _compare_descent(check: Comparison, derived: Descent) -> None:
+def _compare_convergence(check: Comparison, derived: Convergence) -> None:
     claim = check.claim
     if claim.certified and not derived.certified:
         check.faults.append("certified is true, but the condition of Theorem 1 is not proved")
@@ -239,44 +255,42 @@ def _compare_descent(check: Comparison, derived: Descent) -> None:
     check.upper("radius", derived.radius, slack=check.allowed.residual)
     check.lower("sigma_end", derived.sigma_end)
     rate, slack = arb(claim.constant("rate")), check.allowed.plain
-    exact = claim.kind("rate") == "proved"
-    allowed = derived.decrease if exact else derived.decrease * (1 + slack) + 4 * _UNIT
+    decrease = 1 - derived.rate
+    allowed = decrease if claim.kind("rate") == "proved" else decrease * (1 + slack) + 4 * _UNIT
     if not 1 - rate <= allowed:
         check.faults.append(
-            f"rate is {float(rate):.17g}: below {_show(1 - derived.decrease)}, the least proved"
+            f"rate is {float(rate):.17g}: below {_show(derived.rate)}, the least proved"
         )
 
 
-_CONSEQUENCES = (
-    *("displacement", "limit_distance", "distance_ratio", "kernel_drift"),
-    *("relative_kernel_drift", "linearisation_distance", "linearisation_parameter_distance"),
-)
+_CONSEQUENCES = tuple(field.name for field in fields(conclusions.Consequences))
 
 
-def _compare_consequences(check: Comparison, premises: Premises, kernel_norm: arb) -> None:
+def _compare_consequences(check: Comparison, premises: Premises) -> None:
     """Theorems 5 to 7, one after the other: each from stored numbers that have passed."""
     claim, slack = check.claim, check.allowed.target_norm
     if not claim.certified:
         for name in _CONSEQUENCES:
-            check.upper(name, None)
+            check.upper(name, math.inf)
         return
-    after = Consequences(premises, arb(claim.number("radius")))
-    check.upper("displacement", after.displacement(arb(claim.number("step_size"))), slack=slack)
+    path, step_size = arb(claim.number("radius")), arb(claim.number("step_size"))
+    near = conclusions.linearisation(premises, path, step_size)
+    check.upper("displacement", near.displacement, slack=slack)
     if check.faults:
         return
     displacement = arb(claim.constant("displacement"))
-    check.upper("limit_distance", after.limit(displacement), slack=slack)
-    drift, known = after.drift(displacement), kernel_norm > 0
+    end = conclusions.limit(premises, path, displacement)
+    check.upper("limit_distance", end.distance, slack=slack)
+    drift = conclusions.drift(premises, displacement)
     check.upper("kernel_drift", drift)
-    check.upper("relative_kernel_drift", drift / kernel_norm if known else None)
-    apart = after.apart(displacement) if premises.quadratic else None
-    check.upper("linearisation_distance", None if apart is None else apart.predictions, slack=slack)
-    check.upper(
-        "linearisation_parameter_distance", None if apart is None else apart.parameters, slack=slack
-    )
+    check.upper("relative_kernel_drift", over(drift, premises.kernel_norm))
+    near = conclusions.apart(premises, path, displacement)
+    check.upper("linearisation_distance", near.predictions, slack=slack)
+    check.upper("linearisation_parameter_distance", near.parameters, slack=slack)
     if not check.faults:
-        limit, closest = claim.constant("limit_distance"), claim.constant("distance_lower_bound")
-        check.upper("distance_ratio", after.ratio(displacement, arb(limit), arb(closest)))
+        stored = Limit(arb(claim.constant("limit_distance")), end.kernel_part)
+        closest = arb(claim.constant("distance_lower_bound"))
+        check.upper("distance_ratio", conclusions.ratio(premises, stored, closest))
 
 
 def _show(ball: arb) -> str:

@@ -14,6 +14,7 @@ from flint import arb
 from overparam.recheck.activations import ACTIVATIONS
 from overparam.recheck.claim import Claim
 from overparam.recheck.losses import loss_of
+from overparam.theory.certificate import ASSUMPTIONS
 
 IDENTITY = 1e-9
 SPACING = 4.5e-16
@@ -23,12 +24,35 @@ _SHARED = ("radius", "step_size", "rate", "min_eigenvalue", "residual", "margin"
 
 def faults(claim: Claim) -> Iterator[str]:
     """Sentences on everything that does not fit together."""
+    yield from _kinds(claim)
+    yield from _assumptions(claim)
     yield from _twice_stated(claim)
     yield from _flags(claim)
     yield from _grid(claim)
     yield from _given_constants(claim)
     yield from _identities(claim)
     yield from _remedies(claim)
+
+
+_CLOSED_FORMS = ("smoothness", "pl_constant", "slope_bound", "curvature_bound")
+
+
+def _kinds(claim: Claim) -> Iterator[str]:
+    """One rule for rigour, kinds and tolerances: closed forms are proved, all else is ``rigor``.
+
+    So no number escapes the tolerance of its kind, and none is declared: what a user declares
+    cannot be checked.
+    """
+    rigor = claim.content["rigor"]
+    for name in claim.content["constants"]:
+        expected = "proved" if name in _CLOSED_FORMS else rigor
+        if claim.kind(name) != expected:
+            yield f"{name} is {claim.kind(name)!r} in a certificate of rigor {rigor!r}"
+
+
+def _assumptions(claim: Claim) -> Iterator[str]:
+    if tuple(claim.content["assumptions"]) != ASSUMPTIONS[claim.content["rigor"]]:
+        yield "the assumptions are not those of the certificate's rigor"
 
 
 def _twice_stated(claim: Claim) -> Iterator[str]:
@@ -60,10 +84,6 @@ def _flags(claim: Claim) -> Iterator[str]:
         yield "limit_distance <= displacement <= radius does not hold"
     if not 0 <= claim.constant("step_fraction") <= 1:
         yield "step_fraction is not between 0 and 1"
-    names = claim.content["constants"]
-    kinds = {claim.kind(name) for name in names}
-    if claim.content["rigor"] == "proved" and kinds & {"computed", "estimated"}:
-        yield "rigor is 'proved' though some constants are not"
     if claim.problem["centered"] != (claim.problem["center_sha256"] is not None):
         yield "centered does not fit center_sha256"
     if claim.has("newton_kantorovich") != (claim.number("min_eigenvalue") > 0):

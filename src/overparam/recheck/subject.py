@@ -6,19 +6,19 @@ says they are, and every number in it is checked against exactly that model.
 """
 
 import hashlib
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from overparam.errors import InputError
 from overparam.problem.integrands import INTEGRANDS
 from overparam.problem.problem import Problem
 from overparam.recheck.activations import ACTIVATIONS
+from overparam.recheck.arrays import Shape, read_arrays
 from overparam.recheck.losses import BallLoss, loss_of
 from overparam.recheck.refusal import RefusedError
 
@@ -35,7 +35,7 @@ class Parameters:
     def of(weights: Any, biases: Any) -> "Parameters":
         """From two sequences of arrays of floats."""
         arrays = [np.asarray(a) for a in (*weights, *biases)]
-        double = any(a.dtype == np.float64 for a in arrays)
+        double = any(a.dtype.kind == "f" and a.dtype.itemsize > 4 for a in arrays)
         wide = [np.asarray(a, dtype=np.float64) for a in arrays]
         if not all(np.isfinite(a).all() for a in wide):
             raise RefusedError("a parameter is not a finite number")
@@ -158,29 +158,29 @@ def subject_in(folder: Path, content: Mapping[str, Any]) -> Subject:
 
     Args:
         folder: With params.npz and data.npz.
-        content: The certificate's content: ``problem`` describes the model, and ``start`` says
-            which of the two sets of parameters it is about.
+        content: The certificate's content: ``problem`` describes the model and with it the shapes
+            of all arrays, and ``start`` says which of the two sets of parameters it is about.
 
     Raises:
         InputError: A file is missing.
         RefusedError: A file is damaged, or holds other parameters than the certificate's.
     """
-    arrays = _read(folder / "params.npz")
-    data = _read(folder / "data.npz")
     claimed = content["problem"]
-    initial = _parameters(arrays, "initial_")
-    params = initial if content["start"] == "initialisation" else _parameters(arrays, "")
+    prefix = "initial_" if content["start"] == "initialisation" else ""
+    shapes = parameter_shapes(claimed, prefix)
+    if claimed["centered"]:
+        shapes |= parameter_shapes(claimed, "initial_")
+    arrays = read_arrays(folder / "params.npz", shapes)
+    params = _parameters(arrays, prefix)
     if params.fingerprint() != claimed["params_sha256"]:
         raise RefusedError("params.npz does not hold the parameters that the certificate is about")
-    missing = {"x", "y", "weights"} - set(data)
-    if missing:
-        raise RefusedError(f"data.npz lacks {', '.join(sorted(missing))}")
+    data = read_arrays(folder / "data.npz", data_shapes(claimed))
     return Subject(
         x=np.asarray(data["x"], dtype=np.float64),
         y=np.asarray(data["y"], dtype=np.float64),
         weights=np.asarray(data["weights"], dtype=np.float64),
         params=params,
-        center=initial if claimed["centered"] else None,
+        center=_parameters(arrays, "initial_") if claimed["centered"] else None,
         architecture=Architecture(
             activation=claimed["activation"],
             weight_scale=float(claimed["weight_scale"]),
@@ -191,40 +191,28 @@ def subject_in(folder: Path, content: Mapping[str, Any]) -> Subject:
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as e:  # a flipped bit of an archive can raise nearly anything
-        raise RefusedError(f"{path.name} is damaged or cut short ({_line(e)})") from e
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiu":
-            raise RefusedError(f"{path.name}: {name} is not an array of numbers")
-    return arrays
+def data_shapes(claimed: Mapping[str, Any]) -> dict[str, Shape]:
+    """The shapes of a certificate's data, by name in data.npz."""
+    n, d, k = (int(claimed[name]) for name in ("points", "in_dim", "outputs"))  # JSON may say 2.0
+    return {"x": (n, d), "y": (n, k), "weights": (n,)}
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def parameter_shapes(claimed: Mapping[str, Any], prefix: str) -> dict[str, Shape]:
+    """The shapes of a certificate's parameters, by name in params.npz."""
+    widths = [claimed["in_dim"], *claimed["hidden_widths"], claimed["outputs"]]
+    pairs = list(enumerate(pairwise(map(int, widths))))
+    return {f"{prefix}weights_{layer}": (m, before) for layer, (before, m) in pairs} | {
+        f"{prefix}biases_{layer}": (m,) for layer, (_, m) in pairs
+    }
 
 
 def _parameters(arrays: Mapping[str, np.ndarray], prefix: str) -> Parameters:
     """Parameters from arrays named weights_0, ..., biases_0, ... with a prefix."""
-    kinds = []
-    for kind in ("weights", "biases"):
-        names = [name for name in arrays if name.startswith(f"{prefix}{kind}_")]
-        expected = [f"{prefix}{kind}_{layer}" for layer in range(len(names))]
-        if not names or set(names) != set(expected):
-            raise RefusedError(f"params.npz has no complete set of {prefix}{kind}_0, _1, ...")
-        kinds.append([arrays[name] for name in expected])
-    if len(kinds[0]) != len(kinds[1]):
-        raise RefusedError(
-            f"params.npz has different numbers of {prefix}weights and {prefix}biases"
-        )
-    return Parameters.of(*kinds)
+    weights, biases = (
+        [array for name, array in arrays.items() if name.startswith(f"{prefix}{kind}_")]
+        for kind in ("weights", "biases")
+    )
+    return Parameters.of(weights, biases)
 
 
 def _check_data(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> None:

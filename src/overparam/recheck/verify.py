@@ -5,24 +5,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from flint import arb, ctx
 
 from overparam.errors import InputError
+from overparam.files import read_start
 from overparam.problem.problem import Problem
 from overparam.recheck.bounds import compare_conclusions, compare_premises
 from overparam.recheck.claim import Claim, read_claim
 from overparam.recheck.consistency import faults
 from overparam.recheck.measure import measure
+from overparam.recheck.memory import require_memory
 from overparam.recheck.modulus import modulus_and_lipschitz
 from overparam.recheck.refusal import RefusedError
 from overparam.recheck.subject import Subject, subject_in, subject_of
 from overparam.recheck.words import wrong_reason
-from overparam.theory.certificate import Certificate
+from overparam.theory.certificate import LONGEST, Certificate
 
 Progress = Callable[[str, int, int], None]
 """Called with (phase, done, total); total 0 means an unknown amount."""
+
+LEAST_BITS, MOST_BITS = 64, 2**16
+"""The precisions that make sense: below, nothing is decided; above, nothing is finished."""
+
+_FLINT = RLock()
+"""FLINT has one precision for the whole process, so re-checks take turns."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +68,24 @@ def verify(
         problem_or_files: The problem; or the folder with data.npz and params.npz, by default the
             one the certificate's file lies in.
         params: With a problem, the parameters the certificate is about.
-        precision: Bits of the balls' midpoints, 64 or more.
+        precision: Bits of the balls' midpoints, from 64 to 65,536.
         progress: Told what is being computed.
 
     Returns:
         The outcome; a certificate that does not hold is a result, not an exception.
 
     Raises:
-        InputError: A file is missing, or the arguments do not fit together.
+        InputError: A file is missing, or the arguments do not fit together. Another thread changed
+            FLINT's precision, which belongs to the whole process, and nothing was decided.
 
     References:
         docs/verification.md.
     """
-    if isinstance(precision, bool) or precision < 64:
-        raise InputError(f"precision must be 64 bits or more, not {precision!r}")
-    text = None if isinstance(certificate, Certificate) else _content(certificate)
+    if isinstance(precision, bool) or not LEAST_BITS <= precision <= MOST_BITS:
+        raise InputError(
+            f"precision must be from {LEAST_BITS} to {MOST_BITS:,} bits, not {precision!r}"
+        )
+    text = None if isinstance(certificate, Certificate) else read_start(certificate, LONGEST)
     subject = _subject_source(certificate, problem_or_files, params)
     tell = progress or (lambda phase, done, total: None)
     with _balls(precision):
@@ -82,8 +94,17 @@ def verify(
             reasons = list(_check(claim, subject, tell))
         except RefusedError as error:
             reasons = [str(error)]
+        except InputError:
+            raise
         except (ArithmeticError, ValueError) as error:
             reasons = [f"the numbers are beyond what can be checked ({error})"]
+        except MemoryError:
+            reasons = ["the re-check takes more memory than there is"]
+        if reasons and ctx.prec != precision:
+            raise InputError(
+                "another thread changed FLINT's precision (flint.ctx.prec) meanwhile, so nothing "
+                "was decided: verify again, or in a process of its own"
+            )
     return Verification(not reasons, tuple(reasons))
 
 
@@ -97,6 +118,7 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
     if found:
         yield from found
         return
+    require_memory(claim.problem)
     subject = subject_for(claim)
     found = list(_about_something_else(claim, subject))
     if found:
@@ -159,14 +181,6 @@ def _as_text(certificate: Any) -> str:
         raise RefusedError(f"the certificate cannot be written as JSON ({error})") from error
 
 
-def _content(certificate: Any) -> str:
-    path = Path(certificate)
-    try:
-        return path.read_bytes().decode("utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-
-
 def _subject_source(
     certificate: Certificate | str | os.PathLike,
     source: Problem | str | os.PathLike | None,
@@ -186,18 +200,19 @@ def _subject_source(
         source = Path(certificate).parent
     folder = Path(source)
     for name in ("params.npz", "data.npz"):
-        if not (folder / name).is_file():
+        if not os.path.isfile(folder / name):
             raise InputError(f"{folder} has no {name}: give the folder of a run")
     return lambda claim: subject_in(folder, claim.content)
 
 
 @contextmanager
 def _balls(precision: int) -> Iterator[None]:
-    """FLINT's precision and threads, restored afterwards."""
-    threads = ctx.threads
-    ctx.threads = os.cpu_count() or 1
-    try:
-        with ctx.workprec(precision):
-            yield
-    finally:
-        ctx.threads = threads
+    """FLINT's precision and threads, for one re-check at a time; restored afterwards."""
+    with _FLINT:
+        threads = ctx.threads
+        ctx.threads = os.cpu_count() or 1
+        try:
+            with ctx.workprec(precision):
+                yield
+        finally:
+            ctx.threads = threads

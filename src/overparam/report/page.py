@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from overparam.job.imported import AnchorResult
 from overparam.job.result import JobResult
+from overparam.job.summary import cost_of_fitting
 from overparam.problem.integrands import get_integrand
 from overparam.report import captions, distances, numbers, plots, tables
 from overparam.report.curves import can_compare, can_draw
@@ -109,6 +110,7 @@ def _fill(
         rigor=rigor(certificate for _, certificate in certificates),
         key_numbers=_key_numbers(result.certificate),
         errors=tables.errors(result),
+        cost=_cost(result),
         certificates=[(title, tables.constants(c), c.reason) for title, c in certificates],
         settings=tables.settings(result),
         problem=tables.problem(result),
@@ -160,6 +162,16 @@ def _subtitle(result: JobResult | AnchorResult) -> str:
         f"{network}, {model.parameter_count:,} parameters · {result.dataset.train.n:,} training "
         f"points · {loss}"
     )
+
+
+def _cost(result: JobResult | AnchorResult) -> str | None:
+    """What Gauss-Newton did to the held-out rows, as a sentence; None if nothing."""
+    if isinstance(result, JobResult):
+        before = result.errors_before
+    else:
+        before = {} if result.polished is None else result.imported_errors
+    found = cost_of_fitting(before, result.errors)
+    return found and f"{found[:1].upper()}{found[1:]}."
 
 
 def _key_numbers(found: Certificate) -> list[tuple[str, str, str]]:

@@ -37,11 +37,14 @@ MEANINGS = {
     "kernel_drift": ("|Kₜ − K₀|", "bound on the kernel's change at every step"),
     "relative_kernel_drift": ("|Kₜ − K₀| / |K₀|", "the same, relative"),
     "linearisation_distance": ("δ", "bound on the distance to the linearised model's predictions"),
-    "linearised_parameter_distance": ("π", "bound on the distance to its parameters"),
+    "linearisation_parameter_distance": ("π", "bound on the distance to its parameters"),
+    "displacement": ("D", "gradient descent is never farther from its start than this"),
+    "tube_radius": ("max Eₜ", "the path stays as close as this to the linearised run's"),
+    "handover": ("T", "the step from which on the rest of the path is bounded at once"),
     "target_norm": ("ρ_K", "length of the linearised way to the minimum"),
-    "newton_kantorovich": ("h", "Newton-Kantorovich number; below 1/2 suffices"),
+    "newton_kantorovich": ("h", "Newton-Kantorovich number, Lρ / σ₀²"),
 }
-"""Symbol and meaning of a constant by its name; an unknown one is shown under its name alone."""
+"""Symbol and meaning of every constant that a certificate can have, by its name."""
 
 CLOSE_TO_ONE = ("rate", "step_fraction")
 

@@ -1,5 +1,6 @@
 """The verdict in words: what a certificate claims, how rigorous it is, and what would help."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -96,7 +97,8 @@ def rigor(certificates: Iterable[Certificate]) -> str:
         )
         if names:
             text += f" The claims rest on {kind} numbers too: {', '.join(names)}."
-    return text
+    assumed = dict.fromkeys(clause for c in certificates for clause in c.assumptions)
+    return f"{text} Taken for granted: {'; '.join(assumed)}."
 
 
 def shortfall(certificate: Certificate) -> float | None:
@@ -127,7 +129,7 @@ def verdict_of(
         place=place,
         sentence=_sentence(certificate, status, zero_loss),
         details=_details(certificate, run),
-        remedies=_remedies(certificate),
+        remedies=_remedies(certificate, run),
     )
 
 
@@ -180,13 +182,21 @@ def _comparison(run: TrainResult) -> str:
     return f"Every claim held in {steps:,} {word} of gradient descent run from there."
 
 
-def _remedies(certificate: Certificate) -> tuple[str, ...]:
+def _lowered(run: TrainResult | None) -> str:
+    """What the steps taken from there made of the residual, if they lowered it."""
+    if run is None or not run.history.excess[-1] < run.history.excess[0]:
+        return ""
+    steps, residual = len(run.history) - 1, math.sqrt(2 * float(run.history.excess[-1]))
+    return f", and {steps:,} steps of training lowered it to {number(residual, 3)}"
+
+
+def _remedies(certificate: Certificate, run: TrainResult | None) -> tuple[str, ...]:
     needed = certificate.remedies
     words = []
     if "residual" in needed:
         words.append(
             f"the residual √(2Δ₀) were at most {at_least(needed['residual'], 3)} with this kernel; "
-            f"it is {number(certificate.residual, 3)}, and training lowers it"
+            f"it is {number(certificate.residual, 3)}{_lowered(run)}"
         )
     if "output_scale" in needed:
         words.append(

@@ -30,7 +30,6 @@ TITLES = {
     "distance_ratio": "distance ratio − 1",
     "kernel_drift": "kernel drift",
     "linearisation_distance": "distance to the linearised model",
-    "risk_bound": "bound on the risk",
 }
 """What each panel shows; two are shown as their distance to 1, which is what changes."""
 

@@ -25,7 +25,11 @@ EXPECTED = {"ntk": True, "mup": True, "standard": False}
 """Whether the theory lets the best step carry over."""
 
 WORDS = {"ntk": "NTK", "mup": "maximal-update", "standard": "standard"}
-RATIO = 2.0
+RATIO = float(np.sqrt(2))
+"""Of neighbouring step sizes."""
+
+WINDOW = np.arange(-5.0, 6.0)
+"""Exponents of the steps around the largest stable one of a network drawn at a width."""
 
 
 class Transfer(Study):
@@ -75,13 +79,13 @@ class Transfer(Study):
         ]
 
     def cost(self, cell: Cell) -> Cost:
-        """Seven step sizes for every seed, in float32; seeds share a program."""
-        runs = 7 * float(cell["seeds"] or 1)
+        """A window of step sizes for every seed, in float32; seeds share a program."""
+        runs = len(WINDOW) * float(cell["seeds"] or 1)
         size = 4 * 66 * float(cell["width"] or 1) * 6 * float(cell["seeds"] or 1)
         return Cost(size, 6e9 + runs * training_flops(cell, 64, STEPS) / 3)
 
     def measure(self, cell: Cell) -> list[Row]:
-        """Sweep a window of seven steps around the largest stable one of a network drawn there."""
+        """Sweep a window of steps around the largest stable one of a network drawn there."""
         measure = read_cell(cell).train
         width, name = int(cell["width"] or 1), str(cell["parametrisation"])
         model = MLP(measure.dim, (width,), measure.outputs, "tanh")
@@ -91,7 +95,7 @@ class Transfer(Study):
             model,
             measure,
             [width],
-            nearest * RATIO ** np.arange(-3.0, 4.0),
+            nearest * RATIO**WINDOW,
             parametrisation=name,
             base_width=BASE,
             seeds=range(int(cell["seeds"] or 1)),
@@ -125,12 +129,13 @@ class Transfer(Study):
                     holds=None if seen is None else seen == expected,
                     words=(
                         f"{transfer.reason[:1].upper()}{transfer.reason[1:]}. It carried over if "
-                        "all of the interval is within one grid step of zero, and not if none is."
+                        "all of the interval, and half a grid step beyond, is within that factor, "
+                        "and not if none is."
                     ),
                     statistics={
-                        "shift": transfer.shift,
-                        "low": transfer.low,
-                        "high": transfer.high,
+                        "factor": 2**transfer.shift,
+                        "low": 2**transfer.low,
+                        "high": 2**transfer.high,
                     },
                 )
             )

@@ -12,9 +12,9 @@ from overparam.kernel.tangent import to_coordinates
 from overparam.model.mlp import MLP, Params
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, plain_network
+from overparam.theorems.lazy import jacobian_to_kernel_drift
 from overparam.theory.certificate import Certificate, Constant
 from overparam.theory.hypotheses import Hypotheses
-from overparam.theory.lazy import jacobian_to_kernel_drift
 from overparam.theory.path import LinearisedPath, look_along
 from overparam.theory.tube import PathConvergence, descent_follows_path
 

@@ -19,15 +19,39 @@ import numpy as np
 
 from overparam.choices import Rigor as Rigor
 from overparam.errors import InputError
-from overparam.files import write_whole
-from overparam.theory.proved.conclude import envelope_up
+from overparam.files import read_start, write_whole
+from overparam.frozen import Frozen, frozen
+from overparam.theorems.envelope import envelope_up
 
 FORMAT = 1
 """Version of the file format."""
 
+LONGEST = 2**20
+"""Bytes beyond which a file is no certificate; one takes some 20,000."""
+
 Kind = Literal["proved", "computed", "estimated", "assumed"]
 Start = Literal["initialisation", "anchor"]
 Theorem = Literal["1", "P"]
+
+_ROUNDING = "the rounding errors of float64, which are not bounded, are small"
+
+ASSUMPTIONS: Mapping[Rigor, tuple[str, ...]] = Frozen(
+    {
+        "proved": (
+            "evaluated activations, slopes and losses are within 64 u of the exact ones "
+            "(u = 2^-53; measured, not proved)",
+            "float64 products of matrices are plain sums of products (probed at the sizes that "
+            "occur)",
+            "single operations round to nearest: no fast math",
+        ),
+        "computed": (_ROUNDING,),
+        "estimated": (
+            "the largest change of the Jacobian that a search found is near the largest there is",
+            _ROUNDING,
+        ),
+    }
+)
+"""What a certificate takes for granted besides the theorem; docs/proved.md, section 1."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,8 @@ class Constant:
 @dataclass(frozen=True)
 class Certificate:
     """What Theorem 1 says about gradient descent from given parameters on a given problem.
+
+    It does not change: its dictionaries refuse to, lists become tuples, and it has a hash.
 
     Attributes:
         certified: Gradient descent from here converges to a global minimiser.
@@ -94,6 +120,17 @@ class Certificate:
     theorem: Theorem
     versions: Mapping[str, str] = field(default_factory=lambda: software_versions())
 
+    def __post_init__(self) -> None:
+        for name in ("remedies", "constants", "problem", "nodes", "versions"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What is taken for granted, a clause each; in the file, the summary and the page, too."""
+        declared = sorted(n for n, constant in self.constants.items() if constant.kind == "assumed")
+        clause = f"declared by the user, and not checked: {', '.join(declared)}"
+        return ASSUMPTIONS[self.rigor] + ((clause,) if declared else ())
+
     def envelope(self, t: Any) -> Any:
         """The bound on the excess after ``t`` steps: Delta_0 rate^t, rounded up if proved.
 
@@ -113,14 +150,18 @@ class Certificate:
         """Write the certificate as JSON; the file appears whole or not at all.
 
         Raises:
-            InputError: The file cannot be written.
+            InputError: The file cannot be written, or a number is none.
         """
         write_whole(Path(path), self.to_json().encode())
 
     def to_json(self) -> str:
-        """The content of the file that :meth:`save` writes."""
-        fields = {"format": FORMAT, **_to_json(asdict(self))}
-        return json.dumps(fields, indent=2, allow_nan=False) + "\n"
+        """The content of the file that :meth:`save` writes.
+
+        Raises:
+            InputError: A number is none, because the problem's are beyond float64.
+        """
+        fields = {"format": FORMAT, **asdict(self), "assumptions": self.assumptions}
+        return json.dumps(_to_json(fields, ""), indent=2, allow_nan=False) + "\n"
 
 
 def load_certificate(path: str | os.PathLike) -> Certificate:
@@ -132,12 +173,14 @@ def load_certificate(path: str | os.PathLike) -> Certificate:
     Raises:
         InputError: The file is missing, damaged, incomplete or of another version.
     """
+    content = read_start(path, LONGEST)
+    if len(content) > LONGEST:
+        raise InputError(f"{path} is far longer than a certificate")
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = json.loads(text, object_pairs_hook=_no_repeats)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, ValueError) as error:
+        content = json.loads(content.decode(), object_pairs_hook=_no_repeats)
+    except RecursionError as error:
+        raise InputError(f"{path} is nested too deeply for a certificate") from error
+    except ValueError as error:
         raise InputError(f"{path} is not a certificate: damaged or cut short ({error})") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise InputError(f"{path} is not a certificate of format {FORMAT}: make it again")
@@ -151,7 +194,11 @@ def load_certificate(path: str | os.PathLike) -> Certificate:
         content["remedies"] = {k: _number(v) for k, v in content["remedies"].items()}
         content["nodes"] = tuple(_number(v) for v in content["nodes"])
         _check_types(content)
-        return Certificate(**content)
+        assumptions = tuple(content.pop("assumptions"))
+        certificate = Certificate(**content)
+        if assumptions != certificate.assumptions:
+            raise ValueError("the assumptions are not those of its rigor")
+        return certificate
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not a whole certificate ({error}): make it again") from error
 
@@ -193,12 +240,16 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _to_json(value: Any) -> Any:
+def _to_json(value: Any, name: str) -> Any:
     """JSON has no infinity: null stands for 'no bound', the least float for a useless one."""
     if isinstance(value, dict):
-        return {key: _to_json(item) for key, item in value.items()}
+        return {key: _to_json(item, f"{name}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_to_json(item) for item in value]
+        return [_to_json(item, name) for item in value]
+    if isinstance(value, float) and math.isnan(value):
+        raise InputError(
+            f"the certificate cannot be saved: {name[1:]} is not a number; scale data and targets"
+        )
     if isinstance(value, float) and math.isinf(value):
         return None if value > 0 else -sys.float_info.max
     return value

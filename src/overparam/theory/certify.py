@@ -1,6 +1,7 @@
 """Certificates from a problem and parameters: at initialisation, or anchored at trained ones."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,37 +12,17 @@ from overparam.kernel.empirical import Progress, require_memory
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
+from overparam.numbers import Interval, Number, safe, safe_lower, safe_upper
 from overparam.problem.problem import Problem
+from overparam.theorems import conclusions
+from overparam.theorems.convergence import Convergence, Existence, choose_step
+from overparam.theorems.descent import objective_smoothness
+from overparam.theorems.majorant import Majorant
 from overparam.theory.along_path import certify_along_path, check_path, worth_a_path
 from overparam.theory.certificate import Certificate, Constant, Start, Theorem
-from overparam.theory.convergence import (
-    Convergence,
-    Existence,
-    gradient_descent_converges,
-    interpolation_exists,
-)
 from overparam.theory.description import describe
-from overparam.theory.distance import distance_to_minimisers
 from overparam.theory.hypotheses import Hypotheses, Rigor, measure_hypotheses
-from overparam.theory.lazy import Linearisation, kernel_drift, linearisation_distance
-from overparam.theory.majorant import Majorant
-from overparam.theory.proved.conclude import (
-    DirectedMajorant,
-    Premises,
-    newton_kantorovich_up,
-    prove_convergence,
-    prove_distance,
-    prove_existence,
-)
-from overparam.theory.proved.consequences import (
-    prove_drift,
-    prove_limit,
-    prove_linearisation,
-    prove_ratio,
-)
 from overparam.theory.reason import ESTIMATED, reason_of, remedies_of
-from overparam.theory.regularisation import Limit, descent_limit, distance_ratio
-from overparam.verified import Enclosure
 
 
 def certify(
@@ -137,41 +118,27 @@ def certificate_from(
     """
     if step_size is not None and not (math.isfinite(step_size) and step_size > 0):
         raise InputError(f"step_size must be positive and finite, not {step_size!r}")
-    smoothness = problem.loss.smoothness
     alpha = problem.loss.functional_pl_constant(hypotheses.excess, problem.measure.weights)
-    growth = _growth(hypotheses, alpha)
+    growth = math.sqrt(2 * hypotheses.excess / alpha) if alpha else math.inf
     majorant, lipschitz = hypotheses.grid(growth if math.isfinite(growth) else 0.0)
-    result = gradient_descent_converges(
-        majorant=majorant,
+    premises = _premises(problem, hypotheses, majorant, lipschitz, alpha)
+    smooth = objective_smoothness(
+        modulus=majorant.modulus,
         lipschitz=lipschitz,
         jacobian_norm=hypotheses.jacobian_norm,
-        smoothness=smoothness,
-        pl_constant=alpha,
+        smoothness=problem.loss.smoothness,
         excess=hypotheses.excess,
-        step_size=step_size,
     )
-    target_norm = hypotheses.target_norm
-    if target_norm is not None and not math.isfinite(target_norm):
-        target_norm = None
-    existence = _existence(hypotheses, majorant, lipschitz, alpha)
-    proved = hypotheses.rigor == "proved"
-    if target_norm is not None and proved:
-        target_norm = hypotheses.target_norm_lower
-    distance = distance_to_minimisers(
-        majorant=majorant,
-        jacobian_norm=hypotheses.jacobian_norm,
-        smoothness=smoothness,
-        excess=hypotheses.excess_lower if proved else _least_excess(problem, hypotheses, alpha),
-        target_norm=target_norm if problem.loss.quadratic else None,
-    )
-    if proved:
-        premises = _premises(problem, hypotheses, lipschitz, alpha)
-        result = prove_convergence(result, majorant, premises, step_size)
-        existence = prove_existence(majorant, premises)
-        distance = prove_distance(distance, majorant, premises)
-        follows = _proved_consequences(result, distance, majorant, premises)
-    else:
-        follows = _consequences(problem, hypotheses, result, distance, majorant, alpha)
+    step, ball = choose_step(majorant, smooth, growth, step_size)
+    result = conclusions.convergence(premises, step, ball)
+    if step_size is None and not result.certified:
+        ball = majorant.peak  # not for lack of a step, or by its rounding only
+        result = conclusions.convergence(premises, None, ball)
+    existence = conclusions.existence(premises)
+    closest = conclusions.distance(premises)
+    follows = safe(conclusions.consequences(premises, result, closest))
+    h = safe_upper(conclusions.newton_kantorovich(premises, result, ball))
+    result, existence, distance = safe(result), safe(existence), safe_lower(closest)
     return Certificate(
         certified=result.certified,
         exists=existence.exists or result.certified,
@@ -191,7 +158,7 @@ def certificate_from(
             if result.certified
             else remedies_of(problem, params, hypotheses, result, step_size is None)
         ),
-        constants=_constants(problem, hypotheses, result, existence, alpha, distance)
+        constants=_constants(problem, hypotheses, result, existence, alpha, distance, h)
         | _following(hypotheses, follows),
         problem=describe(problem, params),
         nodes=tuple(map(float, majorant.radii)),
@@ -202,6 +169,8 @@ def certificate_from(
 
 def _least_excess(problem: Problem, hypotheses: Hypotheses, alpha: float) -> float:
     """Delta_0 from below; of a declared loss it may be known up to a factor M / alpha only."""
+    if hypotheses.rigor == "proved":
+        return hypotheses.excess_lower
     known = problem.loss.constants_kind == "proved"
     return hypotheses.excess * (1.0 if known else alpha / problem.loss.smoothness)
 
@@ -209,92 +178,33 @@ def _least_excess(problem: Problem, hypotheses: Hypotheses, alpha: float) -> flo
 def _premises(
     problem: Problem,
     hypotheses: Hypotheses,
+    majorant: Majorant,
     lipschitz: Float[np.ndarray, " nodes"],
     alpha: float,
-) -> Premises:
-    """What directed rounding needs of proved hypotheses."""
-    target_norm = hypotheses.target_norm
-    return Premises(
-        lipschitz=lipschitz,
-        jacobian_norm=hypotheses.jacobian_norm,
-        smoothness=problem.loss.smoothness,
-        pl_constant=alpha,
-        excess=Enclosure(hypotheses.excess_lower, hypotheses.excess),
-        target_norm=(
-            None
-            if target_norm is None
-            else Enclosure(hypotheses.target_norm_lower, max(target_norm, 0.0))
-        ),
+) -> conclusions.Premises:
+    """The hypotheses as numbers that count their rounding, or do not."""
+    proved = hypotheses.rigor == "proved"
+    number: Callable[[Any], Number] = Interval.exact if proved else lambda value: value
+    norm = hypotheses.target_norm
+    known = norm is not None and math.isfinite(norm)
+    least = hypotheses.target_norm_lower if proved else norm
+    return conclusions.Premises(
+        majorant=Majorant(number(majorant.sigma), number(majorant.radii), number(majorant.modulus)),
+        lipschitz=number(lipschitz),
+        jacobian_norm=number(hypotheses.jacobian_norm),
+        smoothness=number(problem.loss.smoothness),
+        pl_constant=number(alpha),
+        excess=number(hypotheses.excess),
+        least_excess=number(_least_excess(problem, hypotheses, alpha)),
+        target_norm=number(norm) if known else None,
+        least_target_norm=number(least) if known else None,
+        kernel_norm=number(hypotheses.max_eigenvalue.lower),
         quadratic=problem.loss.quadratic,
-        kernel_norm=hypotheses.max_eigenvalue.lower,
+        differentiable=bool(np.isfinite(lipschitz[0])),
     )
 
 
-def _consequences(
-    problem: Problem,
-    hypotheses: Hypotheses,
-    result: Convergence,
-    distance: float,
-    majorant: Majorant,
-    alpha: float,
-) -> dict[str, float]:
-    """What follows from Theorem 1: where gradient descent ends, and how lazily it trains."""
-    quadratic, path = problem.loss.quadratic, result.radius
-    target_norm = _shortest(hypotheses, alpha) if quadratic and result.certified else None
-    apart = Linearisation(math.inf, math.inf, path)
-    if target_norm is not None:
-        apart = linearisation_distance(
-            majorant=majorant,
-            path=path,
-            jacobian_norm=hypotheses.jacobian_norm,
-            residual=hypotheses.residual,
-            target_norm=target_norm,
-            step_size=result.step_size,
-        )
-    limit = descent_limit(
-        majorant=majorant, path=path, displacement=apart.displacement, target_norm=target_norm
-    )
-    ratio = distance_ratio(
-        majorant=majorant, limit=limit, closest=distance, least_squares=quadratic
-    )
-    drift = kernel_drift(
-        majorant=majorant,
-        displacement=apart.displacement,
-        jacobian_norm=hypotheses.jacobian_norm,
-    )
-    known = math.isfinite(drift) and hypotheses.max_eigenvalue.lower > 0
-    relative = drift / hypotheses.max_eigenvalue.lower if known else math.inf
-    return _named(apart, limit, ratio, drift, relative)
-
-
-def _proved_consequences(
-    result: Convergence, distance: float, majorant: Majorant, premises: Premises
-) -> dict[str, float]:
-    """The same, in directed rounding."""
-    psi, path = DirectedMajorant(majorant), result.radius
-    apart = Linearisation(math.inf, math.inf, path)
-    if premises.quadratic:
-        apart = prove_linearisation(psi, premises, path, result.step_size)
-    limit = prove_limit(psi, premises, path, apart.displacement)
-    drift, relative = prove_drift(psi, premises, apart.displacement)
-    return _named(apart, limit, prove_ratio(psi, premises, limit, distance), drift, relative)
-
-
-def _named(
-    apart: Linearisation, limit: Limit, ratio: float, drift: float, relative: float
-) -> dict[str, float]:
-    return {
-        "displacement": apart.displacement,
-        "limit_distance": limit.distance,
-        "distance_ratio": ratio,
-        "kernel_drift": drift,
-        "relative_kernel_drift": relative,
-        "linearisation_distance": apart.predictions,
-        "linearisation_parameter_distance": apart.parameters,
-    }
-
-
-def _following(hypotheses: Hypotheses, values: dict[str, float]) -> dict[str, Constant]:
+def _following(hypotheses: Hypotheses, follows: conclusions.Consequences) -> dict[str, Constant]:
     """The consequences as constants; infinite where Theorem 1 is not certified."""
     five, six = "docs/regularisation.md, Theorem 5", "docs/lazy.md, Theorem 6"
     seven = "docs/lazy.md, Theorem 7"
@@ -308,34 +218,9 @@ def _following(hypotheses: Hypotheses, values: dict[str, float]) -> dict[str, Co
         "linearisation_parameter_distance": f"|theta_t - theta_t^lin| at every step; {seven}",
     }
     return {
-        name: Constant(float(values[name]), hypotheses.rigor, source)
+        name: Constant(float(getattr(follows, name)), hypotheses.rigor, source)
         for name, source in sources.items()
     }
-
-
-def _shortest(hypotheses: Hypotheses, alpha: float) -> float:
-    """An upper bound on rho_K, the smaller of two."""
-    # PL implies quadratic growth: |r_0| <= sqrt(2 Delta_0 / alpha); and rho_K <= |r_0| / sigma_0.
-    upper = _growth(hypotheses, alpha) / hypotheses.sigma
-    known = hypotheses.target_norm
-    return upper if known is None else min(upper, known)
-
-
-def _growth(hypotheses: Hypotheses, alpha: float) -> float:
-    """sqrt(2 Delta_0 / alpha); infinite if the loss is not PL at this excess."""
-    return math.sqrt(2 * hypotheses.excess / alpha) if alpha else math.inf
-
-
-def _existence(
-    hypotheses: Hypotheses,
-    majorant: Majorant,
-    lipschitz: Float[np.ndarray, " nodes"],
-    alpha: float,
-) -> Existence:
-    """Theorem 1', which needs a locally Lipschitz Jacobian and a positive sigma_0."""
-    if not np.isfinite(lipschitz[0]) or not hypotheses.sigma:
-        return Existence(False, 0.0, math.inf)
-    return interpolation_exists(majorant=majorant, target_norm=_shortest(hypotheses, alpha))
 
 
 def _constants(
@@ -345,6 +230,7 @@ def _constants(
     existence: Existence,
     alpha: float,
     distance: float,
+    h: float,
 ) -> dict[str, Constant]:
     loss, bounds = problem.loss, hypotheses.bounds
     kind = hypotheses.rigor
@@ -397,8 +283,6 @@ def _constants(
         source = "rho_K = sqrt(r^T K^-1 r); docs/convergence.md, Theorem 1'"
         table["target_norm"] = (hypotheses.target_norm, measured, source)
     if hypotheses.sigma:
-        lipschitz = bounds.lipschitz(result.ball)
-        h = newton_kantorovich_up(lipschitz, result.level, hypotheses.sigma)
         table["newton_kantorovich"] = (h, kind, "h = L rho / sigma_0^2; below 1/2 suffices")
     return {
         name: Constant(float(value), how, source) for name, (value, how, source) in table.items()

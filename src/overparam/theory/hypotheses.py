@@ -18,10 +18,10 @@ from overparam.kernel.tangent import tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
+from overparam.theorems.majorant import Majorant
 from overparam.theory.bounds import JacobianBounds, jacobian_bounds
 from overparam.theory.certificate import Rigor
-from overparam.theory.majorant import Majorant
-from overparam.theory.proved.arithmetic import arithmetic_fault, on_cpu
+from overparam.theory.proved.arithmetic import arithmetic_fault, inner_dimensions, on_cpu
 from overparam.theory.proved.base_point import prove_base_point
 from overparam.theory.proved.bounds import ProvedBounds
 from overparam.theory.proved.refusal import check_provable
@@ -147,7 +147,7 @@ def measure_hypotheses(
     downgrade = None
     if rigor == "proved":
         check_provable(problem)
-        downgrade = arithmetic_fault(problem.mlp.widths)
+        downgrade = arithmetic_fault(inner_dimensions(problem))
         kernel = None if downgrade is None else kernel
     if kernel is None:
         size = problem.measure.n * problem.outputs

@@ -7,7 +7,7 @@ import numpy as np
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.problem.problem import Problem
-from overparam.theory.convergence import Convergence, Existence
+from overparam.theorems.convergence import Convergence, Existence
 from overparam.theory.description import parameter_count
 from overparam.theory.hypotheses import Hypotheses
 

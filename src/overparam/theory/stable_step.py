@@ -8,6 +8,7 @@ for the network itself is Theorem 1's and Theorem T2's.
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float
 from overparam.errors import InputError
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.tangent import tangent_kernel
+from overparam.model.function import ParamTree
 from overparam.model.mlp import Params
 from overparam.problem.problem import Problem, plain_network
 from overparam.verified import max_eigenvalue
@@ -30,7 +32,7 @@ class StableStep:
     """The stable step at one width.
 
     Attributes:
-        width: The width of every hidden layer; None for the limit.
+        width: The width of every hidden layer; None for the limit, or for parameters given.
         by_draw: 2 / (M lambda_max(K)) of each drawn network, shape (draws,); one entry in the
             limit. ``computed``; about other draws than these it is an estimate.
         max_eigenvalues: lambda_max(K) of each, shape (draws,).
@@ -57,39 +59,54 @@ class StableStep:
 
 
 def stable_step(
-    problem: Problem, width: int | None = None, *, key: Array | None = None, draws: int = 5
+    problem: Problem,
+    at: int | ParamTree | None = None,
+    *,
+    key: Array | None = None,
+    draws: int = 5,
 ) -> StableStep:
-    """The largest step for which linearised gradient descent is stable, at a width or in the limit.
+    """The largest step for which linearised gradient descent is stable.
 
     Args:
-        problem: Gives the data, the loss and the network's shape; each hidden layer gets the width.
-        width: The width; None is the limit of infinite width.
-        key: Of the initialisations; not needed in the limit.
-        draws: How many networks are drawn.
+        problem: Gives the data, the loss and the network's shape.
+        at: Parameters of the problem's model, where it is linearised; or a width, which each hidden
+            layer gets in networks that are drawn; or None, the limit of infinite width.
+        key: Of the initialisations, for a width.
+        draws: How many networks are drawn, for a width.
 
     Returns:
         The :class:`StableStep`.
 
     Raises:
-        InputError: A width without a key, a width that is no positive integer, or no draws.
+        InputError: A width without a key, a width that is no positive integer, no draws, or
+            parameters that do not fit the model.
 
     References:
         docs/transfer.md, "Linear stability" and Theorem T4.
     """
     smoothness = problem.loss.smoothness
-    if width is None:
-        top = np.array([limiting_eigenvalue(problem)])
-        return StableStep(None, 2 / (smoothness * top), top)
+    if at is None:
+        return _stable(None, [limiting_eigenvalue(problem)], smoothness)
+    if not isinstance(at, int | np.integer):  # parameters are a pytree of arrays
+        problem.validate(at)
+        return _stable(None, [max_eigenvalue(tangent_kernel(problem, at)).upper], smoothness)
     if key is None:
-        raise InputError("a drawn network needs a key: pass key=jax.random.key(0), say")
+        raise InputError(
+            "networks of a width are drawn and need a key: pass key=jax.random.key(0), say, or "
+            "parameters in place of the width"
+        )
     if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
         raise InputError(f"draws must be a positive integer, not {draws!r}")
-    tops = []
+    width, tops = cast(int, at), []
     for subkey in jax.random.split(key, int(draws)):
         wide, params = draw_at_width(problem, width, subkey)
         tops.append(max_eigenvalue(tangent_kernel(wide, params)).upper)
+    return _stable(int(width), tops, smoothness)
+
+
+def _stable(width: int | None, tops: list[float], smoothness: float) -> StableStep:
     top = np.array(tops)
-    return StableStep(int(width), 2 / (smoothness * top), top)
+    return StableStep(width, 2 / (smoothness * top), top)
 
 
 def draw_at_width(

@@ -119,6 +119,11 @@ class TrainingCurve:
         Raises:
             InputError: As for :meth:`train`, or a shape does not fit.
         """
+        if np.ndim(t) or np.ndim(cross_kernel) != 2:
+            raise InputError(
+                f"t has shape {np.shape(t)} and cross_kernel {np.shape(cross_kernel)}: call "
+                "predict(t, cross_kernel), a number and then a matrix"
+            )
         (n, k), order = self.targets.shape, len(self.eigenvalues)
         per_output = order == n
         rows, columns = cross_kernel.shape

@@ -18,9 +18,9 @@ from overparam.kernel.empirical import Progress
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
+from overparam.theorems.descent import descent_horizon, descent_step, objective_smoothness
 from overparam.theory.certificate import Certificate
 from overparam.theory.certify import certificate_from
-from overparam.theory.descent import descent_horizon, descent_step, objective_smoothness
 from overparam.theory.hypotheses import Hypotheses, measure_hypotheses
 from overparam.theory.linearised import linearised_descent
 from overparam.theory.stable_step import draw_at_width

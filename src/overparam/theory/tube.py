@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from overparam.theory.convergence import Convergence, gradient_descent_converges
-from overparam.theory.majorant import Majorant
+from overparam.theorems.convergence import Convergence, gradient_descent_converges
+from overparam.theorems.majorant import Majorant
 from overparam.theory.path import LinearisedPath, PathPoint
 
 TAIL_RADII = np.geomspace(1 / 8, 64, 60)

@@ -133,7 +133,9 @@ def train(
     Args:
         problem: The learning problem.
         params: Where to start.
-        optimizer: An optax gradient transformation.
+        optimizer: An optax gradient transformation, such as ``optax.adam(1e-3)``. One with extra
+            arguments, such as ``optax.lbfgs()``, gets the excess as ``value``, its gradient as
+            ``grad`` and the excess as a function of the parameters as ``value_fn``.
         steps: Number of steps, 0 or more.
         label: Names optimiser and settings; a checkpoint resumes only under the same label.
         monitor: Claims to hold, if any.
@@ -149,6 +151,8 @@ def train(
         TheoremViolatedError: The monitor found a violation.
     """
     _validate(problem, params, steps, dtype)
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+        raise InputError(f"optimizer must be an optax one, such as optax.sgd(0.1), not {optimizer}")
     loop = Loop(problem, params, optimizer, dtype)
     saved = (
         None

@@ -8,6 +8,7 @@ A chunk is one ``fori_loop`` whose number of steps is an argument, so every chun
 executable: a run that is stopped and resumed makes bit for bit the steps of one that is not.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from overparam.errors import InputError
 from overparam.model.function import Function, ParamTree
 from overparam.problem.integrands import Integrand
 from overparam.problem.problem import Problem
@@ -74,7 +76,8 @@ class Loop:
     Args:
         problem: The learning problem.
         start: theta_0.
-        optimizer: An optax transformation; ``descent(eta)`` is gradient descent.
+        optimizer: An optax transformation; ``descent(eta)`` is gradient descent. If it takes
+            optax's usual extra arguments, it gets them: value, gradient, the value's function.
         dtype: ``float32`` or ``float64``.
     """
 
@@ -129,6 +132,7 @@ def _programs(
     function: Function, loss: Integrand, update: Any, dtype: np.dtype
 ) -> tuple[Callable, Callable]:
     """The loop and the observation, compiled once for problems of one kind and shape."""
+    taken = _extra_arguments(update)
 
     def objective(params: ParamTree, data: tuple) -> Float[Array, ""]:
         x, y, weights, offset = data
@@ -142,7 +146,16 @@ def _programs(
     def body(step: Array, carry: tuple, start: ParamTree, data: tuple) -> tuple:
         state, rows = carry
         theta, gradient, value = record(state, start, data)
-        change, memory = update(gradient, state.optimizer, theta)
+        extra = {"value": value, "grad": gradient, "value_fn": lambda p: objective(p, data)}
+        try:
+            change, memory = update(
+                gradient, state.optimizer, theta, **{name: extra[name] for name in taken}
+            )
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"the optimizer does not make do with gradient, value, grad and value_fn ({reason})"
+            ) from error
         row = jnp.stack([value, _norm(gradient), _norm(change), _norm(state.delta)])
         delta = jax.tree.map(jnp.add, state.delta, change)
         return State(delta, memory), rows.at[step].set(row)
@@ -158,6 +171,15 @@ def _programs(
         return jnp.stack([value, _norm(gradient), zero, _norm(state.delta)])
 
     return jax.jit(chunk), jax.jit(observe)
+
+
+def _extra_arguments(update: Any) -> tuple[str, ...]:
+    """Which of value, grad and value_fn an optimiser's update takes: all, if it takes anything."""
+    names = ("value", "grad", "value_fn")
+    parameters = inspect.signature(update).parameters
+    if any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
+        return names
+    return tuple(name for name in names if name in parameters)
 
 
 def _norm(tree: Any) -> Float[Array, ""]:

@@ -3,8 +3,9 @@
 A sweep trains the same shape of network at several widths, from several seeds, with a geometric
 grid of step sizes, for the same number of steps of full-batch gradient descent. The *optimum* of
 one seed is the step with the least final excess, refined between grid points by a parabola; the
-seeds' mean and a bootstrap interval say where the optimum is, and how far it moved between the
-narrowest and the widest network, in grid steps.
+seeds' mean and a bootstrap interval say where the optimum is, and by which factor it moved between
+the narrowest and the widest network. Whether that counts as *carried over* is asked of the factor,
+whatever the grid: a grid too coarse to tell leaves it undecided.
 
 A run that diverges is recorded as infinite. For the optimum, a run that ends above its start has
 learnt nothing: its excess counts as the initial one, so that the refinement depends continuously on
@@ -52,6 +53,12 @@ RATIO_TOLERANCE = 1e-6
 """How far the ratios of a geometric grid may differ, relatively."""
 
 RESAMPLES = 4000
+
+TOLERANCE = 2.0
+"""The factor by which a best step may move and still be said to have carried over."""
+
+HALF_STEP = 0.5
+"""What a finer grid may change of how far an optimum moved, in grid steps (docs/transfer.md)."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +109,12 @@ class Transfer:
 
     Attributes:
         narrow, wide: The two optima.
-        shift: From narrow to wide in grid steps; positive means larger at the wide one.
-        low, high: Ends of its bootstrap interval.
-        transferred: True if the whole interval is within one grid step of zero, False if none of it
-            is, None if neither (or an optimum lies at the edge of its grid).
+        shift: log2 of the wide optimum over the narrow one, whatever the grid: 1 is twice the step.
+        low, high: Ends of its bootstrap interval over the seeds.
+        resolution: What a finer grid may change of it, in the same unit: half a grid step.
+        tolerance: The factor by which the step may move and still have carried over.
+        transferred: True if the interval, widened by the resolution, is within the tolerance, False
+            if it is beyond, None if neither (or an optimum lies at the edge of its grid).
         reason: One sentence that says it.
     """
 
@@ -114,6 +123,8 @@ class Transfer:
     shift: float
     low: float
     high: float
+    resolution: float
+    tolerance: float
     transferred: bool | None
     reason: str
 
@@ -174,13 +185,17 @@ class StepSweep:
         centre = math.exp(float(logs.mean()))
         return Optimum(width, centre, math.exp(low), math.exp(high), np.exp(logs), edge)
 
-    def transfer(self, *, level: float = 0.95, seed: int = 0) -> Transfer:
-        """Whether the optimum moved by less than a grid step from the narrowest to the widest net.
+    def transfer(
+        self, *, tolerance: float = TOLERANCE, level: float = 0.95, seed: int = 0
+    ) -> Transfer:
+        """Whether the optimum moved by less than a factor from the narrowest to the widest network.
 
-        The interval is about the seeds, resampled separately at the two widths. It does not
-        include what a finer grid would change.
+        The interval is about the seeds, resampled separately at the two widths; half a grid step
+        is added for what a finer grid would change. With a finer grid the verdict is the same, or
+        decided where it was not.
 
         Args:
+            tolerance: The factor, above 1.
             level: Of the bootstrap interval.
             seed: Of the bootstrap.
 
@@ -192,23 +207,31 @@ class StepSweep:
                 ended below its start.
         """
         _check_level(level)
+        if not (math.isfinite(tolerance) and tolerance > 1):
+            raise InputError(f"tolerance must be a factor above 1, such as 2, not {tolerance!r}")
         if len(self.runs) < 2:
             raise InputError("transfer compares two widths: sweep at least two")
         ends = (self.runs[0], self.runs[-1])
         narrow, wide = (self.optimum(runs.width, level=level, seed=seed) for runs in ends)
-        first, last = (np.log(o.by_seed) / math.log(self.factor) for o in (narrow, wide))
+        first, last = (np.log2(o.by_seed) for o in (narrow, wide))
         shift = float(last.mean() - first.mean())
         # Another stream for the wide end: the two are independent.
         moved = _resampled_means(last, seed + 1) - _resampled_means(first, seed)
         low, high = _interval(moved, min(len(first), len(last)), level)
-        transferred: bool | None = None
+        found = Transfer(
+            narrow=narrow,
+            wide=wide,
+            shift=shift,
+            low=low,
+            high=high,
+            resolution=HALF_STEP * math.log2(self.factor),
+            tolerance=tolerance,
+            transferred=None,
+            reason="",
+        )
         if narrow.edge is None and wide.edge is None:
-            if low > -1 and high < 1:
-                transferred = True
-            elif low >= 1 or high <= -1:
-                transferred = False
-        reason = _reason(self, narrow, wide, shift, low, high, transferred, level)
-        return Transfer(narrow, wide, shift, low, high, transferred, reason)
+            found = dataclasses.replace(found, transferred=_verdict(found, found.resolution))
+        return dataclasses.replace(found, reason=_reason(self, found, level))
 
     def _at(self, width: int) -> Runs:
         for runs in self.runs:
@@ -423,20 +446,20 @@ def _interval(means: Float[np.ndarray, "resamples"], n: int, level: float) -> tu
     return float(low), float(high)
 
 
-def _reason(
-    sweep: StepSweep,
-    narrow: Optimum,
-    wide: Optimum,
-    shift: float,
-    low: float,
-    high: float,
-    transferred: bool | None,
-    level: float,
-) -> str:
+def _verdict(found: Transfer, margin: float) -> bool | None:
+    """Whether all of the interval, widened by a margin, is within the tolerance, or beyond it."""
+    low, high, most = found.low - margin, found.high + margin, math.log2(found.tolerance)
+    if -most < low and high < most:
+        return True
+    return False if low >= most or high <= -most else None
+
+
+def _reason(sweep: StepSweep, found: Transfer, level: float) -> str:
+    narrow, wide = found.narrow, found.wide
     moved = (
         f"from width {narrow.width} to {wide.width} the best step went from {narrow.step_size:.3g} "
-        f"to {wide.step_size:.3g}: {shift:+.2f} grid steps of a factor {sweep.factor:.3g}, "
-        f"{100 * level:.3g} % interval {low:+.2f} to {high:+.2f}"
+        f"to {wide.step_size:.3g}, a factor {2**found.shift:.3g}, {100 * level:.3g} % interval "
+        f"{2**found.low:.3g} to {2**found.high:.3g} over the seeds"
     )
     for optimum in (narrow, wide):
         if optimum.edge is not None:
@@ -445,8 +468,17 @@ def _reason(
                 f"stays undecided: at width {optimum.width} a best step is the {optimum.edge} end "
                 f"of the grid, extend it {way}; as it stands, {moved}"
             )
-    verdict = {True: "transferred", False: "did not transfer", None: "stays undecided"}[transferred]
-    return f"{verdict}: {moved}"
+    within = f"{found.tolerance:.3g} either way"
+    if found.transferred is not None:
+        verdict = "transferred" if found.transferred else "did not transfer"
+        where = "within" if found.transferred else "beyond"
+        return f"{verdict}: {moved}, {where} a factor {within}"
+    if _verdict(found, 0.0) is None:
+        return f"stays undecided: {moved}, which is neither within nor beyond a factor {within}"
+    return (
+        f"stays undecided: {moved}, and the grid of a factor {sweep.factor:.3g} is too coarse to "
+        f"tell whether that is a factor {within}: make it finer"
+    )
 
 
 def _widths(model: MLP, widths: Sequence[int]) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ def spectra(model, x):
 
 
 @pytest.mark.parametrize("name", list(ACTIVATIONS))
+@pytest.mark.sample(3)
 def test_bounds_are_below_the_spectrum(name):
     cases = [(6, 8, True, 1), (20, 3, False, 2), (15, 40, False, 1), (9, 9, True, 0)]
     for seed, (n, d, sphere, depth) in enumerate(cases):

@@ -159,6 +159,7 @@ def test_gaps_keep_the_angle_to_a_few_units(pair):
     "pair", [relu, erf, gelu, sin, cos, gaussian], ids=lambda pair: pair.__name__
 )
 @pytest.mark.parametrize("scale", [1, 8, 300])
+@pytest.mark.sample(1)
 def test_float32_is_right_to_a_few_of_its_units(pair, scale):
     """Layers in float32 up to deviations of 16, else in float64; nearly parallel inputs, too."""
     model = MLP(4, (1, 1, 1), 1, pair.__name__, weight_scale=1.4, bias_scale=0.1)
@@ -169,6 +170,7 @@ def test_float32_is_right_to_a_few_of_its_units(pair, scale):
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-8, 1e13, 1e16])
+@pytest.mark.sample(2)
 def test_float32_does_not_leave_its_range_on_the_way(scale):
     """On both sides of where relu's layers may be computed in float32."""
     model = MLP(4, (1, 1, 1), 1, "relu", weight_scale=1.4, bias_scale=0.0)

@@ -53,6 +53,7 @@ def found(dual, q1, q2, minus, plus):
 @pytest.mark.parametrize("name", [n for n in SMOOTH if n != "tanh"])
 @pytest.mark.parametrize(("q1", "q2"), VARIANCES)
 @pytest.mark.parametrize(("minus", "plus"), COMPLEMENTS)
+@pytest.mark.sample(10)
 def test_closed_forms_agree_with_quadrature(name, q1, q2, minus, plus):
     f, slope = SMOOTH[name]
     minus, plus = (minus, 2 - minus) if minus < plus else (2 - plus, plus)
@@ -77,6 +78,7 @@ def cho_saul(order, minus, plus):
 
 @pytest.mark.parametrize("minus", [1.0, 0.7, 0.49, 1e-3, 1e-9, 1e-16, 1e-30, 0.0])
 @pytest.mark.parametrize("opposite", [False, True])
+@pytest.mark.sample(6)
 def test_relu_keeps_relative_accuracy_up_to_the_poles(minus, opposite):
     pair = (2 - minus, minus) if opposite else (minus, 2 - minus)
     value, slope, below, above, _, _ = found(closed_form(get_activation("relu")), 2.0, 0.5, *pair)
@@ -118,6 +120,7 @@ CLOSED = [name for name in ACTIVATIONS if closed_form(ACTIVATIONS[name]) is not 
 
 @pytest.mark.parametrize("name", [n for n in CLOSED if n not in ("relu", "leaky_relu")])
 @pytest.mark.parametrize(("q1", "q2"), VARIANCES)
+@pytest.mark.sample(3)
 def test_closed_forms_agree_with_the_hermite_series(name, q1, q2):
     """Two independent ways, over many correlations; erf and gelu share no formula with it."""
     activation = get_activation(name)

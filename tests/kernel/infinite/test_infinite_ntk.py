@@ -86,6 +86,7 @@ def relative_gap(a, b, diagonal1, diagonal2):
 
 @EVERY
 @pytest.mark.parametrize("bias", [0.0, 0.3])
+@pytest.mark.sample(4)
 def test_compiled_loops_agree_with_the_readable_formulas(name, bias):
     model = MLP(4, (1, 1, 1), 1, name, weight_scale=1.4, bias_scale=bias, output_scale=1.2)
     x = delicate_points()
@@ -163,6 +164,7 @@ def test_nearly_parallel_points_keep_all_digits(gap):
 
 
 @pytest.mark.parametrize("name", ["relu", "erf", "cos", "softplus"])
+@pytest.mark.sample(2)
 def test_a_zero_row_without_bias_is_what_the_network_makes_of_it(name):
     """All pre-activations are 0 in the first layer; only act(0) goes on."""
     model = MLP(3, (512, 512), 1, name, bias_scale=0.0)
@@ -178,6 +180,7 @@ def test_a_zero_row_without_bias_is_what_the_network_makes_of_it(name):
 
 
 @EVERY
+@pytest.mark.sample(2)
 def test_wide_networks_are_near_the_limit(name):
     """The mean over draws within 5 standard errors and the bias of order 1 / width."""
     model = MLP(3, (512, 512), 1, name, weight_scale=1.2, bias_scale=0.3, output_scale=1.5)
@@ -218,6 +221,7 @@ def test_several_outputs_share_the_scalar_kernel():
 
 
 @pytest.mark.parametrize("name", ["relu", "erf", "gelu", "sin", "cos", "gaussian", "tanh"])
+@pytest.mark.sample(2)
 def test_derivatives_are_those_of_finite_differences(name):
     model = MLP(3, (1, 1), 1, name, bias_scale=0.3)
     rng = np.random.default_rng(6)
@@ -235,6 +239,7 @@ def test_derivatives_are_those_of_finite_differences(name):
 
 
 @EVERY
+@pytest.mark.sample(2)
 def test_derivatives_where_inputs_coincide(name):
     """By symmetry d/dx k(x, x') at x' = x is half the derivative of the diagonal."""
     model = MLP(2, (1, 1), 1, name, bias_scale=0.3)
@@ -251,6 +256,7 @@ def test_derivatives_where_inputs_coincide(name):
 
 
 @EVERY
+@pytest.mark.sample(2)
 def test_mixed_second_derivatives_of_the_process_where_inputs_coincide(name):
     """d2 / dx dx' of the covariance is the covariance of the gradients: symmetric, semidefinite."""
     model = MLP(3, (1,), 1, name, bias_scale=0.3)
@@ -275,6 +281,7 @@ def test_mixed_second_derivatives_of_the_process_where_inputs_coincide(name):
 
 
 @pytest.mark.parametrize("name", ["erf", "gelu", "sin"])
+@pytest.mark.sample(1)
 def test_mixed_second_derivatives_of_two_layers_where_inputs_coincide(name):
     model = MLP(3, (1, 1), 1, name, bias_scale=0.3)
     with jax.enable_x64(True):
@@ -288,6 +295,7 @@ def test_mixed_second_derivatives_of_two_layers_where_inputs_coincide(name):
 
 
 @pytest.mark.parametrize("name", ["relu", "identity", "erf", "sin", "cos", "tanh"])
+@pytest.mark.sample(1)
 def test_derivatives_where_inputs_are_orthogonal(name):
     """One-hot inputs without bias: at rho = 0, |rho| has a kink, and no kernel has one."""
     model = MLP(2, (1, 1), 1, name, weight_scale=1.4, bias_scale=0.0)

@@ -9,6 +9,7 @@ from overparam.kernel.infinite.layers import layer_kernels
 
 @pytest.mark.parametrize("activation", ["tanh", "erf", "gelu"])
 @pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.sample(3)
 def test_the_layers_add_up_to_the_kernel(activation, depth):
     x = np.random.default_rng(0).standard_normal((5, 3))
     x[1] = x[0] * (1 + 1e-9)

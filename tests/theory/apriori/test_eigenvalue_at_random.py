@@ -36,6 +36,7 @@ def by_width(measure, widths, depth):
 
 
 @pytest.mark.parametrize(("activation", "outputs"), [("tanh", 1), ("gelu", 2)])
+@pytest.mark.sample(1)
 def test_one_hidden_layer_fails_no_more_often_than_it_says(activation, outputs):
     measure, delta = points(), 0.5
     measure = Measure(measure.x, np.zeros((measure.n, outputs)), measure.weights)
@@ -51,6 +52,7 @@ def test_one_hidden_layer_fails_no_more_often_than_it_says(activation, outputs):
     assert np.mean(np.array(found) < lower) <= delta
 
 
+@pytest.mark.slow
 def test_it_tends_to_the_limit_and_never_falls_with_the_width():
     measure = points()
     limit, found = by_width(measure, [10**k for k in (1, 3, 4, 5, 6, 8, 12)], 1)

@@ -62,6 +62,7 @@ def below(measured, bounds, transform=lambda rows: rows):
         ((16, 16, 16, 16), "tanh", 3),
     ],
 )
+@pytest.mark.sample(2)
 def test_no_norm_exceeds_its_bound_more_often_than_allowed(widths, activation, outputs):
     measure, delta, draws = data(outputs), 0.5, 40
     model, bounds = at(measure, widths, activation, delta)
@@ -73,6 +74,7 @@ def test_no_norm_exceeds_its_bound_more_often_than_allowed(widths, activation, o
     ("widths", "activation", "outputs"),
     [((20,), "softplus", 1), ((16, 24), "gelu", 3), ((16, 16, 16), "tanh", 1)],
 )
+@pytest.mark.sample(1)
 def test_moments_alone_bound_norms_in_lq(widths, activation, outputs):
     measure, delta, draws = data(outputs), 0.5, 40
     model, bounds = at(Moments.of(measure), widths, activation, delta, outputs=outputs, **GIVEN)
@@ -86,6 +88,7 @@ def test_moments_alone_bound_norms_in_lq(widths, activation, outputs):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.sample(2)
 def test_the_modulus_before_the_draw_is_above_that_after_it(depth):
     """The one-point surrogate of the moments included: Theorem 2, not only its ingredients."""
     measure, widths = data(), (32,) * depth

@@ -8,14 +8,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from overparam import (
+    MLP,
     InputError,
     Measure,
     Moments,
     Norms,
     Problem,
+    SmoothedCrossEntropy,
     SquaredHinge,
     a_priori_coefficients,
     certify,
+    infinite_ntk,
     required_width,
 )
 from overparam.theory.apriori.coefficients import IMPROVES, conditions_at, without_term
@@ -68,13 +71,9 @@ def test_every_coefficient_improves_with_the_width(knowing, depth):
     measure = problem()
     data = {"points": measure, "norms": Norms.of(measure), "moments": Moments.of(measure)}
     given = {} if knowing == "points" else {"residual": 1.0, "min_eigenvalue": 0.1}
-    sample = {"sample_size": 3} if knowing == "moments" else {}
     answer = required_width(data[knowing], depth, "tanh", **given)
     widths = [max(1, answer.width * 2**k // 64) for k in (0, 3, 6, 7, 8, 12, 16, 40, 400)]
-    found = [
-        a_priori_coefficients(data[knowing], (w,) * depth, "tanh", **given, **sample)
-        for w in widths
-    ]
+    found = [a_priori_coefficients(data[knowing], (w,) * depth, "tanh", **given) for w in widths]
     assert [c.certified for c in found] == [w >= answer.width for w in widths]
     assert IMPROVES.keys() == found[0].constants.keys()
     constant = set() if knowing == "points" else {"min_eigenvalue"}  # it is what was assumed
@@ -227,6 +226,85 @@ def test_what_rests_on_an_assumption_says_so():
     assert found["jacobian_norm"].kind == "computed"
 
 
+def test_every_failure_probability_is_counted():
+    """A union bound over the norms' events, an assumption about lambda_min, and a sample's."""
+    sample = Moments.gaussian(6).of_sample(1000, 0.02)
+    assert sample.scaled(2.0).failure_probability == 0.02
+    known = {"residual": 1.0, "min_eigenvalue": 1e-4, "failure_probability": 0.05}
+    sure = required_width(sample, 1, "tanh", **known)
+    unsure = required_width(sample, 1, "tanh", **known, eigenvalue_failure_probability=0.1)
+    assert sure.coefficients.failure_probability == pytest.approx(0.05 + 0.02)
+    assert unsure.coefficients.failure_probability == pytest.approx(0.05 + 0.1 + 0.02)
+    assert "with probability 0.83 over" in unsure.coefficients.reason
+    assert unsure.width == sure.width  # the norms' own share is what it was
+    with pytest.raises(InputError, match=r"add up to 1\.02, which leaves"):
+        required_width(sample, 1, "tanh", **known, eigenvalue_failure_probability=0.95)
+
+
+@pytest.mark.parametrize("targets", ["two classes", "three classes"])
+def test_a_loss_is_spelled_as_it_is_everywhere(targets):
+    """alpha of smoothed cross-entropy depends on the number of outputs, which nobody spells."""
+    x = problem(4).x
+    y = np.array([[1.0], [-1], [1], [-1]]) if targets == "two classes" else np.eye(4)[:, :3] * 2 - 1
+    y[-1] = y[0]
+    outputs = y.shape[1]
+    spelled, given = (
+        a_priori_coefficients(Measure(x, y), (10**12,), "tanh", loss=loss)
+        for loss in (
+            "smoothed_cross_entropy:0.1",
+            SmoothedCrossEntropy(0.1, outputs=outputs),
+        )
+    )
+    assert spelled.certified
+    assert spelled["rate"] == given["rate"]
+    # KL(q || uniform): what the zero function leaves of one point, and so of all.
+    q = np.full(max(outputs, 2), 0.1 / max(outputs, 2))
+    q[0] += 0.9
+    excess = float(q @ np.log(q * len(q)))
+    drawn = build_setting(Measure(x, y), 1, loss="smoothed_cross_entropy:0.1")
+    assert drawn.residual == pytest.approx(np.sqrt(2 * excess), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["smoothed_cross_entropy:0.1", "huber:1.0"])
+def test_moments_do_not_bound_the_excess_of_a_point(loss):
+    with pytest.raises(InputError, match="give Norms or a Measure"):
+        required_width(MOMENTS, 1, "tanh", loss=loss, **KNOWN)
+
+
+def test_an_assumed_eigenvalue_is_held_against_the_number_of_points():
+    """n k eigenvalues share the trace: of 1,000 points none can have half of the diagonal."""
+    law = Moments.sphere(4)
+    few = a_priori_coefficients(law, (10**9,), "tanh", residual=1.0, min_eigenvalue=0.5)
+    assert few.certified
+    with pytest.raises(InputError, match="above the mean of the kernel's diagonal"):
+        a_priori_coefficients(
+            law, (10**9,), "tanh", residual=1.0, min_eigenvalue=0.5, sample_size=1000
+        )
+    # Orthogonal points have nearly as large a lambda_min as there is, and it is not refused.
+    x = np.sqrt(6) * np.eye(6)
+    lowest = float(np.linalg.eigvalsh(infinite_ntk(MLP(6, (1,), 1, "tanh"), x).ntk / 6)[0])
+    found = required_width(
+        Moments.of(Measure(x)),
+        1,
+        "tanh",
+        residual=1.0,
+        min_eigenvalue=lowest,
+        sample_size=6,
+    )
+    assert found.width > 1
+    with pytest.raises(InputError, match="sample_size is 5, but the data have 6 points"):
+        required_width(Norms.of(Measure(x)), 1, residual=1.0, min_eigenvalue=lowest, sample_size=5)
+
+
+@pytest.mark.parametrize("loss", ["squared", "squared_hinge", "huber:1.0", "weighted_quadratic:9"])
+def test_no_loss_has_a_bound_on_the_risk(loss):
+    """docs/apriori.md, Proposition 12: it could not be informative, and was another loss's."""
+    measure = problem()
+    found = a_priori_coefficients(measure, (10**12,), "tanh", loss=loss)
+    assert found.certified
+    assert not any("risk" in name or "loss" in c.source for name, c in found.constants.items())
+
+
 MOMENTS = Moments.gaussian(4)
 KNOWN = {"residual": 1.0, "min_eigenvalue": 0.01}
 
@@ -241,6 +319,15 @@ KNOWN = {"residual": 1.0, "min_eigenvalue": 0.01}
         ((MOMENTS, 1, "tanh", KNOWN | {"failure_probability": 0.0}), "strictly between 0 and 1"),
         ((MOMENTS, 1, "tanh", KNOWN | {"failure_probability": 1.5}), "strictly between 0 and 1"),
         ((MOMENTS, 1, "tanh", KNOWN | {"step_fraction": 1.0}), "step_fraction is 1.0"),
+        ((MOMENTS, 1, "tanh", KNOWN | {"sample_size": 0}), "sample_size is 0"),
+        (
+            (MOMENTS, 1, "tanh", KNOWN | {"eigenvalue_failure_probability": 1.0}),
+            "eigenvalue_failure_probability is 1.0",
+        ),
+        (
+            (problem(), 1, "tanh", {"eigenvalue_failure_probability": 0.1}),
+            "belongs to an assumed min_eigenvalue",
+        ),
         ((MOMENTS, 1, "relu", KNOWN), "no bound on its second derivative"),
         ((MOMENTS, 0, "tanh", KNOWN), "hidden_layers is 0"),
         ((MOMENTS, 1, "tanh", KNOWN | {"residual": 1e149}), "beyond 1e+300"),

@@ -8,6 +8,7 @@ import pytest
 
 from overparam import Measure
 from overparam.errors import InputError
+from overparam.theory.generalisation.bounded_loss import ClippedSquared, Ramp
 from overparam.theory.generalisation.kernel_regime import arora_value, kernel_regime_value
 from overparam.theory.generalisation.rademacher import (
     rademacher_terms,
@@ -146,3 +147,35 @@ def test_a_bound_says_what_it_is():
         "G1", "a network", "ramp", 1.0, 0.95, terms(remainder=5.0), 400, ("iid",), ("fitted",)
     )
     assert (worse.vacuous, worse.kind, worse.dominant) == (True, "assumed", "remainder")
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_radius_of_theorem_1_is_never_worth_a_bound(outputs):
+    """Proposition 12 of docs/apriori.md: the untrained network has the better one."""
+    rng = np.random.default_rng(outputs)
+    for _ in range(200):
+        n = int(rng.integers(2, 30))
+        labels = np.eye(outputs)[rng.integers(0, outputs, n)] * 2 - 1
+        y = labels if outputs > 1 else rng.choice([-1.0, 1.0], (n, 1))
+        start = rng.choice([0.0, 0.5]) * rng.standard_normal((n, outputs))
+        residual = np.linalg.norm(y - start) / math.sqrt(n)
+        # The kernel's best case: all n k eigenvalues equal, and a step so small that q = 1.
+        least = float(rng.uniform(0.01, 10)) ** 2
+        shared = {"outputs": outputs, "sample_size": n, "trace": n * n * outputs * least}
+        radius = residual / math.sqrt(least)
+        # Any network that fits no worse than the start, in the worst direction the better of it.
+        away = rng.standard_normal((n, outputs))
+        end = y + rng.uniform(0, 1) * residual * away / np.linalg.norm(away) * math.sqrt(n)
+        for loss in (Ramp(0.3), Ramp(8.0), ClippedSquared(0.01), ClippedSquared(5.0)):
+            found = terms(
+                empirical_risk=float(loss(end, y).mean()),
+                loss_bound=loss.bound,
+                lipschitz=loss.lipschitz(outputs),
+                radius=radius,
+                remainder=0.0,
+                **shared,
+            )
+            untrained = float(loss(start, y).mean())
+            assert found["empirical risk"] + found["complexity"] >= untrained
+            if isinstance(loss, ClippedSquared):
+                assert found["complexity"] >= 4 * untrained

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.problem.integrands.base import Integrand, Pointwise, Values, register
+from overparam.problem.integrands.labels import how_to_encode
 from overparam.problem.integrands.relative_entropy import gradient_quotient
 from overparam.problem.integrands.rounding import from_below, require_positive
 
@@ -146,6 +147,7 @@ class SmoothedCrossEntropy(Integrand):
             raise InputError(
                 f"the target in row {rows[0]}, column {columns[0]} is {y[rows[0], columns[0]]}: "
                 "smoothed cross-entropy needs labels, coded as -1 and +1 or as 0 and 1"
+                f"{how_to_encode(y)}"
             )
         rows = np.flatnonzero((y > 0).sum(axis=1) != 1)
         if y.shape[1] > 1 and rows.size:

@@ -30,10 +30,12 @@ def gradient_quotient(level: float, m: float) -> float:
         m: Greater than 0.
 
     Returns:
-        The quotient, m / (m + 1) for level 0 and decreasing.
+        The quotient, m / (m + 1) for level 0 and decreasing to 0 at an infinite one.
     """
     if level < NEGLIGIBLE:
         return m / (m + 1)
+    if level == math.inf:
+        return 0.0
     from scipy.optimize import brentq
 
     # In t = -log(1 - x): E = t - m log(1 + x / m), so level <= t <= level + 1.

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from overparam.errors import InputError
 from overparam.problem.integrands.base import Values, register
 from overparam.problem.integrands.distance import HalfSquaredDistance
+from overparam.problem.integrands.labels import how_to_encode
 
 
 @register
@@ -39,5 +40,5 @@ class SquaredHinge(HalfSquaredDistance):
         if rows.size:
             raise InputError(
                 f"the target in row {rows[0]}, column {columns[0]} is {y[rows[0], columns[0]]}: "
-                "the squared hinge needs -1 and +1, map the two classes to them"
+                f"the squared hinge needs -1 and +1, map the two classes to them{how_to_encode(y)}"
             )

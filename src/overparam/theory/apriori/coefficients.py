@@ -1,9 +1,10 @@
 """Every coefficient of training as a function of the widths, before any network is drawn.
 
-With probability at least 1 - delta over the initialisation all of them hold at once: the norms at
-theta_0 bound the modulus of the Jacobian (docs/modulus.md), that and lambda_min are the hypotheses
-of Theorem 1 (docs/convergence.md), and the consequences follow as they do for a network that was
-measured. Nothing is instantiated.
+With probability at least 1 - delta over the initialisation all of them hold at once, at the widths
+given: the norms at theta_0 bound the modulus of the Jacobian (docs/modulus.md), that and lambda_min
+are the hypotheses of Theorem 1 (docs/convergence.md), and the consequences follow as they do for a
+network that was measured. Nothing is instantiated. A bound on the risk is not among them: built on
+s* it could never say anything (docs/apriori.md, Proposition 12).
 """
 
 import math
@@ -15,27 +16,16 @@ from jaxtyping import Float
 from overparam.errors import InputError
 from overparam.model.activation import Activation
 from overparam.model.mlp import MLP
+from overparam.theorems.convergence import Convergence, gradient_descent_converges
+from overparam.theorems.distance import distance_to_minimisers
+from overparam.theorems.lazy import Linearisation, kernel_drift, linearisation_distance
+from overparam.theorems.majorant import Majorant
+from overparam.theorems.regularisation import descent_limit, distance_ratio
 from overparam.theory.apriori.inputs import Knowledge
 from overparam.theory.apriori.setting import Setting, build_setting, jacobian_norm
 from overparam.theory.base_point import BasePoint
 from overparam.theory.certificate import Constant, Kind
-from overparam.theory.convergence import Convergence, gradient_descent_converges
-from overparam.theory.distance import distance_to_minimisers
-from overparam.theory.generalisation.bounded_loss import (
-    BoundedLoss,
-    ClippedSquared,
-    ClippedSquaredHinge,
-)
-from overparam.theory.generalisation.linearisation import linearisation_remainder
-from overparam.theory.generalisation.rademacher import (
-    rademacher_terms,
-    radius_from_grid,
-    radius_grid,
-)
-from overparam.theory.lazy import Linearisation, kernel_drift, linearisation_distance
-from overparam.theory.majorant import Majorant
 from overparam.theory.modulus import MLPBounds
-from overparam.theory.regularisation import descent_limit, distance_ratio
 
 NODES = np.geomspace(1 / 64, 16, 160)
 """Radii of the majorant, relative to the reference radius rho / sigma of the limit."""
@@ -55,7 +45,6 @@ IMPROVES = {
     "distance_ratio": -1,
     "kernel_drift": -1,
     "linearisation_distance": -1,
-    "risk_bound": -1,
 }
 """The coefficients, and whether they improve by growing (1) or by falling (-1)."""
 
@@ -66,7 +55,8 @@ class APrioriCoefficients:
 
     Attributes:
         hidden_widths: m_1, ..., m_{D-1}.
-        failure_probability: delta, over the initialisation.
+        failure_probability: Of all coefficients together: delta over the initialisation, and what
+            an assumed lambda_min or the moments of a sample bring along.
         certified: Whether Theorem 1 holds: gradient descent converges to a global minimiser.
         reason: One sentence: why it holds or by which factor it fails.
         constants: All coefficients by name, each with its kind and source; infinite (or 1, of the
@@ -97,6 +87,7 @@ def a_priori_coefficients(
     loss: object = "squared",
     residual: float | None = None,
     min_eigenvalue: float | None = None,
+    eigenvalue_failure_probability: float = 0.0,
     failure_probability: float = 0.05,
     step_fraction: float = 0.9,
     weight_scale: float = 1.0,
@@ -111,25 +102,29 @@ def a_priori_coefficients(
         hidden_widths: Widths of the hidden layers, one or more.
         activation: With a bound on its second derivative.
         outputs: k; that of the measure's targets, or 1.
-        loss: ``squared``, ``squared_hinge`` or an integrand.
+        loss: An integrand or its name; it needs a PL constant on the sublevel set of the zero
+            function, as ``squared`` and ``squared_hinge`` have.
         residual: sqrt(2 Delta_0) of the zero function, sqrt(E|y|^2) for the squared loss; from the
             targets if they are known.
         min_eigenvalue: An assumed value of lambda_min(K(theta_0)), the weights w_i included. None
             computes a lower bound from the points.
+        eigenvalue_failure_probability: The probability, over the initialisation, with which the
+            assumed ``min_eigenvalue`` is missed: 0 if it is assumed of every draw. It is added.
         failure_probability: delta, over the initialisation, in (0, 1).
         step_fraction: q = 1 - eta L_phi / 2 in (0, 1): near 1 for small steps, from a smaller
             width on.
         weight_scale: s_w.
         bias_scale: s_b.
         output_scale: c.
-        sample_size: n, for the risk bound where only moments are known.
+        sample_size: n, where only moments are known: what ``min_eigenvalue`` is held against, as
+            n k lambda_min is at most the kernel's trace.
 
     Returns:
         The :class:`APrioriCoefficients`.
 
     Raises:
         InputError: An argument is unusable, the moments stop too early, contradict each other or do
-            not exist, or lambda_min is above the kernel's diagonal.
+            not exist, or no kernel of so many points has such a lambda_min.
 
     References:
         docs/apriori.md.
@@ -142,12 +137,14 @@ def a_priori_coefficients(
         loss=loss,
         residual=residual,
         min_eigenvalue=min_eigenvalue,
+        eigenvalue_failure_probability=eigenvalue_failure_probability,
         failure_probability=failure_probability,
         weight_scale=weight_scale,
         bias_scale=bias_scale,
         output_scale=output_scale,
+        sample_size=sample_size,
     )
-    return coefficients_at(setting, tuple(hidden_widths), step_fraction, sample_size)
+    return coefficients_at(setting, tuple(hidden_widths), step_fraction)
 
 
 def require_step_fraction(q: float) -> float:
@@ -199,10 +196,7 @@ def conditions_at(
 
 
 def coefficients_at(
-    setting: Setting,
-    hidden_widths: tuple[int, ...],
-    step_fraction: float = 0.9,
-    sample_size: int | None = None,
+    setting: Setting, hidden_widths: tuple[int, ...], step_fraction: float = 0.9
 ) -> APrioriCoefficients:
     """Every coefficient at given widths; see :func:`a_priori_coefficients`."""
     q = require_step_fraction(step_fraction)
@@ -231,12 +225,11 @@ def coefficients_at(
         "rate": result.rate,
     }
     values |= _consequences(setting, found, result, norm)
-    values["risk_bound"] = _risk_bound(setting, found, result, sample_size)
     return APrioriCoefficients(
         hidden_widths=hidden_widths,
-        failure_probability=setting.failure_probability,
+        failure_probability=setting.total_failure_probability,
         certified=result.certified,
-        reason=_reason(found, result, setting.failure_probability),
+        reason=_reason(found, result, setting.total_failure_probability),
         constants=_named(setting, values),
         reference_radius=float(found.majorant.radii[at]),
         base=found.base,
@@ -282,41 +275,6 @@ def _consequences(
     }
 
 
-def _risk_bound(
-    setting: Setting, found: Conditions, result: Convergence, sample_size: int | None
-) -> float:
-    """G1 at the limit of gradient descent, where the training loss is 0; infinite if unknown."""
-    n = sample_size if setting.known is None else len(setting.known[0])
-    uniform = setting.known is None or bool(np.all(setting.known[1] == setting.known[1][0]))
-    if n is None or not result.certified or not uniform:
-        return math.inf
-    grid = radius_grid(setting.model.output_scale)
-    radius = radius_from_grid(result.radius, grid)
-    if radius is None:
-        return math.inf
-    bounded: BoundedLoss = ClippedSquared() if setting.loss.quadratic else ClippedSquaredHinge()
-    terms = rademacher_terms(
-        empirical_risk=0.0,
-        sample_size=n,
-        loss_bound=bounded.bound,
-        lipschitz=bounded.lipschitz(setting.model.out_dim),
-        outputs=setting.model.out_dim,
-        radius=radius,
-        trace=n * setting.model.out_dim * _mean_square(found.base),
-        remainder=float(linearisation_remainder(found.base, radius) @ found.base.weights),
-        confidence=1 - setting.failure_probability,
-        choices=len(grid),
-    )
-    return sum(terms.values())
-
-
-def _mean_square(base: BasePoint) -> float:
-    """E_mu sum_l |G^l|^2 kappa_l^2."""
-    last = np.full_like(base.weights, base.output_scale)
-    pairs = zip((*base.backward_norms, last), base.input_norms, strict=True)
-    return sum(float((g * kappa) ** 2 @ base.weights) for g, kappa in pairs)
-
-
 def _reason(found: Conditions, result: Convergence, delta: float) -> str:
     sure = f"with probability {1 - delta:g} over the initialisation"
     if result.certified:
@@ -344,7 +302,6 @@ _SOURCES = {
     "distance_ratio": "the same over the closest minimiser's; docs/regularisation.md, Theorem 5'",
     "kernel_drift": "|K_t - K_0| at every step; docs/lazy.md, Theorem 6",
     "linearisation_distance": "|F - F_lin| at every step; docs/lazy.md, Theorem 7",
-    "risk_bound": "risk of theta_inf, clipped loss; docs/generalisation.md, Theorem G1",
 }
 
 _WITHOUT_EIGENVALUE = {"jacobian_norm", "modulus", "lipschitz"}

@@ -30,6 +30,8 @@ class Moments:
         dim: d, the dimension of the points.
         even: E|x|^2, E|x|^4, ..., without a gap; kept as a tuple of floats.
         name: What messages call the distribution.
+        failure_probability: With which they are no bounds on the data's moments, over the draw of
+            the data; a-priori statements add it to their own.
 
     Raises:
         InputError: A moment is negative, infinite or not a number, or the sequence contradicts
@@ -39,6 +41,7 @@ class Moments:
     dim: int
     even: Any
     name: str = "the moments given"
+    failure_probability: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.dim, bool) or not isinstance(self.dim, int | np.integer) or self.dim < 1:
@@ -78,7 +81,7 @@ class Moments:
         logs = [2 * (j + 1) * math.log(factor) for j in range(len(self.even))]
         pairs = zip(logs, self.even, strict=True)
         even = tuple(_exp(a + math.log(m)) if m else 0.0 for a, m in pairs)
-        return Moments(self.dim, even, self.name)
+        return Moments(self.dim, even, self.name, self.failure_probability)
 
     def norm(self, q: int) -> float:
         """(E|x|^q)^(1/q) for an even q among the orders known."""
@@ -88,7 +91,8 @@ class Moments:
     def of_sample(self, n: int, failure_probability: float) -> "Moments":
         """Upper bounds on the moments of n independent points' empirical measure.
 
-        They hold together with probability at least 1 - delta over the sample: the share delta / J
+        They hold together with probability at least 1 - delta over the sample, and carry that
+        delta along: the share delta / J
         of each of the J moments goes to Chebyshev's inequality where the moment of twice the order
         is known, and to Markov's. They need not be moments of anything, only bounds.
 
@@ -97,7 +101,8 @@ class Moments:
         """
         if n < 1:
             raise InputError(f"n is {n}: a sample has at least one point")
-        share = require_probability(failure_probability) / len(self.even)
+        delta = require_probability(failure_probability)
+        share = delta / len(self.even)
         bounds = []
         for j, m in enumerate(self.even, start=1):
             bound = m / share
@@ -106,7 +111,8 @@ class Moments:
                 bound = min(bound, m + math.sqrt(variance / (n * share)))
             bounds.append(bound)
         # Bounds on moments may be raised, which is how they come to satisfy Lyapunov's inequality.
-        return Moments(self.dim, _convex_above(bounds), f"{self.name} of a sample of {n}")
+        name = f"{self.name} of a sample of {n}"
+        return Moments(self.dim, _convex_above(bounds), name, self.failure_probability + delta)
 
     @classmethod
     def of(cls, measure: Measure, order: int = ORDER) -> "Moments":

@@ -42,8 +42,10 @@ class Setting:
         model: Scales, activation and number of layers; its widths do not matter.
         loss: The loss.
         residual: sqrt(2 Delta_0) of the zero function.
-        failure_probability: delta, over the initialisation.
+        failure_probability: delta, over the initialisation, of all that is bounded here.
         assumed: A value for lambda_min(K(theta_0)) that is taken on trust, or None.
+        assumed_fails: The probability with which it is missed.
+        sample_size: n, if it is known.
     """
 
     data: Knowledge
@@ -52,6 +54,14 @@ class Setting:
     residual: float
     failure_probability: float
     assumed: float | None = None
+    assumed_fails: float = 0.0
+    sample_size: int | None = None
+
+    @property
+    def total_failure_probability(self) -> float:
+        """Of the bounds, the assumed lambda_min and the moments, by a union bound."""
+        moments = self.data.failure_probability if isinstance(self.data, Moments) else 0.0
+        return self.failure_probability + self.assumed_fails + moments
 
     @property
     def dim(self) -> int:
@@ -99,11 +109,17 @@ class Setting:
         excess = self.residual**2 / 2
         if self.known is not None:
             alpha = self.loss.functional_pl_constant(excess, self.known[1])
-        else:  # no weight is known: a point may carry any share of the excess
+            mend = "lower the residual"
+        else:
             alpha = self.loss.pl_constant(math.inf)
+            mend = (
+                "of moments no point's weight is known, and a single point may carry any share of "
+                "the excess: give Norms or a Measure"
+            )
         if not alpha > 0:
             raise InputError(
-                f"the loss {self.loss.name} has no PL constant here: take squared or squared_hinge"
+                f"the loss {self.loss.name} has no PL constant on the sublevel set of the zero "
+                f"function; {mend}, or take squared or squared_hinge"
             )
         return alpha
 
@@ -158,10 +174,12 @@ def build_setting(
     loss: object = "squared",
     residual: float | None = None,
     min_eigenvalue: float | None = None,
+    eigenvalue_failure_probability: float = 0.0,
     failure_probability: float = 0.05,
     weight_scale: float = 1.0,
     bias_scale: float = 0.1,
     output_scale: float = 1.0,
+    sample_size: int | None = None,
 ) -> Setting:
     """Check the arguments of ``required_width``, which describes them.
 
@@ -181,12 +199,12 @@ def build_setting(
         )
     if isinstance(data, Moments):
         data.require(required_order(hidden_layers))
-    integrand = get_integrand(loss)
     targets = data.y if isinstance(data, Measure) else None
     if outputs is None:
         outputs = 1 if targets is None else targets.shape[1]
     if targets is not None and outputs != targets.shape[1]:
         raise InputError(f"outputs is {outputs}, but the targets have {targets.shape[1]} columns")
+    integrand = get_integrand(loss).for_outputs(outputs)
     model = MLP(
         data.dim,
         (1,) * hidden_layers,
@@ -197,8 +215,16 @@ def build_setting(
         output_scale=output_scale,
     )
     setting = Setting(
-        data, model, integrand, _residual(data, integrand, residual), delta, min_eigenvalue
+        data,
+        model,
+        integrand,
+        _residual(data, integrand, residual),
+        delta,
+        assumed=min_eigenvalue,
+        assumed_fails=_assumption_fails(min_eigenvalue, eigenvalue_failure_probability),
+        sample_size=_points(data, sample_size),
     )
+    _check_total(setting)
     _check_activation(model)
     _check_eigenvalue(setting)
     return setting
@@ -219,8 +245,44 @@ def _residual(data: Knowledge, loss: Integrand, given: float | None) -> float:
         )
     loss.validate_targets(data.y)
     zero = np.zeros_like(data.y)
-    excess = np.asarray(loss.value(zero, data.y)) - np.asarray(loss.infimum(data.y))
+    excess = np.asarray(loss.excess(zero, data.y))
     return math.sqrt(2 * max(float(data.weights @ excess), 0.0))
+
+
+def _assumption_fails(assumed: float | None, probability: float) -> float:
+    """The probability with which an assumed lambda_min is missed."""
+    if not (isinstance(probability, float | int | np.floating) and 0 <= probability < 1):
+        raise InputError(
+            f"eigenvalue_failure_probability is {probability!r}: give the probability with which "
+            "min_eigenvalue is missed, from 0 (never) to below 1"
+        )
+    if assumed is None and probability:
+        raise InputError(
+            "eigenvalue_failure_probability belongs to an assumed min_eigenvalue: give that, too, "
+            "or leave both out; what is computed has its share of failure_probability"
+        )
+    return float(probability)
+
+
+def _points(data: Knowledge, given: int | None) -> int | None:
+    """How many points there are, if it is known."""
+    known = None if isinstance(data, Moments) else len(points_known(data)[0])
+    if given is None:
+        return known
+    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
+        raise InputError(f"sample_size is {given!r}: give the number of points, 1 or more")
+    if known not in (None, given):
+        raise InputError(f"sample_size is {given}, but the data have {known} points: leave it out")
+    return int(given)
+
+
+def _check_total(setting: Setting) -> None:
+    total = setting.total_failure_probability
+    if total >= 1:
+        raise InputError(
+            f"the failure probabilities of the bounds, the assumed min_eigenvalue and the moments "
+            f"add up to {total:g}, which leaves nothing: make them smaller"
+        )
 
 
 def _check_activation(model: MLP) -> None:
@@ -249,27 +311,38 @@ def _check_eigenvalue(setting: Setting) -> None:
         raise InputError(f"min_eigenvalue is {value!r}: give a positive, finite number")
     most = _largest_min_eigenvalue(setting)
     if value > most * (1 + 1e-9):
+        what = "the mean of the kernel's diagonal"
+        if setting.known is not None or setting.sample_size is None:
+            what = "the kernel's diagonal"
         raise InputError(
-            f"min_eigenvalue is {value:g}, above the kernel's diagonal, {most:.4g}: no kernel has "
-            "an eigenvalue below which its diagonal falls; it includes the points' weights"
+            f"min_eigenvalue is {value:g}, above {what}, {most:.4g}: no kernel has an eigenvalue "
+            "below which its diagonal falls; it includes the points' weights"
         )
 
 
 def _largest_min_eigenvalue(setting: Setting) -> float:
-    """The smallest diagonal entry of the limiting kernel, or a bound on all if no point is known.
+    """The smallest diagonal entry of the limiting kernel, or bounds if no point is known.
 
-    The diagonal sum_l q_l^2 prod_{k >= l} s_w^2 s'(q_k)^2 needs norms only.
+    The diagonal sum_l q_l^2 prod_{k >= l} s_w^2 s'(q_k)^2 needs norms only. Of moments only the
+    trace is known, which n k eigenvalues share.
     """
     model = setting.model
     if setting.known is None:
         base = setting.base_point(setting.at((10**15,) * len(model.hidden_widths)))
-        return jacobian_norm(base) ** 2
+        return min(jacobian_norm(base) ** 2, mean_square(base) / (setting.sample_size or 1))
     found = setting.limits
     assert found is not None
     kernel = found.deviations[0] ** 2
     for q, s in zip(found.deviations[1:], found.slopes, strict=True):
         kernel = q**2 + (model.weight_scale * s) ** 2 * kernel
     return float(np.min(model.output_scale**2 * kernel * setting.known[1]))
+
+
+def mean_square(base: BasePoint) -> float:
+    """A bound on the kernel's trace over k, sum_l |(|G_0^l| kappa_l)|_{L2(mu)}^2."""
+    last = np.full_like(base.weights, base.output_scale)
+    pairs = zip((*base.backward_norms, last), base.input_norms, strict=True)
+    return sum(float((g * kappa) ** 2 @ base.weights) for g, kappa in pairs)
 
 
 def jacobian_norm(base: BasePoint) -> float:

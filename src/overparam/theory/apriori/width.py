@@ -39,7 +39,8 @@ class RequiredWidth:
     """How wide every hidden layer must be.
 
     Attributes:
-        width: The smallest width found from which on Theorem 1 holds with probability 1 - delta.
+        width: The smallest width found from which on Theorem 1 holds with probability 1 - delta,
+            at each width by itself.
         dominating: The term whose absence would shrink the width most.
         shares: For each term, the factor by which the margin would grow without it, at this width.
         coefficients: All coefficients there.
@@ -69,32 +70,38 @@ def required_width(
     loss: object = "squared",
     residual: float | None = None,
     min_eigenvalue: float | None = None,
+    eigenvalue_failure_probability: float = 0.0,
     failure_probability: float = 0.05,
     step_fraction: float = 0.9,
     weight_scale: float = 1.0,
     bias_scale: float = 0.1,
     output_scale: float = 1.0,
+    sample_size: int | None = None,
 ) -> RequiredWidth:
     """The width of all hidden layers from which gradient descent provably converges.
 
     Nothing is instantiated: the statement is about a random initialisation, and holds with
-    probability at least 1 - delta over it, at this width and at every larger one.
+    probability at least 1 - delta over it at this width, and at each larger one: of networks of
+    several widths drawn at once each has a delta of its own.
 
     Args:
         data: ``Moments`` of the norm, ``Norms`` of the points, or the points as a ``Measure``.
         hidden_layers: 1 or more.
         activation: With a bound on its second derivative.
         outputs: k; that of the measure's targets, or 1.
-        loss: ``squared``, ``squared_hinge`` or an integrand.
+        loss: As for ``a_priori_coefficients``.
         residual: sqrt(2 Delta_0) of the zero function, sqrt(E|y|^2) for the squared loss; from the
             targets if they are known.
         min_eigenvalue: An assumed value of lambda_min(K(theta_0)), the weights w_i included. None
             computes a lower bound from the points.
+        eigenvalue_failure_probability: The probability, over the initialisation, with which the
+            assumed ``min_eigenvalue`` is missed: 0 if it is assumed of every draw. It is added.
         failure_probability: delta, over the initialisation, in (0, 1).
         step_fraction: q = 1 - eta L_phi / 2 in (0, 1). The width is proportional to about 1 / q^2.
         weight_scale: s_w.
         bias_scale: s_b.
         output_scale: c.
+        sample_size: n, where only moments are known: what ``min_eigenvalue`` is held against.
 
     Returns:
         The :class:`RequiredWidth`.
@@ -113,10 +120,12 @@ def required_width(
         loss=loss,
         residual=residual,
         min_eigenvalue=min_eigenvalue,
+        eigenvalue_failure_probability=eigenvalue_failure_probability,
         failure_probability=failure_probability,
         weight_scale=weight_scale,
         bias_scale=bias_scale,
         output_scale=output_scale,
+        sample_size=sample_size,
     )
     return width_for(setting, step_fraction)
 

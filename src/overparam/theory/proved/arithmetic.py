@@ -9,12 +9,15 @@ inner dimension, where they cancel.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import jax
 import numpy as np
 from jaxtyping import Float
+
+from overparam.problem.problem import Problem
+from overparam.verified.cholesky import tiles
 
 Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -22,23 +25,44 @@ _ENTRIES = 2**22
 _CHECKS = 12
 """Random 0/1 vectors the product is multiplied with: a wrong one passes with chance 2^-12."""
 
+_WIDE = 192
+"""Rows and columns of a probe, where memory allows."""
 
-def arithmetic_fault(widths: tuple[int, ...]) -> str | None:
+NARROW = (1, 32, 128)
+"""Columns of the products with vectors and with subspaces (``verified.eigenvalue.SUBSPACES``):
+libraries have other routines for them."""
+
+
+def inner_dimensions(problem: Problem) -> tuple[int, ...]:
+    """The lengths of the sums in the products that a proved certificate rests on.
+
+    Sums run over the units of a layer, with the bias or without; over the layers stacked in a
+    chain; over the points, in Gram matrices of layers; and over the n k rows of the kernel, or a
+    tile of them, in its factor, its subspaces, and products with vectors.
+    """
+    model, n = problem.mlp, problem.measure.n
+    hidden, order = model.hidden_widths, n * problem.outputs
+    stacked = {sum(hidden[start:]) for start in range(len(hidden))}
+    tile = next(tiles(order)).stop
+    with_bias = {m + 1 for m in model.widths[:-1]}
+    return tuple(sorted({*model.widths, *with_bias, *stacked, n, order, tile}))
+
+
+def arithmetic_fault(inner_dimensions: Iterable[int]) -> str | None:
     """Why the error bounds do not apply here, or None.
 
     Args:
-        widths: The inner dimensions of the products that will be computed.
+        inner_dimensions: Those of the products that will be computed.
 
     Returns:
         One clause, or None if every probe came out exactly.
     """
     if "fast_math=true" in os.environ.get("XLA_FLAGS", "").replace(" ", ""):
         return "XLA_FLAGS switches fast math on"
-    for inner in sorted(set(widths)):
-        for name, product in _PRODUCTS.items():
+    for inner in sorted(set(inner_dimensions)):
+        for name in _PRODUCTS:
             if not _exact(name, inner):
                 return f"{name}'s float64 product of inner dimension {inner} is not a plain sum"
-            del product
     return None
 
 
@@ -49,31 +73,35 @@ def on_cpu() -> jax.Device:
 
 @lru_cache(maxsize=256)
 def _exact(name: str, inner: int) -> bool:
-    return product_is_plain(_PRODUCTS[name], inner)
+    """Whether square and narrow products of an inner dimension are exact."""
+    product = _PRODUCTS[name]
+    return all(product_is_plain(product, inner, columns) for columns in (None, *NARROW))
 
 
-def product_is_plain(product: Product, inner: int) -> bool:
+def product_is_plain(product: Product, inner: int, columns: int | None = None) -> bool:
     """Whether a function computes A B^T exactly where every plain sum of products is exact.
 
     Args:
         product: Takes A of shape (m, inner) and B of shape (n, inner), returns (m, n).
         inner: The length of the sums.
+        columns: n; by default as many as rows.
     """
     rng = np.random.default_rng(inner)
-    size = max(2, min(192, _ENTRIES // inner))
+    size = max(2, min(_WIDE, _ENTRIES // inner))
+    wide = size if columns is None else columns
     bits = (53 - int(np.ceil(np.log2(max(inner, 2))))) // 2
-    A, B = (rng.integers(-(2**bits) + 1, 2**bits, (size, inner)) for _ in range(2))
-    rows, columns = rng.integers(-60, 60, (size, 1)), rng.integers(-60, 60, (1, size))
+    A, B = (rng.integers(-(2**bits) + 1, 2**bits, (count, inner)) for count in (size, wide))
+    left, right = rng.integers(-60, 60, (size, 1)), rng.integers(-60, 60, (1, wide))
     along = rng.integers(-40, 40, (1, inner))
-    found = product(np.ldexp(A.astype(float), rows + along), np.ldexp(B, columns.T - along))
-    found = np.ldexp(found, -rows - columns)
+    found = product(np.ldexp(A.astype(float), left + along), np.ldexp(B, right.T - along))
+    found = np.ldexp(found, -left - right)
     if not (np.isfinite(found).all() and (np.abs(found) <= 2.0**53).all()):
         return False
     integers = found.astype(np.int64)
     if not np.array_equal(integers, found):
         return False
     # Freivalds' check in the integers modulo 2^64, where NumPy's int64 wraps around.
-    v = rng.integers(0, 2, (size, _CHECKS))
+    v = rng.integers(0, 2, (wide, _CHECKS))
     return np.array_equal(integers @ v, A @ (B.T @ v))
 
 

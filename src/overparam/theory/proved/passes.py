@@ -139,9 +139,18 @@ def _forward(
 
 def _check_range(norms: WeightNorms, layer: int, input_norms: Vector) -> None:
     largest = float(np.max(norms.spectral[layer] * input_norms)) + norms.biases[layer]
+    require_known_rounding(largest, f"layer {layer + 1}")
+
+
+def require_known_rounding(largest: float, where: str) -> None:
+    """Refuse arguments of activations where the margin is not known to hold.
+
+    Raises:
+        InputError: ``largest``, in modulus, is beyond ``LARGEST_ARGUMENT``.
+    """
     if not largest < LARGEST_ARGUMENT:
         raise InputError(
-            f"pre-activations of layer {layer + 1} may reach {largest:.1e}, where the rounding of "
+            f"pre-activations of {where} may reach {largest:.1e}, where the rounding of "
             "activations is not known: scale the data, or ask for rigor='computed'"
         )
 

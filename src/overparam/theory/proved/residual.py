@@ -19,7 +19,15 @@ from overparam.precision import in_float64
 from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
 from overparam.theory.proved.arithmetic import on_cpu
-from overparam.theory.proved.passes import MARGIN, SAFETY, TINY, Vector, WeightNorms, weight_norms
+from overparam.theory.proved.passes import (
+    MARGIN,
+    SAFETY,
+    TINY,
+    Vector,
+    WeightNorms,
+    require_known_rounding,
+    weight_norms,
+)
 from overparam.verified import Enclosure
 from overparam.verified.matmul import split_product_error, split_rows
 from overparam.verified.rounding import UNIT_ROUNDOFF, frobenius_up, gamma
@@ -105,7 +113,8 @@ def _values(
     values, errors = accurate_outputs(model, params, x, weights)
     if centre is None:
         return values, errors
-    offset, of_offset = accurate_outputs(model, centre, x, weight_norms(model, centre))
+    norms = weight_norms(model, centre)
+    offset, of_offset = accurate_outputs(model, centre, x, norms, " of the centre")
     values = values - offset
     rounded = UNIT_ROUNDOFF * np.linalg.norm(values, axis=1)
     return values, SAFETY * (errors + of_offset + rounded)
@@ -117,7 +126,7 @@ def _equal(first: Params, second: Params) -> bool:
 
 
 def accurate_outputs(
-    model: MLP, params: Params, x: Float[np.ndarray, "n d"], norms: WeightNorms
+    model: MLP, params: Params, x: Float[np.ndarray, "n d"], norms: WeightNorms, whose: str = ""
 ) -> tuple[Float[np.ndarray, "n k"], Vector]:
     """The network's values by split products, and a bound on the error at each point.
 
@@ -126,16 +135,21 @@ def accurate_outputs(
         params: Its parameters, NumPy float64.
         x: Inputs.
         norms: Upper bounds on norms of ``params``.
+        whose: Names the parameters where a layer of theirs is refused.
 
     Returns:
         ``(values, errors)`` with ``|values_i - N(theta, x_i)| <= errors_i``.
+
+    Raises:
+        InputError: A pre-activation is so large that the rounding of activations is not known.
     """
-    blocks = [_outputs(model, params, x[i : i + _ROWS], norms) for i in range(0, len(x), _ROWS)]
+    rows = (x[i : i + _ROWS] for i in range(0, len(x), _ROWS))
+    blocks = [_outputs(model, params, block, norms, whose) for block in rows]
     values, errors = zip(*blocks, strict=True)
     return np.concatenate(values), np.concatenate(errors)
 
 
-def _outputs(model: MLP, params: Params, h: np.ndarray, norms: WeightNorms) -> tuple:
+def _outputs(model: MLP, params: Params, h: np.ndarray, norms: WeightNorms, whose: str) -> tuple:
     error = np.zeros(len(h))
     for layer, (weight, bias) in enumerate(zip(*params, strict=True)):
         c = norms.factors[layer]
@@ -147,6 +161,7 @@ def _outputs(model: MLP, params: Params, h: np.ndarray, norms: WeightNorms) -> t
         rounded = c * of_sums + 8 * UNIT_ROUNDOFF * size
         error = SAFETY * (c * norms.spectral[layer] * error + rounded) + TINY
         if layer + 1 < model.layers:
+            require_known_rounding(float(np.max(np.abs(z))), f"layer {layer + 1}{whose}")
             with jax.default_device(on_cpu()):
                 h = np.asarray(in_float64(model.act, z))
             margin = 2 * MARGIN * (math.sqrt(model.widths[layer + 1]) + _norms(h))

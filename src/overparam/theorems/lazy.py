@@ -6,13 +6,16 @@ trained from the same point with the same step, and D to rho_K. Proofs: docs/laz
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from overparam.theory.majorant import Majorant
-from overparam.theory.regularisation import ROUNDS, SETTLED
+from overparam.numbers import UPPER, Number, larger, resolution, smaller, sqrt, upper_end
+from overparam.theorems.majorant import Majorant
+
+ROUNDS = 1000
+"""Most steps of the fixed-point iteration; after any number of them the bound is valid."""
 
 
-def kernel_drift(*, majorant: Majorant, displacement: float, jacobian_norm: float) -> float:
+def kernel_drift(*, majorant: Majorant, displacement: Number, jacobian_norm: Number) -> Number:
     """Theorem 6: an upper bound on |K_t - K_0| for every step t.
 
     Args:
@@ -27,7 +30,7 @@ def kernel_drift(*, majorant: Majorant, displacement: float, jacobian_norm: floa
     return jacobian_to_kernel_drift(majorant.modulus_at(displacement), jacobian_norm)
 
 
-def jacobian_to_kernel_drift(change: float, jacobian_norm: float) -> float:
+def jacobian_to_kernel_drift(change: Number, jacobian_norm: Number) -> Number:
     """An upper bound on |K - K_0| from upper bounds on |J - J_0| and |J_0|."""
     return change * (2 * jacobian_norm + change)
 
@@ -42,19 +45,19 @@ class Linearisation:
         displacement: D, an upper bound on |theta_t - theta_0|; at most s*.
     """
 
-    predictions: float
-    parameters: float
-    displacement: float
+    predictions: Number = field(metadata=UPPER)
+    parameters: Number = field(metadata=UPPER)
+    displacement: Number = field(metadata=UPPER)
 
 
 def linearisation_distance(
     *,
     majorant: Majorant,
-    path: float,
-    jacobian_norm: float,
-    residual: float,
-    target_norm: float,
-    step_size: float,
+    path: Number,
+    jacobian_norm: Number,
+    residual: Number,
+    target_norm: Number,
+    step_size: Number,
 ) -> Linearisation:
     """Theorem 7, least squares: gradient descent stays close to that of the linearised model.
 
@@ -72,28 +75,42 @@ def linearisation_distance(
     References:
         docs/lazy.md, Theorem 7.
     """
-    if not math.isfinite(path):
+    if not path < math.inf:
         return Linearisation(math.inf, math.inf, math.inf)
-    linear = max(1.0, step_size * jacobian_norm**2) * target_norm
-    found = Linearisation(math.inf, math.inf, path)
+    linear = larger(step_size * jacobian_norm * jacobian_norm, 1.0) * target_norm
+    D, progress = upper_end(path), 1 - resolution(path)
+    found = linearisation_within(
+        majorant=majorant, path=path, displacement=D, jacobian_norm=jacobian_norm, residual=residual
+    )
     for _ in range(ROUNDS):
-        found = _within(majorant, path, found.displacement, jacobian_norm, residual)
-        nearer = linear + found.parameters
-        if nearer >= found.displacement * (1 - SETTLED):
+        nearer = upper_end(linear + found.parameters)
+        if not nearer < D * progress:
             break
-        found = replace(found, displacement=nearer)
-    return found
+        D = nearer
+        found = linearisation_within(
+            majorant=majorant,
+            path=path,
+            displacement=D,
+            jacobian_norm=jacobian_norm,
+            residual=residual,
+        )
+    return replace(found, displacement=D)
 
 
-def _within(
-    majorant: Majorant, path: float, displacement: float, jacobian_norm: float, residual: float
+def linearisation_within(
+    *,
+    majorant: Majorant,
+    path: Number,
+    displacement: Number,
+    jacobian_norm: Number,
+    residual: Number,
 ) -> Linearisation:
-    """The bounds that follow from one on the displacement."""
-    bent = majorant.integral_along(path, displacement)
-    turned = majorant.amplified_integral_along(path, displacement)
-    predictions = min(bent + jacobian_norm * turned, 2 * residual)
+    """Theorem 7 given a bound D on the displacement; arguments as above."""
+    swept = majorant.integral_along(path, displacement)
+    amplified = majorant.amplified_integral_along(path, displacement)
+    predictions = smaller(swept + jacobian_norm * amplified, 2 * residual)
     in_range = predictions + majorant.integral_to(displacement)
-    parameters = math.hypot(in_range, bent) / majorant.sigma
+    parameters = sqrt(in_range * in_range + swept * swept) / majorant.sigma
     return Linearisation(predictions, parameters, displacement)
 
 

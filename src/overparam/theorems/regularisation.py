@@ -11,15 +11,10 @@ order in omega.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from overparam.theory.majorant import Majorant
-
-ROUNDS = 1000
-"""Most steps of the fixed-point iteration; after any number of them the bound is valid."""
-
-SETTLED = 1e-13
-"""The relative gain below which it stops."""
+from overparam.numbers import UPPER, Number, smaller, sqrt
+from overparam.theorems.majorant import Majorant
 
 
 @dataclass(frozen=True)
@@ -31,12 +26,12 @@ class Limit:
         kernel_part: nu, an upper bound on the norm of its projection onto the kernel of J_0.
     """
 
-    distance: float
-    kernel_part: float
+    distance: Number = field(metadata=UPPER)
+    kernel_part: Number = field(metadata=UPPER)
 
 
 def descent_limit(
-    *, majorant: Majorant, path: float, displacement: float, target_norm: float | None = None
+    *, majorant: Majorant, path: Number, displacement: Number, target_norm: Number | None = None
 ) -> Limit:
     """Theorem 5: how far from theta_0 gradient descent ends.
 
@@ -53,24 +48,38 @@ def descent_limit(
     References:
         docs/regularisation.md, Theorem 5.
     """
-    if not math.isfinite(path):
+    if not path < math.inf:
         return Limit(math.inf, math.inf)
-    kernel_part = majorant.integral_along(path, displacement) / majorant.sigma
+    nu = majorant.integral_along(path, displacement) / majorant.sigma
     if target_norm is None:
-        return Limit(displacement, kernel_part)
-    distance = displacement
-    for _ in range(ROUNDS):
-        in_range = target_norm + majorant.integral_to(distance) / majorant.sigma
-        nearer = math.hypot(in_range, kernel_part)
-        if nearer >= distance * (1 - SETTLED):
-            break
-        distance = nearer
-    return Limit(distance, kernel_part)
+        return Limit(displacement, nu)
+    return Limit(_largest_distance(majorant, displacement, target_norm, nu), nu)
+
+
+def _largest_distance(majorant: Majorant, D: Number, rho_K: Number, nu: Number) -> Number:
+    """The largest d <= D with d^2 <= (rho_K + Omega(d) / sigma_0)^2 + nu^2.
+
+    On a cell rho_K + Omega(d) / sigma_0 = a + b d, and the inequality is a quadratic one, which
+    holds up to its larger root if b < 1. Cells are tried from the last one down to the first.
+    """
+    cell = majorant.cell(D)
+    if cell >= len(majorant.radii):
+        return D
+    for i in range(cell, -1, -1):
+        b = majorant.modulus[i] / majorant.sigma
+        start = majorant.start(i)
+        a = rho_K + majorant.integral_before(i) / majorant.sigma - b * start
+        if not b < 1:
+            return D
+        root = (a * b + sqrt(a * a + (1 - b * b) * nu * nu)) / (1 - b * b)
+        if not root < start:
+            return smaller(root, D)
+    return smaller(root, D)
 
 
 def distance_ratio(
-    *, majorant: Majorant, limit: Limit, closest: float, least_squares: bool
-) -> float:
+    *, majorant: Majorant, limit: Limit, closest: Number, least_squares: bool
+) -> Number:
     """Theorem 5': how many times farther gradient descent ends than the closest minimiser is.
 
     Args:
@@ -86,14 +95,14 @@ def distance_ratio(
     References:
         docs/regularisation.md, Theorem 5'.
     """
-    if not math.isfinite(limit.distance) or closest <= 0:
+    if not (limit.distance < math.inf and closest > 0):
         return math.inf
     ratio = limit.distance / closest
     if not least_squares:
         return ratio
-    tilt = majorant.modulus_at(limit.distance) / majorant.sigma
-    astray = limit.kernel_part / closest
-    if tilt >= 1 or astray >= 1:
+    sin_a = majorant.modulus_at(limit.distance) / majorant.sigma
+    sin_b = limit.kernel_part / closest
+    if not (sin_a < 1 and sin_b < 1):
         return ratio
-    cosine = math.sqrt((1 - tilt**2) * (1 - astray**2)) - tilt * astray
-    return min(ratio, 1 / cosine) if cosine > 0 else ratio
+    cosine = sqrt((1 - sin_a * sin_a) * (1 - sin_b * sin_b)) - sin_a * sin_b  # of a + b
+    return smaller(ratio, 1 / cosine) if cosine > 0 else ratio

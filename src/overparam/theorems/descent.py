@@ -10,27 +10,33 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from overparam.numbers import Number, scaled, sqrt
+
 
 def objective_smoothness(
     *,
-    modulus: Float[np.ndarray, "balls"],
-    lipschitz: Float[np.ndarray, "balls"],
-    jacobian_norm: float,
-    smoothness: float,
-    excess: float,
-) -> Float[np.ndarray, "balls"]:
-    """L_phi = M (|J_0| + omega)^2 + L sqrt(2 M Delta_0), by ball; infinite where L is.
+    modulus: Number,
+    lipschitz: Number,
+    jacobian_norm: Number,
+    smoothness: Number,
+    excess: Number,
+) -> Number:
+    """L_phi = M (|J_0| + omega)^2 + L sqrt(2 M Delta_0) on a ball; infinite where L is.
 
     Args:
-        modulus: omega at the balls' radii.
-        lipschitz: L on the balls.
+        modulus: omega at the ball's radius, or at those of several balls.
+        lipschitz: L on the same.
         jacobian_norm: Upper bound on |J(theta_0)|.
         smoothness: M.
         excess: Upper bound on Delta_0.
+
+    References:
+        docs/convergence.md, Lemma 3.
     """
-    known = np.isfinite(lipschitz)  # apart: inf * 0 is not a number
-    curved = np.where(known, lipschitz, 0.0) * math.sqrt(2 * smoothness * excess)
-    return np.where(known, smoothness * (jacobian_norm + modulus) ** 2 + curved, math.inf)
+    steepest = jacobian_norm + modulus
+    bend = sqrt(2 * smoothness * excess)
+    curved = scaled(lipschitz, bend)
+    return smoothness * steepest * steepest + curved
 
 
 def descent_step(

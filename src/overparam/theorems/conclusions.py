@@ -1,0 +1,204 @@
+"""From measured hypotheses to everything that the theorems say of them, over any type of number."""
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from overparam.numbers import UPPER, Number, over, scaled, smaller, sqrt
+from overparam.theorems.convergence import (
+    Convergence,
+    Existence,
+    converges_on_ball,
+    interpolation_exists,
+)
+from overparam.theorems.distance import distance_to_minimisers
+from overparam.theorems.lazy import (
+    Linearisation,
+    kernel_drift,
+    linearisation_distance,
+    linearisation_within,
+)
+from overparam.theorems.majorant import Majorant
+from overparam.theorems.regularisation import Limit, descent_limit, distance_ratio
+
+
+@dataclass(frozen=True)
+class Premises:
+    """What the theorems assume, each number on its safe side.
+
+    Attributes:
+        majorant: sigma_0 from below, omega from above.
+        lipschitz: L at the same nodes, infinite where there is no bound.
+        jacobian_norm: Upper bound on |J(theta_0)|.
+        smoothness: M.
+        pl_constant: alpha; 0 if there is none.
+        excess: Upper bound on Delta_0.
+        least_excess: Lower bound on Delta_0.
+        target_norm: Upper bound on rho_K; None if none is known beside |r_0| / sigma_0.
+        least_target_norm: Lower bound on rho_K; None if unknown.
+        kernel_norm: Lower bound on lambda_max(K_0); 0 if unknown.
+        quadratic: Whether the loss is least squares.
+        differentiable: Whether J is known to be locally Lipschitz.
+    """
+
+    majorant: Majorant
+    lipschitz: Number
+    jacobian_norm: Number
+    smoothness: Number
+    pl_constant: Number
+    excess: Number
+    least_excess: Number
+    target_norm: Number | None
+    least_target_norm: Number | None
+    kernel_norm: Number
+    quadratic: bool
+    differentiable: bool
+
+    @cached_property
+    def residual(self) -> Number:
+        """sqrt(2 Delta_0 / alpha), at least the distance from F(theta_0) to a minimiser of f."""
+        return sqrt(2 * self.excess / self.pl_constant) if self.pl_constant > 0 else math.inf
+
+    @cached_property
+    def shortest(self) -> Number:
+        """An upper bound on rho_K: what is known of it, or |r_0| / sigma_0, the smaller one."""
+        crude = over(self.residual, self.majorant.sigma)
+        return crude if self.target_norm is None else smaller(self.target_norm, crude)
+
+
+def convergence(premises: Premises, step_size: Number | None, ball: int) -> Convergence:
+    """Theorem 1 for a step size (None: the limit of small ones) on the ball of a node."""
+    return converges_on_ball(
+        majorant=premises.majorant,
+        ball=ball,
+        lipschitz=premises.lipschitz[ball],
+        jacobian_norm=premises.jacobian_norm,
+        smoothness=premises.smoothness,
+        pl_constant=premises.pl_constant,
+        excess=premises.excess,
+        step_size=step_size,
+    )
+
+
+def newton_kantorovich(premises: Premises, found: Convergence, ball: int) -> Number:
+    """h = L rho / sigma_0^2 on the ball of a node; infinite for a singular kernel."""
+    sigma = premises.majorant.sigma
+    return over(scaled(premises.lipschitz[ball], found.level), sigma * sigma)
+
+
+def existence(premises: Premises) -> Existence:
+    """Theorem 1', which needs a locally Lipschitz Jacobian and a positive sigma_0."""
+    if not (premises.differentiable and premises.majorant.sigma > 0):
+        return Existence(False, 0.0, math.inf)
+    return interpolation_exists(majorant=premises.majorant, target_norm=premises.shortest)
+
+
+def distance(premises: Premises) -> Number:
+    """Theorem 4: no global minimiser is closer."""
+    return distance_to_minimisers(
+        majorant=premises.majorant,
+        jacobian_norm=premises.jacobian_norm,
+        smoothness=premises.smoothness,
+        excess=premises.least_excess,
+        target_norm=premises.least_target_norm if premises.quadratic else None,
+    )
+
+
+def linearisation(premises: Premises, path: Number, step_size: Number) -> Linearisation:
+    """Theorem 7; of other losses than least squares only that |theta_t - theta_0| <= s*."""
+    if not premises.quadratic:
+        return Linearisation(math.inf, math.inf, path)
+    return linearisation_distance(
+        majorant=premises.majorant,
+        path=path,
+        jacobian_norm=premises.jacobian_norm,
+        residual=premises.residual,
+        target_norm=premises.shortest,
+        step_size=step_size,
+    )
+
+
+def apart(premises: Premises, path: Number, displacement: Number) -> Linearisation:
+    """Theorem 7 given a bound on the displacement."""
+    if not premises.quadratic:
+        return Linearisation(math.inf, math.inf, displacement)
+    return linearisation_within(
+        majorant=premises.majorant,
+        path=path,
+        displacement=displacement,
+        jacobian_norm=premises.jacobian_norm,
+        residual=premises.residual,
+    )
+
+
+def limit(premises: Premises, path: Number, displacement: Number) -> Limit:
+    """Theorem 5."""
+    return descent_limit(
+        majorant=premises.majorant,
+        path=path,
+        displacement=displacement,
+        target_norm=premises.shortest if premises.quadratic else None,
+    )
+
+
+def ratio(premises: Premises, end: Limit, closest: Number) -> Number:
+    """Theorem 5'."""
+    return distance_ratio(
+        majorant=premises.majorant, limit=end, closest=closest, least_squares=premises.quadratic
+    )
+
+
+def drift(premises: Premises, displacement: Number) -> Number:
+    """Theorem 6."""
+    return kernel_drift(
+        majorant=premises.majorant,
+        displacement=displacement,
+        jacobian_norm=premises.jacobian_norm,
+    )
+
+
+@dataclass(frozen=True)
+class Consequences:
+    """What follows from Theorem 1; infinite where it is not certified.
+
+    Attributes:
+        displacement: D, a bound on |theta_t - theta_0| at every step (Theorem 7).
+        limit_distance: A bound on |theta_inf - theta_0| (Theorem 5).
+        distance_ratio: The same over the closest global minimiser's (Theorem 5').
+        kernel_drift: A bound on |K_t - K_0| at every step (Theorem 6).
+        relative_kernel_drift: The same over |K_0|.
+        linearisation_distance: A bound on |F(theta_t) - F_lin(theta_t^lin)| (Theorem 7).
+        linearisation_parameter_distance: A bound on |theta_t - theta_t^lin| (Theorem 7).
+    """
+
+    displacement: Number = field(metadata=UPPER)
+    limit_distance: Number = field(metadata=UPPER)
+    distance_ratio: Number = field(metadata=UPPER)
+    kernel_drift: Number = field(metadata=UPPER)
+    relative_kernel_drift: Number = field(metadata=UPPER)
+    linearisation_distance: Number = field(metadata=UPPER)
+    linearisation_parameter_distance: Number = field(metadata=UPPER)
+
+
+def consequences(premises: Premises, found: Convergence, closest: Number) -> Consequences:
+    """Theorems 5 to 7, one after the other.
+
+    Args:
+        premises: The hypotheses.
+        found: What Theorem 1 gives.
+        closest: From Theorem 4.
+    """
+    if not found.certified:
+        return Consequences(*[math.inf] * 7)
+    near = linearisation(premises, found.radius, found.step_size)
+    end = limit(premises, found.radius, near.displacement)
+    moved = drift(premises, near.displacement)
+    return Consequences(
+        displacement=near.displacement,
+        limit_distance=end.distance,
+        distance_ratio=ratio(premises, end, closest),
+        kernel_drift=moved,
+        relative_kernel_drift=over(moved, premises.kernel_norm),
+        linearisation_distance=near.predictions,
+        linearisation_parameter_distance=near.parameters,
+    )

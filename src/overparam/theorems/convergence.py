@@ -1,0 +1,272 @@
+"""Theorem 1: gradient descent on f o F converges at a linear rate to a global minimiser nearby.
+
+The statement and its proof are in docs/convergence.md, with the symbols used here. The theorem
+itself, for one step size on one ball, is :func:`converges_on_ball`, over any type of number;
+:func:`choose_step` looks in float64 for the step and the ball that make the most of it, and
+:func:`gradient_descent_converges` does the one after the other. Theorem 1' (existence only) is
+:func:`interpolation_exists`.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+from overparam.numbers import LOWER, UPPER, Number, larger, over, safe, smaller, sqrt
+from overparam.theorems.descent import objective_smoothness
+from overparam.theorems.majorant import Majorant
+
+STEP_FRACTIONS = np.linspace(0.0, 1.0, 130)[1:-1]
+"""Where between its least value and 1 q = 1 - eta L_phi / 2 is tried if the step size is free."""
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What Theorem 1 gives.
+
+    Attributes:
+        certified: Whether its condition, max Psi > rho, holds with a finite L_phi.
+        step_size: eta; if not certified and none was asked for, 1 / L_phi at the radius where Psi
+            peaks: the step the theorem would take were the residual small enough.
+        step_fraction: q = 1 - eta L_phi / 2; 1, the limit of small steps, if not certified and no
+            step was asked for.
+        level: rho = sqrt(2 Delta_0 / alpha) / q.
+        margin: max Psi / rho; above 1 exactly if certified. Where a given step fails, Psi counts up
+            to the ball's radius only; 0 if no step fits.
+        radius: s*, a bound on the length of the whole path; infinite if not certified.
+        ball: R > s*, the radius of the ball on which the hypotheses were used.
+        sigma_end: sigma_* = sigma_0 - omega(s*).
+        smoothness: L_phi on the ball.
+        rate: 1 - 2 eta q alpha sigma_*^2; 1 if not certified.
+    """
+
+    certified: bool
+    step_size: Number = field(metadata=LOWER)
+    step_fraction: Number = field(metadata=LOWER)
+    level: Number = field(metadata=UPPER)
+    margin: Number = field(metadata=LOWER)
+    radius: Number = field(metadata=UPPER)
+    ball: Number = field(metadata=LOWER)
+    sigma_end: Number = field(metadata=LOWER)
+    smoothness: Number = field(metadata=UPPER)
+    rate: Number = field(metadata=UPPER)
+
+
+def converges_on_ball(
+    *,
+    majorant: Majorant,
+    ball: int,
+    lipschitz: Number,
+    jacobian_norm: Number,
+    smoothness: Number,
+    pl_constant: Number,
+    excess: Number,
+    step_size: Number | None,
+) -> Convergence:
+    """Theorem 1 for a step size on the ball whose radius is a given node.
+
+    Args:
+        majorant: Psi, from sigma_0 and omega at radii R_1 < ... < R_N.
+        ball: Index of the ball's radius R.
+        lipschitz: L on that ball: the Lipschitz constant of J; infinite if there is none.
+        jacobian_norm: Upper bound on |J(theta_0)|.
+        smoothness: M.
+        pl_constant: alpha, valid on {f - f* <= excess}; 0 if there is none, and then nothing is
+            certified.
+        excess: Upper bound on Delta_0 = phi(theta_0) - f*.
+        step_size: eta; None for how far the condition is from holding in the limit of small steps,
+            where q = 1 and nothing is certified.
+
+    Returns:
+        The :class:`Convergence`.
+
+    References:
+        docs/convergence.md, Theorem 1.
+    """
+    L_phi = objective_smoothness(
+        modulus=majorant.modulus[ball],
+        lipschitz=lipschitz,
+        jacobian_norm=jacobian_norm,
+        smoothness=smoothness,
+        excess=excess,
+    )
+    if step_size is None:
+        q = 1.0 if L_phi < math.inf else 0.0
+    else:
+        q = larger(1 - step_size * L_phi / 2, 0.0)
+    rho = over(over(sqrt(2 * excess / pl_constant), q), 1.0) if pl_constant > 0 else math.inf
+    crossing = None if step_size is None else majorant.crossing(rho)
+    margin = majorant.maximum / rho if rho > 0 else math.inf
+    R = majorant.radii[ball]
+    holds = crossing is not None and q > 0 and margin > 1 and crossing.radius < R
+    if step_size is None or crossing is None or not holds:
+        reached = majorant.maximum if step_size is None else majorant.maximum_up_to(ball)
+        return Convergence(
+            certified=False,
+            step_size=over(1.0, L_phi) if step_size is None else step_size,
+            step_fraction=q,
+            level=rho,
+            margin=smaller(reached / rho, 1.0) if rho > 0 else 0.0,
+            radius=math.inf,
+            ball=R,
+            sigma_end=0.0,
+            smoothness=L_phi,
+            rate=1.0,
+        )
+    return Convergence(
+        certified=True,
+        step_size=step_size,
+        step_fraction=q,
+        level=rho,
+        margin=margin,
+        radius=crossing.radius,
+        ball=R,
+        sigma_end=crossing.sigma,
+        smoothness=L_phi,
+        rate=1 - 2 * step_size * q * pl_constant * crossing.sigma * crossing.sigma,
+    )
+
+
+def gradient_descent_converges(
+    *,
+    majorant: Majorant,
+    lipschitz: Float[np.ndarray, "nodes"],
+    jacobian_norm: float,
+    smoothness: float,
+    pl_constant: float,
+    excess: float,
+    step_size: float | None = None,
+    step_fraction: float | None = None,
+) -> Convergence:
+    """Theorem 1 in float64, with the step size that minimises its bound on the number of steps.
+
+    Args:
+        majorant: Psi, from sigma_0 and omega at radii R_1 < ... < R_N.
+        lipschitz: L on the balls of those radii.
+        jacobian_norm: As in :func:`converges_on_ball`, as are all that are not explained here.
+        smoothness: M.
+        pl_constant: alpha.
+        excess: Upper bound on Delta_0.
+        step_size: eta; None chooses it.
+        step_fraction: q, which sets eta = 2 (1 - q) / L_phi on the smallest ball; with None the
+            best q is chosen. Not together with a step size.
+
+    Returns:
+        The :class:`Convergence`.
+    """
+    L_phi = objective_smoothness(
+        modulus=majorant.modulus,
+        lipschitz=lipschitz,
+        jacobian_norm=jacobian_norm,
+        smoothness=smoothness,
+        excess=excess,
+    )
+    level = math.sqrt(2 * excess / pl_constant) if pl_constant else math.inf
+    step, ball = choose_step(majorant, L_phi, level, step_size, step_fraction)
+    found = converges_on_ball(
+        majorant=majorant,
+        ball=ball,
+        lipschitz=float(lipschitz[ball]),
+        jacobian_norm=jacobian_norm,
+        smoothness=smoothness,
+        pl_constant=pl_constant,
+        excess=excess,
+        step_size=step,
+    )
+    return safe(found)
+
+
+def choose_step(
+    majorant: Majorant,
+    smoothness: Float[np.ndarray, "nodes"],
+    level: float,
+    step_size: float | None = None,
+    step_fraction: float | None = None,
+) -> tuple[float | None, int]:
+    """The step size and the ball for which Theorem 1 says the most, or comes closest to holding.
+
+    Args:
+        majorant: Psi, in float64.
+        smoothness: L_phi on the balls.
+        level: sqrt(2 Delta_0 / alpha), which is rho for q = 1.
+        step_size: eta, or None.
+        step_fraction: q, or None.
+
+    Returns:
+        eta and the ball's index; with None for eta if none was given and none is certified.
+    """
+    if step_size is not None:
+        return step_size, _ball_for(majorant, smoothness, level, step_size)
+    if not majorant.maximum > level:
+        return None, majorant.peak
+    least = level / majorant.maximum  # where rho = level / q reaches max Psi
+    fractions = [step_fraction] if step_fraction else least + (1 - least) * STEP_FRACTIONS
+    best: tuple[float | None, int] = (None, majorant.peak)
+    fastest = 0.0
+    for q in fractions:
+        crossing = majorant.crossing(level / q)
+        ball = None if crossing is None else _first_ball(majorant, crossing.radius)
+        if crossing is None or ball is None or not math.isfinite(smoothness[ball]):
+            continue
+        eta = 2 * (1 - q) / float(smoothness[ball])
+        decrease = eta * q * crossing.sigma**2  # half of 1 - rate, over alpha
+        if decrease > fastest:
+            best, fastest = (eta, ball), decrease
+    return best
+
+
+def _first_ball(majorant: Majorant, radius: float) -> int | None:
+    """The first node strictly beyond s*."""
+    beyond = np.flatnonzero(majorant.radii > radius)
+    return int(beyond[0]) if len(beyond) else None
+
+
+def _ball_for(
+    majorant: Majorant, smoothness: Float[np.ndarray, "nodes"], level: float, eta: float
+) -> int:
+    """The smallest ball on which a given step is certified; else the one that comes closest.
+
+    A larger ball has a larger L_phi, hence a smaller q. The step is admissible only on balls with
+    L_phi < 2 / eta, and only Psi up to that radius counts.
+    """
+    fractions = np.maximum(1 - eta * smoothness / 2, 0.0)
+    for ball in np.flatnonzero(fractions):
+        crossing = majorant.crossing(level / float(fractions[ball]))
+        if crossing is not None and crossing.radius < majorant.radii[ball]:
+            return int(ball)
+    if not fractions.any():
+        return int(np.argmin(smoothness))
+    reached = np.maximum.accumulate(np.maximum(majorant.values, 0.0))
+    return int(np.argmax(fractions * reached))
+
+
+@dataclass(frozen=True)
+class Existence:
+    """What Theorem 1' gives: whether a global minimiser exists nearby, and how near."""
+
+    exists: bool
+    margin: Number = field(metadata=LOWER)
+    radius: Number = field(metadata=UPPER)
+
+
+def interpolation_exists(*, majorant: Majorant, target_norm: Number) -> Existence:
+    """Theorem 1': a parameter theta with F(theta) = h* exists within s_K of theta_0.
+
+    Args:
+        majorant: Psi.
+        target_norm: rho_K = |J_0^+ r_0| = sqrt(r_0^T K_0^{-1} r_0), or an upper bound on it such as
+            |r_0| / sigma_0, for r_0 = h* - F(theta_0) and h* a minimiser of f.
+
+    Returns:
+        The :class:`Existence`; ``radius`` is s_K, infinite if the condition fails.
+
+    References:
+        docs/convergence.md, Theorem 1'.
+    """
+    level = majorant.sigma * target_norm
+    crossing = majorant.crossing(level)
+    margin = majorant.maximum / level if level > 0 else math.inf
+    if crossing is None:
+        return Existence(False, margin if level > 0 else 0.0, math.inf)
+    return Existence(True, margin, crossing.radius)

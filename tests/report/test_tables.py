@@ -1,0 +1,51 @@
+"""Every constant of every kind of certificate has a symbol and a meaning in the table."""
+
+import jax
+import numpy as np
+import pytest
+
+from overparam import MLP, Measure, Problem, anchor, certify, gauss_newton
+from overparam.report import tables
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((3, 4))
+MEASURE = Measure(X, np.array([1.0, -1.0, 1.0]))
+
+
+def network(loss="squared", *, scale=1.0):
+    model = MLP(4, (16,), 1, "tanh", output_scale=scale)
+    params = model.init(jax.random.key(0))
+    return Problem(model, MEASURE, loss, centered_at=params), params
+
+
+def of_an_unknown_model():
+    """Nothing is known of a function, so its modulus is estimated."""
+    model = MLP(4, (8,), 1, "tanh")
+    params = model.init(jax.random.key(0))
+    return certify(Problem(lambda p, x: model.apply(p, x), MEASURE, "squared"), params)
+
+
+CERTIFICATES = {
+    "not certified": lambda: certify(*network(), theorem="1"),
+    "certified": lambda: certify(*network(scale=1e4)),
+    "proved": lambda: certify(*network(scale=1e4), rigor="proved"),
+    "along the linearised path": lambda: certify(*network(scale=30.0), theorem="P"),
+    "path that fails": lambda: certify(*network(), theorem="P"),
+    "classes": lambda: certify(*network("squared_hinge", scale=1e4)),
+    "anchored": lambda: anchor(network()[0], gauss_newton(*network()).params),
+    "estimated": of_an_unknown_model,
+}
+
+
+@pytest.mark.parametrize("kind", CERTIFICATES)
+def test_every_constant_has_a_meaning(kind):
+    certificate = CERTIFICATES[kind]()
+    rows = tables.constants(certificate)
+    assert [row.name for row in rows] == list(certificate.constants)
+    assert [row.name for row in rows if not (row.symbol and row.meaning)] == []
+
+
+def test_no_meaning_is_left_over():
+    """A name in the table that no certificate spells so is a misspelling."""
+    spelled = {name for make in CERTIFICATES.values() for name in make().constants}
+    assert set(tables.MEANINGS) - spelled == set()

@@ -1,0 +1,44 @@
+"""What runs on the host says so inside a JAX transformation, and is otherwise left alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from overparam.errors import InputError
+from overparam.model.mlp import MLP
+from overparam.precision import is_traced, on_host
+
+
+@on_host
+def total(tree, *, factor=1.0):
+    """The sum of all entries."""
+    return factor * float(sum(np.asarray(leaf).sum() for leaf in jax.tree.leaves(tree)))
+
+
+TRANSFORMATIONS = {"jit": jax.jit, "grad": jax.grad, "jvp": jax.jacfwd, "vmap": jax.vmap}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMATIONS.values(), ids=TRANSFORMATIONS)
+def test_a_host_function_names_itself_and_the_mend(transform):
+    message = "total runs on the host .* call it outside jit, grad and vmap"
+    x = jnp.ones(3) if transform is jax.vmap else jnp.float32(1.0)
+    for call in (lambda a: total({"a": [a]}), lambda a: total(np.ones(2), factor=a)):
+        with pytest.raises(InputError, match=message) as caught:
+            transform(call)(x)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 200
+
+
+def test_outside_of_transformations_nothing_changes():
+    assert total({"a": jnp.ones(3), "b": 2.0}, factor=2.0) == 10.0
+    assert total.__doc__ == "The sum of all entries."
+    constant = jnp.ones(3)  # of a program that is being traced, but with a value
+    assert jax.jit(lambda x: x * total(constant))(jnp.ones(())) == 3.0
+
+
+def test_dataclasses_are_looked_into_and_other_objects_are_not():
+    assert not is_traced((MLP(2), "text", None, object(), MLP))
+    seen = []
+    jax.jit(lambda a: seen.append(is_traced([(MLP, a), {"k": a}])))(1.0)
+    assert seen == [True]
