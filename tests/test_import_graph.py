@@ -9,13 +9,14 @@ import overparam
 
 ROOT = Path(overparam.__file__).parent
 
-FOUNDATION = {"choices", "errors", "precision", "files", "limits"}
+FOUNDATION = {"choices", "errors", "precision", "files", "frozen", "limits"}
 THEOREMS = {"problem", "model", "kernel", "verified", "numbers", "theorems", "theory"}
 MAY_IMPORT = {
     "choices": set(),
     "errors": set(),
     "precision": {"errors"},
     "files": {"errors"},
+    "frozen": {"errors"},
     "limits": {"errors"},
     "model": FOUNDATION,
     "problem": FOUNDATION | {"model"},  # and never the other way

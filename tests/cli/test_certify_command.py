@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import signal
 
 import jax
 import numpy as np
@@ -94,6 +96,26 @@ def test_the_report_is_one_file_with_the_verdict(folder):
     assert "global minimum" in page
     assert page.count("<svg") >= 4
     assert not re.search(r"""(?:src|href)=["']https?:""", page)
+
+
+def test_ctrl_c_after_the_verdict_keeps_what_there_is(capsys, monkeypatch, tmp_path):
+    """Certificates, parameters and data are on disk and said before the consequences."""
+
+    def ctrl_c(*_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("overparam.job.run.measure_consequences", ctrl_c)
+    (tmp_path / "report.html").write_text("of an earlier run")
+    with pytest.raises(SystemExit) as stop:
+        main([*COMMAND, "--no-until-certified", "--out", str(tmp_path)])
+    assert stop.value.code == 130
+    out, err = capsys.readouterr()
+    assert re.search(r"^from initialisation +not certified", out, re.MULTILINE)
+    assert err.splitlines()[-1].startswith("overparam: interrupted")
+    written = {path.name for path in tmp_path.iterdir()} - {"checkpoint.npz"}
+    assert written == set(FILES) - {"report.html"}
+    assert op.verify(tmp_path / "certificate.json").ok
+    assert json.loads((tmp_path / "summary.json").read_text())["consequences"] is None
 
 
 def test_json_prints_the_summary_and_nothing_else(capsys):

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from overparam.cli.progress import ProgressBar
-from overparam.cli.terminal import say, say_json
+from overparam.cli.terminal import flush, say, say_json
 from overparam.data import load
 from overparam.files import prepare_folder
 from overparam.job import JobResult, JobSettings, run_job
 from overparam.job.output import write_output
 from overparam.job.summary import lines, summary
 from overparam.report import render
+
+HEADINGS = 21
+"""Columns of the summary's headings; what follows the verdict stands below it."""
 
 
 def certify(data: str, out: Path | None, as_json: bool, **options: Any) -> None:
@@ -25,10 +28,24 @@ def certify(data: str, out: Path | None, as_json: bool, **options: Any) -> None:
     if out is not None:
         prepare_folder(out)
     checkpoint = None if out is None else out / "checkpoint.npz"
+    said: list[tuple[str, str]] = []
     with ProgressBar() as progress:
+
+        def verdict(known: JobResult) -> None:
+            """What is known is said, and on disk, whatever becomes of the rest."""
+            if out is not None:
+                write_output(known, out, None)
+            if not as_json:
+                said.extend(lines(known))
+                with progress.hidden():
+                    print_table(said, HEADINGS)
+                    flush()
+
         progress("reading the data", 0, 0)
         dataset = load(data, **selection)
-        result = run_job(dataset, settings, progress=progress, checkpoint=checkpoint)
+        result = run_job(
+            dataset, settings, progress=progress, verdict=verdict, checkpoint=checkpoint
+        )
         if out is not None:
             progress("writing the report", 0, 0)
             write_output(result, out, render(result, command_line()))
@@ -36,8 +53,11 @@ def certify(data: str, out: Path | None, as_json: bool, **options: Any) -> None:
         checkpoint.unlink(missing_ok=True)
     if as_json:
         say_json(summary(result))
-    else:
-        show(result, out)
+        return
+    rest = [row for row in lines(result) if row not in said]
+    if out is not None:
+        rest.append(("report", str(out / "report.html")))
+    print_table(rest, HEADINGS)
 
 
 def command_line() -> str:
@@ -45,17 +65,14 @@ def command_line() -> str:
     return shlex.join(["overparam", *sys.argv[1:]])
 
 
-def show(result: JobResult, out: Path | None) -> None:
-    """Print the readable summary, wrapped to the terminal."""
-    table = lines(result)
-    if out is not None:
-        table.append(("report", str(out / "report.html")))
-    print_table(table)
+def print_table(table: list[tuple[str, str]], column: int = 0) -> None:
+    """Print (heading, text) pairs, wrapped to the terminal.
 
-
-def print_table(table: list[tuple[str, str]]) -> None:
-    """Print (heading, text) pairs, wrapped to the terminal."""
-    column = max(len(heading) for heading, _ in table) + 2
+    Args:
+        table: The pairs.
+        column: Least number of columns for the headings.
+    """
+    column = max([column, *(len(heading) + 2 for heading, _ in table)])
     width = max(shutil.get_terminal_size((100, 24)).columns, column + 40)
     for heading, text in table:
         wrapped = textwrap.wrap(text, width - column, break_on_hyphens=False) or [""]

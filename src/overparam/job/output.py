@@ -22,13 +22,13 @@ FILES = (
 )
 
 
-def write_output(result: JobResult, folder: Path, report: str) -> None:
+def write_output(result: JobResult, folder: Path, report: str | None) -> None:
     """Write a job's files, all of them or none.
 
     Args:
         result: The job's result.
         folder: An existing folder.
-        report: The report page.
+        report: The report page; None while there is none.
 
     Raises:
         InputError: A file cannot be written.
@@ -42,7 +42,8 @@ def write_output(result: JobResult, folder: Path, report: str) -> None:
         write_whole(new / "data.npz", _data_file(result.dataset))
         text = json.dumps(summary(result), indent=2, allow_nan=False)
         write_whole(new / "summary.json", text_bytes(text + "\n"))
-        write_whole(new / "report.html", text_bytes(report))
+        if report is not None:
+            write_whole(new / "report.html", text_bytes(report))
 
 
 def write_anchor_output(result: AnchorResult, folder: Path, report: str) -> None:

@@ -8,6 +8,7 @@ certificate, and gradient descent from the anchor held against it.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -36,6 +37,9 @@ from overparam.train.gradient_descent import TrainResult, gradient_descent, trai
 Progress = Callable[[str, int, int], None]
 """Called with (phase, done, total); total is 0 where it is not known."""
 
+Verdict = Callable[[JobResult], None]
+"""Called with the result as far as it is known: all but the consequences."""
+
 FULL_SPECTRUM = 4096
 """Largest kernel whose whole spectrum is computed."""
 
@@ -48,6 +52,7 @@ def run_job(
     settings: JobSettings | None = None,
     *,
     progress: Progress | None = None,
+    verdict: Verdict | None = None,
     checkpoint: str | Path | None = None,
 ) -> JobResult:
     """Certify a network on a data set, train it to an anchor and check the theory against the run.
@@ -56,6 +61,7 @@ def run_job(
         dataset: From ``overparam.data.load``.
         settings: What to do; None means the defaults.
         progress: Called as the job advances.
+        verdict: Called once the certificates are known, before the consequences are measured.
         checkpoint: A file from which the optimiser's run resumes after a kill.
 
     Returns:
@@ -65,7 +71,7 @@ def run_job(
         InputError: Data and settings do not fit, or memory does not suffice.
         TheoremViolatedError: A certified claim did not hold in a run.
     """
-    return _Job(dataset, settings or JobSettings(), progress, checkpoint).run()
+    return _Job(dataset, settings or JobSettings(), progress, checkpoint).run(verdict)
 
 
 class _Job:
@@ -95,7 +101,7 @@ class _Job:
         center = self.start if settings.centered else None
         self.problem = Problem(self.model, dataset.train, settings.loss, center)
 
-    def run(self) -> JobResult:
+    def run(self, verdict: Verdict | None) -> JobResult:
         settings = self.settings
         with self._phase("kernel at initialisation"):
             kernel = self._kernel(self.start)
@@ -116,7 +122,7 @@ class _Job:
                 anchored = self._anchored(*self._gauss_newton(descent.params))
         final = descent.params if anchored is None else anchored.params
         fitted = anchored is not None and anchored.gauss_newton is not None
-        return JobResult(
+        known = JobResult(
             settings=settings,
             dataset=self.dataset,
             model=self.model,
@@ -126,11 +132,15 @@ class _Job:
             descent=descent,
             linearised=None if linearised is None else linearised.excess,
             anchored=anchored,
-            consequences=self._consequences(initial, descent, linearised, anchored),
+            consequences=None,
             errors=self._errors(final),
             seconds=self.seconds,
             errors_before=self._errors(descent.params) if fitted else {},
         )
+        if verdict is not None:
+            verdict(known)
+        consequences = self._consequences(initial, descent, linearised, anchored)
+        return replace(known, consequences=consequences)
 
     def _linearised(self, kernel: np.ndarray, step_size: float) -> LinearisedDescent:
         return linearised_descent(
