@@ -29,12 +29,13 @@ from overparam.kernel.tiles import TILE_ROWS, Computer, TiledKernel, Tiling, fil
 from overparam.kernel.tiles import Progress as Progress
 from overparam.model.function import Function, Network, observe_function
 from overparam.model.mlp import MLP, Params
-from overparam.precision import floating_dtype
+from overparam.precision import floating_dtype, on_host
 
 WORKING_MEMORY = 512 * 2**20
 """Default bytes of working memory beyond the result."""
 
 
+@on_host
 def empirical_ntk(
     model: Network,
     params: Any,

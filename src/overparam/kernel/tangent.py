@@ -9,12 +9,13 @@ from jaxtyping import Float
 
 from overparam.kernel.empirical import WORKING_MEMORY, Progress, empirical_ntk
 from overparam.model.function import ParamTree
-from overparam.precision import as_float64
+from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 
 ROWS = 256
 
 
+@on_host
 def tangent_kernel(
     problem: Problem,
     params: ParamTree,
