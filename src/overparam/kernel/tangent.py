@@ -12,7 +12,7 @@ from overparam.kernel.empirical import Progress, empirical_ntk
 from overparam.kernel.memory import WORKING_MEMORY
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
-from overparam.precision import as_float64
+from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 
 ROWS = 256
@@ -21,6 +21,7 @@ LARGEST_SCALE = 2.0**450
 """A model's scales lie below this, and above its inverse, or are 0."""
 
 
+@on_host
 def tangent_kernel(
     problem: Problem,
     params: ParamTree,

@@ -25,7 +25,7 @@ from overparam.model.function import (
 )
 from overparam.model.mlp import MLP
 from overparam.model.observation import Observation, Value, get_observation, observed
-from overparam.precision import as_float64, in_float64, is_traced
+from overparam.precision import as_float64, in_float64, is_traced, on_host
 from overparam.problem.integrands import Integrand, get_integrand
 from overparam.problem.integrands.labels import how_to_encode
 from overparam.problem.measure import Measure
@@ -50,6 +50,7 @@ class Problem:
         docs/observations.md.
     """
 
+    @on_host
     def __init__(
         self,
         model: Network,
@@ -168,6 +169,7 @@ class Problem:
         pointwise = self.loss.excess(values, jnp.asarray(self.targets))
         return jnp.asarray(self.measure.weights) @ pointwise
 
+    @on_host
     def residual(self, params: ParamTree) -> Float[np.ndarray, "n k"]:
         """From F(theta) to the nearest minimiser of f: y - F(theta) for the squared loss."""
         values = self.predict(params)

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Jet, Laplacian, Value
+from overparam.precision import on_host
 from overparam.problem.problem import Problem
 from overparam.theory.base_point import measure_base_point
 from overparam.theory.certificate import Kind
@@ -41,6 +42,7 @@ class JacobianBounds(Protocol):
         """(omega(radius), L(radius))."""
 
 
+@on_host
 def jacobian_bounds(
     problem: Problem,
     params: ParamTree,

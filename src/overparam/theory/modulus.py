@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from overparam.errors import InputError
 from overparam.model.mlp import Params
+from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network
 from overparam.theory.base_point import BasePoint, measure_base_point
 from overparam.theory.changes import Changes, changes_within, l2, turned_rate
@@ -27,6 +28,7 @@ from overparam.theory.splits import largest_over_splits
 Array = np.ndarray
 
 
+@on_host
 def jacobian_modulus(problem: Problem, params: Params, radius: float) -> float:
     """Upper bound omega(radius) on |J(theta) - J(theta_0)| for |theta - theta_0| <= radius.
 

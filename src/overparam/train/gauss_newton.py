@@ -18,7 +18,7 @@ from overparam.kernel.derivative import pull_back
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree
-from overparam.precision import as_float64
+from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 
 Progress = Callable[[int, float, float], None]
@@ -45,6 +45,7 @@ class GaussNewtonResult:
     converged: bool
 
 
+@on_host
 def gauss_newton(
     problem: Problem,
     params: ParamTree,

@@ -17,6 +17,7 @@ from overparam.errors import InputError, TheoremViolatedError
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
+from overparam.precision import on_host
 from overparam.problem.problem import Problem, model_name
 from overparam.theory.certificate import Certificate
 from overparam.theory.description import describe, params_fingerprint
@@ -66,6 +67,7 @@ class TrainResult:
     certificate_held: bool | None
 
 
+@on_host
 def gradient_descent(
     problem: Problem,
     params: ParamTree,
@@ -116,6 +118,7 @@ def gradient_descent(
     )
 
 
+@on_host
 def train(
     problem: Problem,
     params: ParamTree,

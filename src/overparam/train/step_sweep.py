@@ -28,6 +28,7 @@ from scipy.special import ndtr, stdtrit
 
 from overparam.errors import InputError
 from overparam.model.mlp import MLP, Params
+from overparam.precision import on_host
 from overparam.problem.integrands import Integrand
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
@@ -270,6 +271,7 @@ COLUMNS = (
 TINY = float(np.finfo(np.float64).tiny)
 
 
+@on_host
 def step_sweep(
     model: MLP,
     measure: Measure,
