@@ -15,13 +15,16 @@ from overparam.job.output import FILES
 COMMAND = ["certify", "iris", "--samples", "30", "--width", "64", "--steps", "20"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    out = tmp_path_factory.mktemp("iris")
+def run_into(out, *options):
     with pytest.raises(SystemExit) as stop:
-        main([*COMMAND, "--out", str(out)])
+        main([*COMMAND, *options, "--out", str(out)])
     assert stop.value.code == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return run_into(tmp_path_factory.mktemp("iris"), "--no-consequences")
 
 
 def params(folder, prefix=""):
@@ -48,8 +51,9 @@ def test_summary_tells_the_story(folder):
     assert 0.0 <= summary["errors"]["test"]["error"] < 0.5
 
 
-def test_summary_tells_what_follows(folder):
-    found = json.loads((folder / "summary.json").read_text())["consequences"]
+@pytest.mark.slow
+def test_summary_tells_what_follows(tmp_path):
+    found = json.loads((run_into(tmp_path) / "summary.json").read_text())["consequences"]
     distances = found["implicit_regularisation"]
     assert distances["certified_lower_bound"] <= distances["distance"]
     assert distances["distance"] <= distances["certified_limit"]
