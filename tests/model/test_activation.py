@@ -266,6 +266,7 @@ def test_slopes_stay_above_their_floor(activation):
 
 
 @EVERY
+@pytest.mark.sample(6)
 def test_built_in_activations_pass_their_own_check(activation):
     assert activation.bounds_kind == "proved"
     activation.check()
