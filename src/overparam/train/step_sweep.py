@@ -345,7 +345,7 @@ def step_sweep(
 def _starts(model: MLP, seeds: list[int]) -> Params:
     """The starts of several seeds, stacked; each is ``model.init(jax.random.key(seed))``."""
     drawn = [model.init(jax.random.key(seed)) for seed in seeds]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(a) for a in leaves]), *drawn)
 
 
 def _ends(
