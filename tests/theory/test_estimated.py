@@ -209,3 +209,24 @@ def test_an_equinox_model_is_a_function_of_its_arrays(tmp_path):
     assert certificate.rigor == "estimated"
     assert certificate.problem["parameters"] == 32 * 3 + 33
     certificate.save(tmp_path / "certificate.json")
+
+
+@pytest.mark.parametrize("targets", [1e-3, 1.0, 1e4])
+def test_a_model_linear_in_its_parameters_is_certified_whatever_the_residual(targets):
+    """Frozen features: J is constant, and any step below 2 / lambda_max converges."""
+    rng = np.random.default_rng(0)
+    x, weights = rng.standard_normal((6, 4)), rng.standard_normal((30, 4))
+
+    def head(params, points):
+        return jnp.tanh(points @ weights.T) @ params["v"] + 0.1 * params["c"]
+
+    params = {"v": rng.standard_normal((30, 1)), "c": rng.standard_normal(1)}
+    problem = Problem(head, Measure(x, targets * np.ones((6, 1))), centered_at=params)
+    features = np.hstack([np.tanh(x @ weights.T), np.full((6, 1), 0.1)])
+    largest = np.linalg.eigvalsh(features @ features.T / 6)[-1]
+    for step in (None, 1.9 / largest):
+        found = certify(problem, params, step)
+        assert found.certified
+        assert found.rigor == "estimated"
+        assert found.constants["modulus_at_ball"].value == 0
+    assert not certify(problem, params, 2.01 / largest).certified

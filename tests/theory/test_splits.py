@@ -117,3 +117,21 @@ def test_one_layer_takes_the_whole_perturbation():
     rows = []
     assert largest_over_splits(lambda p: (rows.append(p), p)[1], 1, 1).tolist() == [1.0]
     np.testing.assert_array_equal(np.concatenate(rows), [[1.0]])
+
+
+def test_cells_are_halved_only_as_long_as_their_ends_are_exact(monkeypatch):
+    """A bound that no split attains, at a corner that no dyadic number hits."""
+    ends, halved = [], Cells.halved
+
+    def watched(cells):
+        found = halved(cells)
+        ends.extend([*found.low, *found.high])
+        return found
+
+    def jumps(shares):
+        return ((shares[:, :1] ** 2 > 1 / 3) & (shares[:, 1:] ** 2 > 2 / 3)).astype(float)
+
+    monkeypatch.setattr(Cells, "halved", watched)
+    assert largest_over_splits(jumps, 2, 1) == 1
+    scaled = np.ldexp(np.array(ends), 41)
+    np.testing.assert_array_equal(scaled, np.round(scaled))

@@ -51,7 +51,7 @@ def worth_a_path(problem: Problem, first: Certificate) -> bool:
     size = problem.measure.n * problem.outputs
     return (
         not first.certified
-        and first.margin > HOPELESS
+        and HOPELESS < first.margin < 1  # at 1 the rate of this step rounds to 1 (`stands`)
         and size <= LARGEST
         and problem.loss.name == "squared"
         and first.rigor == "computed"

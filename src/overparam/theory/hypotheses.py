@@ -36,6 +36,7 @@ from overparam.theory.proved.base_point import prove_base_point
 from overparam.theory.proved.bounds import ProvedBounds
 from overparam.theory.proved.refusal import check_provable
 from overparam.theory.proved.residual import prove_residual, prove_target_norm
+from overparam.theory.threads import one_thread
 from overparam.verified import Enclosure, max_eigenvalue, min_eigenvalue
 from overparam.verified.rounding import sqrt_down, sqrt_up
 
@@ -94,6 +95,7 @@ class Hypotheses:
         """Upper bound on |J(theta_0)|."""
         return sqrt_up(self.max_eigenvalue.upper)
 
+    @one_thread
     def grid(self, level: float) -> tuple[Majorant, Float[np.ndarray, "nodes"]]:
         """Psi and L at radii around the linearised path length, and on to where Psi peaks."""
         linearised = level / self.sigma if self.sigma else 0.0

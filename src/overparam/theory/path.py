@@ -34,6 +34,9 @@ SPACING = 0.15
 FADED = 1e-3
 """The share of the residual at which the path ends."""
 
+MOST_POINTS = 160
+"""Points after which the path ends in any case: some 10^9 steps."""
+
 Vector = Float[np.ndarray, " m"]
 
 
@@ -98,7 +101,7 @@ class LinearisedPath:
     def steps(self) -> Iterator[int]:
         """The steps at which to look: 0, 1, 2, ... and then ever farther apart."""
         t, floor = 0, FADED * self.residual_norm(0)
-        while True:
+        for _ in range(MOST_POINTS):
             yield t
             if self.residual_norm(t) <= floor:
                 return
