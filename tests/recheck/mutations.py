@@ -82,6 +82,8 @@ def _edit(change: Callable[[Rng, Any, Any], None]) -> Callable[[Rng, Path], None
     """A mutation of the certificate's content at a random place."""
 
     def mutation(rng: Rng, folder: Path) -> None:
+        if (folder / "certificate.json").stat().st_size > 2**21:
+            return  # too long already, and it would grow
         content = _load(folder)
         paths = _paths(content)
         if paths:
@@ -220,7 +222,7 @@ def _rebuild(change: Callable[[Rng, dict[str, bytes]], None]) -> Callable[[Rng, 
         if not members:
             return
         change(rng, members)
-        packing = _choose(rng, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA))
+        packing = _choose(rng, (*[zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED] * 4, zipfile.ZIP_LZMA))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with zipfile.ZipFile(path, "w", packing) as archive:
