@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from overparam.job.imported import AnchorResult
 from overparam.job.result import JobResult
 from overparam.report.numbers import at_least, at_most, number, rate, steps_to_halve
@@ -184,9 +186,10 @@ def _comparison(run: TrainResult) -> str:
 
 def _lowered(run: TrainResult | None) -> str:
     """What the steps taken from there made of the residual, if they lowered it."""
-    if run is None or not run.history.excess[-1] < run.history.excess[0]:
+    excess = np.empty(0) if run is None else run.history.excess
+    if not len(excess) or not excess[-1] < excess[0]:
         return ""
-    steps, residual = len(run.history) - 1, math.sqrt(2 * float(run.history.excess[-1]))
+    steps, residual = len(excess) - 1, math.sqrt(2 * float(excess[-1]))
     return f", and {steps:,} steps of training lowered it to {number(residual, 3)}"
 
 
