@@ -37,6 +37,14 @@ def test_outside_of_transformations_nothing_changes():
     assert jax.jit(lambda x: x * total(constant))(jnp.ones(())) == 3.0
 
 
+def test_random_keys_are_known_by_their_bits():
+    """A key is no array to NumPy, whether it is traced or not."""
+    key, seen = jax.random.key(0), []
+    assert not is_traced((key, jax.random.split(key)))
+    jax.jit(lambda k: seen.append(is_traced(k)))(key)
+    assert seen == [True]
+
+
 def test_dataclasses_are_looked_into_and_other_objects_are_not():
     assert not is_traced((MLP(2), "text", None, object(), MLP))
     seen = []

@@ -77,15 +77,18 @@ def on_host(function: Callable[P, T]) -> Callable[P, T]:
 def _leaves(tree: Any) -> Iterator[Any]:
     for leaf in jax.tree.leaves(tree):
         if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
-            yield from _leaves([getattr(leaf, f.name) for f in dataclasses.fields(leaf)])
+            yield from _leaves([getattr(leaf, f.name, None) for f in dataclasses.fields(leaf)])
         else:
             yield leaf
 
 
 def _has_no_value(leaf: Any) -> bool:
+    if not isinstance(leaf, jax.Array):
+        return False
     try:
-        if isinstance(leaf, jax.Array):
-            np.asarray(leaf)
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):  # NumPy has no such numbers
+            leaf = jax.random.key_data(leaf)
+        np.asarray(leaf)
     except jax.errors.TracerArrayConversionError:
         return True
     return False
