@@ -239,6 +239,7 @@ def test_a_kernel_that_outputs_share_is_its_product_with_the_identity():
     np.testing.assert_allclose(shared.excess(3), full.excess(3), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_wide_network_follows_the_curve_of_the_infinitely_wide_one():
     model = MLP(3, (20_000,), 2, "tanh", bias_scale=0.2)
     params = model.init(jax.random.key(0))
