@@ -136,6 +136,7 @@ def test_json_prints_the_summary_and_nothing_else(capsys):
     assert all(re.match(r" +\d+\.\d s  \S", line) for line in phases)
 
 
+@pytest.mark.slow
 def test_the_suggested_output_scale_is_certified_from_initialisation(capsys):
     """What `--output-scale` is suggested for, on a net small enough for a test."""
 

@@ -72,6 +72,7 @@ def test_the_distance_shrinks_like_one_over_the_root_of_the_width(measured):
     assert error < 0.1
 
 
+@pytest.mark.slow
 def test_several_outputs_share_the_limit():
     model = MLP(4, (8,), 2, "relu", **SCALES)
     found = min_eigenvalue_by_width(model, X, NTK, (64, 4096), draws=4, key=jax.random.key(1))

@@ -165,6 +165,7 @@ def kernel_of_network(n=60, outputs=1):
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.sample(1)
 def test_the_network_kernel_without_its_matrix(outputs):
     model, params, x, K = kernel_of_network(outputs=outputs)
     found = nystrom_ntk(model, params, x, 20)
@@ -190,6 +191,7 @@ def test_solves_and_their_error(outputs, columns):
 
 @pytest.mark.parametrize("outputs", [1, 2])
 @pytest.mark.parametrize("ridge", [0.0, 1e-3])
+@pytest.mark.sample(1)
 def test_predictions_are_those_of_regression_in_the_features(outputs, ridge):
     """Subset-of-regressors: K(x', S) (C^T C + ridge K_SS)^-1 C^T y, solved directly."""
     model, params, x, K = kernel_of_network(40, outputs)

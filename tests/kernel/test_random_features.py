@@ -117,6 +117,7 @@ def test_unusable_settings(settings, complaint):
 
 
 @pytest.mark.parametrize("given", [False, True])
+@pytest.mark.sample(1)
 def test_means_over_networks_are_the_limits_with_one_hidden_layer(given):
     model = MLP(3, (40,), 5, "relu", weight_scale=1.3, bias_scale=0.5, output_scale=2.0)
     x = draw_inputs(4, model, 1)

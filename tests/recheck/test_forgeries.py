@@ -180,6 +180,7 @@ def test_the_honest_proved_one_passes(tmp_path):
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.sample(1)
 def test_a_changed_weight_with_its_hash_mended(tmp_path, layer):
     run = small_run()
     weights = [w.copy() for w in run.params[0]]
@@ -195,6 +196,7 @@ def test_a_changed_weight_with_its_hash_mended(tmp_path, layer):
 
 
 @pytest.mark.parametrize("field", ["weight_scale", "bias_scale", "output_scale"])
+@pytest.mark.sample(1)
 def test_another_model(tmp_path, field):
     """The folder's arrays do not say which scales the model has; the numbers do."""
     path = small_run().save(tmp_path)

@@ -23,6 +23,7 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize("name", ["", "certificate.json"])
+@pytest.mark.sample(1)
 def test_a_certificate_that_holds(folder, name):
     result = run(folder / name)
     assert result.exit_code == 0

@@ -33,6 +33,7 @@ def test_dask_gives_the_same_table_bit_for_bit(cluster, tmp_path):
     assert again.measured == 0
 
 
+@pytest.mark.slow
 def test_threads_and_the_sequential_backend_serve_too(tmp_path):
     local = run_study(STUDY.name, out=tmp_path / "local", jobs=2)
     with parallel_config(n_jobs=1):

@@ -139,6 +139,7 @@ def test_the_residual_that_is_proposed_certifies(failed):
     assert not certify(problem, START, theorem="1").certified
 
 
+@pytest.mark.slow
 def test_margin_grows_like_the_root_of_the_width_as_the_width_remedy_assumes():
     def margin(width: int) -> float:
         tiny = Tiny((width,), "tanh", outputs=1, points=4)

@@ -8,13 +8,9 @@ from overparam import MLP, Problem, anchor, gauss_newton, gradient_descent
 from overparam.data import load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("points", "width", "smoothing"),
-    [
-        (40, 128, 0.1),
-        pytest.param(400, 512, 0.1, marks=pytest.mark.slow),
-        pytest.param(100, 512, 0.01, marks=pytest.mark.slow),
-    ],
+    ("points", "width", "smoothing"), [(40, 128, 0.1), (400, 512, 0.1), (100, 512, 0.01)]
 )
 def test_ten_digits_are_certified_by_anchoring(points, width, smoothing):
     data = load("digits", samples=points, test_fraction=0)

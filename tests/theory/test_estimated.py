@@ -169,6 +169,7 @@ def test_a_run_resumes_from_its_checkpoint(anchored, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, whole.params, resumed.params)
 
 
+@pytest.mark.slow
 def test_a_network_is_estimated_on_request_and_certified_alike():
     tiny = dataclasses.replace(CASES[1], points=3)
     problem, params = tiny.problem(0, target_scale=1e-4, centred=True), tiny.start(0)

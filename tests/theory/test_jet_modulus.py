@@ -45,7 +45,7 @@ def jet_problem(tiny: Tiny, observation, seed: int = 0) -> Problem:
     return Problem(tiny.model, Measure(measure.x, y, measure.weights), observe=observation)
 
 
-def attack(tiny: Tiny, observation, seed: int = 0, **strength) -> None:
+def attack(tiny: Tiny, observation, seed: int = 0, *, curvature: bool = True, **strength) -> None:
     problem, params = jet_problem(tiny, observation, seed), tiny.start(seed)
     bounds = jacobian_bounds(problem, params)
     assert isinstance(bounds, JetBounds)
@@ -53,20 +53,23 @@ def attack(tiny: Tiny, observation, seed: int = 0, **strength) -> None:
         omega, lipschitz = bounds.on_ball(radius)
         found = largest_change(problem.observed, problem.measure, params, radius, **strength)
         assert 0 < found <= omega * (1 + ROUNDING)
+        if not curvature:
+            continue
         found = largest_curvature(problem.observed, problem.measure, params, radius, **strength)
         assert 0 < found <= lipschitz * (1 + ROUNDING)
 
 
 @pytest.mark.parametrize(
-    ("tiny", "observation"),
+    ("tiny", "observation", "curvature"),
     [
-        (CASES[1], Jet()),
-        pytest.param(CASES[0], Laplacian(), marks=pytest.mark.slow),  # long to compile
+        (CASES[1], Jet(), False),
+        pytest.param(CASES[1], Jet(), True, marks=pytest.mark.slow),  # long to compile
+        pytest.param(CASES[0], Laplacian(), True, marks=pytest.mark.slow),
     ],
-    ids=lambda case: getattr(case, "name", None) or str(case),
+    ids=["modulus of a jet", "jet", "Laplacian"],
 )
-def test_gradient_ascent_does_not_exceed_the_bounds(tiny, observation):
-    attack(tiny, observation)
+def test_gradient_ascent_does_not_exceed_the_bounds(tiny, observation, curvature):
+    attack(tiny, observation, curvature=curvature)
 
 
 @pytest.mark.slow
@@ -134,6 +137,7 @@ def test_bounds_are_monotone_and_the_modulus_vanishes_at_zero(observation):
     assert (np.diff(values, axis=0) >= 0).all()
 
 
+@pytest.mark.slow
 def test_the_bounds_fall_like_the_root_of_the_width():
     """A hundred times the width divides them by ten, but for the growth of the largest unit."""
     omegas = []

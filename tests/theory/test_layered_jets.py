@@ -110,6 +110,7 @@ def test_bounds_are_monotone_and_the_modulus_vanishes_at_zero(tiny):
     assert (np.diff(values, axis=0) >= 0).all()
 
 
+@pytest.mark.slow
 def test_with_one_hidden_layer_the_direct_bound_is_the_smaller_one():
     """The recursions hold for one hidden layer, too; Theorem O1 makes more of its structure."""
     tiny = Tiny((32,), "tanh", outputs=1)

@@ -138,7 +138,7 @@ def test_bounds_are_monotone_and_the_modulus_vanishes_at_zero(tiny):
 
 
 @pytest.mark.parametrize("tiny", CASES[1:], ids=str)
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_theorem_3_bounds_theorem_2_for_small_radii(tiny):
     """|D^2 F| at theta_0 bounds the slope of the true modulus there."""
     radius = 1e-6
@@ -321,6 +321,7 @@ def bounds_at_splits(base: BasePoint, shares: np.ndarray) -> np.ndarray:
     return np.stack([omega, _second_derivative(base, change, shares)])
 
 
+@pytest.mark.slow
 def test_too_much_work_leaves_chains_out_and_bounds_valid(monkeypatch):
     tiny = CASES[4]
     monkeypatch.setattr("overparam.theory.base_point.COMPOSED_WORK", 1.0)

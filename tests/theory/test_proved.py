@@ -69,7 +69,7 @@ def small_problem(tiny: Tiny, seed: int, **options):
 
 @pytest.mark.parametrize("tiny", NETWORKS, ids=str)
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.sample(4)
+@pytest.mark.sample(3)
 def test_the_kernels_error_is_below_its_bound(tiny, seed):
     problem, params = small_problem(tiny, seed)
     proved = prove_base_point(problem, params)
@@ -90,7 +90,7 @@ def test_the_kernels_error_is_below_its_bound(tiny, seed):
 
 @pytest.mark.parametrize("tiny", NETWORKS, ids=str)
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.sample(4)
+@pytest.mark.sample(3)
 def test_the_norms_at_theta_0_are_upper_bounds_and_tight(tiny, seed):
     problem, params = small_problem(tiny, seed)
     base, model, measure = prove_base_point(problem, params).norms, tiny.model, problem.measure

@@ -284,6 +284,7 @@ def test_what_noise_adds_to_a_prediction_grows_until_it_is_interpolated():
     np.testing.assert_allclose(variance[-1][:, 0], limit, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_wide_network_follows_the_curve_of_the_infinitely_wide_one():
     model = MLP(3, (20_000,), 2, "tanh", bias_scale=0.2)
     params = model.init(jax.random.key(0))

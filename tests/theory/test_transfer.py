@@ -357,6 +357,7 @@ def test_a_certified_step_is_taken_to_a_wider_network():
     np.testing.assert_allclose(run.history.excess, found.predicted_excess, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_without_a_certificate_descent_is_what_transfers():
     tiny = Tiny((32, 32), "tanh", 1)
     problem, params = tiny.problem(0, centred=True), tiny.start(0)
@@ -382,6 +383,7 @@ def test_a_step_that_is_too_large_is_cut():
     assert "is cut to" in found.guarantee
 
 
+@pytest.mark.slow
 def test_an_unlucky_wide_draw_gets_a_smaller_step():
     """A step close to the narrow limit, and a draw with a larger lambda_max."""
     tiny = Tiny((32,), "softplus", 1, output_scale=1e7)
@@ -408,6 +410,7 @@ def test_relu_has_linear_stability_only():
     assert found.step_size == pytest.approx(found.narrow.stable_step / 2)
 
 
+@pytest.mark.slow
 def test_the_prediction_improves_with_the_width():
     tiny = Tiny((32,), "gelu", 1)
     problem, params = tiny.problem(0, centred=True), tiny.start(0)

@@ -44,6 +44,7 @@ def norm(matrix):
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["uniform", "weighted"])
+@pytest.mark.sample(1)
 def test_every_measure_is_that_of_the_dense_jacobians(weights):
     problem, start = make_problem(weights=weights)
     end = moved(start, 0.2)
@@ -76,7 +77,7 @@ def test_every_measure_is_that_of_the_dense_jacobians(weights):
 
 @pytest.mark.parametrize("size", [1e-1, 1e-6])
 @pytest.mark.parametrize("hidden", [(), (7,), (7, 6, 5)])
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_the_change_of_the_jacobian_however_small(monkeypatch, size, hidden):
     monkeypatch.setattr("overparam.kernel.change.WORKING_MEMORY", 20_000)  # several blocks
     model = MLP(3, hidden, 2, "softplus", bias_scale=0.3, output_scale=2.0)
@@ -118,6 +119,7 @@ def test_a_run_that_did_not_move_is_lazy():
         (0.1, "not lazy", "above 0.5"),
     ],
 )
+@pytest.mark.sample(1)
 def test_the_output_scale_decides_how_lazy_training_is(scale, verdict, reason):
     model = MLP(3, (40,), 1, "tanh", output_scale=scale)
     start = draw_params(model)
@@ -161,6 +163,7 @@ def test_large_kernels_are_compared_on_a_seeded_part():
 
 
 @pytest.mark.parametrize("hidden", [(9,), (9, 7)])
+@pytest.mark.sample(1)
 def test_to_first_order_the_kernel_moves_oppositely_for_opposite_output_weights(hidden):
     """Why measured drift falls like 1 / width and not its root: the first order is odd."""
     model = MLP(3, hidden, 1, "tanh", bias_scale=0.3)
@@ -188,6 +191,7 @@ def test_to_first_order_the_kernel_moves_oppositely_for_opposite_output_weights(
     assert norm(dk) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_very_wide_network_stays_within_the_certified_distance_of_the_linearised_one():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((10, 64)), np.sign(rng.standard_normal(10))

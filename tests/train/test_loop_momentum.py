@@ -14,6 +14,7 @@ from overparam.train.loop import accelerated
 
 
 @pytest.mark.parametrize("step", [0.05, 0.2])
+@pytest.mark.sample(1)
 def test_accelerated_descent_is_optax_sgd_with_nesterov_momentum(step):
     rng = np.random.default_rng(0)
     problem = Problem(MLP(3, (8,), 1), Measure(rng.standard_normal((5, 3)), rng.standard_normal(5)))
