@@ -120,3 +120,17 @@ def left_out(cases: list, kept: int) -> list:
     stretch = max(len(cases) / kept, 1)
     chosen = {int(i * stretch) for i in range(kept)}
     return [case for i, case in enumerate(cases) if i not in chosen]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Files go to workers whole; those of the reports together, since they share their jobs."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByJobs(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return "report" if "/report/" in nodeid else super()._split_scope(nodeid)
+
+    return ByJobs(config, log)

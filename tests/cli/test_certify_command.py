@@ -17,13 +17,16 @@ from overparam.job.output import FILES
 COMMAND = ["certify", "iris", "--samples", "30", "--width", "64", "--steps", "20"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    out = tmp_path_factory.mktemp("iris")
+def run_into(out, *options):
     with pytest.raises(SystemExit) as stop:
-        main([*COMMAND, "--out", str(out)])
+        main([*COMMAND, *options, "--out", str(out)])
     assert stop.value.code == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return run_into(tmp_path_factory.mktemp("iris"), "--no-consequences")
 
 
 def params(folder, prefix=""):
@@ -50,8 +53,9 @@ def test_summary_tells_the_story(folder):
     assert 0.0 <= summary["errors"]["test"]["error"] < 0.5
 
 
-def test_summary_tells_what_follows(folder):
-    found = json.loads((folder / "summary.json").read_text())["consequences"]
+@pytest.mark.slow
+def test_summary_tells_what_follows(tmp_path):
+    found = json.loads((run_into(tmp_path) / "summary.json").read_text())["consequences"]
     distances = found["implicit_regularisation"]
     assert distances["certified_lower_bound"] <= distances["distance"]
     assert distances["distance"] <= distances["certified_limit"]
@@ -151,16 +155,15 @@ def test_the_suggested_output_scale_is_certified_from_initialisation(capsys):
 @pytest.mark.parametrize(
     ("data", "loss"),
     [
-        ("iris", "smoothed_cross_entropy:0.1"),
         ("breast_cancer", "smoothed_cross_entropy:0.1"),
-        ("diabetes", "huber:1.0"),
+        pytest.param("iris", "smoothed_cross_entropy:0.1", marks=pytest.mark.slow),
+        pytest.param("diabetes", "huber:1.0", marks=pytest.mark.slow),
         pytest.param("diabetes", "pseudo_huber", marks=pytest.mark.slow),
         pytest.param("diabetes", "log_cosh", marks=pytest.mark.slow),
         pytest.param("diabetes", "expectile:0.8", marks=pytest.mark.slow),
         pytest.param("iris", "weighted_quadratic:1,1,5", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.sample(1)
 def test_every_loss_reaches_a_certificate_that_verifies(capsys, tmp_path, data, loss):
     command = ["certify", data, "--samples", "16", "--width", "128", "--depth", "1", "--steps", "5"]
     with pytest.raises(SystemExit) as stop:

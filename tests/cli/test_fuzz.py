@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from overparam.cli import certify, kernel
+from overparam.cli import anchor, certify, kernel
 from overparam.cli.commands import cli
 from overparam.cli.main import main
 from overparam.data.sources import BUNDLED
@@ -78,7 +78,7 @@ def argument(option):
         good = st.sampled_from(["out", "K.npy", "K.zarr", "a/b/K.npy", "table.csv", "n" * 300, ""])
     else:
         good = st.sampled_from(["y", "parity", "target", "a"])
-    return good | (words if option.nargs == 1 else st.nothing())
+    return st.one_of(*[good] * 7, words)
 
 
 @st.composite
@@ -100,17 +100,18 @@ def csv_file(draw):
     separator = draw(st.sampled_from([",", ",", ";", "\t", "|"]))
     columns = draw(st.integers(1, 4))
     plain = st.integers(0, 30).map(str)
-    row = st.lists(plain if draw(st.booleans()) else cells, min_size=columns, max_size=columns)
-    rows = draw(st.lists(row, max_size=8))
-    head = [draw(words | st.sampled_from("abxy")) for _ in range(columns)]
+    cell = draw(st.sampled_from([plain, plain, st.one_of(*[plain] * 9, cells), cells]))
+    rows = draw(st.lists(st.lists(cell, min_size=columns, max_size=columns), max_size=8))
+    head = list("abxy"[-columns:]) if draw(st.integers(0, 3)) else draw(st.lists(words, max_size=4))
     text = "\n".join(separator.join(line) for line in [head, *rows])
     return "table.csv", text.encode("utf-8", "surrogateescape")
 
 
 @st.composite
 def npz_file(draw):
-    kind = draw(st.sampled_from(["f8", "f4", "f2", ">f8", "i8", "u1", "?", "c16", "U3", "M8[D]"]))
-    shape = draw(st.sampled_from([(6, 2), (6,), (0, 2), (6, 0), (1, 1), (6, 2, 2), ()]))
+    kinds = st.sampled_from(["f4", "f2", ">f8", "i8", "u1", "?", "c16", "U3", "M8[D]"])
+    kind = draw(st.just("f8") | kinds)
+    shape = draw(st.just((6, 2)) | st.sampled_from([(6,), (0, 2), (6, 0), (1, 1), (6, 2, 2), ()]))
     rng = np.random.default_rng(draw(st.integers(0, 9)))
     x = (10.0 ** draw(st.sampled_from([0, 200, -200])) * rng.normal(size=shape)).clip(0, 1e300)
     with warnings.catch_warnings():
@@ -130,7 +131,8 @@ def parquet_file(draw):
             *([float("nan"), 1.0, 2.0, 3.0], [[1], [2], [3], [4]], [1e308, -1e308, 0.0, 1.0]),
         )
     )
-    frame = pl.DataFrame({name: draw(values) for name in draw(st.sets(words, max_size=4))})
+    columns = draw(st.sets(words | st.sampled_from("abxy"), min_size=1, max_size=4))
+    frame = pl.DataFrame({name: draw(values) for name in columns})
     stream = io.BytesIO()
     frame.write_parquet(stream)
     return "table.parquet", damaged(draw, stream.getvalue())
@@ -150,10 +152,27 @@ raw = st.tuples(
     st.sampled_from(["table.csv", "table.npz", "table.parquet"]), st.binary(max_size=60)
 )
 files = csv_file() | npz_file() | parquet_file() | raw
+
+
+@st.composite
+def weights_file(draw):
+    """A network of 2 inputs, 3 units and 1 output, of any size of weights."""
+    rng = np.random.default_rng(draw(st.integers(0, 9)))
+    scale = 10.0 ** draw(st.just(0) | st.sampled_from([-300, -30, -8, 8, 30, 150, 300]))
+    shapes = {"0.weight": (3, 2), "0.bias": (3,), "2.weight": (1, 3), "2.bias": (1,)}
+    arrays = {name: scale * rng.normal(size=shape) for name, shape in shapes.items()}
+    if draw(st.integers(0, 3)) == 0:
+        name = draw(st.sampled_from(list(arrays)))
+        arrays[name] = draw(st.sampled_from([np.ones(0), np.ones((2, 2)), np.array("a")]))
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return "weights.npz", damaged(draw, stream.getvalue())
+
+
 names = st.sampled_from([*BUNDLED, "diabetes", ".", "..", "/dev/null", "n" * 5000]) | words
 
 
-def run(arguments, file=None):
+def run(arguments, *files):
     """Run the command in a new folder; return its status, and check what it said."""
     out, err, status = io.StringIO(), io.StringIO(), None
     with (
@@ -162,8 +181,8 @@ def run(arguments, file=None):
         redirect_stdout(out),
         redirect_stderr(err),
     ):
-        if file is not None:
-            Path(file[0]).write_bytes(file[1])
+        for name, content in files:
+            Path(name).write_bytes(content)
         try:
             main([str(argument) for argument in arguments])
         except SystemExit as stop:
@@ -189,14 +208,12 @@ def described_only(monkeypatch):
     monkeypatch.setattr(certify, "run_job", describe)
 
     monkeypatch.setattr(kernel, "write_kernel", enough)
+    monkeypatch.setattr(anchor, "anchor_network", enough)
     monkeypatch.setattr("overparam.studies.run.run_sweep", enough)
 
 
 def enough(*arguments, **options):
     raise InputError("enough")
-
-
-SMALL = ("--width", "8", "--depth", "1", "--steps", "2", "--samples", "6", "--no-consequences")
 
 
 @quietly
@@ -225,11 +242,11 @@ def test_study_with_any_options(described_only, name, typed):
 
 
 @quietly
-@given(file=files, weights=files, typed=options("anchor"))
-def test_anchor_at_any_weights(file, weights, typed):
+@given(files=st.tuples(npz_file(), weights_file() | raw), typed=options("anchor"))
+def test_anchor_at_any_weights(described_only, files, typed):
+    (table, content), weights = files
     weights = (f"weights{Path(weights[0]).suffix}", weights[1])
-    run(["anchor", weights[0], file[0], *typed], file)
-    run(["anchor", "weights.npz", file[0], *typed], ("weights.npz", weights[1]))
+    run(["anchor", weights[0], table, "--activation", "tanh", *typed], weights, (table, content))
 
 
 @quietly
@@ -245,14 +262,31 @@ def test_width_of_any_table(file, typed):
     run(["width", file[0], "--samples", "4", "--test-fraction", "0", *typed, "--depth", "1"], file)
 
 
+# Set against what would take long; the last one counts.
+SMALL = ("--width", "8", "--depth", "1", "--steps", "2", "--max-steps", "2", "--no-consequences")
+
+
 @pytest.mark.slow
 @quietly
 @given(file=files, typed=options("certify"))
 def test_certify_to_the_end(file, typed):
-    small = [v for v in SMALL if "--steps" not in typed and "--samples" not in typed]
-    if any(option in typed for option in ("--steps", "--max-steps", "--width", "--depth")):
-        return
-    run(["certify", file[0], *small, *typed], file)
+    run(["certify", file[0], *typed, *SMALL], file)
+
+
+@pytest.mark.slow
+@quietly
+@given(files=st.tuples(npz_file(), weights_file()), typed=options("anchor"))
+def test_anchor_to_the_end(files, typed):
+    small = ("--activation", "tanh", "--check-steps", "2", "--polish", "1")
+    run(["anchor", "weights.npz", files[0][0], *typed, *small], *files)
+
+
+@pytest.mark.slow
+@quietly
+@given(file=files, typed=options("kernel"), infinite=st.booleans())
+def test_kernel_to_the_end(file, typed, infinite):
+    small = ["--width", "4", "--depth", "1", *["--infinite"] * infinite]
+    run(["kernel", file[0], "--out", "K.npy", *typed, *small], file)
 
 
 @pytest.mark.parametrize("name", list(cli.commands))

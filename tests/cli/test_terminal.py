@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 
+from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import LONGEST, complain, escaped, quiet_libraries, say, say_json
 
 
@@ -82,3 +83,10 @@ def test_a_terminal_that_cannot_show_superscripts(monkeypatch):
     code = "from overparam.cli.terminal import say; say('10⁻⁶')"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert found.stdout == rb"10\u207b\u2076" + b"\n"
+
+
+def test_phases_are_named_without_controls(capsys):
+    with ProgressBar() as progress:
+        for phase in ("first", "certificate\x1b[2J[/].json: kernel"):
+            progress(phase, 0, 0)
+    assert r"certificate\x1b[2J[/].json: kernel" in capsys.readouterr().err

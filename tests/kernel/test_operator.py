@@ -46,7 +46,7 @@ def dense(function, params, x):
 
 
 @pytest.mark.parametrize("model", SHAPES, ids=lambda m: f"{m.widths}-{m.activation}")
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_operator_multiplies_by_the_kernel(model):
     params, x1, x2 = draw_params(model), draw_inputs(5, model, 1), draw_inputs(3, model, 2)
     j1, j2 = dense_jacobian(model, params, x1), dense_jacobian(model, params, x2)
@@ -98,7 +98,7 @@ def test_a_function_that_is_no_mlp():
 
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("rows", [1, 2, 4, 100])
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_kernel_by_jacobians_in_blocks(rows, given):
     params, x = draw_convolution()
     count = sum(leaf.size for leaf in params.values())

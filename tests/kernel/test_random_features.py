@@ -47,6 +47,7 @@ def test_signs_are_exact_on_the_diagonal_of_a_network_with_one_parameter():
     np.testing.assert_allclose(features.factor @ features.factor.T, X[:, :1] @ X[:, :1].T)
 
 
+@pytest.mark.slow
 def test_the_error_it_states_is_the_error_it_makes():
     m, rows, columns = 64, np.array([0, 3, 5]), np.array([0, 1, 5])
     scores, estimates, actual = [], [], []

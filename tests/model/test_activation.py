@@ -154,6 +154,7 @@ def test_value_and_slope_agree_with_mpmath(activation, dtype):
 
 
 @EVERY_SMOOTH
+@pytest.mark.sample(6)
 def test_automatic_derivatives_agree_with_the_closed_forms(activation):
     """Also at 0, where a formula with |s| would differentiate wrongly."""
     with jax.enable_x64(True):
@@ -265,6 +266,7 @@ def test_slopes_stay_above_their_floor(activation):
 
 
 @EVERY
+@pytest.mark.sample(6)
 def test_built_in_activations_pass_their_own_check(activation):
     assert activation.bounds_kind == "proved"
     activation.check()

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
-from small_run import save_parameters, small_run
+from small_run import save_parameters, tiny_run
 
 from overparam import InputError
 from overparam.recheck import verify
@@ -18,7 +18,7 @@ from overparam.recheck.refusal import RefusedError
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
-    small_run().save(path)
+    tiny_run().save(path)
     return path
 
 
@@ -64,7 +64,7 @@ def parent_of(content, path):
     return content
 
 
-CERTIFIED = content_of(small_run())
+CERTIFIED = content_of(tiny_run())
 FIELDS = [p for p in paths_of(CERTIFIED) if p[0] != "versions"]
 NUMBERS = [
     path
@@ -95,7 +95,7 @@ WEAKER = {  # true, and tied to no other number
         *("linearisation_distance", "linearisation_parameter_distance"),
         "limit_distance",  # the ratio follows from an angle here, not from the two distances
     )
-} | {("constants.distance_lower_bound.value", 1 - 1e-3)}
+}
 
 
 @pytest.mark.parametrize("path", NUMBERS, ids=named)
@@ -159,7 +159,7 @@ def test_a_flag_turned(check, name):
         ("remedies", {"residual": 1.0}),
         ("nodes", CERTIFIED["nodes"][::-1]),
         ("nodes", []),
-        ("nodes", CERTIFIED["nodes"][:5]),
+        ("nodes", CERTIFIED["nodes"][:2]),
         ("versions", {"numpy": 2}),
         ("assumptions", []),
         ("assumptions", ["nothing"]),
@@ -242,11 +242,11 @@ def test_a_bit_flipped_in_the_data(copied, name, bit):
 
 
 @pytest.mark.parametrize("kind", [0, 1])
-@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("bit", [0, 40, 62])
 @pytest.mark.sample(7)
 def test_a_bit_flipped_in_the_parameters(copied, kind, layer, bit):
-    run = small_run()
+    run = tiny_run()
     params = tuple(tuple(np.array(a) for a in arrays) for arrays in run.params)
     params[kind][layer].view(np.uint64).flat[0] ^= np.uint64(1 << bit)
     save_parameters(copied, params, run.start)
@@ -255,7 +255,7 @@ def test_a_bit_flipped_in_the_parameters(copied, kind, layer, bit):
 
 
 def test_a_bit_flipped_in_the_centre(copied):
-    run = small_run()
+    run = tiny_run()
     start = tuple(tuple(np.array(a) for a in arrays) for arrays in run.start)
     start[0][1].view(np.uint32).flat[3] ^= np.uint32(1)
     save_parameters(copied, run.params, start)
@@ -278,7 +278,7 @@ def test_missing_files_are_bad_input(copied, file):
 
 
 def test_arguments_that_do_not_fit():
-    run = small_run()
+    run = tiny_run()
     certificate = run.certificate()
     with pytest.raises(InputError, match="params are missing"):
         verify(certificate, run.problem)
@@ -287,7 +287,7 @@ def test_arguments_that_do_not_fit():
     with pytest.raises(InputError, match="precision"):
         verify(certificate, run.problem, run.params, precision=10)
     with pytest.raises(InputError, match="weights"):
-        verify(certificate, run.problem, (run.params[0][:2], run.params[1]))
+        verify(certificate, run.problem, (run.params[0][:1], run.params[1]))
 
 
 def test_the_schema_is_a_schema():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import resource
 import shutil
@@ -14,7 +15,7 @@ import pytest
 from flint import arb, ctx
 from small_run import tiny_run
 
-from overparam import InputError, load_certificate
+from overparam import MLP, InputError, Measure, Problem, certify, load_certificate
 from overparam.recheck import verify
 from overparam.recheck.arrays import read_arrays
 from overparam.recheck.refusal import RefusedError
@@ -37,11 +38,11 @@ def folder(saved, tmp_path):
 
 @pytest.fixture(autouse=True)
 def frugal():
-    """Each of these takes less than half a gigabyte, and less than ten seconds."""
-    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    """Each of these takes less than 256 MiB, and less than ten seconds of the processor."""
+    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     yield
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19
-    assert time.monotonic() - begun < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18
+    assert time.process_time() - begun < 10
 
 
 def refusal(path) -> str:
@@ -100,7 +101,7 @@ def test_five_gigabytes_of_nothing(folder):
         load_certificate(folder / "certificate.json")
 
 
-@pytest.mark.parametrize("count", [50_000, 4_000_000])
+@pytest.mark.parametrize("count", [50_000, 1_500_000])
 def test_unknown_fields_by_the_thousand(folder, count):
     fields = ",".join(f'"x{i}":1' for i in range(count))
     (folder / "certificate.json").write_text("{" + fields + "}")
@@ -128,21 +129,26 @@ def test_paths_that_are_no_files(path):
 def test_members_nobody_asked_for_do_not_matter(folder):
     """Neither a text, nor what NumPy would unpickle, nor what unpacks to gigabytes."""
     rewrite(folder / "params.npz", ("README.txt", b"hello"), ("evil.npy", b"\x80\x04."))
-    bomb = b"\0" * (200 * 2**20)
-    rewrite(folder / "data.npz", ("bomb.npy", bomb), packing=zipfile.ZIP_DEFLATED)
-    del bomb
+    with (
+        zipfile.ZipFile(folder / "data.npz", "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("bomb.npy", "w") as member,
+    ):
+        for _ in range(320):
+            member.write(b"\0" * 2**20)
     assert verify(folder / "certificate.json").ok
 
 
 def test_an_array_larger_than_the_certificate_says_is_not_unpacked(folder):
-    with zipfile.ZipFile(folder / "data.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(
+        folder / "data.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1
+    ) as archive:
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(
             header, {"descr": "<f8", "fortran_order": False, "shape": (10**8, 3)}
         )
         with archive.open("x.npy", "w", force_zip64=True) as member:
             member.write(header.getvalue())
-            for _ in range(600):
+            for _ in range(320):
                 member.write(b"\0" * 2**20)
     assert "more than the shape (2, 2)" in refusal(folder / "certificate.json")
 
@@ -239,6 +245,31 @@ def test_a_member_that_is_missing(folder):
 def test_precisions_out_of_range(folder, precision):
     with pytest.raises(InputError, match="from 64 to 65,536 bits"):
         verify(folder / "certificate.json", precision=precision)
+
+
+def cancelling():
+    """An output of 1 that 10^100 - 10^100 + 1 gives: beyond 128 bits."""
+    model = MLP(3, (), 1, "identity", weight_scale=math.sqrt(3.0), bias_scale=0.0)
+    params = (np.array([[1e100, -1e100, 1.0]]),), (np.zeros(1),)
+    return Problem(model, Measure(np.ones((1, 3)), [2.0])), params
+
+
+def test_a_true_claim_beyond_the_precision_names_the_option():
+    problem, params = cancelling()
+    honest = certify(problem, params, theorem="1")
+    assert honest.constants["excess"].value == pytest.approx(0.5)
+    reasons = verify(honest, problem, params).reasons
+    assert reasons
+    assert all("--precision 256" in reason and "nan" not in reason for reason in reasons)
+    assert verify(honest, problem, params, precision=512).reasons == ()
+
+
+def test_a_false_claim_within_the_precision_does_not(folder):
+    content = json.loads((folder / "certificate.json").read_text())
+    content["constants"]["max_eigenvalue"]["value"] *= 1 - 1e-5
+    content["constants"]["displacement"]["value"] *= 1 - 1e-5
+    (folder / "certificate.json").write_text(json.dumps(content))
+    assert "--precision" not in refusal(folder / "certificate.json")
 
 
 def test_re_checks_in_threads_take_turns(folder):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from overparam.job import JobResult
+from overparam.job.summary import lines, summary
 from overparam.report import render
 from overparam.report.numbers import at_least, at_most, number, rate
 from overparam.theory.certificate import Certificate, Constant
@@ -238,6 +239,14 @@ def test_assumed_and_estimated_numbers_are_named(job: JobResult) -> None:
     text = Page(render(replace(job, initial=replace(job.initial, constants=constants)))).text
     assert "The claims rest on assumed numbers too: slope_bound." in text
     assert "The claims rest on estimated numbers too: level." in text
+    assert "declared by the user, and not checked: slope_bound" in text
+
+
+def test_what_the_certificates_take_for_granted_is_named(job: JobResult, html: str) -> None:
+    for clause in job.certificate.assumptions:
+        assert clause in Page(html).text
+        assert clause in dict(lines(job))["taken for granted"]
+        assert clause in summary(job)["initialisation"]["assumptions"]
 
 
 def test_what_follows_is_told_beside_what_is_certified(job: JobResult, html: str) -> None:

@@ -27,6 +27,7 @@ def definite(rng: np.random.Generator, n: int, smallest: float) -> np.ndarray:
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 20, 64, 65, 150])
+@pytest.mark.sample(6)
 def test_defect_is_above_the_exact_frobenius_norm(n: int, split: bool) -> None:
     rng = np.random.default_rng(n)
     for smallest in (0.5, 1e-6):

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Protocol
 
+from overparam.cli.terminal import escaped
+
 READING = "reading"
 """Phases that begin so are no lines of a log."""
 
@@ -56,7 +58,7 @@ class ProgressBar:
             total: How much there is; 0 if that is not known.
             left: Seconds that it will still take, if the caller knows better than by proportion.
         """
-        self.display.show(phase, done, total, left)
+        self.display.show(escaped(phase), done, total, left)
 
     @contextmanager
     def hidden(self) -> Iterator[None]:

@@ -17,14 +17,13 @@ import numpy as np
 from overparam.data import Dataset
 from overparam.errors import InputError
 from overparam.importers.network import ImportedNetwork, standard_steps
-from overparam.job.numbers import finite
+from overparam.job.numbers import error_text, finite
 from overparam.job.regularisation import parameter_distance
 from overparam.job.result import zero_is_attained
 from overparam.job.summary import (
     assumptions_line,
     certificate_summary,
     cost_of_fitting,
-    error_text,
     rate_text,
     verdict_text,
 )
@@ -35,6 +34,7 @@ from overparam.problem.integrands import get_integrand
 from overparam.problem.problem import Problem
 from overparam.theory.certificate import Certificate, Rigor
 from overparam.theory.certify import anchor
+from overparam.threads import threads_for
 from overparam.train.gauss_newton import GaussNewtonResult, gauss_newton
 from overparam.train.gradient_descent import TrainResult, gradient_descent
 
@@ -157,7 +157,8 @@ def anchor_network(
         InputError: Data, network and settings do not fit together.
         TheoremViolatedError: A certified claim did not hold in a run.
     """
-    return _Job(dataset, network, settings or AnchorSettings(), progress).run()
+    with threads_for(dataset.train.n * dataset.train.outputs):
+        return _Job(dataset, network, settings or AnchorSettings(), progress).run()
 
 
 class _Job:

@@ -11,18 +11,21 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from overparam.errors import InputError
 from overparam.model.mlp import Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.theory.certificate import Certificate
-from overparam.train.closest import ClosestInterpolant, closest_interpolant, minimum_norm_solution
+from overparam.train.closest import ClosestInterpolant, closest_interpolant
 
 SEARCHED = 4096
 """Largest kernel with which closer networks are searched: each step of it costs a factor."""
 
-SMALL, STEPS, FEW_STEPS = 2048, 40, 12
-"""Up to so many rows the search makes up to 40 steps, beyond 12."""
+STEPS = 12
+"""Most steps of the search."""
+
+FITS = 1e-6
+"""A network fits the data if its residual is at most this. The search goes from one that fits to
+closer ones; where training has not found any, neither does it."""
 
 OPTIMALITY = 0.05
 """Where it ends; the relative error of the distance is of the order of its square."""
@@ -38,7 +41,8 @@ class Regularisation:
             is certified, else from the anchor, if that is; infinite if neither.
         lower: Certified: no global minimiser is closer than this.
         minimum_norm: rho_K, what the linearised model needs; None if it was not computed.
-        closest: The closest interpolating network found; None if it was not searched.
+        closest: The closest interpolating network found; None if it was not searched: the trained
+            network does not fit the data, or the kernel is too large.
     """
 
     reached: float
@@ -91,8 +95,8 @@ def measure_regularisation(
         reached=reached,
         limit=limit,
         lower=initial.constants["distance_lower_bound"].value,
-        minimum_norm=_minimum_norm(problem, start),
-        closest=_closest(problem, start, trained) if anchored is not None else None,
+        minimum_norm=_minimum_norm(initial),
+        closest=_closest(problem, start, trained, anchored),
     )
 
 
@@ -102,23 +106,18 @@ def parameter_distance(a: Params, b: Params) -> float:
     return math.sqrt(sum(float(np.vdot(leaf, leaf)) for leaf in jax.tree.leaves(moved)))
 
 
-def _minimum_norm(problem: Problem, start: Params) -> float | None:
-    if _rows(problem) > SEARCHED:
-        return None
-    try:
-        return minimum_norm_solution(problem, start).distance
-    except InputError:  # a singular kernel: the certificate says so already
-        return None
+def _minimum_norm(initial: Certificate) -> float | None:
+    """rho_K, as the certificate has it; None if K is too large for it, or singular."""
+    known = initial.constants.get("target_norm")
+    return known.value if known is not None and math.isfinite(known.value) else None
 
 
-def _closest(problem: Problem, start: Params, trained: Params) -> ClosestInterpolant | None:
-    if _rows(problem) > SEARCHED:
+def _closest(
+    problem: Problem, start: Params, trained: Params, anchored: Certificate | None
+) -> ClosestInterpolant | None:
+    rows = problem.measure.n * problem.outputs
+    if anchored is None or anchored.residual > FITS or rows > SEARCHED:
         return None
-    steps = STEPS if _rows(problem) <= SMALL else FEW_STEPS
     return closest_interpolant(
-        problem, start, start=trained, optimality=OPTIMALITY, max_steps=steps
+        problem, start, start=trained, optimality=OPTIMALITY, max_steps=STEPS
     )
-
-
-def _rows(problem: Problem) -> int:
-    return problem.measure.n * problem.outputs

@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from overparam.data import Dataset
 from overparam.job.consequences import Consequences
+from overparam.job.fitting import Obstacle, Stopped
 from overparam.job.settings import JobSettings
 from overparam.model.mlp import MLP, Params
 from overparam.problem.integrands import get_integrand
@@ -36,7 +37,8 @@ class Anchored:
     """The anchored half of a job.
 
     Attributes:
-        gauss_newton: How the anchor was reached, if by Gauss-Newton.
+        gauss_newton: How Gauss-Newton went, if it was to reach the anchor. The anchor is where it
+            ended, unless that is not certified and there is a network stopped early: then that.
         params: The anchor's parameters, float64.
         distance: |theta_anchor - theta_0|.
         certificate: The anchored certificate.
@@ -68,6 +70,10 @@ class JobResult:
         linearised: The linearised model's excess at the same steps; None unless the optimiser was
             gradient descent.
         anchored: None if no anchor was asked for.
+        stopped: The network that does not fit every row, whether or not it is the final one; None
+            if Gauss-Newton was not asked for, if fitting everything is best leave-one-out, or if
+            the kernel is too large to tell.
+        obstacle: What stood in the way; None if Gauss-Newton fitted the data or was not asked.
         consequences: What follows from convergence; None if it was not asked for.
         errors: Errors by part: ``train`` and ``test`` (if there is a test part), each as
             ``Dataset.test_error`` gives them, of the final network.
@@ -84,6 +90,8 @@ class JobResult:
     descent: TrainResult
     linearised: Float[np.ndarray, " t"] | None
     anchored: Anchored | None
+    stopped: Stopped | None
+    obstacle: Obstacle | None
     consequences: Consequences | None
     errors: dict[str, dict]
     seconds: dict[str, float]

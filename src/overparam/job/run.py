@@ -2,7 +2,8 @@
 
 From initialisation: the certificate, the optimiser's steps, the linearised prediction of them. Then
 an anchor: Gauss-Newton (or the optimiser alone) until the anchored certificate can hold, the
-certificate, and gradient descent from the anchor held against it.
+certificate, and gradient descent from the anchor held against it. Where Gauss-Newton does not get
+there, the network that stopping early gives takes the anchor's place.
 """
 
 import time
@@ -18,6 +19,7 @@ from scipy.linalg import eigvalsh
 
 from overparam.data import Dataset
 from overparam.job.consequences import Consequences, Trained, measure_consequences
+from overparam.job.fitting import FITTED, Stopped, find_obstacle, stop_early
 from overparam.job.regularisation import parameter_distance
 from overparam.job.result import Anchored, JobResult, Spectrum
 from overparam.job.settings import JobSettings
@@ -30,7 +32,9 @@ from overparam.theory.certificate import Certificate, Start
 from overparam.theory.certify import certificate_from
 from overparam.theory.hypotheses import measure_hypotheses
 from overparam.theory.linearised import LinearisedDescent, linearised_descent
+from overparam.threads import threads_for
 from overparam.train.checkpoint import steps_saved
+from overparam.train.early_stopping import LinearFit, linear_fit
 from overparam.train.gauss_newton import GaussNewtonResult, gauss_newton
 from overparam.train.gradient_descent import TrainResult, gradient_descent, train
 
@@ -45,6 +49,9 @@ FULL_SPECTRUM = 4096
 
 HISTORY = 100
 """Bytes that a step leaves in the records of a run and of its linearised prediction."""
+
+NEWTON_STEPS = 12
+"""Most steps towards an anchor: where it is within reach, five to eight get there."""
 
 
 def run_job(
@@ -71,7 +78,8 @@ def run_job(
         InputError: Data and settings do not fit, or memory does not suffice.
         TheoremViolatedError: A certified claim did not hold in a run.
     """
-    return _Job(dataset, settings or JobSettings(), progress, checkpoint).run(verdict)
+    with threads_for(dataset.train.n * dataset.train.outputs):
+        return _Job(dataset, settings or JobSettings(), progress, checkpoint).run(verdict)
 
 
 class _Job:
@@ -105,7 +113,8 @@ class _Job:
         settings = self.settings
         with self._phase("kernel at initialisation"):
             kernel = self._kernel(self.start)
-            spectrum = self._spectrum(kernel)
+            fit = self._fit(kernel)
+            spectrum = self._spectrum(kernel, None if fit is None else fit.eigenvalues)
         with self._phase("certificate from initialisation"):
             initial = self._certificate(self.start, kernel, "initialisation", settings.step)
         linearised = None
@@ -113,13 +122,17 @@ class _Job:
             with self._phase("linearised prediction"):
                 linearised = self._linearised(kernel, initial.step_size)
         del kernel
-        anchored = None
+        anchored = stopped = obstacle = None
         if settings.until_certified and settings.finish == "none":
             descent, anchored = self._train_until_certified(initial)
         else:
             descent = self._descend(initial, settings.steps)
             if settings.until_certified:
-                anchored = self._anchored(*self._gauss_newton(descent.params))
+                newton = self._gauss_newton(descent.params)
+                stopped = self._stopped(fit)
+                anchored = self._best_anchor(newton, stopped)
+                if fit is not None and not newton.converged:
+                    obstacle = find_obstacle(self.dataset, fit, initial.step_size)
         final = descent.params if anchored is None else anchored.params
         fitted = anchored is not None and anchored.gauss_newton is not None
         known = JobResult(
@@ -132,6 +145,8 @@ class _Job:
             descent=descent,
             linearised=None if linearised is None else linearised.excess,
             anchored=anchored,
+            stopped=stopped,
+            obstacle=obstacle,
             consequences=None,
             errors=self._errors(final),
             seconds=self.seconds,
@@ -210,14 +225,37 @@ class _Job:
             optimizer = settings.optax_optimizer()
             return train(self.problem, self.start, optimizer, steps, label=label, **shared)
 
-    def _gauss_newton(self, params: Params) -> tuple[Params, GaussNewtonResult]:
+    def _gauss_newton(self, params: Params) -> GaussNewtonResult:
         with self._phase("Gauss-Newton"):
-            newton = gauss_newton(
+            return gauss_newton(
                 self.problem,
                 params,
+                max_steps=NEWTON_STEPS,
                 progress=lambda step, residual, damping: self.report("Gauss-Newton", step, 0),
             )
-        return newton.params, newton
+
+    def _fit(self, kernel: np.ndarray) -> LinearFit | None:
+        """How the linearised model fits, where that is asked for and no work to speak of."""
+        settings = self.settings
+        asked = settings.until_certified and settings.finish == "gauss-newton"
+        if not asked or len(kernel) > FITTED:
+            return None
+        return linear_fit(self.problem, self.start, kernel)
+
+    def _stopped(self, fit: LinearFit | None) -> Stopped | None:
+        with self._phase("network stopped early"):
+            params = None if fit is None else stop_early(self.problem, self.start, fit)
+            if fit is None or fit.price is None or params is None:
+                return None
+            return Stopped(fit.price, params, self._errors(params))
+
+    def _best_anchor(self, newton: GaussNewtonResult, stopped: Stopped | None) -> Anchored:
+        """Where Gauss-Newton ended, if it fits and certifies; else the network stopped early."""
+        if stopped is None or newton.converged:
+            found = self._anchored(newton.params, newton)
+            if stopped is None or found.certificate.certified:
+                return found
+        return self._anchored(stopped.params, newton)
 
     def _train_until_certified(self, initial: Certificate) -> tuple[TrainResult, Anchored]:
         """The optimiser alone, each round twice as long, with an anchor after each."""
@@ -282,9 +320,15 @@ class _Job:
         )
         return certificate_from(self.problem, params, hypotheses, start, step)
 
-    def _spectrum(self, kernel: Float[np.ndarray, "nk nk"]) -> Spectrum:
+    def _spectrum(
+        self,
+        kernel: Float[np.ndarray, "nk nk"],
+        eigenvalues: Float[np.ndarray, " nk"] | None = None,
+    ) -> Spectrum:
         """All eigenvalues, or those of the kernel on a random subset of the points."""
         n, k = self.dataset.train.n, self.model.out_dim
+        if eigenvalues is not None:
+            return Spectrum(eigenvalues[::-1], n, n)
         if len(kernel) <= FULL_SPECTRUM:
             return Spectrum(eigvalsh(kernel, check_finite=False)[::-1], n, n)
         count = max(FULL_SPECTRUM // 2 // k, 1)

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from overparam.job.numbers import finite
+from overparam.job import summary_fitting as fitting
+from overparam.job.numbers import error_text, finite
 from overparam.job.result import JobResult
 from overparam.job.summary_consequences import consequences_lines, consequences_summary
 from overparam.problem.integrands import get_integrand
@@ -42,7 +43,15 @@ def summary(result: JobResult) -> dict[str, Any]:
             "steps": len(newton.residuals) - 1,
             "residual_before": newton.residuals[0],
             "residual_after": newton.residuals[-1],
+            "levenberg_marquardt_steps": newton.damped,
             "converged": newton.converged,
+        },
+        "obstacle": result.obstacle and fitting.obstacle_summary(result.obstacle),
+        "stopped_early": result.stopped
+        and {
+            "price": result.stopped.price,
+            "errors": result.stopped.errors,
+            "final": fitting.keeps_stopped(result),
         },
         "anchor": anchored
         and {
@@ -198,14 +207,7 @@ def _anchored(result: JobResult) -> list[tuple[str, str]]:
     assert anchored is not None
     table = []
     if anchored.gauss_newton is not None:
-        residuals = anchored.gauss_newton.residuals
-        table.append(
-            (
-                "Gauss-Newton",
-                f"{len(residuals) - 1} steps: residual {residuals[0]:.3g} to {residuals[-1]:.3g}, "
-                f"distance {anchored.distance:.4g} from the initialisation",
-            )
-        )
+        table += fitting.newton_lines(result)
     table.append(("anchored", verdict_text(anchored.certificate, "trained", result.zero_loss)))
     if anchored.run is not None:
         steps = len(anchored.run.history) - 1
@@ -216,14 +218,6 @@ def _anchored(result: JobResult) -> list[tuple[str, str]]:
             )
         )
     return table
-
-
-def error_text(error: dict[str, Any]) -> str:
-    """An error as ``Dataset.error`` gives it."""
-    if "error" in error:
-        return f"{100 * error['error']:.2f} % of {error['rows']:,}"
-    r2 = "" if error["r2"] is None else f", R2 {error['r2']:.4f}"
-    return f"RMSE {error['rmse']:.4g}{r2} on {error['rows']:,}"
 
 
 def history_columns(result: JobResult) -> dict[str, np.ndarray]:

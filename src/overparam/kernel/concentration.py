@@ -24,6 +24,7 @@ from scipy.special import chdtr, chdtri
 from overparam.errors import InputError
 from overparam.kernel.empirical import empirical_ntk
 from overparam.model.mlp import MLP
+from overparam.precision import on_host
 from overparam.verified.eigenvalue import min_eigenvalue
 
 
@@ -76,6 +77,7 @@ class Concentration:
         return _slope(self.widths, self.distances)
 
 
+@on_host
 def min_eigenvalue_by_width(
     model: MLP,
     x: Float[Array | np.ndarray, "n d"],

@@ -29,9 +29,10 @@ from overparam.kernel.tiles import TILE_ROWS, Computer, TiledKernel, Tiling, fil
 from overparam.kernel.tiles import Progress as Progress
 from overparam.model.function import Function, Network, observe_function
 from overparam.model.mlp import MLP, Params
-from overparam.precision import floating_dtype
+from overparam.precision import floating_dtype, on_host
 
 
+@on_host
 def empirical_ntk(
     model: Network,
     params: Any,

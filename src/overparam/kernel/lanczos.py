@@ -27,6 +27,7 @@ from scipy.sparse.linalg import (
 )
 
 from overparam.errors import InputError
+from overparam.precision import on_host
 
 KRYLOV_VECTORS = 40
 """The least number of vectors kept; a multiple of the number of eigenvalues where that is more."""
@@ -76,6 +77,7 @@ class TopEigenvalues:
         )
 
 
+@on_host
 def top_eigenvalues(
     operator: LinearOperator | np.ndarray,
     count: int = 1,

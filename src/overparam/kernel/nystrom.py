@@ -32,6 +32,7 @@ from overparam.kernel.empirical import empirical_ntk, require_memory
 from overparam.kernel.low_rank import LowRankKernel
 from overparam.kernel.operator import ntk_diagonal
 from overparam.model.mlp import MLP
+from overparam.precision import on_host
 
 Columns = Callable[[Int[np.ndarray, " s"]], Float[np.ndarray, "rows columns"]]
 """Gives K[:, S] for samples S: all k columns of each, in the order asked for."""
@@ -140,6 +141,7 @@ class Nystrom(LowRankKernel):
         return solve_triangular(triangle, cross[:, columns].T, lower=True).T
 
 
+@on_host
 def nystrom(
     columns: Columns,
     diagonal: Float[np.ndarray, " rows"],
@@ -208,6 +210,7 @@ def nystrom(
     )
 
 
+@on_host
 def nystrom_ntk(
     model: MLP,
     params: Any,

@@ -20,6 +20,7 @@ from overparam.kernel.generic import blocks, points_at_once, squared_jacobian_ro
 from overparam.model.function import Function, Network, as_function, observe_function
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP
+from overparam.precision import on_host
 
 BATCH = 1024
 """Points that go through the network at once."""
@@ -30,6 +31,7 @@ COLUMNS = 16
 WORKING_MEMORY = 512 * 2**20
 
 
+@on_host
 def ntk_operator(
     model: Network,
     params: Any,
@@ -64,6 +66,7 @@ def ntk_operator(
     return _NTKOperator(as_function(model), params, left, right, outputs, batch)
 
 
+@on_host
 def ntk_vector_product(
     model: Network,
     params: Any,
@@ -95,6 +98,7 @@ def ntk_vector_product(
     return operator @ np.asarray(v)
 
 
+@on_host
 def ntk_diagonal(
     model: Network, params: Any, x: Float[Array | np.ndarray, "n ..."], *, batch: int = BATCH
 ) -> Float[np.ndarray, "nk"]:

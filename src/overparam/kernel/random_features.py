@@ -29,6 +29,7 @@ from overparam.kernel.operator import push_tangents
 from overparam.model.function import Network, as_function, observe_function
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP
+from overparam.precision import on_host
 
 BATCHES = 8
 """Independent parts of a sketch from which its error is estimated."""
@@ -81,6 +82,7 @@ class RandomFeatures(LowRankKernel):
         return float(np.sqrt(max(spread, 0.0) / (self.batches * (self.batches - 1))))
 
 
+@on_host
 def tangent_sketch(
     model: Network,
     params: Any,
@@ -154,6 +156,7 @@ class SampledKernels:
     draws: int
 
 
+@on_host
 def sampled_kernels(
     model: MLP,
     x1: Float[Array | np.ndarray, "n1 d"],

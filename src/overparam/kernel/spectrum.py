@@ -26,6 +26,7 @@ from overparam.kernel.diagnosis import Finding, diagnose
 from overparam.kernel.empirical import require_memory
 from overparam.kernel.lanczos import top_eigenvalues
 from overparam.model.mlp import MLP
+from overparam.precision import on_host
 from overparam.verified.cholesky import factor_shifted, restore
 from overparam.verified.eigenvalue import max_eigenvalue, min_eigenvalue
 from overparam.verified.enclosure import Enclosure
@@ -132,6 +133,7 @@ class KernelSpectrum:
         )
 
 
+@on_host
 def spectrum(
     K: ArrayLike,
     points: Float[np.ndarray, "n d"] | None = None,

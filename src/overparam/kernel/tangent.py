@@ -7,15 +7,21 @@ sqrt(w_i w_j) NTK_ab(x_i, x_j).
 import numpy as np
 from jaxtyping import Float
 
+from overparam.errors import InputError
 from overparam.kernel.empirical import Progress, empirical_ntk
 from overparam.kernel.memory import WORKING_MEMORY
 from overparam.model.function import ParamTree
-from overparam.precision import as_float64
+from overparam.model.mlp import MLP
+from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 
 ROWS = 256
 
+LARGEST_SCALE = 2.0**450
+"""A model's scales lie below this, and above its inverse, or are 0."""
 
+
+@on_host
 def tangent_kernel(
     problem: Problem,
     params: ParamTree,
@@ -33,7 +39,12 @@ def tangent_kernel(
 
     Returns:
         The symmetric matrix of shape (n k, n k).
+
+    Raises:
+        InputError: A scale of the model is so large or so small that its square, which the kernel
+            is proportional to, leaves float64's range.
     """
+    check_scales(problem)
     kernel = empirical_ntk(
         problem.observed,
         as_float64(params),
@@ -49,6 +60,23 @@ def tangent_kernel(
         rows = slice(start, start + ROWS)
         kernel[rows] *= np.outer(roots[rows], roots)
     return kernel
+
+
+def check_scales(problem: Problem) -> None:
+    """Raise unless the squares of an ``MLP``'s scales stay within float64's range.
+
+    Raises:
+        InputError: They do not; the message names the scale.
+    """
+    if not isinstance(problem.model, MLP):
+        return
+    for name in ("weight_scale", "bias_scale", "output_scale"):
+        scale = getattr(problem.model, name)
+        if scale and not 1 / LARGEST_SCALE < scale < LARGEST_SCALE:
+            raise InputError(
+                f"{name} is {scale:.3g}: the tangent kernel is proportional to its square, which "
+                "leaves float64's range; take a moderate scale, and rescale the data if need be"
+            )
 
 
 def coordinate_weights(problem: Problem) -> Float[np.ndarray, "nk"]:

@@ -12,6 +12,7 @@ in all layers keep their size as the network grows.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,15 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.model.activation import Activation, get_activation
+from overparam.precision import is_traced
 
 Params = tuple[tuple, tuple]
 """``(weights, biases)``: ``weights[l]`` of shape (m_{l+1}, m_l), ``biases[l]`` (m_{l+1},)."""
+
+if TYPE_CHECKING:
+    Scale = float  # as it is everywhere but inside of transformations
+else:
+    Scale = float | Array
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,9 @@ class MLP:
         bias_scale: s_b >= 0; zero switches the biases off.
         output_scale: c > 0, the factor on the network's output. A large c makes training lazy.
 
+    Inside a JAX transformation the three scales may be traced, to differentiate ``apply`` or
+    ``infinite_ntk`` in them; nothing is then known of their sign, and nothing else takes the model.
+
     Raises:
         InputError: A width is not a positive integer, a scale is not a finite number of the right
             sign, or the activation is unknown.
@@ -47,9 +57,9 @@ class MLP:
     hidden_widths: tuple[int, ...] = (512, 512)
     out_dim: int = 1
     activation: str | Activation = "gelu"
-    weight_scale: float = 1.0
-    bias_scale: float = 0.1
-    output_scale: float = 1.0
+    weight_scale: Scale = 1.0
+    bias_scale: Scale = 0.1
+    output_scale: Scale = 1.0
     act: Activation = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +87,7 @@ class MLP:
         return sum(m * (n + 1) for n, m in zip(self.widths[:-1], self.widths[1:], strict=True))
 
     @property
-    def weight_factors(self) -> tuple[float, ...]:
+    def weight_factors(self) -> tuple[Scale, ...]:
         """(c_1, ..., c_D) with c_l = s_w / sqrt(m_{l-1}), the factor in front of W^l."""
         return tuple(self.weight_scale / math.sqrt(m) for m in self.widths[:-1])
 
@@ -122,12 +132,14 @@ class MLP:
         """z^{l+1} from h^l, for ``layer`` = l counted from 0; shapes (n, m_l) -> (n, m_{l+1})."""
         weights, biases = params
         z = self.weight_factors[layer] * (h @ weights[layer].T)
-        if self.bias_scale == 0.0:
+        if isinstance(self.bias_scale, float) and self.bias_scale == 0.0:  # not if it is traced
             return z
         return z + self.bias_scale * jnp.expand_dims(biases[layer], 0)
 
     def validate(self, params: Params) -> None:
         """Check that ``params`` has this network's structure and only finite entries.
+
+        Of parameters that a JAX transformation traces the structure is all that can be checked.
 
         Raises:
             InputError: The structure or a shape differs, or an entry is NaN or infinite.
@@ -145,7 +157,7 @@ class MLP:
             )
         for kind, arrays in (("weights", weights), ("biases", biases)):
             for layer, array in enumerate(arrays):
-                if not np.isfinite(np.asarray(array)).all():
+                if not is_traced(array) and not np.isfinite(np.asarray(array)).all():
                     raise InputError(
                         f"{kind}[{layer}] has a NaN or infinite entry: did training diverge? "
                         "Take a smaller step"
@@ -164,7 +176,9 @@ def _widths(widths: Sequence[int]) -> tuple[int, ...]:
     return tuple(_positive_integer("every entry of hidden_widths", m) for m in widths)
 
 
-def _scale(name: str, value: float, positive: bool = False) -> float:
+def _scale(name: str, value: Scale, positive: bool = False) -> Scale:
+    if is_traced(value):
+        return value
     try:
         number = float(value)
     except (TypeError, ValueError) as error:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from overparam.errors import InputError
+from overparam.precision import on_host
 
 # Weights whose exact sum is this close to 1 are left alone, so that normalising is idempotent and a
 # measure rebuilt from its own arrays has the same fingerprint.
@@ -41,6 +42,7 @@ class Measure:
 
     __slots__ = ("_weights", "_x", "_y")
 
+    @on_host
     def __init__(self, x: object, y: object = None, weights: object = None) -> None:
         self._x = _points(x)
         self._y = None if y is None else _targets(y, len(self._x))

@@ -6,7 +6,7 @@ minimises phi = f o F. The model may be *centred*: what is observed at fixed par
 subtracted, so that F vanishes there and the residual is the target.
 """
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ from overparam.model.function import (
 )
 from overparam.model.mlp import MLP
 from overparam.model.observation import Observation, Value, get_observation, observed
-from overparam.precision import as_float64, in_float64, is_traced
+from overparam.precision import as_float64, in_float64, is_traced, on_host
 from overparam.problem.integrands import Integrand, get_integrand
 from overparam.problem.integrands.labels import how_to_encode
 from overparam.problem.measure import Measure
@@ -50,6 +50,7 @@ class Problem:
         docs/observations.md.
     """
 
+    @on_host
     def __init__(
         self,
         model: Network,
@@ -139,15 +140,19 @@ class Problem:
             a JAX transformation: then a traced array in the precision JAX computes in.
         """
         points = self.measure.x if x is None else x
+        offset = self._offset_at(x)
         if is_traced((params, points)):
-            return self._values(params, points, self._offset_at(x))
-        return in_float64(self._values, params, points, self._offset_at(x))
+            values = self._apply(params, points)
+            return values if offset is None else values - jnp.asarray(offset)
+        values = in_float64(self._apply, params, points)
+        return values if offset is None else values - offset
 
     def objective(self, params: ParamTree) -> Any:
         """phi(theta), a float computed in float64; a traced scalar under JAX transformations."""
         if is_traced(params):
             return self.loss_functional(self.predict(params))
-        return float(in_float64(self.loss_functional, self.predict(params)))
+        pointwise = in_float64(_pointwise, self.loss, "value", self.predict(params), self.targets)
+        return float(self.measure.weights @ pointwise)
 
     def excess(self, params: ParamTree) -> Any:
         """Delta(theta) = phi(theta) - f*, with the infimum f* of the functional, not of a run.
@@ -156,7 +161,8 @@ class Problem:
         """
         if is_traced(params):
             return self.excess_functional(self.predict(params))
-        return float(in_float64(self.excess_functional, self.predict(params)))
+        pointwise = in_float64(_pointwise, self.loss, "excess", self.predict(params), self.targets)
+        return float(self.measure.weights @ pointwise)
 
     def loss_functional(self, values: Float[Array | np.ndarray, "n k"]) -> Float[Array, ""]:
         """f(h) = sum_i w_i l(h_i, y_i) for values h, shape (n, k); traceable."""
@@ -168,20 +174,23 @@ class Problem:
         pointwise = self.loss.excess(values, jnp.asarray(self.targets))
         return jnp.asarray(self.measure.weights) @ pointwise
 
+    @on_host
     def residual(self, params: ParamTree) -> Float[np.ndarray, "n k"]:
         """From F(theta) to the nearest minimiser of f: y - F(theta) for the squared loss."""
         values = self.predict(params)
         return np.asarray(self.loss.nearest_minimiser(values, self.targets)) - np.asarray(values)
-
-    def _values(self, params: ParamTree, x: Any, offset: Any) -> Any:
-        values = self._apply(params, x)
-        return values if offset is None else values - jnp.asarray(offset)
 
     def _offset_at(self, x: Any) -> Any:
         if x is None or self.centered_at is None:
             return self.offset
         with jax.ensure_compile_time_eval():
             return in_float64(self._apply, self.centered_at, x)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _pointwise(loss: Integrand, what: str, values: Array, targets: Array) -> Float[Array, " n"]:
+    """A loss at each point, one program for all of its operations."""
+    return getattr(loss, what)(values, targets)
 
 
 def plain_network(problem: Problem, purpose: str) -> MLP:

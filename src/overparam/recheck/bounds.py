@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from flint import arb
+from flint import arb, ctx
 
-from overparam.numbers import over
+from overparam.numbers import over, smaller
 from overparam.recheck.claim import Claim
 from overparam.recheck.measure import Measured
 from overparam.theorems import conclusions
@@ -30,7 +30,7 @@ RELATIVE = 1e-6
 WEAKER = 0.05
 ZERO = 1e-150
 """What rounding upwards may make of an exact zero: roots of the least float64."""
-_UNIT = 2.0**-53
+_UNIT, _NARROW = 2.0**-53, 2.0**-40
 _WIDE_IF_PROVED = ("excess", "residual", "target_norm", "distance_lower_bound")
 """Proved in float64, these include a bound on the residual's rounding, which may dwarf it."""
 
@@ -74,6 +74,15 @@ def tolerance(claim: Claim, measured: Measured) -> Tolerance:
     return Tolerance(plain, plain + in_residual, plain + max(in_residual, amplified))
 
 
+def too_few_bits(claim: Claim, measured: Measured) -> bool:
+    """Whether the balls are wider than what float64 tells apart: then true claims fail, too."""
+    excess, smallest = (abs(claim.constant(name)) for name in ("excess", "min_eigenvalue"))
+    size = abs(measured.excess.mid()).max(arb(excess))
+    spread = arb(smallest).max(_UNIT * arb(claim.constant("max_eigenvalue")))
+    narrow = measured.excess.rad() <= _NARROW * size and measured.kernel_radius <= _NARROW * spread
+    return not narrow
+
+
 def _ratio(error: float, size: float) -> float:
     return min(error / size, 0.5) if size else 0.5
 
@@ -81,10 +90,19 @@ def _ratio(error: float, size: float) -> float:
 class Comparison:
     """Collects sentences on stored numbers that are stronger, or far weaker, than derived."""
 
-    def __init__(self, claim: Claim, allowed: Tolerance) -> None:
+    def __init__(self, claim: Claim, measured: Measured) -> None:
         self.claim = claim
-        self.allowed = allowed
+        self.allowed = tolerance(claim, measured)
+        self.hint = ""
+        if too_few_bits(claim, measured):
+            self.hint = (
+                f" (at {ctx.prec} bits, which are too few here: take --precision {2 * ctx.prec})"
+            )
         self.faults: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Collect a sentence, with advice where more bits may change it."""
+        self.faults.append(text + self.hint)
 
     def upper(self, name: str, derived: arb | float, *, slack: float | None = None) -> None:
         """A stored upper bound; what is not finite derives no bound."""
@@ -141,12 +159,12 @@ class Comparison:
         return 1 + self.allowed.target_norm
 
     def _say(self, name: str, stored: float, what: str) -> None:
-        self.faults.append(f"{name} is {stored:.12g}: {what}")
+        self.say(f"{name} is {stored:.12g}: {what}")
 
 
 def compare_premises(claim: Claim, measured: Measured) -> list[str]:
     """Sentences on the numbers measured at theta_0 that are stronger than they may be."""
-    check = Comparison(claim, tolerance(claim, measured))
+    check = Comparison(claim, measured)
     check.eigenvalue(measured.min_eigenvalue)
     check.upper("max_eigenvalue", measured.max_eigenvalue)
     check.upper("excess", measured.excess, slack=check.allowed.residual)
@@ -168,7 +186,7 @@ def compare_conclusions(
         measured: The hypotheses in balls.
         modulus: (omega, L) at the certificate's nodes.
     """
-    check = Comparison(claim, tolerance(claim, measured))
+    check = Comparison(claim, measured)
     premises = verified_premises(claim, measured, modulus)
     ball = claim.ball
     check.upper("modulus_at_ball", premises.majorant.modulus[ball])
@@ -244,12 +262,14 @@ def _target_norm(claim: Claim, measured: Measured) -> tuple[arb, arb] | None:
 def _compare_convergence(check: Comparison, derived: Convergence) -> None:
     claim = check.claim
     if claim.certified and not derived.certified:
-        check.faults.append("certified is true, but the condition of Theorem 1 is not proved")
+        check.say("certified is true, but the condition of Theorem 1 is not proved")
         return
     check.upper("objective_smoothness", derived.smoothness)
     check.lower("step_fraction", derived.step_fraction)
     check.upper("level", derived.level, slack=check.allowed.residual)
-    check.lower("margin", derived.margin, slack=check.allowed.residual)
+    # Where float64 cannot tell the rate from 1, a condition that holds is not claimed.
+    margin = derived.margin if claim.certified else smaller(derived.margin, 1.0)
+    check.lower("margin", margin, slack=check.allowed.residual)
     if not claim.certified:
         return
     check.upper("radius", derived.radius, slack=check.allowed.residual)
@@ -258,9 +278,7 @@ def _compare_convergence(check: Comparison, derived: Convergence) -> None:
     decrease = 1 - derived.rate
     allowed = decrease if claim.kind("rate") == "proved" else decrease * (1 + slack) + 4 * _UNIT
     if not 1 - rate <= allowed:
-        check.faults.append(
-            f"rate is {float(rate):.17g}: below {_show(derived.rate)}, the least proved"
-        )
+        check.say(f"rate is {float(rate):.17g}: below {_show(derived.rate)}, the least proved")
 
 
 _CONSEQUENCES = tuple(field.name for field in fields(conclusions.Consequences))
@@ -294,4 +312,7 @@ def _compare_consequences(check: Comparison, premises: Premises) -> None:
 
 
 def _show(ball: arb) -> str:
+    """A number for people; of a ball that says nothing, that."""
+    if not ball.is_finite():
+        return "an unknown number"
     return f"{float(ball.mid()):.12g}"

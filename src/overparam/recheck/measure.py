@@ -36,6 +36,7 @@ class Measured:
         min_eigenvalue: Lower bound on lambda_min(K), possibly negative.
         max_eigenvalue: Upper bound on lambda_max(K) = |J|^2.
         kernel_norm: Lower bound on lambda_max(K) = |K|.
+        kernel_radius: How far K is known only, in norm: the sum of the radii of its balls.
         excess: A ball around Delta_0.
         loss: The loss, with M and alpha.
         least_weight: min w_i.
@@ -48,6 +49,7 @@ class Measured:
     min_eigenvalue: arb
     max_eigenvalue: arb
     kernel_norm: arb
+    kernel_radius: arb
     excess: arb
     loss: BallLoss
     least_weight: arb
@@ -89,6 +91,7 @@ def measure(subject: Subject, say: Say) -> Measured:
         min_eigenvalue=spectrum.smallest,
         max_eigenvalue=spectrum.largest,
         kernel_norm=spectrum.attained,
+        kernel_radius=sum((entry.rad() for entry in kernel.entries()), arb(0)),
         excess=excess,
         loss=loss,
         least_weight=arb(float(subject.weights.min())),

@@ -51,6 +51,11 @@ def _sentences(claim: Claim, x: np.ndarray) -> list[str]:
             f"the step size {eta:.4g} is not below 2 / L_phi = {2 / smooth:.4g}: "
             "take a smaller one, or none to have it chosen"
         ]
+    if claim.number("margin") == 1:  # the condition holds, and says nothing in float64
+        return [
+            "the rate 1 - 2 eta q alpha sigma_*^2 rounds to 1, which float64 cannot tell from no "
+            "convergence: take a longer step, or remove nearly equal points"
+        ]
     short = 1 / claim.number("margin") if claim.number("margin") else math.inf
     text = f"{margin} is not above 1: short by a factor {short:.4g}"
     if claim.exists:

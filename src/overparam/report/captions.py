@@ -84,8 +84,8 @@ def distances(result: JobResult) -> str:
 def gauss_newton(converged: bool) -> str:
     """Of the residuals on the way to the anchor."""
     text = (
-        "How the anchor was reached: distance from the network's values to the nearest minimiser "
-        "of the loss, before the first step and after each."
+        "Gauss-Newton: distance from the network's values to the nearest minimiser of the loss, "
+        "before the first step and after each."
     )
     return text if converged else text + " It stopped before it reached its tolerance."
 

@@ -26,7 +26,8 @@ class Convergence:
     """What Theorem 1 gives.
 
     Attributes:
-        certified: Whether its condition, max Psi > rho, holds with a finite L_phi.
+        certified: Whether its condition, max Psi > rho, holds with a finite L_phi, and says
+            something (:attr:`stands`).
         step_size: eta; if not certified and none was asked for, 1 / L_phi at the radius where Psi
             peaks: the step the theorem would take were the residual small enough.
         step_fraction: q = 1 - eta L_phi / 2; 1, the limit of small steps, if not certified and no
@@ -51,6 +52,24 @@ class Convergence:
     sigma_end: Number = field(metadata=LOWER)
     smoothness: Number = field(metadata=UPPER)
     rate: Number = field(metadata=UPPER)
+
+    @property
+    def stands(self) -> bool:
+        """Whether what is certified can be told from nothing in the numbers at hand.
+
+        The one rule for every certificate, of Theorem 1 or P, computed or proved, at an
+        initialisation or an anchor: a rate that rounds to 1 is no rate, a path has length zero only
+        if the residual is zero itself, and every number can be written down.
+        """
+        finite = (self.step_size, self.level, self.radius, self.ball, self.smoothness)
+        positive = (self.step_size, self.sigma_end, self.step_fraction, self.smoothness)
+        return bool(
+            self.rate < 1
+            and all(number < math.inf for number in finite)
+            and all(number > 0 for number in positive)
+            and self.margin > 1
+            and bool(self.radius > 0) == bool(self.level > 0)
+        )
 
 
 def converges_on_ball(
@@ -97,34 +116,35 @@ def converges_on_ball(
         q = larger(1 - step_size * L_phi / 2, 0.0)
     rho = over(over(sqrt(2 * excess / pl_constant), q), 1.0) if pl_constant > 0 else math.inf
     crossing = None if step_size is None else majorant.crossing(rho)
-    margin = majorant.maximum / rho if rho > 0 else math.inf
     R = majorant.radii[ball]
-    holds = crossing is not None and q > 0 and margin > 1 and crossing.radius < R
-    if step_size is None or crossing is None or not holds:
-        reached = majorant.maximum if step_size is None else majorant.maximum_up_to(ball)
-        return Convergence(
-            certified=False,
-            step_size=over(1.0, L_phi) if step_size is None else step_size,
+    if step_size is not None and crossing is not None and q > 0 and crossing.radius < R:
+        rate = 1 - 2 * step_size * q * pl_constant * crossing.sigma * crossing.sigma
+        found = Convergence(
+            certified=True,
+            step_size=step_size,
             step_fraction=q,
             level=rho,
-            margin=smaller(reached / rho, 1.0) if rho > 0 else 0.0,
-            radius=math.inf,
+            margin=majorant.maximum / rho if rho > 0 else math.inf,
+            radius=crossing.radius,
             ball=R,
-            sigma_end=0.0,
+            sigma_end=crossing.sigma,
             smoothness=L_phi,
-            rate=1.0,
+            rate=larger(rate, 0.0),
         )
+        if found.stands:
+            return found
+    reached = majorant.maximum if step_size is None else majorant.maximum_up_to(ball)
     return Convergence(
-        certified=True,
-        step_size=step_size,
+        certified=False,
+        step_size=over(1.0, L_phi) if step_size is None else step_size,
         step_fraction=q,
         level=rho,
-        margin=margin,
-        radius=crossing.radius,
+        margin=smaller(reached / rho, 1.0) if rho > 0 else 0.0,
+        radius=math.inf,
         ball=R,
-        sigma_end=crossing.sigma,
+        sigma_end=0.0,
         smoothness=L_phi,
-        rate=1 - 2 * step_size * q * pl_constant * crossing.sigma * crossing.sigma,
+        rate=1.0,
     )
 
 

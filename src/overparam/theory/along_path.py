@@ -176,7 +176,11 @@ def _constants(
         "handover": (float(found.handover), "the step from which on Theorem 1 holds"),
     }
     constants: dict[str, Any] = dict(first.constants)
-    if not result.certified:
+    constants.pop("newton_kantorovich", None)  # Theorem 1's
+    if result.certified:
+        text = "h = L rho / sigma^2 behind the path; below 1/2 suffices there"
+        values["newton_kantorovich"] = (found.newton_kantorovich, text)
+    else:
         del values["modulus_at_ball"]  # nothing is known of it; Theorem 1's stays
     for name, (value, text) in values.items():
         constants[name] = Constant(float(value), hypotheses.rigor, f"{text}; {source}")

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Jet, Laplacian, Value
+from overparam.precision import on_host
 from overparam.problem.problem import Problem
 from overparam.theory.base_point import measure_base_point
 from overparam.theory.certificate import Kind
@@ -41,6 +42,7 @@ class JacobianBounds(Protocol):
         """(omega(radius), L(radius))."""
 
 
+@on_host
 def jacobian_bounds(
     problem: Problem,
     params: ParamTree,
@@ -48,6 +50,7 @@ def jacobian_bounds(
     estimated: bool = False,
     sigma: float | None = None,
     radius: float | None = None,
+    path: float | None = None,
 ) -> JacobianBounds:
     """The best bounds there are for what a problem observes of its model.
 
@@ -57,6 +60,8 @@ def jacobian_bounds(
         estimated: Search even where a bound is known.
         sigma: sigma_0, for a search: the radius is then about where omega reaches it.
         radius: The radius about which to search, if ``sigma`` is not given.
+        path: How far the linearised run may go; the radius about which to search where J does not
+            change near theta_0.
 
     Returns:
         For an ``MLP`` observed by its values :class:`MLPBounds`; by its 1-jet, or with one hidden
@@ -64,7 +69,7 @@ def jacobian_bounds(
         of these; else an estimate.
     """
     known = None if estimated else _known(problem, params)
-    return known or estimate_bounds(problem, params, sigma=sigma, radius=radius)
+    return known or estimate_bounds(problem, params, sigma=sigma, radius=radius, path=path)
 
 
 def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:

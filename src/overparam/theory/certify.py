@@ -13,6 +13,7 @@ from overparam.kernel.tangent import tangent_kernel
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.numbers import Interval, Number, safe, safe_lower, safe_upper
+from overparam.precision import on_host
 from overparam.problem.problem import Problem
 from overparam.theorems import conclusions
 from overparam.theorems.convergence import Convergence, Existence, choose_step
@@ -22,9 +23,16 @@ from overparam.theory.along_path import certify_along_path, check_path, worth_a_
 from overparam.theory.certificate import Certificate, Constant, Start, Theorem
 from overparam.theory.description import describe
 from overparam.theory.hypotheses import Hypotheses, Rigor, measure_hypotheses
-from overparam.theory.reason import ESTIMATED, reason_of, remedies_of
+from overparam.theory.reason import (
+    ESTIMATED,
+    newton_kantorovich_text,
+    reason_of,
+    remedies_of,
+)
 
 
+@on_host
+@np.errstate(all="ignore")  # whatever the caller's: see measure_hypotheses
 def certify(
     problem: Problem,
     params: ParamTree,
@@ -59,7 +67,8 @@ def certify(
 
     Raises:
         InputError: Parameters, step size or memory are unusable, or nothing can be proved with the
-            activation or the loss. Theorem P was asked for where it does not apply.
+            activation or the loss. Kernel or excess leave float64's range. The parameters are being
+            traced by jit, grad or vmap. Theorem P was asked for where it does not apply.
 
     References:
         docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md.
@@ -79,6 +88,8 @@ def certify(
     return found if found.certified or theorem == "P" else first
 
 
+@on_host
+@np.errstate(all="ignore")  # whatever the caller's: see measure_hypotheses
 def anchor(
     problem: Problem,
     params: ParamTree,
@@ -97,6 +108,7 @@ def anchor(
     return certificate_from(problem, params, hypotheses, "anchor", step_size)
 
 
+@np.errstate(all="ignore")
 def certificate_from(
     problem: Problem,
     params: ParamTree,
@@ -169,10 +181,8 @@ def certificate_from(
 
 def _least_excess(problem: Problem, hypotheses: Hypotheses, alpha: float) -> float:
     """Delta_0 from below; of a declared loss it may be known up to a factor M / alpha only."""
-    if hypotheses.rigor == "proved":
-        return hypotheses.excess_lower
     known = problem.loss.constants_kind == "proved"
-    return hypotheses.excess * (1.0 if known else alpha / problem.loss.smoothness)
+    return hypotheses.excess_lower * (1.0 if known else alpha / problem.loss.smoothness)
 
 
 def _premises(
@@ -186,8 +196,8 @@ def _premises(
     proved = hypotheses.rigor == "proved"
     number: Callable[[Any], Number] = Interval.exact if proved else lambda value: value
     norm = hypotheses.target_norm
-    known = norm is not None and math.isfinite(norm)
-    least = hypotheses.target_norm_lower if proved else norm
+    measured = norm is not None and math.isfinite(norm)
+    longest = hypotheses.target_norm_upper
     return conclusions.Premises(
         majorant=Majorant(number(majorant.sigma), number(majorant.radii), number(majorant.modulus)),
         lipschitz=number(lipschitz),
@@ -196,8 +206,8 @@ def _premises(
         pl_constant=number(alpha),
         excess=number(hypotheses.excess),
         least_excess=number(_least_excess(problem, hypotheses, alpha)),
-        target_norm=number(norm) if known else None,
-        least_target_norm=number(least) if known else None,
+        target_norm=number(longest) if math.isfinite(longest) else None,
+        least_target_norm=number(hypotheses.target_norm_lower) if measured else None,
         kernel_norm=number(hypotheses.max_eigenvalue.lower),
         quadratic=problem.loss.quadratic,
         differentiable=bool(np.isfinite(lipschitz[0])),
@@ -283,7 +293,7 @@ def _constants(
         source = "rho_K = sqrt(r^T K^-1 r); docs/convergence.md, Theorem 1'"
         table["target_norm"] = (hypotheses.target_norm, measured, source)
     if hypotheses.sigma:
-        table["newton_kantorovich"] = (h, kind, "h = L rho / sigma_0^2; below 1/2 suffices")
+        table["newton_kantorovich"] = (h, kind, newton_kantorovich_text(h, result))
     return {
         name: Constant(float(value), how, source) for name, (value, how, source) in table.items()
     }

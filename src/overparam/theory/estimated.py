@@ -88,6 +88,7 @@ def estimate_bounds(
     *,
     sigma: float | None = None,
     radius: float | None = None,
+    path: float | None = None,
     starts: int = STARTS,
     steps: int = STEPS,
     seed: int = 0,
@@ -99,17 +100,19 @@ def estimate_bounds(
         params: theta_0.
         sigma: sigma_0: the radius is then about where omega reaches it, and Theorem 1 ends.
         radius: The radius about which to search, if ``sigma`` is not given.
+        path: The radius about which to search if D^2 F(theta_0) is zero.
         starts: Directions from which each search starts, at least 4.
         steps: Ascent steps from each, about 15 gradients of the model over the data a step.
         seed: Of the random directions.
 
     Returns:
-        The :class:`EstimatedBounds`.
+        The :class:`EstimatedBounds`. If nothing bends and nothing changes wherever it was looked,
+        the estimate is that the model is linear in its parameters: zero at every radius.
     """
     search = _Search(problem, params, starts, steps, seed)
     bend, direction = search.at_centre()
     if sigma:
-        radius = sigma / (SAFETY * bend) if bend else 1.0
+        radius = sigma / (SAFETY * bend) if bend else path
     radii = (radius or 1.0) * 2.0 ** np.array(POWERS)
     previous = direction
     change, curvature = np.zeros(len(radii)), np.full(len(radii), bend)
@@ -119,6 +122,8 @@ def estimate_bounds(
         previous = found
     change = np.maximum.accumulate(change)
     curvature = np.maximum.accumulate(np.maximum(np.maximum(curvature, bend), change / radii))
+    if not np.any(change) and not np.any(curvature):
+        radii = np.append(radii[:-1], math.inf)
     return EstimatedBounds(radii, change, curvature)
 
 

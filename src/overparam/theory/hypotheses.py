@@ -6,6 +6,7 @@ here, once; the theorems are then cheap functions of these numbers.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,13 +15,22 @@ from scipy.linalg import cho_solve
 
 from overparam.kernel.empirical import Progress, require_memory
 from overparam.kernel.factor import factor_in_place
-from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.kernel.tangent import check_scales, tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree
-from overparam.precision import as_float64
+from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 from overparam.theorems.majorant import Majorant
 from overparam.theory.bounds import JacobianBounds, jacobian_bounds
 from overparam.theory.certificate import Rigor
+from overparam.theory.float64 import (
+    KernelErrors,
+    check_excess,
+    check_kernel_range,
+    excess_with_rounding,
+    kernel_errors,
+    sum_rounding,
+)
+from overparam.theory.modulus import base_of
 from overparam.theory.proved.arithmetic import arithmetic_fault, inner_dimensions, on_cpu
 from overparam.theory.proved.base_point import prove_base_point
 from overparam.theory.proved.bounds import ProvedBounds
@@ -49,15 +59,16 @@ class Hypotheses:
     Attributes:
         min_eigenvalue: Enclosure of lambda_min(K).
         max_eigenvalue: Enclosure of lambda_max(K) = |J|^2.
-        excess: Delta_0; from above if proved.
-        residual: sqrt(2 Delta_0); from above if proved.
+        excess: Delta_0 from above.
+        residual: sqrt(2 Delta_0) from above.
         target_norm: rho_K = |J_0^+ r_0|, infinite if K is singular; None if not asked for. From
-            above if proved.
+            above if proved; else the number that float64 gives.
         bounds: omega and L as functions of the radius.
         rigor: ``proved`` if every number is a bound on the real one, rounding included;
             ``estimated`` if ``bounds`` are, whatever the others.
-        excess_lower: A lower bound on Delta_0, if proved.
-        target_norm_lower: A lower bound on rho_K, if proved.
+        excess_lower: Delta_0 from below.
+        target_norm_lower: rho_K from below.
+        target_norm_upper: rho_K from above.
         downgrade: Why ``proved`` was asked for and not given.
     """
 
@@ -70,6 +81,7 @@ class Hypotheses:
     rigor: Rigor = "computed"
     excess_lower: float = 0.0
     target_norm_lower: float = 0.0
+    target_norm_upper: float = math.inf
     downgrade: str | None = None
 
     @property
@@ -96,11 +108,12 @@ class Hypotheses:
 
     def _peak_radius(self, linearised: float) -> float:
         """Where omega reaches sigma_0, to a percent from above; or far out if it never does."""
-        low, high = 0.0, max(linearised, 1.0)
-        while self.bounds.modulus(high) <= self.sigma and high < FAR:
-            low, high = high, 4 * high
-        if high >= FAR:
-            return FAR
+        if self.bounds.modulus(FAR) <= self.sigma:
+            farther = 256 * linearised  # where J hardly changes, however far a path may be
+            return farther if farther > FAR and self.bounds.modulus(farther) <= self.sigma else FAR
+        low, high = 0.0, min(max(linearised, 1.0), FAR)
+        while self.bounds.modulus(high) <= self.sigma:
+            low, high = high, min(4 * high, FAR)
         while high > 1.01 * low and high > 1 / FAR:
             middle = math.sqrt(low * high) if low else high / 256
             if self.bounds.modulus(middle) <= self.sigma:
@@ -110,6 +123,8 @@ class Hypotheses:
         return high
 
 
+@on_host
+@np.errstate(all="ignore")  # whatever the caller's: an overflow is refused, or not certified
 def measure_hypotheses(
     problem: Problem,
     params: ParamTree,
@@ -144,6 +159,8 @@ def measure_hypotheses(
         docs/proved.md.
     """
     problem.validate(params)
+    check_scales(problem)
+    check_excess(problem, params)
     downgrade = None
     if rigor == "proved":
         check_provable(problem)
@@ -157,23 +174,48 @@ def measure_hypotheses(
             return _proved(problem, as_float64(params), target_norm, progress)
     if kernel is None:
         kernel = tangent_kernel(problem, params, progress=progress)
-    smallest = _smallest_eigenvalue(kernel)
-    residual = to_coordinates(problem, problem.residual(params))
+    return _computed(problem, params, kernel, target_norm, rigor == "estimated", downgrade)
+
+
+def _computed(
+    problem: Problem,
+    params: ParamTree,
+    kernel: Float[np.ndarray, "nk nk"],
+    target_norm: bool,
+    estimated: bool,
+    downgrade: str | None,
+) -> Hypotheses:
+    """Every number in float64, moved outward by what its rounding may have hidden."""
+    residual = problem.residual(params)
+    excess = excess_with_rounding(problem, params, residual)
+    check_kernel_range(kernel)
+    computed = _smallest_eigenvalue(kernel)
+    root = sqrt_down(max(computed.lower, 0.0))
     bounds = jacobian_bounds(
         problem,
         params,
-        estimated=rigor == "estimated",
-        sigma=sqrt_down(max(smallest.lower, 0.0)),
+        estimated=estimated,
+        sigma=root,
+        path=math.sqrt(2 * excess.upper) / root if root else None,
     )
-    excess = max(problem.excess(params), 0.0)  # rounding may leave it just below
+    errors = kernel_errors(problem, params, kernel, base_of(bounds))
+    largest = errors.largest(max_eigenvalue(kernel, sharp=len(kernel) <= SHARP_ORDER))
+    smallest = errors.smallest(computed)
+    rho = _TargetNorm(None, 0.0, math.inf)
+    if target_norm:
+        coordinates = to_coordinates(problem, residual)
+        rho = _target_norm(kernel, coordinates, computed, smallest, errors, excess.noise)
     return Hypotheses(
         min_eigenvalue=smallest,
-        max_eigenvalue=max_eigenvalue(kernel, sharp=len(kernel) <= SHARP_ORDER),
-        excess=excess,
-        residual=math.sqrt(2 * excess),
-        target_norm=_target_norm(kernel, residual, smallest) if target_norm else None,
+        max_eigenvalue=largest,
+        excess=excess.upper,
+        residual=math.sqrt(2 * excess.upper),
+        target_norm=rho.value,
         bounds=bounds,
         rigor="estimated" if bounds.kind == "estimated" else "computed",
+        excess_lower=excess.lower,
+        target_norm_lower=rho.lower,
+        target_norm_upper=rho.upper,
         downgrade=downgrade,
     )
 
@@ -199,6 +241,7 @@ def _proved(
         rigor="proved",
         excess_lower=residual.excess.lower,
         target_norm_lower=0.0 if rho is None else rho.lower,
+        target_norm_upper=math.inf if rho is None else rho.upper,
     )
 
 
@@ -211,12 +254,48 @@ def _smallest_eigenvalue(kernel: np.ndarray, norm_error: float = 0.0) -> Enclosu
     return min_eigenvalue(kernel, norm_error=norm_error)
 
 
-def _target_norm(kernel: np.ndarray, residual: np.ndarray, smallest: Enclosure) -> float:
-    """rho_K = sqrt(r^T K^{-1} r)."""
-    if smallest.lower <= 0:
-        return math.inf
-    factor = factor_in_place(kernel.copy())
+class _TargetNorm(NamedTuple):
+    """rho_K as float64 gives it, from below and from above."""
+
+    value: float | None
+    lower: float
+    upper: float
+
+
+def _target_norm(
+    kernel: np.ndarray,
+    residual: np.ndarray,
+    computed: Enclosure,
+    smallest: Enclosure,
+    errors: KernelErrors,
+    noise: float,
+) -> _TargetNorm:
+    """rho_K = sqrt(r^T K^{-1} r) from the computed kernel; docs/convergence.md has the bounds.
+
+    Args:
+        kernel: The computed kernel.
+        residual: r in coordinates.
+        computed: Its lambda_min.
+        smallest: That of K.
+        errors: How far the kernel is from K.
+        noise: How far the residual may be off.
+    """
+    unknown = _TargetNorm(math.inf, 0.0, math.inf)
+    factor = factor_in_place(kernel.copy()) if smallest.lower > 0 else None
     if factor is None:
-        return math.inf
-    solution = cho_solve((factor, True), residual, check_finite=False)
-    return math.sqrt(max(float(residual @ solution), 0.0))
+        return unknown
+    size = float(np.abs(residual).max())
+    if not size:
+        return _TargetNorm(0.0, 0.0, noise / sqrt_down(smallest.lower))
+    unit = residual / size  # squares neither overflow nor vanish
+    solution = cho_solve((factor, True), unit, check_finite=False)
+    rho = size * math.sqrt(max(float(unit @ solution), 0.0))
+    sigma, moved = sqrt_down(smallest.lower), noise / sqrt_down(smallest.lower)
+    # The factor is that of a matrix this far away.
+    solved = sum_rounding(3 * len(kernel)) * float(np.trace(kernel)) / computed.lower
+    if solved >= 0.5:
+        return _TargetNorm(rho, 0.0, math.inf)
+    upper = rho * math.sqrt(computed.lower / (1 - 2 * solved)) / sigma + moved
+    kept = 1 - errors.jacobian / sigma
+    kept /= math.sqrt((1 + solved) * (1 + errors.products / smallest.lower))
+    return _TargetNorm(rho, max(rho * max(kept, 0.0) - moved, 0.0), upper)

@@ -17,7 +17,7 @@ from overparam.errors import InputError
 from overparam.kernel.derivative import pull_back
 from overparam.kernel.tangent import coordinate_weights
 from overparam.model.function import ParamTree
-from overparam.precision import as_float64
+from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 
 
@@ -41,6 +41,7 @@ class LinearisedDescent:
         return linearised_params(problem, params, self.dual)
 
 
+@on_host
 def linearised_descent(
     problem: Problem,
     params: ParamTree,
@@ -88,6 +89,7 @@ def linearised_descent(
     return LinearisedDescent(excess, dual, values)
 
 
+@on_host
 def linearised_params(
     problem: Problem, params: ParamTree, dual: Float[np.ndarray, " nk"]
 ) -> ParamTree:

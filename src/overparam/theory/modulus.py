@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from overparam.errors import InputError
 from overparam.model.mlp import Params
+from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network
 from overparam.theory.base_point import BasePoint, measure_base_point
 from overparam.theory.changes import Changes, changes_within, l2, turned_rate
@@ -27,6 +28,7 @@ from overparam.theory.splits import largest_over_splits
 Array = np.ndarray
 
 
+@on_host
 def jacobian_modulus(problem: Problem, params: Params, radius: float) -> float:
     """Upper bound omega(radius) on |J(theta) - J(theta_0)| for |theta - theta_0| <= radius.
 
@@ -78,6 +80,11 @@ class MLPBounds:
         layers, points = len(self.base.weight_norms), len(self.base.weights)
         omega, lipschitz = largest_over_splits(both, layers, points)
         return float(omega), float(lipschitz)
+
+
+def base_of(bounds: object) -> BasePoint | None:
+    """The norms at theta_0 that bounds start from, if they are those of Theorem 2."""
+    return bounds.base if isinstance(bounds, MLPBounds) else None
 
 
 def _jacobian_change(

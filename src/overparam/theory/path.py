@@ -23,6 +23,8 @@ from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.theory.base_point import top_eigenvalue
 from overparam.theory.bounds import JacobianBounds, jacobian_bounds
+from overparam.theory.float64 import KernelErrors, excess_with_rounding, kernel_errors
+from overparam.theory.modulus import base_of
 from overparam.verified import max_eigenvalue, min_eigenvalue
 from overparam.verified.rounding import sqrt_down, sqrt_up
 
@@ -151,24 +153,37 @@ def look_along(problem: Problem, params: Params, path: LinearisedPath) -> Iterat
         params: theta_0.
         path: The linearised run from there.
     """
-    start = as_float64(params)
+    start, kernel_error = as_float64(params), 0.0  # not needed at the start
     for step in path.steps():
-        yield _look(problem, start, path, step)
+        point, errors = _look(problem, start, path, step, kernel_error)
+        if not step:
+            kernel_error = errors.of_kernel(point.jacobian_norm)
+        yield point
 
 
-def _look(problem: Problem, start: Params, path: LinearisedPath, step: int) -> PathPoint:
+def _look(
+    problem: Problem, start: Params, path: LinearisedPath, step: int, kernel_error: float
+) -> tuple[PathPoint, KernelErrors]:
+    """A point of the path, and how far the kernel there may be off; as K_0 may be, given."""
     there = start
     if step:
         there = jax.tree.map(np.add, start, pull_back(problem, start, path.dual(step)))
     kernel = tangent_kernel(problem, there)
     roots = coordinate_weights(problem)
     change = jacobian_change_gram(problem.mlp, start, there, problem.measure.x)
-    actual = to_coordinates(problem, problem.residual(there))
-    return PathPoint(
+    residual = problem.residual(there)
+    actual = to_coordinates(problem, residual)
+    bounds = jacobian_bounds(problem, there)
+    errors = kernel_errors(problem, there, kernel, base_of(bounds))
+    # theta_t is known; what F_lin is there is known up to the errors of the kernel and of F.
+    off = excess_with_rounding(problem, there, residual).noise
+    off += kernel_error * float(np.linalg.norm(path.dual(step)))
+    point = PathPoint(
         step=step,
-        sigma=sqrt_down(max(min_eigenvalue(kernel).lower, 0.0)),
-        jacobian_norm=sqrt_up(max_eigenvalue(kernel).upper),
+        sigma=sqrt_down(max(errors.smallest(min_eigenvalue(kernel)).lower, 0.0)),
+        jacobian_norm=sqrt_up(errors.largest(max_eigenvalue(kernel)).upper),
         change_gram=change * np.outer(roots, roots),
-        mismatch=float(np.linalg.norm(path.residual(step) - actual)),
-        bounds=jacobian_bounds(problem, there),
+        mismatch=float(np.linalg.norm(path.residual(step) - actual)) + off,
+        bounds=bounds,
     )
+    return point, errors

@@ -14,6 +14,12 @@ from overparam.theory.hypotheses import Hypotheses
 ESTIMATED = "estimated, the modulus of J was searched for and not bounded: "
 """How the reason of such a certificate begins."""
 
+ROUNDS_TO_ONE = (
+    "the rate 1 - 2 eta q alpha sigma_*^2 rounds to 1, which float64 cannot tell from no "
+    "convergence: take a longer step, or remove nearly equal points"
+)
+"""Where the condition holds and what follows from it is below float64's resolution."""
+
 
 def reason_of(
     problem: Problem,
@@ -49,6 +55,8 @@ def reason_of(
             f"{hypotheses.excess:.4g}, where it may have other stationary points: train first, "
             "then anchor"
         )
+    if result.margin >= 1:
+        return ROUNDS_TO_ONE
     nearby = (
         f"; yet a global minimiser exists within {existence.radius:.4g} (Theorem 1')"
         if existence.exists
@@ -58,6 +66,16 @@ def reason_of(
         f"max Psi / rho = {result.margin:.4g} is not above 1: short by a factor "
         f"{1 / result.margin:.4g}{nearby}"
     )
+
+
+def newton_kantorovich_text(h: float, result: Convergence) -> str:
+    """What the number h says about a result: it is sufficient on a ball that s* stays within."""
+    if h < 0.5 and not result.certified:
+        return (
+            "h = L rho / sigma_0^2 on a ball too small for it: below 1/2 is enough only where the "
+            "ball reaches 2 rho / sigma_0"
+        )
+    return "h = L rho / sigma_0^2; below 1/2 suffices"
 
 
 def _singular(problem: Problem, params: ParamTree, hypotheses: Hypotheses) -> str:

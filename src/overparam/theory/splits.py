@@ -28,12 +28,15 @@ FIRST, FINEST = 360, 64
 BATCH = 64
 """Cells halved at a time."""
 
+SHORTEST = 2.0**-40
+"""Cells with no longer edge are not halved: up to 2^13 layers, their ends stay exact in float64."""
+
 MOST, WORK = 1536, 2**15
 """At most so many splits at which bounds are evaluated, and so many splits times points."""
 
 
 class Cells(NamedTuple):
-    """Boxes of squared shares; their ends are multiples of a power of two, so nothing is rounded.
+    """Boxes of squared shares; their ends are multiples of 2^-40, so that nothing is rounded.
 
     Attributes:
         low: Lower ends.
@@ -125,6 +128,7 @@ def largest_over_splits(bound: Bound, layers: int, points: int) -> Float[np.ndar
     attained = np.zeros(tops.shape[1])
     while True:
         over = _excess(tops, attained).max(axis=1)
+        over[(cells.high - cells.low).max(axis=1) <= SHORTEST] = 1.0  # may not be halved
         worst = np.argsort(-over, kind="stable")[: min(BATCH, max(left, 0) // 3)]
         worst = worst[over[worst] > 1 + TOLERANCE]
         if not len(worst):

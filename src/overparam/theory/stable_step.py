@@ -20,6 +20,7 @@ from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.function import ParamTree
 from overparam.model.mlp import Params
+from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network
 from overparam.verified import max_eigenvalue
 
@@ -58,6 +59,7 @@ class StableStep:
         return float(1 / np.mean(1 / self.by_draw))
 
 
+@on_host
 def stable_step(
     problem: Problem,
     at: int | ParamTree | None = None,

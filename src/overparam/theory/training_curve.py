@@ -17,6 +17,7 @@ from overparam.errors import InputError
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.function import ParamTree
+from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network
 from overparam.theory.linearised import check_step
 
@@ -75,6 +76,7 @@ class TrainingCurve:
             f"{top:.6g}; take a step below {self.largest_step:.6g}"
         )
 
+    @on_host
     def train(self, t: float | int) -> Float[np.ndarray, "n k"]:
         """The predictions on the training points.
 
@@ -88,6 +90,7 @@ class TrainingCurve:
         left = self.modes @ _scaled(remaining, self.coefficients)
         return self.targets - left.reshape(self.targets.shape) / self.roots[:, None]
 
+    @on_host
     def dual(self, t: float | int) -> Float[np.ndarray, " nk"]:
         """The coefficients a_t with theta_t = theta_0 + J_0* a_t: see ``linearised_params``.
 
@@ -100,6 +103,7 @@ class TrainingCurve:
         _, learned = self._progress(t)
         return (self.modes @ _scaled(learned, self.coefficients)).reshape(-1)
 
+    @on_host
     def predict(
         self,
         t: float | int,
@@ -139,6 +143,7 @@ class TrainingCurve:
         change = (cross_kernel @ dual.reshape(order, -1)).reshape(points, k)
         return change if initial is None else initial + change
 
+    @on_host
     def excess(
         self, t: float | int | Real[np.ndarray, " T"]
     ) -> Float[np.ndarray, " T"] | Float[np.ndarray, ""]:
@@ -204,6 +209,7 @@ def _scaled(factors: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
         return np.where(coefficients == 0, 0.0, factors[:, None] * coefficients)
 
 
+@on_host
 def training_curve(
     problem: Problem,
     params: ParamTree,
@@ -238,6 +244,7 @@ def training_curve(
     return kernel_curve(problem, kernel, np.asarray(problem.predict(params)), step_size=step_size)
 
 
+@on_host
 def infinite_training_curve(
     problem: Problem, *, step_size: float | int | None = None
 ) -> TrainingCurve:
@@ -268,6 +275,7 @@ def infinite_training_curve(
     return kernel_curve(problem, limit * np.outer(roots, roots), step_size=step_size)
 
 
+@on_host
 def kernel_curve(
     problem: Problem,
     kernel: Float[np.ndarray, "m m"],

@@ -5,6 +5,7 @@ step from one width to another and says whether its guarantee came along, and ``
 lists, for several widths, the steps that the theorems allow. Statements: docs/transfer.md.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -32,6 +33,9 @@ nothing."""
 
 BALLS = 96
 """Radii at which L_phi is evaluated for Theorem T2."""
+
+COARSE, FINE = 20, 6
+"""Where only the largest step is wanted: so many radii, and so many about the best of them."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,8 @@ class CertifiedSteps:
         objective_smoothness: L_phi on the ball that gives it.
         certified_step: The step of Theorem 1, NaN where it does not certify.
         rate: Its rate, 1 where it does not certify.
-        margin: max Psi / rho of Theorem 1.
+        margin: max Psi / rho of Theorem 1; NaN where max Psi <= sigma_0 R already rules it out, R
+            the first ball with omega(R) >= sigma_0.
         steps: The number of steps descent was asked for.
     """
 
@@ -245,7 +250,7 @@ def certified_steps(
     values = np.empty((len(MEASURED), len(widths), draws))
     for i, width in enumerate(widths):
         for j in range(draws):
-            footing = _Footing.measure(*draw_at_width(problem, width, keys[j]), steps)
+            footing = _Footing.for_steps(*draw_at_width(problem, width, keys[j]), steps)
             values[:, i, j] = footing.numbers()
             if progress is not None:
                 progress(i * draws + j + 1, len(widths) * draws)
@@ -261,6 +266,7 @@ class _Footing:
     params: ParamTree
     hypotheses: Hypotheses
     radii: Float[np.ndarray, "balls"]
+    modulus: Float[np.ndarray, "balls"]
     smooth: Float[np.ndarray, "balls"]
     steps: int
 
@@ -271,21 +277,39 @@ class _Footing:
         params: ParamTree,
         steps: int,
         kernel: Float[np.ndarray, "nk nk"] | None = None,
+        *,
+        balls: int = BALLS,
     ) -> "_Footing":
         found = measure_hypotheses(problem, params, kernel=kernel, target_norm=False)
         smoothness = problem.loss.smoothness
         # Where steps of the stable size would end in a straight line of equal squared lengths.
         reach = math.sqrt(2 * steps * found.excess / smoothness) / found.jacobian_norm
-        radii = np.geomspace(1e-3, 1e2, BALLS) * (reach or 1.0)
-        modulus, lipschitz = np.array([found.bounds.on_ball(r) for r in radii]).T
-        smooth = objective_smoothness(
-            modulus=modulus,
-            lipschitz=lipschitz,
-            jacobian_norm=found.jacobian_norm,
-            smoothness=smoothness,
-            excess=found.excess,
+        radii = np.geomspace(1e-3, 1e2, balls) * (reach or 1.0)
+        return cls(problem, params, found, radii, *_on_balls(problem, found, radii), steps)
+
+    @classmethod
+    def for_steps(cls, problem: Problem, params: ParamTree, steps: int) -> "_Footing":
+        """With the balls that matter for the largest step of descent."""
+        first = cls.measure(problem, params, steps, balls=COARSE)
+        _, best = first.descent_step()
+        ends = first.radii[max(best - 1, 0)], first.radii[min(best + 1, COARSE - 1)]
+        between = np.geomspace(*ends, FINE + 2)[1:-1]
+        modulus, smooth = _on_balls(problem, first.hypotheses, between)
+        radii = np.append(first.radii, between)
+        order = np.argsort(radii)
+        return dataclasses.replace(
+            first,
+            radii=radii[order],
+            modulus=np.append(first.modulus, modulus)[order],
+            smooth=np.append(first.smooth, smooth)[order],
         )
-        return cls(problem, params, found, radii, smooth, steps)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether Theorem 1 is out of reach: Psi(s) <= sigma_0 s, and falls once omega is above."""
+        sigma, least = self.hypotheses.sigma, self.hypotheses.excess / self.problem.loss.smoothness
+        beyond = self.radii[self.modulus >= sigma]
+        return len(beyond) > 0 and sigma * beyond[0] < math.sqrt(2 * least)
 
     @property
     def stable_step(self) -> float:
@@ -349,12 +373,30 @@ class _Footing:
     def numbers(self) -> tuple[float, ...]:
         """The values of MEASURED."""
         longest, ball = self.descent_step()
-        free = self.certificate()
-        return (
+        measured = (
             *(self.hypotheses.max_eigenvalue.upper, self.stable_step),
             *(longest, float(self.smooth[ball])),
-            *(free.step_size if free.certified else math.nan, free.rate, free.margin),
         )
+        if self.hopeless:
+            return (*measured, math.nan, 1.0, math.nan)
+        free = self.certificate()
+        step = free.step_size if free.certified else math.nan
+        return (*measured, step, free.rate, free.margin)
+
+
+def _on_balls(
+    problem: Problem, found: Hypotheses, radii: Float[np.ndarray, "balls"]
+) -> tuple[Float[np.ndarray, "balls"], Float[np.ndarray, "balls"]]:
+    """omega and L_phi on balls."""
+    modulus, lipschitz = np.array([found.bounds.on_ball(r) for r in radii]).T
+    smooth = objective_smoothness(
+        modulus=modulus,
+        lipschitz=lipschitz,
+        jacobian_norm=found.jacobian_norm,
+        smoothness=problem.loss.smoothness,
+        excess=found.excess,
+    )
+    return modulus, smooth
 
 
 def _rank(level: Level) -> int:

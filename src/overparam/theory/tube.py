@@ -9,7 +9,6 @@ docs/path.md, with the symbols used here; its hypotheses are the arguments of
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -43,6 +42,7 @@ class PathConvergence:
         predictions: Bound on |F(theta_t) - F_lin(theta_t^lin)| for all t.
         change: Bound on |J(theta_t) - J_0| for all t.
         lipschitz: The largest Lipschitz constant of J that was used.
+        newton_kantorovich: L rho / sigma^2 where Theorem 1 takes over, with L on its ball.
     """
 
     converges: Convergence
@@ -54,6 +54,7 @@ class PathConvergence:
     predictions: float = math.inf
     change: float = math.inf
     lipschitz: float = math.inf
+    newton_kantorovich: float = math.inf
 
 
 def descent_follows_path(*, path: LinearisedPath, points: Iterable[PathPoint]) -> PathConvergence:
@@ -73,23 +74,32 @@ def descent_follows_path(*, path: LinearisedPath, points: Iterable[PathPoint]) -
     """
     run = _Run(residual=path.residual_norm(0))
     best: PathConvergence | None = None
-    margin, level, last = 0.0, run.residual, 0
     if not path.monotone:
-        return _not_certified(path, margin, level, last, run)
-    for here, ahead in pairwise(points):
+        return _not_certified(path, 0.0, run.residual, 0, run)
+    points = iter(points)
+    here = next(points)
+    # T = 0, which is Theorem 1 itself: it counts where no later T is certified.
+    at_once = tail = _tail(path, here, run)
+    margin, level = tail.margin, run.residual
+    start, first = here, run
+    for ahead in points:
         cell = _through(path, here, ahead, run)
         if cell is None:
             break
-        run, last = cell, ahead.step
-        tail = _tail(path, ahead, run)
+        here, run = ahead, cell
+        tail = _tail(path, here, run)
         margin, level = max(margin, tail.margin), run.residual
         if tail.certified:
-            found = _whole(path, ahead, run, tail)
+            found = _whole(path, here, run, tail)
             if best is None or found.converges.rate < best.converges.rate:
                 best = found
             if tail.sigma_end >= ENOUGH * run.sigma:  # looking on would hardly improve the rate
                 break
-    return best or _not_certified(path, min(margin, 1.0), level, last, run)
+    if best is None and at_once.certified:
+        best = _whole(path, start, first, at_once)
+    if best is not None and best.converges.stands:
+        return best
+    return _not_certified(path, min(margin, 1.0), level, here.step, run)
 
 
 @dataclass(frozen=True)
@@ -215,6 +225,8 @@ def _whole(path: LinearisedPath, point: PathPoint, run: _Run, tail: Convergence)
     fraction = 1 - path.step_size * smoothness / 2
     slow = run.slow + run.residual * (1 / sigma - 1 / run.sigma)
     length = min(slow / fraction, run.length + tail.radius)
+    left = point.sigma - point.bounds.modulus(run.radius)
+    lipschitz = point.bounds.lipschitz(run.radius + tail.ball)
     ends = path.movement(0, point.step) + run.radius + tail.radius
     onward = path.movement(point.step, math.inf)
     reach = run.radius + tail.radius
@@ -235,7 +247,8 @@ def _whole(path: LinearisedPath, point: PathPoint, run: _Run, tail: Convergence)
         parameters=max(run.parameters, reach + onward),
         predictions=max(run.predictions, run.residual + path.residual_norm(point.step)),
         change=max(run.change, turned),
-        lipschitz=max(run.lipschitz, point.bounds.lipschitz(run.radius + tail.ball)),
+        lipschitz=max(run.lipschitz, lipschitz),
+        newton_kantorovich=lipschitz * tail.level / left**2,
     )
 
 

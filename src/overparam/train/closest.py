@@ -26,7 +26,7 @@ from overparam.kernel.derivative import push_forward
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree
-from overparam.precision import as_float64
+from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 from overparam.theory.bounds import jacobian_bounds
 from overparam.theory.closest import closest_interpolant_distance
@@ -56,6 +56,7 @@ class MinimumNormSolution:
     linearised_residual: float
 
 
+@on_host
 def minimum_norm_solution(
     problem: Problem,
     params: ParamTree,
@@ -125,6 +126,7 @@ class ClosestInterpolant:
     reason: str
 
 
+@on_host
 def closest_interpolant(
     problem: Problem,
     params: ParamTree,

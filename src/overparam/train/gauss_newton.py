@@ -4,6 +4,10 @@ The minimum-norm step towards a minimiser h* of f is J* K^{-1} (h* - F). Plain g
 needs condition-number many steps for the small eigenvalues of K; this needs about five. K comes
 from the layerwise Gram products, its Cholesky factor in float64 in place, and J* from one backward
 pass.
+
+Where K is nearly singular, as rows that are close to each other make it, that step leads too far
+for the linearisation, in part or in full. The steps J* (K + mu)^{-1} (h* - F) of Levenberg and
+Marquardt then go down, for mu large enough: they leave the small eigenvalues for later.
 """
 
 from collections.abc import Callable
@@ -18,16 +22,30 @@ from overparam.kernel.derivative import pull_back
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree
-from overparam.precision import as_float64
+from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 
 Progress = Callable[[int, float, float], None]
-"""Called after each step with (step, residual norm, damping)."""
+"""Called after each step with (step, residual norm, share of the full step taken); the share is 0
+for a step of Levenberg and Marquardt."""
 
 SMALLEST_DAMPING = 2.0**-12
 
 STALE_KEEPS = 0.25
 """Share of the residual that a step with an old factor may leave; else a new one is made."""
+
+
+FIRST_PRICE, LEAST_PRICE = 1e-3, 1e-16
+"""mu over the trace of K: of the first step of Levenberg and Marquardt, and at least."""
+
+CHEAPER, DEARER = 8.0, 4.0
+"""What mu is divided by after a step as good as predicted, multiplied by after a bad one."""
+
+POOR, GOOD = 0.25, 0.75
+"""Share of the predicted decrease below which a step is not made, above which mu falls."""
+
+STALLED = 1e-3
+"""Relative decrease that a step must promise; mu falls until one does."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +56,16 @@ class GaussNewtonResult:
         params: The final parameters, NumPy float64.
         residuals: |h* - F| in L2(mu) before the first and after each step.
         converged: Whether the last residual is at or below the tolerance.
+        damped: How many of the steps, the last ones, are of Levenberg and Marquardt.
     """
 
     params: ParamTree
     residuals: tuple[float, ...]
     converged: bool
+    damped: int = 0
 
 
+@on_host
 def gauss_newton(
     problem: Problem,
     params: ParamTree,
@@ -58,7 +79,8 @@ def gauss_newton(
 
     A full step is halved until the residual shrinks by a fixed part of what the linearisation
     predicts. A factor whose full step still quarters the residual is used again, since
-    computing a new one is nearly all of the cost.
+    computing a new one is nearly all of the cost. Once no part of a step does, or K has no Cholesky
+    factor, all further steps are those of Levenberg and Marquardt.
 
     Args:
         problem: The learning problem; its loss names the minimiser h* nearest to F.
@@ -69,8 +91,8 @@ def gauss_newton(
         progress: Called after each step.
 
     Returns:
-        The :class:`GaussNewtonResult`; not converged if the kernel is numerically singular or no
-        damping makes progress.
+        The :class:`GaussNewtonResult`; not converged if the steps do not suffice or none makes
+        progress, as where rows contradict each other.
 
     Raises:
         InputError: Parameters do not fit the model, or memory does not suffice.
@@ -89,16 +111,21 @@ def gauss_newton(
             matrix = tangent_kernel(problem, params) if kernel is None else kernel
             factor, kernel = factor_in_place(matrix), None
             del matrix
-            if factor is None:
-                break
-            step = _damped(problem, params, factor, residual, smallest=SMALLEST_DAMPING)
+            if factor is not None:
+                step = _damped(problem, params, factor, residual, smallest=SMALLEST_DAMPING)
         if step is None:
             break
         params, residual, damping = step
         norms.append(_norm(problem, residual))
         if progress is not None:
             progress(len(norms) - 1, norms[-1], damping)
-    return GaussNewtonResult(params, tuple(norms), norms[-1] <= tolerance)
+    undamped = len(norms)
+    del factor
+    if norms[-1] > tolerance and len(norms) <= max_steps:
+        params = _levenberg_marquardt(
+            problem, params, residual, norms, tolerance, max_steps, progress
+        )
+    return GaussNewtonResult(params, tuple(norms), norms[-1] <= tolerance, len(norms) - undamped)
 
 
 def minimum_norm_step(
@@ -136,6 +163,48 @@ def _damped(
             return moved, trial, damping
         damping /= 2
     return None
+
+
+def _levenberg_marquardt(
+    problem: Problem,
+    params: ParamTree,
+    residual: np.ndarray,
+    norms: list[float],
+    tolerance: float,
+    max_steps: int,
+    progress: Progress | None,
+) -> ParamTree:
+    """Steps J* (K + mu)^{-1} (h* - F); appends to ``norms`` and gives the last parameters."""
+    price = FIRST_PRICE
+    while norms[-1] > tolerance and len(norms) <= max_steps:
+        kernel = tangent_kernel(problem, params)
+        unit = float(np.trace(kernel))
+        gap = to_coordinates(problem, residual)
+        step = None
+        while step is None and LEAST_PRICE <= price <= 1.0:
+            factor = factor_in_place(kernel + price * unit * np.eye(len(kernel)))
+            if factor is None:
+                price *= DEARER
+                continue
+            dual = cho_solve((factor, True), gap, check_finite=False)
+            predicted = price * unit * float(np.linalg.norm(dual))
+            if predicted > (1 - STALLED) * norms[-1]:
+                price /= CHEAPER
+                continue
+            moved = jax.tree.map(np.add, params, pull_back(problem, params, dual))
+            trial = problem.residual(moved)
+            share = (norms[-1] - _norm(problem, trial)) / (norms[-1] - predicted)
+            if share >= POOR:
+                step = moved, trial
+            price *= 1 / CHEAPER if share > GOOD else 1.0 if share >= POOR else DEARER
+        if step is None:
+            break
+        params, residual = step
+        price = max(price, LEAST_PRICE)
+        norms.append(_norm(problem, residual))
+        if progress is not None:
+            progress(len(norms) - 1, norms[-1], 0.0)
+    return params
 
 
 def _norm(problem: Problem, residual: np.ndarray) -> float:

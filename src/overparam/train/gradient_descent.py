@@ -18,6 +18,7 @@ from overparam.frozen import frozen
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
+from overparam.precision import on_host
 from overparam.problem.problem import Problem, model_name
 from overparam.theory.certificate import Certificate
 from overparam.theory.description import describe, params_fingerprint
@@ -67,6 +68,7 @@ class TrainResult:
     certificate_held: bool | None
 
 
+@on_host
 def gradient_descent(
     problem: Problem,
     params: ParamTree,
@@ -117,6 +119,7 @@ def gradient_descent(
     )
 
 
+@on_host
 def train(
     problem: Problem,
     params: ParamTree,

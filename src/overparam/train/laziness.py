@@ -20,7 +20,7 @@ from overparam.kernel.empirical import empirical_ntk
 from overparam.model.function import as_function, compiled
 from overparam.model.linearize import LinearizedModel
 from overparam.model.mlp import MLP, Params
-from overparam.precision import as_float64, in_float64
+from overparam.precision import as_float64, in_float64, on_host
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem, plain_network
 
@@ -76,6 +76,7 @@ class Laziness:
     reason: str
 
 
+@on_host
 def measure_laziness(
     problem: Problem,
     start: Params,

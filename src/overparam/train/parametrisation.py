@@ -30,7 +30,7 @@ from jaxtyping import Float
 from overparam.errors import InputError
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
-from overparam.precision import as_float64, in_float64
+from overparam.precision import as_float64, in_float64, on_host
 from overparam.problem.measure import Measure
 
 PARAMETRISATIONS = ("ntk", "standard", "mup")
@@ -75,6 +75,7 @@ class Parametrised:
         scaled = optax.GradientTransformation(lambda _: optax.EmptyState(), update)
         return optax.chain(scaled, optax.sgd(step_size))
 
+    @on_host
     def tangent_kernel(self, measure: Measure, params: Params) -> Float[np.ndarray, "nk nk"]:
         """K_d = J diag(d) J*, whose top eigenvalue limits the step: eta < 2 / (M lambda_max).
 

@@ -28,6 +28,7 @@ from scipy.special import ndtr, stdtrit
 
 from overparam.errors import InputError
 from overparam.model.mlp import MLP, Params
+from overparam.precision import on_host
 from overparam.problem.integrands import Integrand
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
@@ -270,6 +271,7 @@ COLUMNS = (
 TINY = float(np.finfo(np.float64).tiny)
 
 
+@on_host
 def step_sweep(
     model: MLP,
     measure: Measure,
@@ -343,7 +345,7 @@ def step_sweep(
 def _starts(model: MLP, seeds: list[int]) -> Params:
     """The starts of several seeds, stacked; each is ``model.init(jax.random.key(seed))``."""
     drawn = [model.init(jax.random.key(seed)) for seed in seeds]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(a) for a in leaves]), *drawn)
 
 
 def _ends(

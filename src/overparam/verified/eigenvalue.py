@@ -13,6 +13,7 @@ from math import frexp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from overparam.precision import on_host
 from overparam.verified.cholesky import Buffer, Vector, certified_lower
 from overparam.verified.enclosure import Enclosure
 from overparam.verified.guess import (
@@ -44,6 +45,7 @@ SUBSPACE_WIDTH, LOOSE_WIDTH = 1e-6, 1e-2
 """The relative width up to which its enclosure is accepted."""
 
 
+@on_host
 def min_eigenvalue(
     K: ArrayLike,
     *,
@@ -84,6 +86,7 @@ def min_eigenvalue(
     return _widened(found, exponent, len(array), radius)
 
 
+@on_host
 def max_eigenvalue(
     K: ArrayLike,
     *,

@@ -10,6 +10,7 @@ from math import frexp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from overparam.precision import on_host
 from overparam.verified.cholesky import restore
 from overparam.verified.eigenvalue import max_eigenvalue
 from overparam.verified.enclosure import Enclosure
@@ -28,6 +29,7 @@ from overparam.verified.rounding import (
 )
 
 
+@on_host
 def spectral_norm(A: ArrayLike) -> Enclosure:
     """Enclose the largest singular value of a matrix, rounding errors included.
 

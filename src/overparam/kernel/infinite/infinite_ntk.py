@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -54,7 +55,8 @@ def infinite_ntk(
     """The limit of the empirical NTK, and the NNGP, as all hidden widths tend to infinity.
 
     The widths of the model are ignored; their number is the depth. Inside a JAX transformation the
-    result is made of JAX arrays and can be differentiated, also where inputs coincide.
+    result is made of JAX arrays and can be differentiated in the inputs, also where they coincide,
+    and in the model's scales.
 
     Args:
         model: The network.
@@ -71,7 +73,7 @@ def infinite_ntk(
         InputError: Shapes do not fit the model, an entry is not finite or too large, the result
             does not fit in memory, or an expectation diverges.
     """
-    if is_traced((x1, x2)):
+    if is_traced((model, x1, x2)):
         return _traced(model, x1, x1 if x2 is None else x2)
     a = check_inputs(model, "x1", x1)
     b = None if x2 is None else check_inputs(model, "x2", x2)
@@ -105,8 +107,8 @@ def infinite_ntk_diagonal(model: MLP, x: Float[Array | np.ndarray, "n d"]) -> In
     Raises:
         InputError: As for :func:`infinite_ntk`.
     """
-    if is_traced(x):
-        ntk, nngp = diagonals(model, _traced_dual(model), x)
+    if is_traced((model, x)):
+        ntk, nngp = _traceable(diagonals, model)(model, _traced_dual(model), jnp.asarray(x))
         return InfiniteKernels(ntk, nngp, None)
     a = check_inputs(model, "x", x)
     dtype = floating_dtype(a)
@@ -121,8 +123,14 @@ def _traced(model: MLP, x1: Any, x2: Any) -> InfiniteKernels:
     for name, x in (("x1", x1), ("x2", x2)):
         if x.ndim != 2 or x.shape[1] != model.in_dim:
             raise InputError(f"{name} has shape {x.shape}, the model needs (n, {model.in_dim})")
-    ntk, nngp = kernels(model, _traced_dual(model), x1, x2)
+    points = jnp.asarray(x1), jnp.asarray(x2)
+    ntk, nngp = _traceable(kernels, model)(model, _traced_dual(model), *points)
     return InfiniteKernels(ntk, nngp, None)
+
+
+def _traceable(program: Any, model: MLP) -> Any:
+    """A program that takes the model as static, or the function in it if scales are traced."""
+    return program.__wrapped__ if is_traced(model) else program
 
 
 def _traced_dual(model: MLP) -> Any:

@@ -3,16 +3,13 @@
 tr NTK = sum_i |DN(x_i)|_F^2 = sum_i sum_l |a^{l-1}(x_i)|^2 |G^l(x_i)|_F^2.
 """
 
-from functools import partial
-
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from overparam.model.layers import observe_layers
+from overparam.kernel.layer_products import observe
 from overparam.model.mlp import MLP, Params
-from overparam.precision import in_float64
+from overparam.precision import as_float64, to_host
 
 BLOCK_BYTES = 128 * 2**20
 """Memory for the layers of one block of points."""
@@ -31,18 +28,14 @@ def kernel_trace(model: MLP, params: Params, x: Float[np.ndarray, "n d"]) -> flo
     """
     per_point = 8 * (3 * model.out_dim + 2) * sum(model.widths)
     size = max(1, BLOCK_BYTES // per_point)
-    blocks = (x[start : start + size] for start in range(0, len(x), size))
-    return float(sum(np.sum(in_float64(_diagonal, model, params, block)) for block in blocks))
-
-
-@partial(jax.jit, static_argnums=0)
-def _diagonal(model: MLP, params: Params, x: Array) -> Float[Array, " n"]:
-    """tr NTK(x_i, x_i)."""
-    layers = observe_layers(model, params, x)
-    total = jnp.zeros(x.shape[0], x.dtype)
-    for layer, (c, h) in enumerate(zip(model.weight_factors, layers.inputs, strict=True)):
-        kappa = c**2 * jnp.sum(h**2, axis=1) + model.bias_scale**2
-        last = layer == model.layers - 1
-        top = model.output_scale**2 * model.out_dim
-        total += kappa * (top if last else jnp.sum(layers.backward[layer] ** 2, axis=(1, 2)))
+    params = as_float64(params)
+    total = 0.0
+    for start in range(0, len(x), size):
+        block = np.asarray(x[start : start + size], np.float64)
+        with jax.enable_x64(True):  # the program that a kernel of as many points runs, too
+            sides = to_host(observe(model, params, block))
+        top = np.full(len(block), model.output_scale**2 * model.out_dim)
+        squares = (*(np.sum(g**2, axis=(1, 2)) for g in sides.backward), top)
+        for c, h, square in zip(model.weight_factors, sides.inputs, squares, strict=True):
+            total += float((c**2 * np.sum(h**2, axis=1) + model.bias_scale**2) @ square)
     return total
