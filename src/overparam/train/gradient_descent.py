@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Float
 
 from overparam.errors import InputError, TheoremViolatedError
+from overparam.frozen import frozen
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
@@ -223,7 +224,7 @@ def _monitor(
     if certificate is None or not certificate.certified:
         return None
     for name, value in describe(problem, params).items():
-        if name != "params_dtype" and certificate.problem.get(name) != value:
+        if name != "params_dtype" and certificate.problem.get(name) != frozen(value):
             raise InputError(
                 f"the certificate is about another problem ({name} differs): pass the problem and "
                 "the parameters it was made for"
