@@ -373,8 +373,10 @@ class _Footing:
     def numbers(self) -> tuple[float, ...]:
         """The values of MEASURED."""
         longest, ball = self.descent_step()
-        measured = (self.hypotheses.max_eigenvalue.upper, self.stable_step)
-        measured += (longest, float(self.smooth[ball]))
+        measured = (
+            *(self.hypotheses.max_eigenvalue.upper, self.stable_step),
+            *(longest, float(self.smooth[ball])),
+        )
         if self.hopeless:
             return (*measured, math.nan, 1.0, math.nan)
         free = self.certificate()
