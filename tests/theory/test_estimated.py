@@ -221,7 +221,7 @@ def test_a_model_linear_in_its_parameters_is_certified_whatever_the_residual(tar
     def head(params, points):
         return jnp.tanh(points @ weights.T) @ params["v"] + 0.1 * params["c"]
 
-    params = {"v": rng.standard_normal((30, 1)), "c": rng.standard_normal(1)}
+    params = {"v": rng.standard_normal((30, 1)), "c": rng.standard_normal(())}
     problem = Problem(head, Measure(x, targets * np.ones((6, 1))), centered_at=params)
     features = np.hstack([np.tanh(x @ weights.T), np.full((6, 1), 0.1)])
     largest = np.linalg.eigvalsh(features @ features.T / 6)[-1]
