@@ -11,6 +11,7 @@ from tiny import Tiny
 
 from overparam import InputError, certify, load_certificate
 from overparam.theory.certificate import ASSUMPTIONS
+from overparam.theory.description import describe
 
 
 @pytest.fixture(scope="module", params=["computed", "proved"])
@@ -96,3 +97,10 @@ def test_numbers_of_numpy_are_hashed_like_numbers(certificate):
     assert hash(dataclasses.replace(certificate, rate=np.float64(0.5))) == hash(
         dataclasses.replace(certificate, rate=0.5)
     )
+
+
+def test_a_loaded_certificate_is_about_the_problem_it_was_made_for(certificate, tmp_path):
+    tiny = Tiny((8,), "gelu", 1, points=2)
+    certificate.save(tmp_path / "certificate.json")
+    for each in (certificate, load_certificate(tmp_path / "certificate.json")):
+        assert each.problem == describe(tiny.problem(0), tiny.start(0))

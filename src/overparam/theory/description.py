@@ -42,7 +42,7 @@ def _describe_model(problem: Problem) -> dict[str, Any]:
     return {
         **sizes,
         **({} if isinstance(problem.observation, Value) else seen),
-        "hidden_widths": list(model.hidden_widths),
+        "hidden_widths": tuple(model.hidden_widths),
         "activation": model.act.name,
         "weight_scale": model.weight_scale,
         "bias_scale": model.bias_scale,
