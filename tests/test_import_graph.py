@@ -9,7 +9,7 @@ import overparam
 
 ROOT = Path(overparam.__file__).parent
 
-FOUNDATION = {"choices", "errors", "precision", "files", "frozen", "limits"}
+FOUNDATION = {"choices", "errors", "precision", "files", "frozen", "limits", "threads"}
 THEOREMS = {"problem", "model", "kernel", "verified", "numbers", "theorems", "theory"}
 MAY_IMPORT = {
     "choices": set(),
@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "frozen": {"errors"},
     "limits": {"errors"},
+    "threads": set(),
     "model": FOUNDATION,
     "problem": FOUNDATION | {"model"},  # and never the other way
     "kernel": FOUNDATION | {"problem", "model", "verified"},
