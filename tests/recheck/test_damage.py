@@ -152,7 +152,7 @@ def test_a_flag_turned(check, name):
             CERTIFIED["reason"].replace("converges within distance 0", "converges within 0"),
         ),
         ("rigor", "proved"),
-        ("format", 2),
+        ("format", 1),
         ("start", "elsewhere"),
         ("start", "initialisation"),
         ("extra", 1),
@@ -191,7 +191,7 @@ def test_cut_short_anywhere(check):
     text = json.dumps(CERTIFIED)
     for end in range(0, len(text), 197):
         assert not check(text[:end]).ok
-    for text in ("[]", "null", "3", "[" * 100_000, "\x00", '{"format": 1}'):
+    for text in ("[]", "null", "3", "[" * 100_000, "\x00", '{"format": 2}'):
         assert not check(text).ok
 
 

@@ -223,8 +223,8 @@ def test_a_certificate_cut_short_anywhere_is_refused(tmp_path, certified):
         (lambda c: c.update(surplus=1), "not a whole certificate"),
         (lambda c: c.update(constants=[1]), "not a whole certificate"),
         (lambda c: c["constants"].update(excess=3.0), "not a whole certificate"),
-        (lambda c: c.update(format=99), "not a certificate of format 1"),
-        (lambda c: c.pop("format"), "not a certificate of format 1"),
+        (lambda c: c.update(format=99), "not a certificate of format 2"),
+        (lambda c: c.pop("format"), "not a certificate of format 2"),
     ],
 )
 def test_a_damaged_certificate_is_refused(tmp_path, certified, damage, message):
@@ -244,7 +244,7 @@ def test_every_field_of_the_schema_must_be_there(tmp_path, certified):
     assert set(schema()["required"]) == set(whole)
     for name in whole:
         path.write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
-        with pytest.raises(InputError, match=f"{name}|not a certificate of format 1"):
+        with pytest.raises(InputError, match=f"{name}|not a certificate of format 2"):
             load_certificate(path)
 
 

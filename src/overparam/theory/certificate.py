@@ -23,7 +23,7 @@ from overparam.files import read_start, write_whole
 from overparam.frozen import Frozen, frozen
 from overparam.theorems.envelope import envelope_up
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file format."""
 
 LONGEST = 2**20
