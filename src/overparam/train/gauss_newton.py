@@ -180,15 +180,17 @@ def _levenberg_marquardt(
         kernel = tangent_kernel(problem, params)
         unit = float(np.trace(kernel))
         gap = to_coordinates(problem, residual)
-        step = None
+        step, refused = None, False  # whether a cheaper price has been refused at these parameters
         while step is None and LEAST_PRICE <= price <= 1.0:
             factor = factor_in_place(kernel + price * unit * np.eye(len(kernel)))
             if factor is None:
-                price *= DEARER
+                price, refused = price * DEARER, True
                 continue
             dual = cho_solve((factor, True), gap, check_finite=False)
             predicted = price * unit * float(np.linalg.norm(dual))
             if predicted > (1 - STALLED) * norms[-1]:
+                if refused:  # what is short enough to be trusted gets nowhere
+                    break
                 price /= CHEAPER
                 continue
             moved = jax.tree.map(np.add, params, pull_back(problem, params, dual))
@@ -196,6 +198,7 @@ def _levenberg_marquardt(
             share = (norms[-1] - _norm(problem, trial)) / (norms[-1] - predicted)
             if share >= POOR:
                 step = moved, trial
+            refused = share < POOR
             price *= 1 / CHEAPER if share > GOOD else 1.0 if share >= POOR else DEARER
         if step is None:
             break
