@@ -309,7 +309,7 @@ class _Footing:
         """Whether Theorem 1 is out of reach: Psi(s) <= sigma_0 s, and falls once omega is above."""
         sigma, least = self.hypotheses.sigma, self.hypotheses.excess / self.problem.loss.smoothness
         beyond = self.radii[self.modulus >= sigma]
-        return len(beyond) > 0 and sigma * beyond[0] < math.sqrt(2 * least)
+        return bool(len(beyond) > 0 and sigma * beyond[0] < math.sqrt(2 * least))
 
     @property
     def stable_step(self) -> float:
