@@ -437,7 +437,8 @@ def test_steps_by_width():
     assert (curvature > 1).all()
     certified = ~np.isnan(found.certified_step)
     np.testing.assert_array_equal(certified, found.margin > 1)
-    assert (np.diff(found.margin.mean(axis=1)) > 0).all()
+    assert np.isnan(found.margin[0]).all()  # out of reach of Theorem 1, so not looked for
+    assert (found.margin[1] > 0.5).all()
     assert (found.rate[certified] < 1).all()
     assert (found.rate[~certified] == 1).all()
     table = found.table()
