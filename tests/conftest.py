@@ -26,6 +26,7 @@ CALLED_MOST = {
     "overparam.recheck.modulus",
     "overparam.recheck.splits",
     "overparam.recheck.upper",
+    "overparam.theory.base_point",
     "overparam.theory.chains",
     "overparam.theory.changes",
     "overparam.theory.generalisation.binary_kl",

@@ -153,6 +153,7 @@ def test_the_suggested_output_scale_is_certified_from_initialisation(capsys):
     assert second["descent"]["certificate_held"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "loss"),
     [

@@ -39,6 +39,7 @@ def table(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_no_certificate_stays_behind_without_its_parameters(capsys, table, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run(capsys, table, *ASKED, "--out", whole)[0] == 0

@@ -11,6 +11,8 @@ from overparam.studies import NAMES
 from overparam.studies.store import Store
 from overparam.studies.study import Settings
 
+SMALL = ("eoc", "--quick", "--data", "diabetes", "--samples", 12, "--seeds", 1, "--jobs", 1)
+
 
 def run(capsys, *arguments, status=0):
     with pytest.raises(SystemExit) as stop:
@@ -26,7 +28,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_quick_study_leaves_table_figure_findings_and_page(capsys, folder):
-    text = run(capsys, "eoc", "--quick", "--data", "diabetes", "--samples", 12, "--out", folder).out
+    text = run(capsys, *SMALL, "--out", folder).out
     assert "holds" in text
     names = {"README.md", "cells", "figure.png", "figure.svg", "findings.json", "study.json"}
     names |= {"table.csv", "table.parquet", ".lock"}
@@ -43,8 +45,7 @@ def test_a_quick_study_leaves_table_figure_findings_and_page(capsys, folder):
 
 def test_the_same_command_measures_nothing_and_gives_the_same_files(capsys, folder):
     before = {name: (folder / name).read_bytes() for name in ("table.parquet", "figure.svg")}
-    options = ("--quick", "--data", "diabetes", "--samples", 12, "--out", folder, "--json")
-    found = json.loads(run(capsys, "eoc", *options).out)
+    found = json.loads(run(capsys, *SMALL, "--out", folder, "--json").out)
     assert found["this_run"]["cells"] == 0
     assert found["verdict"] in ("holds", "fails", "undecided")
     assert set(found["versions"]) >= {"jax", "numpy", "scipy", "overparam", "python"}
@@ -52,8 +53,7 @@ def test_the_same_command_measures_nothing_and_gives_the_same_files(capsys, fold
 
 
 def test_numbers_go_to_tensorboard(capsys, folder, tmp_path):
-    options = ("--quick", "--data", "diabetes", "--samples", 12, "--out", folder)
-    run(capsys, "eoc", *options, "--tensorboard", tmp_path)
+    run(capsys, *SMALL, "--out", folder, "--tensorboard", tmp_path)
     (events,) = (tmp_path / "eoc").iterdir()
     assert b"condition/data_diabetes" in events.read_bytes()
 

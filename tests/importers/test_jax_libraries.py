@@ -31,7 +31,7 @@ class TestEquinox:
             (jax.numpy.sin, "sin"),
         ],
     )
-    @pytest.mark.sample(3)
+    @pytest.mark.sample(1)
     def test_the_activation_is_read_from_the_object(self, activation, name):
         module = self.mlp(activation)
         network = op.from_equinox(module)

@@ -56,6 +56,7 @@ def test_the_network_left_behind_is_the_one_stopped_early(job: JobResult) -> Non
     assert found["obstacle"]["descent_steps"] > 1e6
 
 
+@pytest.mark.slow
 def test_a_certified_anchor_says_what_fitting_every_row_costs() -> None:
     settings = JobSettings(width=256, depth=1, steps=20, consequences=False, anchor_steps=2)
     job = run_job(op.load("diabetes", samples=60), settings)

@@ -120,7 +120,7 @@ def test_several_classes():
     first = named(bounds, "G1 Rademacher around the init")
     data, problem, start, _ = setting("digits", samples=300, test_fraction=0.3)
     with jax.enable_x64(True):
-        blocks = jax.jacobian(problem.model.apply)(start, data.sample.x[:40])
+        blocks = jax.jit(jax.jacobian(problem.model.apply))(start, data.sample.x[:40])
         trace = sum(float((np.asarray(b) ** 2).sum()) for b in jax.tree.leaves(blocks))
     assert first.details["trace"] / data.sample.n == pytest.approx(trace / 40, rel=0.1)
 

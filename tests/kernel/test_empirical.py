@@ -29,7 +29,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("model", SHAPES, ids=lambda m: f"{m.widths}-{m.activation}")
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_kernel_is_the_gram_matrix_of_dense_jacobians(model):
     params, x1, x2 = draw_params(model), draw_inputs(5, model, 1), draw_inputs(3, model, 2)
     j1, j2 = dense_jacobian(model, params, x1), dense_jacobian(model, params, x2)

@@ -69,6 +69,7 @@ def path(request, tmp_path):
 
 @pytest.mark.parametrize("x2", [None, draw_inputs(5, MODEL, 2)], ids=["symmetric", "cross"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.sample(4)
 def test_a_file_holds_the_kernel(path, x2, dtype):
     kernel = EmpiricalKernel(MODEL, PARAMS, POINTS, x2, dtype=dtype)
     seen = []
@@ -233,6 +234,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("difference", OTHERS)
 @pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.sample(10)
 def test_the_file_of_another_job_is_never_touched_silently(path, difference, finished):
     write_kernel(KERNEL, path, block=3) if finished else begin(path)
     before = contents(path.parent)

@@ -46,6 +46,7 @@ def test_backward_is_the_derivative_by_z_and_upstream_by_h(model):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: str(m.widths))
+@pytest.mark.sample(2)
 def test_inputs_and_output_are_those_of_the_forward_pass(model):
     params, x = draw_params(model), draw_inputs(3, model, 1)
     with jax.enable_x64(True):

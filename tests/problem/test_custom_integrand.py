@@ -46,6 +46,7 @@ def test_true_declarations_pass_and_are_evaluated_like_the_built_in_loss():
 
 
 @pytest.mark.parametrize("distance", [1.0, 1e-3, 1e-6, 1e-9, 1e-12])
+@pytest.mark.sample(2)
 def test_where_the_excess_is_rounding_it_is_bounded_by_the_gradient(distance):
     """And its derivative stays that of the value."""
     loss = CustomIntegrand(
@@ -86,6 +87,7 @@ def test_where_the_excess_is_rounding_it_is_bounded_by_the_gradient(distance):
         ("log", lambda z, y: jnp.sum(jnp.log(y) * z**2), 1.0, 1.0, "not finite at z = .*targets="),
     ],
 )
+@pytest.mark.sample(4)
 def test_false_declarations_are_refused_with_the_point(name, value, smoothness, alpha, message):
     with pytest.raises(InputError, match=message) as refused:
         CustomIntegrand(name, value, smoothness, alpha)

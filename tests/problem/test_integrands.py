@@ -117,6 +117,7 @@ def test_weighted_quadratic_by_hand():
 
 
 @EVERY
+@pytest.mark.sample(6)
 def test_gradient_is_the_one_of_the_value_and_of_the_excess(loss, outputs):
     z, y = random_pair(1, k=outputs)
     z[0] = loss.nearest_minimiser(z, y)[0]  # the kink of some slopes
@@ -234,6 +235,7 @@ def test_smoothness_under_attack(loss, outputs):
 @pytest.mark.parametrize(
     "level", [0.3, *(pytest.param(level, marks=pytest.mark.slow) for level in (1e-6, 0.02, 5.0))]
 )
+@pytest.mark.sample(24)
 def test_pl_constant_under_attack(loss, outputs, level):
     """Minimise 1/2 |grad f|^2 / (f - f*) over the sublevel set {f - f* <= level}."""
     rng = np.random.default_rng(6)
@@ -326,7 +328,7 @@ def test_matrices_of_weights_have_enclosed_eigenvalues():
 
 
 @EVERY
-@pytest.mark.sample(7)
+@pytest.mark.sample(3)
 def test_numpy_stays_float64_on_the_host_and_jax_traces_in_float32(loss, outputs):
     z, y = random_pair(8, k=outputs)
     z32, y32 = jnp.asarray(z, jnp.float32), jnp.asarray(y, jnp.float32)

@@ -133,6 +133,7 @@ def as_dictionary(params):
 
 @pytest.mark.parametrize("observe", ["value", "jet", "laplacian"])
 @pytest.mark.parametrize("center", CENTERS)
+@pytest.mark.sample(2)
 def test_a_function_equal_to_the_network_makes_the_same_problem(observe, center):
     columns = {"value": 2, "jet": 8, "laplacian": 10}[observe]
     y = np.random.default_rng(4).standard_normal((5, columns))

@@ -35,6 +35,7 @@ def random_problem(seed: int):
 @pytest.mark.parametrize(
     "seed", [pytest.param(i, marks=[] if i < 3 else pytest.mark.slow) for i in range(160)]
 )
+@pytest.mark.sample(80)
 def test_certificates_verify(seed):
     problem, start, step_size = random_problem(seed)
     initial = certify(problem, start, step_size, theorem="1")

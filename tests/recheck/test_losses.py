@@ -85,7 +85,7 @@ def small_problem(spelling):
 
 @EVERY
 @pytest.mark.parametrize("rigor", ["computed", "proved"])
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_certificates_verify(spelling, rigor):
     problem, start = small_problem(spelling)
     initial = certify(problem, start, rigor=rigor)
@@ -101,7 +101,7 @@ def test_certificates_verify(spelling, rigor):
 
 @EVERY
 @pytest.mark.parametrize("name", ["pl_constant", "smoothness"])
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 def test_a_better_constant_of_the_loss_is_found_out(spelling, name):
     problem, start = small_problem(spelling)
     honest = certify(problem, start)

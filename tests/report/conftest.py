@@ -1,26 +1,33 @@
 """Small real jobs, run once, from which the tests derive the unusual ones."""
 
+from dataclasses import replace
+
 import pytest
 
 from overparam.data import load
 from overparam.job import JobResult, JobSettings, run_job
 
+SETTINGS = JobSettings(width=64, depth=1, steps=12, anchor_steps=12)
+
 
 @pytest.fixture(scope="package")
 def job() -> JobResult:
     """Classification: not certified from initialisation, certified and held at the anchor."""
-    return run_job(
-        load("breast_cancer", samples=20),
-        JobSettings(width=64, depth=1, steps=12, anchor_steps=12),
-    )
+    return run_job(load("breast_cancer", samples=20), SETTINGS)
+
+
+@pytest.fixture(scope="package")
+def job_without_consequences() -> JobResult:
+    """The same job, not asked what follows from its certificates."""
+    return run_job(load("breast_cancer", samples=20), replace(SETTINGS, consequences=False))
 
 
 @pytest.fixture(scope="package")
 def lazy_job() -> JobResult:
     """Regression without a test part: the output's scale certifies it from initialisation."""
     return run_job(
-        load("diabetes", samples=20, test_fraction=0.0),
+        load("diabetes", samples=12, test_fraction=0.0),
         JobSettings(
-            width=64, depth=1, steps=12, output_scale=1e4, dtype="float64", until_certified=False
+            width=64, depth=1, steps=12, output_scale=3e4, dtype="float64", until_certified=False
         ),
     )

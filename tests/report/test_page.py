@@ -67,6 +67,12 @@ def spaced(text: str) -> str:
     return text.replace("\u202f", " ")
 
 
+def test_without_consequences(job_without_consequences: JobResult) -> None:
+    page = Page(render(job_without_consequences))
+    assert "What follows" not in page.text
+    assert page.count["svg"] == 5
+
+
 def test_certified_and_held(job: JobResult, html: str) -> None:
     page = Page(html)
     assert job.anchored is not None
@@ -291,9 +297,3 @@ def test_certified_laziness_from_initialisation(lazy_job: JobResult) -> None:
     ) in text
     ratio = lazy_job.initial.constants["distance_ratio"].value
     assert f"certified to be at most {spaced(at_most(ratio))} (Theorem 5')" in text
-
-
-def test_without_consequences(job: JobResult) -> None:
-    page = Page(render(replace(job, consequences=None)))
-    assert "What follows" not in page.text
-    assert page.count["svg"] == 5

@@ -1,5 +1,7 @@
 """Every constant of every kind of certificate has a symbol and a meaning in the table."""
 
+from functools import cache
+
 import jax
 import numpy as np
 import pytest
@@ -37,9 +39,14 @@ CERTIFICATES = {
 }
 
 
+@cache
+def certificate_of(kind):
+    return CERTIFICATES[kind]()
+
+
 @pytest.mark.parametrize("kind", CERTIFICATES)
 def test_every_constant_has_a_meaning(kind):
-    certificate = CERTIFICATES[kind]()
+    certificate = certificate_of(kind)
     rows = tables.constants(certificate)
     assert [row.name for row in rows] == list(certificate.constants)
     assert [row.name for row in rows if not (row.symbol and row.meaning)] == []
@@ -47,5 +54,5 @@ def test_every_constant_has_a_meaning(kind):
 
 def test_no_meaning_is_left_over():
     """A name in the table that no certificate spells so is a misspelling."""
-    spelled = {name for make in CERTIFICATES.values() for name in make().constants}
+    spelled = {name for kind in CERTIFICATES for name in certificate_of(kind).constants}
     assert set(tables.MEANINGS) - spelled == set()

@@ -181,6 +181,7 @@ def test_the_cell_of_a_worker_that_died_is_tried_again(table, tmp_path):
     assert result.table.equals(table, null_equal=True)
 
 
+@pytest.mark.slow
 def test_a_cell_that_kills_every_worker_is_reported_and_the_others_kept(tmp_path):
     settings = orders(tmp_path / "orders", "always-die-3")
     with pytest.raises(InputError, match=rf"1 of {CELLS} cells .*'at': 3.*died 3 times"):

@@ -104,6 +104,7 @@ def test_a_kernel_that_was_computed_in_float32_is_refused():
 
 @pytest.mark.parametrize("targets", [1e-160, 1e-200, 1e-320])
 @pytest.mark.parametrize("rigor", ["computed", "proved"])
+@pytest.mark.sample(3)
 def test_squares_that_vanish_do_not_make_a_residual_of_zero(targets, rigor):
     problem, params = scaled(targets)
     found = certify(problem, params, rigor=rigor)
@@ -146,6 +147,7 @@ def test_the_shortest_way_is_computed_without_squares_that_leave_the_range():
 
 @pytest.mark.parametrize("targets", [1e12, 1e100])
 @pytest.mark.parametrize("rigor", ["computed", "proved", "estimated"])
+@pytest.mark.sample(2)
 def test_huge_targets_are_out_of_reach_by_a_factor(targets, rigor):
     problem, params = scaled(targets)
     ordinary = certify(*scaled(), rigor=rigor)
@@ -180,6 +182,7 @@ def test_what_leaves_the_range_of_float64_is_refused_in_a_line(scales, message):
 
 
 @pytest.mark.parametrize("targets", [0.0, 1e-160, 1e-3, 1.0, 1e12])
+@pytest.mark.sample(2)
 def test_the_callers_floating_point_errors_do_not_matter(targets):
     problem, params = scaled(targets)
     plain = certify(problem, params)

@@ -59,7 +59,7 @@ def attack_lipschitz(tiny: Tiny, seed: int = 0) -> None:
 
 
 @pytest.mark.parametrize("tiny", CASES[:6], ids=str)
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_gradient_ascent_does_not_exceed_the_modulus(tiny):
     attack_modulus(tiny)
 
@@ -110,7 +110,7 @@ def test_a_model_that_is_linear_in_its_parameters_has_a_constant_jacobian():
 
 
 @pytest.mark.parametrize("tiny", CASES[1:], ids=str)
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_difference_quotients_of_dense_jacobians_stay_below_the_lipschitz_constant(tiny):
     rng = np.random.default_rng(5)
     network = DenseNetwork(tiny.model, tiny.measure(0))
@@ -150,7 +150,7 @@ def test_theorem_3_bounds_theorem_2_for_small_radii(tiny):
 
 
 @pytest.mark.parametrize("tiny", CASES, ids=str)
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 def test_norms_at_the_base_point_against_dense_matrices(tiny):
     network = DenseNetwork(tiny.model, tiny.measure(0))
     theta = network.flat(tiny.start(0))

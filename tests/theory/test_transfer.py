@@ -148,7 +148,7 @@ def test_limiting_cases_of_the_step():
     ],
     ids=str,
 )
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_the_run_descends_as_promised(tiny, loss):
     """Narrow networks, large residuals: the guarantee is far from what Theorem 1 could certify."""
     steps, problem, params = 40, tiny.problem(3, loss, target_scale=1.0), tiny.start(3)

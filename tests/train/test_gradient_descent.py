@@ -146,13 +146,14 @@ def test_unusable_arguments_are_named(problem, arguments, complaint):
 
 
 EXTRA = {
-    "lbfgs": optax.lbfgs(),
     "polyak_sgd": optax.polyak_sgd(),
+    "lbfgs": optax.lbfgs(),
     "in a chain": optax.chain(optax.sgd(0.3), optax.contrib.reduce_on_plateau(patience=2)),
 }
 
 
 @pytest.mark.parametrize("optimizer", EXTRA.values(), ids=EXTRA)
+@pytest.mark.sample(1)
 def test_optimisers_that_ask_for_the_value_get_what_optax_gives_them(problem, optimizer):
     """Against the loop of optax's documentation: update(..., value=, grad=, value_fn=)."""
     steps = 12

@@ -113,6 +113,7 @@ def test_ntk_is_the_network_itself():
 
 
 @pytest.mark.parametrize("name", PARAMETRISATIONS)
+@pytest.mark.sample(1)
 def test_the_training_loop_takes_the_optimiser(name):
     network, params = parametrise(MODEL, name, 8), start(MODEL)
     problem = Problem(network.model, Measure(X, Y, WEIGHTS))
@@ -125,7 +126,7 @@ def test_the_training_loop_takes_the_optimiser(name):
 
 @pytest.mark.parametrize("name", PARAMETRISATIONS)
 @pytest.mark.parametrize("bias_scale", [0.0, 0.4])
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 def test_the_kernel_is_that_of_the_dense_jacobian(name, bias_scale):
     model = MLP(3, (12, 8), 2, "softplus", bias_scale=bias_scale, output_scale=0.7)
     network, params = parametrise(model, name, 4), start(model, 3)

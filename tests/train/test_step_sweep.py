@@ -227,6 +227,7 @@ def every(stride, first, sweep):
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 20])
+@pytest.mark.sample(1)
 def test_the_interval_covers_as_often_as_it_says(seeds):
     """Gaussian optima, few seeds: plain percentiles would cover visibly less."""
     rng, grid, trials = np.random.default_rng(1), 2.0 ** np.arange(-6, 7), 300

@@ -86,7 +86,7 @@ def relative_gap(a, b, diagonal1, diagonal2):
 
 @EVERY
 @pytest.mark.parametrize("bias", [0.0, 0.3])
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_compiled_loops_agree_with_the_readable_formulas(name, bias):
     model = MLP(4, (1, 1, 1), 1, name, weight_scale=1.4, bias_scale=bias, output_scale=1.2)
     x = delicate_points()
@@ -126,8 +126,9 @@ def test_panels_and_chunks_fit_together(shape):
     model = MLP(3, (1, 1), 1, "relu", bias_scale=0.2)
     got, expected = infinite_ntk(model, x1, x2), naive(model, relu_pair, x1, x2)
     np.testing.assert_allclose(got.ntk, expected[0], rtol=1e-10)
-    same = infinite_ntk(model, x2)
-    np.testing.assert_allclose(same.ntk, infinite_ntk(model, x2, x2).ntk, rtol=1e-12)
+    few = x2[:1200]
+    same = infinite_ntk(model, few)
+    np.testing.assert_allclose(same.ntk, infinite_ntk(model, few, few).ntk, rtol=1e-12)
 
 
 def wide_relu(rho_complement, depth):
@@ -222,7 +223,7 @@ def test_several_outputs_share_the_scalar_kernel():
 
 
 @pytest.mark.parametrize("name", ["relu", "erf", "gelu", "sin", "cos", "gaussian", "tanh"])
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_derivatives_are_those_of_finite_differences(name):
     model = MLP(3, (1, 1), 1, name, bias_scale=0.3)
     rng = np.random.default_rng(6)
@@ -281,6 +282,7 @@ def test_mixed_second_derivatives_of_the_process_where_inputs_coincide(name):
     np.testing.assert_allclose(across @ mixed @ across, expected * energy, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["erf", "gelu", "sin"])
 @pytest.mark.sample(1)
 def test_mixed_second_derivatives_of_two_layers_where_inputs_coincide(name):

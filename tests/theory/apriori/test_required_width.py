@@ -59,11 +59,9 @@ def no_worse(name, values):
 @pytest.mark.parametrize(
     ("depth", "knowing"),
     [
-        (1, "points"),
         (1, "moments"),
-        pytest.param(1, "norms", marks=pytest.mark.slow),
-        (2, "moments"),
-        *(pytest.param(2, k, marks=pytest.mark.slow) for k in ("points", "norms")),
+        *(pytest.param(1, k, marks=pytest.mark.slow) for k in ("points", "norms")),
+        *(pytest.param(2, k, marks=pytest.mark.slow) for k in ("points", "norms", "moments")),
         *(pytest.param(3, k, marks=pytest.mark.slow) for k in ("points", "norms", "moments")),
     ],
 )
@@ -86,7 +84,7 @@ def test_every_coefficient_improves_with_the_width(knowing, depth):
     assert found[-1]["kernel_drift"] < 1e-6
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @drawn_from(
     widths=st.lists(st.floats(1, 7), min_size=1, max_size=2).map(
         lambda exponents: tuple(round(10**e) for e in exponents)
@@ -117,6 +115,7 @@ def test_layers_that_grow_in_proportion_improve_every_coefficient(
 
 
 @pytest.mark.parametrize("knowing", ["points", "moments"])
+@pytest.mark.sample(1)
 def test_one_more_unit_makes_nothing_worse(knowing):
     """Neighbouring widths, where a quantity that was chosen anew at each width would jump."""
     measure = problem()
@@ -136,17 +135,21 @@ def test_the_width_is_the_smallest():
     assert not answer.at(answer.width - 1).certified
 
 
+LAWS = [
+    Moments.sphere(5),
+    Moments.uniform_cube(5),
+    Moments.gaussian(5),
+    Moments.laplace(5),
+    Moments.student_t(5, df=8.5),
+]
+"""From light tails to heavy ones."""
+
+
 @pytest.mark.parametrize(
-    "depth", [1, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (2, 3))]
+    ("laws", "depth"),
+    [(LAWS[::2], 1), *(pytest.param(LAWS, d, marks=pytest.mark.slow) for d in (1, 2, 3))],
 )
-def test_heavier_tails_at_the_same_second_moment_need_more_width(depth):
-    laws = [
-        Moments.sphere(5),
-        Moments.uniform_cube(5),
-        Moments.gaussian(5),
-        Moments.laplace(5),
-        Moments.student_t(5, df=8.5),
-    ]
+def test_heavier_tails_at_the_same_second_moment_need_more_width(laws, depth):
     widths = [
         required_width(law, depth, "tanh", residual=1.0, min_eigenvalue=0.01).width for law in laws
     ]
@@ -166,24 +169,32 @@ def slope(x, widths):
     return np.polyfit(np.log(x), np.log(widths), 1)[0]
 
 
-def test_the_law_of_the_width():
-    """m ~ |y|^2 / lambda^2, and E|x|^4 to the first power where the curvature dominates."""
+def width_of(data=None, residual=1.0, min_eigenvalue=1e-3):
     sphere = Norms(5, np.full(10, np.sqrt(5)))
+    return required_width(
+        data or sphere, 1, "tanh", residual=residual, min_eigenvalue=min_eigenvalue
+    ).width
 
-    def width(data=sphere, residual=1.0, min_eigenvalue=1e-3):
-        return required_width(
-            data, 1, "tanh", residual=residual, min_eigenvalue=min_eigenvalue
-        ).width
 
+def test_the_width_grows_like_the_inverse_square_of_the_eigenvalue():
     eigenvalues = np.array([1e-4, 1e-2])
-    assert slope(eigenvalues, [width(min_eigenvalue=v) for v in eigenvalues]) == pytest.approx(
-        -2.1, abs=0.12
-    )
+    widths = [width_of(min_eigenvalue=v) for v in eigenvalues]
+    assert slope(eigenvalues, widths) == pytest.approx(-2.1, abs=0.12)
+
+
+@pytest.mark.slow
+def test_the_width_grows_like_the_square_of_the_residual():
     residuals = np.array([0.1, 10])
-    assert slope(residuals, [width(residual=r) for r in residuals]) == pytest.approx(2.1, abs=0.12)
+    widths = [width_of(residual=r) for r in residuals]
+    assert slope(residuals, widths) == pytest.approx(2.1, abs=0.12)
+
+
+@pytest.mark.slow
+def test_the_width_grows_like_the_fourth_moment():
+    """E|x|^4 to the first power, where the curvature dominates."""
     fourth = 25 * np.array([10, 1e4])
-    moments = [Moments(5, (5.0, m)) for m in fourth]
-    assert slope(fourth, [width(m) for m in moments]) == pytest.approx(1.0, abs=0.1)
+    widths = [width_of(Moments(5, (5.0, m))) for m in fourth]
+    assert slope(fourth, widths) == pytest.approx(1.0, abs=0.1)
 
 
 def test_a_larger_output_scale_needs_less_width():
@@ -201,7 +212,7 @@ def test_terms_exhaust_the_modulus():
     for layer in (2, 3):
         base = without_term(base, "motion", layer)
     assert not conditions_at(setting, model, 0.9, base).majorant.modulus.any()
-    answer = width_for(setting)
+    answer = width_for(build_setting(problem(), 1, activation="tanh"))
     assert answer.dominating in answer.shares
     assert answer.shares[answer.dominating] == max(answer.shares.values())
     assert min(answer.shares.values()) >= 1

@@ -67,6 +67,7 @@ def scaled(tree, radius: float):
 
 
 @pytest.mark.parametrize("model", MODELS[1:], ids=lambda m: f"{m.activation}{m.hidden_widths}")
+@pytest.mark.sample(2)
 def test_gradient_ascent_does_not_exceed_the_bound(model):
     x, params, problem = setting(model)
     base = measure_base_point(problem, params)
@@ -104,6 +105,7 @@ def test_a_linear_network_has_no_remainder():
 
 
 @pytest.mark.parametrize("model", MODELS[:4], ids=lambda m: f"{m.activation}{m.hidden_widths}")
+@pytest.mark.sample(2)
 def test_the_trace_is_the_dense_jacobians(model):
     x, params, _ = setting(model)
     dense = np.sum(dense_jacobian(model, params, x) ** 2)

@@ -97,7 +97,7 @@ def test_noise_on_preactivations_has_the_law_of_noise_on_parameters(hidden):
     """Mean, spread and distribution at each point against draws of all parameters."""
     model = MLP(3, hidden, 1, activation="tanh", bias_scale=0.5)
     params = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
-    x, scale, draws = np.random.default_rng(1).standard_normal((4, 3)), 0.8, 8_000
+    x, scale, draws = np.random.default_rng(1).standard_normal((4, 3)), 0.8, 4_000
 
     @jax.jit
     @jax.vmap
