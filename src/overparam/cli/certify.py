@@ -14,7 +14,6 @@ from overparam.files import prepare_folder
 from overparam.job import JobResult, JobSettings, run_job
 from overparam.job.output import write_output
 from overparam.job.summary import lines, summary
-from overparam.report import render
 
 HEADINGS = 21
 """Columns of the summary's headings; what follows the verdict stands below it."""
@@ -47,6 +46,8 @@ def certify(data: str, out: Path | None, as_json: bool, **options: Any) -> None:
             dataset, settings, progress=progress, verdict=verdict, checkpoint=checkpoint
         )
         if out is not None:
+            from overparam.report import render  # which loads what draws figures
+
             progress("writing the report", 0, 0)
             write_output(result, out, render(result, command_line()))
     if checkpoint is not None:

@@ -392,8 +392,10 @@ class _Job:
         self, sample: Measure, first: Int[np.ndarray, " a"], prior: PriorTraining
     ) -> tuple[Params, Params]:
         """The network of the first part, and its continuation on all of the sample."""
-        centre = self._descend(_rows(sample, first), self.start, prior.steps)
-        return centre, self._descend(sample, centre, prior.continuation)
+        part = _rows(sample, first)
+        step = 1 / self._curvature(self.on(part))
+        centre = self._descend(part, self.start, prior.steps, step)
+        return centre, self._descend(sample, centre, prior.continuation, step)
 
     def kernel_regime(self, sample: Measure, certificate: Certificate | None) -> RiskBound | None:
         """G3, if rho_K is at hand or its kernel small enough to factor, and not singular."""
@@ -433,10 +435,10 @@ class _Job:
             return None
         return math.sqrt(residual @ cho_solve((factor, True), residual, check_finite=False))
 
-    def _descend(self, data: Measure, params: Params, steps: int) -> Params:
+    def _descend(self, data: Measure, params: Params, steps: int, step: float) -> Params:
         """Gradient descent with momentum; a smaller step if the loss does not fall."""
         problem = self.on(data)
-        step, before = 1 / self._curvature(problem, params), problem.objective(params)
+        before = problem.objective(params)
         for divisor in (1, 4, 16):
             optimizer = accelerated(step / divisor)
             try:
@@ -447,11 +449,11 @@ class _Job:
                 return as_float64(after)
         return params
 
-    def _curvature(self, problem: Problem, params: Params) -> float:
-        """lambda_max(K), from at most 512 rows of the kernel."""
+    def _curvature(self, problem: Problem) -> float:
+        """lambda_max(K) at the start, from at most 512 rows of the kernel."""
         count = min(problem.measure.n, max(1, 512 // problem.outputs))
         part = problem.measure.subsample(count, self.seed)
-        return top_eigenvalue(tangent_kernel(self.on(part), params))
+        return top_eigenvalue(tangent_kernel(self.on(part), self.start))
 
     def _risk(self, params: Params, problem: Problem) -> float:
         """Mean loss of the network itself over a problem's points."""

@@ -6,15 +6,12 @@ job trains, a network in the NTK parametrisation, at the two widths that the ver
 ``overparam study transfer`` sweeps more widths and the other parametrisations.
 """
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
 import jax
 
-from overparam.kernel.tangent import tangent_kernel
 from overparam.problem.problem import Problem
-from overparam.theory.base_point import top_eigenvalue
 from overparam.theory.stable_step import StableStep, stable_step
 from overparam.theory.transfer import CertifiedSteps, certified_steps
 from overparam.train.step_sweep import Progress, StepSweep, Transfer, step_sweep
@@ -86,22 +83,26 @@ def study_transfer(
     part = measure if measure.n <= points else measure.subsample(points, seed)
     small = Problem(problem.mlp, part, problem.loss, problem.centered_at)
     widths = tuple(sorted({*WIDTHS, *problem.mlp.hidden_widths}))
-    sweeps = {name: _sweep(small, name, seed, progress) for name in SWEPT}
+    allowed = certified_steps(small, widths, key=jax.random.key(seed), draws=1, steps=STEPS)
+    stable = dict(zip(widths, map(float, allowed.stable_step[:, 0]), strict=True))
+    sweeps = {name: _sweep(small, name, stable, seed, progress) for name in SWEPT}
     return TransferStudy(
         points=part.n,
-        allowed=certified_steps(small, widths, key=jax.random.key(seed), draws=1, steps=STEPS),
+        allowed=allowed,
         limit=stable_step(small),
         sweeps=sweeps,
         verdicts={name: sweep.transfer() for name, sweep in sweeps.items()},
     )
 
 
-def _sweep(problem: Problem, name: str, seed: int, progress: Progress | None) -> StepSweep:
+def _sweep(
+    problem: Problem, name: str, stable: dict[int, float], seed: int, progress: Progress | None
+) -> StepSweep:
     """Train with a grid of steps around the stable one of each width."""
 
     def grid(width: int) -> list[float]:
         # On one lattice, so that what the grid does to an optimum is the same at all widths.
-        centre = RATIO ** round(math.log(_stable(problem, width, seed), RATIO))
+        centre = RATIO ** round(math.log(stable[width], RATIO))
         return [centre * factor for factor in GRID]
 
     return step_sweep(
@@ -116,12 +117,3 @@ def _sweep(problem: Problem, name: str, seed: int, progress: Progress | None) ->
         centered=problem.centered_at is not None,
         progress=progress,
     )
-
-
-def _stable(problem: Problem, width: int, seed: int) -> float:
-    """2 / (M lambda_max) of a network drawn at a width, in the NTK parametrisation."""
-    widths = (width,) * len(problem.mlp.hidden_widths)
-    model = dataclasses.replace(problem.mlp, hidden_widths=widths)
-    params = model.init(jax.random.key(seed))
-    kernel = tangent_kernel(Problem(model, problem.measure, problem.loss), params)
-    return 2 / (problem.loss.smoothness * top_eigenvalue(kernel))

@@ -12,6 +12,7 @@ in all layers keep their size as the network grows.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
@@ -101,17 +102,7 @@ class MLP:
         Returns:
             ``(weights, biases)``.
         """
-        keys = jax.random.split(key, 2 * self.layers)
-        shapes = list(zip(self.widths[1:], self.widths[:-1], strict=True))
-        weights = tuple(
-            jax.random.normal(k, shape, dtype)
-            for k, shape in zip(keys[: self.layers], shapes, strict=True)
-        )
-        biases = tuple(
-            jax.random.normal(k, (shape[0],), dtype)
-            for k, shape in zip(keys[self.layers :], shapes, strict=True)
-        )
-        return weights, biases
+        return _draw(self.widths, np.dtype(dtype), key)
 
     def apply(self, params: Params, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, "n k"]:
         """Evaluate the network on a batch.
@@ -162,6 +153,20 @@ class MLP:
                         f"{kind}[{layer}] has a NaN or infinite entry: did training diverge? "
                         "Take a smaller step"
                     )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _draw(widths: tuple[int, ...], dtype: np.dtype, key: Array) -> Params:
+    """Standard normal parameters: one program, where each of its operations would be one."""
+    layers = len(widths) - 1
+    keys = jax.random.split(key, 2 * layers)
+    weights = tuple(
+        jax.random.normal(keys[i], (widths[i + 1], widths[i]), dtype) for i in range(layers)
+    )
+    biases = tuple(
+        jax.random.normal(keys[layers + i], (widths[i + 1],), dtype) for i in range(layers)
+    )
+    return weights, biases
 
 
 def _positive_integer(name: str, value: int) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.kernel.infinite.infinite_ntk import infinite_ntk
+from overparam.kernel.infinite.infinite_ntk import infinite_ntk, infinite_ntk_of_few
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.function import ParamTree
 from overparam.model.mlp import Params
@@ -26,6 +26,10 @@ from overparam.verified import max_eigenvalue
 
 QUADRATURE = 120
 """Gauss-Hermite nodes for moments of one Gaussian preactivation."""
+
+
+FEW = 512
+"""Points up to which the limiting kernel takes less time than loading the loops for many."""
 
 
 @dataclass(frozen=True)
@@ -210,10 +214,11 @@ def stable_with_probability(
 
 def _limiting_kernel(problem: Problem) -> Float[np.ndarray, "n n"]:
     """K_inf for one output, in the coordinates of L2(mu); several outputs repeat its spectrum."""
-    kernel = np.asarray(
-        infinite_ntk(plain_network(problem, "the limiting kernel"), problem.measure.x).ntk,
-        dtype=np.float64,
-    )
+    model, x = plain_network(problem, "the limiting kernel"), problem.measure.x
+    if problem.measure.n <= FEW:
+        kernel = np.asarray(infinite_ntk_of_few(model, x).ntk, dtype=np.float64)
+    else:
+        kernel = np.asarray(infinite_ntk(model, x).ntk, dtype=np.float64)
     roots = np.sqrt(problem.measure.weights)
     kernel = roots[:, None] * kernel * roots[None, :]
     return (kernel + kernel.T) / 2

@@ -114,15 +114,9 @@ def measure_laziness(
     start, trained = as_float64(start), as_float64(trained)
     measure = _part(problem, rows, seed)
     jacobian, drift, alignment = _compare_kernels(problem, measure, start, trained)
-    errors = _Errors(problem, start, trained)
-    weights = np.sqrt(problem.measure.weights)[:, None]
-    uniform = np.ones((1, 1))
-    train = errors.relative(trained, problem.measure.x, weights)
-    test = None if test_x is None else errors.relative(trained, test_x, uniform)
-    path = None if linearised is None else errors.relative(linearised, problem.measure.x, weights)
-    path_test = None
-    if linearised is not None and test_x is not None:
-        path_test = errors.relative(linearised, test_x, uniform)
+    errors = _Errors(problem, start, trained, test_x)
+    train, test = errors.relative(trained)
+    path, path_test = (None, None) if linearised is None else errors.relative(linearised)
     verdict, reason = _judge(drift, train, test)
     return Laziness(
         weight_movement=tuple(map(_relative, trained[0], start[0])),
@@ -188,24 +182,40 @@ def _eigenvalue(matrix: Float[np.ndarray, "m m"], index: int) -> float:
 
 
 class _Errors:
-    """What the expansion at ``start`` misses of the function at ``trained``."""
+    """What the expansion at ``start`` misses of the function at ``trained``.
 
-    def __init__(self, problem: Problem, start: Params, trained: Params) -> None:
-        self.model, self.start, self.trained = problem.mlp, start, trained
-        self._apply = compiled(as_function(problem.mlp))
+    Training and test points are one array, so that each function is one program.
+    """
 
-    def relative(
+    def __init__(
         self,
-        linearised: Params,
-        x: Float[Array | np.ndarray, "m d"],
-        roots: Float[np.ndarray, "_ 1"],
-    ) -> float:
-        """|F(trained) - F_lin(linearised)| / |F(trained) - F(start)|; centring cancels."""
-        values = np.asarray(in_float64(self._apply, self.trained, x))
-        before = np.asarray(in_float64(self._apply, self.start, x))
-        expanded = np.asarray(in_float64(_expanded, self.model, self.start, linearised, x))
-        missed, change = roots * (values - expanded), roots * (values - before)
-        return _ratio(float(np.linalg.norm(missed)), float(np.linalg.norm(change)))
+        problem: Problem,
+        start: Params,
+        trained: Params,
+        test_x: Float[Array | np.ndarray, "m d"] | None,
+    ) -> None:
+        self.model, self.start = problem.mlp, start
+        self.roots = np.sqrt(problem.measure.weights)[:, None]
+        self.tested = test_x is not None
+        parts = [problem.measure.x, *([] if test_x is None else [np.asarray(test_x)])]
+        self.x = np.concatenate(parts)
+        apply = compiled(as_function(problem.mlp))
+        self.before, self.values = (
+            np.asarray(in_float64(apply, params, self.x)) for params in (start, trained)
+        )
+
+    def relative(self, linearised: Params) -> tuple[float, float | None]:
+        """|F(trained) - F_lin(linearised)| / |F(trained) - F(start)|; centring cancels.
+
+        On the training points, and on the test points if there are any.
+        """
+        expanded = np.asarray(in_float64(_expanded, self.model, self.start, linearised, self.x))
+        missed, change = self.values - expanded, self.values - self.before
+        n = len(self.roots)
+        train = _ratio(*(float(np.linalg.norm(self.roots * part[:n])) for part in (missed, change)))
+        if not self.tested:
+            return train, None
+        return train, _ratio(*(float(np.linalg.norm(part[n:])) for part in (missed, change)))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -56,7 +56,8 @@ def accelerated(step_size: float) -> optax.GradientTransformation:
     """Nesterov's momentum 0.9, as in ``optax.sgd``; another step size compiles nothing."""
 
     def initial(params: ParamTree) -> tuple:
-        return _MOMENTUM.init(params), descent(step_size).init(params)
+        momentum = optax.TraceState(trace=jax.tree.map(np.zeros_like, params))
+        return momentum, descent(step_size).init(params)
 
     return optax.GradientTransformation(initial, _accelerate)
 
@@ -95,9 +96,7 @@ class Loop:
         measure = problem.measure
         offset = np.zeros((1, problem.outputs)) if problem.offset is None else problem.offset
         self.data = self._cast((measure.x, problem.targets, measure.weights, offset))
-        self._chunk, self._observe = _programs(
-            problem.function, problem.loss, optimizer.update, self.dtype
-        )
+        self._chunk = _program(problem.function, problem.loss, optimizer.update, self.dtype)
 
     def initial(self) -> State:
         """The state at theta_0."""
@@ -107,31 +106,29 @@ class Loop:
 
     def advance(self, state: State, steps: int) -> tuple[State, Float[np.ndarray, "steps 4"]]:
         """Make ``steps`` <= CHUNK steps; the records (see COLUMNS) are float64."""
-        with jax.enable_x64(self.double):
-            state, rows = self._chunk(state, self.start, self.data, np.int32(steps))
-            return state, self._to_rows(rows)[:steps]
+        state, rows = self._run(state, steps)
+        return state, rows[:steps]
 
     def observe(self, state: State) -> Float[np.ndarray, "1 4"]:
         """The record at a state without making a step; its step length is zero."""
+        return self._run(state, 0)[1][-1:]
+
+    def _run(self, state: State, steps: int) -> tuple[State, Float[np.ndarray, "rows 4"]]:
         with jax.enable_x64(self.double):
-            return self._to_rows(self._observe(state, self.start, self.data))[None]
+            state, rows = self._chunk(state, self.start, self.data, np.int32(steps))
+            return state, np.asarray(rows, dtype=np.float64)
 
     def params(self, state: State) -> ParamTree:
         """The parameters theta_0 + delta as NumPy arrays of the training dtype."""
         return jax.tree.map(lambda a, b: a + np.asarray(b), self.start, state.delta)
-
-    def _to_rows(self, rows: Array) -> np.ndarray:
-        return np.asarray(rows, dtype=np.float64)
 
     def _cast(self, tree: Any) -> Any:
         return jax.tree.map(lambda a: np.asarray(a, dtype=self.dtype), tree)
 
 
 @lru_cache(maxsize=16)
-def _programs(
-    function: Function, loss: Integrand, update: Any, dtype: np.dtype
-) -> tuple[Callable, Callable]:
-    """The loop and the observation, compiled once for problems of one kind and shape."""
+def _program(function: Function, loss: Integrand, update: Any, dtype: np.dtype) -> Callable:
+    """The loop, compiled once for problems of one kind and shape; its last row is where it ends."""
     taken = _extra_arguments(update)
 
     def objective(params: ParamTree, data: tuple) -> Float[Array, ""]:
@@ -163,14 +160,12 @@ def _programs(
     def chunk(state: State, start: ParamTree, data: tuple, steps: Array) -> tuple[State, Array]:
         rows = jnp.zeros((CHUNK, len(COLUMNS)), dtype)
         run: Callable = lambda i, carry: body(i, carry, start, data)  # noqa: E731
-        return jax.lax.fori_loop(0, steps, run, (state, rows))
-
-    def observe(state: State, start: ParamTree, data: tuple) -> Array:
+        state, rows = jax.lax.fori_loop(0, steps, run, (state, rows))
         _, gradient, value = record(state, start, data)
-        zero = jnp.zeros((), dtype)
-        return jnp.stack([value, _norm(gradient), zero, _norm(state.delta)])
+        end = jnp.stack([value, _norm(gradient), jnp.zeros((), dtype), _norm(state.delta)])
+        return state, jnp.concatenate([rows, end[None]])
 
-    return jax.jit(chunk), jax.jit(observe)
+    return jax.jit(chunk)
 
 
 def _extra_arguments(update: Any) -> tuple[str, ...]:

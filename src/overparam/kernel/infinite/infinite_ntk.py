@@ -6,6 +6,7 @@ covariance of the network's output (NNGP), by a recursion over layers; docs/infi
 statements. For k outputs the limits are these scalar kernels times the k x k identity.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +93,31 @@ def infinite_ntk(
         out = np.empty((rows, columns), dtype), np.empty((rows, columns), dtype)
         fill_kernels(model, dual, a, b, out)
     return InfiniteKernels(*out, error)
+
+
+def infinite_ntk_of_few(model: MLP, x: Float[np.ndarray, "n d"]) -> InfiniteKernels:
+    """The same for the pairs of a few hundred points, by the program for traced inputs.
+
+    Its formulas are those of the compiled loops, which take seconds to compile where nothing is
+    kept from an earlier run.
+
+    Args:
+        model: The network.
+        x: Inputs, shape (n, d).
+
+    Returns:
+        Kernels of shape (n, n), float64.
+
+    Raises:
+        InputError: As for :func:`infinite_ntk`.
+    """
+    a = check_inputs(model, "x", x).astype(np.float64)
+    require_memory(2 * 8 * len(a) ** 2, f"an infinite-width kernel pair of {len(a)} x {len(a)}")
+    shape = dataclasses.replace(model, hidden_widths=(1,) * len(model.hidden_widths))
+    with jax.enable_x64(True):
+        dual, error = choose_dual(shape, a)
+        ntk, nngp = map(np.asarray, kernels(shape, dual, a, a))
+    return InfiniteKernels(ntk, nngp, error)
 
 
 def infinite_ntk_diagonal(model: MLP, x: Float[Array | np.ndarray, "n d"]) -> InfiniteKernels:
