@@ -11,7 +11,7 @@ from overparam.studies import NAMES
 from overparam.studies.store import Store
 from overparam.studies.study import Settings
 
-SMALL = ("eoc", "--quick", "--data", "diabetes", "--samples", 12, "--seeds", 1, "--jobs", 1)
+SMALL = ("eoc", "--quick", "--data", "diabetes", "--samples", 12, "--seeds", 2, "--jobs", 1)
 
 
 def run(capsys, *arguments, status=0):
