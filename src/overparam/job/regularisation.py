@@ -20,7 +20,7 @@ from overparam.train.closest import ClosestInterpolant, closest_interpolant
 SEARCHED = 4096
 """Largest kernel with which closer networks are searched: each step of it costs a factor."""
 
-STEPS = 12
+STEPS = 24
 """Most steps of the search."""
 
 FITS = 1e-6
