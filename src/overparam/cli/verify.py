@@ -35,7 +35,8 @@ def _certificates(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise InputError(f"{path} does not exist: give a certificate or the folder of a run")
+        what = "is neither a file nor a folder" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}: give a certificate or the folder of a run")
     found = sorted(path.glob("certificate*.json"))
     if path / "certificate.json" not in found:
         raise InputError(f"{path} has no certificate.json: give the folder of a run")
