@@ -105,7 +105,7 @@ def differences(function):
     return [(function(SCALES + e) - function(SCALES - e)) / (2 * h) for e in steps]
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("activation", [pytest.param("relu", marks=pytest.mark.slow), "tanh"])
 @pytest.mark.parametrize("jit", [jax.jit, pytest.param(lambda f: f, marks=pytest.mark.slow)])
 def test_outputs_and_limiting_kernels_are_differentiable_in_the_scales(activation, jit):
     """Against central differences of the same functions called with numbers."""

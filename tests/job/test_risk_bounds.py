@@ -114,6 +114,7 @@ def test_what_was_fitted_to_the_sample_labels_the_bounds_evaluated_on_it():
             )
 
 
+@pytest.mark.slow
 def test_several_classes():
     bounds = bounds_of("digits", samples=300, test_fraction=0.3)
     assert named(bounds, "G2 PAC-Bayes-kl around the first part").value < 1.0
