@@ -253,7 +253,7 @@ def _retype(rng: Rng, members: dict[str, bytes]) -> None:
             array = array.astype(_choose(rng, types))
         array = _choose(rng, (array, array, array.T, array[..., None], array[:1]))
         members[name] = _packed(np.array(array, order=_choose(rng, "CF")))
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, RuntimeError):  # such as dates in four letters
         return
 
 
