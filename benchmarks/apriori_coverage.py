@@ -13,10 +13,10 @@ import jax
 import numpy as np
 
 import overparam as op
-from overparam.theory.apriori.from_moments import required_order
-from overparam.theory.apriori.setting import build_setting, jacobian_norm
-from overparam.theory.base_point import BasePoint, measure_base_point
-from overparam.theory.modulus import MLPBounds
+from overparam.apriori.from_moments import required_order
+from overparam.apriori.setting import build_setting, jacobian_norm
+from overparam.jacobian.layer_norms import LayerNorms, measure_layer_norms
+from overparam.jacobian.modulus import MLPBounds
 
 DELTA = 0.1
 RADIUS = 1.0
@@ -35,13 +35,13 @@ NAMES = (
 )
 
 
-def in_lq(base: BasePoint, q: int) -> BasePoint:
+def in_lq(base: LayerNorms, q: int) -> LayerNorms:
     """Measured norms as norms in L_q(mu), what the moment bounds speak of."""
 
     def norm(rows: tuple) -> tuple:
         return tuple(np.array([(base.weights @ row**q) ** (1 / q)]) for row in rows)
 
-    return BasePoint(
+    return LayerNorms(
         weights=np.ones(1),
         weight_factors=base.weight_factors,
         weight_norms=base.weight_norms,
@@ -55,7 +55,7 @@ def in_lq(base: BasePoint, q: int) -> BasePoint:
 
 
 def quantities(
-    base: BasePoint, smallest: float, norm: float, bounds: BasePoint
+    base: LayerNorms, smallest: float, norm: float, bounds: LayerNorms
 ) -> list[np.ndarray]:
     """The values in the order of NAMES; omega and L always from pointwise norms."""
     on_ball = MLPBounds(bounds).on_ball(RADIUS)
@@ -88,7 +88,7 @@ class Knowledge:
         self.ratios: list[list[float]] = []
         self.failures = 0
 
-    def compare(self, measured: BasePoint, lowest: float, norm: float) -> None:
+    def compare(self, measured: LayerNorms, lowest: float, norm: float) -> None:
         """Add a network by what was measured of it."""
         seen = measured if self.order is None else in_lq(measured, self.order)
         found = quantities(seen, lowest, norm, measured)
@@ -116,7 +116,7 @@ def table(depth: int, activation: str, width: int, count: int, n: int, dim: int)
         with jax.enable_x64(True):
             params = model.init(jax.random.key(seed), dtype=np.float64)
         eigenvalues = np.linalg.eigvalsh(op.tangent_kernel(problem, params))
-        measured = measure_base_point(problem, params)
+        measured = measure_layer_norms(problem, params)
         for kind in kinds:
             kind.compare(measured, eigenvalues[0], np.sqrt(eigenvalues[-1]))
     for kind in kinds:

@@ -14,10 +14,10 @@ import jax
 
 from overparam import MLP, Problem, gradient_descent
 from overparam.data import load
-from overparam.job.generalisation import risk_bounds
+from overparam.jacobian.layer_norms import top_eigenvalue
 from overparam.kernel.tangent import tangent_kernel
+from overparam.pipeline.generalisation import risk_bounds
 from overparam.precision import as_float64
-from overparam.theory.base_point import top_eigenvalue
 
 DATA = (
     ("digits", "parity", "norm"),

@@ -18,7 +18,7 @@ from torch import nn
 
 import overparam as op
 from overparam.importers.network import ImportedNetwork
-from overparam.job.imported import AnchorSettings, anchor_network
+from overparam.pipeline.imported import AnchorSettings, anchor_network
 
 
 def by_pytorch(data, hidden, epochs, batch=25, rate=2e-3):

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from overparam import MLP, Jet, Laplacian, Measure, Observation, Problem
-from overparam.theory.bounds import jacobian_bounds
+from overparam.jacobian.bounds import jacobian_bounds
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "theory"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from ascent import largest_change, largest_curvature
 

@@ -15,10 +15,10 @@ import jax
 import numpy as np
 
 from overparam import MLP, Measure, Problem
-from overparam.theory.base_point import measure_base_point
-from overparam.theory.modulus import MLPBounds
+from overparam.jacobian.layer_norms import measure_layer_norms
+from overparam.jacobian.modulus import MLPBounds
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "theory"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from ascent import largest_change, largest_curvature
 
@@ -40,7 +40,7 @@ def report(problem: Problem, depth: int, starts: int, steps: int) -> dict[float,
     """Print the rows of one network; slack of omega, without composed norms, and of L."""
     model, measure = problem.model, problem.measure
     params = model.init(jax.random.key(depth))
-    base = measure_base_point(problem, params)
+    base = measure_layer_norms(problem, params)
     bounds, single = MLPBounds(base), MLPBounds(dataclasses.replace(base, composed=None))
     slacks = {}
     for radius in RADII:

@@ -13,8 +13,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from overparam import MLP, Measure, Problem, anchor, certify
-from overparam.theory.certificate import Certificate
-from overparam.theory.proved.base_point import prove_base_point
+from overparam.certificate.certificate import Certificate
+from overparam.rounding.norms import prove_layer_norms
 from overparam.train.gauss_newton import gauss_newton
 
 ROW = "{:<34} {:>9} {:>9} {:>11} {:>11} {:>11} {:>11} {:>7} {:>7} {:>6}"
@@ -31,7 +31,7 @@ def report(name: str, problem: Problem, params: tuple, make: Callable[..., Certi
     computed, plain = timed(lambda: make(problem, params))
     proved, seconds = timed(lambda: make(problem, params, rigor="proved"))
     assert proved.rigor == "proved", proved.reason
-    error = prove_base_point(problem, params).kernel_error
+    error = prove_layer_norms(problem, params).kernel_error
     print(
         ROW.format(
             name,

@@ -18,12 +18,12 @@ import jax
 import numpy as np
 import scipy.linalg
 
+from overparam.enclosures import min_eigenvalue
 from overparam.kernel.empirical import empirical_ntk
 from overparam.kernel.nystrom import nystrom, nystrom_ntk
 from overparam.kernel.random_features import tangent_sketch
 from overparam.kernel.spectrum import spectrum
 from overparam.model.mlp import MLP
-from overparam.verified import min_eigenvalue
 
 PLAIN = 5000
 """Largest order at which eigvalsh is timed beside the enclosure."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from overparam.verified import Enclosure, max_eigenvalue, min_eigenvalue, spectral_norm
+from overparam.enclosures import Enclosure, max_eigenvalue, min_eigenvalue, spectral_norm
 
 ROW = "{:<34} {:>6} {:>11} {:>14} {:>14} {:>9} {:>9} {:>7}"
 

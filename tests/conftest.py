@@ -23,19 +23,19 @@ from pathlib import Path
 import pytest
 
 CALLED_MOST = {
-    "overparam.recheck.modulus",
-    "overparam.recheck.splits",
-    "overparam.recheck.upper",
-    "overparam.theory.base_point",
-    "overparam.theory.chains",
-    "overparam.theory.changes",
-    "overparam.theory.generalisation.binary_kl",
-    "overparam.theory.generalisation.bounded_loss",
-    "overparam.theory.jet_modulus",
-    "overparam.theory.layered_jets",
+    "overparam.verification.modulus",
+    "overparam.verification.splits",
+    "overparam.verification.upper",
+    "overparam.jacobian.layer_norms",
+    "overparam.jacobian.chains",
+    "overparam.jacobian.changes",
+    "overparam.risk.binary_kl",
+    "overparam.risk.bounded_loss",
+    "overparam.jacobian.jet_modulus",
+    "overparam.jacobian.layered_jets",
     "overparam.theorems.majorant",
-    "overparam.theory.modulus",
-    "overparam.theory.splits",
+    "overparam.jacobian.modulus",
+    "overparam.jacobian.splits",
 }
 """Tens of thousands of calls with small arrays, for which a check takes longer than the work."""
 

@@ -9,6 +9,9 @@ from typing import Literal
 Rigor = Literal["estimated", "computed", "proved"]
 """How much of a certificate is bounded: see ``Certificate``."""
 
+Kind = Literal["proved", "computed", "estimated", "assumed"]
+"""What backs a number: see ``Constant``."""
+
 RIGOURS = ("computed", "proved")
 """Of the main job."""
 

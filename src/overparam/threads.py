@@ -5,10 +5,15 @@ up, and a BLAS lets its threads spin for a while after each: a job of thousands 
 costs several times the processor time, and no less of the clock's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache, wraps
+from typing import ParamSpec, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SMALL = 2048
 """Rows of the largest kernel whose linear algebra one thread does."""
@@ -26,5 +31,22 @@ def threads_for(rows: int) -> Iterator[None]:
     if rows > SMALL:
         yield
         return
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _libraries().limit(limits=1, user_api="blas"):
         yield
+
+
+def one_thread(function: Callable[P, T]) -> Callable[P, T]:
+    """The same function, its linear algebra on one thread while it runs."""
+
+    @wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _libraries().limit(limits=1):
+            return function(*args, **kwargs)
+
+    return alone
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    """The libraries loaded by now; looking for them takes longer than a small eigenvalue."""
+    return ThreadpoolController()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from overparam.theory.certify import anchor
+from overparam.certificate.certify import anchor
 from overparam.train.gauss_newton import gauss_newton
 from overparam.train.gradient_descent import gradient_descent
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from overparam.applications.critic import wasserstein_critic
+from overparam.certificate.certify import certify
 from overparam.errors import InputError
-from overparam.theory.certify import certify
 
 
 @pytest.fixture

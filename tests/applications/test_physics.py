@@ -8,11 +8,11 @@ import pytest
 from overparam.applications.physics import Box, Residual, laplacian, physics_informed
 from overparam.applications.poisson_equation import poisson
 from overparam.applications.waves import Waves, waves_of
+from overparam.certificate.certify import anchor
 from overparam.errors import InputError
+from overparam.jacobian.bounds import jacobian_bounds
 from overparam.model.mlp import MLP
 from overparam.precision import as_float64, in_float64
-from overparam.theory.bounds import jacobian_bounds
-from overparam.theory.certify import anchor
 from overparam.train.gauss_newton import gauss_newton
 
 

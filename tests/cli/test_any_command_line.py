@@ -25,7 +25,7 @@ from overparam.cli.commands import cli
 from overparam.cli.main import main
 from overparam.data.sources import BUNDLED
 from overparam.errors import InputError
-from overparam.job.run import _Job
+from overparam.pipeline.run import _Job
 
 STATUS = {0, 1, 2, 130}
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))

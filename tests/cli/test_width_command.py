@@ -5,9 +5,9 @@ import math
 
 import pytest
 
+from overparam.apriori.coefficients import IMPROVES
 from overparam.cli import width as command
 from overparam.cli.main import main
-from overparam.theory.apriori.coefficients import IMPROVES
 
 SMALL = ("--samples", "8", "--test-fraction", "0", "--activation", "tanh", "--target", "parity")
 

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
 import overparam as op
-from overparam.job.imported import AnchorSettings, anchor_network
+from overparam.pipeline.imported import AnchorSettings, anchor_network
 
 
 def test_a_scikit_learn_network_on_diabetes():

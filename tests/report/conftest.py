@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from overparam.data import load
-from overparam.job import JobResult, JobSettings, run_job
+from overparam.pipeline import JobResult, JobSettings, run_job
 
 SETTINGS = JobSettings(width=64, depth=1, steps=12, anchor_steps=12)
 

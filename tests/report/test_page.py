@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from overparam.job import JobResult
-from overparam.job.summary import lines, summary
+from overparam.certificate.certificate import Certificate, Constant
+from overparam.pipeline import JobResult
+from overparam.pipeline.summary import lines, summary
 from overparam.report import render
 from overparam.report.numbers import at_least, at_most, number, rate
-from overparam.theory.certificate import Certificate, Constant
 
 TOPICS = 4
 """Implicit regularisation, lazy training, learning-rate transfer, generalisation: a figure each."""

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from overparam.job.result import JobResult, Spectrum
+from overparam.pipeline.result import JobResult, Spectrum
 from overparam.report import captions, distances, plots
 from overparam.report.svg import inline_svg
 from overparam.train.gradient_descent import History

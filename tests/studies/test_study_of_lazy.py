@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from overparam.certificate.certify import certify
 from overparam.studies.lazy import STUDY, THEORY
 from overparam.studies.problems import centred, network, read_cell, start_of
 from overparam.studies.study import Settings
-from overparam.theory.certify import certify
 
 CELL = {
     **{"data": "diabetes", "target": None, "points": 4, "width": 64, "depth": 1},

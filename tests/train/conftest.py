@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from overparam.certificate.certificate import Certificate
+from overparam.certificate.certify import anchor
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
-from overparam.theory.certificate import Certificate
-from overparam.theory.certify import anchor
 from overparam.train.gauss_newton import gauss_newton
 
 

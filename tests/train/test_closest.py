@@ -6,16 +6,16 @@ import pytest
 from scipy.optimize import minimize
 
 from networks import dense_jacobian, draw_inputs, draw_params
+from overparam.certificate.certify import certify
 from overparam.errors import InputError
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.linearised.prediction import linearised_params
+from overparam.linearised.training_curve import training_curve
 from overparam.model.mlp import MLP
 from overparam.precision import in_float64
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
-from overparam.theory.certify import certify
-from overparam.theory.closest import closest_interpolant_distance
-from overparam.theory.linearised import linearised_params
-from overparam.theory.training_curve import training_curve
+from overparam.theorems.closest_interpolant import closest_interpolant_distance
 from overparam.train.closest import closest_interpolant, minimum_norm_solution
 from overparam.train.gauss_newton import gauss_newton
 from overparam.train.gradient_descent import gradient_descent

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from networks import dense_jacobian, draw_inputs, draw_params
+from overparam.certificate.certify import certify
 from overparam.errors import InputError
 from overparam.kernel.change import jacobian_change_gram
 from overparam.kernel.derivative import pull_back, push_forward
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.linearised.prediction import linearised_descent
+from overparam.linearised.training_curve import training_curve
 from overparam.model.mlp import MLP
 from overparam.precision import as_float64, in_float64
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
-from overparam.theory.certify import certify
-from overparam.theory.linearised import linearised_descent
-from overparam.theory.training_curve import training_curve
 from overparam.train.gradient_descent import gradient_descent
 from overparam.train.laziness import measure_laziness
 

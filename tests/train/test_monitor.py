@@ -7,12 +7,12 @@ import numpy as np
 import optax
 import pytest
 
+from overparam.certificate.certificate import Constant
+from overparam.certificate.certify import anchor, certify
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
-from overparam.theory.certificate import Constant
-from overparam.theory.certify import anchor, certify
 from overparam.train.gradient_descent import History, gradient_descent
 from overparam.train.loop import Loop
 from overparam.train.monitor import Monitor, rounding_floor

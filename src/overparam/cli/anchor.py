@@ -9,8 +9,8 @@ from overparam.cli.terminal import say_json
 from overparam.data import load
 from overparam.files import prepare_folder
 from overparam.importers import load_network
-from overparam.job.imported import AnchorSettings, anchor_lines, anchor_network, anchor_summary
-from overparam.job.output import write_anchor_output
+from overparam.pipeline.imported import AnchorSettings, anchor_lines, anchor_network, anchor_summary
+from overparam.pipeline.output import write_anchor_output
 from overparam.report import render_anchor
 
 

@@ -11,9 +11,9 @@ from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import flush, say, say_json
 from overparam.data import load
 from overparam.files import prepare_folder
-from overparam.job import JobResult, JobSettings, run_job
-from overparam.job.output import write_output
-from overparam.job.summary import lines, summary
+from overparam.pipeline import JobResult, JobSettings, run_job
+from overparam.pipeline.output import write_output
+from overparam.pipeline.summary import lines, summary
 
 HEADINGS = 21
 """Columns of the summary's headings; what follows the verdict stands below it."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import say, say_json
 from overparam.errors import InputError
-from overparam.recheck import Verification
-from overparam.recheck import verify as recheck
+from overparam.verification import Verification
+from overparam.verification import verify as recheck
 
 
 def verify(path: Path, precision: int, as_json: bool) -> None:

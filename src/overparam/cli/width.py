@@ -8,6 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from overparam.apriori.coefficients import IMPROVES, APrioriCoefficients
+from overparam.apriori.inputs import Knowledge, Norms
+from overparam.apriori.moments import Moments
+from overparam.apriori.setting import Setting, build_setting
+from overparam.apriori.width import RequiredWidth, width_for
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import say, say_json
 from overparam.data import load
@@ -19,11 +24,6 @@ from overparam.limits import require_scales
 from overparam.report.numbers import at_least, at_most, number
 from overparam.report.numbers import rate as rate_text
 from overparam.report.width_plot import figure_width
-from overparam.theory.apriori.coefficients import IMPROVES, APrioriCoefficients
-from overparam.theory.apriori.inputs import Knowledge, Norms
-from overparam.theory.apriori.moments import Moments
-from overparam.theory.apriori.setting import Setting, build_setting
-from overparam.theory.apriori.width import RequiredWidth, width_for
 
 DEEPEST = 10
 """Hidden layers at most."""

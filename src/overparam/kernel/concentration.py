@@ -21,11 +21,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.special import chdtr, chdtri
 
+from overparam.enclosures.eigenvalue import min_eigenvalue
 from overparam.errors import InputError
 from overparam.kernel.empirical import empirical_ntk
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
-from overparam.verified.eigenvalue import min_eigenvalue
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from overparam.verified.factor import factor_lower
+from overparam.enclosures.factor import factor_lower
 
 
 def factor_in_place(matrix: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"] | None:

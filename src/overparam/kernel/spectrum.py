@@ -2,8 +2,8 @@ r"""The spectrum of a kernel, with its extremes enclosed and its near-singularit
 
 Everything that convergence rests on is at the bottom of the spectrum, where plain eigensolvers know
 least: `eigvalsh` errs by about u |K|, and a singular kernel comes out as a small number of either
-sign. Here both ends are intervals with every rounding error included (`overparam.verified`), and a
-kernel that is not proved positive definite says so, with the samples that are to blame
+sign. Here both ends are intervals with every rounding error included (`overparam.enclosures`), and
+a kernel that is not proved positive definite says so, with the samples that are to blame
 (`overparam.kernel.diagnosis`).
 
 Up to an order of a few thousand all eigenvalues are computed. Beyond, the top comes from Lanczos
@@ -21,17 +21,17 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eigvalsh, lapack
 from scipy.sparse.linalg import LinearOperator
 
+from overparam.enclosures.cholesky import factor_shifted, restore
+from overparam.enclosures.eigenvalue import max_eigenvalue, min_eigenvalue
+from overparam.enclosures.enclosure import Enclosure
+from overparam.enclosures.inputs import as_symmetric
+from overparam.enclosures.rounding import UNIT_ROUNDOFF, div_down, div_up
 from overparam.errors import InputError
 from overparam.kernel.diagnosis import Finding, diagnose
 from overparam.kernel.empirical import require_memory
 from overparam.kernel.lanczos import top_eigenvalues
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
-from overparam.verified.cholesky import factor_shifted, restore
-from overparam.verified.eigenvalue import max_eigenvalue, min_eigenvalue
-from overparam.verified.enclosure import Enclosure
-from overparam.verified.inputs import as_symmetric
-from overparam.verified.rounding import UNIT_ROUNDOFF, div_down, div_up
 
 COMPLETE_ORDER = 4096
 """Largest order of which all eigenvalues are computed unless told otherwise."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from overparam.job.result import JobResult, Spectrum
+from overparam.certificate.certificate import Certificate
+from overparam.pipeline.result import JobResult, Spectrum
 from overparam.report.curves import is_flat
 from overparam.report.numbers import number, rate
-from overparam.theory.certificate import Certificate
 from overparam.train.gradient_descent import History
 
 

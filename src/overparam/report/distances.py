@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from overparam.job.result import Anchored, JobResult
-from overparam.theory.certificate import Certificate
+from overparam.certificate.certificate import Certificate
+from overparam.pipeline.result import Anchored, JobResult
 
 
 @dataclass(frozen=True)

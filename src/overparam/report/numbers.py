@@ -6,7 +6,7 @@ functions return plain text, good for HTML and for the figures alike.
 
 import math
 
-from overparam.verified.rounding import decimal_down, decimal_up
+from overparam.enclosures.rounding import decimal_down, decimal_up
 
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 THIN = "\u202f"

@@ -12,16 +12,16 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from overparam.job.imported import AnchorResult
-from overparam.job.result import JobResult
-from overparam.job.summary import cost_of_fitting
+from overparam.certificate.certificate import Certificate
+from overparam.pipeline.imported import AnchorResult
+from overparam.pipeline.result import JobResult
+from overparam.pipeline.summary import cost_of_fitting
 from overparam.problem.integrands import get_integrand
 from overparam.report import captions, distances, numbers, plots, tables
 from overparam.report.curves import can_compare, can_draw
 from overparam.report.svg import FONTS, inline_svg
 from overparam.report.topics import Topic, topics
 from overparam.report.verdict import anchor_verdicts, rigor, verdicts
-from overparam.theory.certificate import Certificate
 
 
 @dataclass(frozen=True)

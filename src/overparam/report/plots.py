@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from overparam.job.result import Spectrum
+from overparam.pipeline.result import Spectrum
 from overparam.report.curves import decrease, is_flat, positive, thinned
 from overparam.report.distances import Distance
 from overparam.report.numbers import at_least, at_most, number, power_of_ten

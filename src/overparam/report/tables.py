@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from overparam.job.imported import AnchorResult
-from overparam.job.result import JobResult
+from overparam.certificate.certificate import Certificate, Kind
 from overparam.model.activation import Activation
+from overparam.pipeline.imported import AnchorResult
+from overparam.pipeline.result import JobResult
 from overparam.report import numbers
-from overparam.theory.certificate import Certificate, Kind
 
 MEANINGS = {
     "excess": ("Δ₀", "excess loss at the starting point"),

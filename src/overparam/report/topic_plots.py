@@ -11,7 +11,7 @@ from overparam.report.distances import Distance
 from overparam.report.numbers import at_most, number
 from overparam.report.plots import SIZE, distance_panel, log_axis
 from overparam.report.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILLION, styled
-from overparam.theory.generalisation.risk_bound import RiskBound
+from overparam.risk.risk_bound import RiskBound
 from overparam.train.laziness import LAZY, PARTLY_LAZY, Laziness
 from overparam.train.step_sweep import StepSweep
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from overparam.job.consequences import Consequences
-from overparam.job.regularisation import Regularisation
-from overparam.job.result import JobResult
-from overparam.job.transfer import TransferStudy
+from overparam.certificate.certificate import Certificate
+from overparam.pipeline.consequences import Consequences
+from overparam.pipeline.regularisation import Regularisation
+from overparam.pipeline.result import JobResult
+from overparam.pipeline.transfer import TransferStudy
 from overparam.report import topic_plots as plots
 from overparam.report.distances import Distance
 from overparam.report.numbers import at_least, at_most, number
-from overparam.theory.certificate import Certificate
-from overparam.theory.generalisation.risk_bound import RiskBound
+from overparam.risk.risk_bound import RiskBound
 from overparam.train.laziness import LAZY, PARTLY_LAZY
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]

@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from overparam.job.imported import AnchorResult
-from overparam.job.result import JobResult
+from overparam.certificate.certificate import Certificate
+from overparam.pipeline.imported import AnchorResult
+from overparam.pipeline.result import JobResult
 from overparam.report.numbers import at_least, at_most, number, rate, steps_to_halve
-from overparam.theory.certificate import Certificate
 from overparam.train.gradient_descent import TrainResult
 
 Status = Literal["certified", "exists", "not certified"]

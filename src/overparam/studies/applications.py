@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from overparam.certificate.certify import anchor
 from overparam.errors import InputError
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.application_cases import CASES, TOLERANCE
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
-from overparam.theory.certify import anchor
 from overparam.train.gauss_newton import gauss_newton
 from overparam.train.gradient_descent import gradient_descent
 

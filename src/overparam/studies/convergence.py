@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from overparam.certificate.certify import certify
+from overparam.linearised.training_curve import infinite_training_curve
 from overparam.problem.problem import Problem
 from overparam.report.svg import styled
 from overparam.studies import plotting
@@ -21,8 +23,6 @@ from overparam.studies.problems import (
 )
 from overparam.studies.statistics import exponent, median, near
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
-from overparam.theory.certify import certify
-from overparam.theory.training_curve import infinite_training_curve
 from overparam.train.gradient_descent import gradient_descent
 
 STEPS = 256

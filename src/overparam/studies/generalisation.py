@@ -11,16 +11,16 @@ from matplotlib.figure import Figure
 from overparam.data.dataset import Dataset, load
 from overparam.data.sources import read_table
 from overparam.errors import InputError
-from overparam.job.generalisation import risk_bounds
+from overparam.jacobian.layer_norms import top_eigenvalue
 from overparam.kernel.tangent import tangent_kernel
+from overparam.pipeline.generalisation import risk_bounds
 from overparam.problem.measure import Measure
 from overparam.report.svg import INK, styled
+from overparam.risk.risk_bound import RiskBound
 from overparam.studies import plotting
 from overparam.studies.problems import centred, label, network, start_of, training_flops
 from overparam.studies.statistics import LEVEL, median, proportion_interval
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
-from overparam.theory.base_point import top_eigenvalue
-from overparam.theory.generalisation.risk_bound import RiskBound
 from overparam.train.gradient_descent import gradient_descent
 
 STEPS = 12

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from overparam.job.regularisation import parameter_distance
+from overparam.certificate.certify import certify
+from overparam.pipeline.regularisation import parameter_distance
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.problems import (
@@ -21,7 +22,6 @@ from overparam.studies.problems import (
 )
 from overparam.studies.statistics import exponent, median
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
-from overparam.theory.certify import certify
 from overparam.train.closest import ClosestInterpolant, closest_interpolant
 from overparam.train.gradient_descent import gradient_descent
 

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from overparam.certificate.certify import certify
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.problems import (
@@ -20,7 +21,6 @@ from overparam.studies.problems import (
 )
 from overparam.studies.statistics import exponent, median, near
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
-from overparam.theory.certify import certify
 from overparam.train.gradient_descent import gradient_descent
 from overparam.train.laziness import measure_laziness
 

@@ -8,6 +8,10 @@ import polars as pl
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from overparam.apriori.coefficients import a_priori_coefficients
+from overparam.apriori.moments import Moments
+from overparam.apriori.width import required_width
+from overparam.jacobian.bounds import jacobian_bounds
 from overparam.kernel.empirical import empirical_ntk
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
@@ -17,10 +21,6 @@ from overparam.studies import plotting
 from overparam.studies.problems import Source, read_cell, sources, start_of
 from overparam.studies.statistics import mean
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
-from overparam.theory.apriori.coefficients import a_priori_coefficients
-from overparam.theory.apriori.moments import Moments
-from overparam.theory.apriori.width import required_width
-from overparam.theory.bounds import jacobian_bounds
 from overparam.train.gradient_descent import gradient_descent
 
 DIM, POINTS = 10, 200

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from overparam.enclosures.eigenvalue import max_eigenvalue
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
 from overparam.report.svg import styled
@@ -15,7 +16,6 @@ from overparam.studies.problems import Source, label, read_cell, sources, traini
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
 from overparam.train.parametrisation import PARAMETRISATIONS, parametrise
 from overparam.train.step_sweep import Runs, StepSweep, step_sweep
-from overparam.verified.eigenvalue import max_eigenvalue
 
 STEPS = 30
 BASE = 64

@@ -22,14 +22,14 @@ from jaxtyping import Float
 from scipy.linalg import cho_solve
 
 from overparam.errors import InputError
+from overparam.jacobian.bounds import jacobian_bounds
 from overparam.kernel.derivative import push_forward
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
-from overparam.theory.bounds import jacobian_bounds
-from overparam.theory.closest import closest_interpolant_distance
+from overparam.theorems.closest_interpolant import closest_interpolant_distance
 from overparam.train.gauss_newton import SMALLEST_DAMPING, minimum_norm_step
 
 Progress = Callable[[int, float, float], None]

@@ -13,6 +13,8 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
+from overparam.certificate.certificate import Certificate
+from overparam.certificate.description import describe, params_fingerprint
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.frozen import frozen
 from overparam.model.function import ParamTree
@@ -20,8 +22,6 @@ from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, model_name
-from overparam.theory.certificate import Certificate
-from overparam.theory.description import describe, params_fingerprint
 from overparam.train.checkpoint import Checkpoint
 from overparam.train.loop import CHUNK, Loop, descent
 from overparam.train.monitor import Monitor, rounding_floor

@@ -1,8 +1,9 @@
 """How lazy a training run was: what moved, what the kernel did, what the linearised model missed.
 
 Training is *lazy* if the network stays close to its first-order expansion at the start: then its
-kernel hardly changes, and the closed forms of ``theory/training_curve.py`` describe it. Everything
-here is measured on a run that has happened; the bounds that hold before it are the certificate's.
+kernel hardly changes, and the closed forms of ``linearised/training_curve.py`` describe it.
+Everything here is measured on a run that has happened; the bounds that hold before it are the
+certificate's.
 """
 
 from dataclasses import dataclass

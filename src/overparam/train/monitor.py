@@ -14,12 +14,12 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from overparam.certificate.certificate import Certificate
 from overparam.errors import TheoremViolatedError
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem
-from overparam.theory.certificate import Certificate
 
 UNKNOWN_DEPTH = 16
 """Layers that a function is taken to have."""

@@ -1,0 +1,336 @@
+"""Every coefficient of training as a function of the widths, before any network is drawn.
+
+With probability at least 1 - delta over the initialisation all of them hold at once, at the widths
+given: the norms at theta_0 bound the modulus of the Jacobian (docs/modulus.md), that and lambda_min
+are the hypotheses of Theorem 1 (docs/convergence.md), and the consequences follow as they do for a
+network that was measured. Nothing is instantiated. A bound on the risk is not among them: built on
+s* it could never say anything (docs/apriori.md, Proposition 12).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from overparam.apriori.inputs import Knowledge
+from overparam.apriori.setting import Setting, build_setting, jacobian_norm
+from overparam.certificate.certificate import Constant, Kind
+from overparam.errors import InputError
+from overparam.jacobian.layer_norms import LayerNorms
+from overparam.jacobian.modulus import MLPBounds
+from overparam.model.activation import Activation
+from overparam.model.mlp import MLP
+from overparam.theorems.convergence import Convergence, gradient_descent_converges
+from overparam.theorems.distance import distance_to_minimisers
+from overparam.theorems.lazy import Linearisation, kernel_drift, linearisation_distance
+from overparam.theorems.majorant import Majorant
+from overparam.theorems.regularisation import descent_limit, distance_ratio
+
+NODES = np.geomspace(1 / 64, 16, 160)
+"""Radii of the majorant, relative to the reference radius rho / sigma of the limit."""
+
+IMPROVES = {
+    "jacobian_norm": -1,
+    "min_eigenvalue": 1,
+    "modulus": -1,
+    "lipschitz": -1,
+    "margin": 1,
+    "radius": -1,
+    "sigma_end": 1,
+    "smoothness": -1,
+    "step_size": 1,
+    "rate": -1,
+    "limit_distance": -1,
+    "distance_ratio": -1,
+    "kernel_drift": -1,
+    "linearisation_distance": -1,
+}
+"""The coefficients, and whether they improve by growing (1) or by falling (-1)."""
+
+
+@dataclass(frozen=True)
+class APrioriCoefficients:
+    """What holds with probability 1 - delta at given widths.
+
+    Attributes:
+        hidden_widths: m_1, ..., m_{D-1}.
+        failure_probability: Of all coefficients together: delta over the initialisation, and what
+            an assumed lambda_min or the moments of a sample bring along.
+        certified: Whether Theorem 1 holds: gradient descent converges to a global minimiser.
+        reason: One sentence: why it holds or by which factor it fails.
+        constants: All coefficients by name, each with its kind and source; infinite (or 1, of the
+            rate) where Theorem 1 does not hold.
+        reference_radius: Where ``modulus`` and ``lipschitz`` are evaluated, the same at all widths.
+        base: The bounds on the norms at theta_0.
+    """
+
+    hidden_widths: tuple[int, ...]
+    failure_probability: float
+    certified: bool
+    reason: str
+    constants: dict[str, Constant]
+    reference_radius: float
+    base: LayerNorms
+
+    def __getitem__(self, name: str) -> float:
+        """The value of a coefficient."""
+        return self.constants[name].value
+
+
+def a_priori_coefficients(
+    data: Knowledge,
+    hidden_widths: tuple[int, ...],
+    activation: str | Activation = "gelu",
+    *,
+    outputs: int | None = None,
+    loss: object = "squared",
+    residual: float | None = None,
+    min_eigenvalue: float | None = None,
+    eigenvalue_failure_probability: float = 0.0,
+    failure_probability: float = 0.05,
+    step_fraction: float = 0.9,
+    weight_scale: float = 1.0,
+    bias_scale: float = 0.1,
+    output_scale: float = 1.0,
+    sample_size: int | None = None,
+) -> APrioriCoefficients:
+    """Every coefficient at given widths; the model is centred at its initialisation.
+
+    Args:
+        data: ``Moments``, ``Norms`` or a ``Measure``.
+        hidden_widths: Widths of the hidden layers, one or more.
+        activation: With a bound on its second derivative.
+        outputs: k; that of the measure's targets, or 1.
+        loss: An integrand or its name; it needs a PL constant on the sublevel set of the zero
+            function, as ``squared`` and ``squared_hinge`` have.
+        residual: sqrt(2 Delta_0) of the zero function, sqrt(E|y|^2) for the squared loss; from the
+            targets if they are known.
+        min_eigenvalue: An assumed value of lambda_min(K(theta_0)), the weights w_i included. None
+            computes a lower bound from the points.
+        eigenvalue_failure_probability: The probability, over the initialisation, with which the
+            assumed ``min_eigenvalue`` is missed: 0 if it is assumed of every draw. It is added.
+        failure_probability: delta, over the initialisation, in (0, 1).
+        step_fraction: q = 1 - eta L_phi / 2 in (0, 1): near 1 for small steps, from a smaller
+            width on.
+        weight_scale: s_w.
+        bias_scale: s_b.
+        output_scale: c.
+        sample_size: n, where only moments are known: what ``min_eigenvalue`` is held against, as
+            n k lambda_min is at most the kernel's trace.
+
+    Returns:
+        The :class:`APrioriCoefficients`.
+
+    Raises:
+        InputError: An argument is unusable, the moments stop too early, contradict each other or do
+            not exist, or no kernel of so many points has such a lambda_min.
+
+    References:
+        docs/apriori.md.
+    """
+    setting = build_setting(
+        data,
+        len(hidden_widths),
+        activation=activation,
+        outputs=outputs,
+        loss=loss,
+        residual=residual,
+        min_eigenvalue=min_eigenvalue,
+        eigenvalue_failure_probability=eigenvalue_failure_probability,
+        failure_probability=failure_probability,
+        weight_scale=weight_scale,
+        bias_scale=bias_scale,
+        output_scale=output_scale,
+        sample_size=sample_size,
+    )
+    return coefficients_at(setting, tuple(hidden_widths), step_fraction)
+
+
+def require_step_fraction(q: float) -> float:
+    """The step fraction, if it is one.
+
+    Raises:
+        InputError: It is not strictly between 0 and 1.
+    """
+    if not 0 < q < 1:
+        raise InputError(f"step_fraction is {q!r}: choose it strictly between 0 and 1, such as 0.9")
+    return float(q)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The hypotheses of Theorem 1 at given widths."""
+
+    model: MLP
+    base: LayerNorms
+    min_eigenvalue: float
+    majorant: Majorant
+    lipschitz: Float[np.ndarray, " nodes"]
+    level: float
+
+    @property
+    def margin(self) -> float:
+        """Max Psi / rho."""
+        return self.majorant.maximum / self.level if self.level else math.inf
+
+
+def reference_radius(setting: Setting, step_fraction: float) -> float:
+    """rho / sigma for the residual and the limiting eigenvalue: the scale of all radii."""
+    level = setting.residual / math.sqrt(setting.pl_constant) / step_fraction
+    return (level or 1.0) / math.sqrt(setting.limiting_min_eigenvalue)
+
+
+def conditions_at(
+    setting: Setting, model: MLP, step_fraction: float, base: LayerNorms | None = None
+) -> Conditions:
+    """The hypotheses at a model's widths, or at other norms than those that hold there."""
+    base = setting.base_point(model) if base is None else base
+    smallest = setting.min_eigenvalue(model)
+    radii = reference_radius(setting, step_fraction) * NODES
+    bounds = MLPBounds(base)
+    modulus, lipschitz = np.array([bounds.on_ball(r) for r in radii]).T
+    majorant = Majorant(math.sqrt(smallest), radii, np.maximum.accumulate(modulus))
+    level = setting.residual / math.sqrt(setting.pl_constant) / step_fraction
+    return Conditions(model, base, smallest, majorant, lipschitz, level)
+
+
+def coefficients_at(
+    setting: Setting, hidden_widths: tuple[int, ...], step_fraction: float = 0.9
+) -> APrioriCoefficients:
+    """Every coefficient at given widths; see :func:`a_priori_coefficients`."""
+    q = require_step_fraction(step_fraction)
+    found = conditions_at(setting, setting.at(hidden_widths), q)
+    norm = jacobian_norm(found.base)
+    result = gradient_descent_converges(
+        majorant=found.majorant,
+        lipschitz=found.lipschitz,
+        jacobian_norm=norm,
+        smoothness=setting.loss.smoothness,
+        pl_constant=setting.pl_constant,
+        excess=setting.residual**2 / 2,
+        step_fraction=q,
+    )
+    at = int(np.searchsorted(NODES, 1.0))
+    values = {
+        "jacobian_norm": norm,
+        "min_eigenvalue": found.min_eigenvalue,
+        "modulus": float(found.majorant.modulus[at]),
+        "lipschitz": float(found.lipschitz[at]),
+        "margin": found.margin,
+        "radius": result.radius,
+        "sigma_end": result.sigma_end,
+        "smoothness": result.smoothness if result.certified else math.inf,
+        "step_size": result.step_size if result.certified else 0.0,
+        "rate": result.rate,
+    }
+    values |= _consequences(setting, found, result, norm)
+    return APrioriCoefficients(
+        hidden_widths=hidden_widths,
+        failure_probability=setting.total_failure_probability,
+        certified=result.certified,
+        reason=_reason(found, result, setting.total_failure_probability),
+        constants=_named(setting, values),
+        reference_radius=float(found.majorant.radii[at]),
+        base=found.base,
+    )
+
+
+def _consequences(
+    setting: Setting, found: Conditions, result: Convergence, norm: float
+) -> dict[str, float]:
+    """Implicit regularisation and lazy training."""
+    quadratic, majorant, path = setting.loss.quadratic, found.majorant, result.radius
+    apart = Linearisation(math.inf, math.inf, path)
+    shortest = None
+    if quadratic and result.certified:
+        shortest = setting.residual / majorant.sigma  # rho_K <= |r_0| / sigma_0
+        apart = linearisation_distance(
+            majorant=majorant,
+            path=path,
+            jacobian_norm=norm,
+            residual=setting.residual,
+            target_norm=shortest,
+            step_size=result.step_size,
+        )
+    limit = descent_limit(
+        majorant=majorant, path=path, displacement=apart.displacement, target_norm=shortest
+    )
+    closest = distance_to_minimisers(
+        majorant=majorant,
+        jacobian_norm=norm,
+        smoothness=setting.loss.smoothness,
+        excess=setting.residual**2 / 2,
+    )
+    drift = math.inf
+    if result.certified:
+        drift = kernel_drift(majorant=majorant, displacement=apart.displacement, jacobian_norm=norm)
+    return {
+        "limit_distance": limit.distance,
+        "distance_ratio": distance_ratio(
+            majorant=majorant, limit=limit, closest=closest, least_squares=quadratic
+        ),
+        "kernel_drift": drift,
+        "linearisation_distance": apart.predictions,
+    }
+
+
+def _reason(found: Conditions, result: Convergence, delta: float) -> str:
+    sure = f"with probability {1 - delta:g} over the initialisation"
+    if result.certified:
+        return (
+            f"max Psi / rho = {found.margin:.4g} > 1: {sure} gradient descent with step size "
+            f"{result.step_size:.4g} converges within distance {result.radius:.4g}"
+        )
+    if not found.min_eigenvalue:
+        return f"{sure} nothing is known of lambda_min at these widths: they are too small"
+    return f"max Psi / rho = {found.margin:.4g} is not above 1 {sure}: the widths are too small"
+
+
+_SOURCES = {
+    "jacobian_norm": "|J(theta_0)|; docs/apriori.md, Corollary",
+    "min_eigenvalue": "lambda_min(K(theta_0)); docs/apriori.md, Theorem 3",
+    "modulus": "omega at the reference radius; docs/modulus.md, Theorem 2",
+    "lipschitz": "L on the ball of the reference radius; docs/modulus.md, Theorem 3",
+    "margin": "max Psi / rho; docs/convergence.md, Theorem 1",
+    "radius": "s*; docs/convergence.md, Theorem 1",
+    "sigma_end": "sigma_*; docs/convergence.md, Theorem 1",
+    "smoothness": "L_phi on the ball; docs/convergence.md, Theorem 1",
+    "step_size": "eta = 2 (1 - q) / L_phi; docs/convergence.md, Theorem 1",
+    "rate": "docs/convergence.md, Theorem 1",
+    "limit_distance": "|theta_inf - theta_0|; docs/regularisation.md, Theorem 5",
+    "distance_ratio": "the same over the closest minimiser's; docs/regularisation.md, Theorem 5'",
+    "kernel_drift": "|K_t - K_0| at every step; docs/lazy.md, Theorem 6",
+    "linearisation_distance": "|F - F_lin| at every step; docs/lazy.md, Theorem 7",
+}
+
+_WITHOUT_EIGENVALUE = {"jacobian_norm", "modulus", "lipschitz"}
+"""Coefficients that do not depend on lambda_min, but for the radius they are evaluated at."""
+
+
+def _named(setting: Setting, values: dict[str, float]) -> dict[str, Constant]:
+    bounds = "assumed" if setting.model.act.bounds_kind == "assumed" else "computed"
+    constants = {}
+    for name, source in _SOURCES.items():
+        rests_on = bounds if name in _WITHOUT_EIGENVALUE else setting.eigenvalue_kind
+        kind: Kind = "assumed" if "assumed" in (rests_on, bounds) else "computed"
+        constants[name] = Constant(float(values[name]), kind, source)
+    return constants
+
+
+def without_term(base: LayerNorms, term: str, layer: int) -> LayerNorms:
+    """The norms if one term of the modulus were zero; for asking how much it matters.
+
+    Args:
+        base: The norms.
+        term: ``bending`` (columns of U^l, through which act'' acts) or ``motion`` (the factor c_l
+            of what a perturbation of the weights does to what passes through them).
+        layer: l, from 1.
+    """
+    if term == "bending":
+        columns = list(base.upstream_columns)
+        columns[layer - 1] = np.zeros_like(columns[layer - 1])
+        return replace(base, upstream_columns=tuple(columns))
+    factors = list(base.weight_factors)
+    factors[layer - 1] = 0.0
+    return replace(base, weight_factors=tuple(factors))

@@ -1,0 +1,218 @@
+r"""The smallest eigenvalue at finite width, from the points: Theorem 3 of docs/apriori.md.
+
+The tangent kernel is at least the sum of its two topmost blocks, those of the last hidden layer and
+of the output. Given the layers below they are sums over the last hidden layer's units, which are
+independent: the matrix Chernoff inequality applies after truncation, once the Gram matrix Sigmahat
+of that layer's inputs is known. With one hidden layer that is a matrix of the data, and the two
+blocks are the whole kernel. With more layers Sigmahat deviates from its limit Sigma by at most E,
+
+    |Sigmahat^{1/2} - Sigma^{1/2}|_F <= E,
+
+which is handed on from layer to layer: roots of Gram matrices depend on the features, and these on
+the Gaussian weights, in a Lipschitz way.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import chdtri, ndtr
+
+from overparam.apriori import tails
+from overparam.apriori.limits import Limits
+from overparam.enclosures import max_eigenvalue, min_eigenvalue
+from overparam.kernel.infinite.layers import layer_kernels
+from overparam.model.mlp import MLP
+from overparam.problem.measure import Measure
+
+OUTPUT_TAILS = np.geomspace(0.9, 1e-14, 96)
+"""Values of 1 - P(tau), the share of output weights beyond the truncation, that are tried."""
+
+FEATURE_TAILS = np.linspace(0.0, 9.0, 37)
+"""Deviations at which the features of a unit are truncated, that are tried."""
+
+
+@dataclass(frozen=True)
+class LimitSpectra:
+    """Extreme eigenvalues of limiting matrices, weighted by sqrt(w_i w_j).
+
+    Attributes:
+        smallest: Lower bounds on lambda_min(Sigma_l), l = 1..D-1.
+        largest: Upper bounds on |Sigma_l|, l = 1..D.
+        top: lambda_top, a lower bound on the smallest eigenvalue of the two topmost blocks of the
+            limiting kernel, c^2 (s_w^2 Sigma_{D-1} * E[act' act'^T] + Sigma_D).
+        kernel: Lower bound on the smallest eigenvalue of the whole limiting kernel.
+        diagonal: The smallest diagonal entry of the limiting kernel.
+    """
+
+    smallest: tuple[float, ...]
+    largest: tuple[float, ...]
+    top: float
+    kernel: float
+    diagonal: float
+
+
+def limit_spectra(model: MLP, measure: Measure) -> LimitSpectra:
+    """The eigenvalues that Theorem 3 asks for; *computed*, the quadrature's error not included.
+
+    Args:
+        model: Architecture with at least one hidden layer; its widths are ignored.
+        measure: Points and weights.
+    """
+    layers = layer_kernels(model, measure.x)
+    roots = np.sqrt(measure.weights)
+    weighted = [s * np.outer(roots, roots) for s in layers.inputs]
+    scale, factor = model.output_scale**2, model.weight_scale**2
+    kernel = weighted[0]
+    for sigma, slope in zip(weighted[1:], layers.slopes, strict=True):
+        kernel = sigma + factor * kernel * slope
+    top = factor * weighted[-2] * layers.slopes[-1] + weighted[-1]
+    return LimitSpectra(
+        smallest=tuple(_lowest(s) for s in weighted[:-1]),
+        largest=tuple(max_eigenvalue(s).upper for s in weighted),
+        top=_lowest(scale * top),
+        kernel=_lowest(scale * kernel),
+        diagonal=float(scale * np.diag(kernel).min()),
+    )
+
+
+def _lowest(matrix: Float[np.ndarray, "n n"]) -> float:
+    return max(min_eigenvalue(matrix).lower, 0.0)
+
+
+def root_deviation(
+    *,
+    model: MLP,
+    spectra: LimitSpectra,
+    weights: Float[np.ndarray, " n"],
+    limits: Limits,
+    failure_probability: float,
+) -> float:
+    """Lemma 9: E with |Sigmahat_{D-1}^{1/2} - Sigma_{D-1}^{1/2}|_F <= E.
+
+    Args:
+        model: Architecture and widths.
+        spectra: Of the limits.
+        weights: w_i.
+        limits: Of the layers' norms at the points.
+        failure_probability: Of each layer but the last hidden one.
+
+    Returns:
+        E; infinite where the layers are too narrow for the bound to say anything.
+    """
+    gain = math.sqrt(2) * model.weight_scale * model.act.slope_bound
+    apart = 0.0
+    for layer, m in enumerate(model.hidden_widths[:-1]):
+        handed_on = gain * apart
+        floor = math.sqrt(spectra.smallest[layer + 1]) - handed_on
+        if floor <= 0:
+            return math.inf
+        fourth = math.sqrt(float(limits.fourth[layer] @ weights))
+        fourth += model.act.slope_bound * 3**0.25 * apart
+        mean = (model.weight_scale * fourth) ** 2 / floor
+        reach = gain * (math.sqrt(spectra.largest[layer]) + apart)
+        apart = handed_on + (mean + tails.deviation(failure_probability) * reach) / math.sqrt(m)
+    return apart
+
+
+def truncated_chernoff(
+    *,
+    min_eigenvalue: float,
+    gram_norm: float,
+    feature_norm: float,
+    slope_bound: float,
+    width: int,
+    order: int,
+    outputs: int,
+    weight_scale: float,
+    bias_scale: float,
+    output_scale: float,
+    failure_probability: float,
+) -> float:
+    """Proposition 10: lambda_min of one hidden layer's kernel, over its units' weights.
+
+    Args:
+        min_eigenvalue: lambda, a lower bound on the smallest eigenvalue of the expectation.
+        gram_norm: |Sigma|, of the (weighted) Gram matrix of the layer's inputs.
+        feature_norm: sqrt(sum_i w_i E act(z_i)^2).
+        slope_bound: beta_1.
+        width: m, the units.
+        order: n k, the order of the kernel.
+        outputs: k.
+        weight_scale: s_w.
+        bias_scale: s_b.
+        output_scale: c.
+        failure_probability: delta.
+
+    Returns:
+        The lower bound, 0 where it says nothing; nondecreasing in the width.
+    """
+    reach = slope_bound * math.sqrt(gram_norm)
+    t = FEATURE_TAILS[None, :]
+    rho = feature_norm + t * reach
+    tail = np.exp(-(t**2) / 2)
+    beyond = math.sqrt(2 * math.pi) * ndtr(-t)
+    lost = (rho**2 + 2 * reach**2) * tail + 2 * feature_norm * reach * beyond
+    tau_square = chdtri(outputs + 2, OUTPUT_TAILS)[:, None]
+    mean = (1 - OUTPUT_TAILS)[:, None] * min_eigenvalue
+    mean = mean - (output_scale * weight_scale) ** 2 * lost
+    largest = (output_scale * weight_scale) ** 2 * (reach**2 * tau_square + rho**2)
+    largest = largest + (output_scale * bias_scale) ** 2
+    logarithm = math.log(order / failure_probability)
+    positive = np.maximum(mean, 0.0)
+    # (1 - t) mean with t = sqrt(2 log(n k / delta) R / (m mean)), as mean minus a root.
+    return max(0.0, float(np.max(mean - np.sqrt(2 * logarithm * largest * positive / width))))
+
+
+def min_eigenvalue_bound(
+    model: MLP,
+    spectra: LimitSpectra,
+    weights: Float[np.ndarray, " n"],
+    limits: Limits,
+    failure_probability: float,
+) -> float:
+    """Theorem 3: a lower bound on lambda_min(K(theta_0)), with probability 1 - delta.
+
+    Args:
+        model: Architecture and widths.
+        spectra: Of the limits, from :func:`limit_spectra`.
+        weights: w_i, (n,).
+        limits: Of the layers' norms at the points.
+        failure_probability: delta, of the bound.
+
+    Returns:
+        The bound, 0 where the network is too narrow for it to say anything.
+    """
+    share = failure_probability / (model.layers - 1)
+    apart = root_deviation(
+        model=model,
+        spectra=spectra,
+        weights=weights,
+        limits=limits,
+        failure_probability=share,
+    )
+    beta, curvature = model.act.slope_bound, model.act.curvature_bound
+    if not math.isfinite(apart) or (apart and curvature is None):
+        return 0.0
+    norm = math.sqrt(spectra.largest[-2])
+    turned = (curvature or 0.0) * norm * apart / math.sqrt(float(weights.min()))
+    moved = model.output_scale * model.weight_scale
+    moved *= math.hypot(beta * apart + turned, beta * apart)
+    root = math.sqrt(spectra.top) - moved
+    if root <= 0:
+        return 0.0
+    typical = math.sqrt(float(limits.values[-1] ** 2 @ weights))
+    return truncated_chernoff(
+        min_eigenvalue=root**2,
+        gram_norm=(norm + apart) ** 2,
+        feature_norm=typical + beta * apart,
+        slope_bound=beta,
+        width=model.hidden_widths[-1],
+        order=len(weights) * model.out_dim,
+        outputs=model.out_dim,
+        weight_scale=model.weight_scale,
+        bias_scale=model.bias_scale,
+        output_scale=model.output_scale,
+        failure_probability=share,
+    )

@@ -1,0 +1,231 @@
+"""The width from which Theorem 1 holds, and which term asks for it."""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from overparam.apriori.coefficients import (
+    APrioriCoefficients,
+    Conditions,
+    coefficients_at,
+    conditions_at,
+    require_step_fraction,
+    without_term,
+)
+from overparam.apriori.inputs import Knowledge
+from overparam.apriori.setting import Setting, build_setting
+from overparam.errors import InputError
+from overparam.model.activation import Activation
+
+WIDEST = 10**300
+"""Beyond, products of widths leave the range of floats."""
+
+START = 4096
+"""Where the search begins."""
+
+SMALL = 1e9
+"""Margins below its inverse and above it are not told apart."""
+
+_RESOLUTION = 10**6
+"""Widths are found exactly up to here, and to this relative precision beyond."""
+
+
+@dataclass(frozen=True)
+class RequiredWidth:
+    """How wide every hidden layer must be.
+
+    Attributes:
+        width: The smallest width found from which on Theorem 1 holds with probability 1 - delta,
+            at each width by itself.
+        dominating: The term whose absence would shrink the width most.
+        shares: For each term, the factor by which the margin would grow without it, at this width.
+        coefficients: All coefficients there.
+        setting: What was asked, for coefficients at other widths.
+        step_fraction: q.
+    """
+
+    width: int
+    dominating: str
+    shares: dict[str, float]
+    coefficients: APrioriCoefficients
+    setting: Setting
+    step_fraction: float
+
+    def at(self, width: int) -> APrioriCoefficients:
+        """All coefficients at another width."""
+        layers = len(self.setting.model.hidden_widths)
+        return coefficients_at(self.setting, (width,) * layers, self.step_fraction)
+
+
+def required_width(
+    data: Knowledge,
+    hidden_layers: int = 1,
+    activation: str | Activation = "gelu",
+    *,
+    outputs: int | None = None,
+    loss: object = "squared",
+    residual: float | None = None,
+    min_eigenvalue: float | None = None,
+    eigenvalue_failure_probability: float = 0.0,
+    failure_probability: float = 0.05,
+    step_fraction: float = 0.9,
+    weight_scale: float = 1.0,
+    bias_scale: float = 0.1,
+    output_scale: float = 1.0,
+    sample_size: int | None = None,
+) -> RequiredWidth:
+    """The width of all hidden layers from which gradient descent provably converges.
+
+    Nothing is instantiated: the statement is about a random initialisation, and holds with
+    probability at least 1 - delta over it at this width, and at each larger one: of networks of
+    several widths drawn at once each has a delta of its own.
+
+    Args:
+        data: ``Moments`` of the norm, ``Norms`` of the points, or the points as a ``Measure``.
+        hidden_layers: 1 or more.
+        activation: With a bound on its second derivative.
+        outputs: k; that of the measure's targets, or 1.
+        loss: As for ``a_priori_coefficients``.
+        residual: sqrt(2 Delta_0) of the zero function, sqrt(E|y|^2) for the squared loss; from the
+            targets if they are known.
+        min_eigenvalue: An assumed value of lambda_min(K(theta_0)), the weights w_i included. None
+            computes a lower bound from the points.
+        eigenvalue_failure_probability: The probability, over the initialisation, with which the
+            assumed ``min_eigenvalue`` is missed: 0 if it is assumed of every draw. It is added.
+        failure_probability: delta, over the initialisation, in (0, 1).
+        step_fraction: q = 1 - eta L_phi / 2 in (0, 1). The width is proportional to about 1 / q^2.
+        weight_scale: s_w.
+        bias_scale: s_b.
+        output_scale: c.
+        sample_size: n, where only moments are known: what ``min_eigenvalue`` is held against.
+
+    Returns:
+        The :class:`RequiredWidth`.
+
+    Raises:
+        InputError: As for ``a_priori_coefficients``, or no width that a float can hold is enough.
+
+    References:
+        docs/apriori.md, Theorem 4.
+    """
+    setting = build_setting(
+        data,
+        hidden_layers,
+        activation=activation,
+        outputs=outputs,
+        loss=loss,
+        residual=residual,
+        min_eigenvalue=min_eigenvalue,
+        eigenvalue_failure_probability=eigenvalue_failure_probability,
+        failure_probability=failure_probability,
+        weight_scale=weight_scale,
+        bias_scale=bias_scale,
+        output_scale=output_scale,
+        sample_size=sample_size,
+    )
+    return width_for(setting, step_fraction)
+
+
+def width_for(
+    setting: Setting,
+    step_fraction: float = 0.9,
+    progress: Callable[[int], None] | None = None,
+) -> RequiredWidth:
+    """The same for a setting that was checked; ``progress`` hears how many widths were tried."""
+    tell = progress or (lambda tried: None)
+    width = _search(setting, require_step_fraction(step_fraction), tell)
+    found = _conditions(setting, width, step_fraction)
+    shares = _shares(setting, found, step_fraction)
+    layers = len(setting.model.hidden_widths)
+    return RequiredWidth(
+        width=width,
+        dominating=max(shares, key=lambda term: shares[term]),
+        shares=shares,
+        coefficients=coefficients_at(setting, (width,) * layers, step_fraction),
+        setting=setting,
+        step_fraction=step_fraction,
+    )
+
+
+def _conditions(setting: Setting, width: int, step_fraction: float) -> Conditions:
+    layers = len(setting.model.hidden_widths)
+    return conditions_at(setting, setting.at((width,) * layers), step_fraction)
+
+
+def _search(setting: Setting, step_fraction: float, tell: Callable[[int], None]) -> int:
+    """The smallest width with a margin above 1; the margin does not decrease with the width."""
+    tried = itertools.count(1)
+
+    @cache
+    def margin(width: int) -> float:
+        tell(next(tried))
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = _conditions(setting, width, step_fraction).margin
+        return found if found > 1 / SMALL else 1 / SMALL  # so that no NaN counts as enough
+
+    low, high, factor = START, START, 16
+    while margin(high) <= 1:
+        if high >= WIDEST:
+            raise InputError(
+                f"the width required is beyond {float(WIDEST):g}, which floats cannot hold: scale "
+                "inputs or targets down, or raise min_eigenvalue or output_scale"
+            )
+        low, high, factor = high, min(factor * high, WIDEST), factor**2
+    while low > 1 and margin(low) > 1:
+        low, high = max(low // 16, 1), low
+    if margin(low) > 1:
+        return low
+    while high > 16 * low:
+        middle = math.isqrt(low * high)
+        low, high = (low, middle) if margin(middle) > 1 else (middle, high)
+    from scipy.optimize import brentq
+
+    # Nearly a straight line in logarithms; what the root is off by is mended in whole numbers.
+    root = brentq(
+        lambda e: math.log(min(margin(round(math.exp(e))), SMALL)),
+        *(math.log(low), math.log(high)),
+        xtol=0.1 / min(high, _RESOLUTION),
+    )
+    return _mended(round(math.exp(root)), low, high, lambda width: margin(width) > 1)
+
+
+def _mended(guess: int, low: int, high: int, enough: Callable[[int], bool]) -> int:
+    """The smallest width in (low, high] that is enough, from a guess near it."""
+    step = max(1, guess // _RESOLUTION)
+    guess = min(max(guess, low + 1), high)
+    if enough(guess):
+        high = guess
+        while high - step > low and enough(high - step):
+            high, step = high - step, 2 * step
+        low = max(low, high - step)
+    else:
+        low = guess
+        while low + step < high and not enough(low + step):
+            low, step = low + step, 2 * step
+        high = min(high, low + step)
+    while high - low > max(1, high // _RESOLUTION):
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _shares(setting: Setting, found: Conditions, step_fraction: float) -> dict[str, float]:
+    """How much the margin would grow without each term."""
+    hidden = len(setting.model.hidden_widths)
+    shares = {}
+    if setting.assumed is None:
+        limit = math.sqrt(setting.limiting_min_eigenvalue)
+        ideal = type(found.majorant)(limit, found.majorant.radii, found.majorant.modulus)
+        name = "fluctuation of the smallest eigenvalue"
+        shares[name] = ideal.maximum / found.majorant.maximum
+    terms = {f"curvature of hidden layer {i}": ("bending", i) for i in range(1, hidden + 1)}
+    terms |= {f"motion of the weights of layer {i}": ("motion", i) for i in range(2, hidden + 2)}
+    for name, (term, layer) in terms.items():
+        base = without_term(found.base, term, layer)
+        absent = conditions_at(setting, found.model, step_fraction, base)
+        shares[name] = absent.majorant.maximum / found.majorant.maximum
+    return shares

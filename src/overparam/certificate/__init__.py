@@ -1,0 +1,1 @@
+"""What is certified: hypotheses measured at given parameters, put into the theorems."""

@@ -1,0 +1,303 @@
+"""The hypotheses of Theorem 1, measured at given parameters.
+
+Everything expensive (the tangent kernel, its extreme eigenvalues, the norms at theta_0) happens
+here, once; the theorems are then cheap functions of these numbers.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import cho_solve
+
+from overparam.certificate.certificate import Rigor
+from overparam.enclosures import Enclosure, max_eigenvalue, min_eigenvalue
+from overparam.enclosures.rounding import sqrt_down, sqrt_up
+from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
+from overparam.jacobian.modulus import base_of
+from overparam.jacobian.proved import ProvedBounds
+from overparam.kernel.empirical import Progress, require_memory
+from overparam.kernel.factor import factor_in_place
+from overparam.kernel.tangent import check_scales, tangent_kernel, to_coordinates
+from overparam.model.function import ParamTree
+from overparam.precision import as_float64, on_host
+from overparam.problem.problem import Problem
+from overparam.rounding.float64 import (
+    KernelErrors,
+    check_excess,
+    check_kernel_range,
+    excess_with_rounding,
+    kernel_errors,
+    sum_rounding,
+)
+from overparam.rounding.norms import prove_layer_norms
+from overparam.rounding.probes import arithmetic_fault, inner_dimensions, on_cpu
+from overparam.rounding.provable import check_provable
+from overparam.rounding.residual import prove_residual, prove_target_norm
+from overparam.theorems.majorant import Majorant
+from overparam.threads import one_thread
+
+NODES = 160
+"""Radii at which omega and L are evaluated."""
+
+SHARP_ORDER = 4096
+"""Up to this order lambda_min is enclosed to the last digits at once."""
+
+SHARP_WIDTH = 0.02
+"""Beyond it, the relative width from which the sharper bound is worth its time."""
+
+FAR = 1e12
+"""A radius no network travels; its inverse is one nobody can tell from zero."""
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """What Theorem 1 assumes, as numbers at theta_0.
+
+    Attributes:
+        min_eigenvalue: Enclosure of lambda_min(K).
+        max_eigenvalue: Enclosure of lambda_max(K) = |J|^2.
+        excess: Delta_0 from above.
+        residual: sqrt(2 Delta_0) from above.
+        target_norm: rho_K = |J_0^+ r_0|, infinite if K is singular; None if not asked for. From
+            above if proved; else the number that float64 gives.
+        bounds: omega and L as functions of the radius.
+        rigor: ``proved`` if every number is a bound on the real one, rounding included;
+            ``estimated`` if ``bounds`` are, whatever the others.
+        excess_lower: Delta_0 from below.
+        target_norm_lower: rho_K from below.
+        target_norm_upper: rho_K from above.
+        downgrade: Why ``proved`` was asked for and not given.
+    """
+
+    min_eigenvalue: Enclosure
+    max_eigenvalue: Enclosure
+    excess: float
+    residual: float
+    target_norm: float | None
+    bounds: JacobianBounds
+    rigor: Rigor = "computed"
+    excess_lower: float = 0.0
+    target_norm_lower: float = 0.0
+    target_norm_upper: float = math.inf
+    downgrade: str | None = None
+
+    @property
+    def sigma(self) -> float:
+        """sigma_0, the root of the lower bound on lambda_min(K); 0 if that is not positive."""
+        return sqrt_down(max(self.min_eigenvalue.lower, 0.0))
+
+    @property
+    def jacobian_norm(self) -> float:
+        """Upper bound on |J(theta_0)|."""
+        return sqrt_up(self.max_eigenvalue.upper)
+
+    @one_thread
+    def grid(self, level: float) -> tuple[Majorant, Float[np.ndarray, "nodes"]]:
+        """Psi and L at radii around the linearised path length, and on to where Psi peaks."""
+        linearised = level / self.sigma if self.sigma else 0.0
+        outer = self._peak_radius(linearised)
+        inner = min(linearised or outer, outer) / 16
+        middle = min(16 * linearised or outer, outer)
+        radii = np.geomspace(inner, middle, NODES // 2)
+        if middle < outer:
+            radii = np.append(radii, np.geomspace(middle, outer, NODES // 2 + 1)[1:])
+        modulus, lipschitz = np.array([self.bounds.on_ball(r) for r in radii]).T
+        return Majorant(self.sigma, radii, np.maximum.accumulate(modulus)), lipschitz
+
+    def _peak_radius(self, linearised: float) -> float:
+        """Where omega reaches sigma_0, to a percent from above; or far out if it never does."""
+        if self.bounds.modulus(FAR) <= self.sigma:
+            farther = 256 * linearised  # where J hardly changes, however far a path may be
+            return farther if farther > FAR and self.bounds.modulus(farther) <= self.sigma else FAR
+        low, high = 0.0, min(max(linearised, 1.0), FAR)
+        while self.bounds.modulus(high) <= self.sigma:
+            low, high = high, min(4 * high, FAR)
+        while high > 1.01 * low and high > 1 / FAR:
+            middle = math.sqrt(low * high) if low else high / 256
+            if self.bounds.modulus(middle) <= self.sigma:
+                low = middle
+            else:
+                high = middle
+        return high
+
+
+@on_host
+@np.errstate(all="ignore")  # whatever the caller's: an overflow is refused, or not certified
+def measure_hypotheses(
+    problem: Problem,
+    params: ParamTree,
+    *,
+    kernel: Float[np.ndarray, "nk nk"] | None = None,
+    target_norm: bool = True,
+    progress: Progress | None = None,
+    rigor: Rigor = "computed",
+) -> Hypotheses:
+    """Measure the hypotheses of Theorem 1 at ``params`` in float64.
+
+    Args:
+        problem: The learning problem.
+        params: theta_0.
+        kernel: K(theta_0) if it is already at hand; it is not changed. Under ``proved`` it is
+            computed anew, where its rounding is known.
+        target_norm: Whether to compute rho_K, which costs one more Cholesky factor.
+        progress: Called after every tile of the kernel.
+        rigor: ``proved`` makes every number a bound on the real one, rounding included; if the
+            arithmetic at hand does not allow that, the result is ``computed`` and says why.
+            ``estimated`` searches for the modulus even where a bound is known; where none is,
+            ``computed`` does so too.
+
+    Returns:
+        The :class:`Hypotheses`.
+
+    Raises:
+        InputError: The kernel does not fit in memory, the parameters do not fit the model, or
+            nothing can be proved with the activation or the loss.
+
+    References:
+        docs/proved.md.
+    """
+    problem.validate(params)
+    check_scales(problem)
+    check_excess(problem, params)
+    downgrade = None
+    if rigor == "proved":
+        check_provable(problem)
+        downgrade = arithmetic_fault(inner_dimensions(problem))
+        kernel = None if downgrade is None else kernel
+    if kernel is None:
+        size = problem.measure.n * problem.outputs
+        require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
+    if rigor == "proved" and downgrade is None:
+        with jax.default_device(on_cpu()):
+            return _proved(problem, as_float64(params), target_norm, progress)
+    if kernel is None:
+        kernel = tangent_kernel(problem, params, progress=progress)
+    return _computed(problem, params, kernel, target_norm, rigor == "estimated", downgrade)
+
+
+def _computed(
+    problem: Problem,
+    params: ParamTree,
+    kernel: Float[np.ndarray, "nk nk"],
+    target_norm: bool,
+    estimated: bool,
+    downgrade: str | None,
+) -> Hypotheses:
+    """Every number in float64, moved outward by what its rounding may have hidden."""
+    residual = problem.residual(params)
+    excess = excess_with_rounding(problem, params, residual)
+    check_kernel_range(kernel)
+    computed = _smallest_eigenvalue(kernel)
+    root = sqrt_down(max(computed.lower, 0.0))
+    bounds = jacobian_bounds(
+        problem,
+        params,
+        estimated=estimated,
+        sigma=root,
+        path=math.sqrt(2 * excess.upper) / root if root else None,
+    )
+    errors = kernel_errors(problem, params, kernel, base_of(bounds))
+    largest = errors.largest(max_eigenvalue(kernel, sharp=len(kernel) <= SHARP_ORDER))
+    smallest = errors.smallest(computed)
+    rho = _TargetNorm(None, 0.0, math.inf)
+    if target_norm:
+        coordinates = to_coordinates(problem, residual)
+        rho = _target_norm(kernel, coordinates, computed, smallest, errors, excess.noise)
+    return Hypotheses(
+        min_eigenvalue=smallest,
+        max_eigenvalue=largest,
+        excess=excess.upper,
+        residual=math.sqrt(2 * excess.upper),
+        target_norm=rho.value,
+        bounds=bounds,
+        rigor="estimated" if bounds.kind == "estimated" else "computed",
+        excess_lower=excess.lower,
+        target_norm_lower=rho.lower,
+        target_norm_upper=rho.upper,
+        downgrade=downgrade,
+    )
+
+
+def _proved(
+    problem: Problem, params: ParamTree, target_norm: bool, progress: Progress | None
+) -> Hypotheses:
+    """Every number as a bound on the real one; params in float64."""
+    base = prove_layer_norms(problem, params)
+    residual = prove_residual(problem, params, base.weights)
+    kernel = tangent_kernel(problem, params, progress=progress)
+    smallest = _smallest_eigenvalue(kernel, base.kernel_error)
+    rho = None
+    if target_norm:
+        rho = prove_target_norm(kernel, base.kernel_error, smallest.lower, residual)
+    return Hypotheses(
+        min_eigenvalue=smallest,
+        max_eigenvalue=max_eigenvalue(kernel, norm_error=base.kernel_error),
+        excess=residual.excess.upper,
+        residual=residual.norm.upper,
+        target_norm=None if rho is None else rho.upper,
+        bounds=ProvedBounds(base.norms),
+        rigor="proved",
+        excess_lower=residual.excess.lower,
+        target_norm_lower=0.0 if rho is None else rho.lower,
+        target_norm_upper=math.inf if rho is None else rho.upper,
+    )
+
+
+def _smallest_eigenvalue(kernel: np.ndarray, norm_error: float = 0.0) -> Enclosure:
+    """Enclose lambda_min: the sharp bound only where it is cheap, or where it is needed."""
+    if len(kernel) > SHARP_ORDER:
+        found = min_eigenvalue(kernel, norm_error=norm_error, sharp=False)
+        if found.width <= SHARP_WIDTH * found.lower + 2 * norm_error:
+            return found
+    return min_eigenvalue(kernel, norm_error=norm_error)
+
+
+class _TargetNorm(NamedTuple):
+    """rho_K as float64 gives it, from below and from above."""
+
+    value: float | None
+    lower: float
+    upper: float
+
+
+def _target_norm(
+    kernel: np.ndarray,
+    residual: np.ndarray,
+    computed: Enclosure,
+    smallest: Enclosure,
+    errors: KernelErrors,
+    noise: float,
+) -> _TargetNorm:
+    """rho_K = sqrt(r^T K^{-1} r) from the computed kernel; docs/convergence.md has the bounds.
+
+    Args:
+        kernel: The computed kernel.
+        residual: r in coordinates.
+        computed: Its lambda_min.
+        smallest: That of K.
+        errors: How far the kernel is from K.
+        noise: How far the residual may be off.
+    """
+    unknown = _TargetNorm(math.inf, 0.0, math.inf)
+    factor = factor_in_place(kernel.copy()) if smallest.lower > 0 else None
+    if factor is None:
+        return unknown
+    size = float(np.abs(residual).max())
+    if not size:
+        return _TargetNorm(0.0, 0.0, noise / sqrt_down(smallest.lower))
+    unit = residual / size  # squares neither overflow nor vanish
+    solution = cho_solve((factor, True), unit, check_finite=False)
+    rho = size * math.sqrt(max(float(unit @ solution), 0.0))
+    sigma, moved = sqrt_down(smallest.lower), noise / sqrt_down(smallest.lower)
+    # The factor is that of a matrix this far away.
+    solved = sum_rounding(3 * len(kernel)) * float(np.trace(kernel)) / computed.lower
+    if solved >= 0.5:
+        return _TargetNorm(rho, 0.0, math.inf)
+    upper = rho * math.sqrt(computed.lower / (1 - 2 * solved)) / sigma + moved
+    kept = 1 - errors.jacobian / sigma
+    kept /= math.sqrt((1 + solved) * (1 + errors.products / smallest.lower))
+    return _TargetNorm(rho, max(rho * max(kept, 0.0) - moved, 0.0), upper)

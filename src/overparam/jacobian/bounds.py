@@ -1,0 +1,118 @@
+"""omega and L: how much the Jacobian can change around theta_0, from whatever is known of it."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, runtime_checkable
+
+from overparam.choices import Kind
+from overparam.jacobian.estimated import estimate_bounds
+from overparam.jacobian.jet_modulus import JetBounds, measure_jet_point
+from overparam.jacobian.layer_norms import measure_layer_norms
+from overparam.jacobian.layered_jets import LayeredJetBounds, measure_layered_point
+from overparam.jacobian.modulus import MLPBounds
+from overparam.model.function import ParamTree
+from overparam.model.mlp import MLP
+from overparam.model.observation import Jet, Laplacian, Value
+from overparam.precision import on_host
+from overparam.problem.problem import Problem
+
+
+@runtime_checkable
+class JacobianBounds(Protocol):
+    """A modulus omega and a Lipschitz constant L of the Jacobian, by radius around theta_0.
+
+    Both are in the operator norm from parameters to L2(mu; R^K) and bound the whole ball of their
+    radius. They grow with it, but for the tolerance of a search over splits (docs/modulus.md).
+    """
+
+    @property
+    def kind(self) -> Kind:
+        """How the numbers were obtained."""
+
+    @property
+    def source(self) -> str:
+        """The statement or procedure they come from."""
+
+    def modulus(self, radius: float) -> float:
+        """omega(radius) >= |J(theta) - J(theta_0)| for |theta - theta_0| <= radius."""
+
+    def lipschitz(self, radius: float) -> float:
+        """L(radius), the Lipschitz constant of J on the ball; infinite if there is none."""
+
+    def on_ball(self, radius: float) -> tuple[float, float]:
+        """(omega(radius), L(radius))."""
+
+
+@on_host
+def jacobian_bounds(
+    problem: Problem,
+    params: ParamTree,
+    *,
+    estimated: bool = False,
+    sigma: float | None = None,
+    radius: float | None = None,
+    path: float | None = None,
+) -> JacobianBounds:
+    """The best bounds there are for what a problem observes of its model.
+
+    Args:
+        problem: The learning problem.
+        params: theta_0.
+        estimated: Search even where a bound is known.
+        sigma: sigma_0, for a search: the radius is then about where omega reaches it.
+        radius: The radius about which to search, if ``sigma`` is not given.
+        path: How far the linearised run may go; the radius about which to search where J does not
+            change near theta_0.
+
+    Returns:
+        For an ``MLP`` observed by its values :class:`MLPBounds`; by its 1-jet, or with one hidden
+        layer by value, gradient and Laplacian, the bounds of Theorems O1 and O2, also for a part
+        of these; else an estimate.
+    """
+    known = None if estimated else _known(problem, params)
+    return known or estimate_bounds(problem, params, sigma=sigma, radius=radius, path=path)
+
+
+def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:
+    """What is proved of the observed model, if anything."""
+    model, measure = problem.model, problem.measure
+    observation = problem.observation.part_of() or problem.observation
+    if not isinstance(model, MLP):
+        return None
+    if isinstance(observation, Value):
+        return MLPBounds(measure_layer_norms(problem, params))
+    if not isinstance(observation, Jet | Laplacian):
+        return None
+    if not model.hidden_widths:
+        return FixedJacobian()
+    act = model.act
+    betas = (act.slope_bound, act.curvature_bound, act.third_bound, act.fourth_bound)
+    needed = tuple(beta for beta in betas[: observation.order + 2] if beta is not None)
+    if len(needed) < observation.order + 2:
+        return None
+    if len(model.hidden_widths) == 1:
+        return JetBounds(measure_jet_point(model, measure, params, needed))
+    if isinstance(observation, Laplacian):
+        return None
+    beta_1, beta_2, beta_3 = needed
+    return LayeredJetBounds(measure_layered_point(model, measure, params, (beta_1, beta_2, beta_3)))
+
+
+@dataclass(frozen=True)
+class FixedJacobian:
+    """A model that is linear in its parameters: J does not change."""
+
+    kind: ClassVar[Literal["computed"]] = "computed"
+    source: ClassVar[str] = "the model is linear in its parameters"
+
+    def modulus(self, radius: float) -> float:
+        """Return 0."""
+        return self.on_ball(radius)[0]
+
+    def lipschitz(self, radius: float) -> float:
+        """Return 0."""
+        return self.on_ball(radius)[1]
+
+    def on_ball(self, radius: float) -> tuple[float, float]:
+        """Return (0, 0)."""
+        del radius
+        return 0.0, 0.0

@@ -1,0 +1,298 @@
+"""Composed layer Jacobians at theta_0: the chains of every point, and collective norms over data.
+
+Two kinds of numbers sharpen what products of single norms give (docs/modulus.md, Lemmas 4 and 5):
+norms of products of matrices, A^2 diag(act') A^1 instead of |A^2| |A^1| beta_1, point by point; and
+norms over all points together, from Gram matrices of the layers' inputs.
+
+The first need a singular value of a matrix as large as a layer for every point and pair of layers.
+They are left out where that is too much work (``COMPOSED_WORK``); a chain then has its heads alone,
+and the bounds fall back to products of single norms. The second are left out above
+``COLLECTIVE_POINTS`` points.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from overparam.jacobian.chains import Chain, Link, Slopes, all_transports, chain_norms
+from overparam.jacobian.collective import Arithmetic, Collective, Data, Matrix, Vector
+
+COMPOSED_WORK = 1e11
+"""Floating-point operations that measuring chains may take: a few seconds."""
+
+COMPOSED_LAYERS = 6
+"""Most hidden layers for which chains are measured: their number grows like the square."""
+
+COLLECTIVE_POINTS = 512
+"""Most points for which collective norms of pairs of layers are taken: each costs n^3."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Norms of composed layer Jacobians; hidden layers are counted from 0.
+
+    Attributes:
+        transports: Chains of dz^q / dz^l, one for every hidden layer q.
+        energy: The chain that ends in diag(|U_{0,j}^l|)^{1/2} at every hidden layer l.
+        slope_norms: Bounds on max_j |act'(z_0^l)_j|, by hidden layer.
+        slope_errors: Bounds on |s - act'(z_0^l)|_2 for the slopes s that the chains were measured
+            with; zero unless rounding is counted.
+        mixed: (q, l) -> the family V -> g^q c_q |act' dz^{q-1}/dz^l| |V a_0^l|, layer q above l.
+        curved: (l, j), l <= j -> the family (V, Y) -> N^l N^j |V a_0^l| |Y a_0^j|.
+    """
+
+    transports: tuple[Chain, ...]
+    energy: Chain | None
+    slope_norms: tuple[np.ndarray, ...]
+    slope_errors: tuple[np.ndarray, ...]
+    mixed: dict[tuple[int, int], Collective]
+    curved: dict[tuple[int, int], Collective]
+
+
+def composed_work(points: int, widths: tuple[int, ...]) -> float:
+    """Floating-point operations for the chains of a network with these hidden widths."""
+    widest = max(widths, default=0)
+    hidden = len(widths)
+    return 8.0 * points * hidden * (hidden - 1) * widest**3
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A matrix that is a product of others, and a bound on how far it is off in norm."""
+
+    matrix: Matrix
+    error: float = 0.0
+
+    def times(self, matrix: Matrix, norm: float, arithmetic: Arithmetic) -> "Stack":
+        """The product with a matrix of the given spectral norm."""
+        size = arithmetic.rounding(len(matrix))
+        if size:
+            size *= float(np.linalg.norm(self.matrix) * np.linalg.norm(matrix))
+        error = arithmetic.safety * (self.error * norm + size) + arithmetic.tiny
+        return Stack(self.matrix @ matrix, error)
+
+    def scaled(self, slopes: Float[np.ndarray, "b"], arithmetic: Arithmetic) -> "Stack":
+        """The product with a diagonal matrix."""
+        size = arithmetic.rounding(0)
+        if size:
+            size *= float(np.linalg.norm(self.matrix))
+        largest = float(np.max(np.abs(slopes)))
+        error = arithmetic.safety * (self.error + size) * largest + arithmetic.tiny
+        return Stack(self.matrix * slopes[None, :], error)
+
+    def below(self, head: Float[np.ndarray, "b"] | None) -> "Stack":
+        """The same with a diagonal matrix on top."""
+        if head is None:
+            return self
+        return Stack(np.concatenate([np.diag(head), self.matrix]), self.error)
+
+    def norm(self, arithmetic: Arithmetic) -> float:
+        """Bound on the spectral norm."""
+        return arithmetic.safety * (arithmetic.norm(self.matrix) + self.error)
+
+    def column(self, arithmetic: Arithmetic) -> float:
+        """Bound on the longest column."""
+        longest = math.sqrt(float(np.max(np.sum(self.matrix**2, axis=0))))
+        longest *= 1 + arithmetic.rounding(len(self.matrix))
+        return arithmetic.safety * (longest + self.error)
+
+    def flipped(self, tail: "Stack", arithmetic: Arithmetic) -> float:
+        """Bound on |self diag(d) tail| over unit vectors d: docs/modulus.md, Lemma 4."""
+        y, p = self.matrix, tail.matrix
+        gram = (y.T @ y) * (p @ p.T)
+        trace, size = float(np.trace(gram)), arithmetic.rounding(max(len(y), p.shape[1]))
+        top = arithmetic.top((gram + gram.T) / 2, 4 * size * trace)
+        off = 0.0
+        if self.error or tail.error:
+            off = self.error * (float(np.linalg.norm(p)) + tail.error)
+            off += float(np.linalg.norm(y)) * tail.error
+        return arithmetic.safety * (math.sqrt(max(top, 0.0)) + off) + arithmetic.tiny
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What chains are made of.
+
+    Attributes:
+        matrices: A_0^l, hidden layers.
+        norms: |A_0^l|, hidden layers.
+        slopes: act'(z_0^l) at the points, (n, m_l) each.
+        heads: r_j with r_j^2 >= |U_{0,j}^l|, (n, m_l) each, or (1, m_l) for all points.
+        largest: Roots of max_j |U_{0,j}^l| at the points, (n,) each.
+    """
+
+    matrices: tuple[Matrix, ...]
+    norms: tuple[float, ...]
+    slopes: tuple[Matrix, ...]
+    heads: tuple[Matrix, ...]
+    largest: tuple[Vector, ...]
+
+
+def measure_chains(
+    layers: Layers, arithmetic: Arithmetic, measured: bool
+) -> tuple[tuple[Chain, ...], Chain | None]:
+    """The transports of all hidden layers, and the chain that ends in the heads of every layer."""
+    hidden = len(layers.matrices)
+    if not hidden:
+        return (), None
+    if not measured:
+        return tuple(_alone(top, layers) for top in range(hidden)), _heads_alone(layers, arithmetic)
+    tables = [
+        _at_point([s[i] for s in layers.slopes], [h[i] for h in layers.heads], layers, arithmetic)
+        for i in range(len(layers.slopes[0]))
+    ]
+    *transports, energy = (_gathered(list(rows)) for rows in zip(*tables, strict=True))
+    start = layers.heads[hidden - 1].max(axis=1)
+    return (
+        tuple(Chain(top, np.ones(1), links) for top, links in enumerate(transports)),
+        Chain(hidden - 1, start, energy),
+    )
+
+
+def _alone(top: int, layers: Layers) -> Chain:
+    """A transport of which only the first matrix is known."""
+    one, zero = np.ones(1), np.zeros(1)
+    moved = [np.array([layers.norms[top]]), *[zero] * (top - 1)]
+    return Chain(top, one, tuple(Link(zero, m) for m in moved[:top]))
+
+
+def _heads_alone(layers: Layers, arithmetic: Arithmetic) -> Chain:
+    """The chain with heads, each multiplied with the matrix below it alone."""
+    top, links = len(layers.matrices) - 1, []
+    for layer in range(top - 1, -1, -1):
+        envelope = layers.heads[layer + 1].max(axis=0)
+        scaled = envelope[:, None] * layers.matrices[layer + 1]
+        error = arithmetic.rounding(1) * float(np.linalg.norm(scaled))
+        head_moved = Stack(scaled, error).norm(arithmetic)
+        links.append(Link(layers.largest[layer], np.array([head_moved])))
+    return Chain(top, layers.largest[top], tuple(links))
+
+
+_Row = tuple[float, ...]
+"""One point's numbers of a link: head, head_moved, before, after, column, skipped, and flips."""
+
+
+def _at_point(
+    slopes: list[Float[np.ndarray, "_"]],
+    heads: list[Float[np.ndarray, "_"]],
+    layers: Layers,
+    arithmetic: Arithmetic,
+) -> list[list[_Row]]:
+    """The links of every chain at one point, the one with heads last."""
+    found: list[list[_Row]] = []
+    tails: list[list[Stack]] = []
+    for top in range(len(layers.matrices)):
+        links, stacks = _links(top, None, slopes, tails, layers, arithmetic)
+        found.append(links)
+        tails.append(stacks)
+    found.append(_links(len(tails) - 1, heads, slopes, tails, layers, arithmetic)[0])
+    return found
+
+
+def _links(
+    top: int,
+    heads: list[Float[np.ndarray, "_"]] | None,
+    slopes: list[Float[np.ndarray, "_"]],
+    tails: list[list[Stack]],
+    layers: Layers,
+    arithmetic: Arithmetic,
+) -> tuple[list[_Row], list[Stack]]:
+    """One point's links, and X^l of all layers; ``tails`` are those of the transports below."""
+    links: list[_Row] = []
+    if top == 0:
+        return links, []  # and no matrix of a single wide layer's size squared
+    size = len(layers.matrices[top])
+    x = Stack(np.diag(np.ones(size) if heads is None else heads[top]))
+    stacks, above = [x], list[Stack]()
+    y = None
+    for layer in range(top - 1, -1, -1):
+        a, norm = layers.matrices[layer + 1], layers.norms[layer + 1]
+        skipped = np.inf if y is None else y.times(a, norm, arithmetic).norm(arithmetic)
+        first, y = y is None, x.times(a, norm, arithmetic)
+        before = norm if first and heads is None else y.norm(arithmetic)
+        moved = before if first else 0.0
+        if heads is not None and not first:
+            scaled = Stack(np.diag(heads[layer + 1])).times(a, norm, arithmetic)
+            moved = scaled.norm(arithmetic)
+        head = None if heads is None else heads[layer]
+        x = y.scaled(slopes[layer], arithmetic).below(head)
+        largest = 0.0 if head is None else float(np.max(head))
+        after, column = x.norm(arithmetic), y.column(arithmetic)
+        flips = [
+            upper.flipped(tails[q][layer], arithmetic) for q, upper in enumerate(above, layer + 1)
+        ]
+        links.append((largest, moved, before, after, column, skipped, *flips))
+        stacks.insert(0, x)
+        above.insert(0, y)
+    return links, stacks
+
+
+def _gathered(rows: list[list[_Row]]) -> tuple[Link, ...]:
+    """Links with one number for each point."""
+    links = []
+    for depth, of_points in enumerate(zip(*rows, strict=True)):
+        head, moved, before, after, column, skipped, *flips = np.array(of_points).T
+        last = skipped if depth else None
+        links.append(Link(head, moved, before, after, column, last, tuple(flips)))
+    return tuple(links)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What else is known at theta_0.
+
+    Attributes:
+        factors: c_l, all layers.
+        backward_norms: |G_0^l|, all layers.
+        slopes: Bounds on the slopes, ``moved`` as far as those that chains are measured with.
+    """
+
+    factors: tuple[float, ...]
+    backward_norms: tuple[Vector, ...]
+    slopes: Slopes
+
+
+def compose(
+    layers: Layers, data: Data | None, outside: Outside, arithmetic: Arithmetic, measured: bool
+) -> Composed:
+    """Measure all chains, and the collective norms if there are data.
+
+    Args:
+        layers: What chains are made of.
+        data: The layers' inputs; None leaves the collective norms out.
+        outside: What else is known at theta_0.
+        arithmetic: How norms are taken.
+        measured: Whether to multiply out the chains.
+    """
+    hidden = len(layers.matrices)
+    transports, energy = measure_chains(layers, arithmetic, measured)
+    errors = outside.slopes.moved or [np.zeros(1)] * hidden
+    slope_norms = tuple(np.array([outside.slopes.bound]) for _ in range(hidden))
+    if measured:
+        slope_norms = tuple(
+            np.minimum(np.abs(s).max(axis=1) + e, outside.slopes.bound)
+            for s, e in zip(layers.slopes, errors, strict=True)
+        )
+    mixed, curved = {}, {}
+    if data is not None and energy is not None and outside.slopes.moved is not None:
+        passed = all_transports(transports, layers.norms, outside.slopes)
+        norms = chain_norms(energy, layers.norms, outside.slopes, passed).norms
+        for low in range(hidden):
+            for high in range(low, hidden):
+                profile = _positive(norms[low] * norms[high], len(data.weights))
+                curved[low, high] = data.collective(profile, (low, high), arithmetic)
+        for q in range(1, hidden + 1):
+            sizes = passed[q - 1].norms
+            for low in range(q):
+                size = outside.factors[q] * outside.backward_norms[q] * slope_norms[q - 1]
+                profile = _positive(size * sizes[low], len(data.weights))
+                mixed[q, low] = data.collective(profile, (low,), arithmetic)
+    return Composed(transports, energy, slope_norms, tuple(errors), mixed, curved)
+
+
+def _positive(profile: np.ndarray, n: int) -> Vector:
+    """A profile for n points without zeros."""
+    full = np.broadcast_to(profile, (n,))
+    return np.maximum(full, 1e-9 * max(float(full.max()), 1e-100))

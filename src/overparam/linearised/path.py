@@ -1,0 +1,193 @@
+"""The linearised run as a reference path: its closed forms, and what is measured at points of it.
+
+Gradient descent on the linearised model is known before any training: after t steps its residual is
+r_t = (I - eta K_0)^t r_0 and its parameters are theta_0 + J_0* a_t. The true network can be looked
+at there, in a few points, and Theorem P (``linearised/path_theorem.py``) says how far the true run
+can be.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import eigh
+
+from overparam.enclosures import max_eigenvalue, min_eigenvalue
+from overparam.enclosures.rounding import sqrt_down, sqrt_up
+from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
+from overparam.jacobian.layer_norms import top_eigenvalue
+from overparam.jacobian.modulus import base_of
+from overparam.kernel.change import jacobian_change_gram
+from overparam.kernel.derivative import pull_back
+from overparam.kernel.tangent import coordinate_weights, tangent_kernel, to_coordinates
+from overparam.model.mlp import Params
+from overparam.precision import as_float64
+from overparam.problem.problem import Problem
+from overparam.rounding.float64 import KernelErrors, excess_with_rounding, kernel_errors
+
+SPACING = 0.15
+"""Consecutive points of the path are one step apart, or this fraction of the steps before them."""
+
+FADED = 1e-3
+"""The share of the residual at which the path ends."""
+
+MOST_POINTS = 160
+"""Points after which the path ends in any case: some 10^9 steps."""
+
+Vector = Float[np.ndarray, " m"]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearisedPath:
+    """Gradient descent on the linearised model, in closed form.
+
+    In the coordinates of L2(mu; R^k), m = n k. Requires eta lambda_max(K_0) <= 1, so that every
+    mode moves in one direction only.
+
+    Attributes:
+        eigenvalues: Those of K_0, positive, shape (m,).
+        modes: Their eigenvectors as columns, (m, m).
+        coefficients: r_0 along the modes, (m,).
+        step_size: eta.
+    """
+
+    eigenvalues: Vector
+    modes: Float[np.ndarray, "m m"]
+    coefficients: Vector
+    step_size: float
+
+    @classmethod
+    def of(
+        cls, kernel: Float[np.ndarray, "m m"], residual: Vector, step_size: float
+    ) -> "LinearisedPath":
+        """The path for a kernel K_0 and r_0."""
+        eigenvalues, modes = eigh(kernel)
+        return cls(eigenvalues, modes, modes.T @ residual, step_size)
+
+    @property
+    def monotone(self) -> bool:
+        """Whether 0 < eta lambda <= 1 for every eigenvalue."""
+        return bool(self.eigenvalues[0] > 0 and self.step_size * self.eigenvalues[-1] <= 1 + 1e-12)
+
+    def residual(self, t: int) -> Vector:
+        """r_t = (I - eta K_0)^t r_0."""
+        return self.modes @ (self._left(t) * self.coefficients)
+
+    def residual_norm(self, t: int) -> float:
+        """|r_t|."""
+        return float(np.linalg.norm(self._left(t) * self.coefficients))
+
+    def dual(self, t: int) -> Vector:
+        """a_t = K_0^{-1} (I - (I - eta K_0)^t) r_0, with theta_t = theta_0 + J_0* a_t."""
+        learned = -np.expm1(t * self._logs) if t else np.zeros_like(self._logs)
+        return self.modes @ (learned * self.coefficients / self.eigenvalues)
+
+    def movement(self, a: int, b: float | int) -> float:
+        """|theta_b - theta_a| for a <= b; b may be infinite."""
+        moved = self._left(a) - (0.0 if math.isinf(b) else self._left(int(b)))
+        return float(np.linalg.norm(moved * self.coefficients / np.sqrt(self.eigenvalues)))
+
+    def chord_error(self, a: int, b: int) -> float:
+        """Bound on |r_t - chord(t)| for a <= t <= b, chord linear from r_a to r_b."""
+        fall = self._left(a) - self._left(b)
+        with np.errstate(invalid="ignore"):
+            bent = (b - a) ** 2 / 8 * self._logs**2 * self._left(a)
+        bent = np.where(np.isfinite(bent), bent, fall)
+        return float(np.linalg.norm(np.minimum(bent, fall) * self.coefficients))
+
+    def steps(self) -> Iterator[int]:
+        """The steps at which to look: 0, 1, 2, ... and then ever farther apart."""
+        t, floor = 0, FADED * self.residual_norm(0)
+        for _ in range(MOST_POINTS):
+            yield t
+            if self.residual_norm(t) <= floor:
+                return
+            t = max(t + 1, math.ceil(t * (1 + SPACING)))
+
+    @cached_property
+    def _logs(self) -> Vector:
+        with np.errstate(divide="ignore"):  # eta lambda = 1: the mode is learned in one step
+            return np.log1p(-np.minimum(self.step_size * self.eigenvalues, 1.0))
+
+    def _left(self, t: int) -> Vector:
+        return np.ones_like(self._logs) if t == 0 else np.exp(t * self._logs)
+
+
+@dataclass(frozen=True, eq=False)
+class PathPoint:
+    """What is measured at a point of the path.
+
+    Attributes:
+        step: t.
+        sigma: A lower bound on sigma(theta_t).
+        jacobian_norm: An upper bound on |J(theta_t)|.
+        change_gram: (J(theta_t) - J_0)(J(theta_t) - J_0)*, shape (m, m).
+        mismatch: |F(theta_t) - F_lin(theta_t)|.
+        bounds: omega and L around theta_t.
+    """
+
+    step: int
+    sigma: float
+    jacobian_norm: float
+    change_gram: Float[np.ndarray, "m m"]
+    mismatch: float
+    bounds: JacobianBounds
+
+    @cached_property
+    def change(self) -> float:
+        """|J(theta_t) - J_0|."""
+        return math.sqrt(max(top_eigenvalue(self.change_gram), 0.0))
+
+    def drift(self, residual: Vector) -> float:
+        """|(J(theta_t) - J_0)* r|."""
+        return math.sqrt(max(float(residual @ self.change_gram @ residual), 0.0))
+
+
+def look_along(problem: Problem, params: Params, path: LinearisedPath) -> Iterator[PathPoint]:
+    """The path's points, measured one after the other as they are asked for.
+
+    Each costs two kernels, the eigenvalues of two matrices of order n k and a backward pass.
+
+    Args:
+        problem: The learning problem.
+        params: theta_0.
+        path: The linearised run from there.
+    """
+    start, kernel_error = as_float64(params), 0.0  # not needed at the start
+    for step in path.steps():
+        point, errors = _look(problem, start, path, step, kernel_error)
+        if not step:
+            kernel_error = errors.of_kernel(point.jacobian_norm)
+        yield point
+
+
+def _look(
+    problem: Problem, start: Params, path: LinearisedPath, step: int, kernel_error: float
+) -> tuple[PathPoint, KernelErrors]:
+    """A point of the path, and how far the kernel there may be off; as K_0 may be, given."""
+    there = start
+    if step:
+        there = jax.tree.map(np.add, start, pull_back(problem, start, path.dual(step)))
+    kernel = tangent_kernel(problem, there)
+    roots = coordinate_weights(problem)
+    change = jacobian_change_gram(problem.mlp, start, there, problem.measure.x)
+    residual = problem.residual(there)
+    actual = to_coordinates(problem, residual)
+    bounds = jacobian_bounds(problem, there)
+    errors = kernel_errors(problem, there, kernel, base_of(bounds))
+    # theta_t is known; what F_lin is there is known up to the errors of the kernel and of F.
+    off = excess_with_rounding(problem, there, residual).noise
+    off += kernel_error * float(np.linalg.norm(path.dual(step)))
+    point = PathPoint(
+        step=step,
+        sigma=sqrt_down(max(errors.smallest(min_eigenvalue(kernel)).lower, 0.0)),
+        jacobian_norm=sqrt_up(errors.largest(max_eigenvalue(kernel)).upper),
+        change_gram=change * np.outer(roots, roots),
+        mismatch=float(np.linalg.norm(path.residual(step) - actual)) + off,
+        bounds=bounds,
+    )
+    return point, errors

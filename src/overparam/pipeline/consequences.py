@@ -1,0 +1,147 @@
+"""What follows from convergence, on a job's own networks: measured values beside certified ones."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from overparam.certificate.certificate import Certificate
+from overparam.data import Dataset
+from overparam.model.mlp import Params
+from overparam.pipeline.generalisation import risk_bounds
+from overparam.pipeline.regularisation import Regularisation, measure_regularisation
+from overparam.pipeline.transfer import TransferStudy, study_transfer
+from overparam.problem.problem import Problem
+from overparam.risk.bounded_loss import BoundedLoss, ClippedSquared, ZeroOne
+from overparam.risk.risk_bound import RiskBound
+from overparam.train.laziness import Laziness, measure_laziness
+
+Phase = Callable[[str], AbstractContextManager[None]]
+"""Times and announces a phase of the job."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Consequences:
+    """The four consequences of the theory, for one trained network.
+
+    Attributes:
+        regularisation: How far it went, and how far it had to go.
+        laziness: How lazy the way to it was, by where the way ends: ``descent`` (after the
+            optimiser's steps, if it made any) and ``anchor`` (if there is one).
+        transfer: Which step at which width; None for a model without hidden layers.
+        risks: Bounds on its expected loss.
+    """
+
+    regularisation: Regularisation
+    laziness: dict[str, Laziness]
+    transfer: TransferStudy | None
+    risks: tuple[RiskBound, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The networks a job made, and what was certified of them.
+
+    Attributes:
+        start: theta_0.
+        initial: The certificate from there.
+        descended: The optimiser's last parameters; None if it made no step.
+        linearised: The linearised model's parameters after the same steps, if known.
+        anchor: The anchor's parameters, and
+        anchored: its certificate; None without one.
+    """
+
+    start: Params
+    initial: Certificate
+    descended: Params | None
+    linearised: Params | None
+    anchor: Params | None
+    anchored: Certificate | None
+
+    @property
+    def final(self) -> Params:
+        """The network that the job leaves behind."""
+        if self.anchor is not None:
+            return self.anchor
+        return self.start if self.descended is None else self.descended
+
+
+def measure_consequences(
+    dataset: Dataset,
+    problem: Problem,
+    networks: Trained,
+    *,
+    confidence: float,
+    seed: int,
+    phase: Phase,
+    progress: Progress,
+) -> Consequences:
+    """Measure everything that the theory says follows from convergence.
+
+    Args:
+        dataset: The data.
+        problem: The learning problem.
+        networks: What the job trained.
+        confidence: Of each bound on the risk.
+        seed: Of all draws.
+        phase: Times a part of the work.
+        progress: Called as the work advances.
+
+    Returns:
+        The :class:`Consequences`.
+
+    Raises:
+        InputError: The data do not fit what a bound assumes.
+    """
+    final = networks.final
+    with phase("implicit regularisation"):
+        regularisation = measure_regularisation(
+            problem, networks.start, final, networks.initial, networks.anchored
+        )
+    with phase("laziness"):
+        laziness = _laziness(dataset, problem, networks, seed)
+    with phase("learning-rate transfer"):
+        transfer = study_transfer(
+            problem, seed, lambda done, total: progress("learning-rate transfer", done, total)
+        )
+    with phase("bounds on the risk"):
+        risks = risk_bounds(
+            problem,
+            networks.start,
+            final,
+            test=dataset.test,
+            sample=dataset.sample,
+            caveats=dataset.fitted_to(dataset.train_rows),
+            confidence=confidence,
+            loss=_bounded_loss(dataset),
+            certificate=networks.initial,
+            seed=seed,
+            progress=progress,
+        )
+    return Consequences(regularisation, laziness, transfer, tuple(risks))
+
+
+def _bounded_loss(dataset: Dataset) -> BoundedLoss:
+    """What the bounds are about: errors of a classifier, clipped squares of a regression."""
+    if dataset.coding.kind == "classification":
+        return ZeroOne()
+    return ClippedSquared(2.0 * dataset.train.outputs)
+
+
+def _laziness(
+    dataset: Dataset, problem: Problem, networks: Trained, seed: int
+) -> dict[str, Laziness]:
+    """Of the way to where the optimiser stopped, and on to the anchor."""
+    test = None if dataset.test is None else dataset.test.x
+    ends = {"descent": networks.descended, "anchor": networks.anchor}
+    return {
+        name: measure_laziness(
+            *(problem, networks.start, end),
+            linearised=networks.linearised if name == "descent" else None,
+            test_x=test,
+            seed=seed,
+        )
+        for name, end in ends.items()
+        if end is not None
+    }

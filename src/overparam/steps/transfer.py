@@ -1,0 +1,429 @@
+"""May a step size found on a narrow network be used on a wide one?
+
+``step_guarantee`` says what is guaranteed of a step at given parameters, ``transfer_step`` takes a
+step from one width to another and says whether its guarantee came along, and ``certified_steps``
+lists, for several widths, the steps that the theorems allow. Statements: docs/transfer.md.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from overparam.certificate.certificate import Certificate
+from overparam.certificate.certify import certificate_from
+from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
+from overparam.errors import InputError
+from overparam.kernel.empirical import Progress
+from overparam.kernel.tangent import tangent_kernel
+from overparam.linearised.prediction import linearised_descent
+from overparam.model.function import ParamTree
+from overparam.problem.problem import Problem
+from overparam.steps.stable_step import draw_at_width
+from overparam.theorems.descent import descent_horizon, descent_step, objective_smoothness
+
+Level = Literal["converges", "descends", "stable", "none"]
+"""What is guaranteed of a step, strongest first: convergence to a global minimum (Theorem 1), an
+excess that falls for the given number of steps (Theorem T2), stability of the linearised model,
+nothing."""
+
+BALLS = 96
+"""Radii at which L_phi is evaluated for Theorem T2."""
+
+COARSE, FINE = 20, 6
+"""Where only the largest step is wanted: so many radii, and so many about the best of them."""
+
+
+@dataclass(frozen=True)
+class StepGuarantee:
+    """What is guaranteed of a step size at given parameters; ``computed``.
+
+    Attributes:
+        step_size: eta.
+        level: ``converges``, ``descends``, ``stable`` or ``none``.
+        descent_steps: For how many steps the excess falls (Theorem T2), 0 or more, perhaps inf.
+        descent_step: The largest step of which ``steps`` steps of descent are guaranteed.
+        stable_step: 2 / (M lambda_max(K)).
+        objective_smoothness: L_phi on the ball that gives ``descent_step``.
+        certificate: Theorem 1 with this step.
+    """
+
+    step_size: float
+    level: Level
+    descent_steps: float
+    descent_step: float
+    stable_step: float
+    objective_smoothness: float
+    certificate: Certificate
+
+
+@dataclass(frozen=True)
+class StepTransfer:
+    """A step size taken from one width to another.
+
+    Attributes:
+        step_size: The step for the wide network: the narrow one's, or less if that keeps no
+            guarantee as strong.
+        transfers: Whether the narrow network's step, unchanged, is guaranteed as much at the wide.
+        guarantee: One sentence: what is guaranteed of ``step_size`` at the wide network.
+        narrow: What is guaranteed of the narrow network's step there.
+        wide: What is guaranteed of ``step_size`` at the wide network.
+        steps: The number of steps that descent was asked for.
+        predicted_excess: The excess of the linearised wide network with that step, (steps + 1,).
+        problem: The wide problem.
+        params: The wide network's start.
+    """
+
+    step_size: float
+    transfers: bool
+    guarantee: str
+    narrow: StepGuarantee
+    wide: StepGuarantee
+    steps: int
+    predicted_excess: Float[np.ndarray, "t"]
+    problem: Problem
+    params: ParamTree
+
+
+def step_guarantee(
+    problem: Problem, params: ParamTree, step_size: float | None = None, *, steps: int = 100
+) -> StepGuarantee:
+    """What is guaranteed of gradient descent with a step size from given parameters.
+
+    Args:
+        problem: The learning problem.
+        params: Where gradient descent starts.
+        step_size: eta > 0; None takes the certified step, or else the largest with guaranteed
+            descent, or else half the stable step.
+        steps: The number of steps that descent is asked for.
+
+    Returns:
+        The :class:`StepGuarantee`.
+
+    Raises:
+        InputError: An argument is unusable.
+
+    References:
+        docs/transfer.md, Theorem T2; docs/convergence.md, Theorem 1.
+    """
+    _check_steps(steps)
+    return _Footing.measure(problem, params, steps).guarantee(step_size)
+
+
+def transfer_step(
+    problem: Problem,
+    params: ParamTree,
+    to_width: int | tuple[int, ...],
+    *,
+    key: Array,
+    step_size: float | None = None,
+    steps: int = 100,
+    progress: Progress | None = None,
+) -> StepTransfer:
+    """Take a step size to a network of another width, with what the theorems guarantee there.
+
+    The wide network is drawn with ``key`` and measured: what is said is about that draw.
+
+    Args:
+        problem: The narrow problem; centred at ``params``, or not at all.
+        params: The narrow network's start.
+        to_width: The width of every hidden layer of the wide network, or all of them.
+        key: Of the wide network's initialisation.
+        step_size: The narrow network's step; None takes the strongest that is guaranteed there,
+            see :func:`step_guarantee`.
+        steps: The number of steps that descent is asked for and the loss is predicted for.
+        progress: Called with (done, total) while the wide kernel is computed.
+
+    Returns:
+        The :class:`StepTransfer`.
+
+    Raises:
+        InputError: An argument is unusable, or the problem is centred elsewhere than at ``params``.
+
+    References:
+        docs/transfer.md.
+    """
+    _check_steps(steps)
+    if problem.centered_at is not None and np.any(problem.predict(params)):
+        raise InputError(
+            "the problem is centred at other parameters than params, which a network of another "
+            "width does not have: centre it at params, or not at all"
+        )
+    narrow = _Footing.measure(problem, params, steps).guarantee(step_size)
+    wide_problem, start = draw_at_width(problem, to_width, key)
+    kernel = tangent_kernel(wide_problem, start, progress=progress)
+    footing = _Footing.measure(wide_problem, start, steps, kernel)
+    wide = footing.guarantee(narrow.step_size)
+    transfers = narrow.level != "none" and _rank(wide.level) <= _rank(narrow.level)
+    if not transfers:
+        wide = footing.guarantee(footing.strongest_step(narrow))
+    predicted = linearised_descent(wide_problem, start, kernel, wide.step_size, steps)
+    return StepTransfer(
+        step_size=wide.step_size,
+        transfers=transfers,
+        guarantee=_sentence(narrow, wide, transfers, steps),
+        narrow=narrow,
+        wide=wide,
+        steps=steps,
+        predicted_excess=predicted.excess,
+        problem=wide_problem,
+        params=start,
+    )
+
+
+@dataclass(frozen=True)
+class CertifiedSteps:
+    """The steps that the theorems allow, by width and draw; all arrays (widths, draws), computed.
+
+    Attributes:
+        widths: The widths.
+        max_eigenvalue: lambda_max(K).
+        stable_step: 2 / (M lambda_max(K)).
+        descent_step: The largest step with descent guaranteed for ``steps`` steps.
+        objective_smoothness: L_phi on the ball that gives it.
+        certified_step: The step of Theorem 1, NaN where it does not certify.
+        rate: Its rate, 1 where it does not certify.
+        margin: max Psi / rho of Theorem 1; NaN where max Psi <= sigma_0 R already rules it out, R
+            the first ball with omega(R) >= sigma_0.
+        steps: The number of steps descent was asked for.
+    """
+
+    widths: tuple[int, ...]
+    max_eigenvalue: Float[np.ndarray, "widths draws"]
+    stable_step: Float[np.ndarray, "widths draws"]
+    descent_step: Float[np.ndarray, "widths draws"]
+    objective_smoothness: Float[np.ndarray, "widths draws"]
+    certified_step: Float[np.ndarray, "widths draws"]
+    rate: Float[np.ndarray, "widths draws"]
+    margin: Float[np.ndarray, "widths draws"]
+    steps: int
+
+    def table(self) -> dict[str, np.ndarray]:
+        """One row a network, as columns of equal length."""
+        draws = self.stable_step.shape[1]
+        columns = {
+            "width": np.repeat(np.array(self.widths), draws),
+            "draw": np.tile(np.arange(draws), len(self.widths)),
+        }
+        return columns | {name: getattr(self, name).ravel() for name in MEASURED}
+
+
+MEASURED = (
+    *("max_eigenvalue", "stable_step", "descent_step", "objective_smoothness"),
+    *("certified_step", "rate", "margin"),
+)
+
+
+def certified_steps(
+    problem: Problem,
+    widths: tuple[int, ...],
+    *,
+    key: Array,
+    draws: int = 3,
+    steps: int = 100,
+    progress: Progress | None = None,
+) -> CertifiedSteps:
+    """The certified, the descending and the stable step as functions of the width.
+
+    Args:
+        problem: Gives data, loss, and the network's shape; each hidden layer gets each width.
+        widths: The widths.
+        key: Of the initialisations.
+        draws: Networks drawn at each width.
+        steps: The number of steps that descent is asked for.
+        progress: Called with (networks done, networks in all).
+
+    Returns:
+        The :class:`CertifiedSteps`.
+
+    Raises:
+        InputError: An argument is unusable.
+    """
+    _check_steps(steps)
+    if not widths or draws < 1:
+        raise InputError("certified_steps needs at least one width and one draw")
+    keys = jax.random.split(key, draws)
+    values = np.empty((len(MEASURED), len(widths), draws))
+    for i, width in enumerate(widths):
+        for j in range(draws):
+            footing = _Footing.for_steps(*draw_at_width(problem, width, keys[j]), steps)
+            values[:, i, j] = footing.numbers()
+            if progress is not None:
+                progress(i * draws + j + 1, len(widths) * draws)
+    named = dict(zip(MEASURED, values, strict=True))
+    return CertifiedSteps(widths=tuple(widths), steps=steps, **named)
+
+
+@dataclass(frozen=True)
+class _Footing:
+    """A network's measured hypotheses, and L_phi on balls that suit ``steps`` steps."""
+
+    problem: Problem
+    params: ParamTree
+    hypotheses: Hypotheses
+    radii: Float[np.ndarray, "balls"]
+    modulus: Float[np.ndarray, "balls"]
+    smooth: Float[np.ndarray, "balls"]
+    steps: int
+
+    @classmethod
+    def measure(
+        cls,
+        problem: Problem,
+        params: ParamTree,
+        steps: int,
+        kernel: Float[np.ndarray, "nk nk"] | None = None,
+        *,
+        balls: int = BALLS,
+    ) -> "_Footing":
+        found = measure_hypotheses(problem, params, kernel=kernel, target_norm=False)
+        smoothness = problem.loss.smoothness
+        # Where steps of the stable size would end in a straight line of equal squared lengths.
+        reach = math.sqrt(2 * steps * found.excess / smoothness) / found.jacobian_norm
+        radii = np.geomspace(1e-3, 1e2, balls) * (reach or 1.0)
+        return cls(problem, params, found, radii, *_on_balls(problem, found, radii), steps)
+
+    @classmethod
+    def for_steps(cls, problem: Problem, params: ParamTree, steps: int) -> "_Footing":
+        """With the balls that matter for the largest step of descent."""
+        first = cls.measure(problem, params, steps, balls=COARSE)
+        _, best = first.descent_step()
+        ends = first.radii[max(best - 1, 0)], first.radii[min(best + 1, COARSE - 1)]
+        between = np.geomspace(*ends, FINE + 2)[1:-1]
+        modulus, smooth = _on_balls(problem, first.hypotheses, between)
+        radii = np.append(first.radii, between)
+        order = np.argsort(radii)
+        return dataclasses.replace(
+            first,
+            radii=radii[order],
+            modulus=np.append(first.modulus, modulus)[order],
+            smooth=np.append(first.smooth, smooth)[order],
+        )
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether Theorem 1 is out of reach: Psi(s) <= sigma_0 s, and falls once omega is above."""
+        sigma, least = self.hypotheses.sigma, self.hypotheses.excess / self.problem.loss.smoothness
+        beyond = self.radii[self.modulus >= sigma]
+        return bool(len(beyond) > 0 and sigma * beyond[0] < math.sqrt(2 * least))
+
+    @property
+    def stable_step(self) -> float:
+        return 2 / (self.problem.loss.smoothness * self.hypotheses.max_eigenvalue.upper)
+
+    def certificate(self, step_size: float | None = None) -> Certificate:
+        return certificate_from(
+            self.problem, self.params, self.hypotheses, "initialisation", step_size
+        )
+
+    def descent_step(self) -> tuple[float, int]:
+        return descent_step(
+            radii=self.radii,
+            smoothness=self.smooth,
+            excess=self.hypotheses.excess,
+            steps=self.steps,
+        )
+
+    def guarantee(self, step_size: float | None) -> StepGuarantee:
+        longest, ball = self.descent_step()
+        certificate = self.certificate(step_size)
+        if step_size is None and certificate.certified:
+            step_size = certificate.step_size
+        elif step_size is None:
+            step_size = longest or self.stable_step / 2
+            certificate = self.certificate(step_size)
+        horizon = descent_horizon(
+            radii=self.radii,
+            smoothness=self.smooth,
+            excess=self.hypotheses.excess,
+            step_size=step_size,
+        )
+        # The step that solves (1) with equality is admissible, whatever rounding says of its floor.
+        descends = horizon >= self.steps or 0 < step_size <= longest
+        level: Level = "none"
+        if certificate.certified:
+            level = "converges"
+        elif descends:
+            level = "descends"
+        elif step_size < self.stable_step:
+            level = "stable"
+        return StepGuarantee(
+            step_size=step_size,
+            level=level,
+            descent_steps=max(horizon, float(self.steps)) if descends else horizon,
+            descent_step=longest,
+            stable_step=self.stable_step,
+            objective_smoothness=float(self.smooth[ball]),
+            certificate=certificate,
+        )
+
+    def strongest_step(self, narrow: StepGuarantee) -> float:
+        """The largest step up to the narrow one's with the strongest guarantee up to its own."""
+        longest, _ = self.descent_step()
+        if narrow.level == "converges":
+            free = self.certificate()
+            if free.certified:
+                return min(free.step_size, narrow.step_size)
+        return min(narrow.step_size, longest or self.stable_step / 2)
+
+    def numbers(self) -> tuple[float, ...]:
+        """The values of MEASURED."""
+        longest, ball = self.descent_step()
+        measured = (
+            *(self.hypotheses.max_eigenvalue.upper, self.stable_step),
+            *(longest, float(self.smooth[ball])),
+        )
+        if self.hopeless:
+            return (*measured, math.nan, 1.0, math.nan)
+        free = self.certificate()
+        step = free.step_size if free.certified else math.nan
+        return (*measured, step, free.rate, free.margin)
+
+
+def _on_balls(
+    problem: Problem, found: Hypotheses, radii: Float[np.ndarray, "balls"]
+) -> tuple[Float[np.ndarray, "balls"], Float[np.ndarray, "balls"]]:
+    """omega and L_phi on balls."""
+    modulus, lipschitz = np.array([found.bounds.on_ball(r) for r in radii]).T
+    smooth = objective_smoothness(
+        modulus=modulus,
+        lipschitz=lipschitz,
+        jacobian_norm=found.jacobian_norm,
+        smoothness=problem.loss.smoothness,
+        excess=found.excess,
+    )
+    return modulus, smooth
+
+
+def _rank(level: Level) -> int:
+    return get_args(Level).index(level)
+
+
+def _sentence(narrow: StepGuarantee, wide: StepGuarantee, transfers: bool, steps: int) -> str:
+    said = {
+        "converges": "gradient descent converges to a global minimum with it, at rate "
+        f"1 - {1 - wide.certificate.rate:.3g} (Theorem 1; at the narrow network "
+        f"1 - {1 - narrow.certificate.rate:.3g})",
+        "descends": f"the excess falls at each of the first {wide.descent_steps:g} steps "
+        f"(Theorem T2; {steps} were asked for)",
+        "stable": f"it is below 2 / (M lambda_max) = {wide.stable_step:.4g}, which makes the "
+        f"linearised network stable, and descent is guaranteed for {wide.descent_steps:g} steps",
+        "none": f"nothing: it is not below 2 / (M lambda_max) = {wide.stable_step:.4g}",
+    }[wide.level]
+    if transfers:
+        return f"the step {wide.step_size:.4g} transfers: {said}"
+    if wide.step_size == narrow.step_size:
+        return f"the step {wide.step_size:.4g} does not keep its guarantee ({narrow.level}): {said}"
+    return (
+        f"the step {narrow.step_size:.4g} does not keep its guarantee ({narrow.level}) and is cut "
+        f"to {wide.step_size:.4g}: {said}"
+    )
+
+
+def _check_steps(steps: int) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+        raise InputError(f"steps must be a positive integer, not {steps!r}")

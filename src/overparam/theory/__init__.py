@@ -1,1 +1,0 @@
-"""The theorems, one a file, and the certificates made of them."""

@@ -1,0 +1,194 @@
+"""What can be checked without data: the numbers and words of a certificate against each other.
+
+Each function yields one sentence per fault. Identities between stored floats are held to 1e-9
+(each side is a few float64 operations, outward rounding included); differences from 1 and similar
+cancellations get the float64 spacing at 1 on top.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+from flint import arb
+
+from overparam.certificate.certificate import ASSUMPTIONS
+from overparam.verification.activations import ACTIVATIONS
+from overparam.verification.claim import Claim
+from overparam.verification.losses import loss_of
+
+IDENTITY = 1e-9
+SPACING = 4.5e-16
+
+_SHARED = ("radius", "step_size", "rate", "min_eigenvalue", "residual", "margin")
+
+
+def faults(claim: Claim) -> Iterator[str]:
+    """Sentences on everything that does not fit together."""
+    yield from _kinds(claim)
+    yield from _assumptions(claim)
+    yield from _twice_stated(claim)
+    yield from _flags(claim)
+    yield from _grid(claim)
+    yield from _given_constants(claim)
+    yield from _identities(claim)
+    yield from _remedies(claim)
+
+
+_CLOSED_FORMS = ("smoothness", "pl_constant", "slope_bound", "curvature_bound")
+
+
+def _kinds(claim: Claim) -> Iterator[str]:
+    """One rule for rigour, kinds and tolerances: closed forms are proved, all else is ``rigor``.
+
+    So no number escapes the tolerance of its kind, and none is declared: what a user declares
+    cannot be checked.
+    """
+    rigor = claim.content["rigor"]
+    for name in claim.content["constants"]:
+        expected = "proved" if name in _CLOSED_FORMS else rigor
+        if claim.kind(name) != expected:
+            yield f"{name} is {claim.kind(name)!r} in a certificate of rigor {rigor!r}"
+
+
+def _assumptions(claim: Claim) -> Iterator[str]:
+    if tuple(claim.content["assumptions"]) != ASSUMPTIONS[claim.content["rigor"]]:
+        yield "the assumptions are not those of the certificate's rigor"
+
+
+def _twice_stated(claim: Claim) -> Iterator[str]:
+    for name in _SHARED:
+        if claim.number(name) != claim.constant(name):
+            yield (
+                f"{name} is {claim.number(name):.17g} at the top but {claim.constant(name):.17g} "
+                "among the constants"
+            )
+    nearest = min(claim.constant("existence_radius"), claim.constant("radius"))
+    if claim.number("existence_radius") != nearest:
+        yield "existence_radius is not the smaller of the constants existence_radius and radius"
+
+
+def _flags(claim: Claim) -> Iterator[str]:
+    finite = math.isfinite(claim.number("radius"))
+    if claim.certified != (claim.number("margin") > 1):
+        yield "certified is not the same as a margin above 1"
+    if claim.certified != finite:
+        yield "certified is not the same as a finite radius"
+    if claim.exists != math.isfinite(claim.number("existence_radius")):
+        yield "exists is not the same as a finite existence_radius"
+    if not claim.certified and (claim.number("rate") != 1 or claim.constant("sigma_end") != 0):
+        yield "a rate or sigma_end is stated though nothing is certified"
+    if claim.certified and claim.number("radius") >= claim.constant("ball"):
+        yield "the radius is not below the ball's"
+    chain = [claim.constant(name) for name in ("limit_distance", "displacement", "radius")]
+    if not chain[0] <= chain[1] <= chain[2]:
+        yield "limit_distance <= displacement <= radius does not hold"
+    if not 0 <= claim.constant("step_fraction") <= 1:
+        yield "step_fraction is not between 0 and 1"
+    if claim.problem["centered"] != (claim.problem["center_sha256"] is not None):
+        yield "centered does not fit center_sha256"
+    if claim.has("newton_kantorovich") != (claim.number("min_eigenvalue") > 0):
+        yield "newton_kantorovich must be stated exactly if min_eigenvalue is positive"
+
+
+def _grid(claim: Claim) -> Iterator[str]:
+    nodes = claim.nodes
+    if any(b <= a for a, b in pairwise(nodes)):
+        yield "the nodes do not increase"
+    if claim.constant("ball") not in nodes:
+        yield "the ball's radius is not one of the nodes"
+
+
+def _given_constants(claim: Claim) -> Iterator[str]:
+    """M, alpha, beta_1, beta_2: known in closed form."""
+    loss = loss_of(claim.problem["loss"], int(claim.problem["outputs"]))  # JSON may say 2.0
+    yield from _constant(claim, "smoothness", loss.smoothness())
+    alpha, most = arb(claim.constant("pl_constant")), loss.pl_constant(arb(0))
+    if not 0 < alpha <= most or (loss.everywhere and alpha < most * (1 - IDENTITY)):
+        yield (
+            f"pl_constant of {claim.problem['loss']} is {'' if loss.everywhere else 'at most '}"
+            f"{float(most):.17g}, not {float(alpha):.17g}"
+        )
+    name = claim.problem["activation"]
+    if name not in ACTIVATIONS:
+        return
+    activation = ACTIVATIONS[name]
+    yield from _constant(claim, "slope_bound", activation.slope_bound())
+    if claim.has("curvature_bound") != (activation.curvature_bound is not None):
+        yield f"curvature_bound does not fit the activation {name}"
+    elif activation.curvature_bound is not None:
+        yield from _constant(claim, "curvature_bound", activation.curvature_bound())
+
+
+def _constant(claim: Claim, name: str, exact: arb) -> Iterator[str]:
+    stored = arb(claim.constant(name))
+    if not (stored >= exact or exact.overlaps(stored)):
+        yield f"{name} is {float(stored):.17g}, below the supremum {float(exact):.17g}"
+    elif stored > exact * (1 + IDENTITY):
+        yield f"{name} is {float(stored):.17g}, not the supremum {float(exact):.17g}"
+
+
+def _identities(claim: Claim) -> Iterator[str]:
+    """Formulas of Theorem 1 that tie stored numbers together."""
+    c = claim.constant
+    eta, q, smooth = c("step_size"), c("step_fraction"), c("objective_smoothness")
+    rest = 2 * c("smoothness") * c("excess")
+    jacobian = math.sqrt(c("max_eigenvalue")) + c("modulus_at_ball")
+    bend = c("lipschitz_on_ball") * math.sqrt(rest) if rest else 0.0
+    if math.isinf(c("lipschitz_on_ball")):
+        bend = math.inf
+    expected = [
+        ("residual", c("residual"), math.sqrt(2 * c("excess")), 0.0, "sqrt(2 excess)"),
+        (
+            *("objective_smoothness", smooth, c("smoothness") * jacobian**2 + bend, 0.0),
+            "M (|J| + omega(R))^2 + L sqrt(2 M excess)",
+        ),
+    ]
+    if math.isfinite(smooth) and not claim.limit:
+        used = max(1 - eta * smooth / 2, 0.0)
+        expected.append(("step_fraction", q, used, SPACING, "1 - step_size L_phi / 2"))
+    if math.isinf(smooth):
+        expected.append(("step_fraction", q, 0.0, 0.0, "0 without a bound on L_phi"))
+    level = math.sqrt(2 * c("excess") / c("pl_constant")) / q if q else math.inf
+    expected.append(("level", c("level"), level, 0.0, "sqrt(2 excess / alpha) / q"))
+    if claim.certified:
+        rate = 1 - 2 * eta * q * c("pl_constant") * c("sigma_end") ** 2
+        slack = IDENTITY * (1 - rate) + SPACING - IDENTITY * rate
+        expected.append(("rate", c("rate"), rate, slack, "1 - 2 eta q alpha sigma_end^2"))
+    if claim.has("newton_kantorovich") and c("min_eigenvalue") > 0:
+        h = _times(c("lipschitz_on_ball"), c("level")) / c("min_eigenvalue")
+        expected.append(("newton_kantorovich", c("newton_kantorovich"), h, 0.0, "L rho / sigma^2"))
+    for name, stored, value, slack, formula in expected:
+        if not _close(stored, value, slack):
+            yield f"{name} is {stored:.12g}, but {formula} is {value:.12g}"
+
+
+def _remedies(claim: Claim) -> Iterator[str]:
+    remedies, margin = claim.content["remedies"], claim.number("margin")
+    possible = 0 < margin < math.inf and claim.constant("step_fraction") > 0
+    if claim.certified or not possible:
+        if remedies:
+            yield "remedies are stated where there is nothing to mend, or no way to tell"
+        return
+    widths = claim.problem["hidden_widths"]
+    expected = {"residual": claim.number("residual") * margin}
+    if widths:
+        expected["width"] = float(math.ceil(min(widths) / margin**2))
+    if "output_scale" in remedies and claim.problem["centered"]:
+        expected["output_scale"] = claim.problem["output_scale"] / margin * 1.25
+    if set(remedies) != set(expected):
+        yield f"the remedies are {', '.join(sorted(remedies))}, not {', '.join(sorted(expected))}"
+        return
+    for name, value in expected.items():
+        slack = 1.0 if name == "width" else 0.0
+        if remedies[name] is None or not _close(float(remedies[name]), value, slack):
+            yield f"the remedy {name} does not follow from the margin"
+
+
+def _times(a: float, b: float) -> float:
+    return 0.0 if a == 0 or b == 0 else a * b
+
+
+def _close(stored: float, expected: float, slack: float) -> bool:
+    if math.isinf(stored) or math.isinf(expected):
+        return stored == expected
+    return abs(stored - expected) <= IDENTITY * max(abs(stored), abs(expected)) + slack

@@ -1,0 +1,270 @@
+"""What the theorem's hypotheses say about given data and parameters, measured in ball arithmetic.
+
+One forward and one backward pass; from them the tangent kernel, proved bounds on its spectrum, the
+residual, and the norms from which the modulus starts.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from flint import arb, arb_mat
+
+from overparam.verification.balls import diagonal, midpoints, scale_rows
+from overparam.verification.composed import with_chains
+from overparam.verification.losses import BallLoss
+from overparam.verification.modulus import Norms
+from overparam.verification.network import Backward, Forward, Network, backward, forward
+from overparam.verification.spectrum import (
+    inverse_form,
+    largest_eigenvalue,
+    operator_norm,
+    spectrum_of,
+)
+from overparam.verification.subject import Subject
+from overparam.verification.upper import Upper
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Proved numbers at theta_0.
+
+    Attributes:
+        min_eigenvalue: Lower bound on lambda_min(K), possibly negative.
+        max_eigenvalue: Upper bound on lambda_max(K) = |J|^2.
+        kernel_norm: Lower bound on lambda_max(K) = |K|.
+        kernel_radius: How far K is known only, in norm: the sum of the radii of its balls.
+        excess: A ball around Delta_0.
+        loss: The loss, with M and alpha.
+        least_weight: min w_i.
+        target_norm: A ball around rho_K = sqrt(r^T K^-1 r); None if K is not proved positive.
+        terms: Root mean square, in L2(mu), of the terms that are summed up in the residual. A
+            float64 figure that only a tolerance uses.
+        norms: What the modulus starts from.
+    """
+
+    min_eigenvalue: arb
+    max_eigenvalue: arb
+    kernel_norm: arb
+    kernel_radius: arb
+    excess: arb
+    loss: BallLoss
+    least_weight: arb
+    target_norm: arb | None
+    terms: float
+    norms: Norms
+
+
+def measure(subject: Subject, say: Say) -> Measured:
+    """Measure the hypotheses of Theorem 1.
+
+    Args:
+        subject: Data, parameters, model and loss.
+        say: Told what is being computed.
+
+    Returns:
+        The numbers, at the precision of the current FLINT context.
+    """
+    network = Network.of(subject.architecture, subject.params)
+    n = len(subject.x)
+    say("network")
+    ahead = forward(network, subject.x)
+    behind = backward(network, ahead.slopes, n)
+    loss = subject.architecture.loss_for(network.outputs)
+    excess, residual, terms = _residual(subject, loss, network, ahead)
+    roots = [arb(w).sqrt() for w in subject.weights.tolist()]
+    say("kernel")
+    input_grams = [_input_gram(network, layer, h) for layer, h in enumerate(ahead.inputs)]
+    output_grams = [g * g.transpose() for g in behind.gradient]
+    kernel = _kernel(network, input_grams, output_grams, roots)
+    norms = _norms(subject, network, ahead, behind, input_grams, output_grams, roots, say)
+    del input_grams, output_grams, behind
+    say("spectrum of the kernel")
+    spectrum = spectrum_of(kernel)
+    k = network.outputs
+    weighted = [roots[i // k] * r for i, r in enumerate(residual)]
+    form = inverse_form(kernel, weighted, spectrum)
+    return Measured(
+        min_eigenvalue=spectrum.smallest,
+        max_eigenvalue=spectrum.largest,
+        kernel_norm=spectrum.attained,
+        kernel_radius=sum((entry.rad() for entry in kernel.entries()), arb(0)),
+        excess=excess,
+        loss=loss,
+        least_weight=arb(float(subject.weights.min())),
+        target_norm=None if form is None else form.nonnegative_part().sqrt(),
+        terms=terms,
+        norms=norms,
+    )
+
+
+def _residual(
+    subject: Subject, loss: BallLoss, network: Network, ahead: Forward
+) -> tuple[arb, list[arb], float]:
+    """Delta_0; h* - F, flat, for the minimiser h* of f nearest to F; the size of its terms."""
+    values = ahead.output.entries()
+    squares = _squared_terms(network, ahead)
+    offset = [arb(0)] * len(values)
+    if subject.center is not None:
+        center = Network.of(subject.architecture, subject.center)
+        there = forward(center, subject.x)
+        offset = there.output.entries()
+        squares += _squared_terms(center, there)
+    values = [v - o for v, o in zip(values, offset, strict=True)]
+    excess, residual = arb(0), []
+    for i, (targets, weight) in enumerate(zip(subject.y.tolist(), subject.weights, strict=True)):
+        here = values[i * len(targets) : (i + 1) * len(targets)]
+        excess += arb(float(weight)) * loss.excess(here, targets)
+        residual += loss.to_minimiser(here, targets)
+    minimiser = [float(v + r) for v, r in zip(values, residual, strict=True)]
+    with np.errstate(over="raise"):  # an infinite noise would excuse anything
+        squares += np.array(minimiser).reshape(squares.shape) ** 2
+    return excess, residual, math.sqrt(float(subject.weights @ squares.sum(axis=1)))
+
+
+def _squared_terms(network: Network, ahead: Forward) -> np.ndarray:
+    """Sums of the squared terms c c_D W_aj h_j and c s_b b_a of the outputs, (n, k), float64."""
+    weights, biases = network.weights[-1] ** 2, network.biases[-1] ** 2
+    products = float(network.factors[-1] ** 2) * midpoints(ahead.inputs[-1]) ** 2 @ weights.T
+    return float(network.output_scale**2) * (products + float(network.bias_scale**2) * biases)
+
+
+def _input_gram(network: Network, layer: int, h: arb_mat) -> arb_mat:
+    """<a_i, a_j> for a = (c_l h, s_b), (n, n)."""
+    factor, shift = network.factors[layer] ** 2, network.bias_scale**2
+    gram = h * h.transpose()
+    return arb_mat(gram.nrows(), gram.ncols(), [factor * e + shift for e in gram.entries()])
+
+
+def _kernel(
+    network: Network, input_grams: list[arb_mat], output_grams: list[arb_mat], roots: list[arb]
+) -> arb_mat:
+    """sqrt(w_i w_j) sum_l <a_i, a_j> G_i G_j^T, rows sample-major."""
+    n, k = len(roots), network.outputs
+    top = network.output_scale**2
+    total = arb_mat(n * k, n * k)
+    for layer in range(network.layers):
+        inputs = input_grams[layer].entries()
+        entries: list[arb] = []
+        if layer == network.layers - 1:
+            zero = arb(0)
+            for i in range(n):
+                for a in range(k):
+                    for j in range(n):
+                        value = top * inputs[i * n + j]
+                        entries += [value if a == b else zero for b in range(k)]
+        else:
+            outputs = output_grams[layer].entries()
+            for row in range(n * k):
+                i = row // k
+                shared = inputs[i * n : i * n + n]
+                if k > 1:
+                    shared = [v for v in shared for _ in range(k)]
+                own = outputs[row * n * k : (row + 1) * n * k]
+                entries += [u * v for u, v in zip(shared, own, strict=True)]
+        total = total + arb_mat(n * k, n * k, entries)
+    repeated = [root for root in roots for _ in range(k)]
+    return scale_rows(scale_rows(total, repeated).transpose(), repeated)
+
+
+def _norms(
+    subject: Subject,
+    network: Network,
+    ahead: Forward,
+    behind: Backward,
+    input_grams: list[arb_mat],
+    output_grams: list[arb_mat],
+    roots: list[arb],
+    say: Say,
+) -> Norms:
+    n, k = len(roots), network.outputs
+    activation = network.activation
+    curvature = activation.curvature_bound
+    say("norms of the layers")
+    weight_norms = [
+        factor * operator_norm(arb_mat(w.tolist()))
+        for factor, w in zip(network.factors, network.weights, strict=True)
+    ]
+    collective = [
+        _collective(network, layer, h, gram, roots)
+        for layer, (h, gram) in enumerate(zip(ahead.inputs, input_grams, strict=True))
+    ]
+    gradient = [Upper.of_balls(_block_norms(gram, n, k)) for gram in output_grams]
+    gradient.append(Upper.of_balls([network.output_scale] * n))
+    pairs = [
+        _upstream_norms(u, n, k, i == len(behind.upstream) - 1)
+        for i, u in enumerate(behind.upstream)
+    ]
+    norms = Norms(
+        weights=Upper.exact(subject.weights),
+        factors=[Upper.of_balls(c) for c in network.factors],
+        weight_norms=[Upper.of_balls(a) for a in weight_norms],
+        slope=Upper.of_balls(activation.slope_bound()),
+        curvature=None if curvature is None else Upper.of_balls(curvature()),
+        inputs=[Upper.of_balls([e.sqrt() for e in diagonal(gram)]) for gram in input_grams],
+        collective=[Upper.of_balls(c) for c in collective],
+        gradient=gradient,
+        upstream=[Upper.of_balls(norms) for norms, _ in pairs],
+        columns=[Upper.of_balls([max(c).sqrt() for c in columns]) for _, columns in pairs],
+        **_unmeasured(network),
+    )
+    if network.layers == 1:
+        return norms
+    say("composed norms")
+    return with_chains(norms, network, ahead, [c for _, c in pairs], input_grams, roots)
+
+
+def _unmeasured(network: Network) -> dict:
+    """The interval of the slopes, and no chains yet."""
+    steepest = network.activation.slope_bound()
+    lowest = network.activation.lowest(steepest)
+    return {
+        "middle": Upper.of_balls(abs(lowest + steepest) / 2),
+        "half": Upper.of_balls(((steepest - lowest) / 2).nonnegative_part()),
+        **{"slopes": [], "slope_errors": [], "transports": [], "energy": None},
+        **{"mixed": {}, "curved": {}},
+    }
+
+
+def _collective(network: Network, layer: int, h: arb_mat, gram: arb_mat, roots: list[arb]) -> arb:
+    """calK_l: the norm of the matrix with rows sqrt(w_i) (c_l h_i, s_b)."""
+    n, m = h.nrows(), h.ncols()
+    if n <= m + 1:
+        weighted = scale_rows(scale_rows(gram, roots).transpose(), roots)
+        return largest_eigenvalue(weighted).sqrt()
+    entries, rows = h.entries(), []
+    for i, root in enumerate(roots):
+        factor = root * network.factors[layer]
+        rows += [factor * e for e in entries[i * m : i * m + m]]
+        rows.append(root * network.bias_scale)
+    return operator_norm(arb_mat(n, m + 1, rows))
+
+
+def _block_norms(gram: arb_mat, n: int, k: int) -> list[arb]:
+    """|G_i| from the diagonal (k, k) blocks of G G^T."""
+    if k == 1:
+        return [e.sqrt() for e in diagonal(gram)]
+    return [
+        largest_eigenvalue(
+            arb_mat([[gram[i * k + a, i * k + b] for b in range(k)] for a in range(k)])
+        ).sqrt()
+        for i in range(n)
+    ]
+
+
+def _upstream_norms(
+    upstream: arb_mat, n: int, k: int, same: bool
+) -> tuple[list[arb], list[list[arb]]]:
+    """|U_i| and the squared norms of its columns, i = 1..n; ``same`` if all U_i are equal."""
+    m, entries = upstream.ncols(), upstream.entries()
+    norms, columns = [], []
+    for i in range(1 if same else n):
+        block = entries[i * k * m : (i + 1) * k * m]
+        rows = arb_mat(k, m, block)
+        norms.append(largest_eigenvalue(rows * rows.transpose()).sqrt())
+        squares = [sum((e * e for e in block[j::m]), arb(0)).abs_upper() for j in range(m)]
+        columns.append(squares)
+    return (norms * n, columns * n) if same else (norms, columns)

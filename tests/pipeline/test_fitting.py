@@ -1,0 +1,67 @@
+"""What the job says and keeps where not every row can be fitted."""
+
+import json
+
+import numpy as np
+import pytest
+
+import overparam as op
+from overparam.pipeline import JobResult, JobSettings, run_job
+from overparam.pipeline.summary import lines, summary
+
+
+@pytest.fixture(scope="module")
+def job() -> JobResult:
+    """Irises on the sphere: rows of different kinds on nearly the same ray."""
+    settings = JobSettings(width=64, depth=1, steps=20, consequences=False)
+    return run_job(op.load("iris"), settings)
+
+
+def test_gauss_newton_goes_down_where_no_full_step_does(job: JobResult) -> None:
+    assert job.anchored is not None
+    newton = job.anchored.gauss_newton
+    assert newton is not None
+    assert newton.damped > 0
+    assert newton.residuals[-1] < 0.95 * newton.residuals[0]
+
+
+def test_what_stands_in_the_way_is_said(job: JobResult) -> None:
+    found = job.obstacle
+    assert found is not None
+    kernel = job.initial_spectrum.eigenvalues
+    assert found.min_eigenvalue == pytest.approx(kernel[-1], abs=1e-12)
+    assert found.steps > 1e6
+    first, second = (list(job.dataset.train_rows).index(row) for row in found.rows)
+    x, y = job.dataset.train.x, job.dataset.train.y
+    assert y is not None
+    apart = np.linalg.norm(x[first] - x[second])
+    assert found.apart == pytest.approx(apart / 2.0, rel=1e-6)  # rows have the norm sqrt(4)
+    assert np.any(y[first] != y[second])
+    text = dict(lines(job))["  in the way"]
+    assert f"rows {found.rows[0] + 1} and {found.rows[1] + 1}" in text
+    assert "descent would leave 1 %" in text
+
+
+def test_the_network_left_behind_is_the_one_stopped_early(job: JobResult) -> None:
+    assert job.stopped is not None
+    assert job.final_params is job.stopped.params
+    assert job.certificate.certified is False
+    assert job.certificate.problem["params_sha256"] != job.initial.problem["params_sha256"]
+    assert job.errors == job.stopped.errors
+    # On these features a nearest neighbour errs in one of five test rows, too.
+    assert job.errors["test"]["error"] <= 0.24
+    assert job.errors["train"]["error"] <= 0.15
+    found = json.loads(json.dumps(summary(job), allow_nan=False))
+    assert found["stopped_early"]["final"] is True
+    assert found["obstacle"]["descent_steps"] > 1e6
+
+
+@pytest.mark.slow
+def test_a_certified_anchor_says_what_fitting_every_row_costs() -> None:
+    settings = JobSettings(width=256, depth=1, steps=20, consequences=False, anchor_steps=2)
+    job = run_job(op.load("diabetes", samples=60), settings)
+    assert job.certificate.certified
+    assert job.obstacle is None
+    assert job.stopped is not None
+    assert job.stopped.errors["test"]["rmse"] < job.errors["test"]["rmse"]
+    assert "fitted to every row" in dict(lines(job))["stopped early"]

@@ -1,0 +1,31 @@
+"""Small eigenvalue problems are left to one thread of the linear algebra library."""
+
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from overparam.certificate.hypotheses import measure_hypotheses
+from tiny import Tiny
+
+TINY = Tiny((8,), "gelu", outputs=1)
+
+
+def threads():
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return {library["num_threads"] for library in threadpool_info()}
+
+
+def test_bounds_on_many_balls_are_computed_on_one_thread(monkeypatch):
+    hypotheses = measure_hypotheses(TINY.problem(0), TINY.start(0))
+    seen, on_ball = [], type(hypotheses.bounds).on_ball
+
+    def watched(bounds, radius):
+        seen.append(threads())
+        return on_ball(bounds, radius)
+
+    monkeypatch.setattr(type(hypotheses.bounds), "on_ball", watched)
+    with threadpool_limits(2):
+        before = threads()
+        hypotheses.grid(1.0)
+        assert threads() == before
+    assert {1} in seen
+    assert all(found == {1} for found in seen)
