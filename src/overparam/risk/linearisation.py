@@ -31,7 +31,8 @@ def linearisation_remainder(base: LayerNorms, radius: float) -> Float[np.ndarray
         docs/generalisation.md, Theorem 5; dz and dh are those of docs/modulus.md, Lemma 2.
     """
     layers, n = len(base.weight_norms), len(base.weights)
-    return largest_over_splits(lambda shares: _remainders(base, radius * shares), layers, n)
+    bound = lambda squares, _: _remainders(base, radius * np.sqrt(squares))  # noqa: E731
+    return largest_over_splits(bound, layers, n)[0]
 
 
 def _remainders(

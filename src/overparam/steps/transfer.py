@@ -388,7 +388,7 @@ def _on_balls(
     problem: Problem, found: Hypotheses, radii: Float[np.ndarray, "balls"]
 ) -> tuple[Float[np.ndarray, "balls"], Float[np.ndarray, "balls"]]:
     """omega and L_phi on balls."""
-    modulus, lipschitz = np.array([found.bounds.on_ball(r) for r in radii]).T
+    modulus, lipschitz = found.bounds.on_balls(radii).T
     smooth = objective_smoothness(
         modulus=modulus,
         lipschitz=lipschitz,
