@@ -34,6 +34,9 @@ SHORTEST = 2.0**-40
 MOST, WORK = 1536, 2**15
 """At most so many splits at which bounds are evaluated, and so many splits times points."""
 
+PIECE = 2**16
+"""So many splits times points are evaluated at once: arrays then stay in a processor's cache."""
+
 
 class Cells(NamedTuple):
     """Boxes of squared shares; their ends are multiples of 2^-40, so that nothing is rounded.
@@ -120,6 +123,7 @@ def largest_over_splits(bound: Bound, layers: int, points: int) -> Float[np.ndar
     Returns:
         At least the supremum over p_1^2 + ... + p_D^2 <= 1, for each of the bounds.
     """
+    bound = _in_pieces(bound, max(1, PIECE // points))
     cells = first_cells(layers)
     left = min(MOST, WORK // points) - len(cells.low)
     if layers == 1 or left < BATCH:
@@ -140,6 +144,16 @@ def largest_over_splits(bound: Bound, layers: int, points: int) -> Float[np.ndar
         attained = np.maximum(attained, values[len(new.high) :].max(axis=0))
         cells = Cells(*(np.delete(a, worst, axis=0) for a in cells)).joined(new)
         tops = np.concatenate([np.delete(tops, worst, axis=0), values[: len(new.high)]])
+
+
+def _in_pieces(bound: Bound, rows: int) -> Bound:
+    """The same bounds, evaluated at so many rows at a time."""
+
+    def evaluate(shares: Float[np.ndarray, "rows layers"]) -> Float[np.ndarray, "rows values"]:
+        pieces = range(0, len(shares), rows)
+        return np.concatenate([bound(shares[first : first + rows]) for first in pieces])
+
+    return evaluate
 
 
 def _excess(tops: np.ndarray, attained: np.ndarray) -> np.ndarray:
