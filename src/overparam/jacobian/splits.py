@@ -34,6 +34,9 @@ SHORTEST = 2.0**-40
 MOST, WORK = 1536, 2**15
 """At most so many splits at which bounds are evaluated, and so many splits times points."""
 
+PIECE = 2**16
+"""So many splits times points are evaluated at once: arrays then stay in a processor's cache."""
+
 
 class Cells(NamedTuple):
     """Boxes of squared shares; their ends are multiples of 2^-40, so that nothing is rounded.
@@ -128,6 +131,7 @@ def largest_over_splits(
     Returns:
         At least the supremum over q_1 + ... + q_D <= 1, for each radius and bound.
     """
+    bound = _in_pieces(bound, max(1, PIECE // points))
     cells = first_cells(layers)
     allowed = min(MOST, WORK // points) - len(cells.low)
     if layers == 1 or allowed < BATCH:
@@ -173,6 +177,16 @@ def _worst(over: np.ndarray, owner: np.ndarray, left: np.ndarray) -> np.ndarray:
         worst = its[np.argsort(-over[its], kind="stable")][: min(BATCH, max(budget, 0) // 3)]
         chosen.append(worst[over[worst] > 1 + TOLERANCE])
     return np.concatenate(chosen)
+
+
+def _in_pieces(bound: Bound, rows: int) -> Bound:
+    """The same bounds, evaluated at so many rows at a time."""
+
+    def evaluate(shares: Float[np.ndarray, "rows layers"]) -> Float[np.ndarray, "rows values"]:
+        pieces = range(0, len(shares), rows)
+        return np.concatenate([bound(shares[first : first + rows]) for first in pieces])
+
+    return evaluate
 
 
 def _excess(tops: np.ndarray, attained: np.ndarray) -> np.ndarray:
