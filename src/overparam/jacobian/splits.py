@@ -182,9 +182,9 @@ def _worst(over: np.ndarray, owner: np.ndarray, left: np.ndarray) -> np.ndarray:
 def _in_pieces(bound: Bound, rows: int) -> Bound:
     """The same bounds, evaluated at so many rows at a time."""
 
-    def evaluate(shares: Float[np.ndarray, "rows layers"]) -> Float[np.ndarray, "rows values"]:
-        pieces = range(0, len(shares), rows)
-        return np.concatenate([bound(shares[first : first + rows]) for first in pieces])
+    def evaluate(squares: Splits, owner: np.ndarray) -> Float[np.ndarray, "rows values"]:
+        pieces = [slice(first, first + rows) for first in range(0, len(squares), rows)]
+        return np.concatenate([bound(squares[piece], owner[piece]) for piece in pieces])
 
     return evaluate
 

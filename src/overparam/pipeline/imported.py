@@ -5,6 +5,7 @@ trained weights needs one. Where it fails, the result says by which factor; ``po
 the weights by Gauss-Newton steps towards an anchor, and says how far.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -221,11 +222,11 @@ class _Job:
                 progress=lambda step, residual, damping: self.report("Gauss-Newton", step, 0),
             )
         distance = parameter_distance(start, newton.params)
-        origin = jax.tree.map(np.zeros_like, start)
+        size = parameter_distance(jax.tree.map(np.zeros_like, start), start)
         return Polished(
             gauss_newton=newton,
             distance=distance,
-            relative=distance / parameter_distance(origin, start),
+            relative=distance / size if size else math.inf,
             certificate=self._anchor(newton.params, "certificate at the moved weights"),
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from scipy.linalg import norm
 
 from overparam.certificate.certificate import Certificate
 from overparam.model.mlp import Params
@@ -103,7 +104,8 @@ def measure_regularisation(
 def parameter_distance(a: Params, b: Params) -> float:
     """|a - b| in the Euclidean norm of the parameters, float64."""
     moved: Params = jax.tree.map(np.subtract, as_float64(a), as_float64(b))
-    return math.sqrt(sum(float(np.vdot(leaf, leaf)) for leaf in jax.tree.leaves(moved)))
+    # BLAS' norm keeps the squares of tiny weights from vanishing.
+    return math.hypot(*(float(norm(leaf.ravel())) for leaf in jax.tree.leaves(moved)))
 
 
 def _minimum_norm(initial: Certificate) -> float | None:
