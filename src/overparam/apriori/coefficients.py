@@ -289,7 +289,7 @@ def _reason(found: Conditions, result: Convergence, delta: float) -> str:
 
 _SOURCES = {
     "jacobian_norm": "|J(theta_0)|; docs/apriori.md, Corollary",
-    "min_eigenvalue": "lambda_min(K(theta_0)); docs/apriori.md, Theorem 3",
+    "min_eigenvalue": "lambda_min(K(theta_0)); docs/apriori.md, Theorem W3",
     "modulus": "omega at the reference radius; docs/modulus.md, Theorem 2",
     "lipschitz": "L on the ball of the reference radius; docs/modulus.md, Theorem 3",
     "margin": "max Psi / rho; docs/convergence.md, Theorem 1",
