@@ -18,7 +18,7 @@ from torch import nn
 
 import overparam as op
 from overparam.importers.network import ImportedNetwork
-from overparam.pipeline.imported import AnchorSettings, anchor_network
+from overparam.pipeline import AnchorSettings, anchor_network
 
 
 def by_pytorch(data, hidden, epochs, batch=25, rate=2e-3):
@@ -72,16 +72,17 @@ def row(name, data, train):
     assert isinstance(network, ImportedNetwork)
     deviation = network.check(data.train.x, outputs)
     result = anchor_network(data, network, AnchorSettings(polish=10))
-    asis, moved = result.imported, result.polished
+    asis, moved = result.initial, result.anchored
     after = "-"
     if moved is not None:
         steps = len(moved.gauss_newton.residuals) - 1
         after = (
-            f"{steps} steps, {moved.distance:.2g} ({100 * moved.relative:.2g} %), "
+            f"{steps} steps, {moved.distance:.2g} ({100 * result.moved:.2g} %), "
             f"margin {moved.certificate.margin:.2g}"
         )
     widths = "-".join(map(str, network.model.widths))
-    held = "held" if result.run is not None and result.run.certificate_held else "-"
+    run = result.descent if moved is None else moved.run
+    held = "held" if run is not None and run.certificate_held else "-"
     print(
         f"| {name} | {data.train.n} | {widths} {network.model.act.name} | {trained:.0f} s "
         f"| {deviation:.1e} | {asis.residual:.2g} | {asis.min_eigenvalue:.2g} "

@@ -1,6 +1,7 @@
-"""How large a setting may be: beyond, an index, a counter or a float of the computation ends."""
+"""Checks of arguments, and how large a setting may be: beyond, an index or a counter ends."""
 
 import math
+from collections.abc import Sequence
 
 from overparam.errors import InputError
 
@@ -31,6 +32,27 @@ def require_whole(name: str, value: object, least: int, most: int | None = None)
     if most is not None and value > most:
         raise InputError(f"{name} must be at most {most:,}")
     return value
+
+
+def require_positive(name: str, value: float) -> float:
+    """A number above 0, and finite.
+
+    Raises:
+        InputError: It is not; the message names it.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"{name} must be positive and finite, not {value!r}")
+    return value
+
+
+def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """One of a closed set of words.
+
+    Raises:
+        InputError: It is none of them; the message names them.
+    """
+    if value not in choices:
+        raise InputError(f"unknown {name} {value!r}: choose from {', '.join(choices)}")
 
 
 def require_depth(depth: object) -> int:

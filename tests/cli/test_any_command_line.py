@@ -27,7 +27,7 @@ from overparam.cli.commands import cli
 from overparam.cli.main import main
 from overparam.data.sources import BUNDLED
 from overparam.errors import InputError
-from overparam.pipeline.run import _Job
+from overparam.pipeline.run import Drawn
 
 STATUS = {0, 1, 2, 130}
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
@@ -208,7 +208,7 @@ def described_only(monkeypatch):
     """Of certificates and kernels everything up to the first kernel, of a study to its cells."""
 
     def describe(dataset, settings=None, **_):
-        _Job(dataset, settings, None, None)
+        Drawn(dataset, settings)
         raise InputError("enough")
 
     monkeypatch.setattr(certify, "run_job", describe)

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
 import overparam as op
-from overparam.pipeline.imported import AnchorSettings, anchor_network
+from overparam.pipeline import AnchorSettings, anchor_network
 
 
 def test_a_scikit_learn_network_on_diabetes():
@@ -30,11 +30,13 @@ def test_a_scikit_learn_network_on_diabetes():
     assert network.check(data.train.x, estimator.predict(data.train.x)) <= 1e-12
     result = anchor_network(data, network, AnchorSettings(polish=10, check_steps=20))
     assert result.certificate.certified
-    assert result.run.certificate_held
+    run = result.descent if result.anchored is None else result.anchored.run
+    assert run.certificate_held
     assert result.errors["train"]["r2"] > 0.999
-    if result.polished is not None:
-        assert 0 < result.polished.relative < 0.1
-    assert op.verify(result.certificate, op.Problem(network.model, data.train), result.params).ok
+    if result.anchored is not None:
+        assert 0 < result.moved < 0.1
+    problem = op.Problem(network.model, data.train)
+    assert op.verify(result.certificate, problem, result.final_params).ok
 
 
 @pytest.mark.slow
@@ -62,8 +64,8 @@ def test_a_pytorch_network_on_digits():
         outputs = net.double()(torch.tensor(data.train.x)).numpy()
     assert network.check(data.train.x, outputs) <= 1e-12
     result = anchor_network(data, network, AnchorSettings(check_steps=20))
-    assert result.polished is None
+    assert result.anchored is None
     assert result.certificate.certified
-    assert result.run.certificate_held
+    assert result.descent.certificate_held
     assert result.errors["train"]["error"] == 0.0
-    np.testing.assert_array_equal(result.params[0][0], network.params[0][0])
+    np.testing.assert_array_equal(result.final_params[0][0], network.params[0][0])

@@ -5,7 +5,9 @@ import pytest
 
 from overparam.data import load
 from overparam.pipeline import JobSettings, run_job
-from overparam.pipeline.summary import cost_of_fitting, lines, summary
+from overparam.pipeline.course import cost_of_fitting
+from overparam.pipeline.findings import findings, lines, summary
+from overparam.pipeline.formatting import number, plain
 from overparam.report.page import render
 
 
@@ -25,11 +27,12 @@ def noisy(tmp_path_factory):
 def test_the_job_says_what_interpolating_did_to_held_out_rows(noisy):
     before, after = noisy.errors_before["test"], noisy.errors["test"]
     assert after["rmse"] > before["rmse"]
-    said = dict(lines(noisy))["cost of fitting"]
-    assert f"R2 {before['r2']:.4f} on 30 before Gauss-Newton" in said
-    assert f"R2 {after['r2']:.4f} on 30 after" in said
+    said = dict(lines(findings(noisy)))["cost of fitting"]
+    assert said.startswith("on 30 held-out rows")
+    assert f"R2 {plain(number(before['r2']))} before Gauss-Newton" in said
+    assert f"R2 {plain(number(after['r2']))} after" in said
     assert "WORSE on fresh ones" in said
-    assert summary(noisy)["errors_before_gauss_newton"]["test"] == before
+    assert summary(noisy, findings(noisy))["errors_before_gauss_newton"]["test"] == before
     assert "WORSE on fresh ones" in render(noisy)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import overparam as op
 from overparam.pipeline import JobResult, JobSettings, run_job
-from overparam.pipeline.summary import lines, summary
+from overparam.pipeline.findings import findings, lines, summary
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_what_stands_in_the_way_is_said(job: JobResult) -> None:
     apart = np.linalg.norm(x[first] - x[second])
     assert found.apart == pytest.approx(apart / 2.0, rel=1e-6)  # rows have the norm sqrt(4)
     assert np.any(y[first] != y[second])
-    text = dict(lines(job))["  in the way"]
+    text = dict(lines(findings(job)))["  in the way"]
     assert f"rows {found.rows[0] + 1} and {found.rows[1] + 1}" in text
     assert "descent would leave 1 %" in text
 
@@ -51,7 +51,7 @@ def test_the_network_left_behind_is_the_one_stopped_early(job: JobResult) -> Non
     # On these features a nearest neighbour errs in one of five test rows, too.
     assert job.errors["test"]["error"] <= 0.24
     assert job.errors["train"]["error"] <= 0.15
-    found = json.loads(json.dumps(summary(job), allow_nan=False))
+    found = json.loads(json.dumps(summary(job, findings(job)), allow_nan=False))
     assert found["stopped_early"]["final"] is True
     assert found["obstacle"]["descent_steps"] > 1e6
 
@@ -64,4 +64,4 @@ def test_a_certified_anchor_says_what_fitting_every_row_costs() -> None:
     assert job.obstacle is None
     assert job.stopped is not None
     assert job.stopped.errors["test"]["rmse"] < job.errors["test"]["rmse"]
-    assert "fitted to every row" in dict(lines(job))["stopped early"]
+    assert "fitted to every row" in dict(lines(findings(job)))["stopped early"]

@@ -9,9 +9,9 @@ import pytest
 
 from overparam.certificate.certificate import Certificate, Constant
 from overparam.pipeline import JobResult
-from overparam.pipeline.summary import lines, summary
+from overparam.pipeline.findings import findings, lines, summary
+from overparam.pipeline.formatting import at_least, at_most, number, rate
 from overparam.report import render
-from overparam.report.numbers import at_least, at_most, number, rate
 
 TOPICS = 4
 """Implicit regularisation, lazy training, learning-rate transfer, generalisation: a figure each."""
@@ -78,14 +78,14 @@ def test_certified_and_held(job: JobResult, html: str) -> None:
     assert job.anchored is not None
     certificate = job.anchored.certificate
     assert (
-        "Certified: a global minimum (zero loss) exists within distance "
+        "Certified (computed): a global minimum (zero loss) exists within distance "
         f"{spaced(at_most(certificate.existence_radius))} of the trained parameters, and gradient "
         "descent from them converges to a global minimum, the excess shrinking at least by the "
         f"factor {spaced(rate(certificate.rate))} a step."
     ) in page.text
     assert "Every claim held in 12 steps" in page.text
     missing = spaced(number(1 / job.initial.margin, 3))
-    assert f"From initialisation: not certified, short by a factor {missing}." in page.text
+    assert f"From initialisation Not certified, short by a factor {missing}." in page.text
     assert "overparam certify breast_cancer --width 64" in page.text
     assert "the rounding of the kernel's entries themselves is not bounded" in page.text
     assert "0 % classified wrongly" in page.text
@@ -167,8 +167,8 @@ def test_certified_from_initialisation(lazy_job: JobResult) -> None:
 
 def test_not_certified_anywhere(job: JobResult) -> None:
     page = Page(render(replace(job, anchored=None)))
-    assert "From initialisation: not certified" in page.text
-    assert "Certified: a global minimum" not in page.text
+    assert "From initialisation Not certified" in page.text
+    assert ": a global minimum" not in page.text
     assert page.count["svg"] == 3 + TOPICS
 
 
@@ -183,7 +183,7 @@ def test_an_anchor_that_fails(job: JobResult) -> None:
     page = Page(
         render(replace(job, anchored=replace(job.anchored, certificate=certificate, run=None)))
     )
-    assert "At the trained parameters: not certified, short by a factor 2." in page.text
+    assert "At the trained parameters (the anchor) Not certified, short by a factor 2." in page.text
 
 
 def test_existence_alone(job: JobResult) -> None:
@@ -204,7 +204,7 @@ def test_existence_alone(job: JobResult) -> None:
 def test_a_singular_kernel_gives_its_reason(job: JobResult) -> None:
     initial = _uncertified(job.initial, margin=0.0, remedies={}, reason="lambda_min(K) is 0")
     page = Page(render(replace(job, initial=initial, anchored=None)))
-    assert "From initialisation: not certified, lambda_min(K) is 0." in page.text
+    assert "From initialisation Not certified: lambda_min(K) is 0." in page.text
 
 
 @pytest.mark.parametrize("entries", [0, 1])
@@ -251,8 +251,18 @@ def test_assumed_and_estimated_numbers_are_named(job: JobResult) -> None:
 def test_what_the_certificates_take_for_granted_is_named(job: JobResult, html: str) -> None:
     for clause in job.certificate.assumptions:
         assert clause in Page(html).text
-        assert clause in dict(lines(job))["taken for granted"]
-        assert clause in summary(job)["initialisation"]["assumptions"]
+        assert clause in dict(lines(findings(job)))["taken for granted"]
+        assert clause in summary(job, findings(job))["initialisation"]["assumptions"]
+
+
+def test_every_reader_is_told_the_same(job: JobResult, html: str) -> None:
+    """What the terminal says stands on the page: one text for each fact."""
+    text = Page(html).text.lower()
+    told = [finding for finding in findings(job) if finding.role != "subject"]
+    assert len(told) > 10
+    for finding in told:
+        for clause in finding.said:
+            assert spaced(clause).lower() in text
 
 
 def test_what_follows_is_told_beside_what_is_certified(job: JobResult, html: str) -> None:

@@ -10,8 +10,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from overparam.pipeline import distances
+from overparam.pipeline.course import spectrum_caption
 from overparam.pipeline.result import JobResult, Spectrum
-from overparam.report import captions, distances, plots
+from overparam.report import plots
 from overparam.report.svg import inline_svg
 from overparam.train.gradient_descent import History
 
@@ -75,13 +77,13 @@ def test_spectrum_marks_the_bounds() -> None:
     figure = plots.figure_spectrum(first, -1e-9, second, 0.0199)
     levels = [line.get_ydata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
     assert levels == [0.0199]
-    assert "1 at initialisation" in captions.spectrum(first, second)
+    assert "1 at initialisation" in spectrum_caption(first, second)
 
 
 def test_the_spectrum_of_a_subset_says_so() -> None:
     part = Spectrum(np.geomspace(1, 1e-6, 2000), 2000, 10_000)
-    assert "2,000 of the 10,000" in captions.spectrum(part, None)
-    assert "drawn at random" not in captions.spectrum(replace(part, total=2000), None)
+    assert "2,000 of the 10,000" in spectrum_caption(part, None)
+    assert "drawn at random" not in spectrum_caption(replace(part, total=2000), None)
 
 
 def test_distances_hold_measured_and_certified(job: JobResult) -> None:

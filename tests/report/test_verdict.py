@@ -3,12 +3,12 @@
 import dataclasses
 import math
 
-from overparam.report.numbers import number
-from overparam.report.verdict import verdict_of
+from overparam.pipeline.formatting import number
+from overparam.pipeline.verdicts import verdict
 
 
 def remedy(job, run):
-    return verdict_of(job.initial, "From initialisation", run, True).remedies[0]
+    return verdict(job.initial, "the initialisation", run, True).remedies[0]
 
 
 def test_training_is_said_to_lower_the_residual_only_where_it_did(job):

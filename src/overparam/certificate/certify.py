@@ -42,6 +42,7 @@ def certify(
     progress: Progress | None = None,
     rigor: Rigor = "computed",
     theorem: Theorem | None = None,
+    target_norm: bool = True,
 ) -> Certificate:
     """Theorem 1 from initialisation: does gradient descent from ``params`` converge?
 
@@ -60,6 +61,7 @@ def certify(
             anew for that; ``computed`` trusts float64; ``estimated`` searches for the modulus of
             J. Of what only a search is known, see :class:`Problem`, ``computed`` is ``estimated``.
         theorem: ``1`` or ``P`` to hear that theorem alone; None tries ``1`` and then ``P``.
+        target_norm: Whether rho_K sharpens the existence radius, for one more Cholesky factor.
 
     Returns:
         The certificate, in float64, certified or not. Its ``rigor`` is ``proved`` only if every
@@ -80,7 +82,8 @@ def certify(
         problem.validate(params)
         require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
         kernel = tangent_kernel(problem, params, progress=progress)
-    hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress, rigor=rigor)
+    measured: dict[str, Any] = {"kernel": kernel, "progress": progress, "rigor": rigor}
+    hypotheses = measure_hypotheses(problem, params, target_norm=target_norm, **measured)
     first = certificate_from(problem, params, hypotheses, "initialisation", step_size)
     if kernel is None or not (theorem == "P" or (theorem is None and worth_a_path(problem, first))):
         return first
@@ -98,13 +101,15 @@ def anchor(
     kernel: Float[np.ndarray, "nk nk"] | None = None,
     progress: Progress | None = None,
     rigor: Rigor = "computed",
+    target_norm: bool = True,
 ) -> Certificate:
     """Theorem 1 at trained parameters, reached by any optimiser.
 
     The same theorem as :func:`certify`; only the starting point's name differs. Arguments, result
     and errors are those of :func:`certify`.
     """
-    hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress, rigor=rigor)
+    measured: dict[str, Any] = {"kernel": kernel, "progress": progress, "rigor": rigor}
+    hypotheses = measure_hypotheses(problem, params, target_norm=target_norm, **measured)
     return certificate_from(problem, params, hypotheses, "anchor", step_size)
 
 

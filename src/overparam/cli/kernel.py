@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from overparam.cli.options import data_selection
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import complain, flush, say, say_json
 from overparam.data import load
@@ -62,20 +63,20 @@ def kernel(
 
 def describe(data: str, options: dict[str, Any]) -> tuple[Dataset, TiledKernel]:
     """The data, and the kernel asked for, not computed yet."""
-    chosen = ("target", "task", "samples", "seed", "test_fraction", "standardize")
+    selection = data_selection(options)
     width, depth, kind, dtype = (options[name] for name in ("width", "depth", "kind", "dtype"))
     require_whole("width", width, 1, MOST_WIDTH)
     require_depth(depth)
-    require_seed(options["seed"])
+    require_seed(selection["seed"])
     scales = {name: options[name] for name in ("output_scale", "weight_scale", "bias_scale")}
     require_scales(depth + 1, **scales)
-    dataset = load(data, merge=False, **{name: options[name] for name in chosen})
+    dataset = load(data, merge=False, **selection)
     train = dataset.train
     model = MLP(train.dim, (width,) * depth, train.outputs, options["activation"], **scales)
     if options["infinite"]:
         return dataset, InfiniteKernel(model, train.x, kind=kind, dtype=dtype)
     require_memory(3 * 8 * model.parameter_count, f"{model.parameter_count:,} parameters")
-    params = model.init(jax.random.key(options["seed"]))
+    params = model.init(jax.random.key(selection["seed"]))
     return dataset, EmpiricalKernel(model, params, train.x, dtype=dtype)
 
 

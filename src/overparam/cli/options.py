@@ -18,6 +18,14 @@ class MemorySize(click.ParamType):
         return value if isinstance(value, int) else parse_size(value)
 
 
+SELECTION = ("target", "task", "samples", "seed", "test_fraction", "standardize")
+
+
+def data_selection(options: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a command's options what selects and prepares the data."""
+    return {name: options.pop(name) for name in SELECTION}
+
+
 def data_options(command: Callable) -> Callable:
     """What selects and prepares the data."""
     return data_options_with(test_fraction=0.2, standardize="sphere")(command)

@@ -4,9 +4,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from overparam.cli.certify import command_line, print_table
+from overparam.cli.certify import command_line
 from overparam.cli.progress import ProgressBar
-from overparam.cli.terminal import complain, say_json
+from overparam.cli.terminal import complain, print_table, say_json
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole
 from overparam.kernel.memory import parse_size

@@ -5,7 +5,9 @@ character in them would be obeyed by the terminal: it could hide a line, or writ
 """
 
 import os
+import shutil
 import sys
+import textwrap
 import unicodedata
 import warnings
 from collections.abc import Iterator
@@ -36,6 +38,21 @@ def _spelled(character: str) -> str:
 def say(line: str) -> None:
     """Print one line of results."""
     _print(line, sys.stdout)
+
+
+def print_table(table: list[tuple[str, str]], column: int = 0) -> None:
+    """Print (heading, text) pairs, wrapped to the terminal.
+
+    Args:
+        table: The pairs.
+        column: Least number of columns for the headings.
+    """
+    column = max([column, *(len(heading) + 2 for heading, _ in table)])
+    width = max(shutil.get_terminal_size((100, 24)).columns, column + 40)
+    for heading, text in table:
+        wrapped = textwrap.wrap(text, width - column, break_on_hyphens=False) or [""]
+        for start, line in zip((heading, *("",) * len(wrapped)), wrapped, strict=False):
+            say(f"{start:<{column}}{line}")
 
 
 def say_json(content: Any) -> None:

@@ -13,16 +13,17 @@ from overparam.apriori.inputs import Knowledge, Norms
 from overparam.apriori.moments import Moments
 from overparam.apriori.setting import Setting, build_setting
 from overparam.apriori.width import RequiredWidth, width_for
+from overparam.cli.options import data_selection
 from overparam.cli.progress import ProgressBar
-from overparam.cli.terminal import say, say_json
+from overparam.cli.terminal import print_table, say_json
 from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole, written_together
 from overparam.kernel.memory import available_memory, readable
 from overparam.limits import require_scales
-from overparam.report.numbers import at_least, at_most, number
-from overparam.report.numbers import rate as rate_text
+from overparam.pipeline.formatting import at_least, at_most, finite, number, plain
+from overparam.pipeline.formatting import rate as rate_text
 from overparam.report.width_plot import figure_width
 
 DEEPEST = 10
@@ -45,8 +46,7 @@ def width(
     **options: Any,
 ) -> None:
     """Print the width from which gradient descent on DATA provably converges."""
-    chosen = ("target", "task", "samples", "seed", "test_fraction", "standardize")
-    selection = {name: options.pop(name) for name in chosen}
+    selection = data_selection(options)
     if out is not None:
         prepare_folder(out)
     with ProgressBar() as progress:
@@ -142,7 +142,7 @@ def _summary(answer: RequiredWidth, dataset: Dataset, knowing: str) -> dict[str,
     return {
         "width": answer.width,
         "dominating": answer.dominating,
-        "gain_without": {k: _finite(v) for k, v in answer.shares.items()},
+        "gain_without": {k: finite(v) for k, v in answer.shares.items()},
         "data": dataset.source,
         "n": dataset.train.n,
         "dim": dataset.train.dim,
@@ -156,14 +156,10 @@ def _summary(answer: RequiredWidth, dataset: Dataset, knowing: str) -> dict[str,
         "limiting_min_eigenvalue": setting.limiting_min_eigenvalue,
         "reference_radius": answer.coefficients.reference_radius,
         "coefficients": {
-            name: {"value": _finite(c.value), "kind": c.kind, "source": c.source}
+            name: {"value": finite(c.value), "kind": c.kind, "source": c.source}
             for name, c in answer.coefficients.constants.items()
         },
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _write(
@@ -172,7 +168,7 @@ def _write(
     """summary.json with the curves, and their plot."""
     columns = {name: np.array([c[name] for c in curves.values()]) for name in IMPROVES}
     summary["by_width"] = {"width": list(curves)} | {
-        name: [_finite(float(v)) for v in values] for name, values in columns.items()
+        name: [finite(float(v)) for v in values] for name, values in columns.items()
     }
     figure = figure_width(list(curves), columns, required)
     with written_together(out) as new:
@@ -225,9 +221,7 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
         rows.insert(2, ("", unreachable))
     if out is not None:
         rows.append(("plot", str(out / "width.svg")))
-    column = max(len(heading) for heading, _ in rows) + 2
-    for heading, text in rows:
-        say(f"{heading:<{column}}{text}")
+    print_table([(heading, plain(text)) for heading, text in rows])
 
 
 def _units(width: int) -> str:

@@ -1,6 +1,7 @@
 """The folder a job leaves behind: certificates, history, parameters, data, summary.
 
-The parameters and the data are those the certificate is about, so that anyone can check it.
+The parameters and the data are those the certificate is about, so that anyone can check it;
+``initial_`` names the parameters that the network is centred at, or began with.
 """
 
 import json
@@ -12,9 +13,9 @@ import polars as pl
 from overparam.data import Dataset
 from overparam.files import npz_bytes, text_bytes, write_whole, written_together
 from overparam.model.mlp import Params
-from overparam.pipeline.imported import AnchorResult, anchor_summary, history_table
+from overparam.pipeline.finding import Finding
+from overparam.pipeline.findings import summary
 from overparam.pipeline.result import JobResult
-from overparam.pipeline.summary import history_columns, summary
 
 FILES = (
     *("certificate.json", "certificate-initialisation.json", "history.csv"),
@@ -22,63 +23,66 @@ FILES = (
 )
 
 
-def write_output(result: JobResult, folder: Path, report: str | None) -> None:
+def write_output(result: JobResult, found: list[Finding], folder: Path, report: str | None) -> None:
     """Write a job's files, all of them or none.
 
     Args:
         result: The job's result.
+        found: What it says.
         folder: An existing folder.
         report: The report page; None while there is none.
 
     Raises:
         InputError: A file cannot be written.
     """
+    imported = result.imported
+    start = result.initial_params
+    if imported is not None and imported.centered_at is not None:
+        start = imported.centered_at
+    arrays = {**_named("", result.final_params), **_named("initial_", start)}
     with written_together(folder, FILES) as new:
         result.certificate.save(new / "certificate.json")
-        result.initial.save(new / "certificate-initialisation.json")
-        history = pl.DataFrame(history_columns(result)).fill_nan(None)
-        write_whole(new / "history.csv", history.write_csv().encode())
-        write_whole(new / "params.npz", _params_file(result))
+        if imported is None:
+            result.initial.save(new / "certificate-initialisation.json")
+        if columns := history_columns(result):
+            history = pl.DataFrame(columns).fill_nan(None)
+            write_whole(new / "history.csv", history.write_csv().encode())
+        write_whole(new / "params.npz", npz_bytes(arrays))
         write_whole(new / "data.npz", _data_file(result.dataset))
-        text = json.dumps(summary(result), indent=2, allow_nan=False)
+        text = json.dumps(summary(result, found), indent=2, allow_nan=False)
         write_whole(new / "summary.json", text_bytes(text + "\n"))
         if report is not None:
             write_whole(new / "report.html", text_bytes(report))
 
 
-def write_anchor_output(result: AnchorResult, folder: Path, report: str) -> None:
-    """Write the files of an anchored import, all or none; ``initial_`` names the imported weights.
-
-    Args:
-        result: The job's result.
-        folder: An existing folder.
-        report: The report page.
-
-    Raises:
-        InputError: A file cannot be written.
-    """
-    center = result.network.centered_at
-    start = result.network.params if center is None else center
-    arrays = {**_named("", result.params), **_named("initial_", start)}
-    with written_together(folder, FILES) as new:
-        result.certificate.save(new / "certificate.json")
-        write_whole(new / "params.npz", npz_bytes(arrays))
-        write_whole(new / "data.npz", _data_file(result.dataset))
-        if result.run is not None:
-            history = pl.DataFrame(history_table(result)).fill_nan(None)
-            write_whole(new / "history.csv", history.write_csv().encode())
-        text = json.dumps(anchor_summary(result), indent=2, allow_nan=False)
-        write_whole(new / "summary.json", text_bytes(text + "\n"))
-        write_whole(new / "report.html", text_bytes(report))
-
-
-def _params_file(result: JobResult) -> bytes:
-    return npz_bytes(
-        {
-            **_named("", result.final_params),
-            **_named("initial_", result.initial_params),
+def history_columns(result: JobResult) -> dict[str, np.ndarray]:
+    """All recorded runs, one under the other, as columns of equal length; empty without one."""
+    first = "descent" if result.imported is None else "anchor"
+    runs = [(first, result.descent, result.linearised)]
+    if result.anchored is not None:
+        runs.append(("anchor", result.anchored.run, None))
+    columns: dict[str, list] = {}
+    for name, run, linearised in runs:
+        if run is None:
+            continue
+        count = len(run.history)
+        unknown = np.full(count, np.nan)
+        predicted = unknown.copy()
+        if linearised is not None:
+            predicted[: len(linearised)] = linearised[:count]
+        rows = {
+            "phase": np.full(count, name),
+            "step": np.arange(count),
+            "excess": run.history.excess,
+            "gradient_norm": run.history.gradient_norm,
+            "path_length": run.history.path_length,
+            "distance": run.history.distance,
+            "envelope": unknown if run.history.envelope is None else run.history.envelope,
+            "linearised": predicted,
         }
-    )
+        for key, values in rows.items():
+            columns.setdefault(key, []).append(values)
+    return {key: np.concatenate(values) for key, values in columns.items()}
 
 
 def _named(prefix: str, params: Params) -> dict[str, np.ndarray]:

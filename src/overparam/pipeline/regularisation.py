@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from scipy.linalg import norm
 
 from overparam.certificate.certificate import Certificate
+from overparam.model.function import parameter_norm
 from overparam.model.mlp import Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
@@ -104,8 +104,7 @@ def measure_regularisation(
 def parameter_distance(a: Params, b: Params) -> float:
     """|a - b| in the Euclidean norm of the parameters, float64."""
     moved: Params = jax.tree.map(np.subtract, as_float64(a), as_float64(b))
-    # BLAS' norm keeps the squares of tiny weights from vanishing.
-    return math.hypot(*(float(norm(leaf.ravel())) for leaf in jax.tree.leaves(moved)))
+    return parameter_norm(moved)
 
 
 def _minimum_norm(initial: Certificate) -> float | None:

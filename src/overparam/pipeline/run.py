@@ -1,9 +1,13 @@
-"""The main job, phase by phase.
+"""The jobs, phase by phase: one from a network drawn anew, one from a network trained elsewhere.
 
 From initialisation: the certificate, the optimiser's steps, the linearised prediction of them. Then
 an anchor: Gauss-Newton (or the optimiser alone) until the anchored certificate can hold, the
 certificate, and gradient descent from the anchor held against it. Where Gauss-Newton does not get
 there, the network that stopping early gives takes the anchor's place.
+
+From imported weights: the certificate there. Training by minibatches ends at small gradients, not
+at a small residual, and a certificate at trained weights needs one; ``polish`` then moves the
+weights by Gauss-Newton steps towards an anchor, and the result says how far.
 """
 
 import time
@@ -17,10 +21,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import eigvalsh
 
-from overparam.certificate.certificate import Certificate, Start
-from overparam.certificate.certify import certificate_from
-from overparam.certificate.hypotheses import measure_hypotheses
+from overparam.certificate.certificate import Certificate
+from overparam.certificate.certify import anchor, certify
 from overparam.data import Dataset
+from overparam.importers.network import ImportedNetwork
 from overparam.kernel.empirical import require_memory
 from overparam.kernel.tangent import tangent_kernel
 from overparam.linearised.prediction import LinearisedDescent, linearised_descent
@@ -29,17 +33,15 @@ from overparam.pipeline.consequences import Consequences, Trained, measure_conse
 from overparam.pipeline.fitting import FITTED, Stopped, find_obstacle, stop_early
 from overparam.pipeline.regularisation import parameter_distance
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
-from overparam.pipeline.settings import JobSettings
+from overparam.pipeline.settings import AnchorSettings, JobSettings
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
+from overparam.progress import Progress, Report, silent
 from overparam.threads import threads_for
 from overparam.train.checkpoint import steps_saved
 from overparam.train.early_stopping import LinearFit, linear_fit
 from overparam.train.gauss_newton import GaussNewtonResult, gauss_newton
 from overparam.train.gradient_descent import TrainResult, gradient_descent, train
-
-Progress = Callable[[str, int, int], None]
-"""Called with (phase, done, total); total is 0 where it is not known."""
 
 Verdict = Callable[[JobResult], None]
 """Called with the result as far as it is known: all but the consequences."""
@@ -58,7 +60,7 @@ def run_job(
     dataset: Dataset,
     settings: JobSettings | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     verdict: Verdict | None = None,
     checkpoint: str | Path | None = None,
 ) -> JobResult:
@@ -79,22 +81,164 @@ def run_job(
         TheoremViolatedError: A certified claim did not hold in a run.
     """
     with threads_for(dataset.train.n * dataset.train.outputs):
-        return _Job(dataset, settings or JobSettings(), progress, checkpoint).run(verdict)
+        return Drawn(dataset, settings or JobSettings(), progress, checkpoint).run(verdict)
 
 
-class _Job:
-    """Holds what the phases share."""
+def anchor_network(
+    dataset: Dataset,
+    network: ImportedNetwork,
+    settings: AnchorSettings | None = None,
+    *,
+    progress: Report | None = None,
+) -> JobResult:
+    """Anchor a certificate at a network that was trained elsewhere.
+
+    Args:
+        dataset: The data it was trained on, prepared as they were for the training.
+        network: From one of the importers.
+        settings: What to do; None means the defaults.
+        progress: Called with (phase, done, total) as the job advances.
+
+    Returns:
+        The :class:`JobResult`, certified or not.
+
+    Raises:
+        InputError: Data, network and settings do not fit together.
+        TheoremViolatedError: A certified claim did not hold in a run.
+    """
+    with threads_for(dataset.train.n * dataset.train.outputs):
+        return Imported(dataset, network, settings or AnchorSettings(), progress).run()
+
+
+class Job:
+    """What the phases of both jobs share."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        problem: Problem,
+        start: Params,
+        settings: JobSettings | AnchorSettings,
+        progress: Report | None,
+    ) -> None:
+        self.dataset, self.problem, self.start = dataset, problem, start
+        self.rigor, self.report = settings.rigor, progress or silent
+        self.seconds: dict[str, float] = {}
+
+    def gauss_newton(self, params: Params, steps: int) -> GaussNewtonResult:
+        """At most so many steps towards an anchor."""
+        with self.phase("Gauss-Newton"):
+            return gauss_newton(
+                self.problem,
+                params,
+                max_steps=steps,
+                progress=lambda step, residual, damping: self.report("Gauss-Newton", step, 0),
+            )
+
+    def check(self, params: Params, certificate: Certificate, steps: int) -> TrainResult | None:
+        """Gradient descent from a certified anchor, held against its certificate."""
+        if not (certificate.certified and steps):
+            return None
+        with self.phase("descent from the anchor"):
+            return gradient_descent(
+                self.problem,
+                as_float64(params),
+                certificate.step_size,
+                steps,
+                certificate=certificate,
+                dtype="float64",
+                progress=self.within("descent from the anchor"),
+            )
+
+    def errors(self, params: Params) -> dict[str, dict]:
+        """Of a network, by part of the data."""
+        parts = {"train": self.dataset.train, "test": self.dataset.test}
+        return {
+            name: self.dataset.error(self.problem.predict(params, part.x), part)
+            for name, part in parts.items()
+            if part is not None
+        }
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Announce a phase, and time it."""
+        self.report(name, 0, 0)
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begin
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def within(self, phase: str) -> Progress:
+        """Report (done, total) as of a phase."""
+        return lambda done, total: self.report(phase, done, total)
+
+
+class Imported(Job):
+    """The job at weights trained elsewhere."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        network: ImportedNetwork,
+        settings: AnchorSettings,
+        progress: Report | None,
+    ) -> None:
+        problem = Problem(
+            network.model, dataset.train, settings.loss, centered_at=network.centered_at
+        )
+        super().__init__(dataset, problem, network.params, settings, progress)
+        self.network, self.settings = network, settings
+
+    def run(self) -> JobResult:
+        """All phases."""
+        settings, start = self.settings, self.start
+        with self.phase("outputs"):
+            outputs = np.asarray(self.problem.predict(start))
+            before = self.errors(start)
+        initial = self.anchor(start, "certificate at the imported weights")
+        anchored = descent = None
+        if settings.polish and not initial.certified:
+            newton = self.gauss_newton(start, settings.polish)
+            certificate = self.anchor(newton.params, "certificate at the moved weights")
+            distance = parameter_distance(start, newton.params)
+            run = self.check(newton.params, certificate, settings.check_steps)
+            anchored = Anchored(newton, newton.params, distance, certificate, run, None)
+        else:
+            descent = self.check(start, initial, settings.check_steps)
+        return JobResult(
+            settings=settings,
+            dataset=self.dataset,
+            model=self.network.model,
+            initial_params=start,
+            initial=initial,
+            descent=descent,
+            anchored=anchored,
+            errors=before if anchored is None else self.errors(anchored.params),
+            errors_before={} if anchored is None else before,
+            seconds=self.seconds,
+            imported=self.network,
+            outputs=(float(outputs.min()), float(outputs.max())),
+        )
+
+    def anchor(self, params: Params, phase: str) -> Certificate:
+        """The certificate at some weights."""
+        with self.phase(phase):
+            return anchor(self.problem, params, rigor=self.rigor, progress=self.within(phase))
+
+
+class Drawn(Job):
+    """The job from a network drawn anew."""
 
     def __init__(
         self,
         dataset: Dataset,
         settings: JobSettings,
-        progress: Progress | None,
-        checkpoint: str | Path | None,
+        progress: Report | None = None,
+        checkpoint: str | Path | None = None,
     ) -> None:
-        self.dataset, self.settings, self.checkpoint = dataset, settings, checkpoint
-        self.report = progress or (lambda phase, done, total: None)
-        self.seconds: dict[str, float] = {}
+        self.settings, self.checkpoint = settings, checkpoint
         self.model = MLP(
             in_dim=dataset.train.dim,
             hidden_widths=(settings.width,) * settings.depth,
@@ -104,23 +248,39 @@ class _Job:
             bias_scale=settings.bias_scale,
             output_scale=settings.output_scale,
         )
-        self._require_memory()
-        self.start = jax.tree.map(np.asarray, self.model.init(jax.random.key(settings.seed)))
-        center = self.start if settings.centered else None
-        self.problem = Problem(self.model, dataset.train, settings.loss, center)
+        self.require_memory(dataset.train.n)
+        start = jax.tree.map(np.asarray, self.model.init(jax.random.key(settings.seed)))
+        center = start if settings.centered else None
+        problem = Problem(self.model, dataset.train, settings.loss, center)
+        super().__init__(dataset, problem, start, settings, progress)
 
-    def run(self, verdict: Verdict | None) -> JobResult:
+    def run(self, verdict: Verdict | None = None) -> JobResult:
+        """All phases."""
         settings = self.settings
-        with self._phase("kernel at initialisation"):
+        with self.phase("kernel at initialisation"):
             kernel = self._kernel(self.start)
             fit = self._fit(kernel)
             spectrum = self._spectrum(kernel, None if fit is None else fit.eigenvalues)
-        with self._phase("certificate from initialisation"):
-            initial = self._certificate(self.start, kernel, "initialisation", settings.step)
+        with self.phase("certificate from initialisation"):
+            initial = certify(
+                self.problem,
+                self.start,
+                settings.step,
+                kernel=kernel,
+                rigor=self.rigor,
+                target_norm=len(kernel) <= FULL_SPECTRUM,
+            )
         linearised = None
         if settings.optimizer == "gd":
-            with self._phase("linearised prediction"):
-                linearised = self._linearised(kernel, initial.step_size)
+            with self.phase("linearised prediction"):
+                linearised = linearised_descent(
+                    self.problem,
+                    self.start,
+                    kernel,
+                    initial.step_size,
+                    settings.steps,
+                    self.within("linearised prediction"),
+                )
         del kernel
         anchored = stopped = obstacle = None
         if settings.until_certified and settings.finish == "none":
@@ -128,7 +288,7 @@ class _Job:
         else:
             descent = self._descend(initial, settings.steps)
             if settings.until_certified:
-                newton = self._gauss_newton(descent.params)
+                newton = self.gauss_newton(descent.params, NEWTON_STEPS)
                 stopped = self._stopped(fit)
                 anchored = self._best_anchor(newton, stopped)
                 if fit is not None and not newton.converged:
@@ -148,24 +308,14 @@ class _Job:
             stopped=stopped,
             obstacle=obstacle,
             consequences=None,
-            errors=self._errors(final),
+            errors=self.errors(final),
             seconds=self.seconds,
-            errors_before=self._errors(descent.params) if fitted else {},
+            errors_before=self.errors(descent.params) if fitted else {},
         )
         if verdict is not None:
             verdict(known)
         consequences = self._consequences(initial, descent, linearised, anchored)
         return replace(known, consequences=consequences)
-
-    def _linearised(self, kernel: np.ndarray, step_size: float) -> LinearisedDescent:
-        return linearised_descent(
-            self.problem,
-            self.start,
-            kernel,
-            step_size,
-            self.settings.steps,
-            lambda done, total: self.report("linearised prediction", done, total),
-        )
 
     def _consequences(
         self,
@@ -199,7 +349,7 @@ class _Job:
             networks,
             confidence=self.settings.confidence,
             seed=self.settings.seed,
-            phase=self._phase,
+            phase=self.phase,
             progress=self.report,
         )
 
@@ -209,9 +359,9 @@ class _Job:
         shared: dict = {
             "dtype": settings.training_dtype,
             "checkpoint": self.checkpoint,
-            "progress": lambda done, total: self.report("descent", done, total),
+            "progress": self.within("descent"),
         }
-        with self._phase("descent"):
+        with self.phase("descent"):
             if settings.optimizer == "gd":
                 return gradient_descent(
                     self.problem,
@@ -225,15 +375,6 @@ class _Job:
             optimizer = settings.optax_optimizer()
             return train(self.problem, self.start, optimizer, steps, label=label, **shared)
 
-    def _gauss_newton(self, params: Params) -> GaussNewtonResult:
-        with self._phase("Gauss-Newton"):
-            return gauss_newton(
-                self.problem,
-                params,
-                max_steps=NEWTON_STEPS,
-                progress=lambda step, residual, damping: self.report("Gauss-Newton", step, 0),
-            )
-
     def _fit(self, kernel: np.ndarray) -> LinearFit | None:
         """How the linearised model fits, where that is asked for and no work to speak of."""
         settings = self.settings
@@ -243,11 +384,11 @@ class _Job:
         return linear_fit(self.problem, self.start, kernel)
 
     def _stopped(self, fit: LinearFit | None) -> Stopped | None:
-        with self._phase("network stopped early"):
+        with self.phase("network stopped early"):
             params = None if fit is None else stop_early(self.problem, self.start, fit)
             if fit is None or fit.price is None or params is None:
                 return None
-            return Stopped(fit.price, params, self._errors(params))
+            return Stopped(fit.price, params, self.errors(params))
 
     def _best_anchor(self, newton: GaussNewtonResult, stopped: Stopped | None) -> Anchored:
         """Where Gauss-Newton ended, if it fits and certifies; else the network stopped early."""
@@ -278,47 +419,23 @@ class _Job:
         certificate: Certificate,
         spectrum: Spectrum,
     ) -> Anchored:
-        """Gradient descent from a certified anchor, held against its certificate."""
-        run = None
-        if certificate.certified:
-            with self._phase("descent from the anchor"):
-                run = gradient_descent(
-                    self.problem,
-                    params,
-                    certificate.step_size,
-                    self.settings.anchor_steps,
-                    certificate=certificate,
-                    dtype="float64",
-                    progress=lambda d, t: self.report("descent from the anchor", d, t),
-                )
+        run = self.check(params, certificate, self.settings.anchor_steps)
         moved = parameter_distance(self.start, params)
         return Anchored(newton, params, moved, certificate, run, spectrum)
 
     def _anchor(self, params: Params) -> tuple[Certificate, Spectrum]:
-        with self._phase("kernel at the anchor"):
+        with self.phase("kernel at the anchor"):
             kernel = self._kernel(params)
             spectrum = self._spectrum(kernel)
-        with self._phase("anchored certificate"):
-            return self._certificate(params, kernel, "anchor", None), spectrum
+        with self.phase("anchored certificate"):
+            # rho_K sharpens the existence radius, for a Cholesky factor: not of a large kernel.
+            small = len(kernel) <= FULL_SPECTRUM
+            return anchor(
+                self.problem, params, kernel=kernel, rigor=self.rigor, target_norm=small
+            ), spectrum
 
     def _kernel(self, params: Params) -> Float[np.ndarray, "nk nk"]:
-        return tangent_kernel(
-            self.problem, params, progress=lambda done, total: self.report("kernel", done, total)
-        )
-
-    def _certificate(
-        self, params: Params, kernel: np.ndarray, start: Start, step: float | None
-    ) -> Certificate:
-        # rho_K sharpens the existence radius, for a Cholesky factor: not of a large kernel.
-        target_norm = len(kernel) <= FULL_SPECTRUM
-        hypotheses = measure_hypotheses(
-            self.problem,
-            params,
-            kernel=kernel,
-            target_norm=target_norm,
-            rigor=self.settings.rigor,
-        )
-        return certificate_from(self.problem, params, hypotheses, start, step)
+        return tangent_kernel(self.problem, params, progress=self.within("kernel"))
 
     def _spectrum(
         self,
@@ -337,16 +454,9 @@ class _Job:
         part = kernel[np.ix_(rows, rows)] * (n / count)
         return Spectrum(eigvalsh(part, check_finite=False)[::-1], count, n)
 
-    def _errors(self, params: Params) -> dict[str, dict]:
-        dataset = self.dataset
-        errors = {"train": dataset.error(self.problem.predict(params), dataset.train)}
-        if dataset.test is not None:
-            predictions = self.problem.predict(params, dataset.test.x)
-            errors["test"] = dataset.error(predictions, dataset.test)
-        return errors
-
-    def _require_memory(self) -> None:
-        n, k = self.dataset.train.n, self.model.out_dim
+    def require_memory(self, n: int) -> None:
+        """Refuse what does not fit, before any work."""
+        k = self.model.out_dim
         size = n * k
         # The kernel, one more of its size for factors, the layers' arrays, the parameters.
         layers = 8 * n * (2 * k + 2) * sum(self.model.widths)
@@ -357,13 +467,3 @@ class _Job:
         require_memory(needed, what, self.settings.budget)
         steps = max(self.settings.steps, self.settings.anchor_steps)
         require_memory(HISTORY * steps, f"the history of {steps:,} steps", self.settings.budget)
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        self.report(name, 0, 0)
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - begin
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent

@@ -1,7 +1,7 @@
-"""The settings of the main job, validated in one place."""
+"""The settings of the two jobs, validated in one place."""
 
-import math
 from dataclasses import dataclass
+from typing import get_args
 
 import optax
 
@@ -11,7 +11,9 @@ from overparam.kernel.memory import available_memory
 from overparam.limits import (
     MOST_STEPS,
     MOST_WIDTH,
+    require_choice,
     require_depth,
+    require_positive,
     require_scales,
     require_seed,
     require_whole,
@@ -77,12 +79,11 @@ class JobSettings:
     memory: int | None = None
 
     def __post_init__(self) -> None:
-        self._whole("width", 1, MOST_WIDTH)
+        require_whole("width", self.width, 1, MOST_WIDTH)
         require_depth(self.depth)
         require_seed(self.seed)
-        self._whole("steps", 0, MOST_STEPS)
-        self._whole("max_steps", 1, MOST_STEPS)
-        self._whole("anchor_steps", 0, MOST_STEPS)
+        for name, least in (("steps", 0), ("max_steps", 1), ("anchor_steps", 0)):
+            require_whole(name, getattr(self, name), least, MOST_STEPS)
         require_scales(
             self.depth + 1,
             weight_scale=self.weight_scale,
@@ -90,15 +91,15 @@ class JobSettings:
             output_scale=self.output_scale,
         )
         if self.dtype is not None:
-            self._one_of("dtype", ("float32", "float64"))
-        self._one_of("finish", FINISHES)
-        self._one_of("rigor", RIGOURS)
-        self._one_of("optimizer", OPTIMIZERS)
+            require_choice("dtype", self.dtype, ("float32", "float64"))
+        require_choice("finish", self.finish, FINISHES)
+        require_choice("rigor", self.rigor, RIGOURS)
+        require_choice("optimizer", self.optimizer, OPTIMIZERS)
         require_confidence(self.confidence)
         get_integrand(self.loss)
         rate = self.learning_rate
-        if rate is not None and not (math.isfinite(rate) and rate > 0):
-            raise InputError(f"learning_rate must be positive and finite, not {rate!r}")
+        if rate is not None:
+            require_positive("learning_rate", rate)
         act = get_activation(self.activation)
         if act.curvature_bound is None and self.depth and self.optimizer == "gd" and rate is None:
             raise InputError(
@@ -130,11 +131,28 @@ class JobSettings:
             return optax.sgd(rate, momentum=0.9)
         return getattr(optax, self.optimizer)(rate)
 
-    def _whole(self, name: str, least: int, most: int | None = None) -> None:
-        require_whole(name, getattr(self, name), least, most)
 
-    def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
-        if getattr(self, name) not in choices:
-            raise InputError(
-                f"unknown {name} {getattr(self, name)!r}: choose from {', '.join(choices)}"
-            )
+@dataclass(frozen=True)
+class AnchorSettings:
+    """What ``overparam anchor`` does to a network.
+
+    Attributes:
+        loss: Spelling of the integrand, such as ``smoothed_cross_entropy:0.1``.
+        polish: Gauss-Newton steps at most towards an anchor; 0 leaves the weights alone.
+        check_steps: Steps of gradient descent from the anchor, held against its certificate.
+        rigor: ``computed``, or ``proved``: certificates with rounding included.
+
+    Raises:
+        InputError: A setting is unusable; the message names it.
+    """
+
+    loss: str = "squared"
+    polish: int = 0
+    check_steps: int = 100
+    rigor: Rigor = "computed"
+
+    def __post_init__(self) -> None:
+        for name in ("polish", "check_steps"):
+            require_whole(name, getattr(self, name), 0, MOST_STEPS)
+        require_choice("rigor", self.rigor, get_args(Rigor))
+        get_integrand(self.loss)

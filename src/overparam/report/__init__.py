@@ -1,4 +1,3 @@
 """The report: one self-contained HTML page that says what a job found, with figures and sources."""
 
 from overparam.report.page import render as render
-from overparam.report.page import render_anchor as render_anchor

@@ -1,7 +1,7 @@
 """The report's figures, as pure functions from results to matplotlib figures.
 
 Every curve differs from its neighbours in colour and in line style or marker, so that the figures
-survive a black-and-white printer. What a figure shows is said by its caption (``captions.py``).
+survive a black-and-white printer. What a figure shows is said by its caption (``Picture``).
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from overparam.pipeline.curves import decrease, is_flat, positive, thinned
+from overparam.pipeline.distances import Distance
+from overparam.pipeline.formatting import at_least, at_most, number, power_of_ten
 from overparam.pipeline.result import Spectrum
-from overparam.report.curves import decrease, is_flat, positive, thinned
-from overparam.report.distances import Distance
-from overparam.report.numbers import at_least, at_most, number, power_of_ten
 from overparam.report.svg import BLUE, GREEN, GREY, INK, VERMILLION, styled
 from overparam.train.gradient_descent import History
 

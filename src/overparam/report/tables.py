@@ -1,14 +1,13 @@
-"""The report's tables as rows of text: constants, settings, the problem, errors, time."""
+"""The report's tables as rows of text: constants, settings, the problem, time."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from overparam.certificate.certificate import Certificate, Kind
+from overparam.certificate.certificate import Certificate, Constant, Kind
 from overparam.model.activation import Activation
-from overparam.pipeline.imported import AnchorResult
+from overparam.pipeline import formatting
 from overparam.pipeline.result import JobResult
-from overparam.report import numbers
 
 MEANINGS = {
     "excess": ("Δ₀", "excess loss at the starting point"),
@@ -74,87 +73,55 @@ class Row:
 
 def constants(certificate: Certificate) -> list[Row]:
     """Every constant of a certificate, in its order."""
-    rows = []
-    for name, constant in certificate.constants.items():
-        symbol, meaning = MEANINGS.get(name, ("", ""))
-        show = numbers.rate if name in CLOSE_TO_ONE else numbers.number
-        exact = "no bound" if math.isinf(constant.value) else repr(constant.value)
-        rows.append(
-            Row(
-                name=name,
-                symbol=symbol,
-                meaning=meaning,
-                value=show(constant.value),
-                exact=exact,
-                kind=constant.kind,
-                source=constant.source,
-            )
-        )
-    return rows
+    return [_row(name, constant) for name, constant in certificate.constants.items()]
 
 
-def settings(result: JobResult | AnchorResult) -> list[tuple[str, str]]:
+def _row(name: str, constant: Constant) -> Row:
+    symbol, meaning = MEANINGS.get(name, ("", ""))
+    show = formatting.rate if name in CLOSE_TO_ONE else formatting.number
+    exact = "no bound" if math.isinf(constant.value) else repr(constant.value)
+    shown = show(constant.value)
+    return Row(name, symbol, meaning, shown, exact, constant.kind, constant.source)
+
+
+def settings(result: JobResult) -> list[tuple[str, str]]:
     """Every setting of the job, in the order of its class."""
     rows = []
     for item in fields(result.settings):
         value = getattr(result.settings, item.name)
         if isinstance(value, Activation):
             value = value.name
-        text = "chosen" if value is None else numbers.number(value)
+        text = "chosen" if value is None else formatting.number(value)
         rows.append((item.name.replace("_", " "), text))
     return rows
 
 
-def problem(result: JobResult | AnchorResult) -> list[tuple[str, str]]:
+def problem(result: JobResult) -> list[tuple[str, str]]:
     """Data and network, with the fingerprints that tie the certificate to them."""
     data, model, about = result.dataset, result.model, result.certificate.problem
     hidden = [f"{width:,}" for width in model.hidden_widths]
     rows = [
         ("data", data.source),
-        ("training points", numbers.number(data.train.n)),
-        ("test points", numbers.number(0 if data.test is None else data.test.n)),
+        ("training points", formatting.number(data.train.n)),
+        ("test points", formatting.number(0 if data.test is None else data.test.n)),
         ("features", ", ".join(_shortened(data.feature_names))),
         ("preprocessing", data.preprocessing.mode),
         ("hidden layers", " · ".join(hidden) if hidden else "none (linear model)"),
-        ("outputs", numbers.number(model.out_dim)),
+        ("outputs", formatting.number(model.out_dim)),
         ("activation", model.act.name),
-        ("parameters", numbers.number(model.parameter_count)),
+        ("parameters", formatting.number(model.parameter_count)),
     ]
     prints = ("data_sha256", "params_sha256", "center_sha256")
     return rows + [(name.replace("_", " "), about[name]) for name in prints if about.get(name)]
-
-
-def errors(result: JobResult | AnchorResult) -> list[tuple[str, str, str]]:
-    """Part of the data, number of points, and the errors in words."""
-    titles = {"train": "training", "test": "test"}
-    return [
-        (titles.get(part, part), numbers.number(found.get("rows")), _error(found))
-        for part, found in result.errors.items()
-    ]
 
 
 def seconds(spent: Mapping[str, float]) -> list[tuple[str, str, float]]:
     """Phase, duration, and its share of the longest in per cent."""
     longest = max(spent.values(), default=0.0) or 1.0
     return [
-        (phase, numbers.seconds(value), round(100 * value / longest, 1))
+        (phase, formatting.seconds(value), round(100 * value / longest, 1))
         for phase, value in spent.items()
     ]
-
-
-def _error(found: Mapping[str, float | int | None]) -> str:
-    texts = []
-    for name, value in found.items():
-        if name == "error" and isinstance(value, float):
-            texts.append(f"{numbers.percent(value)} classified wrongly")
-        elif name == "rmse":
-            texts.append(f"RMSE {numbers.number(value)} in the target's units")
-        elif name == "r2":
-            shown = "undefined (constant target)" if value is None else numbers.number(value)
-            texts.append(f"R² {shown}")
-        elif name != "rows":
-            texts.append(f"{name} {numbers.number(value)}")
-    return "; ".join(texts)
 
 
 def _shortened(names: tuple[str, ...], limit: int = 12) -> list[str]:

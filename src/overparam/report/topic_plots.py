@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overparam.report.curves import positive
-from overparam.report.distances import Distance
-from overparam.report.numbers import at_most, number
+from overparam.pipeline.curves import positive
+from overparam.pipeline.distances import Distance
+from overparam.pipeline.formatting import at_most, number
 from overparam.report.plots import SIZE, distance_panel, log_axis
 from overparam.report.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILLION, styled
 from overparam.risk.risk_bound import RiskBound

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overparam.report.curves import positive
-from overparam.report.numbers import number
+from overparam.pipeline.curves import positive
+from overparam.pipeline.formatting import number
 from overparam.report.plots import log_axis
 from overparam.report.svg import BLUE, GREY, INK, VERMILLION, styled
 

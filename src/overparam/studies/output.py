@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from overparam.files import text_bytes, write_whole, written_together
 from overparam.kernel.memory import readable
-from overparam.report.numbers import seconds as duration
+from overparam.pipeline.formatting import seconds as duration
 from overparam.report.svg import styled
 from overparam.studies.run import StudyResult
 from overparam.studies.store import identity

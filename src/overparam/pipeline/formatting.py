@@ -1,10 +1,14 @@
 """Numbers as people read them: four digits, powers of ten in superscript, rates as 1 - a.
 
 A bound is rounded in its own direction, so that the shortened number is still a bound. All
-functions return plain text, good for HTML and for the figures alike.
+functions return text that is good for HTML and for the figures alike; ``plain`` turns it into what
+every terminal can show.
 """
 
 import math
+import re
+from collections.abc import Mapping
+from typing import Any
 
 from overparam.enclosures.rounding import decimal_down, decimal_up
 
@@ -12,6 +16,12 @@ SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 THIN = "\u202f"
 """A narrow space that does not break the line."""
 MINUS = "\u2212"
+
+PLAIN = str.maketrans(
+    {THIN: " ", MINUS: "-", "–": "-", "∞": "inf", "²": "2", "₀": "_0", "√": "sqrt", "Δ": "Delta"}
+)
+DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+POWER = re.compile(rf"(?:([0-9.]+){THIN}×{THIN})?10([⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+)")
 
 
 def number(value: object, digits: int = 4) -> str:
@@ -107,3 +117,24 @@ def steps_to_halve(factor: float) -> int | None:
     if factor == 0:
         return 1
     return math.ceil(math.log(0.5) / math.log(factor))
+
+
+def plain(text: str) -> str:
+    """Text with its numbers and symbols in ASCII: ``1.2e-6`` for ``1.2 × 10⁻⁶``."""
+    return POWER.sub(lambda found: f"{found[1] or 1}e{found[2].translate(DIGITS)}", text).translate(
+        PLAIN
+    )
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None if it is infinite or NaN, which JSON cannot hold."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def errors(found: Mapping[str, Any]) -> str:
+    """An error as ``Dataset.error`` gives it."""
+    if (wrong := found.get("error")) is not None:
+        return f"{percent(wrong)} classified wrongly"
+    r2 = found["r2"]
+    shown = "undefined (constant target)" if r2 is None else number(r2)
+    return f"RMSE {number(found['rmse'])} in the target's units, R² {shown}"

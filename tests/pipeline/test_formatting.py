@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overparam.report import numbers
+from overparam.pipeline import formatting as numbers
 
 
 def plain(text: str) -> Fraction:

@@ -1,0 +1,308 @@
+"""How a job went, in words: the data, the runs, what stood in the way, and what it cost."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from overparam.importers.network import standard_steps
+from overparam.pipeline import distances, formatting
+from overparam.pipeline.curves import can_draw
+from overparam.pipeline.finding import Finding, Picture, steps_words
+from overparam.pipeline.fitting import Obstacle
+from overparam.pipeline.formatting import finite, number, rate
+from overparam.pipeline.result import JobResult, Spectrum
+from overparam.pipeline.settings import JobSettings
+from overparam.problem.integrands import get_integrand
+from overparam.train.gauss_newton import GaussNewtonResult
+
+
+def subject(result: JobResult) -> Iterator[Finding]:
+    """The data and the network."""
+    model, data, imported = result.model, result.dataset, result.imported
+    test = 0 if data.test is None else data.test.n
+    loss = get_integrand(result.settings.loss)
+    widths = "-".join(map(str, model.widths))
+    source = f", from {imported.source}" if imported else ""
+    notes = [*(imported.notes if imported else ()), *data.notes]
+    numbers = {
+        "notes": notes,
+        "training_points": data.train.n,
+        "test_points": test,
+        "features": model.in_dim,
+        "outputs": model.out_dim,
+        "preprocessing": data.preprocessing.to_dict(),
+        "target": data.coding.to_dict(),
+    }
+    about = {
+        "widths": list(model.hidden_widths),
+        "parameters": model.parameter_count,
+        "activation": model.act.name,
+    }
+    yield Finding(
+        "data",
+        (f"{data.source}", f"{data.train.n:,} for training, {test:,} held out"),
+        "subject",
+        {"source": data.source, **numbers},
+    )
+    yield Finding(
+        "network",
+        (f"{widths} {model.act.name}, {model.parameter_count:,} parameters{source}",),
+        "subject",
+        about | ({"weights": imported.source} if imported else {}),
+    )
+    yield Finding("loss", (loss.title,), "subject", {"loss": loss.spelling})
+    yield from (Finding("note", (note,), "subject") for note in notes)
+    if result.outputs is not None:
+        low, high = result.outputs
+        words = f"between {number(low)} and {number(high)} on the training points"
+        yield Finding(
+            "outputs",
+            (f"{words} (standardize: {data.preprocessing.mode})",),
+            numbers={"output_range": [low, high]},
+        )
+
+
+def descent(result: JobResult) -> Finding:
+    """The optimiser's run from the initialisation, and the linearised model's."""
+    run, settings, linearised = result.descent, result.settings, result.linearised
+    assert run is not None
+    assert isinstance(settings, JobSettings)
+    excess, steps = run.history.excess, len(run.history) - 1
+    numbers = {
+        "optimizer": settings.optimizer,
+        "steps": steps,
+        "excess_before": float(excess[0]) if len(excess) else None,
+        "excess_after": float(excess[-1]) if len(excess) else None,
+        "linearised_after": None
+        if linearised is None or not len(linearised)
+        else finite(linearised[-1]),
+        "certificate_held": run.certificate_held,
+    }
+    if steps < 1:
+        return Finding("descent", ("no steps",), numbers={"descent": numbers})
+    size = f" of size {number(result.initial.step_size)}" if settings.optimizer == "gd" else ""
+    text = f"{steps} {settings.optimizer} steps{size}: excess {number(float(excess[0]))} to "
+    text += number(float(excess[-1]))
+    said = [text]
+    if linearised is not None and len(linearised):
+        last = len(linearised) - 1
+        where = "" if last == steps else f"at step {last} it was {number(float(excess[last]))}; "
+        said.append(f"{where}the linearised model predicts {number(float(linearised[-1]))}")
+    picture = None
+    if can_draw(excess):
+        data = (run.history, linearised, settings.optimizer)
+        picture = Picture("descent", "From initialisation", data, _descent_caption(result))
+    return Finding("descent", tuple(said), numbers={"descent": numbers}, picture=picture)
+
+
+def _descent_caption(result: JobResult) -> str:
+    assert result.descent is not None
+    history, linearised = result.descent.history, result.linearised
+    text = f"Excess loss over {steps_words(len(history) - 1)}, logarithmic scale."
+    if linearised is not None:
+        text += (
+            " The closer the network stays to the linearised model (its first-order expansion at "
+            "initialisation), the lazier it trains."
+        )
+        infinite = np.flatnonzero(~np.isfinite(linearised))
+        if len(infinite):
+            text += f" The linearised model diverges: it is not drawn from step {infinite[0]:,}."
+    if not np.isfinite(history.excess).all():
+        text += " The network diverges: infinite values are not drawn."
+    if history.envelope is not None:
+        text += " The hatched region above the certified envelope is excluded by the certificate."
+    return text
+
+
+def fitting(result: JobResult) -> Iterator[Finding]:
+    """Gauss-Newton, what kept it from the rest, and what stopping early gives."""
+    anchored, stopped = result.anchored, result.stopped
+    if anchored is None or anchored.gauss_newton is None:
+        return
+    yield _gauss_newton(result, anchored.gauss_newton, anchored.distance)
+    if result.obstacle is not None:
+        yield obstacle(result.obstacle)
+    if stopped is None:
+        return
+    what = f"a price {number(stopped.price, 3)} on the way, chosen leave-one-out on the training "
+    text = f"the network kept is the one with {what}rows"
+    if not result.keeps_stopped:
+        text = f"with {what}rows"
+        if "test" in stopped.errors:
+            text += f": test error {formatting.errors(stopped.errors['test'])}, fitted to every "
+            text += f"row {formatting.errors(result.errors['test'])}"
+    numbers = {
+        "price": stopped.price,
+        "errors": stopped.errors,
+        "final": result.keeps_stopped,
+    }
+    yield Finding("stopped early", (text,), numbers={"stopped_early": numbers})
+
+
+def _gauss_newton(result: JobResult, newton: GaussNewtonResult, distance: float) -> Finding:
+    residuals = newton.residuals
+    steps, first, last = len(residuals) - 1, number(residuals[0], 3), number(residuals[-1], 3)
+    numbers = {
+        "steps": steps,
+        "residual_before": residuals[0],
+        "residual_after": residuals[-1],
+        "levenberg_marquardt_steps": newton.damped,
+        "converged": newton.converged,
+    }
+    heading, key = "Gauss-Newton", "gauss_newton"
+    said: tuple[str, ...] = (f"{steps_words(steps)}: residual {first} to {last}",)
+    if result.imported is not None:
+        heading, key = "polish", "moved"
+        numbers |= {"distance": distance, "relative_distance": result.moved}
+        said = (
+            f"the weights were MOVED by {steps} Gauss-Newton steps: residual {first} to {last}, by "
+            f"the distance {number(distance)}, {number(100 * result.moved, 3)} % of their norm",
+            "what follows is about the moved weights",
+        )
+    elif not result.keeps_stopped:
+        said = (f"{said[0]}, distance {number(distance)} from the initialisation",)
+    picture = None
+    if can_draw(np.asarray(residuals)):
+        caption = (
+            "Distance from the network's values to the nearest minimiser of the loss, before the "
+            "first step and after each."
+        )
+        if not newton.converged:
+            caption += " It stopped before it reached its tolerance."
+        picture = Picture("gauss_newton", "The way to the anchor", (residuals,), caption)
+    return Finding(heading, said, numbers={key: numbers}, picture=picture)
+
+
+def obstacle(found: Obstacle) -> Finding:
+    """The kernel, the two rows and the steps; rows are counted from 0 in the numbers."""
+    first, second = (row + 1 for row in found.rows)
+    rows = f"rows {first} and {second} are {number(found.apart, 3)} of a row's norm apart, their "
+    rows += f"targets {number(found.differ, 3)}"
+    if found.direction_only:
+        rows += " (--standardize sphere keeps a row's direction only; norm and center keep more)"
+    steps = f"about {number(found.steps, 2)} steps"
+    if math.isinf(found.steps):
+        steps = "no number of steps"
+    numbers = {
+        "min_eigenvalue": found.min_eigenvalue,
+        "max_eigenvalue": found.max_eigenvalue,
+        "rows": list(found.rows),
+        "distance": found.apart,
+        "target_distance": found.differ,
+        "direction_only": found.direction_only,
+        "descent_steps": finite(found.steps),
+    }
+    return Finding(
+        "  in the way",
+        (
+            f"eigenvalues of the kernel from {number(found.min_eigenvalue, 3)} to "
+            f"{number(found.max_eigenvalue, 3)}",
+            rows,
+            f"descent would leave 1 % of the residual after {steps}",
+        ),
+        numbers={"obstacle": numbers},
+    )
+
+
+def step_sizes(result: JobResult) -> Finding:
+    """An imported network's step in its own parametrisation."""
+    steps = standard_steps(result.model, result.certificate.step_size)
+    weights, biases = (
+        ", ".join(number(step, 3) for step in kind) for kind in zip(*steps, strict=True)
+    )
+    said: tuple[str, ...] = (
+        f"the same descent in the parametrisation of PyTorch, layer by layer: weights {weights}",
+        f"biases {biases}",
+        f"rate {rate(result.certificate.rate)}",
+    )
+    numbers = [[finite(weight), finite(bias)] for weight, bias in steps]
+    return Finding(
+        "step sizes",
+        said if result.certificate.certified else (),
+        numbers={"standard_step_sizes": numbers},
+    )
+
+
+def spectra(result: JobResult) -> Iterator[Finding]:
+    """The kernel's eigenvalues, and the distances travelled: for the page."""
+    anchored, initial = result.anchored, result.initial_spectrum
+    if initial is None:
+        return
+    anchor = None if anchored is None else anchored.spectrum
+    if len(initial.eigenvalues):
+        bound = None if anchored is None else anchored.certificate.min_eigenvalue
+        data = (initial, result.initial.min_eigenvalue, anchor, bound)
+        caption = spectrum_caption(initial, anchor)
+        picture = Picture("spectrum", "Spectrum of the tangent kernel", data, caption)
+        yield Finding("spectrum", (), picture=picture)
+    panels = [("From initialisation", distances.from_initialisation(result))]
+    if anchored is not None:
+        panels.append(("From the anchor", distances.from_anchor(anchored)))
+    if any(rows for _, rows in panels):
+        text = (
+            "Circles are measured, triangles certified: ◀ an upper and ▶ a lower bound. The path "
+            "travelled must end before s*, the bound on the whole path"
+        )
+        exists = any(certificate.exists for certificate in result.certificates)
+        nearest = "; the nearest global minimiser lies between ▶ and ◀."
+        text += nearest if exists else ", where there is one."
+        yield Finding("distances", (), picture=Picture("distances", "Distances", (panels,), text))
+
+
+def spectrum_caption(initial: Spectrum, anchor: Spectrum | None) -> str:
+    """What to look at in the eigenvalues."""
+    text = (
+        "Eigenvalues of the tangent kernel K in decreasing order; thin horizontal lines mark the "
+        "lower bounds on the smallest that the certificates use. It sets the certified rate: the "
+        "ratio to the largest is the price of the slowest direction."
+    )
+    if initial.points < initial.total:
+        text += (
+            f" The curve belongs to the kernel of {initial.points:,} of the {initial.total:,} "
+            "points, drawn at random and scaled like the whole; the bounds belong to the whole "
+            "kernel."
+        )
+    for name, shown in (("initialisation", initial), ("the anchor", anchor)):
+        hidden = 0 if shown is None else int((shown.eigenvalues <= 0).sum())
+        if hidden:
+            text += f" Not drawn: {hidden:,} at {name} that rounding left at or below 0."
+    return text
+
+
+def errors(result: JobResult) -> Iterator[Finding]:
+    """Of the final network, and what fitting every row did to the held-out ones."""
+    for part, found in result.errors.items():
+        rows = f"on {found['rows']:,} rows"
+        yield Finding(f"{part} error", (f"{formatting.errors(found)} {rows}",), "error")
+    if (cost := cost_of_fitting(result.errors_before, result.errors)) is not None:
+        yield Finding("cost of fitting", (cost,), "cost")
+
+
+def errors_as_imported(result: JobResult) -> Iterator[Finding]:
+    """Before the weights were moved."""
+    for part, found in result.errors_before.items():
+        text = f"{formatting.errors(found)} on {found['rows']:,} rows, as imported"
+        yield Finding(f"{part} error", (text,))
+
+
+def cost_of_fitting(before: dict[str, dict], after: dict[str, dict]) -> str | None:
+    """What Gauss-Newton to interpolation did to the held-out rows, if there are any.
+
+    Args:
+        before: Errors by part before it; empty if it took no step.
+        after: Errors by part after it.
+    """
+    if "test" not in before or "test" not in after:
+        return None
+    old, new = before["test"], after["test"]
+    measure = "error" if "error" in old else "rmse"
+    change = new[measure] - old[measure]
+    text = f"on {new['rows']:,} held-out rows {formatting.errors(old)} before Gauss-Newton, "
+    text += f"{formatting.errors(new)} after: "
+    if change > 0:
+        return text + (
+            "fitting the training rows made it WORSE on fresh ones; see docs/generalisation.md, "
+            "When not to interpolate"
+        )
+    return text + ("fitting the training rows cost nothing" if change else "no different")

@@ -1,0 +1,253 @@
+"""What certificates say in words: the claim, or by how much it fails, and what would help."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from overparam.certificate.certificate import Certificate
+from overparam.pipeline.curves import can_compare, is_flat
+from overparam.pipeline.finding import Finding, Picture, Status, Verdict, steps_words
+from overparam.pipeline.formatting import at_least, at_most, finite, number, rate, steps_to_halve
+from overparam.pipeline.result import JobResult
+from overparam.train.gradient_descent import History, TrainResult
+
+
+def first_verdict(result: JobResult) -> Verdict:
+    """On the parameters a job began with."""
+    if result.imported is None:
+        place, heading, key = "the initialisation", "from initialisation", "initialisation"
+        title = "From initialisation"
+    else:
+        place, heading, key = "the imported parameters", "as imported", "imported"
+        title = "At the weights as imported"
+    found = verdict(result.initial, place, result.descent, result.zero_loss)
+    numbers = {key: certificate_numbers(result.initial)}
+    remedies = found.remedies
+    if result.imported is not None:
+        if result.anchored is None and "residual" in result.initial.remedies:
+            polish = "; --polish 10 moves the weights there by Gauss-Newton steps"
+            remedies = (remedies[0] + polish, *remedies[1:])
+        numbers["anchor"] = _anchor_numbers(result.initial, result.descent)
+    return replace(
+        found,
+        heading=heading,
+        title=title,
+        numbers=numbers,
+        remedies=remedies,
+        picture=_run_picture(result) if result.imported and not result.anchored else None,
+    )
+
+
+def anchored_verdict(result: JobResult) -> Verdict:
+    """On the parameters a job went on to."""
+    anchored = result.anchored
+    assert anchored is not None
+    if result.imported is None:
+        place, heading = "the trained parameters", "anchored"
+        title = "At the trained parameters (the anchor)"
+    else:
+        newton = anchored.gauss_newton
+        assert newton is not None
+        place, heading = "the moved parameters", "moved"
+        title = (
+            f"At the weights moved by {len(newton.residuals) - 1} Gauss-Newton steps, "
+            f"{number(100 * result.moved, 3)} % of their norm"
+        )
+    numbers = _anchor_numbers(anchored.certificate, anchored.run)
+    if result.imported is None:
+        numbers["distance_from_initialisation"] = anchored.distance
+    found = verdict(anchored.certificate, place, anchored.run, result.zero_loss)
+    picture = _run_picture(result)
+    return replace(
+        found, heading=heading, title=title, numbers={"anchor": numbers}, picture=picture
+    )
+
+
+def verdict(
+    certificate: Certificate, place: str, run: TrainResult | None, zero_loss: bool
+) -> Verdict:
+    """One certificate's verdict.
+
+    Args:
+        certificate: Certified or not.
+        place: Where it was taken, such as "the trained parameters".
+        run: Training from there, held against it if it was gradient descent.
+        zero_loss: Whether the infimum of the loss is zero, so that a minimum fits all the data.
+    """
+    status: Status = "not certified"
+    if certificate.certified:
+        status = "certified"
+    elif certificate.exists:
+        status = "exists"
+    return Verdict(
+        heading="",
+        said=_claim(certificate, status, place, zero_loss) + _comparison(certificate, run),
+        certificate=certificate,
+        status=status,
+        remedies=() if certificate.certified else _remedies(certificate, run),
+    )
+
+
+def certificate_numbers(certificate: Certificate) -> dict[str, Any]:
+    """The headline numbers of a certificate."""
+    found = {
+        "certified": certificate.certified,
+        "exists": certificate.exists,
+        "reason": certificate.reason,
+        "margin": finite(certificate.margin),
+        "short_by_factor": _missing(certificate),
+        "radius": finite(certificate.radius),
+        "existence_radius": finite(certificate.existence_radius),
+        **{n: getattr(certificate, n) for n in ("step_size", "rate", "min_eigenvalue", "residual")},
+        "remedies": dict(certificate.remedies),
+        "rigor": certificate.rigor,
+        "theorem": certificate.theorem,
+        "assumptions": list(certificate.assumptions),
+    }
+    for name in FOLLOWING:
+        constant = certificate.constants.get(name)
+        found[name] = None if constant is None else finite(constant.value)
+    return found
+
+
+FOLLOWING = (
+    *("newton_kantorovich", "limit_distance", "distance_ratio", "distance_lower_bound"),
+    *("kernel_drift", "relative_kernel_drift", "linearisation_distance"),
+)
+"""Constants about what follows from convergence."""
+
+
+def trust(result: JobResult) -> Finding:
+    """How far the numbers can be trusted."""
+    certificates = result.certificates
+    details = ["rigour: proved. The computed numbers are bounds that include their rounding"]
+    if any(certificate.rigor != "proved" for certificate in certificates):
+        details = [
+            "rigour: computed. The hypotheses were evaluated in float64. The bounds on eigenvalues "
+            "include the rounding of the factorisation, but the rounding of the kernel's entries "
+            "themselves is not bounded"
+        ]
+    for kind in ("assumed", "estimated"):
+        every = (item for certificate in certificates for item in certificate.constants.items())
+        names = sorted({name for name, constant in every if constant.kind == kind})
+        if names:
+            details.append(f"the claims rest on {kind} numbers too: {', '.join(names)}")
+    clauses = dict.fromkeys(clause for c in certificates for clause in c.assumptions)
+    return Finding("taken for granted", tuple(clauses), "trust", details=tuple(details))
+
+
+def _claim(
+    certificate: Certificate, status: Status, place: str, zero_loss: bool
+) -> tuple[str, ...]:
+    minimum = "a global minimum (zero loss)" if zero_loss else "a global minimum of the loss"
+    radius = at_most(certificate.existence_radius)
+    missing = _missing(certificate) if "residual" in certificate.remedies else None
+    short = "" if missing is None else f", short by a factor {number(missing, 3)}"
+    if status == "not certified":
+        return (f"not certified{short}" if short else f"not certified: {certificate.reason}",)
+    if status == "exists":
+        return (
+            f"existence certified: {minimum} exists within distance {radius} of {place}",
+            f"convergence of gradient descent to it is not certified{short}",
+        )
+    halving = steps_to_halve(certificate.rate)
+    speed = "" if halving is None else f", and the excess halves in at most {halving:,} steps"
+    them = "it" if certificate.start == "initialisation" else "them"
+    return (
+        f"certified ({certificate.rigor}): {minimum} exists within distance {radius} of {place}, "
+        f"and gradient descent from {them} converges to a global minimum, the excess shrinking at "
+        f"least by the factor {rate(certificate.rate)} a step",
+        f"with step size {number(certificate.step_size)} the whole path of gradient descent is no "
+        f"longer than {at_most(certificate.radius)}{speed}",
+        f"the condition of Theorem {certificate.theorem} holds with a factor "
+        f"{at_least(certificate.margin, 3)} to spare",
+    )
+
+
+def _missing(certificate: Certificate) -> float | None:
+    """The factor by which the theorem's condition is missed, if it is one of size."""
+    return None if certificate.certified or not certificate.margin else 1 / certificate.margin
+
+
+def _comparison(certificate: Certificate, run: TrainResult | None) -> tuple[str, ...]:
+    if not certificate.certified or run is None or run.certificate_held is None:
+        return ()
+    steps = len(run.history) - 1
+    if steps < 1:
+        return ("no step of gradient descent was taken to compare it with",)
+    if not run.certificate_held:
+        return (f"VIOLATED: its claims did not hold in {steps_words(steps)} of gradient descent",)
+    return (f"every claim held in {steps_words(steps)} of gradient descent run from there",)
+
+
+def _remedies(certificate: Certificate, run: TrainResult | None) -> tuple[str, ...]:
+    needed, words = dict(certificate.remedies), []
+    if (residual := needed.pop("residual", None)) is not None:
+        words.append(
+            f"the residual √(2Δ₀) were at most {at_least(residual, 3)} with this kernel; it is "
+            f"{number(certificate.residual, 3)}{_lowered(run)}"
+        )
+    if (scale := needed.pop("output_scale", None)) is not None:
+        words.append(
+            f"the network's output were scaled by about {number(scale, 3)} instead of "
+            f"{number(certificate.problem['output_scale'], 3)} (--output-scale), which makes "
+            "training lazier"
+        )
+    if (width := needed.pop("width", None)) is not None:
+        words.append(
+            f"each hidden layer had about {number(float(width), 2)} units instead of "
+            f"{min(certificate.problem['hidden_widths']):,}, if everything else scaled with the "
+            "width as in the theory"
+        )
+    words += [f"{name.replace('_', ' ')} were {number(value)}" for name, value in needed.items()]
+    return tuple(words)
+
+
+def _lowered(run: TrainResult | None) -> str:
+    """What the steps taken from there made of the residual, if they lowered it."""
+    excess = np.empty(0) if run is None else run.history.excess
+    if not len(excess) or not excess[-1] < excess[0]:
+        return ""
+    steps, residual = len(excess) - 1, math.sqrt(2 * float(excess[-1]))
+    return f", and {steps:,} steps of training lowered it to {number(residual, 3)}"
+
+
+def _anchor_numbers(certificate: Certificate, run: TrainResult | None) -> dict[str, Any]:
+    return certificate_numbers(certificate) | {
+        "checked_steps": 0 if run is None else len(run.history) - 1,
+        "certificate_held": run and run.certificate_held,
+    }
+
+
+def _run_picture(result: JobResult) -> Picture | None:
+    """Gradient descent from the anchor."""
+    run = result.descent if result.anchored is None else result.anchored.run
+    if run is None or not can_compare(run.history):
+        return None
+    caption = anchored_run_caption(run.history, result.certificate)
+    return Picture("anchored_run", "From the anchor", (run.history,), caption)
+
+
+def anchored_run_caption(history: History, certificate: Certificate) -> str:
+    """What to look at in gradient descent from an anchor."""
+    assert history.envelope is not None, "a certified run has an envelope"
+    start = f"which starts at Δ₀ = {number(float(history.excess[0]), 3)}"
+    steps = steps_words(len(history) - 1)
+    if is_flat(history):
+        text = (
+            f"The excess, {start}, hardly moves in {steps}, since the certified rate "
+            f"{rate(certificate.rate)} is close to 1; so the relative decrease is drawn. The "
+            "measured decrease must lie above the certified one."
+        )
+    else:
+        text = (
+            f"Excess over {steps} of gradient descent from the anchor, {start}. It must stay below "
+            "the certified envelope, which falls at the certified rate "
+            f"{rate(certificate.rate)} a step: the rate of the slowest direction, so the first "
+            "steps are faster."
+        )
+    if (np.diff(history.excess) > 0).any():
+        text += " Steps upwards are the rounding of float64 at so small an excess."
+    return text
