@@ -31,7 +31,7 @@ LONGEST = 2**20
 """Bytes beyond which a file is no certificate; one takes some 20,000."""
 
 Start = Literal["initialisation", "anchor"]
-Theorem = Literal["1", "P"]
+Theorem = Literal["1", "P", "C"]
 
 _ROUNDING = "the rounding errors of float64, which are not bounded, are small"
 
@@ -96,8 +96,9 @@ class Certificate:
             same ones.
         rigor: ``estimated``, ``computed`` or ``proved``: the weakest kind among the quantities that
             were not declared.
-        theorem: Which one certifies, or fails to: ``1``, or ``P`` along the linearised run
-            (docs/path.md), of the same meaning.
+        theorem: Which one certifies, or fails to: ``1``; ``P`` along the linearised run
+            (docs/path.md), of the same meaning; or ``C`` along a run that was made
+            (docs/trajectory.md), whose ``rate`` holds from the constant ``rate_since`` on.
         versions: Package versions and platform.
     """
 
@@ -134,6 +135,8 @@ class Certificate:
     def envelope(self, t: Any) -> Any:
         """The bound on the excess after ``t`` steps: Delta_0 rate^t, rounded up if proved.
 
+        Of Theorem C that times the constant ``overshoot``, which a run that rose at first needs.
+
         Args:
             t: A number of steps, or an array of them.
 
@@ -144,7 +147,8 @@ class Certificate:
         excess = self.constants["excess"].value
         if self.rigor == "proved":
             return envelope_up(excess, self.rate, np.asarray(t, dtype=np.float64))
-        return excess * self.rate**t
+        overshoot = self.constants["overshoot"].value if "overshoot" in self.constants else 1.0
+        return overshoot * excess * self.rate**t
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the certificate as JSON; the file appears whole or not at all.

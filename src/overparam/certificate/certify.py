@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,12 @@ from overparam.certificate.reason import (
     newton_kantorovich_text,
     reason_of,
     remedies_of,
+)
+from overparam.certificate.trajectory import (
+    BUDGET,
+    certify_by_running,
+    check_trajectory,
+    worth_a_run,
 )
 from overparam.errors import InputError
 from overparam.kernel.empirical import Progress, require_memory
@@ -42,12 +49,15 @@ def certify(
     progress: Progress | None = None,
     rigor: Rigor = "computed",
     theorem: Theorem | None = None,
+    budget: float | int = BUDGET,
 ) -> Certificate:
-    """Theorem 1 from initialisation: does gradient descent from ``params`` converge?
+    """From initialisation: does gradient descent from ``params`` converge?
 
-    Where Theorem 1 does not certify, Theorem P may, with far fewer units: it follows the linearised
-    run, known in advance, and costs a few dozen kernels. It is tried for least squares where it is
-    affordable and not hopeless, and stands for the same claims.
+    Theorem 1 says so before any training. Where it does not certify, Theorem P may, with far fewer
+    units: it follows the linearised run, known in advance, and costs a few dozen kernels. It is
+    tried for least squares where it is affordable and not hopeless. Where that fails, too, Theorem
+    C makes gradient descent's steps, bounds what rounding has done to them, and hands over to
+    Theorem 1; it is tried where the linearised run predicts that the budget suffices.
 
     Args:
         problem: The learning problem.
@@ -59,7 +69,8 @@ def certify(
         rigor: ``proved`` bounds every rounding error (docs/proved.md), and computes the kernel
             anew for that; ``computed`` trusts float64; ``estimated`` searches for the modulus of
             J. Of what only a search is known, see :class:`Problem`, ``computed`` is ``estimated``.
-        theorem: ``1`` or ``P`` to hear that theorem alone; None tries ``1`` and then ``P``.
+        theorem: ``1``, ``P`` or ``C`` to hear that theorem alone; None tries one after the other.
+        budget: Seconds that the steps of Theorem C may take; 0 for none at all.
 
     Returns:
         The certificate, in float64, certified or not. Its ``rigor`` is ``proved`` only if every
@@ -68,13 +79,19 @@ def certify(
     Raises:
         InputError: Parameters, step size or memory are unusable, or nothing can be proved with the
             activation or the loss. Kernel or excess leave float64's range. The parameters are being
-            traced by jit, grad or vmap. Theorem P was asked for where it does not apply.
+            traced by jit, grad or vmap. Theorem P or C was asked for where it does not apply.
 
     References:
-        docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md.
+        docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md;
+        docs/trajectory.md.
     """
+    if not budget >= 0:
+        raise InputError(f"budget must be a number of seconds, 0 or more, not {budget!r}")
     if theorem == "P":
         check_path(problem, rigor)
+    if theorem == "C":
+        problem.validate(params)
+        check_trajectory(problem, rigor)
     if kernel is None and theorem != "1" and rigor == "computed":
         size = problem.measure.n * problem.outputs
         problem.validate(params)
@@ -82,10 +99,24 @@ def certify(
         kernel = tangent_kernel(problem, params, progress=progress)
     hypotheses = measure_hypotheses(problem, params, kernel=kernel, progress=progress, rigor=rigor)
     first = certificate_from(problem, params, hypotheses, "initialisation", step_size)
-    if kernel is None or not (theorem == "P" or (theorem is None and worth_a_path(problem, first))):
+    if kernel is None or theorem == "1":
         return first
-    found = certify_along_path(problem, params, hypotheses, kernel, first, step_size)
-    return found if found.certified or theorem == "P" else first
+    if theorem == "P" or (theorem is None and worth_a_path(problem, first)):
+        found = certify_along_path(problem, params, hypotheses, kernel, first, step_size)
+        if found.certified or theorem == "P":
+            return found
+    if theorem != "C" and not (budget and worth_a_run(problem, first)):
+        return first
+    found = certify_by_running(
+        *(problem, params, hypotheses, kernel, first, step_size),
+        budget=budget,
+        unasked=theorem is None,
+    )
+    if found.certified or theorem == "C":
+        return found
+    if "predicted_steps" not in found.constants:
+        return first
+    return replace(first, reason=f"{first.reason}; {found.reason}")
 
 
 @on_host
