@@ -254,6 +254,6 @@ def test_numbers_and_times_are_said_as_people_say_them():
     assert [count(n) for n in (7, 689, 17_920, 1_304_000, 2 * 10**11)] == [
         *("7", "690", "18,000", "1.3 million", "200 billion")
     ]
-    assert [duration(s) for s in (3, 130, 8000, 2e5)] == [
+    assert [duration(s) for s in (3.0, 130.0, 8e3, 2e5)] == [
         *("3 seconds", "2 minutes", "2 hours", "2 days")
     ]

@@ -33,6 +33,7 @@ LONGEST = 2**20
 Start = Literal["initialisation", "anchor"]
 Theorem = Literal["1", "P", "C"]
 
+_DRAWN = "the random vectors that bounded the curvature are no exception (probability 1e-12)"
 _ROUNDING = "the rounding errors of float64, which are not bounded, are small"
 
 ASSUMPTIONS: Mapping[Rigor, tuple[str, ...]] = Frozen(
@@ -130,7 +131,8 @@ class Certificate:
         """What is taken for granted, a clause each; in the file, the summary and the page, too."""
         declared = sorted(n for n, constant in self.constants.items() if constant.kind == "assumed")
         clause = f"declared by the user, and not checked: {', '.join(declared)}"
-        return ASSUMPTIONS[self.rigor] + ((clause,) if declared else ())
+        drawn = (_DRAWN,) if "failure_probability" in self.constants else ()
+        return ASSUMPTIONS[self.rigor] + drawn + ((clause,) if declared else ())
 
     def envelope(self, t: Any) -> Any:
         """The bound on the excess after ``t`` steps: Delta_0 rate^t, rounded up if proved.

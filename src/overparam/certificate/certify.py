@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from overparam.certificate.trajectory import (
     BUDGET,
     certify_by_running,
     check_trajectory,
-    worth_a_run,
+    or_by_running,
 )
 from overparam.errors import InputError
 from overparam.kernel.empirical import Progress, require_memory
@@ -102,21 +101,11 @@ def certify(
     if kernel is None or theorem == "1":
         return first
     if theorem == "P" or (theorem is None and worth_a_path(problem, first)):
-        found = certify_along_path(problem, params, hypotheses, kernel, first, step_size)
-        if found.certified or theorem == "P":
-            return found
-    if theorem != "C" and not (budget and worth_a_run(problem, first)):
-        return first
-    found = certify_by_running(
-        *(problem, params, hypotheses, kernel, first, step_size),
-        budget=budget,
-        unasked=theorem is None,
-    )
-    if found.certified or theorem == "C":
-        return found
-    if "predicted_steps" not in found.constants:
-        return first
-    return replace(first, reason=f"{first.reason}; {found.reason}")
+        along = certify_along_path(problem, params, hypotheses, kernel, first, step_size)
+        if along.certified or theorem == "P":
+            return along
+    given = (problem, params, hypotheses, kernel, first, step_size)
+    return (certify_by_running if theorem == "C" else or_by_running)(*given, budget=budget)
 
 
 @on_host

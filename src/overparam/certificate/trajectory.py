@@ -80,7 +80,7 @@ def _obstacle(problem: Problem, rigor: str) -> str | None:
     return None
 
 
-def worth_a_run(problem: Problem, first: Certificate) -> bool:
+def _worth_a_run(problem: Problem, first: Certificate) -> bool:
     """Whether Theorem C is worth a look after the others failed."""
     return (
         not first.certified
@@ -92,6 +92,37 @@ def worth_a_run(problem: Problem, first: Certificate) -> bool:
     )
 
 
+def or_by_running(
+    problem: Problem,
+    params: Params,
+    hypotheses: Hypotheses,
+    kernel: Float[np.ndarray, "nk nk"],
+    first: Certificate,
+    step_size: float | None = None,
+    *,
+    budget: float | int = BUDGET,
+    progress: Progress | None = None,
+) -> Certificate:
+    """The certificate at hand if it certifies; else Theorem C's, where the budget suffices.
+
+    Arguments are those of :func:`certify_by_running`. Where it would take longer the certificate
+    at hand comes back, and its reason says how long.
+    """
+    if not budget or not _worth_a_run(problem, first):
+        return first
+    found = certify_by_running(
+        *(problem, params, hypotheses, kernel, first, step_size),
+        budget=budget,
+        unasked=True,
+        progress=progress,
+    )
+    if found.certified:
+        return found
+    if "predicted_steps" not in found.constants:
+        return first
+    return replace(first, reason=f"{first.reason}; {found.reason}")
+
+
 def certify_by_running(
     problem: Problem,
     params: Params,
@@ -100,7 +131,7 @@ def certify_by_running(
     first: Certificate,
     step_size: float | None = None,
     *,
-    budget: float = BUDGET,
+    budget: float | int = BUDGET,
     unasked: bool = False,
     progress: Progress | None = None,
 ) -> Certificate:

@@ -20,6 +20,7 @@ from scipy.linalg import eigvalsh
 from overparam.certificate.certificate import Certificate, Start
 from overparam.certificate.certify import certificate_from
 from overparam.certificate.hypotheses import measure_hypotheses
+from overparam.certificate.trajectory import or_by_running
 from overparam.data import Dataset
 from overparam.kernel.empirical import require_memory
 from overparam.kernel.tangent import tangent_kernel
@@ -318,7 +319,14 @@ class _Job:
             target_norm=target_norm,
             rigor=self.settings.rigor,
         )
-        return certificate_from(self.problem, params, hypotheses, start, step)
+        found = certificate_from(self.problem, params, hypotheses, start, step)
+        if start == "anchor":
+            return found
+        return or_by_running(
+            *(self.problem, params, hypotheses, kernel, found, step),
+            budget=self.settings.running,
+            progress=lambda done, total: self.report("gradient descent in float64", done, total),
+        )
 
     def _spectrum(
         self,

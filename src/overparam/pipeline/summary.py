@@ -88,6 +88,7 @@ def certificate_summary(certificate: Certificate) -> dict[str, Any]:
         "newton_kantorovich": _value(certificate, "newton_kantorovich"),
         **{name: _value(certificate, name) for name in FOLLOWING},
         "remedies": dict(certificate.remedies),
+        "theorem": certificate.theorem,
         "rigor": certificate.rigor,
         "assumptions": list(certificate.assumptions),
     }
@@ -157,11 +158,26 @@ def verdict_text(certificate: Certificate, where: str, zero_loss: bool) -> str:
         short = f", short by a factor {1 / certificate.margin:.3g}" if certificate.margin else ""
         return f"not certified{short}" + ("" if short else f": {certificate.reason}")
     zero = " (zero loss)" if zero_loss else ""
+    since = int(certificate.constants["rate_since"].value) if certificate.theorem == "C" else 0
+    after = f" from step {since:,} on" if since else ""
     return (
         f"certified ({certificate.rigor}): a global minimum{zero} exists within distance "
         f"{decimal_up(certificate.existence_radius, 3):.3g} of the {where} parameters, and "
         f"gradient descent with step size {certificate.step_size:.4g} converges to one within "
         f"{decimal_up(certificate.radius, 3):.3g} at rate {rate_text(certificate.rate)} a step"
+        f"{after}{_ran(certificate)}"
+    )
+
+
+def _ran(certificate: Certificate) -> str:
+    """How Theorem C knows."""
+    if certificate.theorem != "C":
+        return ""
+    constants = certificate.constants
+    return (
+        f"; known from {constants['handover'].value:,.0f} of its steps, made in float64: exact "
+        f"arithmetic ends within {decimal_up(constants['deviation'].value, 2):.2g} of them, where "
+        "Theorem 1 takes over (Theorem C)"
     )
 
 

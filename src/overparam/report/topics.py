@@ -91,9 +91,10 @@ def _regularisation(found: Regularisation, result: JobResult) -> Topic:
             )
         )
     if result.initial.certified:
+        theorem = "Theorem C" if result.initial.theorem == "C" else "Theorem 5'"
         details.append(
             "From the initialisation the ratio of the two is certified to be at most "
-            f"{at_most(result.initial.constants['distance_ratio'].value)} (Theorem 5')."
+            f"{at_most(result.initial.constants['distance_ratio'].value)} ({theorem})."
         )
     if closest is not None and not closest.converged:
         details.append(f"The search for the closest network did not converge: {closest.reason}.")

@@ -145,7 +145,7 @@ def _sentence(certificate: Certificate, status: Status, zero_loss: bool) -> str:
         return (
             f"Certified: {minimum} exists within distance {radius} of {here}, and gradient descent "
             f"from {them} converges to a global minimum, the excess shrinking at least by the "
-            f"factor {rate(certificate.rate)} a step."
+            f"factor {rate(certificate.rate)} a step{_since(certificate)}."
         )
     if status == "exists":
         gap = "" if missing is None else f", short by a factor {number(missing, 3)}"
@@ -156,6 +156,12 @@ def _sentence(certificate: Certificate, status: Status, zero_loss: bool) -> str:
     place = "At the trained parameters" if anchored else "From initialisation"
     gap = f"short by a factor {number(missing, 3)}." if missing else f"{certificate.reason}."
     return f"{place}: not certified, {gap}"
+
+
+def _since(certificate: Certificate) -> str:
+    """From when on, if the excess may rise before (Theorem C)."""
+    since = certificate.constants["rate_since"].value if certificate.theorem == "C" else 0
+    return f" from step {since:,.0f} on" if since else ""
 
 
 def _details(certificate: Certificate, run: TrainResult | None) -> tuple[str, ...]:
@@ -169,6 +175,13 @@ def _details(certificate: Certificate, run: TrainResult | None) -> tuple[str, ..
         f"The condition of Theorem 1 holds with a factor {at_least(certificate.margin, 3)} to "
         "spare.",
     ]
+    if certificate.theorem == "C":
+        constants = certificate.constants
+        details.append(
+            f"Theorem C: {constants['handover'].value:,.0f} steps were made in float64, and in "
+            f"exact arithmetic the network is within {at_most(constants['deviation'].value)} of "
+            "where they led; there the condition of Theorem 1 holds. Nothing has to be lazy."
+        )
     if run is not None and run.certificate_held is not None:
         details.append(_comparison(run))
     return tuple(details)
