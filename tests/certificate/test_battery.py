@@ -75,11 +75,11 @@ def starts(tiny: Tiny, seed: int):
 
 def battery(tiny: Tiny, seed: int, steps: int) -> None:
     for problem, params in starts(tiny, seed):
-        chosen = certify(problem, params)
+        chosen = certify(problem, params, budget=0)
         assert chosen.certified
         for factor in (1.0, 0.5, 1.3):
             eta = factor * chosen.step_size
-            certificate = chosen if factor == 1 else certify(problem, params, eta)
+            certificate = chosen if factor == 1 else certify(problem, params, eta, budget=0)
             if certificate.certified:
                 assert certificate.step_size == eta
                 hold(certificate, descend(problem, params, eta, steps), rounding(problem))
@@ -100,7 +100,7 @@ def test_many_runs_follow_their_certificates(tiny, seed):
 
 def test_the_packages_own_run_follows_its_certificate_to_the_end():
     problem, start = near_the_boundary(SHAPES[2], seed=4, margin=2.0)
-    certificate = certify(problem, start)
+    certificate = certify(problem, start, budget=0)
     result = gradient_descent(
         problem, start, certificate.step_size, 400, certificate=certificate, dtype="float64"
     )
@@ -140,11 +140,11 @@ def newton_flow(problem: Problem, params, until: float = 21.0, step: float = 0.2
 @pytest.mark.sample(1)
 def test_the_newton_flow_ends_at_a_minimiser_within_the_existence_radius(tiny, stretches):
     start = tiny.start(0)
-    unscaled = certify(tiny.problem(0, centred=True), start)
+    unscaled = certify(tiny.problem(0, centred=True), start, theorem="1")
     for stretch in stretches:  # beyond 1 gradient descent is not certified
         scale = unscaled.margin * stretch
         problem = tiny.problem(0, centred=True, target_scale=scale * (1 - 1e-6))
-        certificate = certify(problem, start)
+        certificate = certify(problem, start, budget=0)
         if certificate.exists:
             length, residual = newton_flow(problem, start)
             assert residual <= 1e-9 * certificate.residual

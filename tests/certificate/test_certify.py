@@ -32,13 +32,13 @@ START = TINY.start(0)
 @pytest.fixture(scope="module")
 def failed():
     """The centred model at initialisation: the residual is the target, of norm 1."""
-    return certify(TINY.problem(0, centred=True), START)
+    return certify(TINY.problem(0, centred=True), START, theorem="1")
 
 
 @pytest.fixture(scope="module")
 def certified(failed):
     problem = TINY.problem(0, centred=True, target_scale=0.5 * failed.margin)
-    return certify(problem, START)
+    return certify(problem, START, theorem="1")
 
 
 # --- what a certificate says ----------------------------------------------------------------------
@@ -99,11 +99,11 @@ def test_a_kernel_at_hand_is_used_and_not_changed(certified):
 
 def test_a_given_step_is_certified_or_said_to_be_too_long(certified):
     problem = TINY.problem(0, centred=True, target_scale=certified.residual)
-    short = certify(problem, START, 0.5 * certified.step_size)
+    short = certify(problem, START, 0.5 * certified.step_size, theorem="1")
     assert short.certified
     assert short.step_size == 0.5 * certified.step_size
     assert short.rate >= certified.rate
-    long = certify(problem, START, 100.0)
+    long = certify(problem, START, 100.0, theorem="1")
     assert not long.certified
     assert "step size 100 is not below 2 / L_phi" in long.reason
 
@@ -149,7 +149,7 @@ def test_margin_grows_like_the_root_of_the_width_as_the_width_remedy_assumes():
 
 
 def test_a_model_that_is_not_centred_is_not_scaled():
-    certificate = certify(TINY.problem(0), START)
+    certificate = certify(TINY.problem(0), START, theorem="1")
     assert not certificate.certified
     assert set(certificate.remedies) == {"residual", "width"}
 
@@ -159,7 +159,9 @@ def test_a_model_that_is_not_centred_is_not_scaled():
 
 def test_relu_is_told_that_it_has_no_curvature_bound():
     tiny = Tiny((32,), "relu", outputs=1, points=3)
-    certificate = certify(tiny.problem(0, target_scale=1e-9, centred=True), tiny.start(0))
+    certificate = certify(
+        tiny.problem(0, target_scale=1e-9, centred=True), tiny.start(0), theorem="1"
+    )
     assert not certificate.certified
     assert "relu has no bound on its second derivative" in certificate.reason
 
@@ -168,7 +170,7 @@ def test_duplicated_points_are_named():
     x = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     model = MLP(2, (16,), 1)
     problem = Problem(model, Measure(x, np.ones(3)))
-    certificate = certify(problem, model.init(jax.random.key(0)))
+    certificate = certify(problem, model.init(jax.random.key(0)), theorem="1")
     assert not certificate.certified
     assert not certificate.exists
     assert "rows 1, 3 are the same point" in certificate.reason
@@ -176,7 +178,7 @@ def test_duplicated_points_are_named():
 
 def test_too_few_parameters_are_counted():
     tiny = Tiny((2,), "tanh", outputs=1, points=20)
-    certificate = certify(tiny.problem(0), tiny.start(0))
+    certificate = certify(tiny.problem(0), tiny.start(0), theorem="1")
     assert not certificate.certified
     assert "11 parameters cannot fit 20 values" in certificate.reason
 

@@ -194,3 +194,30 @@ def test_every_loss_reaches_a_certificate_that_verifies(capsys, tmp_path, data, 
     with pytest.raises(SystemExit) as stop:
         main(["verify", str(tmp_path)])
     assert stop.value.code == 0
+
+
+def test_a_narrow_network_is_certified_from_initialisation_within_a_budget(tmp_path, capsys):
+    """Theorem C: named on the page, in the summary and in the file."""
+    narrow = ["certify", "wine", "--samples", "12", "--width", "16", "--depth", "1"]
+    rest = ["--steps", "20", "--no-until-certified", "--no-consequences", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        main([*narrow, "--budget", "2m", *rest])
+    assert stop.value.code == 0
+    assert "Theorem C: " in " ".join(capsys.readouterr().out.split())
+    found = json.loads((tmp_path / "summary.json").read_text())["initialisation"]
+    assert found["certified"] is True
+    assert found["theorem"] == "C"
+    assert "Theorem C" in (tmp_path / "report.html").read_text()
+    with pytest.raises(SystemExit) as stop:
+        main([*narrow, "--budget", "0", *rest])
+    assert stop.value.code == 0
+    found = json.loads((tmp_path / "summary.json").read_text())["initialisation"]
+    assert found["certified"] is False
+
+
+@pytest.mark.parametrize("budget", ["soon", "-3s", "5 parsecs", "nan"])
+def test_a_budget_is_a_time(budget, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*COMMAND, "--budget", budget])
+    assert stop.value.code == 2
+    assert "30s, 10m or 6h" in capsys.readouterr().err

@@ -67,7 +67,7 @@ def test_a_network_that_is_flat_everywhere_has_the_eigenvalue_zero():
     measure = Measure(np.eye(3) + 1, np.ones((3, 1)))
     dead = jax.tree.map(lambda w: 1e6 * w, model.init(jax.random.key(0)))
     problem = Problem(model, measure)
-    flat = certify(problem, dead)
+    flat = certify(problem, dead, theorem="1")
     assert not flat.certified
     assert flat.min_eigenvalue == flat.constants["max_eigenvalue"].value == 0
     assert verify(flat, problem, dead).reasons == ()
@@ -76,13 +76,13 @@ def test_a_network_that_is_flat_everywhere_has_the_eigenvalue_zero():
 def test_another_network_does_not():
     problem, start, _ = random_problem(2)
     other = problem.model.init(jax.random.key(99))
-    result = verify(certify(problem, start), problem, other)
+    result = verify(certify(problem, start, theorem="1"), problem, other)
     assert not result.ok
     assert "parameters are not those" in result.reasons[0]
 
 
 def test_more_precision_agrees():
     problem, start, _ = random_problem(2)
-    certificate = certify(problem, start)
+    certificate = certify(problem, start, theorem="1")
     for precision in (64, 256):
         assert verify(certificate, problem, start, precision=precision).ok

@@ -31,8 +31,9 @@ LONGEST = 2**20
 """Bytes beyond which a file is no certificate; one takes some 20,000."""
 
 Start = Literal["initialisation", "anchor"]
-Theorem = Literal["1", "P"]
+Theorem = Literal["1", "P", "C"]
 
+_DRAWN = "the random vectors that bounded the curvature are no exception (probability 1e-12)"
 _ROUNDING = "the rounding errors of float64, which are not bounded, are small"
 
 ASSUMPTIONS: Mapping[Rigor, tuple[str, ...]] = Frozen(
@@ -96,8 +97,9 @@ class Certificate:
             same ones.
         rigor: ``estimated``, ``computed`` or ``proved``: the weakest kind among the quantities that
             were not declared.
-        theorem: Which one certifies, or fails to: ``1``, or ``P`` along the linearised run
-            (docs/path.md), of the same meaning.
+        theorem: Which one certifies, or fails to: ``1``; ``P`` along the linearised run
+            (docs/path.md), of the same meaning; or ``C`` along a run that was made
+            (docs/trajectory.md), whose ``rate`` holds from the constant ``rate_since`` on.
         versions: Package versions and platform.
     """
 
@@ -129,10 +131,13 @@ class Certificate:
         """What is taken for granted, a clause each; in the file, the summary and the page, too."""
         declared = sorted(n for n, constant in self.constants.items() if constant.kind == "assumed")
         clause = f"declared by the user, and not checked: {', '.join(declared)}"
-        return ASSUMPTIONS[self.rigor] + ((clause,) if declared else ())
+        drawn = (_DRAWN,) if "failure_probability" in self.constants else ()
+        return ASSUMPTIONS[self.rigor] + drawn + ((clause,) if declared else ())
 
     def envelope(self, t: Any) -> Any:
         """The bound on the excess after ``t`` steps: Delta_0 rate^t, rounded up if proved.
+
+        Of Theorem C that times the constant ``overshoot``, which a run that rose at first needs.
 
         Args:
             t: A number of steps, or an array of them.
@@ -144,7 +149,8 @@ class Certificate:
         excess = self.constants["excess"].value
         if self.rigor == "proved":
             return envelope_up(excess, self.rate, np.asarray(t, dtype=np.float64))
-        return excess * self.rate**t
+        overshoot = self.constants["overshoot"].value if "overshoot" in self.constants else 1.0
+        return overshoot * excess * self.rate**t
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the certificate as JSON; the file appears whole or not at all.

@@ -17,6 +17,12 @@ from overparam.certificate.reason import (
     reason_of,
     remedies_of,
 )
+from overparam.certificate.trajectory import (
+    BUDGET,
+    certify_by_running,
+    check_trajectory,
+    or_by_running,
+)
 from overparam.errors import InputError
 from overparam.kernel.empirical import Progress, require_memory
 from overparam.kernel.tangent import tangent_kernel
@@ -42,13 +48,16 @@ def certify(
     progress: Progress | None = None,
     rigor: Rigor = "computed",
     theorem: Theorem | None = None,
+    budget: float | int = BUDGET,
     target_norm: bool = True,
 ) -> Certificate:
-    """Theorem 1 from initialisation: does gradient descent from ``params`` converge?
+    """From initialisation: does gradient descent from ``params`` converge?
 
-    Where Theorem 1 does not certify, Theorem P may, with far fewer units: it follows the linearised
-    run, known in advance, and costs a few dozen kernels. It is tried for least squares where it is
-    affordable and not hopeless, and stands for the same claims.
+    Theorem 1 says so before any training. Where it does not certify, Theorem P may, with far fewer
+    units: it follows the linearised run, known in advance, and costs a few dozen kernels. It is
+    tried for least squares where it is affordable and not hopeless. Where that fails, too, Theorem
+    C makes gradient descent's steps, bounds what rounding has done to them, and hands over to
+    Theorem 1; it is tried where the linearised run predicts that the budget suffices.
 
     Args:
         problem: The learning problem.
@@ -56,11 +65,13 @@ def certify(
         step_size: eta > 0; None picks the one that minimises the proved bound on the number of
             steps.
         kernel: K(theta_0) of shape (n k, n k), if it is already at hand (``tangent_kernel``).
-        progress: Called with (done, total) while the kernel is computed.
+        progress: Called with (done, total) while the kernel is computed, and while Theorem C's
+            steps are made.
         rigor: ``proved`` bounds every rounding error (docs/proved.md), and computes the kernel
             anew for that; ``computed`` trusts float64; ``estimated`` searches for the modulus of
             J. Of what only a search is known, see :class:`Problem`, ``computed`` is ``estimated``.
-        theorem: ``1`` or ``P`` to hear that theorem alone; None tries ``1`` and then ``P``.
+        theorem: ``1``, ``P`` or ``C`` to hear that theorem alone; None tries one after the other.
+        budget: Seconds that the steps of Theorem C may take; 0 for none at all.
         target_norm: Whether rho_K sharpens the existence radius, for one more Cholesky factor.
 
     Returns:
@@ -70,13 +81,19 @@ def certify(
     Raises:
         InputError: Parameters, step size or memory are unusable, or nothing can be proved with the
             activation or the loss. Kernel or excess leave float64's range. The parameters are being
-            traced by jit, grad or vmap. Theorem P was asked for where it does not apply.
+            traced by jit, grad or vmap. Theorem P or C was asked for where it does not apply.
 
     References:
-        docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md.
+        docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md;
+        docs/trajectory.md.
     """
+    if not budget >= 0:
+        raise InputError(f"budget must be a number of seconds, 0 or more, not {budget!r}")
     if theorem == "P":
         check_path(problem, rigor)
+    if theorem == "C":
+        problem.validate(params)
+        check_trajectory(problem, rigor)
     if kernel is None and theorem != "1" and rigor == "computed":
         size = problem.measure.n * problem.outputs
         problem.validate(params)
@@ -85,10 +102,15 @@ def certify(
     measured: dict[str, Any] = {"kernel": kernel, "progress": progress, "rigor": rigor}
     hypotheses = measure_hypotheses(problem, params, target_norm=target_norm, **measured)
     first = certificate_from(problem, params, hypotheses, "initialisation", step_size)
-    if kernel is None or not (theorem == "P" or (theorem is None and worth_a_path(problem, first))):
+    if kernel is None or theorem == "1":
         return first
-    found = certify_along_path(problem, params, hypotheses, kernel, first, step_size)
-    return found if found.certified or theorem == "P" else first
+    if theorem == "P" or (theorem is None and worth_a_path(problem, first)):
+        along = certify_along_path(problem, params, hypotheses, kernel, first, step_size)
+        if along.certified or theorem == "P":
+            return along
+    given = (problem, params, hypotheses, kernel, first, step_size)
+    run = certify_by_running if theorem == "C" else or_by_running
+    return run(*given, budget=budget, progress=progress)
 
 
 @on_host

@@ -13,6 +13,7 @@ import click
 from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor
 from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
 from overparam.cli.options import (
+    Duration,
     MemorySize,
     data_options,
     data_options_with,
@@ -100,6 +101,14 @@ def anchor(**given: Any) -> None:
 @model_options
 @loss_option
 @click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
+@click.option(
+    "--budget",
+    "running",
+    type=Duration(),
+    default="60s",
+    help="Time for steps in float64 that certify the run from initialisation where the network "
+    "is too narrow for Theorem 1, such as 30s, 10m or 6h; 0 for none.",
+)
 @click.option("--steps", type=int, default=100, help="Steps of the optimiser.")
 @click.option(
     "--optimizer",

@@ -1,5 +1,6 @@
 """Options shared by the commands."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,24 @@ SELECTION = ("target", "task", "samples", "seed", "test_fraction", "standardize"
 def data_selection(options: dict[str, Any]) -> dict[str, Any]:
     """Take out of a command's options what selects and prepares the data."""
     return {name: options.pop(name) for name in SELECTION}
+
+
+class Duration(click.ParamType):
+    """Seconds such as 30s, 10m, 6h, 2d, or a plain number."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Seconds from text."""
+        text = str(value).strip().lower()
+        scale = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}.get(text[-1:], 0.0)
+        try:
+            seconds = float(text[:-1]) * scale if scale else float(text)
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:
+            self.fail(f"{value!r} is no time: write 30s, 10m or 6h", param, ctx)
+        return seconds
 
 
 def data_options(command: Callable) -> Callable:

@@ -13,11 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from overparam.linearised.path import LinearisedPath, PathPoint
-from overparam.theorems.convergence import Convergence, gradient_descent_converges
-from overparam.theorems.majorant import Majorant
-
-TAIL_RADII = np.geomspace(1 / 8, 64, 60)
-"""Nodes of Theorem 1's majorant behind the path, in units of the path length for a fixed kernel."""
+from overparam.theorems.convergence import Convergence
+from overparam.theorems.handover import takes_over
 
 ROUNDS, SETTLED = 80, 1e-6
 """How often, and to which relative accuracy, a cell's tube radius is iterated to a fixed point."""
@@ -202,14 +199,10 @@ def _sums(
 
 def _tail(path: LinearisedPath, point: PathPoint, run: _Run) -> Convergence:
     """Theorem 1 from any parameters within E_t of the point; docs/path.md, Lemma P4."""
-    left = point.sigma - point.bounds.modulus(run.radius)
-    reach = run.residual / left if left > 0 else 1.0
-    radii = TAIL_RADII * (reach or 1.0)
-    bounds = [point.bounds.on_ball(run.radius + r) for r in radii]
-    modulus, lipschitz = np.array(bounds).T
-    return gradient_descent_converges(
-        majorant=Majorant(point.sigma, radii, np.maximum.accumulate(modulus)),
-        lipschitz=lipschitz,
+    return takes_over(
+        on_ball=point.bounds.on_ball,
+        away=run.radius,
+        sigma=point.sigma,
         jacobian_norm=point.jacobian_norm,
         smoothness=1.0,
         pl_constant=1.0,

@@ -58,9 +58,10 @@ def _regularisation(found: Regularisation, initial: Certificate) -> Finding:
             text += f"{at_most(found.certified_ratio)} times the shortest way"
         said.append(text)
     if initial.certified:
+        theorem = "Theorem C" if initial.theorem == "C" else "Theorem 5'"
         details.append(
             "from the initialisation the ratio of the two is certified to be at most "
-            f"{at_most(initial.constants['distance_ratio'].value)} (Theorem 5')"
+            f"{at_most(initial.constants['distance_ratio'].value)} ({theorem})"
         )
     shown = [row for row in rows if math.isfinite(row.value) and row.value > 0]
     kinds = {"measured": "measured", "lower": "certified, at least", "upper": "certified, at most"}

@@ -268,7 +268,9 @@ class Drawn(Job):
                 settings.step,
                 kernel=kernel,
                 rigor=self.rigor,
+                budget=settings.running,
                 target_norm=len(kernel) <= FULL_SPECTRUM,
+                progress=self.within("steps of gradient descent in float64"),
             )
         linearised = None
         if settings.optimizer == "gd":

@@ -158,11 +158,35 @@ def _claim(
     return (
         f"certified ({certificate.rigor}): {minimum} exists within distance {radius} of {place}, "
         f"and gradient descent from {them} converges to a global minimum, the excess shrinking at "
-        f"least by the factor {rate(certificate.rate)} a step",
+        f"least by the factor {rate(certificate.rate)} a step{_since(certificate)}",
         f"with step size {number(certificate.step_size)} the whole path of gradient descent is no "
         f"longer than {at_most(certificate.radius)}{speed}",
-        f"the condition of Theorem {certificate.theorem} holds with a factor "
+        f"the condition of Theorem {_condition(certificate)} holds with a factor "
         f"{at_least(certificate.margin, 3)} to spare",
+        *_ran(certificate),
+    )
+
+
+def _since(certificate: Certificate) -> str:
+    """From when on, if the excess may rise before (Theorem C)."""
+    since = certificate.constants["rate_since"].value if certificate.theorem == "C" else 0
+    return f" from step {since:,.0f} on" if since else ""
+
+
+def _condition(certificate: Certificate) -> str:
+    """Theorem C ends in the condition of Theorem 1."""
+    return "1" if certificate.theorem == "C" else certificate.theorem
+
+
+def _ran(certificate: Certificate) -> tuple[str, ...]:
+    """How Theorem C knows."""
+    if certificate.theorem != "C":
+        return ()
+    constants = certificate.constants
+    return (
+        f"Theorem C: {constants['handover'].value:,.0f} steps were made in float64, and in exact "
+        f"arithmetic the network is within {at_most(constants['deviation'].value)} of where they "
+        "led; there Theorem 1 takes over. Nothing has to be lazy",
     )
 
 

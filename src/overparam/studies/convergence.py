@@ -101,7 +101,7 @@ class Convergence(Study):
     ) -> list[Row]:
         start = start_of(model, seed)
         problem = centred(data, model, start)
-        certificate = certify(problem, start, step_size=step_size)
+        certificate = certify(problem, start, step_size=step_size, budget=0)
         history = gradient_descent(
             problem, start, step_size, STEPS, certificate=certificate, dtype="float64"
         ).history

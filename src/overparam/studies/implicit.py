@@ -85,7 +85,7 @@ class Implicit(Study):
     def _run(self, cell: Cell, data: Any, model: Any, seed: int) -> Row:
         start = start_of(model, seed)
         problem = centred(data, model, start)
-        certificate = certify(problem, start)
+        certificate = certify(problem, start, budget=0)
         constants = certificate.constants
         trained = gradient_descent(
             problem, start, certificate.step_size, STEPS, certificate=certificate, dtype="float64"

@@ -145,14 +145,20 @@ class Monitor:
         errors = (2 + (1 + np.log1p(steps)) / np.e) * once
         stalled = self.floor.unit * self.certificate.radius
         # sqrt(2 Delta) changes by at most sqrt(M) times what the residual changes by.
-        root = max(1.0, float(np.sqrt(self._smoothness)))
+        root = max(1.0, float(np.sqrt(self._smoothness))) * self._amplification
         return root * (errors + stalled / (self.certificate.step_size * self._sigma))
+
+    @property
+    def _amplification(self) -> float:
+        """What curvature makes of an error on the way to where Theorem 1 holds (Theorem C)."""
+        constants = self.certificate.constants
+        return float(np.exp(constants["exponent"].value)) if "exponent" in constants else 1.0
 
     def path_slack(self, steps: Steps) -> Steps:
         """What rounding may add to the path length: at the floor, every step still jitters."""
         once = self.floor.residual(self.certificate.radius)
         jitter = self.certificate.step_size * self.floor.jacobian_norm * self._smoothness * once
-        return steps * jitter
+        return steps * jitter * self._amplification
 
     def distance_slack(self, steps: Steps) -> Steps:
         """What rounding may add to the distance: errors that persist displace the limit once."""
@@ -178,6 +184,9 @@ class Monitor:
         self._claim("root excess", steps, root, allowed, "envelope")
         decay = np.sqrt(certificate.rate) * root[:-1] * (1 + 2 * floor.relative + floor.backward)
         pair = 4 * max(1.0, float(np.sqrt(self._smoothness))) * floor.residual(certificate.radius)
+        constants = certificate.constants
+        since = constants["rate_since"].value if "rate_since" in constants else 0.0
+        decay = np.where(steps[:-1] >= since, decay, np.inf)
         self._claim("root excess", steps[1:], root[1:], decay + pair, "rate")
         radius = certificate.radius * (1 + floor.relative + floor.backward)
         self._claim("path length", steps, path, radius + self.path_slack(steps), "radius")

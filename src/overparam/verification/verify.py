@@ -156,9 +156,10 @@ def _beyond(claim: Claim) -> str | None:
     if claim.content["rigor"] == "estimated":
         return "the modulus of J is an estimate, not a bound"
     if claim.content["theorem"] != "1":
+        where = {"P": "path.md", "C": "trajectory.md"}.get(claim.content["theorem"], "")
         return (
-            "the certificate rests on Theorem P (docs/path.md), not on Theorem 1; certify(..., "
-            'theorem="1") makes one that can be, if Theorem 1 holds'
+            f"the certificate rests on Theorem {claim.content['theorem']} (docs/{where}), not on "
+            'Theorem 1; certify(..., theorem="1") makes one that can be, if Theorem 1 holds'
         )
     return None
 

@@ -38,12 +38,14 @@ class Integrand(ABC):
     Attributes:
         name: What it is called in files and on the command line.
         quadratic: Whether l(z, y) = 1/2 |z - y|^2, for statements about least squares.
+        convex: Whether l(., y) is known to be convex for every admissible target.
         constants_kind: ``proved`` if M and alpha are proved in docs/integrands.md and computed with
             their rounding on the safe side; ``assumed`` if somebody declared them.
     """
 
     name: ClassVar[str]
     quadratic: ClassVar[bool] = False
+    convex: ClassVar[bool] = False
     constants_kind: ClassVar[Literal["proved", "assumed"]] = "proved"
 
     @property

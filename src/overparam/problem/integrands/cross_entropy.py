@@ -42,6 +42,7 @@ class SmoothedCrossEntropy(Integrand):
     smoothing: float = 0.1
     outputs: int | None = None
     name: ClassVar[str] = "smoothed_cross_entropy"
+    convex: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.smoothing == 0:

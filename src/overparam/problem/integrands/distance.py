@@ -7,11 +7,15 @@ of them M = alpha = 1 globally: z - P(z) is 1-Lipschitz because projections onto
 firmly nonexpansive, and 1/2 |gradient|^2 equals the loss. Proofs: ``docs/integrands.md``.
 """
 
+from typing import ClassVar
+
 from overparam.problem.integrands.base import Integrand, Pointwise, Values
 
 
 class HalfSquaredDistance(Integrand):
     """Half the squared distance to C_y; a subclass says what ``nearest_minimiser`` P is."""
+
+    convex: ClassVar[bool] = True
 
     @property
     def smoothness(self) -> float:

@@ -8,12 +8,15 @@ Proofs: ``docs/integrands.md``.
 """
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from overparam.problem.integrands.base import Integrand, Pointwise, Values
 
 
 class ResidualLoss(Integrand):
     """A sum over outputs of c(z - y); a subclass says what ``cost`` c and ``slope`` c' are."""
+
+    convex: ClassVar[bool] = True
 
     @abstractmethod
     def cost(self, r: Values) -> Values:

@@ -33,6 +33,7 @@ class WeightedQuadratic(Integrand):
 
     weights: Sequence | np.ndarray | Array
     name: ClassVar[str] = "weighted_quadratic"
+    convex: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         try:

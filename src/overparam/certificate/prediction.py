@@ -1,0 +1,96 @@
+"""What the linearised model expects of a run that is to be certified: how long, how much work."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import eigh
+
+from overparam.certificate.hypotheses import Hypotheses
+from overparam.jacobian.random_curvature import expected_vectors
+from overparam.kernel.tangent import to_coordinates
+from overparam.model.function import ParamTree
+from overparam.problem.problem import Problem
+
+TAKEOVER = 0.45
+"""L rho / sigma^2 at which Theorem 1 is expected to take over; it needs about 1/2."""
+
+PER_VECTOR = 6.0
+"""Gradient steps that take as long as one vector's two Hessian-vector products."""
+
+LONGEST = 1e18
+"""Steps beyond which nobody asks."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run takes, ``estimated``.
+
+    Attributes:
+        steps: Until Theorem 1 may take over.
+        work: The same in gradient steps, with what bounding the curvature costs.
+    """
+
+    steps: int
+    work: float
+
+
+def predict_run(
+    problem: Problem,
+    params: ParamTree,
+    hypotheses: Hypotheses,
+    kernel: Float[np.ndarray, "nk nk"],
+    step_size: float,
+) -> Prediction | None:
+    """Predict a run by the linearised model; None if its kernel is singular in float64.
+
+    Least squares in closed form; for other losses the same with f'' = alpha near a minimiser.
+
+    Args:
+        problem: The learning problem.
+        params: theta_0.
+        hypotheses: Measured there.
+        kernel: K(theta_0).
+        step_size: eta.
+    """
+    lowest = hypotheses.min_eigenvalue.lower
+    alpha = problem.loss.functional_pl_constant(0.0, problem.measure.weights)
+    if not (lowest > 0 and alpha > 0):
+        return None
+    eigenvalues, modes = eigh(kernel)
+    residual = modes.T @ to_coordinates(problem, problem.residual(params))
+    rates = np.clip(step_size * alpha * np.maximum(eigenvalues, lowest), 1e-300, 1 - 1e-16)
+    logs = np.log1p(-rates)
+    lipschitz = hypotheses.bounds.lipschitz(0.0)
+    target = TAKEOVER * alpha * lowest / lipschitz if lipschitz else math.inf
+
+    def left(t: float) -> float:
+        return float(np.linalg.norm(np.exp(t * logs) * residual))
+
+    steps = _first(lambda t: left(t) <= target)
+    if steps is None:
+        return None
+    if problem.mlp.layers <= 2:
+        return Prediction(steps, float(steps))
+    grid = np.append(0.0, np.geomspace(1.0, max(steps, 1.0), 200))
+    total = left(0.0) + float(np.trapezoid([left(float(t)) for t in grid], grid))
+    smooth = problem.loss.smoothness
+    vectors = expected_vectors(step_size * smooth * lipschitz * total)
+    return Prediction(steps, steps + PER_VECTOR * vectors)
+
+
+def _first(reached: Callable[[float], bool]) -> int | None:
+    """The first step at which a condition that stays true is, to a percent."""
+    if reached(0.0):
+        return 0
+    low, high = 0.0, 1.0
+    while not reached(high):
+        low, high = high, 2 * high
+        if high > LONGEST:
+            return None
+    while high - low > max(1.0, 0.01 * high):
+        middle = (low + high) / 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return math.ceil(high)

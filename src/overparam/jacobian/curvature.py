@@ -1,0 +1,119 @@
+"""The curvature of the residual: how much D^2 <F, ghat> amplifies a deviation from a run.
+
+For a direction ghat in L2(mu; R^k) the scalar function <F, ghat> has a Hessian R in the parameters.
+With one hidden layer R is block diagonal over the neurons, and its norm is bounded exactly up to
+Frobenius norms (:func:`neuron_curvature`); deeper networks have a randomised bound
+(``random_curvature.py``). How much R changes nearby is :func:`third_derivative`, crude and for any
+depth. Statements and proofs: docs/trajectory.md, with these symbols.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from overparam.enclosures.rounding import UNIT_ROUNDOFF
+from overparam.jacobian.layer_norms import LayerNorms
+from overparam.model.mlp import MLP, Params
+
+EXTRA = 64
+"""Roundings of a sum's terms beyond those of the sum."""
+
+
+class InputGrams(NamedTuple):
+    """What the data say once for all steps, with xtilde = (c_1 x, s_b).
+
+    Attributes:
+        points: xtilde_i, (n, d + 1).
+        norms: |xtilde_i|, (n,).
+        squares: <xtilde_i, xtilde_j>^2, (n, n).
+    """
+
+    points: Float[Array | np.ndarray, "n _"]
+    norms: Float[Array | np.ndarray, " n"]
+    squares: Float[Array | np.ndarray, "n n"]
+
+
+def input_grams(model: MLP, x: Float[np.ndarray, "n d"]) -> InputGrams:
+    """The Gram matrices that :func:`neuron_curvature` uses at every step."""
+    bias = np.full((len(x), 1), float(model.bias_scale))
+    points = np.concatenate([model.weight_factors[0] * x, bias], axis=1)
+    gram = points @ points.T
+    return InputGrams(points, np.sqrt(np.diag(gram)), gram * gram)
+
+
+def neuron_curvature(
+    model: MLP,
+    params: Params,
+    grams: InputGrams,
+    x: Float[Array | np.ndarray, "n d"],
+    weighted: Float[Array | np.ndarray, "n k"],
+) -> Float[Array, ""]:
+    """An upper bound on |D^2 <F, ghat>| of a network with one hidden layer; traceable.
+
+    Args:
+        model: A network with exactly one hidden layer.
+        params: theta.
+        grams: Of the data.
+        x: The points.
+        weighted: w_i ghat_i.
+
+    Returns:
+        max_j (d_j + sqrt(d_j^2 + 4 c_j^2)) / 2 over the neurons, d_j >= |D_j| by its Frobenius
+        norm and c_j >= |C_j| likewise, both raised by the rounding of their own sums.
+
+    References:
+        docs/trajectory.md, Lemma C4.
+    """
+    z = model.preactivation(params, 0, jnp.asarray(x))
+    slope, bend = jax.jvp(model.act.slope, (z,), (jnp.ones_like(z),))
+    top = model.output_scale * model.weight_factors[1]
+    mixed = top * weighted  # (n, k): the block between output and input weights
+    inner = top * (weighted @ params[0][1]) * bend  # (n, m): the input weights' own block
+    n, rounding = len(x), 2 * (len(x) + EXTRA) * UNIT_ROUNDOFF
+    length = jnp.sqrt(jnp.sum(mixed**2, axis=1))
+    if grams.points.shape[1] * mixed.shape[1] <= n:
+        rows = jnp.einsum("ik,id->ikd", mixed, grams.points).reshape(n, -1)
+        c_squared = jnp.sum((rows.T @ slope) ** 2, axis=0)
+    else:
+        gram = (mixed @ mixed.T) * (grams.points @ grams.points.T)
+        c_squared = jnp.sum(slope * (gram @ slope), axis=0)
+    d_squared = jnp.sum(inner * (grams.squares @ inner), axis=0)
+    c_size = (length * grams.norms) @ jnp.abs(slope)
+    d_size = (grams.norms**2) @ jnp.abs(inner)
+    c_squared = jnp.maximum(c_squared, 0.0) + rounding * c_size**2
+    d_squared = jnp.maximum(d_squared, 0.0) + rounding * d_size**2
+    return jnp.max(jnp.sqrt(d_squared) + jnp.sqrt(d_squared + 4 * c_squared)) / 2
+
+
+def third_derivative(base: LayerNorms, third_bound: float, radius: float) -> float:
+    """A Lipschitz constant N of D^2 F on a ball, by layers; crude, as it multiplies tiny numbers.
+
+    Args:
+        base: Norms at the ball's centre.
+        third_bound: beta_3, a Lipschitz constant of act''.
+        radius: The ball's radius.
+
+    Returns:
+        N with |D^2 <F, g>(theta) - D^2 <F, g>(theta')| <= N |g| |theta - theta'| on the ball.
+
+    References:
+        docs/trajectory.md, Lemma C5.
+    """
+    beta_1, beta_2, beta_3 = base.slope_bound, base.curvature_bound or 0.0, third_bound
+    nothing = np.zeros_like(base.input_norms[0])
+    moved = first = second = third = nothing  # of h^{l-1}: |dh|, |Dh|, |D^2 h|, |D^3 h|
+    for layer, kappa in enumerate(base.input_norms):
+        c = base.weight_factors[layer]
+        gain = base.weight_norms[layer] + c * radius
+        z_moved = base.weight_norms[layer] * moved + radius * (kappa + c * moved)
+        z_first = np.hypot(kappa + c * moved, gain * first)
+        z_second = c * first + gain * second
+        z_third = 3 * c * second + gain * third
+        moved, first = beta_1 * z_moved, beta_1 * z_first
+        second = beta_2 * z_first**2 + beta_1 * z_second
+        third = beta_3 * z_first**3 + 3 * beta_2 * z_first * z_second + beta_1 * z_third
+    return base.output_scale * math.sqrt(float(base.weights @ z_third**2))

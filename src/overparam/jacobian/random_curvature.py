@@ -1,0 +1,109 @@
+"""A randomised bound on how much curvature a whole run has met, by Hessian-vector products.
+
+The theorem about a run needs the sums of eta |R_t|, not every |R_t| by itself. For a standard
+normal vector x, |R^2 x|^(1/2) is at least |R| |<e, x>|^(1/2) with e an eigenvector for |R|. Seen
+over a whole run these fluctuations average out, which a supermartingale makes precise: with
+probability 1 - p all sums over s <= u < t of eta |R_u| are at most KAPPA eta times those of what
+was seen plus log((s + 1)(s + 2) / p) / BETA. How many vectors a step is given goes with a
+deterministic bound on its |R_t|, and where that is small most steps are given none: the number of
+products is about that of the sum of these bounds, however many steps there are.
+
+Statement and proof: docs/trajectory.md, Lemma C6.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.integrate import quad
+from scipy.optimize import brentq
+
+FAILURE = 1e-12
+"""p, the probability that a certificate's curvature bound fails."""
+
+BETA = 5.0
+"""beta: how sharply the failure probability enters, against the number of products."""
+
+SHARE = 0.5
+"""gamma: the largest beta c_t that one vector answers for."""
+
+MOST = 4096
+"""Vectors that a single step is given at most."""
+
+
+def laplace(s: float) -> float:
+    """E exp(-s |g|^(1/2)) for a standard normal g, to about 1e-12."""
+    density = 2 * math.sqrt(2 / math.pi)
+
+    def integrand(u: float) -> float:
+        return density * u * math.exp(-(u**4) / 2 - s * u)
+
+    return float(quad(integrand, 0.0, 4.0, epsabs=1e-13, epsrel=1e-12)[0])
+
+
+@lru_cache(maxsize=1)
+def kappa() -> float:
+    """KAPPA with E exp(-kappa gamma |g|^(1/2)) <= 1 - gamma, a hair above the root."""
+    root = brentq(lambda k: laplace(k * SHARE) - (1 - SHARE), 0.1, 100.0, xtol=1e-12)
+    return float(root) * (1 + 1e-9)
+
+
+def log_slack(step: int) -> float:
+    """a_t = log((t + 1)(t + 2) / p) / beta, which covers every start s <= t."""
+    return (math.log(step + 1.0) + math.log(step + 2.0) - math.log(FAILURE)) / BETA
+
+
+def expected_vectors(cap: Any) -> Any:
+    """nu_t = beta c_t / gamma: how many vectors a step with cap c_t needs; a chance if below 1."""
+    return BETA * cap / SHARE
+
+
+def curvature_sample(
+    gradient_of: Callable[[Any], Any], params: Any, cap: Float[Array, ""], key: Array
+) -> Float[Array, ""]:
+    """Y_t / eta: the mean of |R^2 x|^(1/2) over the vectors of a step, or over its chance of one.
+
+    Args:
+        gradient_of: The gradient of <F, ghat> as a function of the parameters; R is its derivative.
+        params: theta, a pytree.
+        cap: c_t, a bound on eta |R_t| that does not depend on ``key``; what is found proves nothing
+            where ``expected_vectors(cap)`` exceeds ``MOST``.
+        key: A JAX PRNG key of this step alone.
+
+    Returns:
+        0 where no vector was drawn.
+    """
+    expected = expected_vectors(cap)
+    coin, draws = jax.random.split(key)
+    chance = (jax.random.uniform(coin, dtype=np.float64) < expected).astype(np.int32)
+    several = jnp.ceil(jnp.minimum(expected, MOST)).astype(np.int32)
+    count = jnp.where(expected < 1, chance, several)
+
+    def seen() -> Float[Array, ""]:
+        _, product = jax.linearize(gradient_of, params)
+
+        def add(i: Array, total: Array) -> Array:
+            vector = _normal(jax.random.fold_in(draws, i), params)
+            return total + jnp.sqrt(_norm(product(product(vector))))
+
+        return jax.lax.fori_loop(0, count, add, jnp.zeros_like(cap))
+
+    total = jax.lax.cond(count > 0, seen, lambda: jnp.zeros_like(cap))
+    return total / jnp.where(expected < 1, expected, jnp.maximum(count, 1))
+
+
+def _normal(key: Array, like: Any) -> Any:
+    leaves, structure = jax.tree.flatten(like)
+    keys = jax.random.split(key, len(leaves))
+    pairs = zip(keys, leaves, strict=True)
+    drawn = [jax.random.normal(k, np.shape(leaf), np.float64) for k, leaf in pairs]
+    return jax.tree.unflatten(structure, drawn)
+
+
+def _norm(tree: Any) -> Float[Array, ""]:
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))

@@ -1,0 +1,85 @@
+"""Theorem C: gradient descent in exact arithmetic stays close to a run that was made.
+
+The points thetahat_0, thetahat_1, ... are any at all: those that a computer went through. Each is
+off from one exact step of its predecessor by at most eps_t. How far the exact run has then come to
+lie from them is bounded here step by step; nothing has to be small, nothing to be lazy. Statement
+and proof with these symbols: docs/trajectory.md.
+"""
+
+import math
+from dataclasses import dataclass
+
+from overparam.numbers import Number, larger
+
+HALF = 0.5
+"""exp(y) <= 1 + y + 0.6 y^2 up to here."""
+
+LARGEST = 600.0
+"""Beyond this exponent a bound says nothing."""
+
+
+@dataclass(frozen=True)
+class Ball:
+    """What holds on the ball of a radius around thetahat_t.
+
+    Attributes:
+        radius: r_t.
+        jacobian_norm: B_t >= |J|.
+        lipschitz: L_t, a Lipschitz constant of J.
+        third: N_t, a Lipschitz constant of D^2 F.
+    """
+
+    radius: Number
+    jacobian_norm: Number
+    lipschitz: Number
+    third: Number
+
+
+def next_spread(
+    *,
+    spread: Number,
+    slack: Number,
+    ball: Ball,
+    gradient: Number,
+    exponent: Number,
+    error: Number,
+    step_size: Number,
+    smoothness: Number,
+) -> Number | None:
+    """One step of Theorem C: from D_t to D_{t+1}, with |theta_t - thetahat_t| <= e^{a_t} D_t.
+
+    Args:
+        spread: D_t; D_0 = 0.
+        slack: e^{a_t} >= 1, not decreasing in t; 1 where every ``exponent`` is a bound by itself.
+        ball: What holds around thetahat_t.
+        gradient: |ghat_t| = |grad f(F(thetahat_t))|, an upper bound.
+        exponent: e_t: the sums of eta |D^2 <F, ghat_u>(thetahat_u)| over s <= u < t are at most a_t
+            plus those of e_u.
+        error: eps_t >= |thetahat_{t+1} - G(thetahat_t)|.
+        step_size: eta.
+        smoothness: M; f is convex.
+
+    Returns:
+        D_{t+1}; None if the deviation may leave the ball, beyond which nothing is known.
+
+    References:
+        docs/trajectory.md, Theorem C.
+    """
+    deviation = slack * spread
+    if not deviation <= ball.radius:
+        return None
+    steepest = step_size * smoothness * ball.jacobian_norm * ball.jacobian_norm
+    beyond = larger(steepest - 2, 0.0)
+    bend = ball.lipschitz * smoothness * ball.jacobian_norm + ball.third * gradient
+    growth = exponent + beyond + step_size * deviation * bend / 2
+    return exp_up(growth) * spread + error
+
+
+def exp_up(y: Number) -> Number:
+    """An upper bound on exp(y), y >= 0, by the four operations; sharp for small y."""
+    if not y <= LARGEST:
+        return math.inf
+    if y <= HALF:
+        return 1 + y + 0.6 * (y * y)
+    half = exp_up(y / 2)
+    return half * half

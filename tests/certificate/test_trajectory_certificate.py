@@ -1,0 +1,260 @@
+"""Certificates of Theorem C, attacked by gradient descent in 50-digit arithmetic."""
+
+from dataclasses import replace
+
+import jax
+import mpmath as mp
+import numpy as np
+import pytest
+
+from exact_network import ACTIVATIONS, exact_pass
+from overparam import InputError, certify, gradient_descent, load_certificate, verify
+from overparam.certificate.trajectory import count, duration
+from overparam.certificate.trajectory_run import COLUMNS, Run
+from tiny import Tiny
+
+CASES = [
+    (Tiny((6,), "gelu", 1), "squared", 1.0),
+    (Tiny((4,), "tanh", 2, output_scale=2.0), "squared", 1.8),
+    (Tiny((5,), "sin", 1, weight_scale=1.4), "squared", 2.3),
+    (Tiny((6,), "erf", 1), "squared_hinge", 1.0),
+    (Tiny((5,), "silu", 1), "pseudo_huber:0.7", 1.2),
+    (Tiny((4, 3), "gelu", 1), "squared", 1.0),
+    (Tiny((3, 4), "tanh", 1), "log_cosh", 1.5),
+    (Tiny((3, 3, 3), "softplus", 1), "squared", 0.7),
+    (Tiny((), "identity", 1), "squared", 1.9),
+]
+
+
+def step_of(problem, start, factor):
+    kernel_norm = certify(problem, start, theorem="1").constants["max_eigenvalue"].value
+    return factor / (problem.loss.smoothness * kernel_norm)
+
+
+def slope(loss, z, y):
+    """The derivative of a loss of one output, as mathematics defines it."""
+    name, _, number = loss.partition(":")
+    r = z - y
+    if name == "squared":
+        return r
+    if name == "squared_hinge":
+        return r if y * z < 1 else mp.mpf(0)
+    if name == "pseudo_huber":
+        return r / mp.sqrt(1 + (r / mp.mpf(float(number))) ** 2)
+    assert name == "log_cosh"
+    return mp.tanh(r)
+
+
+def exact_run(tiny, problem, start, loss, eta, steps):
+    """Gradient descent in mpmath; the iterates, as pairs of lists of matrices."""
+    weights = [mp.matrix(w.tolist()) for w in start[0]]
+    biases = [mp.matrix(b.tolist()) for b in start[1]]
+    s_w, s_b = mp.mpf(tiny.weight_scale), mp.mpf(tiny.bias_scale)
+    factors = [s_w / mp.sqrt(w.cols) for w in weights]
+    found, offset, step = [], None, mp.mpf(eta)
+    for _ in range(steps + 1):
+        found.append(([w.copy() for w in weights], [b.copy() for b in biases]))
+        seen = exact_pass(tiny.model, (Exact.of(weights), Exact.of(biases)), problem.measure.x)
+        if offset is None:
+            offset = seen.outputs if problem.centered_at is not None else None
+            offset = offset or [mp.zeros(tiny.outputs, 1)] * tiny.points
+        new = [w.copy() for w in weights], [b.copy() for b in biases]
+        for i in range(tiny.points):
+            shown = seen.outputs[i] - offset[i]
+            ghat = mp.matrix(
+                [slope(loss, shown[a], mp.mpf(problem.targets[i, a])) for a in range(tiny.outputs)]
+            )
+            rate = step * mp.mpf(problem.measure.weights[i])
+            for layer in range(len(weights)):
+                gamma = seen.backward[i][layer].T * ghat
+                new[0][layer] -= rate * factors[layer] * gamma * seen.inputs[i][layer].T
+                new[1][layer] -= rate * s_b * gamma
+        weights, biases = new
+    return found
+
+
+class Exact:
+    """A matrix of mpmath numbers in the place where ``exact_pass`` expects an array."""
+
+    def __init__(self, matrix):
+        self.matrix, self.shape = matrix, (matrix.rows, matrix.cols)
+
+    def tolist(self):
+        return self.matrix.tolist()
+
+    @staticmethod
+    def of(matrices):
+        return [Exact(m) for m in matrices]
+
+
+def distance(exact, params):
+    total = mp.mpf(0)
+    for ours, theirs in zip(exact, params, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            total += mp.fsum((x - y) ** 2 for x, y in zip(a, mp.matrix(b.tolist()), strict=True))
+    return float(mp.sqrt(total))
+
+
+@pytest.mark.parametrize(("tiny", "loss", "factor"), CASES, ids=lambda v: str(v))
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_run_in_50_digits_stays_within_delta(tiny, loss, factor, centred):
+    """At the end of every cell the exact iterate is as near as Theorem C says."""
+    assert not tiny.hidden or tiny.activation in ACTIVATIONS
+    problem, start = tiny.problem(0, loss, centred=centred), tiny.start(0)
+    eta = step_of(problem, start, factor)
+    run, cells, done = Run(problem, start, eta), [], 0
+    for cell in run.cells():
+        cells.append(cell)
+        done += len(cell.rows)
+        if done >= 8:
+            break
+    assert done >= 3, run.reason
+    cells = [cell for cell in cells if cell.start.step + len(cell.rows) <= 24] or cells[:1]
+    last = min(cells[-1].start.step + len(cells[-1].rows), 24)
+    with mp.workdps(50):
+        exact = exact_run(tiny, problem, start, loss, eta, last)
+        for cell in cells:
+            ahead = cell.start.step + len(cell.rows)
+            if ahead <= last:
+                apart = distance(exact[ahead], cell.end)
+                assert apart <= cell.deviations[-1]
+                assert cell.deviations[-1] < 1e-6
+
+
+@pytest.fixture(scope="module")
+def small():
+    tiny = Tiny((12,), "gelu", 1)
+    problem, start = tiny.problem(0, centred=True), tiny.start(0)
+    return problem, start, certify(problem, start, theorem="C", budget=3600)
+
+
+def test_a_dozen_units_are_certified_from_initialisation(small):
+    problem, start, certificate = small
+    assert certificate.certified
+    assert certificate.theorem == "C"
+    assert certificate.margin > 1
+    assert not certify(problem, start, theorem="1").certified
+    assert certify(problem, start) == certificate  # what is tried after 1 and P
+    assert not certify(problem, start, budget=0).certified
+
+
+def test_every_claim_holds_in_the_run(small):
+    problem, start, certificate = small
+    T = int(certificate.constants["handover"].value)
+    found = gradient_descent(
+        problem, start, certificate.step_size, T + 500, certificate=certificate, dtype="float64"
+    )
+    assert found.certificate_held
+    steps = np.arange(T + 501)
+    assert (found.history.excess <= certificate.envelope(steps) * (1 + 1e-6)).all()
+    assert found.history.path_length[-1] <= certificate.radius
+    assert found.history.path_length[-1] > 0.5 * certificate.radius
+    gone = found.history.distance
+    assert gone.max() <= certificate.constants["displacement"].value
+    end = gradient_descent(problem, start, certificate.step_size, 40 * T, dtype="float64").history
+    lower = certificate.constants["limit_distance_lower"].value
+    assert lower * (1 - 1e-9) <= end.distance[-1] <= certificate.constants["limit_distance"].value
+
+
+def test_a_catapult_is_certified():
+    """Beyond 2 / lambda_max the excess rises first; the envelope and the factor say so."""
+    tiny = Tiny((24,), "gelu", 1, points=3)
+    problem, start = tiny.problem(1, centred=True), tiny.start(1)
+    certificate = certify(problem, start, step_of(problem, start, 2.15), theorem="C", budget=3600)
+    assert certificate.certified, certificate.reason
+    constants = certificate.constants
+    T = int(constants["handover"].value)
+    run = gradient_descent(
+        problem, start, certificate.step_size, T + 200, certificate=certificate, dtype="float64"
+    )
+    assert run.history.excess[1:].max() > run.history.excess[0]
+    assert constants["overshoot"].value > 1
+    assert constants["rate_since"].value == T
+    assert (run.history.excess <= certificate.envelope(np.arange(T + 201)) * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("hidden", [(8, 8), (5, 5, 5)])
+@pytest.mark.sample(1)
+def test_deeper_networks_are_certified_with_a_stated_probability(hidden):
+    tiny = Tiny(hidden, "tanh", 1, points=4)
+    problem, start = tiny.problem(0, centred=True), tiny.start(0)
+    certificate = certify(problem, start, theorem="C", budget=3600)
+    assert certificate.certified, certificate.reason
+    assert certificate.constants["failure_probability"].value == 1e-12
+    assert "probability" in certificate.constants["deviation"].source
+
+
+def test_other_losses_and_several_outputs_are_certified():
+    tiny = Tiny((16,), "gelu", 2)
+    certificate = certify(tiny.problem(0, "log_cosh"), tiny.start(0), theorem="C", budget=3600)
+    assert certificate.certified, certificate.reason
+
+
+def test_a_run_that_would_take_too_long_says_how_long(small):
+    problem, start, certificate = small
+    slow = certify(problem, start, certificate.step_size / 3e4, theorem="C", budget=0.2)
+    assert not slow.certified
+    assert "steps" in slow.reason
+    assert "larger budget" in slow.reason
+    assert slow.constants["predicted_steps"].value > 1e5
+    assert slow.rate == 1
+    assert np.isinf(slow.radius)
+    unasked = certify(problem, start, certificate.step_size / 3e4, budget=0.2)
+    assert unasked.theorem == "1"
+    assert unasked.reason.startswith("max Psi / rho")
+    assert "larger budget" in unasked.reason
+    assert verify(unasked, problem, start).ok
+
+
+def test_what_theorem_c_does_not_reach_is_refused():
+    def refused(tiny, loss="squared", **options):
+        with pytest.raises(InputError) as error:
+            certify(tiny.problem(0, loss), tiny.start(0), theorem="C", **options)
+        return str(error.value)
+
+    assert "three derivatives" in refused(Tiny((6,), "relu", 1))
+    assert "rigor" in refused(Tiny((6,), "gelu", 1), rigor="proved")
+    with pytest.raises(InputError, match="budget"):
+        certify(Tiny((6,), "gelu", 1).problem(0), Tiny((6,), "gelu", 1).start(0), budget=-1.0)
+
+
+def test_the_file_comes_back_and_is_not_called_verified(small, tmp_path):
+    problem, start, certificate = small
+    certificate.save(tmp_path / "certificate.json")
+    assert load_certificate(tmp_path / "certificate.json") == certificate
+    result = verify(tmp_path / "certificate.json", problem, start)
+    assert not result.ok
+    assert "Theorem C" in result.reasons[0]
+
+
+@pytest.mark.parametrize("change", ["theorem", "params"])
+def test_a_forged_certificate_is_not_verified(small, change):
+    problem, start, certificate = small
+    if change == "theorem":  # Theorem C's numbers under Theorem 1's name
+        assert not verify(replace(certificate, theorem="1"), problem, start).ok
+    else:
+        other = jax.tree.map(lambda a: a + 1e-9, start)
+        assert not verify(certificate, problem, other).ok
+        with pytest.raises(InputError, match="another problem"):
+            gradient_descent(problem, other, certificate.step_size, 3, certificate=certificate)
+
+
+def test_the_run_is_gradient_descent(small):
+    problem, start, certificate = small
+    run = Run(problem, start, certificate.step_size)
+    cell = next(run.cells())
+    history = gradient_descent(
+        problem, start, certificate.step_size, len(cell.rows), dtype="float64"
+    ).history
+    rows = dict(zip(COLUMNS, cell.rows.T, strict=True))
+    assert rows["excess"] == pytest.approx(history.excess[:-1], rel=1e-12)
+    assert rows["distance"] == pytest.approx(history.distance[:-1], rel=1e-9, abs=1e-15)
+
+
+def test_numbers_and_times_are_said_as_people_say_them():
+    assert [count(n) for n in (7, 689, 17_920, 1_304_000, 2 * 10**11)] == [
+        *("7", "690", "18,000", "1.3 million", "200 billion")
+    ]
+    assert [duration(s) for s in (3.0, 130.0, 8e3, 2e5)] == [
+        *("3 seconds", "2 minutes", "2 hours", "2 days")
+    ]

@@ -1,0 +1,131 @@
+"""mu_t against the dense Hessian of <F, ghat>, by JAX's own second derivatives."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from scipy.stats import norm
+
+from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
+from overparam.jacobian.layer_norms import measure_layer_norms
+from overparam.jacobian.random_curvature import (
+    BETA,
+    SHARE,
+    curvature_sample,
+    expected_vectors,
+    kappa,
+    laplace,
+)
+from tiny import Tiny
+
+ONE_LAYER = [
+    Tiny((7,), "gelu", 1, weight_scale=1.3),
+    Tiny((4,), "tanh", 3, bias_scale=0.7, output_scale=2.0),
+    Tiny((5,), "sin", 2, points=12),
+    Tiny((3,), "softplus", 1, points=40, in_dim=2),
+    Tiny((3,), "erf", 1, bias_scale=0.0),
+]
+
+
+def dense_hessian(tiny, params, direction, measure):
+    """The matrix of D^2 <F, ghat>, all parameters in one vector."""
+    with jax.enable_x64(True):
+        flat, back = ravel_pytree(params)
+        weighted = measure.weights[:, None] * direction
+
+        def along(theta):
+            return jnp.vdot(weighted, tiny.model.apply(back(theta), measure.x))
+
+        return np.asarray(jax.hessian(along)(flat))
+
+
+@pytest.mark.parametrize("tiny", ONE_LAYER, ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_neurons_bound_the_dense_hessian(tiny, seed):
+    measure, params = tiny.measure(seed), tiny.start(seed)
+    direction = np.random.default_rng(seed).standard_normal((tiny.points, tiny.outputs))
+    exact = np.linalg.norm(dense_hessian(tiny, params, direction, measure), 2)
+    with jax.enable_x64(True):
+        found = float(
+            neuron_curvature(
+                *(tiny.model, params, input_grams(tiny.model, measure.x), measure.x),
+                measure.weights[:, None] * direction,
+            )
+        )
+    assert exact <= found <= 3 * exact
+
+
+@pytest.mark.parametrize("hidden", [(5,), (4, 3), (3, 3, 3)])
+@pytest.mark.parametrize("activation", ["gelu", "tanh", "sin"])
+def test_nearby_the_hessian_changes_as_little_as_it_is_said_to(hidden, activation):
+    tiny = Tiny(hidden, activation, 2, weight_scale=1.2)
+    measure, params = tiny.measure(0), tiny.start(0)
+    rng = np.random.default_rng(0)
+    direction = rng.standard_normal((tiny.points, tiny.outputs))
+    size = math.sqrt(float(measure.weights @ np.sum(direction**2, axis=1)))
+    radius = 0.4
+    third = third_derivative(
+        measure_layer_norms(tiny.problem(0), params), tiny.model.act.third_bound, radius
+    )
+    worst = 0.0
+    for scale in (1e-3, 0.1, 0.3):
+        for _ in range(6):
+            far = jax.tree.map(lambda a: rng.standard_normal(a.shape), params)
+            length = math.sqrt(sum(float(np.sum(a**2)) for a in jax.tree.leaves(far)))
+            there = jax.tree.map(lambda a, v: a + scale * v / length, params, far)  # noqa: B023
+            change = dense_hessian(tiny, there, direction, measure) - dense_hessian(
+                tiny, params, direction, measure
+            )
+            worst = max(worst, float(np.linalg.norm(change, 2)) / (size * scale))
+    assert 0 < worst <= third
+
+
+def test_the_factor_solves_its_equation():
+    """E exp(-s sqrt |g|) by Monte Carlo's exact relative: the normal distribution's quantiles."""
+    grid = (np.arange(200_000) + 0.5) / 200_000
+    g = np.sqrt(np.abs(norm.ppf(grid)))
+    for s in (0.1, 1.0, 4.0):
+        assert laplace(s) == pytest.approx(float(np.mean(np.exp(-s * g))), rel=1e-5)
+    assert laplace(kappa() * SHARE) <= 1 - SHARE + 1e-12
+    assert laplace(kappa() * SHARE * (1 - 1e-6)) > 1 - SHARE
+
+
+@pytest.mark.parametrize("cap", [3.0, 0.6 * SHARE / BETA, 0.04 * SHARE / BETA])
+def test_a_sample_has_the_exponential_moment_that_lemma_c6_asks_for(cap):
+    """E exp(-beta kappa Y) <= exp(-beta a) for every a <= c, of a known symmetric matrix."""
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((6, 6))
+    matrix = matrix + matrix.T
+    matrix /= np.linalg.norm(matrix, 2)
+    for share in (1.0, 0.3):
+        curvature = share * cap * matrix
+        with jax.enable_x64(True):
+            keys = jax.random.split(jax.random.key(1), 20_000)
+            draw = jax.jit(
+                jax.vmap(
+                    lambda key: curvature_sample(
+                        lambda v: curvature @ v,  # noqa: B023
+                        jnp.zeros(6),
+                        jnp.asarray(cap),
+                        key,
+                    )
+                )
+            )
+            moments = np.exp(-BETA * kappa() * np.asarray(draw(keys)))
+        error = moments.std() / math.sqrt(len(moments))
+        assert moments.mean() <= math.exp(-BETA * share * cap) + 4 * error
+
+
+def test_few_vectors_are_drawn_where_curvature_can_only_be_small():
+    with jax.enable_x64(True):
+        cap = 0.01 * SHARE / BETA
+        keys = jax.random.split(jax.random.key(0), 4000)
+        found = jax.vmap(
+            lambda key: curvature_sample(lambda v: v, jnp.zeros(3), jnp.asarray(cap), key)
+        )(keys)
+    drawn = float(np.mean(np.asarray(found) > 0))
+    assert expected_vectors(cap) == pytest.approx(0.01)
+    assert abs(drawn - 0.01) < 4 * math.sqrt(0.01 / 4000)
