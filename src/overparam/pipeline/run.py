@@ -268,6 +268,7 @@ class Drawn(Job):
                 settings.step,
                 kernel=kernel,
                 rigor=self.rigor,
+                theorem=settings.theorem,
                 target_norm=len(kernel) <= FULL_SPECTRUM,
             )
         linearised = None
