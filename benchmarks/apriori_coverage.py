@@ -16,7 +16,7 @@ import overparam as op
 from overparam.apriori.from_moments import required_order
 from overparam.apriori.setting import build_setting, jacobian_norm
 from overparam.jacobian.layer_norms import LayerNorms, measure_layer_norms
-from overparam.jacobian.modulus import MLPBounds
+from overparam.jacobian.mlp_bounds import MLPBounds
 
 DELTA = 0.1
 RADIUS = 1.0

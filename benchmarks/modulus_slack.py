@@ -16,7 +16,7 @@ import numpy as np
 
 from overparam import MLP, Measure, Problem
 from overparam.jacobian.layer_norms import measure_layer_norms
-from overparam.jacobian.modulus import MLPBounds
+from overparam.jacobian.mlp_bounds import MLPBounds
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

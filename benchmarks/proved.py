@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 from overparam import MLP, Measure, Problem, anchor, certify
 from overparam.certificate.certificate import Certificate
-from overparam.rounding.norms import prove_layer_norms
+from overparam.rounding.layer_norms import prove_layer_norms
 from overparam.train.gauss_newton import gauss_newton
 
 ROW = "{:<34} {:>9} {:>9} {:>11} {:>11} {:>11} {:>11} {:>7} {:>7} {:>6}"

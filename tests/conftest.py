@@ -23,9 +23,8 @@ from pathlib import Path
 import pytest
 
 CALLED_MOST = {
-    "overparam.verification.modulus",
-    "overparam.verification.splits",
-    "overparam.verification.upper",
+    "overparam.numbers.upper",
+    "overparam.jacobian.starting_norms",
     "overparam.jacobian.layer_norms",
     "overparam.jacobian.chains",
     "overparam.jacobian.changes",

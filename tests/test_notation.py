@@ -58,3 +58,12 @@ def test_names_that_do_not_exist_are_noticed():
     for name in ("overparam.nothing", "overparam.theorems.majorant.Majorant.nothing"):
         with pytest.raises((ModuleNotFoundError, KeyError)):
             resolve(name)
+
+
+def test_the_number_of_a_theorem_is_that_of_no_other():
+    stated: dict[str, list[str]] = {}
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for label in re.findall(r"^\*\*Theorem ([A-Z]?[0-9]*'?)", page.read_text("utf-8"), re.M):
+            stated.setdefault(label, []).append(page.name)
+    assert len(stated) > 30
+    assert {label: pages for label, pages in stated.items() if len(pages) > 1} == {}

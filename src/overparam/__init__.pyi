@@ -46,9 +46,9 @@ from overparam.importers import from_torch as from_torch
 from overparam.importers import load_network as load_network
 from overparam.importers import standard_layers as standard_layers
 from overparam.importers import standard_steps as standard_steps
-from overparam.jacobian.bounds import JacobianBounds as JacobianBounds
 from overparam.jacobian.bounds import jacobian_bounds as jacobian_bounds
-from overparam.jacobian.modulus import jacobian_modulus as jacobian_modulus
+from overparam.jacobian.by_radius import JacobianBounds as JacobianBounds
+from overparam.jacobian.mlp_bounds import jacobian_modulus as jacobian_modulus
 from overparam.kernel.concentration import Concentration as Concentration
 from overparam.kernel.concentration import min_eigenvalue_by_width as min_eigenvalue_by_width
 from overparam.kernel.empirical import empirical_ntk as empirical_ntk

@@ -11,7 +11,7 @@ from overparam.apriori.inputs import lifted_norms
 from overparam.apriori.limits import gaussian_means, growth_lines
 from overparam.apriori.setting import build_setting, jacobian_norm
 from overparam.jacobian.layer_norms import measure_layer_norms
-from overparam.jacobian.modulus import MLPBounds
+from overparam.jacobian.mlp_bounds import MLPBounds
 
 POINTWISE = ("input_norms", "backward_norms", "upstream_norms", "upstream_columns")
 GIVEN = {"residual": 1.0, "min_eigenvalue": 1e-9}

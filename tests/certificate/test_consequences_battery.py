@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from test_battery import ALL_SHAPES, SHAPES, SLACK, near_an_anchor, near_the_boundary, rounding
+from test_battery import ALL_SHAPES, SHAPES, near_an_anchor, near_the_boundary
 
 from dense_network import DenseNetwork, operator_norm
+from descent import SLACK, rounding
 from overparam import Problem, certify, gauss_newton
 
 EVERY = 10

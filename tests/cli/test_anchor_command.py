@@ -122,6 +122,19 @@ def test_a_centred_run_of_our_own_is_anchored_where_it_was(capsys, tmp_path):
     assert after["imported"]["radius"] == pytest.approx(before["radius"], rel=1e-6)
 
 
+def test_weights_whose_squares_vanish_are_moved_by_a_share_of_their_norm(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = {"0.weight": (3, 2), "0.bias": (3,), "2.weight": (1, 3), "2.bias": (1,)}
+    np.savez(tmp_path / "net.npz", **{n: 1e-300 * rng.normal(size=s) for n, s in shapes.items()})
+    np.savez(tmp_path / "data.npz", x=rng.normal(size=(6, 2)), y=rng.normal(size=6))
+    weights, data = tmp_path / "net.npz", tmp_path / "data.npz"
+    options = ("--activation", "tanh", "--polish", "20", "--json")
+    moved = json.loads(run(capsys, weights, data, *options).out)["moved"]
+    sizes = np.load(weights)
+    norm = 1e-300 * np.sqrt(sum(np.sum((1e300 * sizes[name]) ** 2) for name in shapes))
+    assert moved["relative_distance"] == pytest.approx(moved["distance"] / norm, rel=1e-12)
+
+
 def test_regression_targets_in_their_own_units(capsys, tmp_path):
     data = op.load("diabetes", samples=12, test_fraction=0.0, standardize="center")
     data_raw = op.load(

@@ -7,6 +7,7 @@ in all.
 """
 
 import io
+import itertools
 import os
 import tempfile
 import warnings
@@ -14,6 +15,7 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import click
+import jax
 import numpy as np
 import polars as pl
 import pytest
@@ -30,6 +32,8 @@ from overparam.pipeline.run import Drawn
 STATUS = {0, 1, 2, 130}
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 """Of each quick test; an hour of it: FUZZ_EXAMPLES=20000."""
+
+RUNS = itertools.count(1)
 
 quietly = settings(
     max_examples=EXAMPLES,
@@ -175,6 +179,8 @@ names = st.sampled_from([*BUNDLED, "diabetes", ".", "..", "/dev/null", "n" * 500
 def run(arguments, *files):
     """Run the command in a new folder; return its status, and check what it said."""
     out, err, status = io.StringIO(), io.StringIO(), None
+    if next(RUNS) % 500 == 0:
+        jax.clear_caches()  # a program takes memory maps, of which a process has 65,530
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         chdir(folder),

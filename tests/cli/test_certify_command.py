@@ -102,6 +102,15 @@ def test_the_report_is_one_file_with_the_verdict(folder):
     assert not re.search(r"""(?:src|href)=["']https?:""", page)
 
 
+@pytest.fixture
+def ctrl_c_arrives():
+    """Whoever started the tests may have them ignore it, as a shell does in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_arrives")
 def test_ctrl_c_after_the_verdict_keeps_what_there_is(capsys, monkeypatch, tmp_path):
     """Certificates, parameters and data are on disk and said before the consequences."""
 

@@ -2,6 +2,8 @@
 
 import datetime
 import io
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -10,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import datasets
 
+from overparam.data.bundled import BUNDLED
 from overparam.data.csv_file import read_csv
-from overparam.data.sources import BUNDLED, read_table
+from overparam.data.sources import read_table
 from overparam.errors import InputError
 
 
@@ -130,6 +133,15 @@ def test_bundled_sets_hold_what_scikit_learn_ships(name):
     np.testing.assert_array_equal(table.target.ravel(), bunch.target)
     expected = () if name == "diabetes" else tuple(str(c) for c in bunch.target_names)
     assert table.classes == expected
+    assert table.feature_names == tuple(map(str, bunch.feature_names))
+
+
+def test_a_bundled_set_is_read_without_importing_what_it_ships_with():
+    script = (
+        "import sys; from overparam.data.sources import read_table; read_table('iris'); "
+        "sys.exit(any(name.split('.')[0] == 'sklearn' for name in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_parity_of_digits():

@@ -26,7 +26,7 @@ from overparam import (
 from overparam.certificate.reason import ESTIMATED
 from overparam.jacobian.estimated import SAFETY, EstimatedBounds, estimate_bounds
 from overparam.jacobian.layer_norms import measure_layer_norms
-from overparam.jacobian.modulus import MLPBounds
+from overparam.jacobian.mlp_bounds import MLPBounds
 from tiny import Tiny
 
 CASES = (

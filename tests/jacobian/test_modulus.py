@@ -6,16 +6,23 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
+from second_modulus import modulus_and_lipschitz as second_text
 
 from ascent import largest_change, largest_curvature
 from dense_network import ACTIVATIONS, SMOOTH, DenseNetwork, operator_norm
 from overparam import InputError, jacobian_modulus
-from overparam.jacobian.chains import all_transports, chain_norms
-from overparam.jacobian.changes import changes_within, composed_of, slopes_within
+from overparam.jacobian.chains import chain_norms
 from overparam.jacobian.composed import Composed, Stack
-from overparam.jacobian.layer_norms import PLAIN, LayerNorms, measure_layer_norms
-from overparam.jacobian.modulus import MLPBounds, _jacobian_change, _second_derivative
-from overparam.rounding.norms import UPWARDS
+from overparam.jacobian.layer_norms import (
+    PLAIN,
+    LayerNorms,
+    measure_layer_norms,
+    starting_norms,
+)
+from overparam.jacobian.mlp_bounds import MLPBounds
+from overparam.jacobian.modulus import modulus_and_lipschitz, modulus_at
+from overparam.numbers.upper import EXTENDED, Upper, strict
+from overparam.rounding.layer_norms import UPWARDS
 from tiny import Tiny
 
 RADII = (1e-3, 0.1, 1.0, 4.0)
@@ -215,7 +222,7 @@ def test_chains_bound_products_of_matrices_with_any_slopes_nearby(tiny, measured
     base = measure_layer_norms(tiny.problem(0), tiny.start(0))
     if not measured:
         base = dataclasses.replace(base, composed=None)
-    composed = composed_of(base)
+    start = starting_norms(base)
     network = DenseNetwork(tiny.model, tiny.measure(0))
     theta = network.flat(tiny.start(0))
     _, _, backward, upstream = network.observe(theta)
@@ -229,14 +236,14 @@ def test_chains_bound_products_of_matrices_with_any_slopes_nearby(tiny, measured
     rng, hidden, i = np.random.default_rng(0), len(upstream), 2
     for size in (0.0, 0.03, 0.3, 3.0):
         moves = [size * rng.uniform(size=()) for _ in range(hidden)]
-        allowed = slopes_within(base, composed, [np.full(5, m) for m in moves], 1.0)
+        allowed = start.slopes_within([Upper.exact(np.full(5, move)) for move in moves], 1.0)
         for _ in range(20):
             near = slopes_near(rng, [s[i] for s in slopes], moves, tiny)
-            chains = [*composed.transports, *([composed.energy] if measured else [])]
-            passed = all_transports(composed.transports, base.weight_norms, allowed)
+            chains = [*start.transports, *([start.energy] if measured else [])]
+            passed = start.transports_within(allowed)
             for chain in chains:
-                reach = chain_norms(chain, base.weight_norms, allowed, passed)
-                weighted = chain is composed.energy
+                reach = chain_norms(chain, start.weight_norms, allowed, passed)
+                weighted = chain is start.energy
                 x = np.diag(heads[chain.top][i]) if weighted else np.eye(len(matrices[chain.top]))
                 rest = x
                 for layer in range(chain.top - 1, -1, -1):
@@ -245,7 +252,7 @@ def test_chains_bound_products_of_matrices_with_any_slopes_nearby(tiny, measured
                     if weighted:
                         x, rest = (np.concatenate([np.diag(heads[layer][i]), v]) for v in (x, rest))
                     bound, change = (
-                        np.broadcast_to(values[layer], (5,))[i]
+                        np.broadcast_to(values[layer].values, (5,))[i]
                         for values in (reach.norms, reach.changes)
                     )
                     assert operator_norm(x) <= bound * (1 + 1e-9)
@@ -314,11 +321,25 @@ def test_composed_norms_only_sharpen():
                 assert sharp[0].max() < plain[0].max()
 
 
+@pytest.mark.parametrize("tiny", [*CASES, Tiny((9, 8), "relu", outputs=2)], ids=str)
+def test_a_second_text_of_the_recursions_gives_the_same_numbers(tiny):
+    """Written from the statements of docs/modulus.md by itself; in extended precision, in balls."""
+    base = measure_layer_norms(tiny.problem(0), tiny.start(0))
+    start, radii = starting_norms(base, EXTENDED), [1e-6, 0.1, 1.0, 20.0]
+    with strict():
+        first = [pair[:] for pair in modulus_and_lipschitz(start, radii, EXTENDED)]
+    other = list(second_text(start, radii))
+    for radius, pair, balls in zip(radii, first, other, strict=True):
+        expected = [np.inf if ball is None else float(ball) for ball in balls]
+        found = [np.inf if number is None else number.bound() for number in pair]
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        np.testing.assert_allclose(MLPBounds(base).on_ball(radius), expected, rtol=1e-12)
+
+
 def bounds_at_splits(base: LayerNorms, shares: np.ndarray) -> np.ndarray:
     """omega and L for perturbations whose layers have the given norms."""
-    change = changes_within(base, shares)
-    omega = _jacobian_change(base, change, shares)
-    return np.stack([omega, _second_derivative(base, change, shares)])
+    found = modulus_at(starting_norms(base), [Upper.exact(share) for share in shares.T])
+    return np.stack([number.values for number in found])
 
 
 @pytest.mark.slow

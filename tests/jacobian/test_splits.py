@@ -41,7 +41,7 @@ def test_cells_cover_all_splits_before_and_after_they_are_halved(layers):
     cells, squares = first_cells(layers), splits(layers)
     assert covered(cells, squares).all()
     for _ in range(3):
-        cells = cells.halved()
+        cells, _ = cells.halved()
         assert covered(cells, squares).all()
         assert (cells.low <= cells.high).all()
         np.testing.assert_allclose(cells.inside().sum(axis=1), 1, rtol=1e-12)
@@ -51,7 +51,7 @@ def test_the_ends_of_cells_are_exact():
     """Multiples of 2^-20 after a dozen halvings: nothing is rounded, so nothing is left out."""
     cells = first_cells(4)
     for _ in range(12):
-        cells = Cells(*(ends[::7] for ends in cells.halved()))
+        cells = Cells(*(ends[::7] for ends in cells.halved()[0]))
     for ends in cells:
         np.testing.assert_array_equal(ends * 2**20, np.round(ends * 2**20))
 
@@ -60,16 +60,16 @@ def test_the_ends_of_cells_are_exact():
 def test_the_norm_of_a_matrix_is_bounded_within_the_tolerance(layers):
     """|M p| over unit p >= 0, M >= 0: the largest singular value (Perron and Frobenius)."""
     matrix = RNG.uniform(size=(layers, layers)) ** 3
-    bound = lambda p: np.linalg.norm(p @ matrix.T, axis=1)[:, None]  # noqa: E731
-    (found,) = largest_over_splits(bound, layers, points=1)
+    bound = lambda q, _: np.linalg.norm(np.sqrt(q) @ matrix.T, axis=1)[:, None]  # noqa: E731
+    ((found,),) = largest_over_splits(bound, layers, points=1)
     exact = np.linalg.norm(matrix, 2)
     assert exact <= found <= exact * (1 + 1.2 * TOLERANCE)
 
 
 def test_every_bound_has_its_own_supremum():
     """A product and a single share peak at different splits; q_1 q_2 q_3 at 1/3 each."""
-    bound = lambda p: np.stack([p[:, 0], np.prod(p, axis=1)], axis=1)  # noqa: E731
-    single, product = largest_over_splits(bound, 3, points=1)
+    bound = lambda q, _: np.sqrt(np.stack([q[:, 0], np.prod(q, axis=1)], axis=1))  # noqa: E731
+    ((single, product),) = largest_over_splits(bound, 3, points=1)
     assert single == 1.0
     assert 3**-1.5 <= product <= 3**-1.5 * (1 + 2 * TOLERANCE)
 
@@ -77,17 +77,17 @@ def test_every_bound_has_its_own_supremum():
 @pytest.mark.parametrize("points", [1, 10**6])
 def test_the_result_is_an_upper_bound_however_little_work_is_allowed(points):
     powers = RNG.uniform(0.2, 3, size=(5, 4))
-    bound = lambda p: sum(np.prod(p**power, axis=1) for power in powers)[:, None]  # noqa: E731
+    bound = lambda q, _: sum(np.prod(q ** (power / 2), axis=1) for power in powers)[:, None]  # noqa: E731
 
     def turned(angles):
         squares = np.abs(angles) / np.abs(angles).sum()
-        return -bound(np.sqrt(squares)[None])[0, 0]
+        return -bound(squares[None], 0)[0, 0]
 
     starts = RNG.uniform(0.1, 1, size=(5, 4))
     attained = max(-optimize.minimize(turned, s, method="Nelder-Mead").fun for s in starts)
-    (found,) = largest_over_splits(bound, 4, points)
+    ((found,),) = largest_over_splits(bound, 4, points)
     assert found >= attained
-    corners = bound(np.sqrt(upper_corners(4))).max()
+    corners = bound(upper_corners(4), 0).max()
     assert found <= corners
     if points == 1:  # the work runs out before the tolerance, most of the way there
         assert found - attained <= (corners - attained) / 3
@@ -96,26 +96,28 @@ def test_the_result_is_an_upper_bound_however_little_work_is_allowed(points):
 def test_the_work_is_limited_and_more_of_it_is_never_worse():
     rows = []
 
-    def bound(p):
-        rows.append(len(p))
-        return np.linalg.norm(p @ np.diag([1.0, 0.9, 0.8, 0.7, 0.6]), axis=1)[:, None]
+    def bound(q, _):
+        rows.append(len(q))
+        return np.linalg.norm(np.sqrt(q) @ np.diag([1.0, 0.9, 0.8, 0.7, 0.6]), axis=1)[:, None]
 
     results = []
     for points in (10**6, 100, 50, 1):
         rows.clear()
-        results.extend(largest_over_splits(bound, 5, points))
+        results.extend(largest_over_splits(bound, 5, points)[0])
         assert sum(rows) <= max(MOST, rows[0])
     assert all(more <= less for less, more in itertools.pairwise(results))
 
 
 @pytest.mark.parametrize("value", [0.0, np.inf])
 def test_bounds_without_a_ratio_end_the_search(value):
-    assert largest_over_splits(lambda p: np.full((len(p), 2), value), 3, 1).tolist() == [value] * 2
+    found = largest_over_splits(lambda q, _: np.full((len(q), 2), value), 3, 1)
+    assert found.tolist() == [[value] * 2]
 
 
 def test_one_layer_takes_the_whole_perturbation():
     rows = []
-    assert largest_over_splits(lambda p: (rows.append(p), p)[1], 1, 1).tolist() == [1.0]
+    found = largest_over_splits(lambda q, _: (rows.append(q), q)[1], 1, 1)
+    assert found.tolist() == [[1.0]]
     np.testing.assert_array_equal(np.concatenate(rows), [[1.0]])
 
 
@@ -124,14 +126,28 @@ def test_cells_are_halved_only_as_long_as_their_ends_are_exact(monkeypatch):
     ends, halved = [], Cells.halved
 
     def watched(cells):
-        found = halved(cells)
+        found, part = halved(cells)
         ends.extend([*found.low, *found.high])
-        return found
+        return found, part
 
-    def jumps(shares):
-        return ((shares[:, :1] ** 2 > 1 / 3) & (shares[:, 1:] ** 2 > 2 / 3)).astype(float)
+    def jumps(squares, _):
+        return ((squares[:, :1] > 1 / 3) & (squares[:, 1:] > 2 / 3)).astype(float)
 
     monkeypatch.setattr(Cells, "halved", watched)
     assert largest_over_splits(jumps, 2, 1) == 1
     scaled = np.ldexp(np.array(ends), 41)
     np.testing.assert_array_equal(scaled, np.round(scaled))
+
+
+def test_several_radii_are_searched_as_if_each_were_alone():
+    matrix = RNG.uniform(size=(3, 3)) ** 3
+    scales = np.array([0.1, 1.0, 7.0])
+
+    def bound(squares, owner):
+        reach = scales[owner, None] * np.sqrt(squares)
+        return np.stack([np.linalg.norm(reach @ matrix, axis=1), reach.prod(axis=1)], axis=1)
+
+    together = largest_over_splits(bound, 3, 1, len(scales))
+    for radius, found in enumerate(together):
+        alone = largest_over_splits(lambda q, o, r=radius: bound(q, o + r), 3, 1)
+        np.testing.assert_array_equal(alone[0], found)

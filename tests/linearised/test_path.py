@@ -11,10 +11,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from test_battery import descend, hold, rounding
 
 from dense_network import DenseNetwork
+from descent import descend, hold, rounding
 from overparam import InputError, certify, gradient_descent, load_certificate, verify
+from overparam.jacobian.by_radius import JacobianBounds, Radii
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
 from overparam.linearised.path import LinearisedPath, PathPoint, look_along
 from overparam.linearised.path_theorem import PathConvergence, descent_follows_path
@@ -25,21 +26,17 @@ SLACK = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
-class Bent:
+class Bent(JacobianBounds):
     """omega(r) = L r, the bounds of a quadratic map around any point."""
 
     curvature: float
     kind: str = "computed"
     source: str = "the second derivative"
 
-    def on_ball(self, radius: float) -> tuple[float, float]:
-        return self.curvature * radius, self.curvature
-
-    def modulus(self, radius: float) -> float:
-        return self.curvature * radius
-
-    def lipschitz(self, radius: float) -> float:
-        return self.curvature
+    def on_balls(self, radii: Radii) -> np.ndarray:
+        return np.stack(
+            [self.curvature * np.asarray(radii), np.full(len(radii), self.curvature)], 1
+        )
 
 
 def path_of(bent: QuadraticMap, share: float = 0.7) -> LinearisedPath:

@@ -1,4 +1,4 @@
-"""Theorem 5 under attack: no perturbation is further from the linearisation than the bound."""
+"""Theorem G5 under attack: no perturbation is further from the linearisation than the bound."""
 
 from functools import partial
 

@@ -27,8 +27,8 @@ from overparam.certificate.hypotheses import measure_hypotheses
 from overparam.kernel.tangent import tangent_kernel
 from overparam.precision import as_float64, in_float64
 from overparam.problem.integrands import SquaredLoss
-from overparam.rounding import passes
-from overparam.rounding.norms import prove_layer_norms, top_eigenvalues_up
+from overparam.rounding import layer_norms, passes
+from overparam.rounding.layer_norms import prove_layer_norms, top_eigenvalues_up
 from overparam.rounding.passes import LARGEST_ARGUMENT, MARGIN, weight_norms
 from overparam.rounding.residual import accurate_outputs
 from overparam.verification import verify
@@ -274,7 +274,7 @@ def test_without_its_margins_the_kernels_bound_would_be_wrong(monkeypatch):
     """The 40-digit test above bites: a bound that forgets rounding is below the real error."""
     tiny = Tiny((8, 6), "tanh", 2, points=4)
     problem, params = small_problem(tiny, 0)
-    for module in (passes, rounded_norms):
+    for module in (passes, layer_norms):
         monkeypatch.setattr(module, "gamma", lambda k: 0.0)
     monkeypatch.setattr(passes, "MARGIN", 0.0)
     monkeypatch.setattr(passes, "UNIT_ROUNDOFF", 0.0)

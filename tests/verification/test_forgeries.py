@@ -11,7 +11,7 @@ from small_run import small_run
 from overparam.certificate.certificate import ASSUMPTIONS
 from overparam.certificate.description import params_fingerprint
 from overparam.enclosures import Enclosure
-from overparam.jacobian.modulus import MLPBounds
+from overparam.jacobian.mlp_bounds import MLPBounds
 from overparam.verification import verify
 
 STRONGER = 1e-3

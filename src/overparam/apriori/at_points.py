@@ -35,7 +35,7 @@ def event_families(layers: int) -> int:
 
 @dataclass(frozen=True)
 class PointBounds:
-    """Theorem 1 of docs/apriori.md at given limits.
+    """Theorem W1 of docs/apriori.md at given limits.
 
     Args:
         model: Architecture and widths.

@@ -18,7 +18,7 @@ from overparam.apriori.setting import Setting, build_setting, jacobian_norm
 from overparam.certificate.certificate import Constant, Kind
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
-from overparam.jacobian.modulus import MLPBounds
+from overparam.jacobian.mlp_bounds import MLPBounds
 from overparam.model.activation import Activation
 from overparam.model.mlp import MLP
 from overparam.theorems.convergence import Convergence, gradient_descent_converges
@@ -189,7 +189,7 @@ def conditions_at(
     smallest = setting.min_eigenvalue(model)
     radii = reference_radius(setting, step_fraction) * NODES
     bounds = MLPBounds(base)
-    modulus, lipschitz = np.array([bounds.on_ball(r) for r in radii]).T
+    modulus, lipschitz = bounds.on_balls(radii).T
     majorant = Majorant(math.sqrt(smallest), radii, np.maximum.accumulate(modulus))
     level = setting.residual / math.sqrt(setting.pl_constant) / step_fraction
     return Conditions(model, base, smallest, majorant, lipschitz, level)
@@ -289,7 +289,7 @@ def _reason(found: Conditions, result: Convergence, delta: float) -> str:
 
 _SOURCES = {
     "jacobian_norm": "|J(theta_0)|; docs/apriori.md, Corollary",
-    "min_eigenvalue": "lambda_min(K(theta_0)); docs/apriori.md, Theorem 3",
+    "min_eigenvalue": "lambda_min(K(theta_0)); docs/apriori.md, Theorem W3",
     "modulus": "omega at the reference radius; docs/modulus.md, Theorem 2",
     "lipschitz": "L on the ball of the reference radius; docs/modulus.md, Theorem 3",
     "margin": "max Psi / rho; docs/convergence.md, Theorem 1",

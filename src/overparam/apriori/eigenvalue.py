@@ -1,4 +1,4 @@
-r"""The smallest eigenvalue at finite width, from the points: Theorem 3 of docs/apriori.md.
+r"""The smallest eigenvalue at finite width, from the points: Theorem W3 of docs/apriori.md.
 
 The tangent kernel is at least the sum of its two topmost blocks, those of the last hidden layer and
 of the output. Given the layers below they are sums over the last hidden layer's units, which are
@@ -54,7 +54,7 @@ class LimitSpectra:
 
 
 def limit_spectra(model: MLP, measure: Measure) -> LimitSpectra:
-    """The eigenvalues that Theorem 3 asks for; *computed*, the quadrature's error not included.
+    """The eigenvalues that Theorem W3 asks for; *computed*, the quadrature's error not included.
 
     Args:
         model: Architecture with at least one hidden layer; its widths are ignored.
@@ -172,7 +172,7 @@ def min_eigenvalue_bound(
     limits: Limits,
     failure_probability: float,
 ) -> float:
-    """Theorem 3: a lower bound on lambda_min(K(theta_0)), with probability 1 - delta.
+    """Theorem W3: a lower bound on lambda_min(K(theta_0)), with probability 1 - delta.
 
     Args:
         model: Architecture and widths.

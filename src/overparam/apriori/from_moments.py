@@ -3,7 +3,7 @@
 No point is known, so no supremum over points is: every function of x is bounded in L_q(mu). By
 Minkowski and Hoelder such norms obey the inequalities that the pointwise bounds of docs/modulus.md
 obey, as long as the factors that depend on x in one product are at most q / 2. A measure seen
-through its moments therefore acts like a single point (docs/apriori.md, Theorem 2).
+through its moments therefore acts like a single point (docs/apriori.md, Theorem W2).
 """
 
 import math

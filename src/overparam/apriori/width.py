@@ -110,7 +110,7 @@ def required_width(
         InputError: As for ``a_priori_coefficients``, or no width that a float can hold is enough.
 
     References:
-        docs/apriori.md, Theorem 4.
+        docs/apriori.md, Theorem W4.
     """
     setting = build_setting(
         data,

@@ -16,9 +16,9 @@ from scipy.linalg import cho_solve
 from overparam.certificate.certificate import Rigor
 from overparam.enclosures import Enclosure, max_eigenvalue, min_eigenvalue
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
-from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
-from overparam.jacobian.modulus import base_of
-from overparam.jacobian.proved import ProvedBounds
+from overparam.jacobian.bounds import jacobian_bounds
+from overparam.jacobian.by_radius import JacobianBounds
+from overparam.jacobian.mlp_bounds import MLPBounds, base_of
 from overparam.kernel.empirical import Progress, require_memory
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import check_scales, tangent_kernel, to_coordinates
@@ -33,7 +33,7 @@ from overparam.rounding.float64 import (
     kernel_errors,
     sum_rounding,
 )
-from overparam.rounding.norms import prove_layer_norms
+from overparam.rounding.layer_norms import prove_layer_norms
 from overparam.rounding.probes import arithmetic_fault, inner_dimensions, on_cpu
 from overparam.rounding.provable import check_provable
 from overparam.rounding.residual import prove_residual, prove_target_norm
@@ -105,7 +105,7 @@ class Hypotheses:
         radii = np.geomspace(inner, middle, NODES // 2)
         if middle < outer:
             radii = np.append(radii, np.geomspace(middle, outer, NODES // 2 + 1)[1:])
-        modulus, lipschitz = np.array([self.bounds.on_ball(r) for r in radii]).T
+        modulus, lipschitz = self.bounds.on_balls(radii).T
         return Majorant(self.sigma, radii, np.maximum.accumulate(modulus)), lipschitz
 
     def _peak_radius(self, linearised: float) -> float:
@@ -239,7 +239,7 @@ def _proved(
         excess=residual.excess.upper,
         residual=residual.norm.upper,
         target_norm=None if rho is None else rho.upper,
-        bounds=ProvedBounds(base.norms),
+        bounds=MLPBounds(base.norms, "proved"),
         rigor="proved",
         excess_lower=residual.excess.lower,
         target_norm_lower=0.0 if rho is None else rho.lower,

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from overparam.data.bundled import BUNDLED, read_bundled
 from overparam.data.columns import feature_matrix, pick_target, target_values
 from overparam.data.csv_file import read_csv
 from overparam.data.raw import RawData, RowNames, Target, quoted
 from overparam.errors import InputError
 from overparam.problem.measure import real_array
 
-BUNDLED = ("digits", "diabetes", "breast_cancer", "wine", "iris")
 SUFFIXES = (".csv", ".parquet", ".npz")
 
 
@@ -39,7 +39,8 @@ def read_table(
     """
     name = os.fspath(source)
     if name in BUNDLED:
-        return _from_frame(*_bundled(name, target), target, task, name)
+        frame = read_bundled(name, target)
+        return _from_frame(frame, RowNames.counted(frame.height), target, task, name)
     path = Path(name)
     try:
         _require_file(path)
@@ -188,23 +189,3 @@ def _npz_target(y: np.ndarray, n: int, path: Path, rows: RowNames, task: str) ->
     if len(constant):
         raise InputError(f"column {constant[0] + 1} of y in {path} is constant; drop it")
     return Target("y", "regression", values)
-
-
-def _bundled(name: str, target: str | None) -> tuple[pl.DataFrame, RowNames]:
-    """A data set that ships with scikit-learn, its target as the last column."""
-    from sklearn import datasets  # slow to import, and seldom needed
-
-    # Scikit-learn's scaled diabetes features use the statistics of the whole sample, test part
-    # included; scaling is done here, on the training part.
-    options = {"scaled": False} if name == "diabetes" else {}
-    bunch = getattr(datasets, f"load_{name}")(**options)
-    labels = bunch.target
-    if name != "diabetes":
-        classes = [str(label) for label in bunch.target_names]
-        if target == "parity" and name == "digits":
-            classes, labels = ["odd", "even"], 1 - bunch.target % 2
-        labels = pl.Series([classes[i] for i in labels], dtype=pl.Enum(classes))
-    frame = pl.DataFrame(bunch.data, schema=[str(feature) for feature in bunch.feature_names])
-    column = "parity" if target == "parity" and name == "digits" else "target"
-    frame = frame.with_columns(pl.Series(column, labels))
-    return frame, RowNames.counted(frame.height)

@@ -1,45 +1,22 @@
 """omega and L: how much the Jacobian can change around theta_0, from whatever is known of it."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal
 
-from overparam.choices import Kind
+import numpy as np
+from jaxtyping import Float
+
+from overparam.jacobian.by_radius import JacobianBounds, Radii
 from overparam.jacobian.estimated import estimate_bounds
 from overparam.jacobian.jet_modulus import JetBounds, measure_jet_point
 from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.jacobian.layered_jets import LayeredJetBounds, measure_layered_point
-from overparam.jacobian.modulus import MLPBounds
+from overparam.jacobian.mlp_bounds import MLPBounds
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Jet, Laplacian, Value
 from overparam.precision import on_host
 from overparam.problem.problem import Problem
-
-
-@runtime_checkable
-class JacobianBounds(Protocol):
-    """A modulus omega and a Lipschitz constant L of the Jacobian, by radius around theta_0.
-
-    Both are in the operator norm from parameters to L2(mu; R^K) and bound the whole ball of their
-    radius. They grow with it, but for the tolerance of a search over splits (docs/modulus.md).
-    """
-
-    @property
-    def kind(self) -> Kind:
-        """How the numbers were obtained."""
-
-    @property
-    def source(self) -> str:
-        """The statement or procedure they come from."""
-
-    def modulus(self, radius: float) -> float:
-        """omega(radius) >= |J(theta) - J(theta_0)| for |theta - theta_0| <= radius."""
-
-    def lipschitz(self, radius: float) -> float:
-        """L(radius), the Lipschitz constant of J on the ball; infinite if there is none."""
-
-    def on_ball(self, radius: float) -> tuple[float, float]:
-        """(omega(radius), L(radius))."""
 
 
 @on_host
@@ -98,21 +75,12 @@ def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:
 
 
 @dataclass(frozen=True)
-class FixedJacobian:
+class FixedJacobian(JacobianBounds):
     """A model that is linear in its parameters: J does not change."""
 
     kind: ClassVar[Literal["computed"]] = "computed"
     source: ClassVar[str] = "the model is linear in its parameters"
 
-    def modulus(self, radius: float) -> float:
-        """Return 0."""
-        return self.on_ball(radius)[0]
-
-    def lipschitz(self, radius: float) -> float:
-        """Return 0."""
-        return self.on_ball(radius)[1]
-
-    def on_ball(self, radius: float) -> tuple[float, float]:
-        """Return (0, 0)."""
-        del radius
-        return 0.0, 0.0
+    def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
+        """Return zeros."""
+        return np.zeros((len(radii), 2))

@@ -10,19 +10,21 @@ derivative weights it. Norms at theta_0 (s^l = act'(z_0^l)) are measured; :func:
 them for all slopes that a perturbation allows. Proofs: docs/modulus.md, Lemma 4.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
-from jaxtyping import Float
 
-Vector = Float[np.ndarray, "..."]
-"""One number for each point, or for all of them."""
+from overparam.numbers.upper import Upper, hypot
 
-Array = np.ndarray
+Other = TypeVar("Other")
+Vector = TypeVar("Vector")
+"""One number for each point, or for all of them: an array, or an :class:`Upper`."""
 
 
 @dataclass(frozen=True)
-class Link:
+class Link(Generic[Vector]):
     """What one layer adds to a chain; norms are spectral, one number for each point.
 
     Attributes:
@@ -44,9 +46,25 @@ class Link:
     skipped: Vector | None = None
     flips: tuple[Vector, ...] = ()
 
+    def each(self, function: Callable[[Vector], Other]) -> "Link[Other]":
+        """A function of all norms."""
+
+        def known(norm: Vector | None) -> Other | None:
+            return None if norm is None else function(norm)
+
+        return Link(
+            head=function(self.head),
+            head_moved=function(self.head_moved),
+            before=known(self.before),
+            after=known(self.after),
+            column=known(self.column),
+            skipped=known(self.skipped),
+            flips=tuple(map(function, self.flips)),
+        )
+
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(Generic[Vector]):
     """A chain from its top layer downwards.
 
     Attributes:
@@ -57,7 +75,12 @@ class Chain:
 
     top: int
     start: Vector
-    links: tuple[Link, ...]
+    links: tuple[Link[Vector], ...]
+
+    def each(self, function: Callable[[Vector], Other]) -> "Chain[Other]":
+        """A function of all norms."""
+        links = tuple(link.each(function) for link in self.links)
+        return Chain(self.top, function(self.start), links)
 
 
 @dataclass(frozen=True)
@@ -68,40 +91,33 @@ class Slopes:
         bound: beta_1 >= |s^l_j|.
         middle: |mu|, mu the middle of the interval that holds all slopes.
         half: Half its length.
-        moved: Bounds on |s^l - act'(z_0^l)|_2, by hidden layer; None where nothing is known.
+        errors: Bounds on the distance of act'(z_0^l) from the slopes that chains were measured
+            with, by hidden layer.
+        moved: Bounds on |s^l - those slopes|_2, by hidden layer; None where nothing is known.
     """
 
-    bound: float
-    middle: float
-    half: float
-    moved: list[Array] | None
+    bound: Upper
+    middle: Upper
+    half: Upper
+    errors: list[Upper]
+    moved: list[Upper] | None
 
-    def spread(self, layer: int) -> Array:
-        """Bound on |s^l_j - act'(z^l_{0,j})|, whatever j."""
+    def spread(self, layer: int) -> Upper:
+        """Bound on |s^l_j - those of the chains|, whatever j."""
         assert self.moved is not None
-        return np.minimum(2 * self.half, self.moved[layer])
+        return self.moved[layer].minimum(2 * self.half + self.errors[layer])
 
 
 @dataclass(frozen=True)
 class Reach:
     """Bounds on |X^l| on the ball and on how far X^l is from that at theta_0, l = 0..top."""
 
-    norms: list[Array]
-    changes: list[Array]
-
-
-def all_transports(
-    chains: tuple[Chain, ...], weight_norms: tuple[float, ...], slopes: Slopes
-) -> list[Reach]:
-    """The transports dz^q / dz^l of all hidden layers q."""
-    found: list[Reach] = []
-    for chain in chains:
-        found.append(chain_norms(chain, weight_norms, slopes, found))
-    return found
+    norms: list[Upper]
+    changes: list[Upper]
 
 
 def chain_norms(
-    chain: Chain, weight_norms: tuple[float, ...], slopes: Slopes, below: list[Reach]
+    chain: Chain[Upper], weight_norms: list[Upper], slopes: Slopes, below: list[Reach]
 ) -> Reach:
     """Bounds on the ball for a chain of A_0 and any slopes allowed: docs/modulus.md, Lemma 4.
 
@@ -111,46 +127,48 @@ def chain_norms(
         slopes: How far the slopes may be from those at theta_0.
         below: The transports from the layers below the chain's top, for the same slopes.
     """
-    found = Reach([np.asarray(chain.start)], [np.zeros(1)])
-    y: Array | None = None  # |Y| of the last link
-    y_change: Array = np.zeros(1)
-    turned: list[Array] = []  # bounds on |Y_0^q diag(ds^q)|, from this layer upwards
+    nothing = Upper(np.zeros_like(chain.start.values))
+    found, dy = Reach([chain.start], [nothing]), nothing
+    y: Upper | None = None  # |Y|, and |dY| at theta_0's, of the last link
+    turned: list[Upper] = []  # |Y_0^q diag(ds^q)|, from this layer upwards
     for layer, link in zip(range(chain.top - 1, -1, -1), chain.links, strict=True):
         a = weight_norms[layer + 1]
-        crude = link.head_moved if y is None else np.hypot(link.head_moved, slopes.bound * (y * a))
-        if y is not None and link.skipped is not None and slopes.moved is not None:
-            straight = np.minimum(link.skipped + y_change * a, y * a)
-            through = slopes.middle * straight + slopes.half * (y * a)
-            crude = np.minimum(crude, np.hypot(link.head_moved, through))
-        y = np.minimum(found.norms[0] * a, crude)
-        x, x_change = np.hypot(link.head, slopes.bound * y), np.full(1, np.inf)
-        if link.before is not None and slopes.moved is not None:
-            assert link.after is not None
-            assert link.column is not None
-            y_change = found.changes[0] * a
-            y = np.minimum(y, link.before + y_change)
-            turned.insert(
-                0,
-                np.minimum(link.column * slopes.moved[layer], link.before * slopes.spread(layer)),
-            )
-            x_change = np.minimum(
-                turned[0] + slopes.bound * y_change,
-                _telescoped(layer, link, slopes, turned, below),
-            )
-            x = np.minimum(np.hypot(link.head, slopes.bound * y), link.after + x_change)
-        found.norms.insert(0, x)
-        found.changes.insert(0, x_change)
+        y = _norm_before(link, a, y, dy, slopes).minimum(found.norms[0] * a)
+        x = hypot(link.head, slopes.bound * y)
+        if link.before is None or slopes.moved is None:
+            found.norms.insert(0, x)
+            found.changes.insert(0, Upper(np.full_like(nothing.values, np.inf)))
+            continue
+        assert link.after is not None
+        assert link.column is not None
+        dy = found.changes[0] * a
+        y = y.minimum(link.before + dy)
+        turn = (link.column * slopes.moved[layer]).minimum(link.before * slopes.spread(layer))
+        turned.insert(0, turn)
+        dx = (turn + slopes.bound * dy).minimum(_telescoped(layer, link, slopes, turned, below))
+        found.changes.insert(0, dx)
+        found.norms.insert(0, hypot(link.head, slopes.bound * y).minimum(link.after + dx))
     return found
 
 
+def _norm_before(link: Link[Upper], a: Upper, y: Upper | None, dy: Upper, slopes: Slopes) -> Upper:
+    """Bound on |Y^l|, of [B A; Y diag(s) A] with Y = Y^{l+1} and s = mu + at most half."""
+    if y is None:
+        return link.head_moved
+    through = slopes.bound * (y * a)
+    if link.skipped is not None and slopes.moved is not None:
+        straight = (link.skipped + dy * a).minimum(y * a)
+        through = through.minimum(slopes.middle * straight + slopes.half * (y * a))
+    return hypot(link.head_moved, through)
+
+
 def _telescoped(
-    layer: int, link: Link, slopes: Slopes, turned: list[Array], below: list[Reach]
-) -> Array:
-    """Bound on dX^l, one layer's slopes changed at a time from the top."""
+    layer: int, link: Link[Upper], slopes: Slopes, turned: list[Upper], below: list[Reach]
+) -> Upper:
+    """Bound on |dX^l|, one layer's slopes changed at a time from the top."""
     assert slopes.moved is not None
-    total = turned[0]
+    shift = turned[0]
     for q, (flip, turn) in enumerate(zip(link.flips, turned[1:], strict=True), layer + 1):
-        passed = below[q]
-        first = flip * slopes.moved[q] + turn * passed.changes[layer]
-        total = total + np.minimum(first, turn * passed.norms[layer])
-    return total
+        first = flip * slopes.moved[q] + turn * below[q].changes[layer]
+        shift = shift + first.minimum(turn * below[q].norms[layer])
+    return shift

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from overparam.jacobian.chains import Chain, Link, Slopes, all_transports, chain_norms
-from overparam.jacobian.collective import Arithmetic, Collective, Data, Matrix, Vector
+from overparam.jacobian.chains import Chain, Link
+from overparam.jacobian.families import Arithmetic, Data, Family, Matrix, Vector
+from overparam.jacobian.starting_norms import StartingNorms
+from overparam.numbers.upper import Upper
 
 COMPOSED_WORK = 1e11
 """Floating-point operations that measuring chains may take: a few seconds."""
@@ -43,12 +45,12 @@ class Composed:
         curved: (l, j), l <= j -> the family (V, Y) -> N^l N^j |V a_0^l| |Y a_0^j|.
     """
 
-    transports: tuple[Chain, ...]
-    energy: Chain | None
+    transports: tuple[Chain[Vector], ...]
+    energy: Chain[Vector] | None
     slope_norms: tuple[np.ndarray, ...]
     slope_errors: tuple[np.ndarray, ...]
-    mixed: dict[tuple[int, int], Collective]
-    curved: dict[tuple[int, int], Collective]
+    mixed: dict[tuple[int, int], Family[float]]
+    curved: dict[tuple[int, int], Family[float]]
 
 
 def composed_work(points: int, widths: tuple[int, ...]) -> float:
@@ -138,7 +140,9 @@ def measure_chains(
     if not hidden:
         return (), None
     if not measured:
-        return tuple(_alone(top, layers) for top in range(hidden)), _heads_alone(layers, arithmetic)
+        return tuple(alone(top, layers.norms) for top in range(hidden)), _heads_alone(
+            layers, arithmetic
+        )
     tables = [
         _at_point([s[i] for s in layers.slopes], [h[i] for h in layers.heads], layers, arithmetic)
         for i in range(len(layers.slopes[0]))
@@ -151,10 +155,10 @@ def measure_chains(
     )
 
 
-def _alone(top: int, layers: Layers) -> Chain:
+def alone(top: int, norms: tuple[float, ...]) -> Chain[Vector]:
     """A transport of which only the first matrix is known."""
     one, zero = np.ones(1), np.zeros(1)
-    moved = [np.array([layers.norms[top]]), *[zero] * (top - 1)]
+    moved = [np.array([norms[top]]), *[zero] * (top - 1)]
     return Chain(top, one, tuple(Link(zero, m) for m in moved[:top]))
 
 
@@ -239,60 +243,33 @@ def _gathered(rows: list[list[_Row]]) -> tuple[Link, ...]:
     return tuple(links)
 
 
-@dataclass(frozen=True)
-class Outside:
-    """What else is known at theta_0.
+def families(
+    start: StartingNorms, data: Data, arithmetic: Arithmetic
+) -> tuple[dict[tuple[int, int], Family[float]], dict[tuple[int, int], Family[float]]]:
+    """The collective norms ``mixed`` and ``curved`` of :class:`Composed`.
 
-    Attributes:
-        factors: c_l, all layers.
-        backward_norms: |G_0^l|, all layers.
-        slopes: Bounds on the slopes, ``moved`` as far as those that chains are measured with.
-    """
-
-    factors: tuple[float, ...]
-    backward_norms: tuple[Vector, ...]
-    slopes: Slopes
-
-
-def compose(
-    layers: Layers, data: Data | None, outside: Outside, arithmetic: Arithmetic, measured: bool
-) -> Composed:
-    """Measure all chains, and the collective norms if there are data.
+    Their profiles are what the operators' norms are at theta_0; any others would give valid bounds.
 
     Args:
-        layers: What chains are made of.
-        data: The layers' inputs; None leaves the collective norms out.
-        outside: What else is known at theta_0.
+        start: Norms at theta_0, chains included.
+        data: The layers' inputs.
         arithmetic: How norms are taken.
-        measured: Whether to multiply out the chains.
     """
-    hidden = len(layers.matrices)
-    transports, energy = measure_chains(layers, arithmetic, measured)
-    errors = outside.slopes.moved or [np.zeros(1)] * hidden
-    slope_norms = tuple(np.array([outside.slopes.bound]) for _ in range(hidden))
-    if measured:
-        slope_norms = tuple(
-            np.minimum(np.abs(s).max(axis=1) + e, outside.slopes.bound)
-            for s, e in zip(layers.slopes, errors, strict=True)
-        )
-    mixed, curved = {}, {}
-    if data is not None and energy is not None and outside.slopes.moved is not None:
-        passed = all_transports(transports, layers.norms, outside.slopes)
-        norms = chain_norms(energy, layers.norms, outside.slopes, passed).norms
-        for low in range(hidden):
-            for high in range(low, hidden):
-                profile = _positive(norms[low] * norms[high], len(data.weights))
-                curved[low, high] = data.collective(profile, (low, high), arithmetic)
-        for q in range(1, hidden + 1):
-            sizes = passed[q - 1].norms
-            for low in range(q):
-                size = outside.factors[q] * outside.backward_norms[q] * slope_norms[q - 1]
-                profile = _positive(size * sizes[low], len(data.weights))
-                mixed[q, low] = data.collective(profile, (low,), arithmetic)
-    return Composed(transports, energy, slope_norms, tuple(errors), mixed, curved)
+    transports, energies = start.at_rest()
+    hidden, mixed, curved = start.layers - 1, {}, {}
+    for low in range(hidden):
+        for high in range(low, hidden):
+            profile = _positive(energies[low] * energies[high], start.points)
+            curved[low, high] = data.family(profile, (low, high), arithmetic)
+    for q in range(1, hidden + 1):
+        size = start.factors[q] * start.backward[q] * start.slopes[q - 1]
+        for low in range(q):
+            profile = _positive(size * transports[q - 1].norms[low], start.points)
+            mixed[q, low] = data.family(profile, (low,), arithmetic)
+    return mixed, curved
 
 
-def _positive(profile: np.ndarray, n: int) -> Vector:
+def _positive(profile: Upper, n: int) -> Vector:
     """A profile for n points without zeros."""
-    full = np.broadcast_to(profile, (n,))
+    full = np.broadcast_to(profile.values, (n,))
     return np.maximum(full, 1e-9 * max(float(full.max()), 1e-100))

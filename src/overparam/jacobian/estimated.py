@@ -22,6 +22,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from overparam.jacobian.by_radius import JacobianBounds, Radii
 from overparam.kernel.tangent import coordinate_weights
 from overparam.model.function import Function, ParamTree
 from overparam.precision import as_float64
@@ -41,7 +42,7 @@ POWERS = (-6, -4, -2, -1, 0, 1, 2)
 
 
 @dataclass(frozen=True)
-class EstimatedBounds:
+class EstimatedBounds(JacobianBounds):
     """omega and L from what a search found; infinite beyond the last radius searched.
 
     Attributes:
@@ -77,9 +78,9 @@ class EstimatedBounds:
         node = int(np.searchsorted(self.radii, radius))
         return self.safety * float(self.curvature[node]) if node < len(self.radii) else math.inf
 
-    def on_ball(self, radius: float) -> tuple[float, float]:
-        """(omega(radius), L(radius))."""
-        return self.modulus(radius), self.lipschitz(radius)
+    def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
+        """(omega, L) for each radius."""
+        return np.array([(self.modulus(radius), self.lipschitz(radius)) for radius in radii])
 
 
 def estimate_bounds(

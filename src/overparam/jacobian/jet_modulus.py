@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float
 
+from overparam.jacobian.by_radius import JacobianBounds, Radii
 from overparam.jacobian.layer_norms import spectral_norm_of, top_eigenvalue
 from overparam.jacobian.splits import largest_over_splits
 from overparam.model.function import ParamTree
@@ -59,31 +60,23 @@ class JetPoint:
 
 
 @dataclass(frozen=True)
-class JetBounds:
+class JetBounds(JacobianBounds):
     """The modulus omega and the Lipschitz constant L of the observed Jacobian, by radius."""
 
     point: JetPoint
     kind: ClassVar[Literal["computed"]] = "computed"
     source: ClassVar[str] = "docs/observations.md, Theorem O1"
 
-    def modulus(self, radius: float) -> float:
-        """omega(radius) >= |J(theta) - J(theta_0)| on the ball."""
-        return self.on_ball(radius)[0]
+    def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
+        """(omega, L), the largest over all splits of each radius over the layers."""
 
-    def lipschitz(self, radius: float) -> float:
-        """L(radius) >= |D^2 F| on the ball."""
-        return self.on_ball(radius)[1]
-
-    def on_ball(self, radius: float) -> tuple[float, float]:
-        """(omega(radius), L(radius)), the largest over all splits of the radius over the layers."""
-
-        def both(shares: Float[np.ndarray, "rows layers"]) -> Float[np.ndarray, "rows values"]:
-            first, second = (radius * shares).T
+        def both(squares: np.ndarray, owner: np.ndarray) -> Float[np.ndarray, "rows values"]:
+            shares = np.asarray(radii)[owner, None] * np.sqrt(squares)
+            first, second = shares.T
             omega = _change(self.point, first, second)
             return np.stack([omega, _second_derivative(self.point, first, second)], axis=1)
 
-        omega, lipschitz = largest_over_splits(both, layers=2, points=1)
-        return float(omega), float(lipschitz)
+        return largest_over_splits(both, layers=2, points=1, radii=len(radii))
 
 
 def measure_jet_point(

@@ -5,9 +5,10 @@ from power iteration, which would bound them from the wrong side.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +16,23 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import eigvalsh
 
-from overparam.jacobian.chains import Slopes
-from overparam.jacobian.collective import Arithmetic, Data
 from overparam.jacobian.composed import (
     COLLECTIVE_POINTS,
     COMPOSED_LAYERS,
     COMPOSED_WORK,
     Composed,
     Layers,
-    Outside,
-    compose,
+    alone,
     composed_work,
+    families,
+    measure_chains,
 )
+from overparam.jacobian.families import Arithmetic, Data, Family
+from overparam.jacobian.starting_norms import StartingNorms
 from overparam.kernel.memory import WORKING_MEMORY
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
+from overparam.numbers.upper import Upper
 from overparam.precision import as_float64, to_host
 from overparam.problem.problem import Problem
 
@@ -227,20 +230,76 @@ def with_composed(
             errors=nothing if input_errors is None else input_errors[:hidden],
             terms=max(model.widths),
         )
-    slopes = None
-    if model.act.curvature_bound is not None:
-        slopes = list(nothing if slope_errors is None else slope_errors)
-    outside = Outside(
-        factors=base.weight_factors,
-        backward_norms=(*base.backward_norms, np.full(n, base.output_scale)),
-        slopes=Slopes(base.slope_bound, base.slope_middle, base.slope_half, slopes),
-    )
+    errors = nothing if slope_errors is None else slope_errors
     lowest = -base.slope_bound if base.lowest_slope is None else base.lowest_slope
     known = tuple(np.clip(s, lowest, base.slope_bound) for s in seen.slopes)
     largest = tuple(arithmetic.safety * np.sqrt(columns) for columns in base.upstream_columns)
     layers = Layers(matrices[:hidden], base.weight_norms[:hidden], known, heads, largest)
     measured = len(seen.slopes) == hidden > 0
-    return replace(base, composed=compose(layers, data, outside, arithmetic, measured))
+    slopes = tuple(np.full(1, base.slope_bound) for _ in range(hidden))
+    if measured:
+        slopes = tuple(
+            np.minimum(np.abs(s).max(axis=1) + e, base.slope_bound)
+            for s, e in zip(known, errors, strict=True)
+        )
+    composed = Composed(*measure_chains(layers, arithmetic, measured), slopes, errors, {}, {})
+    base = replace(base, composed=composed)
+    if data is None or not hidden:
+        return base
+    mixed, curved = families(starting_norms(base), data, arithmetic)
+    return replace(base, composed=replace(composed, mixed=mixed, curved=curved))
+
+
+def starting_norms(base: LayerNorms, dtype: Any = np.float64) -> StartingNorms:
+    """The same norms, as the recursions take them.
+
+    Without composed norms the bounds are sums of products of norms at a point, nothing else, which
+    is what lets norms over a distribution of points take their place (docs/apriori.md).
+
+    Args:
+        base: At theta_0.
+        dtype: In which the recursions are evaluated.
+    """
+
+    def exact(number: object) -> Upper:
+        return Upper.exact(number, dtype)
+
+    def each(numbers: Iterable[object]) -> list[Upper]:
+        return [exact(number) for number in numbers]
+
+    def family(measured: Family[float]) -> Family[Upper]:
+        return Family(measured.profile, exact(measured.norm))
+
+    composed = base.composed or _single_norms(base)
+    n = len(base.weights)
+    return StartingNorms(
+        weights=exact(base.weights),
+        factors=each(base.weight_factors),
+        weight_norms=each(base.weight_norms),
+        slope=exact(base.slope_bound),
+        curvature=None if base.curvature_bound is None else exact(base.curvature_bound),
+        middle=Upper(exact(base.slope_middle).values, 1),
+        half=Upper(exact(base.slope_half).values, 1),
+        inputs=each(base.input_norms),
+        collective=each(base.collective_input_norms),
+        backward=each([*base.backward_norms, np.full(n, base.output_scale)]),
+        upstream=each(base.upstream_norms),
+        columns=each(base.upstream_columns),
+        slopes=each(composed.slope_norms),
+        slope_errors=each(composed.slope_errors),
+        transports=[chain.each(exact) for chain in composed.transports],
+        energy=None if composed.energy is None else composed.energy.each(exact),
+        mixed={layers: family(measured) for layers, measured in composed.mixed.items()},
+        curved={layers: family(measured) for layers, measured in composed.curved.items()},
+    )
+
+
+def _single_norms(base: LayerNorms) -> Composed:
+    """Products of single norms in place of composed ones, and no energy."""
+    hidden = len(base.upstream_columns)
+    transports = tuple(alone(top, base.weight_norms) for top in range(hidden))
+    slopes = (np.full(1, base.slope_bound),) * hidden
+    return Composed(transports, None, slopes, (np.zeros(1),) * hidden, {}, {})
 
 
 @partial(jax.jit, static_argnums=(0, 1))

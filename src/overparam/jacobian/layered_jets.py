@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from overparam.jacobian.by_radius import JacobianBounds, Radii
 from overparam.jacobian.layer_norms import spectral_norm_of, top_eigenvalue
 from overparam.jacobian.splits import largest_over_splits
 from overparam.kernel.memory import WORKING_MEMORY
@@ -61,33 +62,25 @@ class LayeredPoint:
 
 
 @dataclass(frozen=True)
-class LayeredJetBounds:
+class LayeredJetBounds(JacobianBounds):
     """The modulus omega and the Lipschitz constant L of the observed Jacobian, by radius."""
 
     point: LayeredPoint
     kind: ClassVar[Literal["computed"]] = "computed"
     source: ClassVar[str] = "docs/observations.md, Theorem O2"
 
-    def modulus(self, radius: float) -> float:
-        """omega(radius) >= |J(theta) - J(theta_0)| on the ball."""
-        return self.on_ball(radius)[0]
+    def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
+        """(omega, L), the largest over all splits of each radius over the layers."""
 
-    def lipschitz(self, radius: float) -> float:
-        """L(radius) >= |D^2 F| on the ball."""
-        return self.on_ball(radius)[1]
-
-    def on_ball(self, radius: float) -> tuple[float, float]:
-        """(omega(radius), L(radius)), the largest over all splits of the radius over the layers."""
-
-        def both(shares: Float[np.ndarray, "rows layers"]) -> Float[np.ndarray, "rows values"]:
-            ahead = _forward(self.point, radius * shares)
-            back = _backward(self.point, radius * shares, ahead)
+        def both(squares: np.ndarray, owner: np.ndarray) -> Float[np.ndarray, "rows values"]:
+            shares = np.asarray(radii)[owner, None] * np.sqrt(squares)
+            ahead = _forward(self.point, shares)
+            back = _backward(self.point, shares, ahead)
             omega = _jacobian_change(self.point, ahead, back)
             return np.stack([omega, _second_derivative(self.point, ahead, back)], axis=1)
 
         layers, points = len(self.point.weight_norms), len(self.point.weights)
-        omega, lipschitz = largest_over_splits(both, layers, points)
-        return float(omega), float(lipschitz)
+        return largest_over_splits(both, layers, points, len(radii))
 
 
 @dataclass(frozen=True)

@@ -1,191 +1,162 @@
-"""How much the Jacobian of a multilayer perceptron can change on a ball around theta_0.
+"""omega and L: how much the Jacobian of a perceptron can change on a ball around theta_0.
 
-``jacobian_modulus`` bounds omega(r) >= sup |J(theta) - J(theta_0)| over |theta - theta_0| <= r in
-the operator norm from parameters to L2(mu; R^k), and ``MLPBounds.lipschitz`` bounds the second
-derivative on the ball. Both start from norms measured at theta_0 and add what a perturbation can
-change, layer by layer; the proofs stand in docs/modulus.md with the same symbols.
+omega(r) >= sup |J(theta) - J(theta_0)| over |theta - theta_0| <= r in the operator norm from
+parameters to L2(mu; R^k), and L(r) bounds the second derivative on the ball. Both start from norms
+at theta_0 and add what a perturbation can change, layer by layer; the proofs stand in
+docs/modulus.md with the same symbols (Theorems 2 and 3).
 
 A perturbation of norm r splits over the layers as r_1^2 + ... + r_D^2 = r^2. Every bound below is
-evaluated at rows of shares (r_1, ..., r_D) that dominate all splits in a cell (``splits``).
+evaluated at shares (r_1, ..., r_D) that dominate all splits in a cell (``splits``).
 """
 
-import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from overparam.errors import InputError
-from overparam.jacobian.changes import Changes, changes_within, l2, turned_rate
-from overparam.jacobian.collective import Collective
-from overparam.jacobian.layer_norms import LayerNorms, measure_layer_norms
-from overparam.jacobian.splits import largest_over_splits
-from overparam.model.mlp import Params
-from overparam.precision import on_host
-from overparam.problem.problem import Problem, plain_network
+from overparam.jacobian.by_radius import Radii
+from overparam.jacobian.changes import Changes, changes_within, turned_rate
+from overparam.jacobian.families import Family
+from overparam.jacobian.splits import FIRST, largest_over_splits
+from overparam.jacobian.starting_norms import StartingNorms
+from overparam.numbers.upper import Upper, hypot, total
 
-Array = np.ndarray
+ENTRIES = 2**17
+"""Of an array over splits and points, for the radii that are done together."""
+
+OnBall = tuple[Upper, Upper | None]
+"""omega and L of one ball; None for an L without a bound."""
 
 
-@on_host
-def jacobian_modulus(problem: Problem, params: Params, radius: float) -> float:
-    """Upper bound omega(radius) on |J(theta) - J(theta_0)| for |theta - theta_0| <= radius.
+def modulus_and_lipschitz(
+    norms: StartingNorms, radii: Radii, dtype: Any = np.float64
+) -> Iterator[OnBall]:
+    """omega and L at some radii, the largest over all splits of a radius over the layers.
 
     Args:
-        problem: Gives the network and the measure; the loss does not matter.
-        params: theta_0.
-        radius: r >= 0, in the Euclidean norm of the parameters.
-
-    Returns:
-        The bound, in the operator norm from parameters to L2(mu; R^k). ``computed`` in float64.
-
-    Raises:
-        InputError: The radius is negative or not finite.
-
-    References:
-        docs/modulus.md, Theorem 2.
+        norms: At theta_0.
+        radii: r >= 0.
+        dtype: In which the recursions are evaluated; that of the norms.
     """
-    if not math.isfinite(radius) or radius < 0:
-        raise InputError(f"radius must be finite and 0 or more, not {radius!r}")
-    plain_network(problem, "Theorem 2 (for others see jacobian_bounds)").validate(params)
-    return MLPBounds(measure_layer_norms(problem, params)).modulus(radius)
+    together = max(1, ENTRIES // (norms.points * FIRST))
+    for start in range(0, len(radii), together):
+        yield from _at_radii(norms, np.asarray(radii[start : start + together]), dtype)
 
 
-@dataclass(frozen=True)
-class MLPBounds:
-    """The modulus omega and the Lipschitz constant L of the Jacobian, by radius."""
+def _at_radii(norms: StartingNorms, radii: np.ndarray, dtype: Any) -> Iterator[OnBall]:
+    roundings = np.zeros(2, dtype=int)
 
-    base: LayerNorms
-    kind: ClassVar[Literal["computed", "proved"]] = "computed"
-    source: ClassVar[str] = "docs/modulus.md, Theorems 2 and 3"
+    def bounds(squares: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        radius = Upper.exact(radii[owner], dtype)
+        shares = [Upper.exact(square, dtype).sqrt() * radius for square in squares.T]
+        found = modulus_at(norms, shares)
+        counts = [number.roundings for number in found]
+        roundings[: len(found)] = np.maximum(roundings[: len(found)], counts)
+        return np.stack([number.values for number in found], axis=1)
 
-    def modulus(self, radius: float) -> float:
-        """omega(radius), see :func:`jacobian_modulus`."""
-        return self.on_ball(radius)[0]
-
-    def lipschitz(self, radius: float) -> float:
-        """L(radius) >= |D^2 F| on the ball; infinite if act'' has no bound."""
-        return self.on_ball(radius)[1]
-
-    def on_ball(self, radius: float) -> tuple[float, float]:
-        """(omega(radius), L(radius)), the largest over all splits of the radius over the layers."""
-
-        def both(shares: Float[np.ndarray, "rows layers"]) -> Float[np.ndarray, "rows values"]:
-            reach = radius * shares
-            change = changes_within(self.base, reach)
-            omega = _jacobian_change(self.base, change, reach)
-            return np.stack([omega, _second_derivative(self.base, change, reach)], axis=1)
-
-        layers, points = len(self.base.weight_norms), len(self.base.weights)
-        omega, lipschitz = largest_over_splits(both, layers, points)
-        return float(omega), float(lipschitz)
+    tops = largest_over_splits(bounds, norms.layers, norms.points, len(radii))
+    for row in tops:
+        omega, *lipschitz = map(Upper, row, roundings.tolist())
+        yield omega, lipschitz[0] if lipschitz else None
 
 
-def base_of(bounds: object) -> LayerNorms | None:
-    """The norms at theta_0 that bounds start from, if they are those of Theorem 2."""
-    return bounds.base if isinstance(bounds, MLPBounds) else None
+def modulus_at(norms: StartingNorms, shares: list[Upper]) -> list[Upper]:
+    """omega and, where it has a bound, L at each split, (splits,) each."""
+    change = changes_within(norms, shares)
+    omega = _jacobian_change(norms, change)
+    if norms.curvature is None and norms.layers > 1:
+        return [omega]
+    return [omega, _second_derivative(norms, change)]
 
 
-def _jacobian_change(
-    base: LayerNorms, change: Changes, shares: Float[np.ndarray, "corners layers"]
-) -> Float[np.ndarray, "corners"]:
+def _jacobian_change(norms: StartingNorms, change: Changes) -> Upper:
     """omega at each split: the root of the sum over layers of squared |J_l - J_{0,l}|."""
-    total = np.zeros(len(shares))
-    for layer, dg in enumerate(change.backward):
-        g = change.reach[layer]
-        moved = g * base.weight_factors[layer] * change.input[layer]
-        turned = dg * base.input_norms[layer]
-        together = l2(base, turned + moved)
-        collective = base.weight_factors[layer] * change.collective_input[layer]
-        turned_alone = np.minimum(
-            l2(base, turned), dg.max(axis=1) * base.collective_input_norms[layer]
-        )
-        moved_alone = np.minimum(l2(base, moved), g.max(axis=1) * collective)
-        if base.composed is not None and base.composed.curved:
-            turned_alone = np.minimum(turned_alone, _turned_by_pairs(base, change, shares, layer))
-            moved_alone = np.minimum(moved_alone, _moved_by_pairs(base, change, shares, layer))
-        total += np.minimum(together, turned_alone + moved_alone) ** 2
-    return np.sqrt(total)
+    squares = []
+    for layer, (dg, g) in enumerate(zip(change.backward, change.reach, strict=True)):
+        c = norms.factors[layer]
+        turned, moved = dg * norms.inputs[layer], g * (c * change.input[layer])
+        by_points = norms.l2(turned + moved)
+        first = norms.l2(turned).minimum(dg.max(1) * norms.collective[layer])
+        second = norms.l2(moved).minimum(g.max(1) * (c * change.collective_input[layer]))
+        if norms.curved:
+            first = first.minimum(_turned_by_pairs(norms, change, layer))
+            second = second.minimum(_moved_by_pairs(norms, change, layer))
+        squares.append(by_points.minimum(first + second).squared())
+    return total(squares).sqrt()
 
 
-def _turned_by_pairs(base: LayerNorms, change: Changes, shares: Array, layer: int) -> Array:
+def _turned_by_pairs(norms: StartingNorms, change: Changes, layer: int) -> Upper:
     """Bound on V -> dG^l V a_0^{l-1} as a sum over the layers that turn it."""
-    composed, total = base.composed, np.zeros(len(shares))
-    assert composed is not None
-    if layer == len(change.energies):
-        return total
-    for q in range(layer, len(change.energies)):
-        rate = turned_rate(base, change, q, layer)
-        total += shares[:, q + 1] * _family(composed.mixed[q + 1, layer], rate)
+    found = Upper(np.zeros_like(change.shares[0].values))
+    if layer == norms.layers - 1:
+        return found
+    assert norms.curvature is not None
+    for q in range(layer, norms.layers - 1):
+        rate = turned_rate(norms, change, q, layer)
+        found = found + change.shares[q + 1] * _at(norms.mixed[q + 1, layer], rate)
     for other, norm in enumerate(change.secant_energies):
-        rate = (base.curvature_bound or 0.0) * change.energies[layer] * norm
-        pair = (min(layer, other), max(layer, other))
-        total += shares[:, other] * _family(composed.curved[pair], rate)
-        again = shares[:, other, None] * base.weight_factors[other] * change.input[other]
-        total += l2(base, rate * again * base.input_norms[layer])
-    return total
+        rate = norms.curvature * change.energies[layer] * norm
+        rate = rate.spread(change.input[0].values.shape)
+        family = norms.curved[min(layer, other), max(layer, other)]
+        again = change.shares[other].column() * norms.factors[other] * change.input[other]
+        found = found + change.shares[other] * _at(family, rate)
+        found = found + norms.l2(rate * again * norms.inputs[layer])
+    return found
 
 
-def _moved_by_pairs(base: LayerNorms, change: Changes, shares: Array, layer: int) -> Array:
+def _moved_by_pairs(norms: StartingNorms, change: Changes, layer: int) -> Upper:
     """Bound on V -> G^l V da^{l-1} as a sum over the layers that move h^{l-1}."""
-    composed, total = base.composed, np.zeros(len(shares))
-    assert composed is not None
+    found = Upper(np.zeros_like(change.shares[0].values))
     for low in range(layer):
         passed = change.secant_slopes[layer - 1] * change.secant_transports[layer - 1][low]
-        rate = base.weight_factors[layer] * change.reach[layer] * passed
-        total += shares[:, low] * _family(composed.mixed[layer, low], rate)
-        again = shares[:, low, None] * base.weight_factors[low] * change.input[low]
-        total += l2(base, rate * again)
-    return total
+        rate = norms.factors[layer] * change.reach[layer] * passed
+        again = change.shares[low].column() * norms.factors[low] * change.input[low]
+        found = found + change.shares[low] * _at(norms.mixed[layer, low], rate)
+        found = found + norms.l2(rate * again)
+    return found
 
 
-def _family(family: Collective, rate: Array) -> Array:
+def _at(family: Family[Upper], rate: Upper) -> Upper:
     """Norm in L2(mu), at each split, of a family whose operators are bounded by ``rate``."""
-    return np.max(np.atleast_2d(rate / family.profile), axis=1) * family.norm
+    return rate.over(family.profile).max(1) * family.norm
 
 
-def _second_derivative(
-    base: LayerNorms, change: Changes, shares: Float[np.ndarray, "corners layers"]
-) -> Float[np.ndarray, "corners"]:
+def _second_derivative(norms: StartingNorms, change: Changes) -> Upper:
     """L at each split: docs/modulus.md, Theorem 3."""
-    if base.curvature_bound is None and len(change.upstream):
-        return np.full(len(shares), np.inf)
-    mixed, curved = np.zeros(len(shares)), np.zeros(len(shares))
-    bent: Array = np.zeros_like(change.input[0])  # sum over layers of |dU^l| T_l^2
-    tangent: Array = np.zeros_like(change.input[0])  # T_{l-1}, pointwise
-    collective: Array = np.zeros(len(shares))  # calT_{l-1}, in L2(mu)
-    entering: list[Array] = []
-    again: list[Array] = []
+    nothing = change.input[0]
+    mixed, curved = Upper(nothing.values[:, 0]), Upper(nothing.values[:, 0])
+    bent = nothing  # sum over layers of |dU^l| T_l^2
+    tangent, collective = nothing, mixed  # T_{l-1} pointwise, and calT_{l-1} in L2(mu)
+    entering: list[Upper] = []
+    again: list[Upper] = []
     for layer, g in enumerate(change.reach):
-        c = base.weight_factors[layer]
-        slope = change.slopes[layer - 1] if layer else np.zeros_like(g)
-        pointwise = l2(base, g * slope * tangent)
-        mixed += (c * np.minimum(pointwise, (g * slope).max(axis=1) * collective)) ** 2
-        if layer == len(change.upstream):
+        c = norms.factors[layer]
+        slope = change.slopes[layer - 1] if layer else nothing
+        passed = norms.l2(g * slope * tangent).minimum((g * slope).max(1) * collective)
+        mixed = mixed + (c * passed).squared()
+        if layer == norms.layers - 1:
             break
-        gain = base.weight_norms[layer] + c * shares[:, layer]
-        entering.append(base.input_norms[layer] + c * change.input[layer])
-        again.append(c * shares[:, layer, None] * slope * tangent)
-        shared = base.collective_input_norms[layer] + c * change.collective_input[layer]
-        single = np.hypot(entering[-1], gain[:, None] * slope * tangent)
-        tangent = np.minimum(single, _reached(change.transports[layer], entering, again))
-        collective = np.minimum(
-            np.hypot(shared, gain * slope.max(axis=1) * collective), l2(base, tangent)
-        )
-        columns = base.upstream_columns[layer] + change.upstream[layer]
-        bent = bent + change.upstream[layer] * tangent**2
-        curved += np.minimum(
-            (columns * tangent).max(axis=1) * collective, l2(base, columns * tangent**2)
-        )
+        gain = norms.weight_norms[layer] + c * change.shares[layer]
+        entering.append(norms.inputs[layer] + c * change.input[layer])
+        again.append(c * change.shares[layer].column() * slope * tangent)
+        single = hypot(entering[-1], gain.column() * slope * tangent)
+        shared = norms.collective[layer] + c * change.collective_input[layer]
+        shared = hypot(shared, gain * slope.max(1) * collective)
+        tangent = single.minimum(_reached(change.transports[layer], entering, again))
+        collective = shared.minimum(norms.l2(tangent))
+        upstream = change.upstream[layer]
+        bent = bent + upstream * tangent.squared()
+        at_layer = (norms.columns[layer] + upstream) * tangent
+        curved = curved + (at_layer.max(1) * collective).minimum(norms.l2(at_layer * tangent))
     if change.energies:
         energy = _reached(change.energies, entering, again)
-        curved = np.minimum(curved, l2(base, energy**2 + bent))
-    both = min(2.0, math.sqrt(max(len(change.backward) - 1, 0)))
-    return both * np.sqrt(mixed) + (base.curvature_bound or 0.0) * curved
+        curved = curved.minimum(norms.l2(energy.squared() + bent))
+    both = Upper.exact(float(min(4, norms.layers - 1)), mixed.values.dtype).sqrt()
+    found = both * mixed.sqrt()
+    return found if norms.curvature is None else found + norms.curvature * curved
 
 
-def _reached(norms: list[Array], entering: list[Array], again: list[Array]) -> Array:
+def _reached(factors: list[Upper], entering: list[Upper], again: list[Upper]) -> Upper:
     """What unit tangents of all layers reach through transports of the given norms."""
-    squares = sum((p * a) ** 2 for p, a in zip(norms, entering, strict=True))
-    return np.sqrt(squares) + sum(p * a for p, a in zip(norms, again, strict=True))
+    squares = total([(p * k).squared() for p, k in zip(factors, entering, strict=True)])
+    return squares.sqrt() + total([p * s for p, s in zip(factors, again, strict=True)])

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 Splits = Float[np.ndarray, "cells layers"]
-Bound = Callable[[Float[np.ndarray, "rows layers"]], Float[np.ndarray, "rows values"]]
+Bound = Callable[[Splits, np.ndarray], Float[np.ndarray, "rows values"]]
 
 TOLERANCE = 0.03
 """How far above an attained value the result may be, before the work runs out."""
@@ -33,6 +33,9 @@ SHORTEST = 2.0**-40
 
 MOST, WORK = 1536, 2**15
 """At most so many splits at which bounds are evaluated, and so many splits times points."""
+
+PIECE = 2**16
+"""So many splits times points are evaluated at once: arrays then stay in a processor's cache."""
 
 
 class Cells(NamedTuple):
@@ -63,8 +66,12 @@ class Cells(NamedTuple):
         left = 1 - self.low.sum(axis=1, keepdims=True)
         return self.low + edges * np.divide(left, length, out=np.zeros_like(left), where=length > 0)
 
-    def halved(self) -> "Cells":
-        """Both halves of every cell along its longest edge, without those that hold no split."""
+    def halved(self) -> tuple["Cells", np.ndarray]:
+        """Both halves of every cell along its longest edge, without those that hold no split.
+
+        Returns:
+            The halves, and the cell that each is of.
+        """
         cell = np.arange(len(self.low))
         edge = (self.high - self.low).argmax(axis=1)
         middle = (self.low[cell, edge] + self.high[cell, edge]) / 2
@@ -75,7 +82,7 @@ class Cells(NamedTuple):
         high = np.minimum(high, 1 - (low.sum(axis=1, keepdims=True) - low))
         low = np.maximum(low, 1 - (high.sum(axis=1, keepdims=True) - high))
         holds = (low <= high).all(axis=1)
-        return Cells(low[holds], high[holds])
+        return Cells(low[holds], high[holds]), np.append(cell, cell)[holds]
 
 
 def _grid(layers: int) -> int:
@@ -109,42 +116,82 @@ def _whole_numbers(total: int, parts: int) -> np.ndarray:
     return np.diff(edges, axis=1) - 1
 
 
-def largest_over_splits(bound: Bound, layers: int, points: int) -> Float[np.ndarray, "values"]:
-    """Upper bounds on the suprema of some bounds over all splits.
+def largest_over_splits(
+    bound: Bound, layers: int, points: int, radii: int = 1
+) -> Float[np.ndarray, "radii values"]:
+    """Upper bounds on the suprema of some bounds over all splits, for several radii in one go.
 
     Args:
-        bound: Bounds at each row of shares p_l = r_l / r >= 0, nondecreasing in every p_l.
+        bound: Bounds for each row of squared shares q_l = (r_l / r)^2, nondecreasing in every one,
+            and the number of the row's radius.
         layers: D.
         points: What a row costs, as a number of data points.
+        radii: How many radii.
 
     Returns:
-        At least the supremum over p_1^2 + ... + p_D^2 <= 1, for each of the bounds.
+        At least the supremum over q_1 + ... + q_D <= 1, for each radius and bound.
     """
+    bound = _in_pieces(bound, max(1, PIECE // points))
     cells = first_cells(layers)
-    left = min(MOST, WORK // points) - len(cells.low)
-    if layers == 1 or left < BATCH:
-        return bound(np.sqrt(upper_corners(layers))).max(axis=0)
-    tops = bound(np.sqrt(cells.high))
-    attained = np.zeros(tops.shape[1])
+    allowed = min(MOST, WORK // points) - len(cells.low)
+    if layers == 1 or allowed < BATCH:
+        corners, owner = _for_each(upper_corners(layers), radii)
+        return _largest(bound(corners, owner), owner, radii)
+    (low, owner), (high, _) = (_for_each(ends, radii) for ends in cells)
+    cells, tops = Cells(low, high), bound(high, owner)
+    attained = np.zeros((radii, tops.shape[1]), tops.dtype)
+    left = np.full(radii, allowed)
     while True:
-        over = _excess(tops, attained).max(axis=1)
+        over = _excess(tops, attained[owner]).max(axis=1)
         over[(cells.high - cells.low).max(axis=1) <= SHORTEST] = 1.0  # may not be halved
-        worst = np.argsort(-over, kind="stable")[: min(BATCH, max(left, 0) // 3)]
-        worst = worst[over[worst] > 1 + TOLERANCE]
+        worst = _worst(over, owner, left)
         if not len(worst):
-            return tops.max(axis=0)
+            return _largest(tops, owner, radii)
         chosen = cells.at(worst)
-        new = chosen.halved()
-        values = bound(np.sqrt(np.concatenate([new.high, chosen.inside()])))
-        left -= len(values)
-        attained = np.maximum(attained, values[len(new.high) :].max(axis=0))
+        new, part = chosen.halved()
+        halves, whole = owner[worst][part], owner[worst]
+        values = bound(np.concatenate([new.high, chosen.inside()]), np.append(halves, whole))
+        np.maximum.at(attained, whole, values[len(halves) :])
+        left -= np.bincount(np.append(halves, whole), minlength=radii)
         cells = Cells(*(np.delete(a, worst, axis=0) for a in cells)).joined(new)
-        tops = np.concatenate([np.delete(tops, worst, axis=0), values[: len(new.high)]])
+        tops = np.concatenate([np.delete(tops, worst, axis=0), values[: len(halves)]])
+        owner = np.append(np.delete(owner, worst), halves)
+
+
+def _for_each(rows: Splits, radii: int) -> tuple[Splits, np.ndarray]:
+    """The same rows for every radius, and whose they are."""
+    return np.tile(rows, (radii, 1)), np.repeat(np.arange(radii), len(rows))
+
+
+def _largest(tops: np.ndarray, owner: np.ndarray, radii: int) -> np.ndarray:
+    found = np.zeros((radii, tops.shape[1]), tops.dtype)
+    np.maximum.at(found, owner, tops)
+    return found
+
+
+def _worst(over: np.ndarray, owner: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """The cells to halve, of every radius that has work left: where bounds are largest."""
+    chosen = []
+    for radius, budget in enumerate(left.tolist()):
+        its = np.flatnonzero(owner == radius)
+        worst = its[np.argsort(-over[its], kind="stable")][: min(BATCH, max(budget, 0) // 3)]
+        chosen.append(worst[over[worst] > 1 + TOLERANCE])
+    return np.concatenate(chosen)
+
+
+def _in_pieces(bound: Bound, rows: int) -> Bound:
+    """The same bounds, evaluated at so many rows at a time."""
+
+    def evaluate(squares: Splits, owner: np.ndarray) -> Float[np.ndarray, "rows values"]:
+        pieces = [slice(first, first + rows) for first in range(0, len(squares), rows)]
+        return np.concatenate([bound(squares[piece], owner[piece]) for piece in pieces])
+
+    return evaluate
 
 
 def _excess(tops: np.ndarray, attained: np.ndarray) -> np.ndarray:
     """How many times an attained value an upper corner's is; 1 where both are 0 or infinite."""
     equal = tops == attained
-    return np.divide(
-        tops, attained, out=np.where(equal, 1.0, np.inf), where=~equal & (attained > 0)
-    )
+    ratio = np.where(equal, 1.0, np.inf)
+    with np.errstate(all="ignore"):  # it only says where to look, whatever its range
+        return np.divide(tops, attained, out=ratio, where=~equal & (attained > 0))

@@ -18,9 +18,10 @@ from scipy.linalg import eigh
 
 from overparam.enclosures import max_eigenvalue, min_eigenvalue
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
-from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
+from overparam.jacobian.bounds import jacobian_bounds
+from overparam.jacobian.by_radius import JacobianBounds
 from overparam.jacobian.layer_norms import top_eigenvalue
-from overparam.jacobian.modulus import base_of
+from overparam.jacobian.mlp_bounds import base_of
 from overparam.kernel.change import jacobian_change_gram
 from overparam.kernel.derivative import pull_back
 from overparam.kernel.tangent import coordinate_weights, tangent_kernel, to_coordinates

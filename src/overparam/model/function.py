@@ -5,6 +5,7 @@ floating-point arrays. The kernel of such a network needs nothing but its deriva
 fast paths are for ``MLP``.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.linalg import norm
 
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
@@ -49,6 +51,13 @@ def as_function(network: Network) -> Function:
 def compiled(function: Function) -> Any:
     """``jax.jit(function)``, the same for equal functions: a network of one shape compiles once."""
     return jax.jit(function)
+
+
+def parameter_norm(params: ParamTree) -> float:
+    """The Euclidean norm of all parameters, float64."""
+    leaves = (np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(params))
+    # BLAS' norm keeps the squares of tiny weights from vanishing.
+    return math.hypot(*(float(norm(leaf)) for leaf in leaves))
 
 
 def observe_function(

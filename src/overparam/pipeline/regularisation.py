@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from overparam.certificate.certificate import Certificate
+from overparam.model.function import parameter_norm
 from overparam.model.mlp import Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
@@ -103,7 +104,7 @@ def measure_regularisation(
 def parameter_distance(a: Params, b: Params) -> float:
     """|a - b| in the Euclidean norm of the parameters, float64."""
     moved: Params = jax.tree.map(np.subtract, as_float64(a), as_float64(b))
-    return math.sqrt(sum(float(np.vdot(leaf, leaf)) for leaf in jax.tree.leaves(moved)))
+    return parameter_norm(moved)
 
 
 def _minimum_norm(initial: Certificate) -> float | None:

@@ -1,14 +1,15 @@
 """What a job gives: certificates, runs and errors, in the order they came about."""
 
+import math
 from dataclasses import dataclass, field
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from overparam.certificate.certificate import Certificate
 from overparam.data import Dataset
 from overparam.importers.network import ImportedNetwork
+from overparam.model.function import parameter_norm
 from overparam.model.mlp import MLP, Params
 from overparam.pipeline.consequences import Consequences
 from overparam.pipeline.fitting import Obstacle, Stopped
@@ -139,5 +140,5 @@ class JobResult:
     def moved(self) -> float:
         """How far the anchor of imported weights is from them, relative to their norm."""
         assert self.anchored is not None
-        leaves = jax.tree.leaves(self.initial_params)
-        return self.anchored.distance / float(np.linalg.norm([np.linalg.norm(w) for w in leaves]))
+        size = parameter_norm(self.initial_params)
+        return self.anchored.distance / size if size else math.inf

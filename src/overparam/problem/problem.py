@@ -114,8 +114,7 @@ class Problem:
         """g(theta_0, x_i) of a centred model in float64, None if the model is not centred."""
         if self.centered_at is None:
             return None
-        with jax.ensure_compile_time_eval():  # its first use may be inside a transformation
-            return in_float64(self._apply, self.centered_at, self.measure.x)
+        return self._values(self.centered_at, self.measure.x)
 
     @cached_property
     def infimum(self) -> float:
@@ -144,7 +143,7 @@ class Problem:
         if is_traced((params, points)):
             values = self._apply(params, points)
             return values if offset is None else values - jnp.asarray(offset)
-        values = in_float64(self._apply, params, points)
+        values = self._values(params, points)
         return values if offset is None else values - offset
 
     def objective(self, params: ParamTree) -> Any:
@@ -183,8 +182,13 @@ class Problem:
     def _offset_at(self, x: Any) -> Any:
         if x is None or self.centered_at is None:
             return self.offset
+        return self._values(self.centered_at, x)
+
+    def _values(self, params: ParamTree, x: Any) -> Float[np.ndarray, "m k"]:
+        """What is observed of the uncentred model at concrete parameters and points, in float64."""
+        # Inside a transformation, too; outside, so that the offset's program is the prediction's.
         with jax.ensure_compile_time_eval():
-            return in_float64(self._apply, self.centered_at, x)
+            return in_float64(self._apply, params, x)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -1,6 +1,6 @@
 """How far a network is from its linearisation, point by point, on a ball of parameters.
 
-Theorem 5 of docs/generalisation.md: for |theta - theta_0| <= R, with blocks of norm r_l,
+Theorem G5 of docs/generalisation.md: for |theta - theta_0| <= R, with blocks of norm r_l,
 
     |F(theta)(x) - F(theta_0)(x) - DF(theta_0)(x) (theta - theta_0)|
         <= sum_l |G_0^l| c_l r_l |dh^{l-1}|
@@ -28,10 +28,11 @@ def linearisation_remainder(base: LayerNorms, radius: float) -> Float[np.ndarray
         Upper bounds in the Euclidean norm of R^k, shape (n,), float64.
 
     References:
-        docs/generalisation.md, Theorem 5; dz and dh are those of docs/modulus.md, Lemma 2.
+        docs/generalisation.md, Theorem G5; dz and dh are those of docs/modulus.md, Lemma 2.
     """
     layers, n = len(base.weight_norms), len(base.weights)
-    return largest_over_splits(lambda shares: _remainders(base, radius * shares), layers, n)
+    bound = lambda squares, _: _remainders(base, radius * np.sqrt(squares))  # noqa: E731
+    return largest_over_splits(bound, layers, n)[0]
 
 
 def _remainders(

@@ -7,7 +7,9 @@ b^l) adds s E a^{l-1} to z^l, a Gaussian vector of independent entries with stan
 then have independent perturbations, so that every sampled loss counts as an independent draw.
 """
 
-from functools import partial
+import itertools
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -49,18 +51,41 @@ def stochastic_outputs(
     dtype: Any = np.dtype(np.float32 if model.output_scale <= SINGLE_UP_TO else np.float64)
     total, n = draws * len(x), len(x)
     outputs = np.empty((total, model.out_dim), dtype)
+    noise = _noise(seed, sum(model.widths[1:]), dtype)
     with jax.enable_x64(dtype == np.float64):
         params = jax.device_put(jax.tree.map(lambda a: np.asarray(a, dtype), params))
-        # A few times faster than normal numbers from XLA, which takes longer for them than for the
-        # network's products.
-        generator = np.random.Generator(np.random.SFC64(seed))
-        noise = np.empty((BATCH, sum(model.widths[1:])), dtype)
+        running = None
         for start in range(0, total, BATCH):
             batch = x[np.arange(start, start + BATCH) % n].astype(dtype)
-            generator.standard_normal(out=noise, dtype=dtype)
-            values = _noisy(model, params, dtype.type(scale), batch, noise)
-            outputs[start : start + BATCH] = np.asarray(values)[: total - start]
+            values = _noisy(model, params, dtype.type(scale), batch, next(noise))
+            if running is not None:  # the batch before, now that this one is on its way
+                outputs[start - BATCH : start] = running
+            running = values
+        outputs[start:] = np.asarray(running)[: total - start]
     return outputs.reshape(draws, n, model.out_dim)
+
+
+def _noise(seed: int, width: int, dtype: np.dtype) -> Iterator[np.ndarray]:
+    """Batches of normal numbers, each good until the next but one is asked for."""
+    first, state = _first_noise(seed, width, dtype)
+    yield first
+    # A few times faster than normal numbers from XLA, which takes longer for them than for the
+    # network's products; and they are drawn while XLA computes these.
+    generator = np.random.Generator(np.random.SFC64())
+    generator.bit_generator.state = state
+    buffers = np.empty((2, *first.shape), dtype)
+    for buffer in itertools.cycle(buffers):
+        generator.standard_normal(out=buffer, dtype=dtype)
+        yield buffer
+
+
+@lru_cache(maxsize=2)
+def _first_noise(seed: int, width: int, dtype: np.dtype) -> tuple[np.ndarray, Any]:
+    """The first batch and the generator's state after it: many scales are tried with one seed."""
+    generator = np.random.Generator(np.random.SFC64(seed))
+    noise = generator.standard_normal((BATCH, width), dtype=dtype)
+    noise.flags.writeable = False
+    return noise, generator.bit_generator.state
 
 
 @partial(jax.jit, static_argnums=0)

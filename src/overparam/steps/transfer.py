@@ -5,8 +5,8 @@ step from one width to another and says whether its guarantee came along, and ``
 lists, for several widths, the steps that the theorems allow. Statements: docs/transfer.md.
 """
 
-import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -34,8 +34,11 @@ nothing."""
 BALLS = 96
 """Radii at which L_phi is evaluated for Theorem T2."""
 
-COARSE, FINE = 20, 6
-"""Where only the largest step is wanted: so many radii, and so many about the best of them."""
+NEAR, FAR = 1e-3, 1e2
+"""The smallest and the largest of the radii, as multiples of :attr:`_Footing.reach`."""
+
+SEARCHED = 12
+"""Radii that a search tries where only the largest step is wanted; the last two are 6 % apart."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ class CertifiedSteps:
         certified_step: The step of Theorem 1, NaN where it does not certify.
         rate: Its rate, 1 where it does not certify.
         margin: max Psi / rho of Theorem 1; NaN where max Psi <= sigma_0 R already rules it out, R
-            the first ball with omega(R) >= sigma_0.
+            the ball with omega(R) = sigma_0.
         steps: The number of steps descent was asked for.
     """
 
@@ -277,39 +280,38 @@ class _Footing:
         params: ParamTree,
         steps: int,
         kernel: Float[np.ndarray, "nk nk"] | None = None,
-        *,
-        balls: int = BALLS,
     ) -> "_Footing":
         found = measure_hypotheses(problem, params, kernel=kernel, target_norm=False)
-        smoothness = problem.loss.smoothness
-        # Where steps of the stable size would end in a straight line of equal squared lengths.
-        reach = math.sqrt(2 * steps * found.excess / smoothness) / found.jacobian_norm
-        radii = np.geomspace(1e-3, 1e2, balls) * (reach or 1.0)
+        radii = np.geomspace(NEAR, FAR, BALLS) * _reach(problem, found, steps)
         return cls(problem, params, found, radii, *_on_balls(problem, found, radii), steps)
 
     @classmethod
     def for_steps(cls, problem: Problem, params: ParamTree, steps: int) -> "_Footing":
-        """With the balls that matter for the largest step of descent."""
-        first = cls.measure(problem, params, steps, balls=COARSE)
-        _, best = first.descent_step()
-        ends = first.radii[max(best - 1, 0)], first.radii[min(best + 1, COARSE - 1)]
-        between = np.geomspace(*ends, FINE + 2)[1:-1]
-        modulus, smooth = _on_balls(problem, first.hypotheses, between)
-        radii = np.append(first.radii, between)
-        order = np.argsort(radii)
-        return dataclasses.replace(
-            first,
-            radii=radii[order],
-            modulus=np.append(first.modulus, modulus)[order],
-            smooth=np.append(first.smooth, smooth)[order],
-        )
+        """With the balls that a search for the largest step of descent tries."""
+        found = measure_hypotheses(problem, params, target_norm=False)
+        tried: dict[float, tuple[float, float]] = {}
+
+        def inverse_step(log_radius: float) -> float:
+            """(1) of Theorem T2, solved for 1 / eta: falls until L_phi takes over."""
+            radius = np.exp([log_radius])
+            modulus, smooth = _on_balls(problem, found, radius)
+            tried[float(radius[0])] = float(modulus[0]), float(smooth[0])
+            return steps * found.excess / float(radius[0]) ** 2 + float(smooth[0]) / 2
+
+        reach = _reach(problem, found, steps)
+        golden_section(inverse_step, math.log(NEAR * reach), math.log(FAR * reach), SEARCHED)
+        radii = np.array(sorted(tried))
+        modulus, smooth = np.array([tried[radius] for radius in radii]).T
+        return cls(problem, params, found, radii, modulus, smooth, steps)
 
     @property
     def hopeless(self) -> bool:
         """Whether Theorem 1 is out of reach: Psi(s) <= sigma_0 s, and falls once omega is above."""
-        sigma, least = self.hypotheses.sigma, self.hypotheses.excess / self.problem.loss.smoothness
-        beyond = self.radii[self.modulus >= sigma]
-        return bool(len(beyond) > 0 and sigma * beyond[0] < math.sqrt(2 * least))
+        sigma = self.hypotheses.sigma
+        least = math.sqrt(2 * self.hypotheses.excess / self.problem.loss.smoothness)
+        if sigma == 0:
+            return least > 0
+        return self.hypotheses.bounds.modulus(least / sigma) >= sigma
 
     @property
     def stable_step(self) -> float:
@@ -384,11 +386,43 @@ class _Footing:
         return (*measured, step, free.rate, free.margin)
 
 
+def _reach(problem: Problem, found: Hypotheses, steps: int) -> float:
+    """Where steps of the stable size would end in a straight line of equal squared lengths."""
+    reach = math.sqrt(2 * steps * found.excess / problem.loss.smoothness) / found.jacobian_norm
+    return reach or 1.0
+
+
+def golden_section(
+    function: Callable[[float], float], low: float, high: float, evaluations: int
+) -> float:
+    """Where a function of one minimum is least; values may be infinite towards ``high``.
+
+    Args:
+        function: Evaluated once at each point.
+        low: Lower end of where to look.
+        high: Upper end.
+        evaluations: How many times, two or more.
+    """
+    share = (math.sqrt(5) - 1) / 2
+    inner = [high - share * (high - low), low + share * (high - low)]
+    values = [function(point) for point in inner]
+    for _ in range(evaluations - 2):
+        if values[0] <= values[1]:
+            high = inner[1]
+            inner = [high - share * (high - low), inner[0]]
+            values = [function(inner[0]), values[0]]
+        else:
+            low = inner[0]
+            inner = [inner[1], low + share * (high - low)]
+            values = [values[1], function(inner[1])]
+    return inner[int(values[1] < values[0])]
+
+
 def _on_balls(
     problem: Problem, found: Hypotheses, radii: Float[np.ndarray, "balls"]
 ) -> tuple[Float[np.ndarray, "balls"], Float[np.ndarray, "balls"]]:
     """omega and L_phi on balls."""
-    modulus, lipschitz = np.array([found.bounds.on_ball(r) for r in radii]).T
+    modulus, lipschitz = found.bounds.on_balls(radii).T
     smooth = objective_smoothness(
         modulus=modulus,
         lipschitz=lipschitz,

@@ -36,7 +36,7 @@ THEORY = {
     "error_train": (-1.0, "the linearisation error on training points"),
     "error_test": (-1.0, "the linearisation error on test points"),
 }
-"""Exponents in the width of one hidden layer; docs/linearised.md, Proposition L4."""
+"""Exponents in the width of one hidden layer; docs/linearised.md, Proposition L5."""
 
 WITHIN = 0.15
 """How near a fitted exponent must be to the theory's."""

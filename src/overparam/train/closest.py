@@ -167,7 +167,8 @@ def closest_interpolant(
     if start is not None:
         problem.validate(start)
     theta = origin if start is None else as_float64(start)
-    search = _Search(problem, origin, problem.residual(theta) + np.asarray(problem.predict(theta)))
+    target = problem.residual(theta) + np.asarray(problem.predict(theta))
+    search = _Search(problem, origin, target, optimality)
     penalty, steps = 0.0, 0
     while True:
         local = search.expand(theta)
@@ -192,7 +193,7 @@ class _Local(NamedTuple):
     """The problem linearised at theta."""
 
     factor: Float[np.ndarray, "nk nk"]  # of K
-    direction: ParamTree  # J^+ (h* - F) - tangential part of theta - theta_0
+    direction: ParamTree  # J^+ (h* - F) - tangential part of theta - theta_0 while that is large
     gap: Float[np.ndarray, " nk"]  # h* - F
     residual: float  # |h* - F|
     multiplier: float  # |a|
@@ -208,9 +209,14 @@ class _Search:
     """The steps of one projection: theta_0 and h* fixed."""
 
     def __init__(
-        self, problem: Problem, origin: ParamTree, target: Float[np.ndarray, "n k"]
+        self,
+        problem: Problem,
+        origin: ParamTree,
+        target: Float[np.ndarray, "n k"],
+        optimality: float,
     ) -> None:
         self.problem, self.origin, self.target = problem, origin, target
+        self.optimality = optimality
 
     def expand(self, theta: ParamTree) -> _Local | None:
         """One kernel, one factor, one forward and two backward passes; None if K is singular."""
@@ -223,14 +229,17 @@ class _Search:
         back = _minus(way, minimum_norm_step(problem, theta, factor, seen))
         step = minimum_norm_step(problem, theta, factor, residual)
         multiplier = cho_solve((factor, True), residual + seen, check_finite=False)
+        tangential, distance = _norm(back), _norm(way)
+        # Where the way back has been gone, more of it would only lead off the data again.
+        near = tangential <= self.optimality * distance
         return _Local(
             factor=factor,
-            direction=_minus(step, back),
+            direction=step if near else _minus(step, back),
             gap=residual,
             residual=float(np.linalg.norm(residual)),
             multiplier=float(np.linalg.norm(multiplier)),
-            tangential=_norm(back),
-            distance=_norm(way),
+            tangential=tangential,
+            distance=distance,
         )
 
     def step(self, theta: ParamTree, local: _Local, penalty: float) -> ParamTree | None:

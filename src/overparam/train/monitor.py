@@ -16,9 +16,9 @@ from jaxtyping import Float
 
 from overparam.certificate.certificate import Certificate
 from overparam.errors import TheoremViolatedError
-from overparam.model.function import ParamTree
+from overparam.model.function import ParamTree, compiled
 from overparam.model.mlp import MLP
-from overparam.precision import as_float64, in_float64
+from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
 UNKNOWN_DEPTH = 16
@@ -109,11 +109,11 @@ def _forward_error(problem: Problem, params: ParamTree, dtype: str) -> float:
     def narrow(tree: Any) -> Any:
         return jax.tree.map(lambda a: np.asarray(a, np.float32), tree)
 
-    exact_values = np.asarray(in_float64(function, params, x)) - offset
+    exact_values = np.asarray(problem.predict(params))
     target = np.asarray(problem.loss.nearest_minimiser(exact_values, problem.targets))
     exact = exact_values - target
     with jax.enable_x64(False):
-        values = np.asarray(jax.jit(function)(narrow(params), narrow(x)))
+        values = np.asarray(compiled(function)(narrow(params), narrow(x)))
     seen = (values - narrow(offset)) - narrow(target)
     unit, single = (float(np.finfo(name).eps) for name in (dtype, "float32"))
     sizes = np.abs(exact) + np.abs(offset) + np.abs(target)

@@ -1,9 +1,39 @@
-"""Matrices of balls: to and from NumPy, and the elementwise work that FLINT leaves to callers."""
+"""Balls to and from floating point, and the elementwise work that FLINT leaves to callers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from flint import arb, arb_mat
+
+from overparam.numbers.upper import EXTENDED, Upper
+
+
+def exact(values: object) -> Upper:
+    """Nonnegative floats taken as they are, in extended precision."""
+    return Upper.exact(values, EXTENDED)
+
+
+def upper_of(balls: Sequence[arb] | arb) -> Upper:
+    """The upper ends of nonnegative balls, rounded to nearest."""
+    if isinstance(balls, arb):
+        return Upper(_rounded(balls), 2)
+    return Upper(np.array([_rounded(ball) for ball in balls], dtype=EXTENDED), 2)
+
+
+def bound_of(number: Upper) -> arb:
+    """A proved upper bound on the largest entry."""
+    top = number.values.max()
+    high = float(top)
+    value = arb(high) + arb(float(top - EXTENDED(high)))
+    return (value / (1 - arb(2) ** -number.roundoff_bits) ** number.roundings).upper()
+
+
+def _rounded(ball: arb) -> Any:
+    """The upper end, relative error at most 2 u: a double plus what it leaves over."""
+    top = ball.abs_upper()
+    high = float(top)
+    return EXTENDED(high) + EXTENDED(float(top - arb(high)))
 
 
 def to_balls(array: np.ndarray) -> arb_mat:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overparam.verification.upper import Upper
+from overparam.jacobian.chains import Chain, Link
+from overparam.numbers.upper import Upper
+from overparam.verification.balls import exact
 
 WORK, MOST_LAYERS = 1e11, 6
 """Chains are multiplied out for at most so many operations, and hidden layers."""
@@ -26,32 +28,6 @@ _SAFE = 1 + 2.0**-30
 _TINY = 2.0**-200
 _EXTRA = 40
 """Roundings of a factor c W_jk, and of what is done to a product's terms besides adding them."""
-
-
-@dataclass(frozen=True)
-class Link:
-    """|B^l|, |B^{l+1} A^{l+1}|, |Y^l|, |X^l|, longest column of Y^l, |Y^{l+1} A^{l+1}|.
-
-    The last four are None where chains are not multiplied out, the last also in a first link.
-    ``flips`` are bounds on |Y^q diag(d) P^{ql}|, d a unit vector and P^{ql} the transport from
-    layer l to q, for every layer q above l and below the top.
-    """
-
-    head: Upper
-    moved: Upper
-    before: Upper | None = None
-    after: Upper | None = None
-    column: Upper | None = None
-    skipped: Upper | None = None
-    flips: tuple[Upper, ...] = ()
-
-
-@dataclass(frozen=True)
-class Chain:
-    """|X^q| and the links below it."""
-
-    start: Upper
-    links: list[Link]
 
 
 def multiplied_out(points: int, hidden: list[int], smooth: bool) -> bool:
@@ -66,7 +42,7 @@ def all_chains(
     norms: list[float],
     slopes: list[np.ndarray] | None,
     heads: list[np.ndarray],
-) -> tuple[list[Chain], Chain]:
+) -> tuple[list[Chain[Upper]], Chain[Upper]]:
     """The transports from every hidden layer downwards, and the chain with heads, at all points.
 
     Args:
@@ -76,7 +52,7 @@ def all_chains(
         heads: Diagonals of B^l, (n, m_l) each.
     """
     hidden, points = len(matrices), len(heads[0])
-    starts = [*[Upper.exact(np.ones(points))] * hidden, Upper.exact(heads[-1].max(axis=1))]
+    starts = [*[exact(np.ones(points))] * hidden, exact(heads[-1].max(axis=1))]
     if slopes is None:
         links = [_heads_alone(top, matrices, norms, None, points) for top in range(hidden)]
         links.append(_heads_alone(hidden - 1, matrices, norms, heads, points))
@@ -86,15 +62,16 @@ def all_chains(
             for i in range(points)
         ]
         links = [_collected([table[which] for table in tables]) for which in range(hidden + 1)]
-    *transports, energy = (Chain(*pair) for pair in zip(starts, links, strict=True))
+    tops = [*range(hidden), hidden - 1]
+    *transports, energy = map(Chain, tops, starts, map(tuple, links))
     return transports, energy
 
 
-def _collected(tables: list[list[list[float]]]) -> list[Link]:
+def _collected(tables: list[list[list[float]]]) -> list[Link[Upper]]:
     """The links of one chain, from those at every point."""
     links = []
     for step, rows in enumerate(zip(*tables, strict=True)):
-        numbers = [Upper.exact(entries) for entries in zip(*rows, strict=True)]
+        numbers = [exact(entries) for entries in zip(*rows, strict=True)]
         head, moved, before, after, column, skipped, *flips = numbers
         last = skipped if step else None
         links.append(Link(head, moved, before, after, column, last, tuple(flips)))
@@ -107,7 +84,7 @@ def _heads_alone(
     norms: list[float],
     heads: list[np.ndarray] | None,
     points: int,
-) -> list[Link]:
+) -> list[Link[Upper]]:
     links = []
     for layer in range(top - 1, -1, -1):
         if heads is None:
@@ -117,7 +94,7 @@ def _heads_alone(
             envelope = heads[layer + 1].max(axis=0)
             moved = _Product.diagonal(envelope).times(matrices[layer + 1], norms[layer + 1]).norm()
             largest = heads[layer].max(axis=1)
-        links.append(Link(Upper.exact(largest), Upper.exact(np.full(points, moved))))
+        links.append(Link(exact(largest), exact(np.full(points, moved))))
     return links
 
 

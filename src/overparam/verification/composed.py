@@ -5,25 +5,26 @@ from dataclasses import replace
 import numpy as np
 from flint import arb, arb_mat
 
-from overparam.verification.balls import scale_rows
+from overparam.jacobian.families import Family
+from overparam.jacobian.starting_norms import StartingNorms
+from overparam.numbers.upper import Upper
+from overparam.verification.balls import bound_of, exact, scale_rows, upper_of
 from overparam.verification.chains import all_chains, multiplied_out
-from overparam.verification.modulus import Family, Norms, at_rest
 from overparam.verification.network import Forward, Network
 from overparam.verification.spectrum import largest_eigenvalue
-from overparam.verification.upper import Upper
 
 MOST_POINTS = 512
 """Collective norms of pairs of layers are taken for at most so many points."""
 
 
 def with_chains(
-    norms: Norms,
+    norms: StartingNorms,
     network: Network,
     ahead: Forward,
     columns: list[list[list[arb]]],
     input_grams: list[arb_mat],
     roots: list[arb],
-) -> Norms:
+) -> StartingNorms:
     """The norms with chains and collective norms.
 
     Args:
@@ -39,12 +40,12 @@ def with_chains(
     smooth = norms.curvature is not None
     measured = multiplied_out(n, widths, smooth)
     matrices = [float(c) * w for c, w in zip(network.factors, network.weights, strict=True)]
-    sizes = [float(np.nextafter(float(norm.bound()), np.inf)) for norm in norms.weight_norms]
+    sizes = [float(np.nextafter(float(bound_of(norm)), np.inf)) for norm in norms.weight_norms]
     heads = [
         np.array([[_root_up(square) for square in point] for point in layer]) for layer in columns
     ]
     slopes, steep = None, [norms.slope] * hidden
-    errors = [Upper.exact(np.zeros(n))] * hidden
+    errors = [exact(np.zeros(n))] * hidden
     if measured:
         slopes, steep, errors = _slopes(network, ahead, widths, norms)
     transports, energy = all_chains(matrices[:hidden], sizes, slopes, heads)
@@ -60,7 +61,7 @@ def _root_up(square: arb) -> float:
 
 
 def _slopes(
-    network: Network, ahead: Forward, widths: list[int], norms: Norms
+    network: Network, ahead: Forward, widths: list[int], norms: StartingNorms
 ) -> tuple[list[np.ndarray], list[Upper], list[Upper]]:
     """Slopes as floats, their largest and how far they are off, in norm."""
     tables, steep, errors = [], [], []
@@ -68,17 +69,20 @@ def _slopes(
         table = np.array([float(s) for s in balls]).reshape(-1, m)
         away = [float(abs(s - arb(float(s))).abs_upper()) for s in balls]
         error = np.linalg.norm(np.array(away).reshape(-1, m), axis=1) * (1 + 2.0**-30) + 2.0**-200
-        errors.append(Upper.exact(error))
-        largest = Upper.exact(np.abs(table).max(axis=1)) + errors[-1]
+        errors.append(exact(error))
+        largest = exact(np.abs(table).max(axis=1)) + errors[-1]
         steep.append(largest.minimum(norms.slope))
         tables.append(table)
     return tables, steep, errors
 
 
-def _with_families(norms: Norms, input_grams: list[arb_mat], roots: list[arb]) -> Norms:
+def _with_families(
+    norms: StartingNorms, input_grams: list[arb_mat], roots: list[arb]
+) -> StartingNorms:
     """Families of operators over the data, with the profiles that they have at theta_0."""
     hidden, n = norms.layers - 1, len(roots)
-    passed, rest = at_rest(norms)
+    transports, rest = norms.at_rest()
+    passed = [reach.norms for reach in transports]
     curved, mixed = {}, {}
     for low in range(hidden):
         for high in range(low, hidden):
@@ -86,7 +90,7 @@ def _with_families(norms: Norms, input_grams: list[arb_mat], roots: list[arb]) -
             curved[low, high] = _family(profile, [input_grams[low], input_grams[high]], roots)
     for q in range(1, hidden + 1):
         for low in range(q):
-            size = norms.factors[q] * norms.gradient[q] * norms.slopes[q - 1] * passed[q - 1][low]
+            size = norms.factors[q] * norms.backward[q] * norms.slopes[q - 1] * passed[q - 1][low]
             mixed[q, low] = _family(_profile(size, n), [input_grams[low]], roots)
     return replace(norms, curved=curved, mixed=mixed)
 
@@ -97,7 +101,7 @@ def _profile(size: Upper, n: int) -> np.ndarray:
     return np.maximum(values, 1e-9 * max(float(values.max()), 1e-100))
 
 
-def _family(profile: np.ndarray, grams: list[arb_mat], roots: list[arb]) -> Family:
+def _family(profile: np.ndarray, grams: list[arb_mat], roots: list[arb]) -> Family[Upper]:
     """The root of lambda_max of the entrywise product of Gram matrices, weighted."""
     n = len(roots)
     entries = grams[0].entries()
@@ -106,4 +110,4 @@ def _family(profile: np.ndarray, grams: list[arb_mat], roots: list[arb]) -> Fami
     factors = [root * arb(p) for root, p in zip(roots, profile.tolist(), strict=True)]
     weighted = scale_rows(arb_mat(n, n, entries), factors).transpose()
     top = largest_eigenvalue(scale_rows(weighted, factors))
-    return Family(profile, Upper.of_balls(top.sqrt()))
+    return Family(profile, upper_of(top.sqrt()))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from flint import arb, arb_mat
 
-from overparam.verification.balls import diagonal, midpoints, scale_rows
+from overparam.jacobian.starting_norms import StartingNorms
+from overparam.verification.balls import diagonal, exact, midpoints, scale_rows, upper_of
 from overparam.verification.composed import with_chains
 from overparam.verification.losses import BallLoss
-from overparam.verification.modulus import Norms
 from overparam.verification.network import Backward, Forward, Network, backward, forward
 from overparam.verification.spectrum import (
     inverse_form,
@@ -23,7 +23,6 @@ from overparam.verification.spectrum import (
     spectrum_of,
 )
 from overparam.verification.subject import Subject
-from overparam.verification.upper import Upper
 
 Say = Callable[[str], None]
 
@@ -55,7 +54,7 @@ class Measured:
     least_weight: arb
     target_norm: arb | None
     terms: float
-    norms: Norms
+    norms: StartingNorms
 
 
 def measure(subject: Subject, say: Say) -> Measured:
@@ -179,7 +178,7 @@ def _norms(
     output_grams: list[arb_mat],
     roots: list[arb],
     say: Say,
-) -> Norms:
+) -> StartingNorms:
     n, k = len(roots), network.outputs
     activation = network.activation
     curvature = activation.curvature_bound
@@ -192,23 +191,23 @@ def _norms(
         _collective(network, layer, h, gram, roots)
         for layer, (h, gram) in enumerate(zip(ahead.inputs, input_grams, strict=True))
     ]
-    gradient = [Upper.of_balls(_block_norms(gram, n, k)) for gram in output_grams]
-    gradient.append(Upper.of_balls([network.output_scale] * n))
+    gradient = [upper_of(_block_norms(gram, n, k)) for gram in output_grams]
+    gradient.append(upper_of([network.output_scale] * n))
     pairs = [
         _upstream_norms(u, n, k, i == len(behind.upstream) - 1)
         for i, u in enumerate(behind.upstream)
     ]
-    norms = Norms(
-        weights=Upper.exact(subject.weights),
-        factors=[Upper.of_balls(c) for c in network.factors],
-        weight_norms=[Upper.of_balls(a) for a in weight_norms],
-        slope=Upper.of_balls(activation.slope_bound()),
-        curvature=None if curvature is None else Upper.of_balls(curvature()),
-        inputs=[Upper.of_balls([e.sqrt() for e in diagonal(gram)]) for gram in input_grams],
-        collective=[Upper.of_balls(c) for c in collective],
-        gradient=gradient,
-        upstream=[Upper.of_balls(norms) for norms, _ in pairs],
-        columns=[Upper.of_balls([max(c).sqrt() for c in columns]) for _, columns in pairs],
+    norms = StartingNorms(
+        weights=exact(subject.weights),
+        factors=[upper_of(c) for c in network.factors],
+        weight_norms=[upper_of(a) for a in weight_norms],
+        slope=upper_of(activation.slope_bound()),
+        curvature=None if curvature is None else upper_of(curvature()),
+        inputs=[upper_of([e.sqrt() for e in diagonal(gram)]) for gram in input_grams],
+        collective=[upper_of(c) for c in collective],
+        backward=gradient,
+        upstream=[upper_of(norms) for norms, _ in pairs],
+        columns=[upper_of([max(c).sqrt() for c in columns]) for _, columns in pairs],
         **_unmeasured(network),
     )
     if network.layers == 1:
@@ -222,8 +221,8 @@ def _unmeasured(network: Network) -> dict:
     steepest = network.activation.slope_bound()
     lowest = network.activation.lowest(steepest)
     return {
-        "middle": Upper.of_balls(abs(lowest + steepest) / 2),
-        "half": Upper.of_balls(((steepest - lowest) / 2).nonnegative_part()),
+        "middle": upper_of(abs(lowest + steepest) / 2),
+        "half": upper_of(((steepest - lowest) / 2).nonnegative_part()),
         **{"slopes": [], "slope_errors": [], "transports": [], "energy": None},
         **{"mixed": {}, "curved": {}},
     }

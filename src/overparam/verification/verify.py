@@ -13,13 +13,15 @@ from flint import arb, ctx
 from overparam.certificate.certificate import LONGEST, Certificate
 from overparam.errors import InputError
 from overparam.files import read_start
+from overparam.jacobian.modulus import modulus_and_lipschitz
+from overparam.numbers.upper import EXTENDED, strict
 from overparam.problem.problem import Problem
+from overparam.verification.balls import bound_of
 from overparam.verification.bounds import compare_conclusions, compare_premises
 from overparam.verification.claim import Claim, read_claim
 from overparam.verification.consistency import faults
 from overparam.verification.measure import measure
 from overparam.verification.memory import require_memory
-from overparam.verification.modulus import modulus_and_lipschitz
 from overparam.verification.refusal import RefusedError
 from overparam.verification.subject import Subject, subject_in, subject_of
 from overparam.verification.words import wrong_reason
@@ -135,9 +137,10 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
         yield from found
         return
     modulus: list[tuple[arb, arb | None]] = []
-    for found_at in modulus_and_lipschitz(measured.norms, claim.nodes):
-        tell("modulus", len(modulus), len(claim.nodes))
-        modulus.append(found_at)
+    with strict():
+        for omega, lipschitz in modulus_and_lipschitz(measured.norms, claim.nodes, EXTENDED):
+            tell("modulus", len(modulus), len(claim.nodes))
+            modulus.append((bound_of(omega), None if lipschitz is None else bound_of(lipschitz)))
     yield from compare_conclusions(claim, measured, modulus)
 
 

@@ -2,7 +2,7 @@ r"""Lower bounds on the smallest eigenvalue of the infinite-width kernels, from 
 
 A dual function applied to a Gram matrix is a sum of Hadamard powers of its correlation matrix R,
 weighted by Hermite coefficients of the activation, and lambda_min of these powers cannot decrease
-with the power (Schur). docs/infinite.md, Theorems 1 and 2, has the statements and the proofs. The
+with the power (Schur). docs/infinite.md, Theorems I1 and I2, has the statements and the proofs. The
 numbers are computed in float64, without a bound on rounding.
 """
 
@@ -53,7 +53,7 @@ def dual_eigenvalue_bound(
     second_moments: Float[np.ndarray, " n"],
     eigenvalues: Float[np.ndarray, " terms_and_one"],
 ) -> Float[np.ndarray, " n"]:
-    """Theorem 1: numbers t_i with [sum_k a_k(q_i) a_k(q_j) R_ij^k] >= diag(t).
+    """Theorem I1: numbers t_i with [sum_k a_k(q_i) a_k(q_j) R_ij^k] >= diag(t).
 
     Args:
         squares: a_k(q_i)^2 for k < K, shape (n, K).
@@ -70,7 +70,7 @@ def dual_eigenvalue_bound(
 def infinite_eigenvalue_bound(
     model: MLP, x: Float[Array | np.ndarray, "n d"], *, powers: int = 12
 ) -> EigenvalueBounds:
-    """Theorem 2: bounds on lambda_min of ``infinite_ntk(model, x)``, from the inputs' Gram matrix.
+    """Theorem I2: bounds on lambda_min of ``infinite_ntk(model, x)``, from the inputs' Gram matrix.
 
     Costs ``powers`` eigenvalue problems of size n, whatever the depth. Inputs may have any norms;
     the bound is zero where two are parallel and there is no bias.

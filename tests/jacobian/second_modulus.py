@@ -1,6 +1,6 @@
-"""Upper bounds on omega(r) and L(r) from measured norms: the recursions of docs/modulus.md.
+"""A second text of the recursions of docs/modulus.md, written from the statements alone.
 
-Written from the statements alone, in arithmetic that counts its rounding errors (``upper``). With
+It is an oracle for ``overparam.jacobian``: bounds on omega(r) and L(r) from measured norms. With
 r_l the share of layer l in a perturbation of norm r, a_l = |A_0^l| and norms at theta_0 measured,
 what enters at layer l and what arrives there are
 
@@ -17,78 +17,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from flint import arb
+from second_splits import MOST_SPLITS, suprema
 
-from overparam.verification.chains import Chain
-from overparam.verification.splits import MOST_SPLITS, suprema
-from overparam.verification.upper import Upper, hypot, strict
+from overparam.jacobian.chains import Chain
+from overparam.jacobian.families import Family
+from overparam.jacobian.starting_norms import StartingNorms
+from overparam.numbers.upper import Upper, hypot, strict
+from overparam.verification.balls import exact
 
 ENTRIES = 2**17
 """Of an array over splits and points, for the radii that are done together."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """Operators at the points, bounded by a profile, and a bound on their norm in L2(mu)."""
-
-    profile: np.ndarray
-    norm: Upper
-
-    def at(self, rate: Upper) -> Upper:
-        """The norm, at each corner, if the operators are bounded by ``rate`` instead."""
-        return rate.over(self.profile).max(1) * self.norm
+def _at(family: Family, rate: Upper) -> Upper:
+    """The norm, at each corner, if the operators are bounded by ``rate`` instead."""
+    return rate.over(family.profile).max(1) * family.norm
 
 
-@dataclass(frozen=True)
-class Norms:
-    """Norms at theta_0, as upper bounds; lists by layer, entry l - 1 for layer l.
-
-    Attributes:
-        weights: w_i, (n,).
-        factors: c_l.
-        weight_norms: a_l = |A_0^l|.
-        slope: beta_1.
-        curvature: beta_2, or None.
-        inputs: kappa_l(x_i), (n,) each.
-        collective: calK_l.
-        gradient: |G_0^l(x_i)|, l = 1..D, (n,) each.
-        upstream: |U_0^l(x_i)|, l < D.
-        columns: max_j |U_{0,j}^l(x_i)|, l < D.
-        middle: |mu|, mu the middle of the slopes' interval.
-        half: Half its length.
-        slopes: max_j |act'(z_0^l)_j|, or beta_1, l < D.
-        slope_errors: How far the slopes of the chains are from act'(z_0^l), in norm, l < D.
-        transports: Chains of dz^l / dz^j, l < D.
-        energy: The chain weighted with the roots of |U_{0,j}^l|; None if D = 1.
-        mixed: Families c_q |G^q| |act'| |dz^{q-1}/dz^l| |V a^l|, by (q, l), from 0.
-        curved: Families N_l N_j |V a^l| |Y a^j|, by (l, j), l <= j.
-    """
-
-    weights: Upper
-    factors: list[Upper]
-    weight_norms: list[Upper]
-    slope: Upper
-    curvature: Upper | None
-    inputs: list[Upper]
-    collective: list[Upper]
-    gradient: list[Upper]
-    upstream: list[Upper]
-    columns: list[Upper]
-    middle: Upper
-    half: Upper
-    slopes: list[Upper]
-    slope_errors: list[Upper]
-    transports: list[Chain]
-    energy: Chain | None
-    mixed: dict[tuple[int, int], Family]
-    curved: dict[tuple[int, int], Family]
-
-    @property
-    def layers(self) -> int:
-        """D."""
-        return len(self.factors)
-
-
-def modulus_and_lipschitz(norms: Norms, radii: Sequence[float]) -> Iterator[tuple[arb, arb | None]]:
+def modulus_and_lipschitz(
+    norms: StartingNorms, radii: Sequence[float]
+) -> Iterator[tuple[arb, arb | None]]:
     """Bounds on omega and L at some radii; None for an L without a bound.
 
     Raises:
@@ -100,11 +48,11 @@ def modulus_and_lipschitz(norms: Norms, radii: Sequence[float]) -> Iterator[tupl
         yield from _at_radii(norms, np.array(radii[start : start + together]))
 
 
-def _at_radii(norms: Norms, radii: np.ndarray) -> list[tuple[arb, arb | None]]:
+def _at_radii(norms: StartingNorms, radii: np.ndarray) -> list[tuple[arb, arb | None]]:
     unbounded = norms.curvature is None and norms.layers > 1
 
     def both(shares: list[Upper], owner: np.ndarray) -> list[Upper]:
-        radius = Upper.exact(radii[owner])
+        radius = exact(radii[owner])
         reach = [share * radius for share in shares]
         change = _changes(norms, reach)
         omega = _jacobian_change(norms, change, reach)
@@ -133,8 +81,8 @@ class _Changes:
     ceilings: list[Upper]  # |G^l| on the ball
 
 
-def at_rest(norms: Norms) -> tuple[list[list[Upper]], list[Upper]]:
-    """Norms at theta_0 of all transports, and of the chain with heads."""
+def at_rest(norms: StartingNorms) -> tuple[list[list[Upper]], list[Upper]]:
+    """StartingNorms at theta_0 of all transports, and of the chain with heads."""
     errors = None if norms.curvature is None else norms.slope_errors
     transports = _transports(norms, errors)
     assert norms.energy is not None
@@ -146,7 +94,7 @@ Reached = tuple[list[Upper], list[Upper]]
 """|X^l| and |dX^l|, l from 0 up."""
 
 
-def _transports(norms: Norms, moved: list[Upper] | None) -> list[Reached]:
+def _transports(norms: StartingNorms, moved: list[Upper] | None) -> list[Reached]:
     found: list[Reached] = []
     for links in norms.transports:
         found.append(_chain(norms, links, moved, found))
@@ -154,36 +102,36 @@ def _transports(norms: Norms, moved: list[Upper] | None) -> list[Reached]:
 
 
 def _chain(
-    norms: Norms, links: Chain, moved: list[Upper] | None, transports: list[Reached]
+    norms: StartingNorms, links: Chain, moved: list[Upper] | None, transports: list[Reached]
 ) -> Reached:
     """|X^l| and |dX^l|, for slopes within ``moved`` of the measured ones, in norm.
 
     ``transports`` are the same of the transports from layers below the chain's top.
     """
-    found, shifts = [links.start], [Upper.exact(0.0)]
+    found, shifts = [links.start], [exact(0.0)]
     passed: Upper | None = None
-    shift_y = Upper.exact(0.0)
+    shift_y = exact(0.0)
     turns: dict[int, Upper] = {}
     for step, link in enumerate(links.links):
         layer = len(links.links) - 1 - step
         a = norms.weight_norms[layer + 1]
-        rough = link.moved
+        rough = link.head_moved
         if passed is not None:
-            rough = hypot(link.moved, norms.slope * (passed * a))
+            rough = hypot(link.head_moved, norms.slope * (passed * a))
             if link.skipped is not None:
                 straight = (link.skipped + shift_y * a).minimum(passed * a)
                 bent = norms.middle * straight + norms.half * (passed * a)
-                rough = rough.minimum(hypot(link.moved, bent))
+                rough = rough.minimum(hypot(link.head_moved, bent))
         passed = rough.minimum(found[0] * a)
         shift_y = shifts[0] * a
         if link.before is None or moved is None:
             found.insert(0, hypot(link.head, norms.slope * passed))
-            shifts.insert(0, Upper.exact(0.0))  # never read: no link has been measured
+            shifts.insert(0, exact(0.0))  # never read: no link has been measured
             continue
         assert link.after is not None
         assert link.column is not None
         passed = passed.minimum(link.before + shift_y)
-        apart = Upper.exact(2.0) * norms.half + norms.slope_errors[layer]
+        apart = exact(2.0) * norms.half + norms.slope_errors[layer]
         spread = moved[layer].minimum(apart)
         turns[layer] = (link.column * moved[layer]).minimum(link.before * spread)
         shift = turns[layer]
@@ -196,23 +144,23 @@ def _chain(
     return found, shifts
 
 
-def _moved(norms: Norms, moves: list[Upper], part: float) -> list[Upper] | None:
+def _moved(norms: StartingNorms, moves: list[Upper], part: float) -> list[Upper] | None:
     if norms.curvature is None:
         return None
-    rate = Upper.exact(part) * norms.curvature
+    rate = exact(part) * norms.curvature
     return [rate * e + error for e, error in zip(moves, norms.slope_errors, strict=False)]
 
 
-def _steepness(norms: Norms, layer: int, e: Upper, part: float) -> Upper:
+def _steepness(norms: StartingNorms, layer: int, e: Upper, part: float) -> Upper:
     if norms.curvature is None:
-        return norms.slope + Upper.exact(np.zeros_like(e.values))
-    return norms.slope.minimum(norms.slopes[layer] + Upper.exact(part) * norms.curvature * e)
+        return norms.slope + exact(np.zeros_like(e.values))
+    return norms.slope.minimum(norms.slopes[layer] + exact(part) * norms.curvature * e)
 
 
-def _changes(norms: Norms, shares: list[Upper]) -> _Changes:
+def _changes(norms: StartingNorms, shares: list[Upper]) -> _Changes:
     corners, n = len(shares[0].values), len(norms.weights.values)
-    nothing = Upper.exact(np.zeros((corners, n)))
-    inputs, together = [nothing], [Upper.exact(np.zeros(corners))]
+    nothing = exact(np.zeros((corners, n)))
+    inputs, together = [nothing], [exact(np.zeros(corners))]
     moves: list[Upper] = []
     entering: list[Upper] = []
     halfway: list[Reached] = []
@@ -251,18 +199,20 @@ def _changes(norms: Norms, shares: list[Upper]) -> _Changes:
         energy_ends=energies[1],
         upstream=[],
         gradient=[nothing],
-        ceilings=[norms.gradient[-1] + nothing],
+        ceilings=[norms.backward[-1] + nothing],
     )
     _backwards(norms, shares, moves, change)
     return change
 
 
-def _backwards(norms: Norms, shares: list[Upper], moves: list[Upper], change: _Changes) -> None:
+def _backwards(
+    norms: StartingNorms, shares: list[Upper], moves: list[Upper], change: _Changes
+) -> None:
     """Fill in v_l and g_l from the top."""
     bent, squares = [], []
     for layer, e in enumerate(moves):
-        turn = Upper.exact(2.0) * norms.half * norms.upstream[layer]
-        turn = turn + Upper.exact(np.zeros_like(e.values))
+        turn = exact(2.0) * norms.half * norms.upstream[layer]
+        turn = turn + exact(np.zeros_like(e.values))
         if norms.curvature is not None:
             turn = (norms.curvature * norms.columns[layer] * e).minimum(turn)
         bent.append(turn)
@@ -276,14 +226,14 @@ def _backwards(norms: Norms, shares: list[Upper], moves: list[Upper], change: _C
     for layer in range(norms.layers - 2, -1, -1):
         step = norms.factors[layer + 1] * shares[layer + 1]
         gain = norms.weight_norms[layer + 1] + step
-        v = step.column() * norms.gradient[layer + 1] + gain.column() * change.gradient[0]
+        v = step.column() * norms.backward[layer + 1] + gain.column() * change.gradient[0]
         above = range(layer, norms.layers - 1)
         turned = _total([bent[q] * change.ends[q][layer] for q in above])
         if energy is not None:
             turned = turned.minimum(energy * change.energy_ends[layer])
         for q in above:
             turned = turned + shares[q + 1].column() * _turning(norms, change, q, layer)
-        rest, whole = norms.gradient[layer], change.steep[layer] * gain.column()
+        rest, whole = norms.backward[layer], change.steep[layer] * gain.column()
         whole = whole * change.ceilings[0]
         g = (norms.slope * v + bent[layer]).minimum(turned).minimum(whole + rest)
         change.upstream.insert(0, v)
@@ -291,15 +241,15 @@ def _backwards(norms: Norms, shares: list[Upper], moves: list[Upper], change: _C
         change.ceilings.insert(0, whole.minimum(rest + g))
 
 
-def _turning(norms: Norms, change: _Changes, q: int, layer: int) -> Upper:
+def _turning(norms: StartingNorms, change: _Changes, q: int, layer: int) -> Upper:
     """c_{q+1} |G^{q+1}| |act'(z^q)| |dz^q/dz^l| on the ball."""
     whole = change.ceilings[q + 1 - norms.layers]
     return norms.factors[q + 1] * whole * change.steep[q] * change.ends[q][layer]
 
 
-def _jacobian_change(norms: Norms, change: _Changes, shares: list[Upper]) -> Upper:
+def _jacobian_change(norms: StartingNorms, change: _Changes, shares: list[Upper]) -> Upper:
     """omega at each corner, squared and summed over layers."""
-    total = Upper.exact(np.zeros(len(change.collective[0].values)))
+    total = exact(np.zeros(len(change.collective[0].values)))
     for layer in range(norms.layers):
         dg, c = change.gradient[layer], norms.factors[layer]
         whole = change.ceilings[layer]
@@ -315,39 +265,39 @@ def _jacobian_change(norms: Norms, change: _Changes, shares: list[Upper]) -> Upp
     return total.sqrt()
 
 
-def _turned_pairs(norms: Norms, change: _Changes, shares: list[Upper], layer: int) -> Upper:
-    total = Upper.exact(np.zeros(len(shares[0].values)))
+def _turned_pairs(norms: StartingNorms, change: _Changes, shares: list[Upper], layer: int) -> Upper:
+    total = exact(np.zeros(len(shares[0].values)))
     if layer == norms.layers - 1:
         return total
     assert norms.curvature is not None
     for q in range(layer, norms.layers - 1):
         family = norms.mixed[q + 1, layer]
-        total = total + shares[q + 1] * family.at(_turning(norms, change, q, layer))
+        total = total + shares[q + 1] * _at(family, _turning(norms, change, q, layer))
     for other, norm in enumerate(change.energy_halfway):
         rate = norms.curvature * change.energy_ends[layer] * norm
-        rate = rate + Upper.exact(np.zeros_like(change.inputs[0].values))
+        rate = rate + exact(np.zeros_like(change.inputs[0].values))
         family = norms.curved[min(layer, other), max(layer, other)]
         again = shares[other].column() * norms.factors[other] * change.inputs[other]
-        total = total + shares[other] * family.at(rate)
+        total = total + shares[other] * _at(family, rate)
         total = total + _l2(norms, rate * again * norms.inputs[layer])
     return total
 
 
-def _moved_pairs(norms: Norms, change: _Changes, shares: list[Upper], layer: int) -> Upper:
-    total = Upper.exact(np.zeros(len(shares[0].values)))
+def _moved_pairs(norms: StartingNorms, change: _Changes, shares: list[Upper], layer: int) -> Upper:
+    total = exact(np.zeros(len(shares[0].values)))
     for low in range(layer):
         whole = change.ceilings[layer]
         passed = change.secants[layer - 1] * change.halfway[layer - 1][low]
         rate = norms.factors[layer] * whole * passed
         again = shares[low].column() * norms.factors[low] * change.inputs[low]
-        total = total + shares[low] * norms.mixed[layer, low].at(rate) + _l2(norms, rate * again)
+        total = total + shares[low] * _at(norms.mixed[layer, low], rate) + _l2(norms, rate * again)
     return total
 
 
-def _second_derivative(norms: Norms, change: _Changes, shares: list[Upper]) -> Upper:
+def _second_derivative(norms: StartingNorms, change: _Changes, shares: list[Upper]) -> Upper:
     """L at each corner."""
     corners = len(shares[0].values)
-    mixed, bent = Upper.exact(np.zeros(corners)), Upper.exact(np.zeros(corners))
+    mixed, bent = exact(np.zeros(corners)), exact(np.zeros(corners))
     tangent, together = change.inputs[0], change.collective[0]  # zeros: T_0
     off = change.inputs[0]
     entering: list[Upper] = []
@@ -372,7 +322,7 @@ def _second_derivative(norms: Norms, change: _Changes, shares: list[Upper]) -> U
     if entering:
         energy = _reached(change.energy_ends, entering, again)
         bent = bent.minimum(_l2(norms, energy.squared() + off))
-    both = Upper.exact(float(min(4, norms.layers - 1))).sqrt()
+    both = exact(float(min(4, norms.layers - 1))).sqrt()
     curved = both * mixed.sqrt()
     return curved if norms.curvature is None else curved + norms.curvature * bent
 
@@ -390,6 +340,6 @@ def _total(terms: list[Upper]) -> Upper:
     return total
 
 
-def _l2(norms: Norms, rows: Upper) -> Upper:
-    """Norms in L2(mu) of rows of pointwise norms."""
+def _l2(norms: StartingNorms, rows: Upper) -> Upper:
+    """StartingNorms in L2(mu) of rows of pointwise norms."""
     return (rows.squared() * norms.weights).sum(1).sqrt()

@@ -14,7 +14,8 @@ from functools import cache
 import numpy as np
 from flint import arb
 
-from overparam.verification.upper import Upper
+from overparam.numbers.upper import Upper
+from overparam.verification.balls import bound_of, exact
 
 ONE = 2**40
 """The whole, in units of a share."""
@@ -92,7 +93,7 @@ def _worst(owner: np.ndarray, ratio: np.ndarray, left: np.ndarray) -> np.ndarray
 
 def _by_radius(tops: list[Upper], owner: np.ndarray, radii: int) -> list[list[arb]]:
     mine = [owner == radius for radius in range(radii)]
-    return [[Upper(top.values[its], top.roundings).bound() for top in tops] for its in mine]
+    return [[bound_of(Upper(top.values[its], top.roundings)) for top in tops] for its in mine]
 
 
 def _ratio(top: Upper, least: np.ndarray) -> np.ndarray:
@@ -104,7 +105,7 @@ def _ratio(top: Upper, least: np.ndarray) -> np.ndarray:
 
 def _shares(squares: np.ndarray) -> list[Upper]:
     """Roots of squared shares, a vector for each layer."""
-    return [Upper.ratio(column, ONE).sqrt() for column in squares.T]
+    return [exact(column / ONE).sqrt() for column in squares.T]
 
 
 def _inside(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ holds for products of two such vectors with the entrywise product of two Gram ma
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -35,8 +36,11 @@ class Arithmetic:
     tiny: float = 0.0
 
 
+Number = TypeVar("Number")
+
+
 @dataclass(frozen=True)
-class Collective:
+class Family(Generic[Number]):
     """A bound on the norm in L2(mu) of a family of operators, in units of a profile.
 
     If the operators at the points are bounded by f(x_i) instead of profile(x_i), the family's norm
@@ -48,7 +52,7 @@ class Collective:
     """
 
     profile: Vector
-    norm: float
+    norm: Number
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,9 @@ class Data:
     errors: tuple[Vector, ...]
     terms: int
 
-    def collective(
+    def family(
         self, profile: Vector, layers: tuple[int, ...], arithmetic: Arithmetic
-    ) -> Collective:
+    ) -> Family[float]:
         """The family with operators bounded by profile times the product of |V_l a_i^l|.
 
         Its norm is the root of the largest eigenvalue of the entrywise product of the layers' Gram
@@ -89,4 +93,4 @@ class Data:
         rounding = 2 * arithmetic.rounding(self.terms) * float(size @ size)
         top = arithmetic.top((matrix + matrix.T) / 2, rounding)
         norm = math.sqrt(max(top, 0.0)) + math.sqrt(float((roots * moved) @ (roots * moved)))
-        return Collective(profile, arithmetic.safety * norm)
+        return Family(profile, arithmetic.safety * norm)

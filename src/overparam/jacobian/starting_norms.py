@@ -1,0 +1,105 @@
+"""Norms at theta_0 as numbers that count their roundings: where the recursions start."""
+
+from dataclasses import dataclass, field
+
+from overparam.jacobian.chains import Chain, Reach, Slopes, chain_norms
+from overparam.jacobian.families import Family
+from overparam.numbers.upper import Upper
+
+
+@dataclass(frozen=True)
+class StartingNorms:
+    """Norms at theta_0; lists by layer, entry l - 1 for layer l = 1..D, or for l < D.
+
+    Attributes:
+        weights: The measure's weights w_i, (n,).
+        factors: c_l = s_w / sqrt(m_{l-1}).
+        weight_norms: a_l = |A_0^l|.
+        slope: beta_1 >= |act'|.
+        curvature: beta_2 >= |act''|, or None.
+        middle: |mu|, mu the middle of the interval that holds all slopes.
+        half: Half its length.
+        inputs: kappa_l(x_i) = |a_0^{l-1}(x_i)|, (n,) each.
+        collective: calK_l, the norm of V -> V a_0^{l-1} into L2(mu).
+        backward: |G_0^l(x_i)|, (n,) each, l = 1..D.
+        upstream: |U_0^l(x_i)|, l < D.
+        columns: max_j |U_{0,j}^l(x_i)|, l < D.
+        slopes: Bounds on max_j |act'(z_0^l)_j|, l < D.
+        slope_errors: How far the slopes of the chains are from act'(z_0^l), in norm, l < D.
+        transports: Chains of dz^l / dz^j, l < D.
+        energy: The chain weighted with the roots of |U_{0,j}^l|; None without hidden layers, or
+            where nothing is measured at points.
+        mixed: Families c_q |G^q| |act'| |dz^{q-1}/dz^l| |V a^l|, by (q, l), counted from 0.
+        curved: Families N_l N_j |V a^l| |Y a^j|, by (l, j), l <= j.
+    """
+
+    weights: Upper
+    factors: list[Upper]
+    weight_norms: list[Upper]
+    slope: Upper
+    curvature: Upper | None
+    middle: Upper
+    half: Upper
+    inputs: list[Upper]
+    collective: list[Upper]
+    backward: list[Upper]
+    upstream: list[Upper]
+    columns: list[Upper]
+    slopes: list[Upper]
+    slope_errors: list[Upper]
+    transports: list[Chain[Upper]]
+    energy: Chain[Upper] | None
+    mixed: dict[tuple[int, int], Family[Upper]] = field(default_factory=dict)
+    curved: dict[tuple[int, int], Family[Upper]] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> int:
+        """D."""
+        return len(self.factors)
+
+    @property
+    def points(self) -> int:
+        """n."""
+        return len(self.weights.values)
+
+    def l2(self, rows: Upper) -> Upper:
+        """Norms in L2(mu) of rows of pointwise norms."""
+        return (rows.squared() * self.weights).sum(1).sqrt()
+
+    def slopes_within(self, moves: list[Upper], part: float) -> Slopes:
+        """The slopes that pre-activations reach by moves of the given norms, times a part."""
+        moved = None
+        if self.curvature is not None:
+            pairs = zip(moves, self.slope_errors, strict=False)
+            moved = [(part * self.curvature) * move + error for move, error in pairs]
+        return Slopes(self.slope, self.middle, self.half, self.slope_errors, moved)
+
+    def steepness(self, layer: int, move: Upper, part: float) -> Upper:
+        """Bound on the largest slope, or secant's slope, within a move of the pre-activation."""
+        if self.curvature is None:
+            return self.slope.spread(move.values.shape)
+        return self.slope.minimum(self.slopes[layer] + (part * self.curvature) * move)
+
+    def transports_within(self, slopes: Slopes) -> list[Reach]:
+        """|dz^q / dz^l| for given slopes of all hidden layers."""
+        found: list[Reach] = []
+        for _ in self.transports:
+            found.append(self.next_transport(slopes, found))
+        return found
+
+    def next_transport(self, slopes: Slopes, below: list[Reach]) -> Reach:
+        """|dz^q / dz^l| of the layer q after those below, for slopes of the layers below it."""
+        return chain_norms(self.transports[len(below)], self.weight_norms, slopes, below)
+
+    def energies_within(self, slopes: Slopes, transports: list[Reach]) -> list[Upper]:
+        """N^l for given slopes, l < D; none without the chain."""
+        if self.energy is None:
+            return []
+        return chain_norms(self.energy, self.weight_norms, slopes, transports).norms
+
+    def at_rest(self) -> tuple[list[Reach], list[Upper]]:
+        """Bounds at theta_0 itself on all transports, and on the chain with heads."""
+        moved = None if self.curvature is None else self.slope_errors
+        slopes = Slopes(self.slope, self.middle, self.half, self.slope_errors, moved)
+        transports = self.transports_within(slopes)
+        return transports, self.energies_within(slopes, transports)
