@@ -18,13 +18,14 @@ from overparam.certificate.reason import (
     remedies_of,
 )
 from overparam.errors import InputError
-from overparam.kernel.empirical import Progress, require_memory
+from overparam.kernel.empirical import require_memory
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.numbers import Interval, Number, safe, safe_lower, safe_upper
 from overparam.precision import on_host
 from overparam.problem.problem import Problem
+from overparam.progress import Progress
 from overparam.theorems import conclusions
 from overparam.theorems.convergence import Convergence, Existence, choose_step
 from overparam.theorems.descent import objective_smoothness

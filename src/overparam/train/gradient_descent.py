@@ -5,7 +5,6 @@ it holds the theorem's claims at every step and stops at the first violation.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +21,10 @@ from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, model_name
+from overparam.progress import Progress
 from overparam.train.checkpoint import Checkpoint
 from overparam.train.loop import CHUNK, Loop, descent
 from overparam.train.monitor import Monitor, rounding_floor
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,8 @@ from overparam.precision import on_host
 from overparam.problem.integrands import Integrand
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
+from overparam.progress import Progress
 from overparam.train.parametrisation import Parametrised, parametrise
-
-Progress = Callable[[int, int], None]
-"""Called with (runs done, runs in all)."""
 
 Steps = Sequence[float] | np.ndarray
 StepGrid = Steps | Callable[[int], Steps]
