@@ -16,6 +16,7 @@ from overparam.certificate.certificate import Certificate
 from overparam.certificate.description import describe, params_fingerprint
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.frozen import frozen
+from overparam.limits import is_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
@@ -240,7 +241,7 @@ def _validate(problem: Problem, params: ParamTree, steps: int, dtype: str) -> No
     problem.validate(params)
     if dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 0:
+    if not is_whole(steps, 0):
         raise InputError(f"steps must be a whole number, 0 or more, not {steps!r}")
 
 
