@@ -15,5 +15,8 @@ Kind = Literal["proved", "computed", "estimated", "assumed"]
 RIGOURS = ("computed", "proved")
 """Of the main job."""
 
+THEOREMS = ("1", "P", "C")
+"""With which an initialisation can be certified."""
+
 FINISHES = ("gauss-newton", "none")
 OPTIMIZERS = ("gd", "adam", "adamw", "lion", "momentum", "rmsprop", "sgd", "adagrad", "nadam")

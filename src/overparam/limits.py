@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 from overparam.errors import InputError
 
@@ -21,13 +22,18 @@ LARGEST_GAIN = 1e8
 """Bound on what scales make of a signal: its square times another is still a float32."""
 
 
+def is_whole(value: object, least: int) -> bool:
+    """Whether a value is a whole number, Python's or NumPy's, of at least so much."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
 def require_whole(name: str, value: object, least: int, most: int | None = None) -> int:
     """A whole number within bounds.
 
     Raises:
         InputError: It is not; the message names it.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if not isinstance(value, int) or not is_whole(value, least):
         raise InputError(f"{name} must be a whole number, {least} or more, not {value!r}")
     if most is not None and value > most:
         raise InputError(f"{name} must be at most {most:,}")

@@ -21,6 +21,7 @@ from scipy.spatial.distance import cdist
 
 from overparam.applications.base import Application
 from overparam.errors import InputError
+from overparam.limits import is_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Jet
@@ -115,7 +116,7 @@ def wasserstein_critic(
         )
     init_key, end_key, place_key = jax.random.split(key, 3)
     count = min(len(high), len(low)) if between is None else between
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    if not is_whole(count, 1):
         raise InputError(f"between must be a positive number of points, not {between!r}")
     ends = [
         np.asarray(jax.random.choice(k, len(sample), (count,), replace=count > len(sample)))

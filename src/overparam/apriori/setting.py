@@ -21,6 +21,7 @@ from overparam.apriori.moments import Moments, require_probability
 from overparam.choices import Kind
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
+from overparam.limits import is_whole
 from overparam.model.activation import Activation
 from overparam.model.mlp import MLP
 from overparam.problem.integrands import Integrand, get_integrand
@@ -269,7 +270,7 @@ def _points(data: Knowledge, given: int | None) -> int | None:
     known = None if isinstance(data, Moments) else len(points_known(data)[0])
     if given is None:
         return known
-    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
+    if not is_whole(given, 1):
         raise InputError(f"sample_size is {given!r}: give the number of points, 1 or more")
     if known not in (None, given):
         raise InputError(f"sample_size is {given}, but the data have {known} points: leave it out")

@@ -24,13 +24,14 @@ from overparam.certificate.trajectory import (
     or_by_running,
 )
 from overparam.errors import InputError
-from overparam.kernel.empirical import Progress, require_memory
+from overparam.kernel.empirical import require_memory
 from overparam.kernel.tangent import tangent_kernel
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.numbers import Interval, Number, safe, safe_lower, safe_upper
 from overparam.precision import on_host
 from overparam.problem.problem import Problem
+from overparam.progress import Progress
 from overparam.theorems import conclusions
 from overparam.theorems.convergence import Convergence, Existence, choose_step
 from overparam.theorems.descent import objective_smoothness

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor
+from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, THEOREMS, Rigor
 from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
 from overparam.cli.options import (
     Duration,
@@ -139,6 +139,12 @@ def anchor(**given: Any) -> None:
     type=click.Choice(RIGOURS),
     default="computed",
     help="proved: every bound includes rounding; slower.",
+)
+@click.option(
+    "--theorem",
+    type=click.Choice(THEOREMS),
+    help="To certify the initialisation with; by default 1, then P where it has a chance. "
+    "overparam verify checks 1.",
 )
 @click.option(
     "--consequences/--no-consequences",

@@ -5,7 +5,7 @@ working memory holds, never those of all. For an ``MLP`` the layerwise products 
 :mod:`overparam.kernel.empirical` are far cheaper.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,9 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.model.function import Function
-
-Progress = Callable[[int, int], None]
-"""Called with (tiles done, tiles in all)."""
+from overparam.progress import Progress as Progress
 
 MOST_ROWS = 512
 """Jacobian rows beyond which a product is no faster."""

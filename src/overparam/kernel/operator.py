@@ -17,6 +17,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from overparam.errors import InputError
 from overparam.kernel.generic import blocks, points_at_once, squared_jacobian_rows
+from overparam.limits import is_whole
 from overparam.model.function import Function, Network, as_function, observe_function
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP
@@ -57,7 +58,7 @@ def ntk_operator(
     Raises:
         InputError: Model, parameters and points do not fit together.
     """
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+    if not is_whole(batch, 1):
         raise InputError(f"batch must be a positive whole number, not {batch!r}")
     outputs, dtype = observe_function(model, params, x1=x1, x2=x2)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), params)

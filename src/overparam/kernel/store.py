@@ -38,13 +38,13 @@ from overparam.kernel.targets import (
 )
 from overparam.kernel.tiles import (
     TILE_ROWS,
-    Progress,
     Tile,
     TiledKernel,
     Tiling,
     computed,
     largest_side,
 )
+from overparam.progress import Progress
 
 T = TypeVar("T")
 

@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.kernel.empirical import Progress, empirical_ntk
+from overparam.kernel.empirical import empirical_ntk
 from overparam.kernel.memory import WORKING_MEMORY
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
+from overparam.progress import Progress
 
 ROWS = 256
 

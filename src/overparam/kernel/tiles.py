@@ -16,8 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-Progress = Callable[[int, int], None]
-"""Called with (tiles done, tiles in all)."""
+from overparam.progress import Progress as Progress
 
 TILE_ROWS = 1024
 """Rows of the kernel a tile has at most by default (but at least one point's)."""

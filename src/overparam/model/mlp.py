@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.limits import is_whole
 from overparam.model.activation import Activation, get_activation
 from overparam.precision import is_traced
 
@@ -170,7 +171,7 @@ def _draw(widths: tuple[int, ...], dtype: np.dtype, key: Array) -> Params:
 
 
 def _positive_integer(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+    if not is_whole(value, 1):
         raise InputError(f"{name} must be a positive integer, not {value!r}")
     return int(value)
 

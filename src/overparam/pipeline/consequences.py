@@ -11,14 +11,13 @@ from overparam.pipeline.generalisation import risk_bounds
 from overparam.pipeline.regularisation import Regularisation, measure_regularisation
 from overparam.pipeline.transfer import TransferStudy, study_transfer
 from overparam.problem.problem import Problem
+from overparam.progress import Report
 from overparam.risk.bounded_loss import BoundedLoss, ClippedSquared, ZeroOne
 from overparam.risk.risk_bound import RiskBound
 from overparam.train.laziness import Laziness, measure_laziness
 
 Phase = Callable[[str], AbstractContextManager[None]]
 """Times and announces a phase of the job."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def measure_consequences(
     confidence: float,
     seed: int,
     phase: Phase,
-    progress: Progress,
+    progress: Report,
 ) -> Consequences:
     """Measure everything that the theory says follows from convergence.
 

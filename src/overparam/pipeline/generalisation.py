@@ -6,7 +6,7 @@ it are evaluated on the second part, of which it knows nothing.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -24,6 +24,7 @@ from overparam.pipeline.regularisation import parameter_distance
 from overparam.precision import as_float64
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
+from overparam.progress import Report
 from overparam.risk.bounded_loss import (
     BoundedLoss,
     ClippedSquared,
@@ -53,9 +54,6 @@ from overparam.risk.risk_bound import RiskBound
 from overparam.risk.stochastic_network import stochastic_outputs
 from overparam.train.gradient_descent import train
 from overparam.train.loop import accelerated
-
-Progress = Callable[[str, int, int], None]
-"""Called with (phase, done, total)."""
 
 MARGINS = tuple(2.0 ** (-j / 2) for j in range(9))
 """Margins of the ramp, fixed in advance; the best is chosen, at the price of a union bound."""
@@ -116,7 +114,7 @@ def risk_bounds(
     prior: PriorTraining | None = None,
     seed: int = 0,
     fresh: Measure | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> list[RiskBound]:
     """All bounds on the risk that apply, the yardstick first.
 

@@ -269,6 +269,7 @@ class Drawn(Job):
                 kernel=kernel,
                 rigor=self.rigor,
                 budget=settings.running,
+                theorem=settings.theorem,
                 target_norm=len(kernel) <= FULL_SPECTRUM,
                 progress=self.within("steps of gradient descent in float64"),
             )

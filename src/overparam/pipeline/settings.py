@@ -5,6 +5,7 @@ from typing import get_args
 
 import optax
 
+from overparam.certificate.certificate import Theorem
 from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor
 from overparam.errors import InputError
 from overparam.kernel.memory import available_memory
@@ -49,6 +50,7 @@ class JobSettings:
         max_steps: Bound on the optimiser's steps with ``finish="none"``.
         anchor_steps: Steps of gradient descent from the anchor, held against its certificate.
         rigor: ``computed``, or ``proved``: certificates with rounding included.
+        theorem: The only one to certify the initialisation with; None tries one after the other.
         consequences: Whether to measure what follows from convergence: implicit regularisation,
             laziness, learning-rate transfer, bounds on the risk.
         confidence: Of each bound on the risk, between 0 and 1.
@@ -77,6 +79,7 @@ class JobSettings:
     max_steps: int = 100_000
     anchor_steps: int = 100
     rigor: Rigor = "computed"
+    theorem: Theorem | None = None
     consequences: bool = True
     confidence: float = 0.95
     memory: int | None = None
@@ -97,6 +100,8 @@ class JobSettings:
             require_choice("dtype", self.dtype, ("float32", "float64"))
         require_choice("finish", self.finish, FINISHES)
         require_choice("rigor", self.rigor, RIGOURS)
+        if self.theorem is not None:
+            require_choice("theorem", self.theorem, get_args(Theorem))
         require_choice("optimizer", self.optimizer, OPTIMIZERS)
         require_confidence(self.confidence)
         get_integrand(self.loss)

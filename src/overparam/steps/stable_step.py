@@ -19,6 +19,7 @@ from overparam.enclosures import max_eigenvalue
 from overparam.errors import InputError
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk, infinite_ntk_of_few
 from overparam.kernel.tangent import tangent_kernel
+from overparam.limits import is_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import Params
 from overparam.precision import on_host
@@ -101,7 +102,7 @@ def stable_step(
             "networks of a width are drawn and need a key: pass key=jax.random.key(0), say, or "
             "parameters in place of the width"
         )
-    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
+    if not is_whole(draws, 1):
         raise InputError(f"draws must be a positive integer, not {draws!r}")
     width, tops = cast(int, at), []
     for subkey in jax.random.split(key, int(draws)):

@@ -18,11 +18,12 @@ from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import certificate_from
 from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.errors import InputError
-from overparam.kernel.empirical import Progress
 from overparam.kernel.tangent import tangent_kernel
+from overparam.limits import is_whole
 from overparam.linearised.prediction import linearised_descent
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
+from overparam.progress import Progress
 from overparam.steps.stable_step import draw_at_width
 from overparam.theorems.descent import descent_horizon, descent_step, objective_smoothness
 
@@ -459,5 +460,5 @@ def _sentence(narrow: StepGuarantee, wide: StepGuarantee, transfers: bool, steps
 
 
 def _check_steps(steps: int) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+    if not is_whole(steps, 1):
         raise InputError(f"steps must be a positive integer, not {steps!r}")

@@ -6,24 +6,21 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from overparam.certificate.certify import certify
 from overparam.linearised.training_curve import infinite_training_curve
 from overparam.problem.problem import Problem
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.problems import (
     Source,
-    centred,
+    certified_run,
     label,
     network,
     read_cell,
     sources,
-    start_of,
     training_flops,
 )
-from overparam.studies.statistics import exponent, median, near
+from overparam.studies.statistics import exponent, median, never, power_law
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
-from overparam.train.gradient_descent import gradient_descent
 
 STEPS = 256
 SCALES = {1: 300.0, 2: 3000.0}
@@ -99,12 +96,8 @@ class Convergence(Study):
     def _run(
         self, cell: Cell, data: Any, model: Any, seed: int, step_size: float, curve: np.ndarray
     ) -> list[Row]:
-        start = start_of(model, seed)
-        problem = centred(data, model, start)
-        certificate = certify(problem, start, step_size=step_size, budget=0)
-        history = gradient_descent(
-            problem, start, step_size, STEPS, certificate=certificate, dtype="float64"
-        ).history
+        _, _, certificate, run = certified_run(data, model, seed, STEPS, step_size)
+        history = run.history
         certified = certificate.certified
         envelope = certificate.envelope(np.array(RECORDED)) if certified else None
         return [
@@ -129,21 +122,10 @@ class Convergence(Study):
             apart = (pl.col("excess") - pl.col("limit")).abs() / pl.col("limit").first()
             runs = part.group_by("width", "seed", maintain_order=True)
             slope = exponent(runs.agg(apart.max().alias("gap")), "width", "gap")
-            found.append(
-                Finding(
-                    claim=(
-                        f"On {data} with {_layers(depth)}, the loss curve approaches the "
-                        "infinitely wide network's like width^-1/2."
-                    ),
-                    holds=near(slope, -0.5, WITHIN),
-                    words=(
-                        f"Largest distance over the excess at the start: exponent {slope}, 95 % "
-                        f"interval {slope.low:.2f} to {slope.high:.2f} over {slope.seeds} seeds; "
-                        f"it holds if the interval is within {WITHIN} of -1/2."
-                    ),
-                    statistics={"exponent": slope.value, "standard_error": slope.standard_error},
-                )
-            )
+            claim = f"On {data} with {_layers(depth)}, the loss curve approaches the infinitely "
+            claim += "wide network's like width^-1/2."
+            what = "Of the largest distance over the excess at the start. "
+            found.append(power_law(claim, slope, -0.5, WITHIN, what))
             found.append(self._rates(str(data), int(depth), part))
         return found
 
@@ -152,15 +134,9 @@ class Convergence(Study):
         broken = held.filter(pl.col("excess") > pl.col("envelope") * (1 + 1e-9)).height
         runs = held.select("data", "depth", "width", "seed").unique().height
         every = table.select("data", "depth", "width", "seed").unique().height
-        return Finding(
-            claim="Gradient descent stays under the envelope certified before training.",
-            holds=None if not runs else broken == 0,
-            words=(
-                f"{broken} violations at {held.height} recorded steps of {runs} certified runs, of "
-                f"{every} runs in all."
-            ),
-            statistics={"violations": broken, "certified": runs, "runs": every},
-        )
+        claim = "Gradient descent stays under the envelope certified before training."
+        words = f"{held.height} recorded steps of {runs} certified runs, of {every} runs in all."
+        return never(claim, broken, runs, words, certified=runs, runs=every)
 
     def _rates(self, data: str, depth: int, part: pl.DataFrame) -> Finding:
         certified = part.filter(pl.col("certified_rate").is_not_null())

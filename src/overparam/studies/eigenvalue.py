@@ -17,7 +17,8 @@ from overparam.studies.problems import Source, label, read_cell, sources, start_
 from overparam.studies.statistics import (
     exponent,
     mean,
-    near,
+    never,
+    power_law,
     proportion_interval,
 )
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
@@ -156,11 +157,9 @@ class Eigenvalue(Study):
     def _weyl(self, table: pl.DataFrame) -> Finding:
         moved = (pl.col("smallest") - pl.col("limit")).abs()
         broken = table.filter(moved > pl.col("distance") * (1 + 1e-9) + 1e-12).height
-        return Finding(
-            claim="lambda_min moves by at most |K - K_inf|.",
-            holds=broken == 0,
-            words=f"{broken} violations in {table.height} networks.",
-            statistics={"violations": broken, "networks": table.height},
+        claim = "lambda_min moves by at most |K - K_inf|."
+        return never(
+            claim, broken, table.height, f"{table.height} networks.", networks=table.height
         )
 
     def _assumption(self, data: str, depth: int, part: pl.DataFrame) -> Finding:
@@ -206,17 +205,8 @@ class Eigenvalue(Study):
         found = []
         for (act, depth), rows in part.group_by(["activation", "depth"], maintain_order=True):
             slope = exponent(rows, "width", "distance")
-            found.append(
-                Finding(
-                    claim=(f"On {data}, {act}, {depth} hidden, |K - K_inf| falls like width^-1/2."),
-                    holds=near(slope, -0.5, WITHIN),
-                    words=(
-                        f"Fitted exponent {slope} over {slope.seeds} seeds; it holds if the 95 % "
-                        f"interval {slope.low:.3f} to {slope.high:.3f} is within {WITHIN} of -1/2."
-                    ),
-                    statistics={"exponent": slope.value, "standard_error": slope.standard_error},
-                )
-            )
+            claim = f"On {data}, {act}, {depth} hidden, |K - K_inf| falls like width^-1/2."
+            found.append(power_law(claim, slope, -0.5, WITHIN))
         return found
 
     def _angles(self, part: pl.DataFrame) -> list[Finding]:
@@ -226,25 +216,9 @@ class Eigenvalue(Study):
             used = rows.filter(pl.col("angle").is_between(low, high))
             slope = exponent(used, "angle", "smallest")
             limit = exponent(used, "angle", "limit").value
-            found.append(
-                Finding(
-                    claim=(
-                        f"Two points at a small angle, {act}: lambda_min falls like "
-                        f"angle^{expected:g}."
-                    ),
-                    holds=near(slope, expected, WITHIN),
-                    words=(
-                        f"Fitted exponent {slope} over {slope.seeds} seeds, {limit:.3f} for the "
-                        f"limiting kernel at the same angles; it holds if the 95 % interval "
-                        f"{slope.low:.3f} to {slope.high:.3f} is within {WITHIN} of {expected:g}."
-                    ),
-                    statistics={
-                        "exponent": slope.value,
-                        "standard_error": slope.standard_error,
-                        "limit": limit,
-                    },
-                )
-            )
+            claim = f"Two points at a small angle, {act}: lambda_min falls like angle^{expected:g}."
+            what = f"The limiting kernel's exponent at the same angles is {limit:.3f}. "
+            found.append(power_law(claim, slope, expected, WITHIN, what, limit=limit))
         return found
 
     def summary(self, table: pl.DataFrame) -> pl.DataFrame:

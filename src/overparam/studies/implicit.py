@@ -6,24 +6,21 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from overparam.certificate.certify import certify
 from overparam.pipeline.regularisation import parameter_distance
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.problems import (
     Source,
     by_width,
-    centred,
+    certified_run,
     label,
     network,
     read_cell,
-    start_of,
     training_flops,
 )
 from overparam.studies.statistics import exponent, median
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
 from overparam.train.closest import ClosestInterpolant, closest_interpolant
-from overparam.train.gradient_descent import gradient_descent
 
 STEPS = 200
 SCALE = 100.0
@@ -83,13 +80,8 @@ class Implicit(Study):
         return [self._run(cell, data, model, seed) for seed in range(int(cell["seeds"] or 1))]
 
     def _run(self, cell: Cell, data: Any, model: Any, seed: int) -> Row:
-        start = start_of(model, seed)
-        problem = centred(data, model, start)
-        certificate = certify(problem, start, budget=0)
-        constants = certificate.constants
-        trained = gradient_descent(
-            problem, start, certificate.step_size, STEPS, certificate=certificate, dtype="float64"
-        ).params
+        problem, start, certificate, run = certified_run(data, model, seed, STEPS)
+        constants, trained = certificate.constants, run.params
         closest = closest_interpolant(problem, start, **SHARP)
         limit = closest_interpolant(problem, trained, **SHARP)
         travelled = parameter_distance(limit.params, start)

@@ -6,22 +6,19 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from overparam.certificate.certify import certify
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.problems import (
     Source,
     by_width,
-    centred,
+    certified_run,
     label,
     network,
     read_cell,
-    start_of,
     training_flops,
 )
-from overparam.studies.statistics import exponent, median, near
+from overparam.studies.statistics import exponent, median, never, power_law
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
-from overparam.train.gradient_descent import gradient_descent
 from overparam.train.laziness import measure_laziness
 
 TESTS = 50
@@ -88,12 +85,8 @@ class Lazy(Study):
         return [self._run(cell, data, model, seed) for seed in range(int(cell["seeds"] or 1))]
 
     def _run(self, cell: Cell, data: Any, model: Any, seed: int) -> Row:
-        start = start_of(model, seed)
-        problem = centred(data, model, start)
-        certificate = certify(problem, start, budget=0)
-        trained = gradient_descent(
-            problem, start, certificate.step_size, STEPS, certificate=certificate, dtype="float64"
-        ).params
+        problem, start, certificate, run = certified_run(data, model, seed, STEPS)
+        trained = run.params
         lazy = measure_laziness(problem, start, trained, test_x=data.test.x)
         return {
             "data": label(cell),
@@ -113,36 +106,16 @@ class Lazy(Study):
         found = []
         for (data,), part in table.group_by(["data"], maintain_order=True):
             for column, (theory, words) in THEORY.items():
+                claim = f"On {data}, {words} falls like width^{theory:g}."
                 slope = exponent(part, "width", column)
-                found.append(
-                    Finding(
-                        claim=f"On {data}, {words} falls like width^{theory:g}.",
-                        holds=near(slope, theory, WITHIN),
-                        words=(
-                            f"Fitted exponent {slope} over {slope.seeds} seeds, 95 % interval "
-                            f"{slope.low:.3f} to {slope.high:.3f}; it holds if the interval is "
-                            f"within {WITHIN} of {theory:g}."
-                        ),
-                        statistics={
-                            "exponent": slope.value,
-                            "standard_error": slope.standard_error,
-                        },
-                    )
-                )
+                found.append(power_law(claim, slope, theory, WITHIN))
         bounded = table.filter("certified")
         broken = bounded.filter(pl.col("kernel_drift") > pl.col("drift_bound")).height
         slack = median(bounded["drift_bound"] / bounded["kernel_drift"])
-        found.append(
-            Finding(
-                claim="The kernel drifts no farther than certified before training.",
-                holds=None if bounded.is_empty() else broken == 0,
-                words=(
-                    f"{broken} violations in {bounded.height} certified runs of {table.height}; "
-                    f"the bound is {slack:.3g} times the measured drift in the median."
-                ),
-                statistics={"violations": broken, "runs": bounded.height},
-            )
-        )
+        claim = "The kernel drifts no farther than certified before training."
+        words = f"{bounded.height} certified runs of {table.height}; the bound is {slack:.3g} "
+        words += "times the measured drift in the median."
+        found.append(never(claim, broken, bounded.height, words))
         return found
 
     def summary(self, table: pl.DataFrame) -> pl.DataFrame:

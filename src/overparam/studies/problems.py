@@ -7,11 +7,14 @@ from pathlib import Path
 
 import jax
 
+from overparam.certificate.certificate import Certificate
+from overparam.certificate.certify import certify
 from overparam.data.dataset import Dataset, load
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.studies.study import Cell, Scalar, Settings
+from overparam.train.gradient_descent import TrainResult, gradient_descent
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,18 @@ def start_of(model: MLP, seed: int) -> Params:
 def centred(dataset: Dataset, model: MLP, start: Params) -> Problem:
     """The squared loss on the training part, the network centred at its start."""
     return Problem(model, dataset.train, "squared", centered_at=start)
+
+
+def certified_run(
+    data: Dataset, model: MLP, seed: int, steps: int, step_size: float | None = None
+) -> tuple[Problem, Params, Certificate, TrainResult]:
+    """Gradient descent from a seed's start by the certified step, held against its certificate."""
+    start = start_of(model, seed)
+    problem = centred(data, model, start)
+    certificate = certify(problem, start, step_size=step_size, budget=0)
+    eta = certificate.step_size if step_size is None else step_size
+    run = gradient_descent(problem, start, eta, steps, certificate=certificate, dtype="float64")
+    return problem, start, certificate, run
 
 
 def training_flops(cell: Cell, features: int, steps: int, outputs: int = 1) -> float:

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from scipy.stats import beta
 from scipy.stats import t as student
 
+from overparam.studies.study import Finding
+
 LEVEL = 0.95
 """Of every interval."""
 
@@ -71,6 +73,49 @@ def exponent(table: pl.DataFrame, x: str, y: str, seed: str = "seed") -> Estimat
         if part[x].n_unique() > 1:
             slopes.append(np.polyfit(np.log(part[x].to_numpy()), np.log(part[y].to_numpy()), 1)[0])
     return mean(np.array(slopes)) if slopes else Estimate(np.nan, np.inf, -np.inf, np.inf, 0)
+
+
+def power_law(
+    claim: str, slope: Estimate, expected: float, within: float, what: str = "", **more: float
+) -> Finding:
+    """Whether an exponent is the theory's, by equivalence.
+
+    Args:
+        claim: What the theory says.
+        slope: The fitted exponent.
+        expected: The theory's.
+        within: How near all of its interval must be.
+        what: What was fitted, if the claim does not say.
+        more: Further statistics.
+    """
+    return Finding(
+        claim=claim,
+        holds=near(slope, expected, within),
+        words=(
+            f"{what}Fitted exponent {slope} over {slope.seeds} seeds, 95 % interval "
+            f"{slope.low:.3f} to {slope.high:.3f}; it holds if the interval is within {within} of "
+            f"{expected:g}."
+        ),
+        statistics={"exponent": slope.value, "standard_error": slope.standard_error, **more},
+    )
+
+
+def never(claim: str, broken: int, cases: int, words: str, **counts: int) -> Finding:
+    """Whether a proved statement held in every run; undecided without any.
+
+    Args:
+        claim: The statement.
+        broken: Runs in which it did not hold.
+        cases: All runs in which it could.
+        words: In what, and what else was found: follows the number of violations.
+        counts: Further statistics; the cases as ``runs`` if there are none.
+    """
+    return Finding(
+        claim=claim,
+        holds=broken == 0 if cases else None,
+        words=f"{broken} violations in {words}",
+        statistics={"violations": broken, **(counts or {"runs": cases})},
+    )
 
 
 def proportion_interval(successes: int, trials: int) -> tuple[float, float]:

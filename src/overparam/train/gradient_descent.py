@@ -5,7 +5,6 @@ it holds the theorem's claims at every step and stops at the first violation.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +16,16 @@ from overparam.certificate.certificate import Certificate
 from overparam.certificate.description import describe, params_fingerprint
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.frozen import frozen
+from overparam.limits import is_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, model_name
+from overparam.progress import Progress
 from overparam.train.checkpoint import Checkpoint
 from overparam.train.loop import CHUNK, Loop, descent
 from overparam.train.monitor import Monitor, rounding_floor
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +241,7 @@ def _validate(problem: Problem, params: ParamTree, steps: int, dtype: str) -> No
     problem.validate(params)
     if dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 0:
+    if not is_whole(steps, 0):
         raise InputError(f"steps must be a whole number, 0 or more, not {steps!r}")
 
 

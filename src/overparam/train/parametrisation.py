@@ -28,6 +28,7 @@ import optax
 from jaxtyping import Float
 
 from overparam.errors import InputError
+from overparam.limits import is_whole
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64, on_host
@@ -125,7 +126,7 @@ def parametrise(model: MLP, parametrisation: str, base_width: int | None = None)
         return Parametrised("standard", model, weights, (bias,) * model.layers)
     if parametrisation == "mup":
         base = 1 if base_width is None else base_width
-        if isinstance(base, bool) or not isinstance(base, int | np.integer) or base < 1:
+        if not is_whole(base, 1):
             raise InputError(f"base_width must be a positive integer, not {base_width!r}")
         if not model.hidden_widths:
             raise InputError("mup scales with a hidden width: give the model a hidden layer")

@@ -27,15 +27,14 @@ from jaxtyping import Array, Float
 from scipy.special import ndtr, stdtrit
 
 from overparam.errors import InputError
+from overparam.limits import is_whole
 from overparam.model.mlp import MLP, Params
 from overparam.precision import on_host
 from overparam.problem.integrands import Integrand
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
+from overparam.progress import Progress
 from overparam.train.parametrisation import Parametrised, parametrise
-
-Progress = Callable[[int, int], None]
-"""Called with (runs done, runs in all)."""
 
 Steps = Sequence[float] | np.ndarray
 StepGrid = Steps | Callable[[int], Steps]
@@ -315,7 +314,7 @@ def step_sweep(
     grids = [_grid(step_sizes, width) for width in widths]
     factor = _common_factor(grids)
     seeds_at = [_seeds(seeds, width) for width in widths]
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+    if not is_whole(steps, 1):
         raise InputError(f"steps must be a positive integer, not {steps!r}")
     base = widths[0] if base_width is None else base_width
     total = sum(len(grid) * len(drawn) for grid, drawn in zip(grids, seeds_at, strict=True))
@@ -488,7 +487,7 @@ def _widths(model: MLP, widths: Sequence[int]) -> tuple[int, ...]:
         raise InputError("the model has no hidden layer whose width could be swept: give it one")
     found = tuple(widths)
     for width in found:
-        if isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1:
+        if not is_whole(width, 1):
             raise InputError(f"widths must be positive integers, not {width!r}")
     if not found or any(b <= a for a, b in itertools.pairwise(found)):
         raise InputError(f"widths must be increasing, and at least one, not {found}")

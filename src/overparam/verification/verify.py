@@ -16,6 +16,7 @@ from overparam.files import read_start
 from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.numbers.upper import EXTENDED, strict
 from overparam.problem.problem import Problem
+from overparam.progress import Report
 from overparam.verification.balls import bound_of
 from overparam.verification.bounds import compare_conclusions, compare_premises
 from overparam.verification.claim import Claim, read_claim
@@ -25,9 +26,6 @@ from overparam.verification.memory import require_memory
 from overparam.verification.refusal import RefusedError
 from overparam.verification.subject import Subject, subject_in, subject_of
 from overparam.verification.words import wrong_reason
-
-Progress = Callable[[str, int, int], None]
-"""Called with (phase, done, total); total 0 means an unknown amount."""
 
 LEAST_BITS, MOST_BITS = 64, 2**16
 """The precisions that make sense: below, nothing is decided; above, nothing is finished."""
@@ -58,7 +56,7 @@ def verify(
     params: Any = None,
     *,
     precision: int = 128,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Verification:
     """Check a certificate against its data and parameters, in ball arithmetic.
 
@@ -110,7 +108,7 @@ def verify(
     return Verification(not reasons, tuple(reasons))
 
 
-def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress) -> Iterator[str]:
+def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Report) -> Iterator[str]:
     """All that is wrong; costly checks only if the cheap ones pass."""
     unknown = _beyond(claim)
     if unknown is not None:

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
+from overparam.limits import is_whole
 from overparam.problem.integrands.base import Integrand, Pointwise, Values
 
 CAP = math.log(2)
@@ -57,7 +58,7 @@ class NegativeElbo(Integrand):
     def __post_init__(self) -> None:
         for name in ("latent_dim", "samples"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_whole(value, 1):
                 raise InputError(f"{name} must be a positive integer, not {value!r}")
         for name in ("beta", "precision"):
             value = getattr(self, name)
