@@ -77,7 +77,7 @@ class JobSettings:
     until_certified: bool = True
     finish: str = "gauss-newton"
     max_steps: int = 100_000
-    anchor_steps: int = 100
+    anchor_steps: int = 25
     rigor: Rigor = "computed"
     theorem: Theorem | None = None
     consequences: bool = True

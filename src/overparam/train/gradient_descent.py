@@ -168,16 +168,17 @@ def train(
             f"the checkpoint {checkpoint} has made {done} steps, more than steps={steps}: ask for "
             f"{done} or more, or name another file"
         )
+    last = None
     while done < steps:
-        state, part = loop.advance(state, min(CHUNK - done % CHUNK, steps - done))
+        state, part, last = loop.advance(state, min(CHUNK - done % CHUNK, steps - done))
         rows.append(part)
         done += len(part)
-        _hold(rows[-1:], loop.observe(state), monitor, done - len(part), _path(rows[:-1]))
+        _hold(rows[-1:], last, monitor, done - len(part), _path(rows[:-1]))
         if saved is not None:
             saved.save(state, np.concatenate(rows))
         if progress is not None:
             progress(done, steps)
-    last = loop.observe(state)
+    last = loop.observe(state) if last is None else last
     _hold(rows, last, monitor)  # all of it: a resumed run may have begun without this monitor
     history = _history(np.concatenate([*rows, last]), monitor)
     return TrainResult(loop.params(state), history, True if monitor else None)

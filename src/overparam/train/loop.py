@@ -104,10 +104,16 @@ class Loop:
             delta = jax.tree.map(np.zeros_like, self.start)
             return State(delta, jax.tree.map(np.asarray, self.optimizer.init(self.start)))
 
-    def advance(self, state: State, steps: int) -> tuple[State, Float[np.ndarray, "steps 4"]]:
-        """Make ``steps`` <= CHUNK steps; the records (see COLUMNS) are float64."""
+    def advance(
+        self, state: State, steps: int
+    ) -> tuple[State, Float[np.ndarray, "steps 4"], Float[np.ndarray, "1 4"]]:
+        """Make ``steps`` <= CHUNK steps; the records (see COLUMNS) are float64.
+
+        Returns:
+            The state, the records of the steps, and what :meth:`observe` gives at their end.
+        """
         state, rows = self._run(state, steps)
-        return state, rows[:steps]
+        return state, rows[:steps], rows[-1:]
 
     def observe(self, state: State) -> Float[np.ndarray, "1 4"]:
         """The record at a state without making a step; its step length is zero."""
