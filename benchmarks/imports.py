@@ -18,7 +18,8 @@ from torch import nn
 
 import overparam as op
 from overparam.importers.network import ImportedNetwork
-from overparam.pipeline import AnchorSettings, anchor_network
+from overparam.pipeline.run import anchor_network
+from overparam.pipeline.settings import AnchorSettings
 
 
 def by_pytorch(data, hidden, epochs, batch=25, rate=2e-3):

@@ -90,11 +90,11 @@ from overparam.model.observation import Jet as Jet
 from overparam.model.observation import Laplacian as Laplacian
 from overparam.model.observation import Observation as Observation
 from overparam.model.observation import Value as Value
-from overparam.pipeline import JobResult as JobResult
-from overparam.pipeline import JobSettings as JobSettings
-from overparam.pipeline import run_job as run_job
 from overparam.pipeline.generalisation import PriorTraining as PriorTraining
 from overparam.pipeline.generalisation import risk_bounds as risk_bounds
+from overparam.pipeline.result import JobResult as JobResult
+from overparam.pipeline.run import run_job as run_job
+from overparam.pipeline.settings import JobSettings as JobSettings
 from overparam.problem import INTEGRANDS as INTEGRANDS
 from overparam.problem import CustomIntegrand as CustomIntegrand
 from overparam.problem import Expectile as Expectile

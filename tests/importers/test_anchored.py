@@ -9,7 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
 import overparam as op
-from overparam.pipeline import AnchorSettings, anchor_network
+from overparam.pipeline.run import anchor_network
+from overparam.pipeline.settings import AnchorSettings
 
 
 def test_a_scikit_learn_network_on_diabetes():

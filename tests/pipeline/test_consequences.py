@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import overparam as op
-from overparam.pipeline import JobResult, JobSettings, run_job
 from overparam.pipeline.findings import findings, lines, summary
+from overparam.pipeline.result import JobResult
+from overparam.pipeline.run import run_job
+from overparam.pipeline.settings import JobSettings
 
 OUTPUT_SCALE = 3e4
 

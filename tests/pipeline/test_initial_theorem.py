@@ -8,7 +8,8 @@ import pytest
 
 import overparam as op
 from overparam.cli.main import main
-from overparam.pipeline import JobSettings, run_job
+from overparam.pipeline.run import run_job
+from overparam.pipeline.settings import JobSettings
 
 CHOSEN = ("--target", "parity", "--samples", "6", "--test-fraction", "0")
 NETWORK = ("--width", "256", "--depth", "1", "--steps", "5", "--no-consequences")

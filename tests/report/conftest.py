@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from overparam.data import load
-from overparam.pipeline import JobResult, JobSettings, run_job
+from overparam.pipeline.result import JobResult
+from overparam.pipeline.run import run_job
+from overparam.pipeline.settings import JobSettings
 
 SETTINGS = JobSettings(width=64, depth=1, steps=12, anchor_steps=12)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from overparam.certificate.certificate import Certificate, Constant
-from overparam.pipeline import JobResult
 from overparam.pipeline.findings import findings, lines, summary
 from overparam.pipeline.formatting import at_least, at_most, number, rate
-from overparam.report import render
+from overparam.pipeline.result import JobResult
+from overparam.report.page import render
 
 TOPICS = 4
 """Implicit regularisation, lazy training, learning-rate transfer, generalisation: a figure each."""

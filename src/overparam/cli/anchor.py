@@ -8,7 +8,8 @@ from overparam.cli.options import data_selection
 from overparam.cli.progress import ProgressBar
 from overparam.data import load
 from overparam.importers import load_network
-from overparam.pipeline import AnchorSettings, anchor_network
+from overparam.pipeline.run import anchor_network
+from overparam.pipeline.settings import AnchorSettings
 
 
 def anchor(weights: str, data: str, out: Path | None, as_json: bool, **options: Any) -> None:

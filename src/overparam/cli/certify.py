@@ -10,9 +10,11 @@ from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import flush, print_table, say_json
 from overparam.data import load
 from overparam.files import prepare_folder
-from overparam.pipeline import JobResult, JobSettings, run_job
 from overparam.pipeline.findings import findings, lines, summary
 from overparam.pipeline.output import write_output
+from overparam.pipeline.result import JobResult
+from overparam.pipeline.run import run_job
+from overparam.pipeline.settings import JobSettings
 
 HEADINGS = 21
 """Columns of the summary's headings; what follows the verdict stands below it."""
@@ -63,7 +65,7 @@ class Output:
         """Fill the folder."""
         if self.out is None:
             return
-        from overparam.report import render  # which loads what draws figures
+        from overparam.report.page import render  # which loads what draws figures
 
         progress("writing the report", 0, 0)
         found = findings(result)

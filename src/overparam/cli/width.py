@@ -24,7 +24,6 @@ from overparam.kernel.memory import available_memory, readable
 from overparam.limits import require_scales
 from overparam.pipeline.formatting import at_least, at_most, finite, number, plain
 from overparam.pipeline.formatting import rate as rate_text
-from overparam.report.width_plot import figure_width
 
 DEEPEST = 10
 """Hidden layers at most."""
@@ -166,6 +165,8 @@ def _write(
     out: Path, summary: dict[str, Any], curves: dict[int, APrioriCoefficients], required: int
 ) -> None:
     """summary.json with the curves, and their plot."""
+    from overparam.report.width_plot import figure_width  # which loads what draws figures
+
     columns = {name: np.array([c[name] for c in curves.values()]) for name in IMPROVES}
     summary["by_width"] = {"width": list(curves)} | {
         name: [finite(float(v)) for v in values] for name, values in columns.items()

@@ -1,3 +1,1 @@
 """The report: one self-contained HTML page that says what a job found, with figures and sources."""
-
-from overparam.report.page import render as render
