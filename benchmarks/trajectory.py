@@ -94,7 +94,9 @@ def largest_curvature(problem: Problem, params: Any) -> float:
         along = jax.grad(lambda t: jnp.vdot(weighted, problem.mlp.apply(back(t), x)))
         product = jax.jit(lambda v: jax.jvp(along, (flat,), (v,))[1])
         size = len(flat)
-        operator = LinearOperator((size, size), lambda v: np.asarray(product(v.reshape(-1))))
+        operator = LinearOperator(
+            (size, size), lambda v: np.asarray(product(v.reshape(-1))), dtype=np.float64
+        )
         return float(abs(eigsh(operator, 1, which="LM", return_eigenvectors=False)[0]))
 
 
