@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from exact_network import ACTIVATIONS, exact_pass
-from overparam import InputError, certify, gradient_descent, load_certificate, verify
+from overparam import (
+    CustomIntegrand,
+    InputError,
+    certify,
+    gradient_descent,
+    load_certificate,
+    verify,
+)
 from overparam.certificate.trajectory import count, duration
 from overparam.certificate.trajectory_run import COLUMNS, Run
 from tiny import Tiny
@@ -190,6 +197,19 @@ def test_other_losses_and_several_outputs_are_certified():
     assert certificate.certified, certificate.reason
 
 
+def test_what_theorem_1_said_of_another_step_is_not_repeated():
+    tiny = Tiny((12,), "gelu", 1)
+    margin = certify(tiny.problem(0, centred=True), tiny.start(0), theorem="1").margin
+    problem = tiny.problem(0, centred=True, target_scale=0.5 * margin)
+    first, found = (certify(problem, tiny.start(0), theorem=name) for name in ("1", "C"))
+    assert first.certified
+    assert found.certified
+    assert found.step_size != first.step_size
+    assert np.isfinite(first.constants["kernel_drift"].value)
+    assert np.isinf(found.constants["kernel_drift"].value)
+    assert found.constants["limit_distance"].value < 1.5 * first.constants["limit_distance"].value
+
+
 def test_a_run_that_would_take_too_long_says_how_long(small):
     problem, start, certificate = small
     slow = certify(problem, start, certificate.step_size / 3e4, theorem="C", budget=0.2)
@@ -213,6 +233,10 @@ def test_what_theorem_c_does_not_reach_is_refused():
         return str(error.value)
 
     assert "three derivatives" in refused(Tiny((6,), "relu", 1))
+    parabola = CustomIntegrand(
+        "mine", lambda z, y: ((z - y) ** 2).sum() / 2, smoothness=1.0, pl_constant=1.0, infimum=0.0
+    )
+    assert "convex" in refused(Tiny((6,), "gelu", 1), parabola)
     assert "rigor" in refused(Tiny((6,), "gelu", 1), rigor="proved")
     with pytest.raises(InputError, match="budget"):
         certify(Tiny((6,), "gelu", 1).problem(0), Tiny((6,), "gelu", 1).start(0), budget=-1.0)

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
 from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.jacobian.random_curvature import (
-    BETA,
+    BETAS,
     SHARE,
     curvature_sample,
     expected_vectors,
@@ -93,8 +93,9 @@ def test_the_factor_solves_its_equation():
     assert laplace(kappa() * SHARE * (1 - 1e-6)) > 1 - SHARE
 
 
-@pytest.mark.parametrize("cap", [3.0, 0.6 * SHARE / BETA, 0.04 * SHARE / BETA])
-def test_a_sample_has_the_exponential_moment_that_lemma_c6_asks_for(cap):
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("cap", [1.0, 0.1, 0.004])
+def test_a_sample_has_the_exponential_moment_that_lemma_c6_asks_for(cap, beta):
     """E exp(-beta kappa Y) <= exp(-beta a) for every a <= c, of a known symmetric matrix."""
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((6, 6))
@@ -110,22 +111,23 @@ def test_a_sample_has_the_exponential_moment_that_lemma_c6_asks_for(cap):
                         lambda v: curvature @ v,  # noqa: B023
                         jnp.zeros(6),
                         jnp.asarray(cap),
-                        key,
+                        *(key, beta),
                     )
                 )
             )
-            moments = np.exp(-BETA * kappa() * np.asarray(draw(keys)))
+            moments = np.exp(-beta * kappa() * np.asarray(draw(keys)))
         error = moments.std() / math.sqrt(len(moments))
-        assert moments.mean() <= math.exp(-BETA * share * cap) + 4 * error
+        assert moments.mean() <= math.exp(-beta * share * cap) + 4 * error
 
 
 def test_few_vectors_are_drawn_where_curvature_can_only_be_small():
     with jax.enable_x64(True):
-        cap = 0.01 * SHARE / BETA
+        beta = BETAS[0]
+        cap = 0.01 * SHARE / beta
         keys = jax.random.split(jax.random.key(0), 4000)
         found = jax.vmap(
-            lambda key: curvature_sample(lambda v: v, jnp.zeros(3), jnp.asarray(cap), key)
+            lambda key: curvature_sample(lambda v: v, jnp.zeros(3), jnp.asarray(cap), key, beta)
         )(keys)
     drawn = float(np.mean(np.asarray(found) > 0))
-    assert expected_vectors(cap) == pytest.approx(0.01)
+    assert expected_vectors(cap, beta) == pytest.approx(0.01)
     assert abs(drawn - 0.01) < 4 * math.sqrt(0.01 / 4000)

@@ -150,8 +150,8 @@ def test_the_shortest_way_is_computed_without_squares_that_leave_the_range():
 @pytest.mark.sample(2)
 def test_huge_targets_are_out_of_reach_by_a_factor(targets, rigor):
     problem, params = scaled(targets)
-    ordinary = certify(*scaled(), rigor=rigor)
-    found = certify(problem, params, rigor=rigor)
+    ordinary = certify(*scaled(), rigor=rigor, theorem="1")
+    found = certify(problem, params, rigor=rigor, theorem="1")
     assert not found.certified
     assert found.margin == pytest.approx(ordinary.margin / targets, rel=0.02)
     assert f"short by a factor {1 / found.margin:.4g}" in found.reason
@@ -220,9 +220,11 @@ def test_a_rate_that_rounds_to_one_is_no_rate(rigor):
 def test_h_below_one_half_is_said_to_suffice_only_where_it_does():
     """A step close to 2 / L_phi fits small balls only, which end before the path does."""
     problem, params = scaled(targets=3e-5)
-    free = certify(problem, params)
+    free = certify(problem, params, theorem="1")
     assert free.certified
-    found = certify(problem, params, 1.9 / free.constants["objective_smoothness"].value)
+    found = certify(
+        problem, params, 1.9 / free.constants["objective_smoothness"].value, theorem="1"
+    )
     assert not found.certified
     h = found.constants["newton_kantorovich"]
     assert h.value < 0.5

@@ -178,7 +178,7 @@ def test_every_number_stands_in_ball_arithmetic_without_tolerance(tiny, loss):
     assert {constant.kind for constant in certificate.constants.values()} == {"proved"}
     found = verify(certificate, problem, start)
     assert found.ok, found.reasons
-    plain = certify(problem, start)
+    plain = certify(problem, start, theorem="1")
     assert plain.certified == certificate.certified
     assert certificate.margin == pytest.approx(plain.margin, rel=1e-6)
     assert certificate.rate >= plain.rate - 1e-12
@@ -187,7 +187,7 @@ def test_every_number_stands_in_ball_arithmetic_without_tolerance(tiny, loss):
 def test_a_given_step_is_proved_or_not_certified():
     tiny = Tiny((48,), "gelu", 1)
     start = tiny.start(0)
-    scale = 0.5 * certify(tiny.problem(0, centred=True), start).margin
+    scale = 0.5 * certify(tiny.problem(0, centred=True), start, theorem="1").margin
     problem = tiny.problem(0, centred=True, target_scale=scale)
     best = certify(problem, start, rigor="proved")
     short = certify(problem, start, 0.5 * best.step_size, rigor="proved")

@@ -88,7 +88,7 @@ def small_problem(spelling):
 @pytest.mark.sample(2)
 def test_certificates_verify(spelling, rigor):
     problem, start = small_problem(spelling)
-    initial = certify(problem, start, rigor=rigor)
+    initial = certify(problem, start, rigor=rigor, theorem="1")
     assert verify(initial, problem, start).reasons == ()
     trained = gauss_newton(problem, start, tolerance=1e-7).params
     anchored = anchor(problem, trained, rigor=rigor)
@@ -104,7 +104,7 @@ def test_certificates_verify(spelling, rigor):
 @pytest.mark.sample(1)
 def test_a_better_constant_of_the_loss_is_found_out(spelling, name):
     problem, start = small_problem(spelling)
-    honest = certify(problem, start)
+    honest = certify(problem, start, theorem="1")
     factor = 1 + 1e-9 if name == "pl_constant" else 1 - 1e-6
     constant = honest.constants[name]
     better = dataclasses.replace(constant, value=constant.value * factor)
@@ -115,7 +115,7 @@ def test_a_better_constant_of_the_loss_is_found_out(spelling, name):
 def test_the_constants_of_cross_entropy_depend_on_the_level():
     """A certificate far from the minimiser may not use alpha at it."""
     problem, start = small_problem("smoothed_cross_entropy:0.1")
-    alpha = certify(problem, start).constants["pl_constant"].value
+    alpha = certify(problem, start, theorem="1").constants["pl_constant"].value
     level = problem.excess(start) / problem.measure.weights.min()
     assert alpha == pytest.approx(problem.loss.pl_constant(level), rel=1e-9)
     assert alpha < 0.1 * problem.loss.pl_constant(0.0)

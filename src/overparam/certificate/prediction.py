@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.linalg import eigh
 
 from overparam.certificate.hypotheses import Hypotheses
-from overparam.jacobian.random_curvature import expected_vectors
+from overparam.jacobian.random_curvature import beta_for, expected_vectors
 from overparam.kernel.tangent import to_coordinates
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
@@ -77,7 +77,8 @@ def predict_run(
     grid = np.append(0.0, np.geomspace(1.0, max(steps, 1.0), 200))
     total = left(0.0) + float(np.trapezoid([left(float(t)) for t in grid], grid))
     smooth = problem.loss.smoothness
-    vectors = expected_vectors(step_size * smooth * lipschitz * total)
+    beta = beta_for(problem.mlp.parameter_count, problem.measure.n)
+    vectors = expected_vectors(step_size * smooth * lipschitz * total, beta)
     return Prediction(steps, steps + PER_VECTOR * vectors)
 
 

@@ -14,6 +14,7 @@ from overparam.certificate.prediction import PER_VECTOR, Prediction, predict_run
 from overparam.certificate.trajectory_run import COLUMNS, Cell, Point, Run, excess_at, sigma_at
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import FAILURE
+from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP, Params
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, plain_network
@@ -37,6 +38,12 @@ HALVINGS = 3
 
 LARGEST = 2048
 """The number of values n k up to which Theorem C is tried unasked."""
+
+UNKNOWN = (
+    *("kernel_drift", "relative_kernel_drift"),
+    *("linearisation_distance", "linearisation_parameter_distance"),
+)
+"""What Theorem C does not bound; Theorem 1 may have, but of another run."""
 
 NEVER = (
     "the tangent kernel at the initialisation is singular in float64, so that the linearised run "
@@ -94,7 +101,7 @@ def _worth_a_run(problem: Problem, first: Certificate) -> bool:
 
 def or_by_running(
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     hypotheses: Hypotheses,
     kernel: Float[np.ndarray, "nk nk"],
     first: Certificate,
@@ -305,8 +312,12 @@ class _Attempt:
 def _not_certified(
     first: Certificate, step_size: float, why: str, steps: int, predicted: Prediction | None
 ) -> Certificate:
-    constants = dict(first.constants)
     source = "docs/trajectory.md, Theorem C"
+    nothing = {"radius": math.inf, "rate": 1.0, "margin": min(first.margin, 1.0)}
+    constants = _with_unknown(first) | {
+        name: Constant(value, first.constants[name].kind, source)
+        for name, value in {**nothing, "step_size": step_size}.items()
+    }
     constants["steps_made"] = Constant(float(steps), "computed", f"before it ended; {source}")
     if predicted is not None:  # the run was not lost, but would have taken too long
         text = "by the linearised run, to where Theorem 1 may take over"
@@ -446,9 +457,17 @@ def _constants(
     }
     if attempt.run.randomised:
         values["failure_probability"] = (FAILURE, "p, of the bound on curvature")
-    constants = dict(first.constants)
+    constants = _with_unknown(first)
     for name, (value, text) in values.items():
         constants[name] = Constant(float(value), hypotheses.rigor, f"{text}; {source}")
+    return constants
+
+
+def _with_unknown(first: Certificate) -> dict[str, Constant]:
+    """Theorem 1's constants, but for what it says of its own run."""
+    constants = dict(first.constants)
+    for name in set(UNKNOWN) & constants.keys():
+        constants[name] = replace(constants[name], value=math.inf)
     return constants
 
 

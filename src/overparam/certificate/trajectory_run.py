@@ -24,6 +24,7 @@ from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import base_of
 from overparam.jacobian.random_curvature import (
     MOST,
+    beta_for,
     curvature_sample,
     expected_vectors,
     kappa,
@@ -119,6 +120,7 @@ class Run:
         self.problem, self.step_size = problem, step_size
         self.start = as_float64(params)
         self.randomised = problem.mlp.layers > 2
+        self.beta = beta_for(problem.mlp.parameter_count, problem.measure.n)
         self.key = jax.random.key(seed)
         self.exponent = self.spread = 0.0
         self.reason = ""
@@ -145,14 +147,16 @@ class Run:
 
     def slack(self, step: int) -> float:
         """a_t of Theorem C."""
-        return log_slack(step) if self.randomised else 0.0
+        return log_slack(step, self.beta) if self.randomised else 0.0
 
     def vectors(self, cell: Cell) -> float:
         """How many random vectors a cell's steps were given, in expectation."""
         if not self.randomised:
             return 0.0
         gradient = cell.rows[:, COLUMNS.index("gradient")]
-        return float(np.sum(expected_vectors(self.step_size * cell.ball.lipschitz * gradient)))
+        return float(
+            np.sum(expected_vectors(self.step_size * cell.ball.lipschitz * gradient, self.beta))
+        )
 
     def measure(self, params: Params, step: int) -> Point:
         """All that is measured at a point."""
@@ -231,7 +235,7 @@ class Run:
         gradient = gradient + noise
         error = self._rounding(point, ball, rows, noise)
         if self.randomised:
-            caps = expected_vectors(eta * ball.lipschitz * gradient)
+            caps = expected_vectors(eta * ball.lipschitz * gradient, self.beta)
             if not (caps <= MOST).all():
                 self.reason = f"D^2 F is too large at step {point.step} for a bound by sampling"
                 return None
@@ -316,6 +320,7 @@ def _program(model: MLP, loss: Integrand) -> Callable:
 
     def curvature(theta: Params, ghat: Array, data: tuple, cap: Array, key: Array) -> Array:
         x, _, weights, _, grams = data
+        beta = beta_for(model.parameter_count, len(x))
         weighted = weights[:, None] * ghat
         if model.layers == 1:
             return jnp.zeros_like(cap)
@@ -323,7 +328,7 @@ def _program(model: MLP, loss: Integrand) -> Callable:
             return neuron_curvature(model, theta, grams, x, weighted)
         # In a direction that stays fixed while theta moves.
         against = jax.grad(lambda p: jnp.vdot(weighted, model.apply(p, x)))
-        return curvature_sample(against, theta, cap, key)
+        return curvature_sample(against, theta, cap, key, beta)
 
     def cell(
         first: Params,

@@ -103,7 +103,6 @@ def anchor(**given: Any) -> None:
 @click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
 @click.option(
     "--budget",
-    "running",
     type=Duration(),
     default="60s",
     help="Time for steps in float64 that certify the run from initialisation where the network "

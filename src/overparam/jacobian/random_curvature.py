@@ -4,7 +4,7 @@ The theorem about a run needs the sums of eta |R_t|, not every |R_t| by itself. 
 normal vector x, |R^2 x|^(1/2) is at least |R| |<e, x>|^(1/2) with e an eigenvector for |R|. Seen
 over a whole run these fluctuations average out, which a supermartingale makes precise: with
 probability 1 - p all sums over s <= u < t of eta |R_u| are at most KAPPA eta times those of what
-was seen plus log((s + 1)(s + 2) / p) / BETA. How many vectors a step is given goes with a
+was seen plus log((t + 1)(t + 2) / p) / beta. How many vectors a step is given goes with a
 deterministic bound on its |R_t|, and where that is small most steps are given none: the number of
 products is about that of the sum of these bounds, however many steps there are.
 
@@ -26,8 +26,12 @@ from scipy.optimize import brentq
 FAILURE = 1e-12
 """p, the probability that a certificate's curvature bound fails."""
 
-BETA = 5.0
-"""beta: how sharply the failure probability enters, against the number of products."""
+BETAS = (12.0, 5.0)
+"""beta of small and of large networks: how sharply the failure probability enters, against the
+number of products."""
+
+SMALL = 2**22
+"""Parameters times points up to which a network is small."""
 
 SHARE = 0.5
 """gamma: the largest beta c_t that one vector answers for."""
@@ -53,18 +57,27 @@ def kappa() -> float:
     return float(root) * (1 + 1e-9)
 
 
-def log_slack(step: int) -> float:
+def beta_for(parameters: int, points: int) -> float:
+    """beta, chosen by what a product costs and by nothing that is random."""
+    return BETAS[0] if parameters * points <= SMALL else BETAS[1]
+
+
+def log_slack(step: int, beta: float) -> float:
     """a_t = log((t + 1)(t + 2) / p) / beta, which covers every start s <= t."""
-    return (math.log(step + 1.0) + math.log(step + 2.0) - math.log(FAILURE)) / BETA
+    return (math.log(step + 1.0) + math.log(step + 2.0) - math.log(FAILURE)) / beta
 
 
-def expected_vectors(cap: Any) -> Any:
+def expected_vectors(cap: Any, beta: float) -> Any:
     """nu_t = beta c_t / gamma: how many vectors a step with cap c_t needs; a chance if below 1."""
-    return BETA * cap / SHARE
+    return beta * cap / SHARE
 
 
 def curvature_sample(
-    gradient_of: Callable[[Any], Any], params: Any, cap: Float[Array, ""], key: Array
+    gradient_of: Callable[[Any], Any],
+    params: Any,
+    cap: Float[Array, ""],
+    key: Array,
+    beta: float,
 ) -> Float[Array, ""]:
     """Y_t / eta: the mean of |R^2 x|^(1/2) over the vectors of a step, or over its chance of one.
 
@@ -72,13 +85,14 @@ def curvature_sample(
         gradient_of: The gradient of <F, ghat> as a function of the parameters; R is its derivative.
         params: theta, a pytree.
         cap: c_t, a bound on eta |R_t| that does not depend on ``key``; what is found proves nothing
-            where ``expected_vectors(cap)`` exceeds ``MOST``.
+            where ``expected_vectors(cap, beta)`` exceeds ``MOST``.
         key: A JAX PRNG key of this step alone.
+        beta: The same for all steps.
 
     Returns:
         0 where no vector was drawn.
     """
-    expected = expected_vectors(cap)
+    expected = expected_vectors(cap, beta)
     coin, draws = jax.random.split(key)
     chance = (jax.random.uniform(coin, dtype=np.float64) < expected).astype(np.int32)
     several = jnp.ceil(jnp.minimum(expected, MOST)).astype(np.int32)

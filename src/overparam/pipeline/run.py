@@ -268,7 +268,7 @@ class Drawn(Job):
                 settings.step,
                 kernel=kernel,
                 rigor=self.rigor,
-                budget=settings.running,
+                budget=settings.budget,
                 theorem=settings.theorem,
                 target_norm=len(kernel) <= FULL_SPECTRUM,
                 progress=self.within("steps of gradient descent in float64"),

@@ -38,7 +38,7 @@ class JobSettings:
         weight_scale: s_w.
         bias_scale: s_b.
         centered: Whether the network's initial value is subtracted.
-        running: Seconds that Theorem C may take from the initialisation, with float64 steps of its
+        budget: Seconds that Theorem C may take from the initialisation, with float64 steps of its
             own, where Theorem 1 does not certify; 0 for none.
         steps: Steps of the optimiser from the initialisation.
         optimizer: ``gd`` (the theorem's), or an optax optimiser's name.
@@ -69,7 +69,7 @@ class JobSettings:
     weight_scale: float = 1.0
     bias_scale: float = 0.1
     centered: bool = True
-    running: float | int = 0.0
+    budget: float | int = 0.0
     steps: int = 100
     optimizer: str = "gd"
     learning_rate: float | None = None
@@ -105,8 +105,8 @@ class JobSettings:
         require_choice("optimizer", self.optimizer, OPTIMIZERS)
         require_confidence(self.confidence)
         get_integrand(self.loss)
-        if not self.running >= 0:
-            raise InputError(f"running must be a number of seconds, 0 or more, not {self.running}")
+        if not self.budget >= 0:
+            raise InputError(f"budget must be a number of seconds, 0 or more, not {self.budget}")
         rate = self.learning_rate
         if rate is not None:
             require_positive("learning_rate", rate)

@@ -1,0 +1,126 @@
+"""What Theorem C certifies from initialisation, what it costs, how sharp its curvature bound is.
+
+Centred networks at output scale 1 and default scales, step 1 / lambda_max unless it had to be
+halved, one draw. A case is DATA:POINTS:WIDTHS[:ACTIVATION], with ``parity`` for even against odd
+digits::
+
+    python benchmarks/trajectory.py runs parity:100:512 parity:100:512x512 parity:100:8
+    python benchmarks/trajectory.py curvature parity:100:512 parity:60:16x16
+"""
+
+import argparse
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from overparam import MLP, Problem, certify, gradient_descent
+from overparam.certificate.trajectory_run import COLUMNS, Run
+from overparam.data.dataset import load
+from overparam.jacobian.random_curvature import kappa
+
+RUNS = ("case", "T", "exponent", "delta_T", "margin", "distance", "s", "bare s")
+CURVATURE = ("case", "step", "abs(R) / abs(g)", "bound / abs(g)", "ratio")
+
+
+def problem_of(case: str, seed: int) -> tuple[Problem, Any]:
+    """The problem and its initial parameters."""
+    data, points, widths, *rest = case.split(":")
+    chosen = {"target": "parity"} if data == "parity" else {}
+    name = "digits" if data == "parity" else data
+    count = None if points == "all" else int(points)
+    measure = load(name, samples=count, test_fraction=0, **chosen).train
+    hidden = tuple(int(w) for w in widths.split("x"))
+    model = MLP(measure.dim, hidden, measure.outputs, activation=(rest or ["gelu"])[0])
+    params = model.init(jax.random.key(seed))
+    params = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+    return Problem(model, measure, centered_at=params), params
+
+
+def certified_run(case: str, seed: int, budget: float) -> tuple:
+    """A row of the first table."""
+    problem, params = problem_of(case, seed)
+    began = time.perf_counter()
+    found = certify(problem, params, theorem="C", budget=budget)
+    seconds = time.perf_counter() - began
+    value = {name: constant.value for name, constant in found.constants.items()}
+    if not found.certified:
+        return (case, f"{value['steps_made']:,.0f}", "-", "-", "no", "-", f"{seconds:.1f}", "-")
+    T = int(value["handover"])
+    gradient_descent(problem, params, found.step_size, 1, dtype="float64")  # compiles
+    began = time.perf_counter()
+    gradient_descent(problem, params, found.step_size, T, dtype="float64")
+    bare = time.perf_counter() - began
+    return (
+        *(case, f"{T:,}", f"{value['exponent']:.1f}", f"{value['deviation']:.0e}"),
+        *(f"{found.margin:.1f}", f"{value['limit_distance']:.1f}"),
+        *(f"{seconds:.1f}", f"{bare:.1f}"),
+    )
+
+
+def curvature_rows(case: str, seed: int) -> list[tuple]:
+    """Rows of the second table: at the first points of cells, |R| by Lanczos beside its bound."""
+    problem, params = problem_of(case, seed)
+    largest = certify(problem, params, theorem="1").constants["max_eigenvalue"].value
+    run, rows, next_step = Run(problem, params, 0.7 / largest), [], 0
+    for cell in run.cells():
+        if cell.start.step >= next_step:
+            first = dict(zip(COLUMNS, cell.rows[0], strict=True))
+            factor = kappa() if run.randomised else 1.0
+            exact = largest_curvature(problem, cell.start.params) / first["gradient"]
+            bound = factor * first["curvature"] / first["gradient"]
+            if bound:
+                numbers = (f"{exact:.4f}", f"{bound:.4f}", f"{bound / exact:.1f}")
+                rows.append((case, f"{cell.start.step:,}", *numbers))
+            next_step = 3 * cell.start.step + 1
+        if cell.start.step > 300 or len(rows) >= 6:
+            break
+    return rows
+
+
+def largest_curvature(problem: Problem, params: Any) -> float:
+    """|D^2 <F, ghat>| by Lanczos."""
+    values = np.asarray(problem.predict(params))
+    weighted = problem.measure.weights[:, None] * np.asarray(
+        problem.loss.gradient(values, problem.targets)
+    )
+    x = problem.measure.x
+    with jax.enable_x64(True):
+        flat, back = ravel_pytree(params)
+        along = jax.grad(lambda t: jnp.vdot(weighted, problem.mlp.apply(back(t), x)))
+        product = jax.jit(lambda v: jax.jvp(along, (flat,), (v,))[1])
+        size = len(flat)
+        operator = LinearOperator(
+            (size, size), lambda v: np.asarray(product(v.reshape(-1))), dtype=np.float64
+        )
+        return float(abs(eigsh(operator, 1, which="LM", return_eigenvectors=False)[0]))
+
+
+def print_row(cells: tuple) -> None:
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("runs", "curvature"))
+    parser.add_argument("cases", nargs="+")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--budget", type=float, default=600.0)
+    args = parser.parse_args()
+    head = RUNS if args.what == "runs" else CURVATURE
+    print_row(head)
+    print_row(("---",) * len(head))
+    for case in args.cases:
+        if args.what == "runs":
+            print_row(certified_run(case, args.seed, args.budget))
+        else:
+            for row in curvature_rows(case, args.seed):
+                print_row(row)
+
+
+if __name__ == "__main__":
+    main()
