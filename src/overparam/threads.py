@@ -35,6 +35,20 @@ def threads_for(rows: int) -> Iterator[None]:
         yield
 
 
+def threads_by(rows: Callable[P, int]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A decorator: :func:`threads_for` as many rows as its argument makes of a call's."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def limited(*args: P.args, **kwargs: P.kwargs) -> T:
+            with threads_for(rows(*args, **kwargs)):
+                return function(*args, **kwargs)
+
+        return limited
+
+    return decorate
+
+
 def one_thread(function: Callable[P, T]) -> Callable[P, T]:
     """The same function, its linear algebra on one thread while it runs."""
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,17 @@ from overparam.theorems import conclusions
 from overparam.theorems.convergence import Convergence, Existence, choose_step
 from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.majorant import Majorant
+from overparam.threads import threads_by
+
+
+def _largest_matrix(problem: Problem, *_: Any, **__: Any) -> int:
+    """Rows of the largest matrix whose eigenvalues are taken: the kernel, or that of a layer."""
+    layers = problem.model.widths if isinstance(problem.model, MLP) else ()
+    return max(problem.measure.n * problem.outputs, *map(min, pairwise(layers)), 0)
 
 
 @on_host
+@threads_by(_largest_matrix)
 @np.errstate(all="ignore")  # whatever the caller's: see measure_hypotheses
 def certify(
     problem: Problem,
@@ -115,6 +124,7 @@ def certify(
 
 
 @on_host
+@threads_by(_largest_matrix)
 @np.errstate(all="ignore")  # whatever the caller's: see measure_hypotheses
 def anchor(
     problem: Problem,

@@ -467,6 +467,6 @@ class Drawn(Job):
         matrices = 3 if self.settings.rigor == "proved" else 2
         needed = matrices * 8 * size**2 + layers + 6 * 8 * self.model.parameter_count
         what = f"a certificate for {n} points with {k} outputs (a kernel of {size} x {size})"
-        require_memory(needed, what, self.settings.budget)
+        require_memory(needed, what, self.settings.available)
         steps = max(self.settings.steps, self.settings.anchor_steps)
-        require_memory(HISTORY * steps, f"the history of {steps:,} steps", self.settings.budget)
+        require_memory(HISTORY * steps, f"the history of {steps:,} steps", self.settings.available)

@@ -130,7 +130,7 @@ class JobSettings:
         return self.dtype or ("float64" if alone else "float32")
 
     @property
-    def budget(self) -> int:
+    def available(self) -> int:
         """Bytes the job may use."""
         return available_memory() if self.memory is None else self.memory
 
