@@ -87,7 +87,7 @@ def test_the_certificate_is_about_the_saved_network_and_data(folder):
 def test_history_has_both_runs_with_the_envelope_above_the_excess(folder):
     with open(folder / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["phase"] for row in rows] == ["descent"] * 21 + ["anchor"] * 101
+    assert [row["phase"] for row in rows] == ["descent"] * 21 + ["anchor"] * 26
     assert rows[20]["linearised"]
     assert not rows[20]["envelope"]
     anchored = [(float(row["excess"]), float(row["envelope"])) for row in rows[21:]]

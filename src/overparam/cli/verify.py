@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from overparam.certificate.certificate import load_certificate
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import say, say_json
 from overparam.errors import InputError
 from overparam.verification import Verification
 from overparam.verification import verify as recheck
+from overparam.verification.verify import UNCHECKED
 
 
 def verify(path: Path, precision: int, as_json: bool) -> None:
@@ -22,7 +22,13 @@ def verify(path: Path, precision: int, as_json: bool) -> None:
                 progress(f"{name}: {phase}", done, total)
 
             results[file] = recheck(file, precision=precision, progress=tell)
-    unknown = {file for file in results if file != path and _beyond(file)}
+    # Beside the certificate that a run is about, which has to hold.
+    unknown = {
+        file
+        for file, result in results.items()
+        if file not in (path, path / "certificate.json")
+        and any(reason.startswith(UNCHECKED) for reason in result.reasons)
+    }
     failed = [file for file, result in results.items() if not result.ok and file not in unknown]
     if as_json:
         say_json({"ok": not failed, "certificates": _summary(results, unknown)})
@@ -45,11 +51,6 @@ def _certificates(path: Path) -> list[Path]:
     if path / "certificate.json" not in found:
         raise InputError(f"{path} has no certificate.json: give the folder of a run")
     return found
-
-
-def _beyond(file: Path) -> bool:
-    """Whether a certificate beside the main one rests on a theorem that the re-check lacks."""
-    return file.name != "certificate.json" and load_certificate(file).theorem != "1"
 
 
 def _summary(results: dict[Path, Verification], unknown: set[Path]) -> list[dict[str, Any]]:

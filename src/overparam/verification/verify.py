@@ -34,6 +34,10 @@ _FLINT = RLock()
 """FLINT has one precision for the whole process, so re-checks take turns."""
 
 
+UNCHECKED = "nothing can be checked again"
+"""How the only reason begins where the re-check knows nothing of a theorem, a model or a search."""
+
+
 @dataclass(frozen=True)
 class Verification:
     """The outcome of a re-check.
@@ -112,7 +116,7 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Report) 
     """All that is wrong; costly checks only if the cheap ones pass."""
     unknown = _beyond(claim)
     if unknown is not None:
-        yield f"nothing can be checked again: {unknown}"
+        yield f"{UNCHECKED}: {unknown}"
         return
     found = list(faults(claim))
     if found:
