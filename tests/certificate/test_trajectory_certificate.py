@@ -9,8 +9,11 @@ import pytest
 
 from exact_network import ACTIVATIONS, exact_pass
 from overparam import (
+    MLP,
     CustomIntegrand,
     InputError,
+    Measure,
+    Problem,
     certify,
     gradient_descent,
     load_certificate,
@@ -282,3 +285,17 @@ def test_numbers_and_times_are_said_as_people_say_them():
     assert [duration(s) for s in (3.0, 130.0, 8e3, 2e5)] == [
         *("3 seconds", "2 minutes", "2 hours", "2 days")
     ]
+
+
+def test_a_run_that_nobody_could_make_is_not_begun():
+    """Two points close to each other: the linearised run knows how long it would be."""
+    x = np.array([[1.0, 0.0], [1.0, 1e-5]])
+    model = MLP(2, (8,), 1, "tanh")
+    start = model.init(jax.random.key(0))
+    problem = Problem(model, Measure(x, np.array([1.0, -1.0])))
+    certificate = certify(problem, start)
+    assert not certificate.certified
+    assert certificate.theorem == "1"
+    assert "would take about" in certificate.reason
+    asked = certify(problem, start, theorem="C", budget=0.5)
+    assert asked.constants["steps_made"].value > 0

@@ -1,6 +1,7 @@
 """What the linearised model expects of a run that is to be certified: how long, how much work."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ TAKEOVER = 0.45
 PER_VECTOR = 6.0
 """Gradient steps that take as long as one vector's two Hessian-vector products."""
 
+RATE = 2.5e10
+"""Operations in float64 that a core does in a second, with layers of some hundred units."""
+
 LONGEST = 1e18
 """Steps beyond which nobody asks."""
 
@@ -35,6 +39,11 @@ class Prediction:
 
     steps: int
     work: float
+
+    def seconds(self, problem: Problem) -> float:
+        """How long it takes here at a usual rate: six operations a parameter, point and step."""
+        operations = 6.0 * problem.mlp.parameter_count * problem.measure.n
+        return self.work * operations / (RATE * (os.cpu_count() or 1))
 
 
 def predict_run(

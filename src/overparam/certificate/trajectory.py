@@ -171,6 +171,9 @@ def certify_by_running(
         predicted = predict_run(problem, params, hypotheses, kernel, step)
         if unasked and predicted is None:
             return _not_certified(first, step, NEVER, 0, None)
+        if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
+            why = _would_take(step, predicted, duration(predicted.seconds(problem)))
+            return _not_certified(first, step, why, 0, predicted)
         left = until - time.perf_counter()
         attempt = _Attempt(problem, params, step, predicted, left, progress)
         found = attempt.make()
@@ -256,12 +259,7 @@ class _Attempt:
         if expected <= self.budget or (spent <= self.budget and expected <= 2 * self.budget):
             return False
         needed = duration(expected) if expected > spent else f"more than {duration(self.budget)}"
-        about = "" if foreseen is None else f"about {count(foreseen.steps)} steps, "
-        self.reason = (
-            f"gradient descent with step size {self.step_size:.4g} would take {about}{needed} here,"
-            " to the region where Theorem 1 holds: allow it that time with a larger budget, or "
-            "anchor trained parameters"
-        )
+        self.reason = _would_take(self.step_size, foreseen, needed)
         return True
 
     def _keep(self, cell: Cell) -> None:
@@ -307,6 +305,15 @@ class _Attempt:
             step_size=self.step_size,
         )
         return _Found(point, deviation, float(excess), tail) if tail.certified else None
+
+
+def _would_take(step_size: float, foreseen: Prediction | None, needed: str) -> str:
+    about = "" if foreseen is None else f"about {count(foreseen.steps)} steps, "
+    return (
+        f"gradient descent with step size {step_size:.4g} would take {about}{needed} here, to the "
+        "region where Theorem 1 holds: allow it that time with a larger budget, or anchor trained "
+        "parameters"
+    )
 
 
 def _not_certified(

@@ -146,11 +146,14 @@ def _claim(
     missing = _missing(certificate) if "residual" in certificate.remedies else None
     short = "" if missing is None else f", short by a factor {number(missing, 3)}"
     if status == "not certified":
-        return (f"not certified{short}" if short else f"not certified: {certificate.reason}",)
+        if not short:
+            return (f"not certified: {certificate.reason}",)
+        return (f"not certified{short}", *_would_take(certificate))
     if status == "exists":
         return (
             f"existence certified: {minimum} exists within distance {radius} of {place}",
             f"convergence of gradient descent to it is not certified{short}",
+            *_would_take(certificate),
         )
     halving = steps_to_halve(certificate.rate)
     speed = "" if halving is None else f", and the excess halves in at most {halving:,} steps"
@@ -165,6 +168,13 @@ def _claim(
         f"{at_least(certificate.margin, 3)} to spare",
         *_ran(certificate),
     )
+
+
+def _would_take(certificate: Certificate) -> tuple[str, ...]:
+    """How long a run would be that Theorem C could certify, if the reason says so."""
+    begins = "gradient descent with step size "
+    _, found, rest = certificate.reason.partition(f"; {begins}")
+    return (begins + rest,) if found else ()
 
 
 def _since(certificate: Certificate) -> str:
