@@ -19,6 +19,7 @@ from overparam import (
     load_certificate,
     verify,
 )
+from overparam.certificate.certify import _step
 from overparam.certificate.trajectory import count, duration
 from overparam.certificate.trajectory_run import COLUMNS, Run
 from tiny import Tiny
@@ -299,3 +300,37 @@ def test_a_run_that_nobody_could_make_is_not_begun():
     assert "would take about" in certificate.reason
     asked = certify(problem, start, theorem="C", budget=0.5)
     assert asked.constants["steps_made"].value > 0
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-40, 1e40])
+def test_where_a_runs_curvature_would_vanish_nothing_is_certified(scale):
+    """Its square, and the square of that, have to be numbers: or rounding seems not to grow."""
+    model = MLP(2, (4,), 1, "tanh", output_scale=scale)
+    x, y = np.array([[1.0, 0.2], [-0.3, 1.0]]), scale * np.array([1.0, -1.0])
+    problem, start = Problem(model, Measure(x, y)), model.init(jax.random.key(0))
+    found = certify(problem, start, theorem="C")
+    assert not found.certified
+    assert "rescale" in found.reason
+
+
+def test_a_step_of_low_precision_is_the_number_that_it_is():
+    """Or NumPy would do the sums over a run in its type."""
+    for coarse in (np.float16(0.7), np.float32(0.7), jax.numpy.asarray(0.7)):
+        assert type(_step(coarse)) is float
+        assert _step(coarse) == float(coarse)
+    for unusable in (True, "0.1", [0.1]):
+        with pytest.raises(InputError, match="step_size must be positive"):
+            _step(unusable)
+
+
+def test_the_least_distance_gone_is_below_what_is_gone():
+    """Where the run reaches rounding within a cell, the two bounds nearly touch."""
+    for seed in range(4):
+        tiny = Tiny((5,), "tanh", 1, points=1)
+        problem, start = tiny.problem(seed, centred=True), tiny.start(seed)
+        certificate = certify(problem, start, theorem="C", budget=3600)
+        run = gradient_descent(problem, start, certificate.step_size, 2000, dtype="float64")
+        pairs = zip(jax.tree.leaves(run.params), jax.tree.leaves(start), strict=True)
+        gone = np.sqrt(sum(np.sum((np.asarray(a) - b) ** 2) for a, b in pairs))
+        assert certificate.constants["limit_distance_lower"].value <= gone
+        assert gone <= certificate.constants["limit_distance"].value

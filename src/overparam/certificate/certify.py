@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, SupportsFloat, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +27,7 @@ from overparam.certificate.trajectory import (
 from overparam.errors import InputError
 from overparam.kernel.empirical import require_memory
 from overparam.kernel.tangent import tangent_kernel
+from overparam.limits import require_choice
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.numbers import Interval, Number, safe, safe_lower, safe_upper
@@ -38,6 +39,19 @@ from overparam.theorems.convergence import Convergence, Existence, choose_step
 from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.majorant import Majorant
 from overparam.threads import threads_by
+
+
+def _step(step_size: object) -> float | None:
+    """A step size as a number of float64, whatever its type was.
+
+    Raises:
+        InputError: It is no number.
+    """
+    if step_size is None:
+        return None
+    if isinstance(step_size, bool | np.bool_) or not isinstance(step_size, SupportsFloat):
+        raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+    return float(step_size)
 
 
 def _largest_matrix(problem: Problem, *_: Any, **__: Any) -> int:
@@ -97,8 +111,11 @@ def certify(
         docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md;
         docs/trajectory.md.
     """
-    if not budget >= 0:
+    step_size = _step(step_size)
+    if not (isinstance(budget, int | float) and budget >= 0):
         raise InputError(f"budget must be a number of seconds, 0 or more, not {budget!r}")
+    if theorem is not None:
+        require_choice("theorem", theorem, get_args(Theorem))
     if theorem == "P":
         check_path(problem, rigor)
     if theorem == "C":
@@ -143,7 +160,7 @@ def anchor(
     """
     measured: dict[str, Any] = {"kernel": kernel, "progress": progress, "rigor": rigor}
     hypotheses = measure_hypotheses(problem, params, target_norm=target_norm, **measured)
-    return certificate_from(problem, params, hypotheses, "anchor", step_size)
+    return certificate_from(problem, params, hypotheses, "anchor", _step(step_size))
 
 
 @np.errstate(all="ignore")

@@ -13,7 +13,7 @@ from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.prediction import PER_VECTOR, Prediction, predict_run
 from overparam.certificate.trajectory_run import COLUMNS, Cell, Point, Run, excess_at, sigma_at
 from overparam.errors import InputError
-from overparam.jacobian.random_curvature import FAILURE
+from overparam.jacobian.random_curvature import ATTEMPTS, FAILURE
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP, Params
 from overparam.model.observation import Value
@@ -33,7 +33,7 @@ HOPEFUL = 0.75
 ROUNDING = 1 + 1e-9
 """Covers the rounding of sums over a run, and of distances."""
 
-HALVINGS = 3
+HALVINGS = ATTEMPTS - 1
 """How often a step that was not asked for is halved where a run with it cannot be followed."""
 
 LARGEST = 2048
@@ -48,6 +48,15 @@ UNKNOWN = (
 NEVER = (
     "the tangent kernel at the initialisation is singular in float64, so that the linearised run "
     "does not say how long a run would take"
+)
+
+LOW = 1e-30
+"""M |J|^2 and the root of Delta_0 lie between this and its inverse: fourth powers of the curvature
+of a run have to be numbers in float64 until the residual is 1e-15 of what it was."""
+
+OUT_OF_RANGE = (
+    "the sizes of outputs and residual leave the range in which a run's curvature is seen in "
+    "float64: rescale the targets, or the model's outputs"
 )
 
 Progress = Callable[[int, int], None]
@@ -165,6 +174,8 @@ def certify_by_running(
     if not hypotheses.jacobian_norm:
         return _not_certified(first, first.step_size, "no parameter changes the outputs", 0, None)
     largest = problem.loss.smoothness * hypotheses.jacobian_norm**2
+    if not (LOW < largest < 1 / LOW and LOW**2 < hypotheses.excess < 1 / LOW**2):
+        return _not_certified(first, first.step_size, OUT_OF_RANGE, 0, None)
     step = STEP / largest if step_size is None else step_size
     until = time.perf_counter() + budget
     for _ in range(1 + HALVINGS * free):
@@ -290,6 +301,8 @@ class _Attempt:
             jacobian_norm=point.jacobian_norm + omega,
             away=deviation,
         )
+        if not math.isfinite(excess):
+            return None
         alpha = loss.functional_pl_constant(float(excess), self.problem.measure.weights)
         level = math.sqrt(2 * excess / alpha) if alpha else math.inf
         if not lipschitz * level <= HOPEFUL * sigma**2:
@@ -359,11 +372,11 @@ def _certificate(
     upper = np.append(np.concatenate([*attempt.upper, []]), found.excess)
     lower = np.concatenate([*attempt.lower, []])
     rate, since, overshoot = _envelope(hypotheses.excess, upper, lower, tail.rate)
-    gone = parameter_norm(attempt.run.start, found.point.params) + found.deviation
+    gone = parameter_norm(attempt.run.start, found.point.params)
     radius = (attempt.length + tail.radius) * ROUNDING
-    limit = min((gone + tail.radius) * ROUNDING, radius)
+    limit = min((gone + found.deviation + tail.radius) * ROUNDING, radius)
     constants = _constants(
-        problem, hypotheses, first, attempt, found, (rate, since, overshoot), (radius, limit)
+        problem, hypotheses, first, attempt, found, (rate, since, overshoot), (radius, limit, gone)
     )
     after = f"{steps} steps of gradient descent were made"
     return replace(
@@ -386,6 +399,10 @@ def _certificate(
     )
 
 
+MOST_EXPONENT = 700.0
+"""Beyond, e to this power is no number."""
+
+
 def _envelope(
     start: float, upper: np.ndarray, lower: np.ndarray, tail: float
 ) -> tuple[float, int, float]:
@@ -404,9 +421,12 @@ def _envelope(
     rate, since = (whole * (1 + 1e-12), 0) if whole * (1 + 1e-12) < 1 else (tail, T)
     if not start:
         return rate, since, 1.0
+    if since and 0 < upper[T] < start:  # slower than the tail, so as not to fall below the run
+        rate = max(rate, min(math.exp(math.log(upper[T] / start) / T), 1 - 1e-15))
     with np.errstate(divide="ignore"):
         excess = np.log(upper / start) - np.arange(T + 1) * math.log(rate)
-    return rate, since, max(1.0, math.exp(float(np.max(excess, initial=0.0))) * (1 + 1e-9))
+    worst = float(np.max(excess, initial=0.0))
+    return rate, since, math.exp(worst) * (1 + 1e-9) if worst < MOST_EXPONENT else math.inf
 
 
 def _constants(
@@ -416,10 +436,10 @@ def _constants(
     attempt: _Attempt,
     found: _Found,
     envelope: tuple[float, int, float],
-    distances: tuple[float, float],
+    distances: tuple[float, float, float],
 ) -> dict[str, Constant]:
     tail, point, source = found.tail, found.point, "docs/trajectory.md, Theorem C"
-    (rate, since, overshoot), (radius, limit) = envelope, distances
+    (rate, since, overshoot), (radius, limit, gone) = envelope, distances
     reach = found.deviation + tail.ball
     left = sigma_at(point) - point.bounds.modulus(found.deviation)
     lipschitz = point.bounds.lipschitz(reach)
@@ -454,7 +474,7 @@ def _constants(
         "displacement": (max(attempt.farthest, limit), "|theta_t - theta_0| at every step"),
         "limit_distance": (limit, "|theta_inf - theta_0|"),
         "limit_distance_lower": (
-            max(limit - 2 * (found.deviation + tail.radius), 0.0),
+            max(gone * (2 - ROUNDING) - found.deviation - tail.radius, 0.0),
             "|theta_inf - theta_0| from below",
         ),
         "distance_ratio": (
@@ -499,4 +519,4 @@ def duration(seconds: float) -> str:
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} seconds"
+    return f"{max(seconds, 0.0):.0f} seconds"

@@ -57,6 +57,9 @@ LEAST = 0.02
 """Least share of |J| that a cell's modulus may reach."""
 
 
+OWN = 0x7A11
+"""Tells the vectors' key from that of anything else drawn from the same seed."""
+
 ROUNDINGS = 16
 """Units by which a loss' gradient may be off, relative to the numbers a residual is made of."""
 
@@ -121,7 +124,8 @@ class Run:
         self.start = as_float64(params)
         self.randomised = problem.mlp.layers > 2
         self.beta = beta_for(problem.mlp.parameter_count, problem.measure.n)
-        self.key = jax.random.key(seed)
+        # A key of its own: networks and data are often drawn from small seeds.
+        self.key = jax.random.fold_in(jax.random.key(seed), OWN)
         self.exponent = self.spread = 0.0
         self.reason = ""
         self._reach = 0.0
@@ -269,7 +273,9 @@ class Run:
 
     def residual_noise(self, point: Point, values: np.ndarray) -> np.ndarray:
         """How far computed residuals of a cell may be off in L2(mu)."""
-        return point.noise.output + self._centre + ROUNDINGS * UNIT_ROUNDOFF * values
+        outputs = math.sqrt(self.problem.outputs)
+        own = self.problem.loss.gradient_roundings * UNIT_ROUNDOFF * outputs
+        return point.noise.output + self._centre + ROUNDINGS * UNIT_ROUNDOFF * values + own
 
     def _rounding(
         self, point: Point, ball: Ball, rows: Float[np.ndarray, "steps 8"], noise: np.ndarray

@@ -23,6 +23,9 @@ from jaxtyping import Array, Float
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
+ATTEMPTS = 4
+"""Runs at most that a certificate looks at, which share the failure probability."""
+
 FAILURE = 1e-12
 """p, the probability that a certificate's curvature bound fails."""
 
@@ -64,7 +67,7 @@ def beta_for(parameters: int, points: int) -> float:
 
 def log_slack(step: int, beta: float) -> float:
     """a_t = log((t + 1)(t + 2) / p) / beta, which covers every start s <= t."""
-    return (math.log(step + 1.0) + math.log(step + 2.0) - math.log(FAILURE)) / beta
+    return (math.log(step + 1.0) + math.log(step + 2.0) - math.log(FAILURE / ATTEMPTS)) / beta
 
 
 def expected_vectors(cap: Any, beta: float) -> Any:
@@ -108,7 +111,8 @@ def curvature_sample(
         return jax.lax.fori_loop(0, count, add, jnp.zeros_like(cap))
 
     total = jax.lax.cond(count > 0, seen, lambda: jnp.zeros_like(cap))
-    return total / jnp.where(expected < 1, expected, jnp.maximum(count, 1))
+    chosen = jnp.where(expected < 1, expected, jnp.maximum(count, 1))
+    return jnp.where(count > 0, total / jnp.where(count > 0, chosen, 1.0), 0.0)
 
 
 def _normal(key: Array, like: Any) -> Any:

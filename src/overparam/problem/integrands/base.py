@@ -39,6 +39,8 @@ class Integrand(ABC):
         name: What it is called in files and on the command line.
         quadratic: Whether l(z, y) = 1/2 |z - y|^2, for statements about least squares.
         convex: Whether l(., y) is known to be convex for every admissible target.
+        gradient_roundings: Units of rounding by which an entry of the gradient may be off beyond
+            those of z and of its minimiser.
         constants_kind: ``proved`` if M and alpha are proved in docs/integrands.md and computed with
             their rounding on the safe side; ``assumed`` if somebody declared them.
     """
@@ -46,6 +48,7 @@ class Integrand(ABC):
     name: ClassVar[str]
     quadratic: ClassVar[bool] = False
     convex: ClassVar[bool] = False
+    gradient_roundings: ClassVar[float] = 0.0
     constants_kind: ClassVar[Literal["proved", "assumed"]] = "proved"
 
     @property

@@ -43,6 +43,7 @@ class SmoothedCrossEntropy(Integrand):
     outputs: int | None = None
     name: ClassVar[str] = "smoothed_cross_entropy"
     convex: ClassVar[bool] = True
+    gradient_roundings: ClassVar[float] = 32.0  # of probabilities and their logarithms
 
     def __post_init__(self) -> None:
         if self.smoothing == 0:
