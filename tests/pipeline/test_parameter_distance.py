@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from overparam.pipeline.regularisation import parameter_distance
+from overparam.model.function import parameter_distance
 
 
 @pytest.mark.parametrize("size", [1e-300, 1.0, 1e200])

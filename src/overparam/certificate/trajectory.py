@@ -14,7 +14,7 @@ from overparam.certificate.prediction import PER_VECTOR, Prediction, predict_run
 from overparam.certificate.trajectory_run import COLUMNS, Cell, Point, Run, excess_at, sigma_at
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import ATTEMPTS, FAILURE
-from overparam.model.function import ParamTree
+from overparam.model.function import ParamTree, parameter_distance
 from overparam.model.mlp import MLP, Params
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, plain_network
@@ -372,7 +372,7 @@ def _certificate(
     upper = np.append(np.concatenate([*attempt.upper, []]), found.excess)
     lower = np.concatenate([*attempt.lower, []])
     rate, since, overshoot = _envelope(hypotheses.excess, upper, lower, tail.rate)
-    gone = parameter_norm(attempt.run.start, found.point.params)
+    gone = parameter_distance(found.point.params, attempt.run.start)
     radius = (attempt.length + tail.radius) * ROUNDING
     limit = min((gone + found.deviation + tail.radius) * ROUNDING, radius)
     constants = _constants(
@@ -496,14 +496,6 @@ def _with_unknown(first: Certificate) -> dict[str, Constant]:
     for name in set(UNKNOWN) & constants.keys():
         constants[name] = replace(constants[name], value=math.inf)
     return constants
-
-
-def parameter_norm(start: Params, end: Params) -> float:
-    """|end - start|."""
-    squares = 0.0
-    for before, after in zip((*start[0], *start[1]), (*end[0], *end[1]), strict=True):
-        squares += float(np.sum((np.asarray(after) - before) ** 2))
-    return math.sqrt(squares)
 
 
 def count(steps: int) -> str:

@@ -18,7 +18,7 @@ from scipy.linalg import norm
 
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
-from overparam.precision import floating_dtype
+from overparam.precision import as_float64, floating_dtype
 
 Function = Callable[[Any, Any], Any]
 """``f(params, x)``: a pytree of floating arrays and a batch (n, ...) to outputs (n, k).
@@ -58,6 +58,11 @@ def parameter_norm(params: ParamTree) -> float:
     leaves = (np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(params))
     # BLAS' norm keeps the squares of tiny weights from vanishing.
     return math.hypot(*(float(norm(leaf)) for leaf in leaves))
+
+
+def parameter_distance(a: ParamTree, b: ParamTree) -> float:
+    """|a - b| in the Euclidean norm of the parameters, float64."""
+    return parameter_norm(jax.tree.map(np.subtract, as_float64(a), as_float64(b)))
 
 
 def observe_function(

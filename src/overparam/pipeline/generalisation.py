@@ -19,8 +19,8 @@ from overparam.errors import InputError
 from overparam.jacobian.layer_norms import measure_layer_norms, top_eigenvalue
 from overparam.kernel.factor import factor_in_place
 from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.model.function import parameter_distance
 from overparam.model.mlp import Params
-from overparam.pipeline.regularisation import parameter_distance
 from overparam.precision import as_float64
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem

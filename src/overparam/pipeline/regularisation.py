@@ -8,13 +8,9 @@ beside the closest interpolating network that a search finds.
 import math
 from dataclasses import dataclass
 
-import jax
-import numpy as np
-
 from overparam.certificate.certificate import Certificate
-from overparam.model.function import parameter_norm
+from overparam.model.function import parameter_distance
 from overparam.model.mlp import Params
-from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.train.closest import ClosestInterpolant, closest_interpolant
 
@@ -99,12 +95,6 @@ def measure_regularisation(
         minimum_norm=_minimum_norm(initial),
         closest=_closest(problem, start, trained, anchored),
     )
-
-
-def parameter_distance(a: Params, b: Params) -> float:
-    """|a - b| in the Euclidean norm of the parameters, float64."""
-    moved: Params = jax.tree.map(np.subtract, as_float64(a), as_float64(b))
-    return parameter_norm(moved)
 
 
 def _minimum_norm(initial: Certificate) -> float | None:

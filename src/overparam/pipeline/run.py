@@ -28,10 +28,10 @@ from overparam.importers.network import ImportedNetwork
 from overparam.kernel.empirical import require_memory
 from overparam.kernel.tangent import tangent_kernel
 from overparam.linearised.prediction import LinearisedDescent, linearised_descent
+from overparam.model.function import parameter_distance
 from overparam.model.mlp import MLP, Params
 from overparam.pipeline.consequences import Consequences, Trained, measure_consequences
 from overparam.pipeline.fitting import FITTED, Stopped, find_obstacle, stop_early
-from overparam.pipeline.regularisation import parameter_distance
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import AnchorSettings, JobSettings
 from overparam.precision import as_float64

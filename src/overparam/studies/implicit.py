@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from overparam.pipeline.regularisation import parameter_distance
+from overparam.model.function import parameter_distance
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.problems import (
