@@ -14,10 +14,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 
 Splits = Float[np.ndarray, "cells layers"]
-Bound = Callable[[Splits, np.ndarray], Float[np.ndarray, "rows values"]]
+Values = Shaped[np.ndarray, "rows values"]  # float64 or longer, which Float does not know
+Bound = Callable[[Splits, np.ndarray], Values]
 
 TOLERANCE = 0.03
 """How far above an attained value the result may be, before the work runs out."""
@@ -118,7 +119,7 @@ def _whole_numbers(total: int, parts: int) -> np.ndarray:
 
 def largest_over_splits(
     bound: Bound, layers: int, points: int, radii: int = 1
-) -> Float[np.ndarray, "radii values"]:
+) -> Shaped[np.ndarray, "radii values"]:
     """Upper bounds on the suprema of some bounds over all splits, for several radii in one go.
 
     Args:
@@ -158,7 +159,9 @@ def largest_over_splits(
         owner = np.append(np.delete(owner, worst), halves)
 
 
-def _for_each(rows: Splits, radii: int) -> tuple[Splits, np.ndarray]:
+def _for_each(
+    rows: Splits, radii: int
+) -> tuple[Float[np.ndarray, "rows layers"], Int[np.ndarray, " rows"]]:
     """The same rows for every radius, and whose they are."""
     return np.tile(rows, (radii, 1)), np.repeat(np.arange(radii), len(rows))
 
@@ -182,7 +185,7 @@ def _worst(over: np.ndarray, owner: np.ndarray, left: np.ndarray) -> np.ndarray:
 def _in_pieces(bound: Bound, rows: int) -> Bound:
     """The same bounds, evaluated at so many rows at a time."""
 
-    def evaluate(squares: Splits, owner: np.ndarray) -> Float[np.ndarray, "rows values"]:
+    def evaluate(squares: Splits, owner: np.ndarray) -> Values:
         pieces = [slice(first, first + rows) for first in range(0, len(squares), rows)]
         return np.concatenate([bound(squares[piece], owner[piece]) for piece in pieces])
 

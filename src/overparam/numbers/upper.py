@@ -55,7 +55,7 @@ class Upper:
         _of_one_type(self, other)
         return Upper(self.values * other.values, self.roundings + other.roundings + 1)
 
-    def __rmul__(self, power: float) -> "Upper":
+    def __rmul__(self, power: int | float) -> "Upper":
         """The product with a power of two, which rounds nothing."""
         if math.frexp(power)[0] != 0.5:
             raise TypeError(f"{power!r} is no power of two: its product would be rounded")
