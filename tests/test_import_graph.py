@@ -9,7 +9,7 @@ import overparam
 
 ROOT = Path(overparam.__file__).parent
 
-FOUNDATION = {"choices", "errors", "progress", "precision", "files", "frozen", "limits", "threads"}
+FOUNDATION = {"choices", "errors", "progress", "precision", "files", "limits", "threads"}
 MEASURES = FOUNDATION | {"problem", "model", "kernel", "enclosures"}
 THEOREMS = MEASURES | {"numbers", "theorems", "jacobian", "rounding", "linearised", "certificate"}
 MAY_IMPORT = {
@@ -17,7 +17,6 @@ MAY_IMPORT = {
     "errors": set(),
     "precision": {"errors"},
     "files": {"errors"},
-    "frozen": {"errors"},
     "limits": {"errors"},
     "progress": set(),
     "threads": set(),
