@@ -184,7 +184,7 @@ def _singular(problem: Problem, about: Description) -> reason.Reason:
     groups = problem.measure.duplicates()
     if groups:
         return reason.EqualPoints(tuple(int(i) + 1 for i in groups[0]))
-    if about.parameters < about.points * about.outputs:
+    if about.parameters < about.values:
         return reason.TooFewParameters()
     return reason.Singular()
 

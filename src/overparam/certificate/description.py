@@ -50,9 +50,9 @@ class Description(Record, frozen=True, kw_only=True, tag_field="model_kind"):
     observe: Word | UnsetType = UNSET
 
     @property
-    def centered(self) -> bool:
-        """Whether the model's values at given parameters are subtracted."""
-        return self.center_sha256 is not UNSET
+    def values(self) -> int:
+        """n k."""
+        return self.points * self.outputs
 
     @property
     def widths(self) -> tuple[int, ...]:

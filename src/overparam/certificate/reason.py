@@ -4,9 +4,8 @@ A code has a value where the sentence needs one that is not among the certificat
 """
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -20,7 +19,8 @@ Steps = Annotated[int, Meta(ge=0)]
 class Why(Struct, frozen=True, forbid_unknown_fields=True, tag_field="code"):
     """A reason; its class is the code."""
 
-    @abstractmethod
+    template: ClassVar[str] = ""
+
     def words(self, n: Numbers, about: Description) -> str:
         """One sentence, without its full stop.
 
@@ -28,6 +28,7 @@ class Why(Struct, frozen=True, forbid_unknown_fields=True, tag_field="code"):
             n: The certificate's numbers.
             about: What it is about.
         """
+        return self.template.format(self=self, n=n, about=about)
 
 
 class Converges(Why, frozen=True, tag="converges"):
@@ -71,34 +72,28 @@ class EqualPoints(Why, frozen=True, tag="equal_points"):
 class TooFewParameters(Why, frozen=True, tag="too_few_parameters"):
     """There are fewer parameters than values to fit."""
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """How many, and what to do."""
-        return (
-            f"lambda_min(K) is 0: {about.parameters} parameters cannot fit "
-            f"{about.points * about.outputs} values; widen the network"
-        )
+    template: ClassVar[str] = (
+        "lambda_min(K) is 0: {about.parameters} parameters cannot fit {about.values} values; widen "
+        "the network"
+    )
 
 
 class Singular(Why, frozen=True, tag="singular"):
     """The tangent kernel is not certified to be positive."""
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """The bound, and what to do."""
-        return (
-            f"lambda_min(K) is not certified positive (lower bound {n.min_eigenvalue:.3g}): "
-            "widen the network, or remove nearly equal points"
-        )
+    template: ClassVar[str] = (
+        "lambda_min(K) is not certified positive (lower bound {n.min_eigenvalue:.3g}): widen the "
+        "network, or remove nearly equal points"
+    )
 
 
 class NoCurvatureBound(Why, frozen=True, tag="no_curvature_bound"):
     """The activation has no bound on its second derivative."""
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """Which one, and what to choose."""
-        return (
-            f"the activation {about['activation']} has no bound on its second derivative, "
-            "which the modulus of the Jacobian needs: choose a smooth one such as gelu or softplus"
-        )
+    template: ClassVar[str] = (
+        "the activation {about[activation]} has no bound on its second derivative, which the "
+        "modulus of the Jacobian needs: choose a smooth one such as gelu or softplus"
+    )
 
 
 class StepTooLong(Why, frozen=True, tag="step_too_long"):
@@ -116,24 +111,19 @@ class StepTooLong(Why, frozen=True, tag="step_too_long"):
 class NoPLConstant(Why, frozen=True, tag="no_pl_constant"):
     """The loss has no PL constant at the excess of the start."""
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """Which loss, and what to do."""
-        return (
-            f"the loss {about.loss} has no PL constant at an excess of "
-            f"{n.excess:.4g}, where it may have other stationary points: train first, "
-            "then anchor"
-        )
+    template: ClassVar[str] = (
+        "the loss {about.loss} has no PL constant at an excess of {n.excess:.4g}, where it may "
+        "have other stationary points: train first, then anchor"
+    )
 
 
 class RoundsToOne(Why, frozen=True, tag="rounds_to_one"):
     """The condition holds, and what follows from it is below float64's resolution."""
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """What to do."""
-        return (
-            "the rate 1 - 2 eta q alpha sigma_*^2 rounds to 1, which float64 cannot tell from no "
-            "convergence: take a longer step, or remove nearly equal points"
-        )
+    template: ClassVar[str] = (
+        "the rate 1 - 2 eta q alpha sigma_*^2 rounds to 1, which float64 cannot tell from no "
+        "convergence: take a longer step, or remove nearly equal points"
+    )
 
 
 class Short(Why, frozen=True, tag="short"):
@@ -159,55 +149,43 @@ class StepTooLongForPath(Why, frozen=True, tag="step_too_long_for_path"):
 
     longest: Extended
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """The limit."""
-        return (
-            f"the step size {n.step_size:.4g} is above 1 / lambda_max(K) = {self.longest:.4g}, "
-            "or lambda_min(K) is not positive: Theorem P asks for a smaller step and a positive "
-            "kernel"
-        )
+    template: ClassVar[str] = (
+        "the step size {n.step_size:.4g} is above 1 / lambda_max(K) = {self.longest:.4g}, or "
+        "lambda_min(K) is not positive: Theorem P asks for a smaller step and a positive kernel"
+    )
 
 
 class PathLost(Why, frozen=True, tag="path_lost"):
     """The linearised run could not be followed to where Theorem 1 holds."""
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """How far, and what to do."""
-        return (
-            f"the linearised run could be followed for {n.handover:.0f} steps only "
-            f"(Theorem P), where max Psi / rho = {n.margin:.4g} is not above 1: widen the "
-            "network"
-        )
+    template: ClassVar[str] = (
+        "the linearised run could be followed for {n.handover:.0f} steps only (Theorem P), where "
+        "max Psi / rho = {n.margin:.4g} is not above 1: widen the network"
+    )
 
 
 class NothingMoves(Why, frozen=True, tag="nothing_moves"):
     """The Jacobian is zero."""
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """That."""
-        return "no parameter changes the outputs"
+    template: ClassVar[str] = "no parameter changes the outputs"
 
 
 class OutOfRange(Why, frozen=True, tag="out_of_range"):
     """Sizes whose fourth powers are no numbers of float64."""
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """What to do."""
-        return (
-            "the sizes of outputs and residual leave the range in which a run's curvature is seen "
-            "in float64: rescale the targets, or the model's outputs"
-        )
+    template: ClassVar[str] = (
+        "the sizes of outputs and residual leave the range in which a run's curvature is seen in "
+        "float64: rescale the targets, or the model's outputs"
+    )
 
 
 class NoForecast(Why, frozen=True, tag="no_forecast"):
     """The linearised run cannot say how long a run would take."""
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """Why."""
-        return (
-            "the tangent kernel at the initialisation is singular in float64, so that the "
-            "linearised run does not say how long a run would take"
-        )
+    template: ClassVar[str] = (
+        "the tangent kernel at the initialisation is singular in float64, so that the linearised "
+        "run does not say how long a run would take"
+    )
 
 
 class WouldTake(Why, frozen=True, tag="would_take"):
@@ -245,9 +223,9 @@ class Diverged(Why, frozen=True, tag="diverged"):
 
     step: Steps
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """When, and what to do."""
-        return f"gradient descent diverged after step {self.step}: take a smaller step"
+    template: ClassVar[str] = (
+        "gradient descent diverged after step {self.step}: take a smaller step"
+    )
 
 
 class TooCurved(Why, frozen=True, tag="too_curved"):
@@ -259,9 +237,7 @@ class TooCurved(Why, frozen=True, tag="too_curved"):
 
     step: Steps
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """When."""
-        return f"D^2 F is too large at step {self.step} for a bound by sampling"
+    template: ClassVar[str] = "D^2 F is too large at step {self.step} for a bound by sampling"
 
 
 class Lost(Why, frozen=True, tag="lost"):
@@ -277,13 +253,10 @@ class Lost(Why, frozen=True, tag="lost"):
     deviation: Extended
     exponent: Extended
 
-    def words(self, n: Numbers, about: Description) -> str:
-        """When, how far, and by how much."""
-        return (
-            f"after {self.steps} steps rounding may have carried the run {self.deviation:.2g} from "
-            "the exact one, too far for its bounds: curvature has amplified it by "
-            f"e^{self.exponent:.0f}"
-        )
+    template: ClassVar[str] = (
+        "after {self.steps} steps rounding may have carried the run {self.deviation:.2g} from the "
+        "exact one, too far for its bounds: curvature has amplified it by e^{self.exponent:.0f}"
+    )
 
 
 Reason = (
