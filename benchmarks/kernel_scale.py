@@ -22,7 +22,7 @@ CODE = """
 import json, re, sys, time
 import jax, numpy as np
 from overparam.kernel.empirical import EmpiricalKernel, empirical_ntk
-from overparam.kernel.store import write_kernel
+from overparam.kernel.files.write import write_kernel
 from overparam.model.mlp import MLP
 
 job = json.loads(sys.argv[1])

@@ -16,9 +16,9 @@ from overparam.data.dataset import Dataset
 from overparam.errors import InputError
 from overparam.files import prepare_folder
 from overparam.kernel.empirical import EmpiricalKernel, require_memory
+from overparam.kernel.files.stored import require_suffix
+from overparam.kernel.files.write import KernelFile, write_kernel
 from overparam.kernel.infinite_tiles import InfiniteKernel
-from overparam.kernel.store import KernelFile, write_kernel
-from overparam.kernel.targets import target_for
 from overparam.kernel.tiles import TiledKernel
 from overparam.limits import (
     MOST_WIDTH,
@@ -41,7 +41,7 @@ def kernel(
     **options: Any,
 ) -> None:
     """Compute the kernel of DATA's rows into K.npy or K.zarr."""
-    target_for(out)
+    require_suffix(out)
     if options["kind"] == "nngp" and not options["infinite"]:
         raise InputError("--kind nngp needs --infinite: a network of finite width has none")
     prepare_folder(out.parent)

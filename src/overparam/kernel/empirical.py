@@ -22,14 +22,21 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.kernel.generic import fill_by_jacobians
-from overparam.kernel.job import describe_network, digest
 from overparam.kernel.layer_products import OnDevice, OnDevices, Sides
 from overparam.kernel.memory import WORKING_MEMORY, available_memory, readable
-from overparam.kernel.tiles import TILE_ROWS, Computer, TiledKernel, Tiling, fill
-from overparam.kernel.tiles import Progress as Progress
+from overparam.kernel.tiles import (
+    TILE_ROWS,
+    Computer,
+    TiledKernel,
+    Tiling,
+    describe_inputs,
+    digest,
+    fill,
+)
 from overparam.model.function import Function, Network, observe_function
 from overparam.model.mlp import MLP, Params
-from overparam.precision import floating_dtype, on_host
+from overparam.precision import on_host
+from overparam.progress import Progress
 
 
 @on_host
@@ -117,27 +124,19 @@ class EmpiricalKernel(TiledKernel):
         *,
         dtype: str | None = None,
     ) -> None:
-        if dtype not in (None, "float32", "float64"):
-            raise InputError(f"dtype must be float32 or float64, not {dtype!r}")
         model.validate(params)
-        a = points("x1", x1, model.in_dim)
-        b = a if x2 is None else points("x2", x2, model.in_dim)
-        self.dtype = floating_dtype(params, a, b) if dtype is None else np.dtype(dtype)
-        self.model = model
+        super().__init__(model, x1, x2, dtype, params)
         self.params = jax.tree.map(lambda leaf: np.asarray(leaf, self.dtype), params)
-        self.x1, self.x2 = a.astype(self.dtype), b.astype(self.dtype)
-        self.symmetric = x2 is None
-        self.n1, self.n2, self.outputs = len(a), len(b), model.out_dim
+        self.x1, self.x2 = self.x1.astype(self.dtype), self.x2.astype(self.dtype)
+        self.outputs = model.out_dim
 
     def describe(self) -> dict[str, Any]:
         """The kind, the network, and digests of parameters and points."""
         return {
             "kernel": "empirical NTK",
-            **describe_network(self.model),
+            "widths": list(self.model.widths),
             "parameters": digest(*jax.tree.leaves(self.params)),
-            "x1": digest(self.x1),
-            "x2": None if self.symmetric else digest(self.x2),
-            "dtype": self.dtype.name,
+            **describe_inputs(self),
         }
 
     def working_bytes(self, side: int) -> int:
@@ -235,22 +234,3 @@ def require_memory(needed: int, what: str, budget: int | None = None) -> None:
             f"{what} needs {readable(needed)} of memory but {readable(allowed)} may be used: "
             "take fewer samples or outputs, or raise the memory budget"
         )
-
-
-def points(name: str, x: Array | np.ndarray, dimension: int) -> np.ndarray:
-    """Points as a checked NumPy array of floating point numbers, shape (n, dimension).
-
-    Raises:
-        InputError: The shape is another, or an entry is not finite; ``name`` is in the message.
-    """
-    array = np.asarray(x)
-    if not np.issubdtype(array.dtype, np.floating):
-        array = array.astype(np.float64)
-    if array.ndim != 2 or array.shape[1] != dimension or not len(array):
-        raise InputError(
-            f"{name} has shape {array.shape}, the model needs (n, {dimension}) with n >= 1"
-        )
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0] + 1
-        raise InputError(f"{name} is not finite in row {row}, column {column} (counted from 1)")
-    return array

@@ -8,15 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.kernel.empirical import points
 from overparam.kernel.infinite import fast
 from overparam.kernel.infinite.closed_forms import closed_form
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.infinite.quadrature import MOST_TERMS
-from overparam.kernel.job import describe_network, digest
-from overparam.kernel.tiles import Computer, TiledKernel, Tiling
+from overparam.kernel.tiles import Computer, TiledKernel, Tiling, describe_inputs
 from overparam.model.mlp import MLP
-from overparam.precision import floating_dtype
 
 
 class InfiniteKernel(TiledKernel):
@@ -48,26 +45,16 @@ class InfiniteKernel(TiledKernel):
     ) -> None:
         if kind not in ("ntk", "nngp"):
             raise InputError(f"kind must be ntk or nngp, not {kind!r}")
-        if dtype not in (None, "float32", "float64"):
-            raise InputError(f"dtype must be float32 or float64, not {dtype!r}")
-        a = points("x1", x1, model.in_dim)
-        b = a if x2 is None else points("x2", x2, model.in_dim)
-        self.dtype = floating_dtype(a, b) if dtype is None else np.dtype(dtype)
-        self.model, self.kind = model, kind
-        self.x1, self.x2 = a.astype(np.float64), b.astype(np.float64)
-        self.symmetric = x2 is None
-        self.n1, self.n2 = len(a), len(b)
+        super().__init__(model, x1, x2, dtype)
+        self.kind = kind
+        self.x1, self.x2 = self.x1.astype(np.float64), self.x2.astype(np.float64)
 
     def describe(self) -> dict[str, Any]:
         """The kind, the network with the number of its hidden layers, and digests of the points."""
-        network = describe_network(self.model)
         return {
             "kernel": f"infinite {self.kind.upper()}",
             "depth": len(self.model.hidden_widths),
-            **{name: value for name, value in network.items() if name != "widths"},
-            "x1": digest(self.x1),
-            "x2": None if self.symmetric else digest(self.x2),
-            "dtype": self.dtype.name,
+            **describe_inputs(self),
         }
 
     def working_bytes(self, side: int) -> int:

@@ -11,8 +11,8 @@ import pytest
 import zarr
 
 from overparam.errors import InputError
-from overparam.kernel import store
-from overparam.kernel.journal import share
+from overparam.kernel.files import write
+from overparam.kernel.files.processes import share
 from overparam.kernel.tiles import Tile
 
 JOBS = """
@@ -21,7 +21,7 @@ if len(sys.argv) > 2:
     jax.distributed.initialize(sys.argv[2], 2, int(sys.argv[3]))  # before anything else of JAX
 from overparam.kernel.empirical import EmpiricalKernel
 from overparam.kernel.infinite_tiles import InfiniteKernel
-from overparam.kernel.store import write_kernel
+from overparam.kernel.files.write import write_kernel
 from overparam.model.mlp import MLP
 
 draw = np.random.default_rng(0).standard_normal
@@ -125,13 +125,30 @@ def test_shares_are_even_and_cover_all_tiles(count):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_a_process_that_stopped_is_noticed_by_the_others(tmp_path, monkeypatch):
-    """Process 0 of 2 writes its share; process 1 was never there."""
-    from test_store import KERNEL
-
+@pytest.fixture
+def first_of_two(monkeypatch):
+    """As if this were process 0 of 2, and both went on."""
     monkeypatch.setattr("jax.process_count", lambda: 2)
-    monkeypatch.setattr(store, "_together", lambda action: action())
+    monkeypatch.setattr(write, "together", lambda action: action())
+    return monkeypatch
+
+
+def test_a_process_that_stopped_is_noticed_by_the_others(tmp_path, first_of_two):
+    """Process 0 writes its share; process 1 died and left the lock that nobody holds."""
+    from test_write import KERNEL, begin
+
+    path = tmp_path / "K.npy"
+    (begin(path, 0) / "process-1.lock").touch()
     with pytest.raises(InputError, match=r"process 1 of 2 has stopped.*start all of them again"):
-        store.write_kernel(KERNEL, tmp_path / "K.npy", block=3)
-    monkeypatch.undo()
-    assert store.write_kernel(KERNEL, tmp_path / "K.npy").computed == 5
+        write.write_kernel(KERNEL, path, block=3)
+    first_of_two.undo()
+    assert write.write_kernel(KERNEL, path).computed == 5
+
+
+def test_a_matrix_with_a_missing_tile_is_never_called_finished(tmp_path, first_of_two):
+    """Process 1 seems to be done, and its tiles are not there."""
+    from test_write import KERNEL
+
+    with pytest.raises(InputError, match=r"lost tiles while it was written: start again"):
+        write.write_kernel(KERNEL, tmp_path / "K.npy", block=3)
+    assert not (tmp_path / "K.npy").exists()
