@@ -9,7 +9,17 @@ import overparam
 
 ROOT = Path(overparam.__file__).parent
 
-FOUNDATION = {"choices", "errors", "progress", "precision", "files", "frozen", "limits", "threads"}
+FOUNDATION = {
+    "choices",
+    "errors",
+    "progress",
+    "precision",
+    "files",
+    "frozen",
+    "limits",
+    "memory",
+    "threads",
+}
 MEASURES = FOUNDATION | {"problem", "model", "kernel", "enclosures"}
 THEOREMS = MEASURES | {"numbers", "theorems", "jacobian", "rounding", "linearised", "certificate"}
 MAY_IMPORT = {
@@ -19,6 +29,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "frozen": {"errors"},
     "limits": {"errors"},
+    "memory": {"errors"},
     "progress": set(),
     "threads": set(),
     "model": FOUNDATION,

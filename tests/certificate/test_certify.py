@@ -21,7 +21,7 @@ from overparam import (
     certify,
     load_certificate,
 )
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.verification.claim import schema
 from tiny import Tiny
 

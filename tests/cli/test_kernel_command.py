@@ -16,7 +16,7 @@ import zarr
 from overparam.cli import kernel as command
 from overparam.cli.main import main
 from overparam.data import load
-from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.model.mlp import MLP
 from overparam.precision import as_float64

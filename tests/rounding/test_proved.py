@@ -24,7 +24,7 @@ from exact_network import (
 from overparam import MLP, Activation, InputError, Measure, Problem, certify
 from overparam.certificate import hypotheses as hypotheses_module
 from overparam.certificate.hypotheses import measure_hypotheses
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.precision import as_float64, in_float64
 from overparam.problem.integrands import SquaredLoss
 from overparam.rounding import layer_norms, passes

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from overparam.certificate.certificate import Certificate, Constant
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.errors import InputError
-from overparam.kernel.tangent import to_coordinates
+from overparam.kernel.empirical.tangent import to_coordinates
 from overparam.linearised.path import LinearisedPath, look_along
 from overparam.linearised.path_theorem import PathConvergence, descent_follows_path
 from overparam.model.mlp import MLP, Params

@@ -15,10 +15,10 @@ from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
 from overparam.files import prepare_folder
-from overparam.kernel.empirical import EmpiricalKernel, require_memory
+from overparam.kernel.empirical.empirical_ntk import EmpiricalKernel
 from overparam.kernel.files.stored import require_suffix
 from overparam.kernel.files.write import KernelFile, write_kernel
-from overparam.kernel.infinite_tiles import InfiniteKernel
+from overparam.kernel.infinite.infinite_kernel import InfiniteKernel
 from overparam.kernel.tiles import TiledKernel
 from overparam.limits import (
     MOST_WIDTH,
@@ -27,6 +27,7 @@ from overparam.limits import (
     require_seed,
     require_whole,
 )
+from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 
 

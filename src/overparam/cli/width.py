@@ -20,8 +20,8 @@ from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole, written_together
-from overparam.kernel.memory import available_memory, readable
 from overparam.limits import require_scales
+from overparam.memory import available_memory, readable
 from overparam.pipeline.formatting import at_least, at_most, finite, number, plain
 from overparam.pipeline.formatting import rate as rate_text
 

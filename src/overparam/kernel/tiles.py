@@ -209,23 +209,19 @@ def digest(*arrays: Any) -> str:
 
 def fill(
     matrix: Float[np.ndarray, "rows columns"],
-    kernel: TiledKernel,
-    side: int,
-    working_memory: int,
+    tiling: Tiling,
+    computer: Computer,
     progress: Progress | None = None,
 ) -> None:
     """Fill an array in memory with a kernel.
 
     Args:
         matrix: Of the kernel's shape and dtype; written to.
-        kernel: What to compute.
-        side: Points on a tile's side, at most.
-        working_memory: Bytes beyond the matrix.
+        tiling: How it is cut.
+        computer: What computes tiles.
         progress: Called after every tile.
     """
-    tiling = kernel.even_tiling(side)
     tiles = tiling.tiles
-    computer = kernel.computer(tiling, working_memory, None)
     for done, (tile, values) in enumerate(computed(tiling, tiles, computer), start=1):
         rows, columns = tiling.entries(tile)
         matrix[rows, columns] = values
@@ -277,6 +273,11 @@ def mirror_lower(square: Float[np.ndarray, "n n"]) -> None:
 def blocks(n: int, side: int) -> Iterator[slice]:
     """Slices of ``side`` that cover 0..n; the last one may be shorter."""
     return (slice(start, min(start + side, n)) for start in range(0, n, side))
+
+
+def even_blocks(n: int, most: int) -> Iterator[slice]:
+    """Slices of 0..n of nearly equal length, ``most`` at most: a program compiles once or twice."""
+    return blocks(n, even(n, most))
 
 
 def even(n: int, most: int) -> int:

@@ -12,7 +12,7 @@ from overparam.apriori.coefficients import a_priori_coefficients
 from overparam.apriori.moments import Moments
 from overparam.apriori.width import required_width
 from overparam.jacobian.bounds import jacobian_bounds
-from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem

@@ -19,8 +19,8 @@ JOBS = """
 import sys, jax, numpy as np
 if len(sys.argv) > 2:
     jax.distributed.initialize(sys.argv[2], 2, int(sys.argv[3]))  # before anything else of JAX
-from overparam.kernel.empirical import EmpiricalKernel
-from overparam.kernel.infinite_tiles import InfiniteKernel
+from overparam.kernel.empirical.empirical_ntk import EmpiricalKernel
+from overparam.kernel.infinite.infinite_kernel import InfiniteKernel
 from overparam.kernel.files.write import write_kernel
 from overparam.model.mlp import MLP
 

@@ -18,12 +18,12 @@ import zarr
 
 from networks import draw_inputs, draw_params
 from overparam.errors import InputError
-from overparam.kernel.empirical import EmpiricalKernel, empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import EmpiricalKernel, empirical_ntk
 from overparam.kernel.files.processes import at_work
 from overparam.kernel.files.stored import StoredKernel
 from overparam.kernel.files.write import write_kernel
+from overparam.kernel.infinite.infinite_kernel import InfiniteKernel
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
-from overparam.kernel.infinite_tiles import InfiniteKernel
 from overparam.model.mlp import MLP
 
 MODEL = MLP(3, (6, 4), 2)
@@ -446,7 +446,7 @@ def test_unusable_arguments_are_named(tmp_path, name, arguments, complaint):
 
 RUN = """
 import sys, numpy as np
-from overparam.kernel.empirical import EmpiricalKernel
+from overparam.kernel.empirical.empirical_ntk import EmpiricalKernel
 from overparam.kernel.files.write import write_kernel
 from overparam.model.mlp import MLP
 
@@ -481,7 +481,7 @@ def test_kills_at_any_moment_leave_the_same_bytes(path):
 
 MEASURE_PEAK = """
 import re, sys, numpy as np
-from overparam.kernel.empirical import EmpiricalKernel
+from overparam.kernel.empirical.empirical_ntk import EmpiricalKernel
 from overparam.kernel.files.write import write_kernel
 from overparam.model.mlp import MLP
 

@@ -33,8 +33,8 @@ from overparam.kernel.files.stored import (
     stored_bytes,
     stored_job,
 )
-from overparam.kernel.memory import WORKING_MEMORY, readable
 from overparam.kernel.tiles import TILE_ROWS, Tile, TiledKernel, Tiling, computed, largest_side
+from overparam.memory import WORKING_MEMORY, readable
 from overparam.progress import Progress
 
 COPIES = 4

@@ -8,9 +8,9 @@ from scipy.sparse.linalg import cg, eigsh
 
 from networks import dense_jacobian, draw_inputs, draw_params
 from overparam.errors import InputError
-from overparam.kernel.empirical import empirical_ntk
-from overparam.kernel.generic import fill_by_jacobians
-from overparam.kernel.operator import ntk_diagonal, ntk_operator, ntk_vector_product
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.kernel.empirical.function_kernel import fill_by_jacobians
+from overparam.kernel.empirical.ntk_operator import ntk_diagonal, ntk_operator, ntk_vector_product
 from overparam.model.mlp import MLP
 
 SHAPES = [

@@ -6,13 +6,13 @@ import scipy.linalg
 from scipy.sparse.linalg import cg
 
 from networks import draw_inputs, draw_params
+from overparam import memory
 from overparam.errors import InputError
-from overparam.kernel import empirical
-from overparam.kernel.empirical import empirical_ntk
-from overparam.kernel.lanczos import top_eigenvalues
-from overparam.kernel.low_rank import LowRankKernel
-from overparam.kernel.nystrom import nystrom, nystrom_ntk
-from overparam.kernel.operator import ntk_operator
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.kernel.empirical.ntk_operator import ntk_operator
+from overparam.kernel.spectrum.lanczos import top_eigenvalues
+from overparam.kernel.spectrum.low_rank import LowRankKernel
+from overparam.kernel.spectrum.nystrom import nystrom, nystrom_ntk
 from overparam.model.mlp import MLP
 
 METHODS = ["rpcholesky", "greedy", "uniform"]
@@ -270,7 +270,7 @@ def test_what_does_not_fit_is_refused(settings, complaint):
 
 
 def test_memory_is_refused_before_it_is_taken(monkeypatch):
-    monkeypatch.setattr(empirical, "available_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
     with pytest.raises(InputError, match="a Nystrom factor of 30 x 10 needs"):
         approximate(np.eye(30), 10)
 

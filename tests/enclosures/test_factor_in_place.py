@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from overparam.kernel.factor import factor_in_place
+from overparam.enclosures.factor import factor_in_place
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -35,6 +35,25 @@ def readable(size: int | float) -> str:
     return f"{size:.1f} TiB" if size < 1e6 else f"{size:.1e} TiB"
 
 
+def require_memory(needed: int, what: str, budget: int | None = None) -> None:
+    """Refuse a computation that cannot fit, before it starts.
+
+    Args:
+        needed: Bytes the computation needs.
+        what: What needs them, for the message.
+        budget: Bytes allowed; None means the machine's free memory.
+
+    Raises:
+        InputError: ``needed`` exceeds the budget; the message says both.
+    """
+    allowed = available_memory() if budget is None else budget
+    if needed > allowed:
+        raise InputError(
+            f"{what} needs {readable(needed)} of memory but {readable(allowed)} may be used: "
+            "take fewer samples or outputs, or raise the memory budget"
+        )
+
+
 def parse_size(text: str) -> int:
     """Bytes from a size such as ``2GB`` or ``512MiB``.
 

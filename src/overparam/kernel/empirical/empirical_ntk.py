@@ -20,10 +20,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.errors import InputError
-from overparam.kernel.generic import fill_by_jacobians
-from overparam.kernel.layer_products import OnDevice, OnDevices, Sides
-from overparam.kernel.memory import WORKING_MEMORY, available_memory, readable
+from overparam.kernel.empirical.function_kernel import fill_by_jacobians
+from overparam.kernel.empirical.layer_products import OnDevice, OnDevices, Sides
 from overparam.kernel.tiles import (
     TILE_ROWS,
     Computer,
@@ -33,6 +31,7 @@ from overparam.kernel.tiles import (
     digest,
     fill,
 )
+from overparam.memory import WORKING_MEMORY, require_memory
 from overparam.model.function import Function, Network, observe_function
 from overparam.model.mlp import MLP, Params
 from overparam.precision import on_host
@@ -75,8 +74,8 @@ def empirical_ntk(
     rows, columns = kernel.shape
     require_memory(rows * columns * kernel.dtype.itemsize, f"a kernel of {rows} x {columns}")
     matrix = np.empty((rows, columns), kernel.dtype)
-    side = tile_points(model, kernel.dtype.itemsize, working_memory)
-    fill(matrix, kernel, side, working_memory, progress)
+    tiling = kernel.even_tiling(tile_points(model, kernel.dtype.itemsize, working_memory))
+    fill(matrix, tiling, kernel.computer(tiling, working_memory, None), progress)
     return matrix
 
 
@@ -215,22 +214,3 @@ def _bytes_observing(model: MLP, itemsize: int) -> int:
 def _bytes_per_pair(model: MLP, itemsize: int) -> int:
     """Two points' share of a tile: a product a layer, its two Gram factors, the result, a copy."""
     return (model.layers + 2) * (model.out_dim**2 + 1) * itemsize
-
-
-def require_memory(needed: int, what: str, budget: int | None = None) -> None:
-    """Refuse a computation that cannot fit, before it starts.
-
-    Args:
-        needed: Bytes the computation needs.
-        what: What needs them, for the message.
-        budget: Bytes allowed; None means the machine's free memory.
-
-    Raises:
-        InputError: ``needed`` exceeds the budget; the message says both.
-    """
-    allowed = available_memory() if budget is None else budget
-    if needed > allowed:
-        raise InputError(
-            f"{what} needs {readable(needed)} of memory but {readable(allowed)} may be used: "
-            "take fewer samples or outputs, or raise the memory budget"
-        )

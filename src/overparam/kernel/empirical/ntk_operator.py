@@ -16,8 +16,10 @@ from jaxtyping import Array, Float
 from scipy.sparse.linalg import LinearOperator
 
 from overparam.errors import InputError
-from overparam.kernel.generic import blocks, points_at_once, squared_jacobian_rows
+from overparam.kernel.empirical.function_kernel import points_at_once, squared_jacobian_rows
+from overparam.kernel.tiles import even_blocks
 from overparam.limits import is_whole
+from overparam.memory import WORKING_MEMORY
 from overparam.model.function import Function, Network, as_function, observe_function
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP
@@ -28,8 +30,6 @@ BATCH = 1024
 
 COLUMNS = 16
 """Vectors that are multiplied at once; each needs a copy of the parameters."""
-
-WORKING_MEMORY = 512 * 2**20
 
 
 @on_host
@@ -121,11 +121,11 @@ def ntk_diagonal(
     points = np.asarray(x, dtype)
     with jax.enable_x64(dtype == np.float64):
         params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), params)
-        if isinstance(model, MLP):
-            parts = [_layerwise_diagonal(model, params, points[b]) for b in blocks(len(x), batch)]
-        else:
+        side, look = batch, _layerwise_diagonal
+        if not isinstance(model, MLP):
             side = points_at_once(params, outputs, dtype.itemsize, WORKING_MEMORY)
-            parts = [squared_jacobian_rows(model, params, points[b]) for b in blocks(len(x), side)]
+            look = squared_jacobian_rows
+        parts = [look(model, params, points[block]) for block in even_blocks(len(x), side)]
         return np.concatenate([np.asarray(part).reshape(-1) for part in parts])
 
 
@@ -165,7 +165,7 @@ class _NTKOperator(LinearOperator):
     def _matmat(self, v: np.ndarray) -> np.ndarray:
         result = np.empty((self.shape[0], v.shape[1]), self.dtype)
         with jax.enable_x64(self.dtype == np.float64):
-            for columns in blocks(v.shape[1], COLUMNS):
+            for columns in even_blocks(v.shape[1], COLUMNS):
                 block = np.ascontiguousarray(v[:, columns].T, self.dtype)
                 result[:, columns] = self._push(self._pull(block)).T
         return result
@@ -179,7 +179,7 @@ class _NTKOperator(LinearOperator):
         """J(x2)^T v: tangents in the parameters, one for each of the r vectors."""
         cotangents = v.reshape(len(v), len(self.x2), self.outputs)
         total = None
-        for b in blocks(len(self.x2), self.batch):
+        for b in even_blocks(len(self.x2), self.batch):
             part = _pull(self.function, self.params, self.x2[b], cotangents[:, b])
             total = part if total is None else jax.tree.map(jnp.add, total, part)
         return total
@@ -188,7 +188,7 @@ class _NTKOperator(LinearOperator):
         """J(x1) times the tangents."""
         parts = [
             np.asarray(push_tangents(self.function, self.params, self.x1[b], tangents))
-            for b in blocks(len(self.x1), self.batch)
+            for b in even_blocks(len(self.x1), self.batch)
         ]
         return np.concatenate(parts, axis=1).reshape(len(parts[0]), -1)
 

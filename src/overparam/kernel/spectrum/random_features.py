@@ -12,7 +12,6 @@ What comes out is *estimated*, with standard errors from independent batches; un
 variances are proved in docs/spectrum.md.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,9 +22,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from overparam.errors import InputError
-from overparam.kernel.empirical import empirical_ntk, require_memory
-from overparam.kernel.low_rank import LowRankKernel
-from overparam.kernel.operator import push_tangents
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.kernel.empirical.ntk_operator import push_tangents
+from overparam.kernel.spectrum.low_rank import LowRankKernel
+from overparam.kernel.tiles import blocks
+from overparam.memory import require_memory
 from overparam.model.function import Network, as_function, observe_function
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP
@@ -75,8 +76,8 @@ class RandomFeatures(LowRankKernel):
         With K_b the estimate of part b, sum_b |K_b - mean|_F^2 / (B (B - 1)) has the expectation
         E |Phi Phi^T - K|_F^2, and its terms are Gram matrices of features.
         """
-        blocks = np.split(self.factor, self.batches, axis=1)
-        squares = sum(float(np.square(b.T @ b).sum()) for b in blocks) * self.batches**2
+        parts = np.split(self.factor, self.batches, axis=1)
+        squares = sum(float(np.square(b.T @ b).sum()) for b in parts) * self.batches**2
         whole = float(np.square(self.factor.T @ self.factor).sum())
         spread = squares - self.batches * whole
         return float(np.sqrt(max(spread, 0.0) / (self.batches * (self.batches - 1))))
@@ -126,10 +127,10 @@ def tangent_sketch(
     with jax.enable_x64(dtype == np.float64):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
         entries = sum(leaf.size for leaf in jax.tree.leaves(params))
-        for columns in _slices(features, max(DIRECTIONS, min(DIRECTION_ENTRIES // entries, 1024))):
+        for columns in blocks(features, max(DIRECTIONS, min(DIRECTION_ENTRIES // entries, 1024))):
             numbers = jnp.arange(columns.start, columns.stop)
             tangents = _signs(params, jax.vmap(partial(jax.random.fold_in, key))(numbers))
-            for part in _slices(len(points), POINTS):
+            for part in blocks(len(points), POINTS):
                 moved = push_tangents(as_function(model), params, points[part], tangents)
                 at = slice(part.start * outputs, part.stop * outputs)
                 factor[at, columns] = np.asarray(moved).reshape(len(numbers), -1).T
@@ -235,10 +236,6 @@ def _last_layer_kernel(model: MLP, params: Any, a: np.ndarray, b: np.ndarray) ->
 @partial(jax.jit, static_argnums=0)
 def _last_inputs(model: MLP, params: Any, x: Array) -> Float[Array, "n m"]:
     return observe_layers(model, params, x).inputs[-1]
-
-
-def _slices(n: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
 @jax.jit

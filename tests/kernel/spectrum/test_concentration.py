@@ -9,12 +9,12 @@ import scipy.stats
 from limiting_kernels import arc_cosine_limits
 from networks import draw_inputs
 from overparam.errors import InputError
-from overparam.kernel.concentration import (
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.kernel.spectrum.concentration import (
     Concentration,
     min_eigenvalue_by_width,
     one_hidden_layer_lower_bound,
 )
-from overparam.kernel.empirical import empirical_ntk
 from overparam.model.mlp import MLP
 
 SCALES = {"weight_scale": 1.4, "bias_scale": 0.3, "output_scale": 1.5}

@@ -1,18 +1,22 @@
-"""The tangent kernel K(theta) = J J* of a problem, as a symmetric matrix on L2(mu; R^k).
+"""The tangent kernel K(theta) = J J* of a problem, and J and J* as operators.
 
 In the orthonormal coordinates sqrt(w_i) h(x_i) of L2(mu; R^k), K has the entries
-sqrt(w_i w_j) NTK_ab(x_i, x_j).
+sqrt(w_i w_j) NTK_ab(x_i, x_j). J and J* by themselves are one forward and one backward pass, and
+``push_forward(problem, theta, pull_back(problem, theta, g))`` is K(theta) g.
 """
 
+from functools import partial
+
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.kernel.empirical import empirical_ntk
-from overparam.kernel.memory import WORKING_MEMORY
-from overparam.model.function import ParamTree
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.memory import WORKING_MEMORY
+from overparam.model.function import Function, ParamTree
 from overparam.model.mlp import MLP
-from overparam.precision import as_float64, on_host
+from overparam.precision import as_float64, in_float64, on_host
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
 
@@ -88,3 +92,42 @@ def coordinate_weights(problem: Problem) -> Float[np.ndarray, "nk"]:
 def to_coordinates(problem: Problem, values: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "nk"]:
     """A function on the data in the orthonormal coordinates of L2(mu; R^k)."""
     return coordinate_weights(problem) * np.asarray(values).reshape(-1)
+
+
+def pull_back(problem: Problem, params: ParamTree, g: Float[np.ndarray, " nk"]) -> ParamTree:
+    """J(theta)* g by one backward pass in float64.
+
+    Args:
+        problem: Gives the model and the measure.
+        params: theta.
+        g: An element of L2(mu; R^k) in coordinates, shape (n k,).
+
+    Returns:
+        A pytree like ``params``, NumPy float64.
+    """
+    shape = (problem.measure.n, problem.outputs)
+    cotangent = (coordinate_weights(problem) * g).reshape(shape)
+    return in_float64(_pull_back, problem.function, params, problem.measure.x, cotangent)
+
+
+def push_forward(problem: Problem, params: ParamTree, v: ParamTree) -> Float[np.ndarray, " nk"]:
+    """J(theta) v by one forward pass in float64, in coordinates of L2(mu; R^k), shape (n k,).
+
+    Args:
+        problem: Gives the model and the measure.
+        params: theta.
+        v: A direction, a pytree like ``params``.
+    """
+    values = in_float64(_push_forward, problem.function, params, problem.measure.x, v)
+    return to_coordinates(problem, np.asarray(values))
+
+
+@partial(jax.jit, static_argnums=0)
+def _pull_back(function: Function, params: ParamTree, x: Array, cotangent: Array) -> ParamTree:
+    _, vjp = jax.vjp(lambda p: function(p, x), params)
+    return vjp(cotangent)[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def _push_forward(function: Function, params: ParamTree, x: Array, v: ParamTree) -> Array:
+    return jax.jvp(lambda p: function(p, x), (params,), (v,))[1]

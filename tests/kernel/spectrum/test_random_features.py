@@ -7,8 +7,12 @@ import pytest
 from limiting_kernels import arc_cosine_limits
 from networks import dense_jacobian, draw_inputs, draw_params
 from overparam.errors import InputError
-from overparam.kernel.empirical import empirical_ntk
-from overparam.kernel.random_features import RandomFeatures, sampled_kernels, tangent_sketch
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.kernel.spectrum.random_features import (
+    RandomFeatures,
+    sampled_kernels,
+    tangent_sketch,
+)
 from overparam.model.mlp import MLP
 
 MODEL = MLP(3, (6, 5), 2, "tanh", weight_scale=1.2, bias_scale=0.4)

@@ -15,7 +15,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from overparam.kernel.pairs import PAIRS_LISTED, ClosePairs, close_pairs, duplicate_groups
+from overparam.kernel.spectrum.close_pairs import (
+    PAIRS_LISTED,
+    ClosePairs,
+    close_pairs,
+    duplicate_groups,
+)
 from overparam.model.mlp import MLP
 
 Kind = Literal[

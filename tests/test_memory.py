@@ -3,7 +3,7 @@
 import pytest
 
 from overparam.errors import InputError
-from overparam.kernel.memory import available_memory, parse_size, readable
+from overparam.memory import available_memory, parse_size, readable
 
 
 @pytest.mark.parametrize(

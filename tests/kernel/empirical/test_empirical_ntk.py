@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from networks import dense_jacobian, draw_inputs, draw_params
+from overparam import memory
 from overparam.errors import InputError
-from overparam.kernel import empirical
-from overparam.kernel.empirical import empirical_ntk, require_memory, tile_points
-from overparam.kernel.layer_products import STRIP_ROWS
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk, tile_points
+from overparam.kernel.empirical.layer_products import STRIP_ROWS
+from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 
 SHAPES = [
@@ -137,7 +138,7 @@ def test_foreign_params_are_refused():
 
 def test_a_kernel_that_does_not_fit_is_refused_before_it_is_computed(monkeypatch):
     model = MLP(3, (4,))
-    monkeypatch.setattr(empirical, "available_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
     with pytest.raises(
         InputError, match=r"a kernel of 20 x 20 needs 3\.1 KiB of memory but 1000 bytes"
     ):
@@ -152,7 +153,7 @@ def test_memory_is_refused_above_the_budget_only():
 
 MEASURE_PEAK = """
 import re, numpy as np
-from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.model.mlp import MLP
 
 def peak():

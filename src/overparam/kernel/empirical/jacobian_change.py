@@ -1,7 +1,7 @@
 """How much the Jacobian has changed between two parameters, without forming either.
 
-With J's block for layer l at x equal to G^l(x) (x) a^{l-1}(x) (``kernel/empirical.py``), the change
-is dG (x) a_1 + G_0 (x) da, so that (J_1 - J_0)(J_1 - J_0)^T is a sum of products of small Gram
+With J's block for layer l at x equal to G^l(x) (x) a^{l-1}(x) (``empirical_ntk.py``), the change is
+dG (x) a_1 + G_0 (x) da, so that (J_1 - J_0)(J_1 - J_0)^T is a sum of products of small Gram
 matrices. The differences are taken before the products: nothing cancels, however small the change.
 """
 
@@ -13,12 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.kernel.generic import blocks
+from overparam.kernel.tiles import Computer, Tiling, even, fill
+from overparam.memory import WORKING_MEMORY
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import in_float64
-
-WORKING_MEMORY = 512 * 2**20
 
 
 def jacobian_change_gram(
@@ -39,17 +38,15 @@ def jacobian_change_gram(
     gram = np.empty((n * k, n * k))
     # Two blocks of layers at two parameters, with intermediates.
     per_point = 8 * 12 * (k + 1) * sum(model.widths)
-    parts = list(blocks(n, max(1, WORKING_MEMORY // per_point)))
-    for i in parts:
-        for j in parts:
-            if j.start <= i.start:
-                other = None if i == j else x[j]  # one block against itself is observed once
-                tile = np.asarray(in_float64(_tile, model, start, end, x[i], other))
-                rows, columns = slice(i.start * k, i.stop * k), slice(j.start * k, j.stop * k)
-                if i == j:  # summation order may differ between an entry and its mirror image
-                    tile = (tile + tile.T) / 2
-                gram[rows, columns] = tile
-                gram[columns, rows] = tile.T
+    side = even(n, max(1, WORKING_MEMORY // per_point))
+    tiling = Tiling(n, n, side, side, k, symmetric=True)
+
+    def tiles(rows: tuple[slice, ...], column: slice) -> tuple[np.ndarray]:
+        (block,) = rows
+        other = None if block == column else x[column]  # against itself: observed once
+        return (np.asarray(in_float64(_tile, model, start, end, x[block], other)),)
+
+    fill(gram, tiling, Computer(tiles))
     return gram
 
 

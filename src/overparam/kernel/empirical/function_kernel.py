@@ -2,11 +2,10 @@
 
 Nothing is known of the function, so the Jacobian's rows are formed: those of as many points as the
 working memory holds, never those of all. For an ``MLP`` the layerwise products of
-:mod:`overparam.kernel.empirical` are far cheaper.
+:mod:`overparam.kernel.empirical.empirical_ntk` are far cheaper.
 """
 
-from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -14,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from overparam.kernel.tiles import Computer, Tiling, even, fill
 from overparam.model.function import Function
-from overparam.progress import Progress as Progress
+from overparam.progress import Progress
 
 MOST_ROWS = 512
 """Jacobian rows beyond which a product is no faster."""
@@ -42,31 +42,23 @@ def fill_by_jacobians(
         progress: Called after every tile.
     """
     symmetric = x2 is None
-    columns = x1 if x2 is None else x2
+    right = x1 if x2 is None else x2
     k = kernel.shape[0] // len(x1)
     side = points_at_once(params, k, kernel.dtype.itemsize, working_memory)
-    right = list(blocks(len(columns), side))
-    left = list(blocks(len(x1), side))
-    total = sum(not symmetric or j.start <= i.start for i in left for j in right)
-    done = 0
-    for i in left:
-        rows = _jacobian(function, params, x1[i])
-        for j in right:
-            if symmetric and j.start > i.start:
-                continue
-            same = symmetric and i == j
-            tile = np.asarray(
-                _gram(rows, rows if same else _jacobian(function, params, columns[j]))
-            )
-            if same:
-                tile = np.tril(tile) + np.tril(tile, -1).T
-            at, to = slice(i.start * k, i.stop * k), slice(j.start * k, j.stop * k)
-            kernel[at, to] = tile
-            if symmetric and not same:
-                kernel[to, at] = tile.T
-            done += 1
-            if progress is not None:
-                progress(done, total)
+    tiling = Tiling(len(x1), len(right), even(len(x1), side), even(len(right), side), k, symmetric)
+
+    @lru_cache(1)
+    def row_jacobian(start: int, stop: int) -> Any:
+        return _jacobian(function, params, x1[start:stop])
+
+    def tiles(rows: tuple[slice, ...], column: slice) -> tuple[np.ndarray]:
+        (block,) = rows
+        at_rows = row_jacobian(block.start, block.stop)
+        same = symmetric and block == column
+        at_columns = at_rows if same else _jacobian(function, params, right[column])
+        return (np.asarray(_gram(at_rows, at_columns)),)
+
+    fill(kernel, tiling, Computer(tiles), progress)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -104,10 +96,3 @@ def points_at_once(params: Any, outputs: int, itemsize: int, working_memory: int
     count = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
     fits = working_memory // (4 * itemsize * count * outputs)
     return max(1, min(int(fits), MOST_ROWS // outputs))
-
-
-def blocks(n: int, size: int) -> Iterator[slice]:
-    """Slices of 0..n of nearly equal length, ``size`` at most."""
-    count = -(-n // size)
-    size = -(-n // count)
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))

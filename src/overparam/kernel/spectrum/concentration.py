@@ -23,7 +23,7 @@ from scipy.special import chdtr, chdtri
 
 from overparam.enclosures.eigenvalue import min_eigenvalue
 from overparam.errors import InputError
-from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
 

@@ -4,7 +4,7 @@ Everything that convergence rests on is at the bottom of the spectrum, where pla
 least: `eigvalsh` errs by about u |K|, and a singular kernel comes out as a small number of either
 sign. Here both ends are intervals with every rounding error included (`overparam.enclosures`), and
 a kernel that is not proved positive definite says so, with the samples that are to blame
-(`overparam.kernel.diagnosis`).
+(`overparam.kernel.spectrum.diagnosis`).
 
 Up to an order of a few thousand all eigenvalues are computed. Beyond, the top comes from Lanczos
 iterations on K and the bottom from Lanczos iterations on the inverse of K - s I through a Cholesky
@@ -27,9 +27,9 @@ from overparam.enclosures.enclosure import Enclosure
 from overparam.enclosures.inputs import as_symmetric
 from overparam.enclosures.rounding import UNIT_ROUNDOFF, div_down, div_up
 from overparam.errors import InputError
-from overparam.kernel.diagnosis import Finding, diagnose
-from overparam.kernel.empirical import require_memory
-from overparam.kernel.lanczos import top_eigenvalues
+from overparam.kernel.spectrum.diagnosis import Finding, diagnose
+from overparam.kernel.spectrum.lanczos import top_eigenvalues
+from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
 

@@ -28,9 +28,10 @@ from scipy.linalg import solve_triangular
 from scipy.sparse.linalg import LinearOperator
 
 from overparam.errors import InputError
-from overparam.kernel.empirical import empirical_ntk, require_memory
-from overparam.kernel.low_rank import LowRankKernel
-from overparam.kernel.operator import ntk_diagonal
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.kernel.empirical.ntk_operator import ntk_diagonal
+from overparam.kernel.spectrum.low_rank import LowRankKernel
+from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
 

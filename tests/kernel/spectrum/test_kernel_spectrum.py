@@ -7,14 +7,15 @@ from mpmath import mp
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
 
 from networks import draw_inputs, draw_params
+from overparam import memory
 from overparam.errors import InputError
-from overparam.kernel import empirical, lanczos
-from overparam.kernel.diagnosis import explaining_group, rank_bound
-from overparam.kernel.empirical import empirical_ntk
-from overparam.kernel.lanczos import lanczos_error, top_eigenvalues
-from overparam.kernel.operator import ntk_operator
-from overparam.kernel.pairs import close_pairs, duplicate_groups
-from overparam.kernel.spectrum import KernelSpectrum, spectrum
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.kernel.empirical.ntk_operator import ntk_operator
+from overparam.kernel.spectrum import lanczos
+from overparam.kernel.spectrum.close_pairs import close_pairs, duplicate_groups
+from overparam.kernel.spectrum.diagnosis import explaining_group, rank_bound
+from overparam.kernel.spectrum.kernel_spectrum import KernelSpectrum, spectrum
+from overparam.kernel.spectrum.lanczos import lanczos_error, top_eigenvalues
 from overparam.model.mlp import MLP
 
 
@@ -136,7 +137,7 @@ def test_what_does_not_belong_to_the_kernel_is_refused(settings, complaint):
 
 
 def test_memory_is_refused_before_it_is_taken(monkeypatch):
-    monkeypatch.setattr(empirical, "available_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
     with pytest.raises(InputError, match=r"a working copy of a kernel of order 20 needs 3\.1 KiB"):
         spectrum(np.eye(20))
 
