@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from overparam import Moments, Norms, required_width
+from overparam import required_width
+from overparam.apriori import Moments, Norms
 
 DIM = 10
 LAWS = {

@@ -11,16 +11,14 @@ from overparam import (
     MLP,
     InputError,
     Measure,
-    Moments,
-    Norms,
     Problem,
     SmoothedCrossEntropy,
     SquaredHinge,
-    a_priori_coefficients,
     certify,
     infinite_ntk,
     required_width,
 )
+from overparam.apriori import Moments, Norms, a_priori_coefficients
 from overparam.apriori.coefficients import IMPROVES, conditions_at, without_term
 from overparam.apriori.setting import build_setting
 from overparam.apriori.width import width_for

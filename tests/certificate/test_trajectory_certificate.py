@@ -10,7 +10,6 @@ import pytest
 from exact_network import ACTIVATIONS, exact_pass
 from overparam import (
     MLP,
-    CustomIntegrand,
     InputError,
     Measure,
     Problem,
@@ -22,6 +21,7 @@ from overparam import (
 from overparam.certificate.certify import _step
 from overparam.certificate.trajectory import count, duration
 from overparam.certificate.trajectory_run import COLUMNS, Run
+from overparam.losses import CustomIntegrand
 from tiny import Tiny
 
 CASES = [
