@@ -74,8 +74,7 @@ class Knowledge:
         given = {} if name == "points" else {"residual": 1.0, "min_eigenvalue": 1e-12}
         setting = build_setting(
             data.get(name, lambda: op.apriori.Moments.of(measure))(),
-            depth,
-            activation=activation,
+            op.MLP(measure.dim, (1,) * depth, 1, activation),
             failure_probability=DELTA,
             **given,
         )

@@ -35,9 +35,8 @@ def networks(model, measure, draws):
 
 
 def at(knowledge, widths, activation, delta, **given):
-    setting = build_setting(
-        knowledge, len(widths), activation=activation, failure_probability=delta, **given
-    )
+    model = MLP(knowledge.dim, widths, given.pop("outputs", 1), activation)
+    setting = build_setting(knowledge, model, failure_probability=delta, **given)
     model = setting.at(widths)
     return model, setting.base_point(model, binned=False)
 

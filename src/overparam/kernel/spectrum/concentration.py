@@ -14,7 +14,7 @@ Three statements, proved in docs/spectrum.md:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -114,15 +114,7 @@ def min_eigenvalue_by_width(
     whole = np.kron(limit, np.eye(model.out_dim))
     rows = []
     for at, width in enumerate(widths):
-        network = MLP(
-            model.in_dim,
-            (width,) * len(model.hidden_widths),
-            model.out_dim,
-            model.act,
-            weight_scale=model.weight_scale,
-            bias_scale=model.bias_scale,
-            output_scale=model.output_scale,
-        )
+        network = replace(model, hidden_widths=(width,) * len(model.hidden_widths))
         for draw in range(draws):
             with jax.enable_x64(True):
                 own = jax.random.fold_in(jax.random.fold_in(key, at), draw)

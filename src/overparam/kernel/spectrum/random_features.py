@@ -12,7 +12,7 @@ What comes out is *estimated*, with standard errors from independent batches; un
 variances are proved in docs/spectrum.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -187,15 +187,7 @@ def sampled_kernels(
     """
     if draws < 2:
         raise InputError(f"draws = {draws}: a standard error needs 2 networks or more")
-    single = MLP(
-        model.in_dim,
-        model.hidden_widths,
-        1,
-        model.act,
-        weight_scale=model.weight_scale,
-        bias_scale=model.bias_scale,
-        output_scale=model.output_scale,
-    )
+    single = replace(model, out_dim=1)
     a = np.asarray(x1, dtype=np.float64)
     b = a if x2 is None else np.asarray(x2, dtype=np.float64)
     moments = [_Moments((len(a), len(b))), _Moments((len(a), len(b)))]
