@@ -20,8 +20,9 @@ from overparam import (
     verify,
 )
 from overparam.certificate.certify import _step
-from overparam.certificate.trajectory import count, duration
-from overparam.certificate.trajectory_run import COLUMNS, Run
+from overparam.certificate.trajectory_certificate import count, duration
+from overparam.certificate.trajectory_run import Run
+from overparam.certificate.trajectory_steps import COLUMNS
 from tiny import Tiny
 
 CASES = [

@@ -3,22 +3,34 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from overparam.certificate.certificate import Certificate, Constant
+from overparam.certificate.ball_steps import has_balls
+from overparam.certificate.certificate import Certificate
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.prediction import PER_VECTOR, Prediction, predict_run
-from overparam.certificate.trajectory_run import COLUMNS, Cell, Point, Run, excess_at, sigma_at
+from overparam.certificate.trajectory_certificate import (
+    Found,
+    certificate_of,
+    duration,
+    not_certified,
+    would_take,
+)
+from overparam.certificate.trajectory_points import Point, excess_at, sigma_at
+from overparam.certificate.trajectory_run import UP, Cell, Run
+from overparam.certificate.trajectory_steps import COLUMNS
 from overparam.errors import InputError
-from overparam.jacobian.random_curvature import ATTEMPTS, FAILURE
-from overparam.model.function import ParamTree, parameter_distance
+from overparam.jacobian.random_curvature import ATTEMPTS
+from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP, Params
 from overparam.model.observation import Value
+from overparam.numbers import Interval, safe, safe_upper
 from overparam.problem.problem import Problem, plain_network
-from overparam.theorems.convergence import Convergence
+from overparam.rounding.residual import EVALUATION
 from overparam.theorems.handover import excess_within, takes_over
 
 BUDGET = 60.0
@@ -30,20 +42,11 @@ STEP = 1.0
 HOPEFUL = 0.75
 """L rho / sigma^2 below which the hand-over is tried; it needs about 1/2."""
 
-ROUNDING = 1 + 1e-9
-"""Covers the rounding of sums over a run, and of distances."""
-
 HALVINGS = ATTEMPTS - 1
 """How often a step that was not asked for is halved where a run with it cannot be followed."""
 
 LARGEST = 2048
 """The number of values n k up to which Theorem C is tried unasked."""
-
-UNKNOWN = (
-    *("kernel_drift", "relative_kernel_drift"),
-    *("linearisation_distance", "linearisation_parameter_distance"),
-)
-"""What Theorem C does not bound; Theorem 1 may have, but of another run."""
 
 NEVER = (
     "the tangent kernel at the initialisation is singular in float64, so that the linearised run "
@@ -59,6 +62,14 @@ OUT_OF_RANGE = (
     "float64: rescale the targets, or the model's outputs"
 )
 
+BITS = 64
+"""Of the first steps where float64 is not enough, and 1.45 for each unit of the exponent."""
+
+FLOAT64_EXPONENT = 12.0
+"""The exponent by which the rounding of float64 may be amplified; earlier steps take more bits."""
+
+TOO_FAR = "rounding may have carried the run too far from the exact one for Theorem 1 to take over"
+
 Progress = Callable[[int, int], None]
 
 
@@ -68,7 +79,7 @@ def check_trajectory(problem: Problem, rigor: str) -> None:
     Raises:
         InputError: The model is no ``MLP`` observed by its values, the activation lacks a bound on
             one of its first three derivatives, the loss is not known to be convex, or the rigor is
-            another than ``computed``.
+            ``estimated``.
     """
     obstacle = _obstacle(problem, rigor)
     if obstacle is not None:
@@ -80,7 +91,7 @@ def _obstacle(problem: Problem, rigor: str) -> str | None:
         model = plain_network(problem, "Theorem C")
     except InputError as error:
         return str(error)
-    if rigor != "computed":
+    if rigor not in ("computed", "proved"):
         return f'Theorem C knows no rigor={rigor!r}: leave rigor out, or take theorem="1"'
     if not problem.loss.convex:
         return (
@@ -100,7 +111,7 @@ def _worth_a_run(problem: Problem, first: Certificate) -> bool:
     """Whether Theorem C is worth a look after the others failed."""
     return (
         not first.certified
-        and first.rigor == "computed"
+        and first.rigor in ("computed", "proved")
         and problem.measure.n * problem.outputs <= LARGEST
         and isinstance(problem.model, MLP)
         and isinstance(problem.observation, Value)
@@ -172,40 +183,46 @@ def certify_by_running(
     """
     free = step_size is None
     if not hypotheses.jacobian_norm:
-        return _not_certified(first, first.step_size, "no parameter changes the outputs", 0, None)
+        return not_certified(first, first.step_size, "no parameter changes the outputs", 0, None)
     largest = problem.loss.smoothness * hypotheses.jacobian_norm**2
     if not (LOW < largest < 1 / LOW and LOW**2 < hypotheses.excess < 1 / LOW**2):
-        return _not_certified(first, first.step_size, OUT_OF_RANGE, 0, None)
+        return not_certified(first, first.step_size, OUT_OF_RANGE, 0, None)
     step = STEP / largest if step_size is None else step_size
     until = time.perf_counter() + budget
+    proved = hypotheses.rigor == "proved"
     for _ in range(1 + HALVINGS * free):
         predicted = predict_run(problem, params, hypotheses, kernel, step)
         if unasked and predicted is None:
-            return _not_certified(first, step, NEVER, 0, None)
+            return not_certified(first, step, NEVER, 0, None)
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
-            why = _would_take(step, predicted, duration(predicted.seconds(problem)))
-            return _not_certified(first, step, why, 0, predicted)
-        left = until - time.perf_counter()
-        attempt = _Attempt(problem, params, step, predicted, left, progress)
-        found = attempt.make()
+            why = would_take(step, predicted, duration(predicted.seconds(problem)))
+            return not_certified(first, step, why, 0, predicted)
+        settings = (predicted, until, progress)
+        attempt, found = _attempt(problem, Run(problem, params, step, proved=proved), *settings)
+        if found is None and attempt.adrift and has_balls(problem):
+            early = attempt.steps_in_balls()
+            bits = BITS + math.ceil(1.45 * attempt.run.exponent)
+            again = Run(problem, params, step, proved=True, early=early, bits=bits)
+            attempt, found = _attempt(problem, again, *settings)
         if found is not None:
-            return _certificate(problem, hypotheses, first, step, attempt, found)
-        if not attempt.lost:
-            return _not_certified(first, step, attempt.reason, attempt.steps, predicted)
+            return certificate_of(hypotheses, first, found)
+        if not attempt.lost or attempt.adrift:
+            return not_certified(first, step, attempt.reason, attempt.steps, predicted)
         if time.perf_counter() > until:
             break
         step /= 2
-    return _not_certified(first, attempt.step_size, attempt.reason, attempt.steps, None)
+    return not_certified(first, attempt.run.step_size, attempt.reason, attempt.steps, None)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """Where Theorem 1 takes over."""
-
-    point: Point
-    deviation: float
-    excess: float
-    tail: Convergence
+def _attempt(
+    problem: Problem,
+    run: Run,
+    predicted: Prediction | None,
+    until: float,
+    progress: Progress | None,
+) -> tuple["_Attempt", Found | None]:
+    attempt = _Attempt(problem, run, predicted, until - time.perf_counter(), progress)
+    return attempt, attempt.make()
 
 
 class _Attempt:
@@ -214,35 +231,36 @@ class _Attempt:
     def __init__(
         self,
         problem: Problem,
-        params: Params,
-        step_size: float,
+        run: Run,
         predicted: Prediction | None,
         budget: float,
         progress: Progress | None,
     ) -> None:
-        self.problem, self.step_size = problem, step_size
-        self.run = Run(problem, params, step_size)
+        self.problem, self.run = problem, run
         self.predicted, self.budget, self.progress = predicted, budget, progress
         self.reason = ""
         self.upper: list[np.ndarray] = []
         self.lower: list[np.ndarray] = []
-        self.steps, self.work, self.lost = 0, 0.0, False
+        self.exponents: list[np.ndarray] = []
+        self.steps, self.work, self.lost, self.adrift = 0, 0.0, False, False
         self.length = self.farthest = 0.0
 
-    def make(self) -> _Found | None:
+    def make(self) -> Found | None:
         """Run until Theorem 1 takes over; None, and a reason, if that is not reached."""
         began, before = time.perf_counter(), None
         deviation = 0.0
         cells = self.run.cells()
         point = self.run.measure(self.run.start, 0)
-        while True:
+        while point is not None:
             found = self._hand_over(point, deviation)
             if found is not None:
                 return found
+            if self.run.proved and deviation and self._hand_over(point, 0.0) is not None:
+                self.adrift = True  # only for rounding
+                break
             cell = next(cells, None)
             if cell is None:
-                self.reason, self.lost = self.run.reason, True
-                return None
+                break
             self._keep(cell)
             deviation = float(cell.deviations[-1])
             if self.progress is not None:
@@ -253,9 +271,15 @@ class _Attempt:
             if self._too_long(now - began, self.work - before):
                 return None
             point = self.run.measure(cell.end, self.steps)
-            if self.run.reason:
-                self.reason, self.lost = self.run.reason, True
-                return None
+        self.reason, self.lost = self.run.reason or TOO_FAR, True
+        return None
+
+    def steps_in_balls(self) -> int:
+        """How many of the first steps float64 rounds too much for what comes after them."""
+        exponents = np.concatenate([*self.exponents, [0.0]])
+        rest = np.cumsum(exponents[::-1])[::-1]
+        limit = min(FLOAT64_EXPONENT, float(rest[0]) / 2)
+        return int(np.argmax(rest <= limit))
 
     def _too_long(self, spent: float, fresh: float) -> bool:
         """Whether the budget is used up, or is going to be by far; then there is a reason.
@@ -265,23 +289,30 @@ class _Attempt:
             fresh: Gradient steps' worth of work since then.
         """
         expected, foreseen = spent, self.predicted
-        if foreseen is not None and fresh and spent > min(2.0, self.budget / 10):
+        even = foreseen is not None and fresh and not self.run.proved  # which measures more
+        if even and foreseen is not None and spent > min(2.0, self.budget / 10):
             expected = max(spent, spent * foreseen.work / fresh)
         if expected <= self.budget or (spent <= self.budget and expected <= 2 * self.budget):
             return False
         needed = duration(expected) if expected > spent else f"more than {duration(self.budget)}"
-        self.reason = _would_take(self.step_size, foreseen, needed)
+        self.reason = would_take(self.run.step_size, foreseen, needed)
         return True
 
     def _keep(self, cell: Cell) -> None:
         M = self.problem.loss.smoothness
         columns = dict(zip(COLUMNS, cell.rows.T, strict=True))
-        noise = self.run.residual_noise(cell.start, columns["values"])
+        noise = self.run.residual_noise(cell.noise, columns["values"])
         off = math.sqrt(M) * (noise + cell.ball.jacobian_norm * cell.deviations[:-1])
         root = np.sqrt(2 * np.maximum(columns["excess"], 0.0))
-        self.upper.append((root + off) ** 2 / 2)
-        self.lower.append(np.maximum(root - off, 0.0) ** 2 / 2)
-        self.length += float(columns["length"].sum())
+        if self.run.proved:  # what sums and functions may be off relatively
+            off = (off + 2 * EVALUATION * root) * UP
+            root = root * (1 + (UP - 1) / 4)
+            self.lower.append(np.maximum(root * (2 - UP) - off, 0.0) ** 2 / 2 * (2 - UP))
+        else:
+            self.lower.append(np.maximum(root - off, 0.0) ** 2 / 2)
+        self.upper.append((root + off) ** 2 / 2 * (UP if self.run.proved else 1.0))
+        self.exponents.append(cell.exponents)
+        self.length += float(columns["length"].sum()) * (UP if self.run.proved else 1.0)
         self.length += float(cell.deviations[:-1].sum() + cell.deviations[1:].sum())
         self.farthest = max(
             self.farthest, float((columns["distance"] + cell.deviations[:-1]).max())
@@ -289,226 +320,51 @@ class _Attempt:
         self.steps += len(cell.rows)
         self.work += len(cell.rows) + PER_VECTOR * self.run.vectors(cell)
 
-    def _hand_over(self, point: Point, deviation: float) -> _Found | None:
+    def _hand_over(self, point: Point, deviation: float) -> Found | None:
         """Lemma C3 at a point of the run, if it may hold."""
         sigma, loss = sigma_at(point), self.problem.loss
-        if not sigma:
+        if not (sigma and deviation < math.inf):
             return None
+        number = Interval.exact if self.run.proved else None
+        exact: Any = number or float
         omega, lipschitz = point.bounds.on_ball(deviation)
-        excess = excess_within(
-            excess=excess_at(self.problem, point.params),
-            smoothness=loss.smoothness,
-            jacobian_norm=point.jacobian_norm + omega,
-            away=deviation,
+        excess = safe_upper(
+            excess_within(
+                excess=exact(excess_at(self.problem, point)),
+                smoothness=exact(loss.smoothness),
+                jacobian_norm=exact((point.jacobian_norm + omega) * (1 + 2.0**-50)),
+                away=exact(deviation),
+            )
         )
         if not math.isfinite(excess):
             return None
-        alpha = loss.functional_pl_constant(float(excess), self.problem.measure.weights)
+        alpha = loss.functional_pl_constant(excess, self.problem.measure.weights)
         level = math.sqrt(2 * excess / alpha) if alpha else math.inf
         if not lipschitz * level <= HOPEFUL * sigma**2:
             return None
-        tail = takes_over(
-            on_ball=point.bounds.on_ball,
-            away=deviation,
-            sigma=sigma,
-            jacobian_norm=point.jacobian_norm,
-            smoothness=loss.smoothness,
-            pl_constant=alpha,
-            excess=float(excess),
-            step_size=self.step_size,
+        tail = safe(
+            takes_over(
+                on_ball=point.bounds.on_ball,
+                away=deviation,
+                sigma=sigma,
+                jacobian_norm=point.jacobian_norm,
+                smoothness=loss.smoothness,
+                pl_constant=alpha,
+                excess=excess,
+                step_size=self.run.step_size,
+                number=number,
+            )
         )
-        return _Found(point, deviation, float(excess), tail) if tail.certified else None
-
-
-def _would_take(step_size: float, foreseen: Prediction | None, needed: str) -> str:
-    about = "" if foreseen is None else f"about {count(foreseen.steps)} steps, "
-    return (
-        f"gradient descent with step size {step_size:.4g} would take {about}{needed} here, to the "
-        "region where Theorem 1 holds: allow it that time with a larger budget, or anchor trained "
-        "parameters"
-    )
-
-
-def _not_certified(
-    first: Certificate, step_size: float, why: str, steps: int, predicted: Prediction | None
-) -> Certificate:
-    source = "docs/trajectory.md, Theorem C"
-    nothing = {"radius": math.inf, "rate": 1.0, "margin": min(first.margin, 1.0)}
-    constants = _with_unknown(first) | {
-        name: Constant(value, first.constants[name].kind, source)
-        for name, value in {**nothing, "step_size": step_size}.items()
-    }
-    constants["steps_made"] = Constant(float(steps), "computed", f"before it ended; {source}")
-    if predicted is not None:  # the run was not lost, but would have taken too long
-        text = "by the linearised run, to where Theorem 1 may take over"
-        constants["predicted_steps"] = Constant(
-            float(predicted.steps), "estimated", f"{text}; {source}"
+        if not tail.certified:
+            return None
+        return Found(
+            run=self.run,
+            point=point,
+            deviation=deviation,
+            excess=excess,
+            tail=tail,
+            upper=np.concatenate([*self.upper, []]),
+            lower=np.concatenate([*self.lower, []]),
+            length=self.length,
+            farthest=self.farthest,
         )
-    return replace(
-        first,
-        certified=False,
-        radius=math.inf,
-        rate=1.0,
-        margin=min(first.margin, 1.0),
-        step_size=step_size,
-        exists=math.isfinite(first.constants["existence_radius"].value),
-        existence_radius=first.constants["existence_radius"].value,
-        reason=why,
-        remedies={},
-        constants=constants,
-        theorem="C",
-    )
-
-
-def _certificate(
-    problem: Problem,
-    hypotheses: Hypotheses,
-    first: Certificate,
-    step_size: float,
-    attempt: _Attempt,
-    found: _Found,
-) -> Certificate:
-    tail, steps = found.tail, attempt.steps
-    upper = np.append(np.concatenate([*attempt.upper, []]), found.excess)
-    lower = np.concatenate([*attempt.lower, []])
-    rate, since, overshoot = _envelope(hypotheses.excess, upper, lower, tail.rate)
-    gone = parameter_distance(found.point.params, attempt.run.start)
-    radius = (attempt.length + tail.radius) * ROUNDING
-    limit = min((gone + found.deviation + tail.radius) * ROUNDING, radius)
-    constants = _constants(
-        problem, hypotheses, first, attempt, found, (rate, since, overshoot), (radius, limit, gone)
-    )
-    after = f"{steps} steps of gradient descent were made"
-    return replace(
-        first,
-        certified=True,
-        exists=True,
-        reason=(
-            f"{after} (Theorem C), known up to {found.deviation:.2g}; then max Psi / rho = "
-            f"{tail.margin:.4g} > 1: gradient descent with step size {step_size:.4g} converges "
-            f"within distance {limit:.4g}"
-        ),
-        radius=radius,
-        existence_radius=min(first.existence_radius, limit),
-        step_size=step_size,
-        rate=rate,
-        margin=tail.margin,
-        remedies={},
-        constants=constants,
-        theorem="C",
-    )
-
-
-MOST_EXPONENT = 700.0
-"""Beyond, e to this power is no number."""
-
-
-def _envelope(
-    start: float, upper: np.ndarray, lower: np.ndarray, tail: float
-) -> tuple[float, int, float]:
-    """A rate, the step since when it holds, and the factor on Delta_0 for an envelope of all steps.
-
-    Args:
-        start: Delta_0 from above.
-        upper: Bounds on Delta_0, ..., Delta_T.
-        lower: The same from below, without Delta_T.
-        tail: Theorem 1's rate from step T on.
-    """
-    T = len(lower)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shrinks = upper[1:] / lower
-    whole = float(np.max(shrinks, initial=tail)) if np.isfinite(shrinks).all() else math.inf
-    rate, since = (whole * (1 + 1e-12), 0) if whole * (1 + 1e-12) < 1 else (tail, T)
-    if not start:
-        return rate, since, 1.0
-    if since and 0 < upper[T] < start:  # slower than the tail, so as not to fall below the run
-        rate = max(rate, min(math.exp(math.log(upper[T] / start) / T), 1 - 1e-15))
-    with np.errstate(divide="ignore"):
-        excess = np.log(upper / start) - np.arange(T + 1) * math.log(rate)
-    worst = float(np.max(excess, initial=0.0))
-    return rate, since, math.exp(worst) * (1 + 1e-9) if worst < MOST_EXPONENT else math.inf
-
-
-def _constants(
-    problem: Problem,
-    hypotheses: Hypotheses,
-    first: Certificate,
-    attempt: _Attempt,
-    found: _Found,
-    envelope: tuple[float, int, float],
-    distances: tuple[float, float, float],
-) -> dict[str, Constant]:
-    tail, point, source = found.tail, found.point, "docs/trajectory.md, Theorem C"
-    (rate, since, overshoot), (radius, limit, gone) = envelope, distances
-    reach = found.deviation + tail.ball
-    left = sigma_at(point) - point.bounds.modulus(found.deviation)
-    lipschitz = point.bounds.lipschitz(reach)
-    closest = first.constants["distance_lower_bound"].value
-    how = (
-        f"curvature by Hessian-vector products with random vectors, wrong with probability at most "
-        f"{FAILURE:g}"
-        if attempt.run.randomised
-        else "curvature neuron by neuron"
-    )
-    slack = attempt.run.slack(attempt.steps)
-    values: dict[str, tuple[float, str]] = {
-        "step_size": (tail.step_size, "eta"),
-        "step_fraction": (tail.step_fraction, "q = 1 - eta L_phi / 2 where Theorem 1 takes over"),
-        "objective_smoothness": (tail.smoothness, "L_phi there"),
-        "ball": (tail.ball, "the ball's radius there"),
-        "level": (tail.level, "rho there"),
-        "radius": (radius, "length of the whole path"),
-        "sigma_end": (tail.sigma_end, "sigma_* behind the hand-over"),
-        "rate": (rate, f"per step, from step {since} on"),
-        "margin": (tail.margin, "max Psi / rho where Theorem 1 takes over"),
-        "modulus_at_ball": (point.bounds.modulus(reach), "omega around thetahat_T"),
-        "lipschitz_on_ball": (lipschitz, "L around thetahat_T"),
-        "newton_kantorovich": (lipschitz * tail.level / left**2, "L rho / sigma^2 there"),
-        "handover": (float(attempt.steps), "T, the step from which on Theorem 1 holds"),
-        "deviation": (found.deviation, f"delta_T >= |theta_T - thetahat_T|; {how}"),
-        "exponent": (attempt.run.exponent + slack, f"of the amplification of rounding; {how}"),
-        "handover_excess": (found.excess, "Delta_T, from above"),
-        "handover_eigenvalue": (point.eigenvalue, "lambda_min(K(thetahat_T)), from below"),
-        "rate_since": (float(since), "the step from which on the excess shrinks by the rate"),
-        "overshoot": (overshoot, "envelope(t) is this times Delta_0 rate^t"),
-        "displacement": (max(attempt.farthest, limit), "|theta_t - theta_0| at every step"),
-        "limit_distance": (limit, "|theta_inf - theta_0|"),
-        "limit_distance_lower": (
-            max(gone * (2 - ROUNDING) - found.deviation - tail.radius, 0.0),
-            "|theta_inf - theta_0| from below",
-        ),
-        "distance_ratio": (
-            limit / closest if closest else math.inf,
-            "the same over the closest global minimiser's",
-        ),
-    }
-    if attempt.run.randomised:
-        values["failure_probability"] = (FAILURE, "p, of the bound on curvature")
-    constants = _with_unknown(first)
-    for name, (value, text) in values.items():
-        constants[name] = Constant(float(value), hypotheses.rigor, f"{text}; {source}")
-    return constants
-
-
-def _with_unknown(first: Certificate) -> dict[str, Constant]:
-    """Theorem 1's constants, but for what it says of its own run."""
-    constants = dict(first.constants)
-    for name in set(UNKNOWN) & constants.keys():
-        constants[name] = replace(constants[name], value=math.inf)
-    return constants
-
-
-def count(steps: int) -> str:
-    """A number of steps for people: 700, 85,000, 1.3 million."""
-    for scale, word in ((1e9, " billion"), (1e6, " million")):
-        if steps >= scale:
-            return f"{float(f'{steps / scale:.2g}'):,g}{word}"
-    return f"{round(steps, -max(0, len(str(steps)) - 2)):,}"
-
-
-def duration(seconds: float) -> str:
-    """A time for people: 40 seconds, 12 minutes, 5 hours, 3 days."""
-    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{max(seconds, 0.0):.0f} seconds"
