@@ -65,7 +65,7 @@ OUT_OF_RANGE = (
 BITS = 64
 """Of the first steps where float64 is not enough, and 1.45 for each unit of the exponent."""
 
-FLOAT64_EXPONENT = 12.0
+FLOAT64_EXPONENT = 10.0
 """The exponent by which the rounding of float64 may be amplified; earlier steps take more bits."""
 
 TOO_FAR = "rounding may have carried the run too far from the exact one for Theorem 1 to take over"

@@ -229,7 +229,10 @@ def _constants(
         "deviation": (found.deviation, f"delta_T >= |theta_T - thetahat_T|; {how}"),
         "exponent": (found.run.exponent + slack, f"of the amplification of rounding; {how}"),
         "handover_excess": (found.excess, "Delta_T, from above"),
-        "handover_eigenvalue": (point.eigenvalue, "lambda_min(K(thetahat_T)), from below"),
+        "handover_eigenvalue": (
+            max(left, 0.0) ** 2 * (2 - ROUNDING),
+            "lambda_min(K(theta_T)), from below",
+        ),
         "rate_since": (float(since), "the step from which on the excess shrinks by the rate"),
         "overshoot": (overshoot, "envelope(t) is this times Delta_0 rate^t"),
         "displacement": (
@@ -246,6 +249,11 @@ def _constants(
             "the same over the closest global minimiser's",
         ),
     }
+    if found.run.early:
+        values["steps_in_balls"] = (
+            float(found.run.early),
+            "of the T; float64 rounds them too much",
+        )
     if found.run.randomised:
         values["failure_probability"] = (FAILURE, "p, of the bound on curvature")
     constants = _with_unknown(first)

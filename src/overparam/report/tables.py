@@ -47,6 +47,7 @@ MEANINGS = {
         "λₘᵢₙ(K_T)",
         "smallest eigenvalue of the kernel there, at least",
     ),
+    "steps_in_balls": ("T₁", "first steps of the run that were made with more bits than float64"),
     "rate_since": ("T′", "the step from which on the excess shrinks by the rate"),
     "overshoot": ("c", "the envelope is this times Δ₀ rateᵗ"),
     "limit_distance_lower": ("d₋", "gradient descent ends at least as far as this from its start"),

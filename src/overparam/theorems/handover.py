@@ -30,6 +30,7 @@ def takes_over(
     excess: float,
     step_size: float,
     number: Callable[[Any], Number] | None = None,
+    radii: np.ndarray = TAIL_RADII,
 ) -> Convergence:
     """Theorem 1 from any parameters within a distance of a point that is known.
 
@@ -44,6 +45,7 @@ def takes_over(
         step_size: eta.
         number: Makes floats the numbers over which the theorem is evaluated; they are themselves
             without it. The ball is chosen in float64 either way.
+        radii: Nodes of the majorant in units of the path for a fixed kernel.
 
     Returns:
         The :class:`Convergence` from the parameters on, over these numbers.
@@ -54,7 +56,7 @@ def takes_over(
     left = sigma - on_ball(away)[0]
     level = float(np.sqrt(2 * excess / pl_constant)) if pl_constant > 0 else 0.0
     reach = level / left if left > 0 else 1.0
-    radii = TAIL_RADII * (reach or 1.0)
+    radii = radii * (reach or 1.0)
     modulus, lipschitz = np.array([on_ball(np.nextafter(away + r, np.inf)) for r in radii]).T
     modulus = np.maximum.accumulate(modulus)
     smooth = objective_smoothness(

@@ -50,6 +50,11 @@ class Claim:
         return self.content["certified"]
 
     @property
+    def by_run(self) -> bool:
+        """Whether it rests on a run that was made: Theorem C."""
+        return self.content["theorem"] == "C"
+
+    @property
     def exists(self) -> bool:
         """Whether a global minimiser is claimed to exist nearby."""
         return self.content["exists"]

@@ -43,6 +43,13 @@ def wrong_reason(claim: Claim, x: np.ndarray) -> str | None:
 
 def _sentences(claim: Claim, x: np.ndarray) -> list[str]:
     margin = f"max Psi / rho = {claim.number('margin'):.4g}"
+    if claim.by_run:
+        return [
+            f"{claim.constant('handover'):.0f} steps of gradient descent were made (Theorem C), "
+            f"known up to {claim.constant('deviation'):.2g}; then {margin} > 1: gradient descent "
+            f"with step size {claim.number('step_size'):.4g} converges within distance "
+            f"{claim.constant('limit_distance'):.4g}"
+        ]
     if claim.certified:
         return [
             f"{margin} > 1: gradient descent with step size {claim.number('step_size'):.4g} "
