@@ -147,9 +147,10 @@ class Certificate:
             nothing better is then known.
         """
         excess = self.constants["excess"].value
-        if self.rigor == "proved":
-            return envelope_up(excess, self.rate, np.asarray(t, dtype=np.float64))
         overshoot = self.constants["overshoot"].value if "overshoot" in self.constants else 1.0
+        if self.rigor == "proved":
+            top = excess if overshoot == 1 else math.nextafter(overshoot * excess, math.inf)
+            return envelope_up(top, self.rate, np.asarray(t, dtype=np.float64))
         return overshoot * excess * self.rate**t
 
     def save(self, path: str | os.PathLike) -> None:

@@ -98,7 +98,13 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
     return jax.jit(cell)
 
 
-def see_layers(model: MLP, theta: Params, x: Array, weights: Array, ghat: Array) -> Seen:
+def see_layers(
+    model: MLP,
+    theta: Params,
+    x: Array | np.ndarray,
+    weights: Array | np.ndarray,
+    ghat: Array | np.ndarray,
+) -> Seen:
     """What Lemma C7 is about, of a network with two hidden layers."""
     (_, second, third), _ = theta
     c1, c2, c3 = model.weight_factors

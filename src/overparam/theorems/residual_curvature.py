@@ -107,7 +107,7 @@ def two_layer_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
     """
     (a, b), (s1, s2), (bend1, bend2), (u1, u2), xi, gamma, lam, last, c2, top = seen
     mean = lam / lam.sum()
-    mean1, mean2, level = mean @ s1, mean @ s2, mean @ bend2
+    mean1, mean2, level = ((mean @ table)[None, :] for table in (s1, s2, bend2))
     d1, d2 = s1 - mean1, s2 - mean2
     t1, t2, rest = u1 * bend1, u2 * bend2, u2 * (bend2 - level)
     ga, gb, gg, gx = a @ a.T, b @ b.T, gamma @ gamma.T, xi @ xi.T
@@ -155,7 +155,7 @@ def two_layer_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
     largest = abs(t2 / lam[:, None]).max(0) + 5 * kappa * reach2 * beta
     n11 = n11 + half_right**2 * (largest / P).max()
     for j in range(gamma.shape[1]):
-        weight = (abs(last[j] * level) / P).max()
+        weight = (abs(last[j] * level[0]) / P).max()
         turned = d1 * gamma[:, j : j + 1]
         mixed = form(turned, gb, ga, 2 * beta * alpha1 * alpha2).max()
         n21 = n21 + couplings.left * weight * mixed
@@ -168,14 +168,15 @@ def _block_norm(a: Number, b: Number, c: Number, d: Number, e: Number) -> Number
     """At least the spectral radius of [[a, b, c], [b, d, e], [c, e, 0]], entries >= 0.
 
     For every positive vector y it is at most max_i (N y)_i / y_i (Collatz); y comes from a few
-    steps of the power method.
+    steps of the power method, shifted so that no second eigenvalue is as large.
     """
-    floor = (a + b + c + d + e) * 1e-3 + 1e-290
+    shift = (a + b + c + d + e) / 4 + 1e-290
     y = (1.0, 0.5, 0.5)
-    for _ in range(4):
+    for _ in range(12):
         z = (a * y[0] + b * y[1] + c * y[2], b * y[0] + d * y[1] + e * y[2], c * y[0] + e * y[1])
-        size = z[0] + z[1] + z[2] + floor
-        y = ((z[0] + floor) / size, (z[1] + floor) / size, (z[2] + floor) / size)
+        z = tuple(u + shift * v for u, v in zip(z, y, strict=True))
+        size = z[0] + z[1] + z[2]
+        y = (z[0] / size, z[1] / size, z[2] / size)
     rows = (
         (a * y[0] + b * y[1] + c * y[2]) / y[0],
         (b * y[0] + d * y[1] + e * y[2]) / y[1],

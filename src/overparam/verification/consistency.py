@@ -13,12 +13,12 @@ from flint import arb
 
 from overparam.certificate.certificate import _DRAWN as DRAWN
 from overparam.certificate.certificate import ASSUMPTIONS
-from overparam.jacobian.random_curvature import FAILURE
 from overparam.verification.activations import ACTIVATIONS
 from overparam.verification.claim import Claim
 from overparam.verification.losses import loss_of
 
 IDENTITY = 1e-9
+FAILURE = 1e-12
 SPACING = 4.5e-16
 
 _SHARED = ("radius", "step_size", "rate", "min_eigenvalue", "residual", "margin")
