@@ -19,7 +19,8 @@ from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from overparam import MLP, Problem, certify, gradient_descent
-from overparam.certificate.trajectory_run import COLUMNS, Run
+from overparam.certificate.trajectory_run import Run
+from overparam.certificate.trajectory_steps import COLUMNS
 from overparam.data.dataset import load
 from overparam.jacobian.random_curvature import kappa
 

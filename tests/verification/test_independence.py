@@ -11,6 +11,7 @@ SHARED = {
     *(f"overparam.jacobian.{name}" for name in ("chains", "families", "modulus", "starting_norms")),
     "overparam.certificate.certificate",  # the class and its file format
     "overparam.memory",  # how much is free
+    "scipy.special",  # the error function
 }
 
 

@@ -248,10 +248,11 @@ class Certificate(
             Of the same shape; the initial excess at every step if nothing is certified, since
             nothing better is then known.
         """
-        excess = self.numbers.excess
+        excess, overshoot = self.numbers.excess, self.numbers.get("overshoot", 1.0)
         if self.rigor == "proved":
-            return envelope_up(excess, self.rate, np.asarray(t, dtype=np.float64))
-        return self.numbers.get("overshoot", 1.0) * excess * self.rate**t
+            top = excess if overshoot == 1 else math.nextafter(overshoot * excess, math.inf)
+            return envelope_up(top, self.rate, np.asarray(t, dtype=np.float64))
+        return overshoot * excess * self.rate**t
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the certificate as JSON; the file appears whole or not at all.

@@ -261,6 +261,10 @@ class Numbers(Record, frozen=True, kw_only=True):
         MaybeFinite,
         _along("Σ η|Rₜ|", "rounding grows at most by e to this power along the run"),
     ] = UNSET
+    steps_in_balls: Annotated[
+        MaybeFinite,
+        _along("T₁", "first steps of the run that were made with more bits than float64"),
+    ] = UNSET
     failure_probability: Annotated[
         MaybeFinite,
         _along("p", "that the bound on curvature along the run is wrong, at most"),

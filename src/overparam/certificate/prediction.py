@@ -10,9 +10,12 @@ from jaxtyping import Float
 from scipy.linalg import eigh
 
 from overparam.certificate.hypotheses import Hypotheses
+from overparam.certificate.trajectory_points import relative_curvature
+from overparam.jacobian.mlp_bounds import base_of
 from overparam.jacobian.random_curvature import beta_for, expected_vectors
 from overparam.kernel.empirical.tangent import to_coordinates
 from overparam.model.function import ParamTree
+from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
 TAKEOVER = 0.45
@@ -23,6 +26,14 @@ PER_VECTOR = 6.0
 
 RATE = 2.5e10
 """Operations in float64 that a core does in a second, with layers of some hundred units."""
+
+PER_STEP = 1.5
+"""Gradient steps that take as long as one with its curvature bounded layer by layer."""
+
+SAMPLED = 25.0
+"""The exponent of the layers' bounds beyond which random vectors take their place, as the
+linearised
+run has it; the run itself mostly has less."""
 
 LONGEST = 1e18
 """Steps beyond which nobody asks."""
@@ -35,10 +46,13 @@ class Prediction:
     Attributes:
         steps: Until Theorem 1 may take over.
         work: The same in gradient steps, with what bounding the curvature costs.
+        sampled: Whether that takes random vectors: deeper networks whose layers' bounds are too
+            large together.
     """
 
     steps: int
     work: float
+    sampled: bool = False
 
     def seconds(self, problem: Problem) -> float:
         """How long it takes here at a usual rate: six operations a parameter, point and step."""
@@ -86,9 +100,14 @@ def predict_run(
     grid = np.append(0.0, np.geomspace(1.0, max(steps, 1.0), 200))
     total = left(0.0) + float(np.trapezoid([left(float(t)) for t in grid], grid))
     smooth = problem.loss.smoothness
+    base = base_of(hypotheses.bounds)
+    assert base is not None
+    relative = min(lipschitz, relative_curvature(problem, as_float64(params), base))
+    exponent = step_size * smooth * relative * total
+    if exponent <= SAMPLED:
+        return Prediction(steps, PER_STEP * steps)
     beta = beta_for(problem.mlp.parameter_count, problem.measure.n)
-    vectors = expected_vectors(step_size * smooth * lipschitz * total, beta)
-    return Prediction(steps, steps + PER_VECTOR * vectors)
+    return Prediction(steps, PER_STEP * steps + PER_VECTOR * expected_vectors(exponent, beta), True)
 
 
 def _first(reached: Callable[[float], bool]) -> int | None:

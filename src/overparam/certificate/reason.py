@@ -259,6 +259,14 @@ class Lost(Why, frozen=True, tag="lost"):
     )
 
 
+class Adrift(Why, frozen=True, tag="adrift"):
+    """Rounding alone keeps Theorem 1 from taking over."""
+
+    template: ClassVar[str] = (
+        "rounding may have carried the run too far from the exact one for Theorem 1 to take over"
+    )
+
+
 Reason = (
     Converges
     | EqualPoints
@@ -278,6 +286,7 @@ Reason = (
     | Diverged
     | TooCurved
     | Lost
+    | Adrift
 )
 
 _SCALES: Mapping[str, float] = {" billion": 1e9, " million": 1e6}

@@ -3,34 +3,37 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import SupportsFloat
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from overparam.certificate.certificate import Certificate, Remedies, with_random_vectors
-from overparam.certificate.constants import Numbers, converging
+from overparam.certificate.ball_steps import has_balls
+from overparam.certificate.certificate import Certificate
 from overparam.certificate.hypotheses import Hypotheses
-from overparam.certificate.prediction import PER_VECTOR, Prediction, predict_run
+from overparam.certificate.prediction import PER_STEP, PER_VECTOR, Prediction, predict_run
 from overparam.certificate.reason import (
-    Converges,
+    Adrift,
     NoForecast,
     NothingMoves,
     OutOfRange,
     Reason,
     WouldTake,
 )
-from overparam.certificate.trajectory_run import COLUMNS, Cell, Point, Run, excess_at, sigma_at
+from overparam.certificate.trajectory_certificate import Found, certificate_of, not_certified
+from overparam.certificate.trajectory_points import Point, excess_at, sigma_at
+from overparam.certificate.trajectory_run import UP, Cell, Run
+from overparam.certificate.trajectory_steps import COLUMNS
 from overparam.errors import InputError
-from overparam.jacobian.random_curvature import ATTEMPTS, FAILURE
-from overparam.model.function import ParamTree, parameter_distance
+from overparam.jacobian.random_curvature import ATTEMPTS
+from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP, Params
 from overparam.model.observation import Value
+from overparam.numbers import Interval, safe, safe_upper
 from overparam.problem.problem import Problem, plain_network
-from overparam.theorems.convergence import Convergence
+from overparam.rounding.residual import EVALUATION
 from overparam.theorems.handover import excess_within, takes_over
 
 BUDGET = 60.0
@@ -42,24 +45,22 @@ STEP = 1.0
 HOPEFUL = 0.75
 """L rho / sigma^2 below which the hand-over is tried; it needs about 1/2."""
 
-ROUNDING = 1 + 1e-9
-"""Covers the rounding of sums over a run, and of distances."""
-
 HALVINGS = ATTEMPTS - 1
 """How often a step that was not asked for is halved where a run with it cannot be followed."""
 
 LARGEST = 2048
 """The number of values n k up to which Theorem C is tried unasked."""
 
-UNKNOWN = (
-    *("kernel_drift", "relative_kernel_drift"),
-    *("linearisation_distance", "linearisation_parameter_distance"),
-)
-"""What Theorem C does not bound; Theorem 1 may have, but of another run."""
 
 LOW = 1e-30
 """M |J|^2 and the root of Delta_0 lie between this and its inverse: fourth powers of the curvature
 of a run have to be numbers in float64 until the residual is 1e-15 of what it was."""
+
+BITS = 64
+"""Of the first steps where float64 is not enough, and 1.45 for each unit of the exponent."""
+
+FLOAT64_EXPONENT = 10.0
+"""The exponent by which the rounding of float64 may be amplified; earlier steps take more bits."""
 
 Progress = Callable[[int, int], None]
 
@@ -70,7 +71,7 @@ def check_trajectory(problem: Problem, rigor: str) -> None:
     Raises:
         InputError: The model is no ``MLP`` observed by its values, the activation lacks a bound on
             one of its first three derivatives, the loss is not known to be convex, or the rigor is
-            another than ``computed``.
+            ``estimated``.
     """
     obstacle = _obstacle(problem, rigor)
     if obstacle is not None:
@@ -82,7 +83,7 @@ def _obstacle(problem: Problem, rigor: str) -> str | None:
         model = plain_network(problem, "Theorem C")
     except InputError as error:
         return str(error)
-    if rigor != "computed":
+    if rigor not in ("computed", "proved"):
         return f'Theorem C knows no rigor={rigor!r}: leave rigor out, or take theorem="1"'
     if not problem.loss.convex:
         return (
@@ -102,7 +103,7 @@ def _worth_a_run(problem: Problem, first: Certificate) -> bool:
     """Whether Theorem C is worth a look after the others failed."""
     return (
         not first.holds
-        and first.rigor == "computed"
+        and first.rigor in ("computed", "proved")
         and problem.measure.n * problem.outputs <= LARGEST
         and isinstance(problem.model, MLP)
         and isinstance(problem.observation, Value)
@@ -174,40 +175,51 @@ def certify_by_running(
     """
     free = step_size is None
     if not hypotheses.jacobian_norm:
-        return _not_certified(first, first.step_size, NothingMoves(), 0, None)
+        return not_certified(first, first.step_size, NothingMoves(), 0, None)
     largest = problem.loss.smoothness * hypotheses.jacobian_norm**2
     if not (LOW < largest < 1 / LOW and LOW**2 < hypotheses.excess < 1 / LOW**2):
-        return _not_certified(first, first.step_size, OutOfRange(), 0, None)
+        return not_certified(first, first.step_size, OutOfRange(), 0, None)
     step = STEP / largest if step_size is None else step_size
     until = time.perf_counter() + budget
+    proved = hypotheses.rigor == "proved"
     for _ in range(1 + HALVINGS * free):
         predicted = predict_run(problem, params, hypotheses, kernel, step)
         if unasked and predicted is None:
-            return _not_certified(first, step, NoForecast(), 0, None)
+            return not_certified(first, step, NoForecast(), 0, None)
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
             why = WouldTake(step, predicted.seconds(problem), False, predicted.steps)
-            return _not_certified(first, step, why, 0, predicted)
-        left = until - time.perf_counter()
-        attempt = _Attempt(problem, params, step, predicted, left, progress)
-        found = attempt.make()
+            return not_certified(first, step, why, 0, predicted)
+        settings = (predicted, until, progress)
+        sampled = not proved and (predicted is None or predicted.sampled)
+        run = Run(problem, params, step, proved=proved, sampled=sampled)
+        attempt, found = _attempt(problem, run, *settings)
+        if attempt.lost and run.how == "layers" and not proved:
+            again = Run(problem, params, step, sampled=True)
+            attempt, found = _attempt(problem, again, *settings)
+        if found is None and attempt.adrift and has_balls(problem):
+            early = attempt.steps_in_balls()
+            bits = BITS + math.ceil(1.45 * attempt.run.exponent)
+            again = Run(problem, params, step, proved=True, early=early, bits=bits)
+            attempt, found = _attempt(problem, again, *settings)
         if found is not None:
-            return _certificate(problem, hypotheses, first, step, attempt, found)
-        if not attempt.lost:
-            return _not_certified(first, step, attempt.why, attempt.steps, predicted)
+            return certificate_of(hypotheses, first, found)
+        if not attempt.lost or attempt.adrift:
+            return not_certified(first, step, attempt.why, attempt.steps, predicted)
         if time.perf_counter() > until:
             break
         step /= 2
-    return _not_certified(first, attempt.step_size, attempt.why, attempt.steps, None)
+    return not_certified(first, attempt.run.step_size, attempt.why, attempt.steps, None)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """Where Theorem 1 takes over."""
-
-    point: Point
-    deviation: float
-    excess: float
-    tail: Convergence
+def _attempt(
+    problem: Problem,
+    run: Run,
+    predicted: Prediction | None,
+    until: float,
+    progress: Progress | None,
+) -> tuple["_Attempt", Found | None]:
+    attempt = _Attempt(problem, run, predicted, until - time.perf_counter(), progress)
+    return attempt, attempt.make()
 
 
 class _Attempt:
@@ -216,48 +228,55 @@ class _Attempt:
     def __init__(
         self,
         problem: Problem,
-        params: Params,
-        step_size: float,
+        run: Run,
         predicted: Prediction | None,
         budget: float,
         progress: Progress | None,
     ) -> None:
-        self.problem, self.step_size = problem, step_size
-        self.run = Run(problem, params, step_size)
+        self.problem, self.run = problem, run
         self.predicted, self.budget, self.progress = predicted, budget, progress
         self.why: Reason | None = None
         self.upper: list[np.ndarray] = []
         self.lower: list[np.ndarray] = []
-        self.steps, self.work, self.lost = 0, 0.0, False
+        self.exponents: list[np.ndarray] = []
+        self.steps, self.work, self.lost, self.adrift = 0, 0.0, False, False
         self.length = self.farthest = 0.0
 
-    def make(self) -> _Found | None:
+    def make(self) -> Found | None:
         """Run until Theorem 1 takes over; None, and a reason, if that is not reached."""
         began, before = time.perf_counter(), None
         deviation = 0.0
         cells = self.run.cells()
         point = self.run.measure(self.run.start, 0)
-        while True:
+        while point is not None:
             found = self._hand_over(point, deviation)
             if found is not None:
                 return found
+            if self.run.proved and deviation and self._hand_over(point, 0.0) is not None:
+                self.adrift = True  # only for rounding
+                break
             cell = next(cells, None)
             if cell is None:
-                self.why, self.lost = self.run.why, True
-                return None
+                break
             self._keep(cell)
             deviation = float(cell.deviations[-1])
             if self.progress is not None:
                 self.progress(self.steps, self.predicted.steps if self.predicted else 0)
             now = time.perf_counter()
             if before is None:  # what the first cell compiled does not count
-                began, before = now, self.work
+                began, before, self.run.stepping = now, self.work, 0.0
             if self._too_long(now - began, self.work - before):
                 return None
             point = self.run.measure(cell.end, self.steps)
-            if self.run.why:
-                self.why, self.lost = self.run.why, True
-                return None
+        self.why, self.lost = self.run.why or Adrift(), True
+        return None
+
+    def steps_in_balls(self) -> int:
+        """How many of the first steps float64 rounds too much for what comes after them."""
+        exponents = np.concatenate([*self.exponents, [0.0]])
+        rest = np.cumsum(exponents[::-1])[::-1]
+        limit = min(FLOAT64_EXPONENT, float(rest[0]) / 2)
+        return int(np.argmax(rest <= limit))
 
     def _too_long(self, spent: float, fresh: float) -> bool:
         """Whether the budget is used up, or is going to be by far; then there is a reason.
@@ -268,12 +287,14 @@ class _Attempt:
         """
         expected, foreseen = spent, self.predicted
         if foreseen is not None and fresh and spent > min(2.0, self.budget / 10):
-            expected = max(spent, spent * foreseen.work / fresh)
+            # Cells get longer: measuring those to come is taken to cost no more than so far.
+            ahead = self.run.stepping * max(foreseen.work / fresh - 1, 0.0)
+            expected = spent + ahead + (spent - self.run.stepping) * (ahead > 0)
         if expected <= self.budget or (spent <= self.budget and expected <= 2 * self.budget):
             return False
         at_least = expected <= spent
         self.why = WouldTake(
-            step_size=self.step_size,
+            step_size=self.run.step_size,
             seconds=self.budget if at_least else expected,
             at_least=at_least,
             steps=UNSET if foreseen is None else foreseen.steps,
@@ -283,158 +304,71 @@ class _Attempt:
     def _keep(self, cell: Cell) -> None:
         M = self.problem.loss.smoothness
         columns = dict(zip(COLUMNS, cell.rows.T, strict=True))
-        noise = self.run.residual_noise(cell.start, columns["values"])
+        noise = self.run.residual_noise(cell.noise, columns["values"])
         off = math.sqrt(M) * (noise + cell.ball.jacobian_norm * cell.deviations[:-1])
         root = np.sqrt(2 * np.maximum(columns["excess"], 0.0))
-        self.upper.append((root + off) ** 2 / 2)
-        self.lower.append(np.maximum(root - off, 0.0) ** 2 / 2)
-        self.length += float(columns["length"].sum())
+        if self.run.proved:  # what sums and functions may be off relatively
+            off = (off + 2 * EVALUATION * root) * UP
+            root = root * (1 + (UP - 1) / 4)
+            self.lower.append(np.maximum(root * (2 - UP) - off, 0.0) ** 2 / 2 * (2 - UP))
+        else:
+            self.lower.append(np.maximum(root - off, 0.0) ** 2 / 2)
+        self.upper.append((root + off) ** 2 / 2 * (UP if self.run.proved else 1.0))
+        self.exponents.append(cell.exponents)
+        self.length += float(columns["length"].sum()) * (UP if self.run.proved else 1.0)
         self.length += float(cell.deviations[:-1].sum() + cell.deviations[1:].sum())
         self.farthest = max(
             self.farthest, float((columns["distance"] + cell.deviations[:-1]).max())
         )
         self.steps += len(cell.rows)
-        self.work += len(cell.rows) + PER_VECTOR * self.run.vectors(cell)
+        per_step = PER_STEP if self.run.how in ("layers", "random") else 1.0
+        self.work += per_step * len(cell.rows) + PER_VECTOR * self.run.vectors(cell)
 
-    def _hand_over(self, point: Point, deviation: float) -> _Found | None:
+    def _hand_over(self, point: Point, deviation: float) -> Found | None:
         """Lemma C3 at a point of the run, if it may hold."""
         sigma, loss = sigma_at(point), self.problem.loss
-        if not sigma:
+        if not (sigma and deviation < math.inf):
             return None
+        number = Interval.exact if self.run.proved else None
+        exact: Any = number or float
         omega, lipschitz = point.bounds.on_ball(deviation)
-        excess = excess_within(
-            excess=excess_at(self.problem, point.params),
-            smoothness=loss.smoothness,
-            jacobian_norm=point.jacobian_norm + omega,
-            away=deviation,
+        excess = safe_upper(
+            excess_within(
+                excess=exact(excess_at(self.problem, point)),
+                smoothness=exact(loss.smoothness),
+                jacobian_norm=exact((point.jacobian_norm + omega) * (1 + 2.0**-50)),
+                away=exact(deviation),
+            )
         )
         if not math.isfinite(excess):
             return None
-        alpha = loss.functional_pl_constant(float(excess), self.problem.measure.weights)
+        alpha = loss.functional_pl_constant(excess, self.problem.measure.weights)
         level = math.sqrt(2 * excess / alpha) if alpha else math.inf
         if not lipschitz * level <= HOPEFUL * sigma**2:
             return None
-        tail = takes_over(
-            on_ball=point.bounds.on_ball,
-            away=deviation,
-            sigma=sigma,
-            jacobian_norm=point.jacobian_norm,
-            smoothness=loss.smoothness,
-            pl_constant=alpha,
-            excess=float(excess),
-            step_size=self.step_size,
+        tail = safe(
+            takes_over(
+                on_ball=point.bounds.on_ball,
+                away=deviation,
+                sigma=sigma,
+                jacobian_norm=point.jacobian_norm,
+                smoothness=loss.smoothness,
+                pl_constant=alpha,
+                excess=excess,
+                step_size=self.run.step_size,
+                number=number,
+            )
         )
-        return _Found(point, deviation, float(excess), tail) if tail.certified else None
-
-
-def _not_certified(
-    first: Certificate,
-    step_size: float,
-    why: Reason | None,
-    steps: int,
-    predicted: Prediction | None,
-) -> Certificate:
-    values: dict[str, SupportsFloat] = dict.fromkeys(UNKNOWN, math.inf)
-    values |= {"radius": math.inf, "rate": 1.0, "margin": min(first.margin, 1.0)}
-    if predicted is not None:  # the run was not lost, but would have taken too long
-        values["predicted_steps"] = predicted.steps
-    assert why is not None, "a run ends for a reason"
-    numbers = first.numbers.but(**values, step_size=step_size, steps_made=steps)
-    return replace(first, theorem="C", why=why, numbers=numbers, remedies=Remedies())
-
-
-def _certificate(
-    problem: Problem,
-    hypotheses: Hypotheses,
-    first: Certificate,
-    step_size: float,
-    attempt: _Attempt,
-    found: _Found,
-) -> Certificate:
-    tail = found.tail
-    upper = np.append(np.concatenate([*attempt.upper, []]), found.excess)
-    lower = np.concatenate([*attempt.lower, []])
-    rate, since, overshoot = _envelope(hypotheses.excess, upper, lower, tail.rate)
-    gone = parameter_distance(found.point.params, attempt.run.start)
-    radius = (attempt.length + tail.radius) * ROUNDING
-    limit = min((gone + found.deviation + tail.radius) * ROUNDING, radius)
-    numbers = _numbers(
-        *(hypotheses, first, attempt, found), (rate, since, overshoot), (radius, limit, gone)
-    )
-    granted = first.assumptions
-    return replace(
-        first,
-        theorem="C",
-        why=Converges(),
-        numbers=numbers,
-        remedies=Remedies(),
-        assumptions=with_random_vectors(granted) if attempt.run.randomised else granted,
-    )
-
-
-MOST_EXPONENT = 700.0
-"""Beyond, e to this power is no number."""
-
-
-def _envelope(
-    start: float, upper: np.ndarray, lower: np.ndarray, tail: float
-) -> tuple[float, int, float]:
-    """A rate, the step since when it holds, and the factor on Delta_0 for an envelope of all steps.
-
-    Args:
-        start: Delta_0 from above.
-        upper: Bounds on Delta_0, ..., Delta_T.
-        lower: The same from below, without Delta_T.
-        tail: Theorem 1's rate from step T on.
-    """
-    T = len(lower)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shrinks = upper[1:] / lower
-    whole = float(np.max(shrinks, initial=tail)) if np.isfinite(shrinks).all() else math.inf
-    rate, since = (whole * (1 + 1e-12), 0) if whole * (1 + 1e-12) < 1 else (tail, T)
-    if not start:
-        return rate, since, 1.0
-    if since and 0 < upper[T] < start:  # slower than the tail, so as not to fall below the run
-        rate = max(rate, min(math.exp(math.log(upper[T] / start) / T), 1 - 1e-15))
-    with np.errstate(divide="ignore"):
-        excess = np.log(upper / start) - np.arange(T + 1) * math.log(rate)
-    worst = float(np.max(excess, initial=0.0))
-    return rate, since, math.exp(worst) * (1 + 1e-9) if worst < MOST_EXPONENT else math.inf
-
-
-def _numbers(
-    hypotheses: Hypotheses,
-    first: Certificate,
-    attempt: _Attempt,
-    found: _Found,
-    envelope: tuple[float, int, float],
-    distances: tuple[float, float, float],
-) -> Numbers:
-    """Theorem 1's numbers with those of Theorem C in their place."""
-    tail, point = found.tail, found.point
-    (rate, since, overshoot), (radius, limit, gone) = envelope, distances
-    reach = found.deviation + tail.ball
-    left = sigma_at(point) - point.bounds.modulus(found.deviation)
-    omega, lipschitz = point.bounds.on_ball(reach)
-    closest = first.numbers.distance_lower_bound
-    values = converging(tail) | {
-        "radius": radius,
-        "rate": rate,
-        "modulus_at_ball": omega,
-        "lipschitz_on_ball": lipschitz,
-        "newton_kantorovich": lipschitz * tail.level / left**2,
-        "handover": attempt.steps,
-        "deviation": found.deviation,
-        "exponent": attempt.run.exponent + attempt.run.slack(attempt.steps),
-        "handover_excess": found.excess,
-        "handover_eigenvalue": point.eigenvalue,
-        "rate_since": since,
-        "overshoot": overshoot,
-        "displacement": max(attempt.farthest, limit),
-        "limit_distance": limit,
-        "limit_distance_lower": max(gone * (2 - ROUNDING) - found.deviation - tail.radius, 0.0),
-        "distance_ratio": limit / closest if closest else math.inf,
-    }
-    if attempt.run.randomised:
-        values["failure_probability"] = FAILURE
-    return first.numbers.but(**dict.fromkeys(UNKNOWN, math.inf), **values)
+        if not tail.certified:
+            return None
+        return Found(
+            run=self.run,
+            point=point,
+            deviation=deviation,
+            excess=excess,
+            tail=tail,
+            upper=np.concatenate([*self.upper, []]),
+            lower=np.concatenate([*self.lower, []]),
+            length=self.length,
+            farthest=self.farthest,
+        )

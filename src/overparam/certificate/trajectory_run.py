@@ -1,55 +1,50 @@
-"""Gradient descent in float64, made to be certified: what Theorem C asks about every step.
+"""Gradient descent made to be certified: what Theorem C asks about every step.
 
 The run goes cell by cell. At a cell's first point the Jacobian's norm, its modulus and the errors
 of the passes are measured; they hold, moved by what they may have changed, for all points of the
-cell, which ends where a run has gone too far for that. The steps themselves are one compiled loop.
+cell, which ends where a run has gone too far for that. The steps themselves are one compiled loop;
+the first ones may be made in balls instead, where their rounding would be amplified too much.
 """
 
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from overparam.certificate.ball_steps import BallRun
 from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
-from overparam.enclosures import max_eigenvalue, min_eigenvalue
-from overparam.enclosures.rounding import UNIT_ROUNDOFF, sqrt_down, sqrt_up
-from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
-from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
-from overparam.jacobian.layer_norms import LayerNorms
-from overparam.jacobian.mlp_bounds import base_of
+from overparam.certificate.trajectory_points import (
+    Point,
+    centre_noise,
+    couplings_around,
+    measure_point,
+    noise_around,
+)
+from overparam.certificate.trajectory_steps import COLUMNS, Curvature, cell_program
+from overparam.enclosures.rounding import UNIT_ROUNDOFF
+from overparam.jacobian.curvature import input_grams, third_derivative
 from overparam.jacobian.random_curvature import (
     MOST,
     beta_for,
-    curvature_sample,
     expected_vectors,
     kappa,
     log_slack,
 )
-from overparam.kernel.empirical.tangent import tangent_kernel
-from overparam.model.mlp import MLP, Params
+from overparam.model.function import parameter_norm
+from overparam.model.mlp import Params
+from overparam.numbers import Interval, Number, safe_upper
 from overparam.precision import as_float64
-from overparam.problem.integrands import Integrand
+from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
-from overparam.rounding.float64 import (
-    excess_with_rounding,
-    kernel_errors,
-)
-from overparam.rounding.training import StepNoise, step_noise
+from overparam.rounding.steps import StepErrors
+from overparam.rounding.training import StepNoise
+from overparam.theorems.residual_curvature import exact
 from overparam.theorems.trajectory import Ball, next_spread
-
-CHUNK = 256
-"""Steps a cell has at most."""
-
-COLUMNS = ("excess", "gradient", "length", "moved", "distance", "size", "values", "curvature")
-"""What is recorded of a step: Delta, |ghat|, |step|, the distances of its start from the cell's
-first point and from theta_0, |theta|, the size of the numbers its residual is made of, and |R| or a
-sample of it."""
 
 ROOM = 0.6
 """Share of the way to eta M |J|^2 = 2 that a cell's modulus may use up, at least ``LEAST``."""
@@ -57,33 +52,22 @@ ROOM = 0.6
 LEAST = 0.02
 """Least share of |J| that a cell's modulus may reach."""
 
-
 OWN = 0x7A11
 """Tells the vectors' key from that of anything else drawn from the same seed."""
 
 ROUNDINGS = 16
 """Units by which a loss' gradient may be off, relative to the numbers a residual is made of."""
 
+PROVED_ROUNDINGS = 64
+"""The same where it is to be a bound: the margin of docs/proved.md, also on numbers of size 1."""
 
-@dataclass(frozen=True, eq=False)
-class Point:
-    """What is measured at thetahat_t, the first of a cell.
+SPARE = 4.0
+"""What is proved of a run is stated with so many times its deltas: a re-check makes another run,
+whose bounds should not come out above what was claimed."""
 
-    Attributes:
-        step: t.
-        params: thetahat_t.
-        eigenvalue: A lower bound on lambda_min(K).
-        jacobian_norm: An upper bound on |J|.
-        bounds: omega and L around it.
-        noise: How far a computed gradient may be off.
-    """
-
-    step: int
-    params: Params
-    eigenvalue: float
-    jacobian_norm: float
-    bounds: JacobianBounds
-    noise: StepNoise
+UP = 1 + 1e-9
+"""Covers the rounding of sums of numbers >= 0, one for each parameter, and of what is made of
+them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +77,19 @@ class Cell:
     Attributes:
         start: Where they begin.
         ball: What holds on the ball of its radius around *each* point of the cell, for Theorem C.
+        noise: How far outputs and gradients may be off there.
         rows: The records, shape (steps, 8), columns ``COLUMNS``.
-        deviations: delta_t of each, and of the point they lead to: shape (steps + 1,).
-        end: That point.
+        exponents: e_t of each.
+        deviations: delta_t of each, and of the point they lead to: shape (steps + 1,); infinite
+            from where it is not known any more.
+        end: That point, in float64.
     """
 
     start: Point
     ball: Ball
+    noise: StepNoise | StepErrors
     rows: Float[np.ndarray, "steps 8"]
+    exponents: Float[np.ndarray, " steps"]
     deviations: Float[np.ndarray, " _"]
     end: Params
 
@@ -114,39 +103,58 @@ class Run:
         params: theta_0.
         step_size: eta.
         seed: Of the random vectors, where curvature is bounded by them.
+        proved: Whether every bound is to include its rounding.
+        sampled: Whether random vectors bound the curvature of deeper networks, instead of layers.
+        early: How many steps are made in balls.
+        bits: Their precision.
 
     Attributes:
         exponent: The sum of the e_t so far.
+        stepping: Seconds that the steps themselves took; measuring at each cell is apart.
         why: Why the run ended, if it did.
     """
 
-    def __init__(self, problem: Problem, params: Params, step_size: float, seed: int = 0) -> None:
-        self.problem, self.step_size = problem, step_size
+    def __init__(
+        self,
+        problem: Problem,
+        params: Params,
+        step_size: float,
+        seed: int = 0,
+        *,
+        proved: bool = False,
+        sampled: bool = False,
+        early: int = 0,
+        bits: int = 128,
+    ) -> None:
+        self.problem, self.step_size, self.proved = problem, step_size, proved
         self.start = as_float64(params)
-        self.randomised = problem.mlp.layers > 2
+        self.how = _curvature(problem.mlp.layers, sampled)
+        self.randomised = self.how == "random"
         self.beta = beta_for(problem.mlp.parameter_count, problem.measure.n)
         # A key of its own: networks and data are often drawn from small seeds.
         self.key = jax.random.fold_in(jax.random.key(seed), OWN)
-        self.exponent = self.spread = 0.0
+        self.exponent = self.stepping = 0.0
+        self.spread: float | None = 0.0
         self.why: Reason | None = None
+        self.early = early
+        self._balls = BallRun(problem, self.start, step_size, bits) if early else None
         self._reach = 0.0
-        self._centre = 0.0
-        if problem.centered_at is not None:
-            self._centre = self._noise(problem.centered_at, problem.targets, 1.0).output
+        self._last: Point | None = None
+        self._centre = centre_noise(problem, proved)
         offset = np.zeros((1, problem.outputs)) if problem.offset is None else problem.offset
         measure = problem.measure
-        grams = input_grams(problem.mlp, measure.x) if problem.mlp.layers == 2 else None
-        self._data = (measure.x, problem.targets, measure.weights, offset, grams)
-        self._advance = _program(problem.mlp, problem.loss)
+        self._data = (measure.x, problem.targets, measure.weights, offset)
+        self._grams = input_grams(problem.mlp, measure.x) if self.how == "neurons" else None
+        self._advance = cell_program(problem.mlp, problem.loss, self.how)
 
     def cells(self) -> Iterator[Cell]:
         """The run, cell by cell, until it is left or cannot go on; then ``why`` says why."""
         params, step = self.start, 0
         while True:
             point = self.measure(params, step)
-            cell = None if self.why else self._cell(point)
-            if cell is None:
-                return
+            cell = None if point is None else self._cell(point)
+            if cell is None or (self.spread is None and not self.proved):
+                return  # a proved run goes on, to say how many of its steps need more bits
             yield cell
             params, step = cell.end, step + len(cell.rows)
 
@@ -158,59 +166,93 @@ class Run:
         """How many random vectors a cell's steps were given, in expectation."""
         if not self.randomised:
             return 0.0
-        gradient = cell.rows[:, COLUMNS.index("gradient")]
-        return float(
-            np.sum(expected_vectors(self.step_size * cell.ball.lipschitz * gradient, self.beta))
-        )
+        bounds = self.step_size * cell.rows[:, COLUMNS.index("curvature")]
+        return float(np.sum(expected_vectors(bounds, self.beta)))
 
-    def measure(self, params: Params, step: int) -> Point:
-        """All that is measured at a point."""
-        problem = self.problem
-        kernel = tangent_kernel(problem, params)
-        bounds = jacobian_bounds(problem, params)
-        errors = kernel_errors(problem, params, kernel, base_of(bounds))
-        if not np.isfinite(kernel).all():
+    def measure(self, params: Params, step: int) -> Point | None:
+        """All that is measured at a point; None, and a reason, where the run has diverged."""
+        point = self._last
+        if point is None or point.step != step:
+            point = measure_point(self.problem, params, step, self.proved)
+        self._last = point
+        if point is None:
             self.why = Diverged(max(step - 1, 0))
-        norm = sqrt_up(errors.largest(max_eigenvalue(kernel)).upper)
-        ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
-        return Point(
-            step=step,
-            params=params,
-            eigenvalue=errors.smallest(min_eigenvalue(kernel)).lower,
-            jacobian_norm=norm,
-            bounds=bounds,
-            noise=self._noise(params, ghat, norm),
-        )
-
-    def _noise(self, params: Params, direction: np.ndarray, jacobian_norm: float) -> StepNoise:
-        measure = self.problem.measure
-        model = self.problem.mlp
-        return step_noise(model, params, measure.x, measure.weights, direction, jacobian_norm)
+        return point
 
     def _cell(self, point: Point) -> Cell | None:
         reach, omega, lipschitz = self._radius(point)
+        noise = noise_around(self.problem, point, 1.25 * reach)
         ball = Ball(
-            radius=reach / 4,
-            jacobian_norm=point.jacobian_norm + omega,
+            radius=reach / 4 * (2 - UP),
+            jacobian_norm=(point.jacobian_norm + omega) * UP,
             lipschitz=lipschitz,
-            third=third_derivative(_base(point.bounds), self._beta_3, 1.25 * reach),
+            third=third_derivative(point.base, self._beta_3, 1.25 * reach) * UP,
         )
-        with jax.enable_x64(True):
-            end, rows, count = self._advance(
-                point.params,
-                self.start,
-                self._data,
-                np.float64(self.step_size),
-                np.float64(lipschitz),
-                np.float64(reach),
-                (self.key, np.int32(point.step)),
-            )
-            end, table = jax.tree.map(np.asarray, end), np.asarray(rows)[: int(count)]
+        extra: Any = self._grams
+        if self.how in ("layers", "random"):
+            couplings = couplings_around(self.problem, point.params, point.base, 1.25 * reach)
+            off = noise.off if isinstance(noise, StepErrors) else exact(self.problem.mlp.layers)
+            extra = (couplings, off)
+        made = self._steps(point, reach, lipschitz, extra)
+        table, end = made.rows, made.end
         if not np.isfinite(table).all():
             self.why = Diverged(point.step)
             return None
-        deviations = self._deviations(point, ball, table)
-        return None if deviations is None else Cell(point, ball, table, deviations, end)
+        bounds = self._bounds(point, ball, noise, made)
+        if bounds is None:
+            return None
+        steepest = (
+            lipschitz * bounds[0].max() + self.problem.loss.smoothness * ball.jacobian_norm**2
+        )
+        away = made.away * (4 + self.step_size * steepest) * UP
+        deviations = self._deviations(point, ball, *bounds) + away
+        deviations = deviations * (SPARE if self.proved else 1.0)
+        return Cell(point, ball, noise, table, bounds[1], deviations, end)
+
+    def _steps(self, point: Point, reach: float, lipschitz: float, extra: Any) -> "_Made":
+        """The steps of a cell, in balls up to the step that was asked for."""
+        left = self.early - point.step
+        if self._balls is None or left <= 0:
+            end, rows = self._advanced(point.params, reach, lipschitz, extra, point.step)
+            return _Made(rows, end)
+        found: list[np.ndarray] = []
+        errors, here, away = list[float](), point.params, 0.0
+        while len(found) < left:
+            # One step from the nearest float64 point, for its record only.
+            _, rows = self._advanced(here, 0.0, lipschitz, extra, point.step)
+            moved = parameter_norm(jax.tree.map(np.subtract, here, point.params))
+            if found and moved > reach:
+                break
+            row = rows[0]
+            row[COLUMNS.index("moved")] = moved
+            size = row[COLUMNS.index("size")]
+            away = max(away, 2 * UNIT_ROUNDOFF * size * UP)
+            errors.append(self._balls.step())
+            here = self._balls.nearest()
+            found.append(row)
+        if point.step + len(found) >= self.early:
+            errors[-1] += 2 * UNIT_ROUNDOFF * parameter_norm(here) * UP
+            self._balls = None
+        return _Made(np.array(found), here, np.array(errors), away)
+
+    def _advanced(
+        self, first: Params, reach: float, lipschitz: float, extra: Any, step: int
+    ) -> tuple[Params, np.ndarray]:
+        """Compiled steps from a point, until they are farther from it than ``reach``."""
+        began = time.perf_counter()
+        with jax.enable_x64(True):
+            end, rows, count = self._advance(
+                first,
+                self.start,
+                (*self._data, extra),
+                np.float64(self.step_size),
+                np.float64(lipschitz),
+                np.float64(reach),
+                (self.key, np.int32(step)),
+            )
+            made = jax.tree.map(np.asarray, end), np.array(rows)[: int(count)]
+        self.stepping += time.perf_counter() - began
+        return made
 
     def _radius(self, point: Point) -> tuple[float, float, float]:
         """How far a cell may go, and omega and L on the ball that is a quarter larger."""
@@ -228,59 +270,98 @@ class Run:
         self._reach = reach
         return reach, omega, lipschitz
 
-    def _deviations(
-        self, point: Point, ball: Ball, rows: Float[np.ndarray, "steps 8"]
-    ) -> np.ndarray | None:
-        """Theorem C over a cell; None, and a reason, where it ends."""
-        eta, M = self.step_size, self.problem.loss.smoothness
-        gradient, values, seen = (
-            rows[:, COLUMNS.index(n)] for n in ("gradient", "values", "curvature")
-        )
-        noise = M * self.residual_noise(point, values)
-        gradient = gradient + noise
-        error = self._rounding(point, ball, rows, noise)
+    def _bounds(
+        self, point: Point, ball: Ball, noise: StepNoise | StepErrors, made: "_Made"
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """|ghat_t|, e_t and eps_t from above; None, and a reason, where they are not known."""
+        eta, M, rows = self.step_size, self.problem.loss.smoothness, made.rows
+        names = ("gradient", "values", "curvature", "sample")
+        gradient, values, seen, sampled = (rows[:, COLUMNS.index(name)] for name in names)
+        off = M * self.residual_noise(noise, values)
+        error = self._rounding(ball, noise, rows, off)
+        # Where records are of the nearest float64 point, and not of thetahat_t itself.
+        off = off + M * ball.jacobian_norm * made.away
+        gradient = gradient * (UP if self.proved else 1.0) + off
         if self.randomised:
-            caps = expected_vectors(eta * ball.lipschitz * gradient, self.beta)
-            if not (caps <= MOST).all():
+            if not (expected_vectors(eta * seen, self.beta) <= MOST).all():
                 self.why = TooCurved(point.step)
                 return None
-            seen = kappa() * seen
-        exponents = eta * (seen * (1 + 1e-9) + ball.lipschitz * noise)
+            seen = kappa() * sampled
+        seen = seen + self._curvature_error(noise, gradient)
+        seen = seen * UP + ball.lipschitz * off + ball.third * gradient * made.away
+        if self.proved:
+            seen = np.minimum(seen, ball.lipschitz * gradient * UP) * UP
+        return gradient, eta * seen, error if made.errors is None else made.errors
+
+    def _curvature_error(
+        self, noise: StepNoise | StepErrors, gradient: np.ndarray
+    ) -> np.ndarray | float:
+        """What the errors of the passes may hide of |R|, where it is bounded neuron by neuron."""
+        if not isinstance(noise, StepErrors) or self.how != "neurons":
+            return 0.0
+        model, off = self.problem.mlp, noise.off
+        top = model.output_scale * model.weight_factors[1]
+        a = off.inputs[0]
+        reached = a + 2 * off.upstream[0] / top * a * a
+        return 5 * off.relative * off.steepest * top * reached * gradient
+
+    def _deviations(
+        self,
+        point: Point,
+        ball: Ball,
+        gradient: np.ndarray,
+        exponents: np.ndarray,
+        error: np.ndarray,
+    ) -> np.ndarray:
+        """Theorem C over a cell; infinite, and a reason, from where it says nothing any more."""
+        number: Any = Interval.exact if self.proved else float
+        norms = (ball.radius, ball.jacobian_norm, ball.lipschitz, ball.third)
+        around = Ball(*map(number, norms))
         found = []
-        for i in range(len(rows)):
+        for i in range(len(gradient)):
             slack = math.exp(self.slack(point.step + i))
-            found.append(slack * self.spread)
-            spread = next_spread(
-                spread=self.spread,
-                slack=slack,
-                ball=ball,
-                gradient=float(gradient[i]),
-                exponent=float(exponents[i]),
-                error=float(error[i]),
-                step_size=eta,
-                smoothness=M,
-            )
-            if spread is None:
-                self.why = Lost(point.step + i, found[-1], self.exponent)
-                return None
-            self.spread = spread
+            found.append(math.inf if self.spread is None else slack * self.spread)
             self.exponent += float(exponents[i])
-        found.append(math.exp(self.slack(point.step + len(rows))) * self.spread)
+            if self.spread is None:
+                continue
+            spread: Number | None = next_spread(
+                spread=number(self.spread),
+                slack=number(slack),
+                ball=around,
+                gradient=number(gradient[i]),
+                exponent=number(exponents[i]),
+                error=number(error[i]),
+                step_size=number(self.step_size),
+                smoothness=number(self.problem.loss.smoothness),
+            )
+            self.spread = None if spread is None else safe_upper(spread)
+            if self.spread is None:
+                self.why = Lost(point.step + i, found[-1], self.exponent)
+        last = math.exp(self.slack(point.step + len(gradient)))
+        found.append(math.inf if self.spread is None else last * self.spread)
         return np.array(found)
 
-    def residual_noise(self, point: Point, values: np.ndarray) -> np.ndarray:
+    def residual_noise(self, noise: StepNoise | StepErrors, values: np.ndarray) -> np.ndarray:
         """How far computed residuals of a cell may be off in L2(mu)."""
         outputs = math.sqrt(self.problem.outputs)
+        if self.proved:
+            plain = isinstance(self.problem.loss, HalfSquaredDistance)
+            sizes = 2 * values + (0.0 if plain else outputs)
+            return (noise.output + self._centre + PROVED_ROUNDINGS * UNIT_ROUNDOFF * sizes) * UP
         own = self.problem.loss.gradient_roundings * UNIT_ROUNDOFF * outputs
-        return point.noise.output + self._centre + ROUNDINGS * UNIT_ROUNDOFF * values + own
+        return noise.output + self._centre + ROUNDINGS * UNIT_ROUNDOFF * values + own
 
     def _rounding(
-        self, point: Point, ball: Ball, rows: Float[np.ndarray, "steps 8"], noise: np.ndarray
+        self,
+        ball: Ball,
+        noise: StepNoise | StepErrors,
+        rows: Float[np.ndarray, "steps 8"],
+        off: np.ndarray,
     ) -> Float[np.ndarray, " steps"]:
         """eps_t: the errors of passes, of the residual, of the update."""
         gradient, length, size = (rows[:, COLUMNS.index(n)] for n in ("gradient", "length", "size"))
-        passes = point.noise.backward * gradient + ball.jacobian_norm * noise
-        return (self.step_size * passes + UNIT_ROUNDOFF * (size + 4 * length)) * (1 + 1e-9)
+        passes = noise.backward * gradient + ball.jacobian_norm * off
+        return (self.step_size * passes + UNIT_ROUNDOFF * (size + 4 * length)) * UP
 
     @property
     def _beta_3(self) -> float:
@@ -291,91 +372,27 @@ class Run:
         return act.third_bound
 
 
-def excess_at(problem: Problem, params: Params) -> float:
-    """Delta at given parameters, from above."""
-    return excess_with_rounding(problem, params, problem.residual(params)).upper
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """The steps of a cell.
+
+    Attributes:
+        rows: Their records.
+        end: Where they lead to, in float64.
+        errors: eps_t where steps were made in balls; else None.
+        away: How far the points of the records may be from thetahat_t, times a few.
+    """
+
+    rows: np.ndarray
+    end: Params
+    errors: np.ndarray | None = None
+    away: float = 0.0
 
 
-def sigma_at(point: Point) -> float:
-    """A lower bound on sigma."""
-    return sqrt_down(max(point.eigenvalue, 0.0))
-
-
-def _base(bounds: JacobianBounds) -> LayerNorms:
-    base = base_of(bounds)
-    assert base is not None
-    return base
-
-
-@lru_cache(maxsize=16)
-def _program(model: MLP, loss: Integrand) -> Callable:
-    """A cell's steps, compiled once for problems of one kind and shape."""
-
-    def record(theta: Params, data: tuple) -> tuple[Any, Any, Any, Any]:
-        x, y, weights, offset, _ = data
-        values, pull = jax.vjp(lambda p: model.apply(p, x), theta)
-        seen = values - offset
-        ghat = loss.gradient(seen, y)
-        nearest = loss.nearest_minimiser(seen, y)
-        size = weights @ jnp.sum(values**2 + offset**2 + seen**2 + nearest**2, axis=1)
-        (gradient,) = pull(weights[:, None] * ghat)
-        return gradient, ghat, weights @ loss.excess(seen, y), jnp.sqrt(size)
-
-    def curvature(theta: Params, ghat: Array, data: tuple, cap: Array, key: Array) -> Array:
-        x, _, weights, _, grams = data
-        beta = beta_for(model.parameter_count, len(x))
-        weighted = weights[:, None] * ghat
-        if model.layers == 1:
-            return jnp.zeros_like(cap)
-        if model.layers == 2:
-            return neuron_curvature(model, theta, grams, x, weighted)
-        # In a direction that stays fixed while theta moves.
-        against = jax.grad(lambda p: jnp.vdot(weighted, model.apply(p, x)))
-        return curvature_sample(against, theta, cap, key, beta)
-
-    def cell(
-        first: Params,
-        start: Params,
-        data: tuple,
-        step_size: Array,
-        lipschitz: Array,
-        reach: Array,
-        draws: tuple[Array, Array],
-    ) -> tuple:
-        key, before = draws
-        weights = data[2]
-
-        def body(state: tuple) -> tuple:
-            theta, rows, i, moved = state
-            gradient, ghat, excess, size = record(theta, data)
-            norm = jnp.sqrt(weights @ jnp.sum(ghat**2, axis=1))
-            cap = step_size * lipschitz * norm * CAP_SAFETY
-            seen = curvature(theta, ghat, data, cap, jax.random.fold_in(key, before + i))
-            step = jax.tree.map(lambda g: step_size * g, gradient)
-            row = [excess, norm, _norm(step), moved, _between(theta, start), _norm(theta)]
-            rows = rows.at[i].set(jnp.stack([*row, size, seen]))
-            theta = jax.tree.map(jnp.subtract, theta, step)
-            return theta, rows, i + 1, _between(theta, first)
-
-        def go_on(state: tuple) -> Array:
-            _, _, i, moved = state
-            return (i < CHUNK) & (moved <= reach)
-
-        rows = jnp.zeros((CHUNK, len(COLUMNS)), np.float64)
-        initial = (first, rows, np.int32(0), np.float64(0.0))
-        theta, rows, count, _ = jax.lax.while_loop(go_on, body, initial)
-        return theta, rows, count
-
-    return jax.jit(cell)
-
-
-CAP_SAFETY = 1 + 1e-6
-"""Covers the rounding of |ghat| in the cap of a step's curvature."""
-
-
-def _norm(tree: Any) -> Float[Array, ""]:
-    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
-
-
-def _between(a: Any, b: Any) -> Float[Array, ""]:
-    return _norm(jax.tree.map(jnp.subtract, a, b))
+def _curvature(layers: int, sampled: bool) -> Curvature:
+    """How |R| is bounded."""
+    if layers == 1:
+        return "none"
+    if layers == 2:
+        return "neurons"
+    return "random" if sampled else "layers"

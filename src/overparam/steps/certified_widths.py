@@ -43,8 +43,8 @@ class CertifiedWidths:
     @property
     def at_every_width(self) -> tuple[float, ...]:
         """The steps that are certified at all of the widths."""
-        kept = self.converges.all(axis=0)
-        return tuple(step for step, all_do in zip(self.step_sizes, kept, strict=True) if all_do)
+        kept = np.flatnonzero(self.converges.all(axis=0))
+        return tuple(self.step_sizes[i] for i in kept)
 
 
 def certified_widths(

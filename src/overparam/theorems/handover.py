@@ -6,11 +6,13 @@ docs/trajectory.md, Lemma C3, of which Lemma P4 of docs/path.md is a case.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from overparam.numbers import Number, sqrt
-from overparam.theorems.convergence import Convergence, gradient_descent_converges
+from overparam.numbers import Number, safe, sqrt
+from overparam.theorems.convergence import Convergence, choose_step, converges_on_ball
+from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.majorant import Majorant
 
 TAIL_RADII = np.geomspace(1 / 8, 64, 60)
@@ -27,6 +29,8 @@ def takes_over(
     pl_constant: float,
     excess: float,
     step_size: float,
+    number: Callable[[Any], Number] | None = None,
+    radii: np.ndarray = TAIL_RADII,
 ) -> Convergence:
     """Theorem 1 from any parameters within a distance of a point that is known.
 
@@ -39,9 +43,12 @@ def takes_over(
         pl_constant: alpha, valid on {f - f* <= excess}.
         excess: An upper bound on Delta at the *parameters*; see :func:`excess_within`.
         step_size: eta.
+        number: Makes floats the numbers over which the theorem is evaluated; they are themselves
+            without it. The ball is chosen in float64 either way.
+        radii: Nodes of the majorant in units of the path for a fixed kernel.
 
     Returns:
-        The :class:`Convergence` from the parameters on.
+        The :class:`Convergence` from the parameters on, over these numbers.
 
     References:
         docs/trajectory.md, Lemma C3; docs/path.md, Lemma P4.
@@ -49,17 +56,30 @@ def takes_over(
     left = sigma - on_ball(away)[0]
     level = float(np.sqrt(2 * excess / pl_constant)) if pl_constant > 0 else 0.0
     reach = level / left if left > 0 else 1.0
-    radii = TAIL_RADII * (reach or 1.0)
-    modulus, lipschitz = np.array([on_ball(away + r) for r in radii]).T
-    return gradient_descent_converges(
-        majorant=Majorant(sigma, radii, np.maximum.accumulate(modulus)),
+    radii = radii * (reach or 1.0)
+    modulus, lipschitz = np.array([on_ball(np.nextafter(away + r, np.inf)) for r in radii]).T
+    modulus = np.maximum.accumulate(modulus)
+    smooth = objective_smoothness(
+        modulus=modulus,
         lipschitz=lipschitz,
         jacobian_norm=jacobian_norm,
         smoothness=smoothness,
-        pl_constant=pl_constant,
         excess=excess,
-        step_size=step_size,
     )
+    growth = level if pl_constant > 0 else np.inf
+    _, ball = choose_step(Majorant(sigma, radii, modulus), smooth, growth, step_size)
+    as_number = number or (lambda value: value)
+    found = converges_on_ball(
+        majorant=Majorant(as_number(sigma), as_number(radii), as_number(modulus)),
+        ball=ball,
+        lipschitz=as_number(float(lipschitz[ball])),
+        jacobian_norm=as_number(jacobian_norm),
+        smoothness=as_number(smoothness),
+        pl_constant=as_number(pl_constant),
+        excess=as_number(excess),
+        step_size=as_number(step_size),
+    )
+    return safe(found) if number is None else found
 
 
 def excess_within(

@@ -201,6 +201,17 @@ def compare_conclusions(
     return check.faults
 
 
+def compare_existence(
+    claim: Claim, measured: Measured, modulus: list[tuple[arb, arb | None]]
+) -> list[str]:
+    """Sentences on what is said of minimisers near theta_0, whatever theorem certifies the rest."""
+    check = Comparison(claim, measured)
+    premises, slack = verified_premises(claim, measured, modulus), check.allowed.target_norm
+    check.upper("existence_radius", conclusions.existence(premises).radius, slack=slack)
+    check.lower("distance_lower_bound", conclusions.distance(premises), slack=slack)
+    return check.faults
+
+
 def _compare_target_norm(check: Comparison, measured: Measured) -> None:
     """rho_K bounds from both sides, so it must be right from both."""
     stored = check.claim.number("target_norm")

@@ -44,6 +44,11 @@ class Claim:
         return self.number("margin") > 1
 
     @property
+    def by_run(self) -> bool:
+        """Whether it rests on a run that was made: Theorem C."""
+        return self.content["theorem"] == "C"
+
+    @property
     def exists(self) -> bool:
         """Whether a global minimiser is claimed to exist nearby."""
         return math.isfinite(min(self.number("existence_radius"), self.number("limit_distance")))

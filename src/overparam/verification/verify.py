@@ -2,10 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 from flint import arb, ctx
@@ -14,24 +12,27 @@ from overparam.certificate.certificate import LONGEST, Certificate
 from overparam.errors import InputError
 from overparam.files import read_start
 from overparam.jacobian.modulus import modulus_and_lipschitz
+from overparam.numbers.balls import balls
 from overparam.numbers.upper import EXTENDED, strict
 from overparam.problem.problem import Problem
 from overparam.progress import Report
 from overparam.verification.balls import bound_of
-from overparam.verification.bounds import compare_conclusions, compare_premises
+from overparam.verification.bounds import (
+    compare_conclusions,
+    compare_existence,
+    compare_premises,
+)
 from overparam.verification.claim import Claim, read_claim
 from overparam.verification.consistency import faults
 from overparam.verification.measure import measure
 from overparam.verification.memory import require_memory
 from overparam.verification.refusal import RefusedError
 from overparam.verification.subject import Subject, subject_in, subject_of
+from overparam.verification.trajectory import compare_run, not_followed
 from overparam.verification.why import wrong_reason
 
 LEAST_BITS, MOST_BITS = 64, 2**16
 """The precisions that make sense: below, nothing is decided; above, nothing is finished."""
-
-_FLINT = RLock()
-"""FLINT has one precision for the whole process, so re-checks take turns."""
 
 
 UNCHECKED = "nothing can be checked again"
@@ -92,7 +93,7 @@ def verify(
     text = None if isinstance(certificate, Certificate) else read_start(certificate, LONGEST)
     subject = _subject_source(certificate, problem_or_files, params)
     tell = progress or (lambda phase, done, total: None)
-    with _balls(precision):
+    with balls(precision):
         try:
             claim = read_claim(_as_text(certificate) if text is None else text)
             reasons = list(_check(claim, subject, tell))
@@ -143,7 +144,11 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Report) 
         for omega, lipschitz in modulus_and_lipschitz(measured.norms, claim.nodes, EXTENDED):
             tell("modulus", len(modulus), len(claim.nodes))
             modulus.append((bound_of(omega), None if lipschitz is None else bound_of(lipschitz)))
-    yield from compare_conclusions(claim, measured, modulus)
+    if not claim.by_run:
+        yield from compare_conclusions(claim, measured, modulus)
+        return
+    found = compare_existence(claim, measured, modulus)
+    yield from found or compare_run(claim, subject, measured, tell)
 
 
 def _beyond(claim: Claim) -> str | None:
@@ -157,13 +162,12 @@ def _beyond(claim: Claim) -> str | None:
         )
     if claim.content["rigor"] == "estimated":
         return "the modulus of J is an estimate, not a bound"
-    if claim.content["theorem"] != "1":
-        where = {"P": "path.md", "C": "trajectory.md"}.get(claim.content["theorem"], "")
+    if claim.content["theorem"] == "P":
         return (
-            f"the certificate rests on Theorem {claim.content['theorem']} (docs/{where}), not on "
-            'Theorem 1; certify(..., theorem="1") makes one that can be, if Theorem 1 holds'
+            'the certificate rests on Theorem P (docs/path.md); certify(..., theorem="C") or '
+            'theorem="1" makes one that can be, if the theorem holds'
         )
-    return None
+    return not_followed(claim) if claim.by_run else None
 
 
 def _about_something_else(claim: Claim, subject: Subject) -> Iterator[str]:
@@ -210,16 +214,3 @@ def _subject_source(
         if not os.path.isfile(folder / name):
             raise InputError(f"{folder} has no {name}: give the folder of a run")
     return lambda claim: subject_in(folder, claim.content)
-
-
-@contextmanager
-def _balls(precision: int) -> Iterator[None]:
-    """FLINT's precision and threads, for one re-check at a time; restored afterwards."""
-    with _FLINT:
-        threads = ctx.threads
-        ctx.threads = os.cpu_count() or 1
-        try:
-            with ctx.workprec(precision):
-                yield
-        finally:
-            ctx.threads = threads

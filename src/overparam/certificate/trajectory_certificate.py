@@ -1,0 +1,178 @@
+"""What a certificate of Theorem C says, from a run and its hand-over."""
+
+import math
+from dataclasses import dataclass
+from typing import SupportsFloat
+
+import numpy as np
+from jaxtyping import Float
+from msgspec.structs import replace
+
+from overparam.certificate.certificate import Certificate, Remedies, with_random_vectors
+from overparam.certificate.constants import Numbers, converging
+from overparam.certificate.hypotheses import Hypotheses
+from overparam.certificate.prediction import Prediction
+from overparam.certificate.reason import Converges, Reason
+from overparam.certificate.trajectory_points import Point, sigma_at
+from overparam.certificate.trajectory_run import Run
+from overparam.jacobian.random_curvature import FAILURE
+from overparam.model.function import parameter_distance
+from overparam.theorems.convergence import Convergence
+
+ROUNDING = 1 + 1e-9
+"""Covers the rounding of sums over a run, and of distances."""
+
+UNKNOWN = (
+    *("kernel_drift", "relative_kernel_drift"),
+    *("linearisation_distance", "linearisation_parameter_distance"),
+)
+"""What Theorem C does not bound; Theorem 1 may have, but of another run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A run and where Theorem 1 takes over.
+
+    Attributes:
+        run: The run.
+        point: thetahat_T.
+        deviation: delta_T.
+        excess: Delta_T from above.
+        tail: Theorem 1 from there on.
+        upper: Delta_0, ..., Delta_{T-1} from above.
+        lower: The same from below.
+        length: Of the path up to T.
+        farthest: The largest distance from theta_0 up to T.
+    """
+
+    run: Run
+    point: Point
+    deviation: float
+    excess: float
+    tail: Convergence
+    upper: Float[np.ndarray, " steps"]
+    lower: Float[np.ndarray, " steps"]
+    length: float
+    farthest: float
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.lower)
+
+
+def not_certified(
+    first: Certificate,
+    step_size: float,
+    why: Reason | None,
+    steps: int,
+    predicted: Prediction | None,
+) -> Certificate:
+    """The certificate of a run that was not made, or did not get there, and why."""
+    values: dict[str, SupportsFloat] = dict.fromkeys(UNKNOWN, math.inf)
+    values |= {"radius": math.inf, "rate": 1.0, "margin": min(first.margin, 1.0)}
+    if predicted is not None:  # the run was not lost, but would have taken too long
+        values["predicted_steps"] = predicted.steps
+    assert why is not None, "a run ends for a reason"
+    numbers = first.numbers.but(**values, step_size=step_size, steps_made=steps)
+    return replace(first, theorem="C", why=why, numbers=numbers, remedies=Remedies())
+
+
+def certificate_of(hypotheses: Hypotheses, first: Certificate, found: Found) -> Certificate:
+    """The certificate that a run which Theorem 1 took over gives.
+
+    Args:
+        hypotheses: Measured at theta_0.
+        first: Theorem 1's certificate, for all that does not depend on the theorem.
+        found: The run.
+    """
+    granted = first.assumptions
+    return replace(
+        first,
+        theorem="C",
+        why=Converges(),
+        numbers=_numbers(hypotheses, first, found),
+        remedies=Remedies(),
+        assumptions=with_random_vectors(granted) if found.run.randomised else granted,
+    )
+
+
+MOST_EXPONENT = 700.0
+"""Beyond, e to this power is no number."""
+
+
+def envelope(
+    start: float, upper: np.ndarray, lower: np.ndarray, tail: float
+) -> tuple[float, int, float]:
+    """A rate, the step since when it holds, and the factor on Delta_0 for an envelope of all steps.
+
+    Args:
+        start: Delta_0 from above.
+        upper: Bounds on Delta_0, ..., Delta_T.
+        lower: The same from below, without Delta_T.
+        tail: Theorem 1's rate from step T on.
+    """
+    T = len(lower)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shrinks = upper[1:] / lower
+    whole = float(np.max(shrinks, initial=tail)) if np.isfinite(shrinks).all() else math.inf
+    rate, since = (whole * (1 + 1e-12), 0) if whole * (1 + 1e-12) < 1 else (tail, T)
+    if not start:
+        return rate, since, 1.0
+    if since and 0 < upper[T] < start:  # slower than the tail, so as not to fall below the run
+        rate = max(rate, min(math.exp(math.log(upper[T] / start) / T), 1 - 1e-15))
+    with np.errstate(divide="ignore"):
+        excess = np.log(upper / start) - np.arange(T + 1) * math.log(rate)
+    worst = float(np.max(excess, initial=0.0))
+    if worst >= MOST_EXPONENT:
+        return rate, since, math.inf
+    least, more = math.exp(worst), 1e-9
+    while not _covers(least * (1 + more), start, rate, upper):  # logarithms alone do not prove it
+        more *= 2
+    return rate, since, least * (1 + more)
+
+
+def _covers(overshoot: float, start: float, rate: float, upper: np.ndarray) -> bool:
+    """Whether overshoot start rate^t, rounded down, is at least every bound."""
+    value = math.nextafter(overshoot * start, 0.0)
+    for bound in upper.tolist():
+        if value < bound:
+            return False
+        value = math.nextafter(value * rate, 0.0)
+    return True
+
+
+def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Numbers:
+    """Theorem 1's numbers with those of Theorem C in their place."""
+    tail, point = found.tail, found.point
+    decay = envelope(
+        hypotheses.excess, np.append(found.upper, found.excess), found.lower, tail.rate
+    )
+    rest = found.deviation + tail.radius
+    gone = parameter_distance(point.params, found.run.start)
+    radius = (found.length + tail.radius) * ROUNDING
+    limit = min((gone + rest) * ROUNDING, radius)
+    left = sigma_at(point) - point.bounds.modulus(found.deviation)
+    omega, lipschitz = point.bounds.on_ball(found.deviation + tail.ball)
+    closest = first.numbers.distance_lower_bound
+    values = converging(tail) | {
+        "radius": radius,
+        "modulus_at_ball": omega,
+        "lipschitz_on_ball": lipschitz,
+        "newton_kantorovich": lipschitz * tail.level / left**2 * ROUNDING,
+        "handover": found.steps,
+        "deviation": found.deviation,
+        "exponent": found.run.exponent + found.run.slack(found.steps),
+        "handover_excess": found.excess,
+        "handover_eigenvalue": max(left, 0.0) ** 2 * (2 - ROUNDING),
+        "displacement": max(found.farthest * ROUNDING, limit),
+        "limit_distance": limit,
+        "limit_distance_lower": max(gone * (2 - ROUNDING) - rest * ROUNDING, 0.0),
+        "distance_ratio": limit / closest * ROUNDING if closest else math.inf,
+    }
+    values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
+    if found.run.early:
+        values["steps_in_balls"] = found.run.early
+    if found.run.randomised:
+        values["failure_probability"] = FAILURE
+    return first.numbers.but(**dict.fromkeys(UNKNOWN, math.inf), **values)

@@ -1,0 +1,161 @@
+"""What Theorem C asks about a point of a run, measured: as float64 gives it, or proved."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from overparam.certificate.trajectory_steps import see_layers
+from overparam.enclosures import max_eigenvalue, min_eigenvalue, spectral_norm
+from overparam.enclosures.rounding import sqrt_down, sqrt_up
+from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
+from overparam.jacobian.layer_norms import LayerNorms
+from overparam.jacobian.mlp_bounds import MLPBounds, base_of
+from overparam.kernel.empirical.tangent import tangent_kernel
+from overparam.model.mlp import Params
+from overparam.problem.problem import Problem
+from overparam.rounding.float64 import excess_with_rounding, kernel_errors
+from overparam.rounding.layer_norms import prove_layer_norms
+from overparam.rounding.passes import WeightNorms, weight_norms
+from overparam.rounding.residual import prove_residual
+from overparam.rounding.steps import StepErrors, step_errors
+from overparam.rounding.training import StepNoise, step_noise
+from overparam.theorems.residual_curvature import SAFE, Couplings, exact, layered_curvature
+
+FLOOR = 0.3
+"""beta_j is at least this share of the largest, so as to serve for a cell."""
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """What is measured at thetahat_t, the first of a cell.
+
+    Attributes:
+        step: t.
+        params: thetahat_t.
+        eigenvalue: A lower bound on lambda_min(K).
+        jacobian_norm: An upper bound on |J|.
+        bounds: omega and L around it.
+        weights: Norms of the parameters, where bounds are proved; else None.
+    """
+
+    step: int
+    params: Params
+    eigenvalue: float
+    jacobian_norm: float
+    bounds: JacobianBounds
+    weights: WeightNorms | None = None
+
+    @property
+    def base(self) -> LayerNorms:
+        """Norms of the layers."""
+        base = base_of(self.bounds)
+        assert base is not None
+        return base
+
+
+def measure_point(problem: Problem, params: Params, step: int, proved: bool) -> Point | None:
+    """All that is measured at a point; None where the kernel is no matrix of numbers.
+
+    Args:
+        problem: The learning problem.
+        params: thetahat_t, float64.
+        step: t.
+        proved: Whether every number is a bound on the real one, rounding included.
+    """
+    kernel = tangent_kernel(problem, params)
+    if not np.isfinite(kernel).all():
+        return None
+    if proved:
+        layers = prove_layer_norms(problem, params)
+        lowest = min_eigenvalue(kernel, norm_error=layers.kernel_error).lower
+        highest = max_eigenvalue(kernel, norm_error=layers.kernel_error).upper
+        bounds = MLPBounds(layers.norms, "proved")
+        return Point(step, params, lowest, sqrt_up(highest), bounds, layers.weights)
+    measured = jacobian_bounds(problem, params)
+    errors = kernel_errors(problem, params, kernel, base_of(measured))
+    return Point(
+        step=step,
+        params=params,
+        eigenvalue=errors.smallest(min_eigenvalue(kernel)).lower,
+        jacobian_norm=sqrt_up(errors.largest(max_eigenvalue(kernel)).upper),
+        bounds=measured,
+    )
+
+
+def noise_around(problem: Problem, point: Point, radius: float) -> StepNoise | StepErrors:
+    """How far a gradient computed on a ball around a point may be off: proved, or an estimate."""
+    model, measure = problem.mlp, problem.measure
+    if point.weights is not None:
+        return step_errors(model, point.base, point.weights, measure.n, radius)
+    ghat = np.asarray(problem.loss.gradient(problem.predict(point.params), problem.targets))
+    norm = point.jacobian_norm
+    return step_noise(model, point.params, measure.x, measure.weights, ghat, norm)
+
+
+def centre_noise(problem: Problem, proved: bool) -> float:
+    """How far the outputs of the centre of a centred model may be off."""
+    model, measure, centre = problem.mlp, problem.measure, problem.centered_at
+    if centre is None:
+        return 0.0
+    if proved:
+        base, norms = prove_layer_norms(problem, centre).norms, weight_norms(model, centre)
+        return step_errors(model, base, norms, measure.n, 0.0).output
+    return step_noise(model, centre, measure.x, measure.weights, problem.targets, 1.0).output
+
+
+def couplings_around(
+    problem: Problem, params: Params, base: LayerNorms, radius: float
+) -> Couplings:
+    """How weights couple hidden layers, for all parameters of a ball around a point.
+
+    Args:
+        problem: The learning problem.
+        params: The point.
+        base: Norms there.
+        radius: The ball's.
+    """
+    measure, model = problem.measure, problem.mlp
+    ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
+    with jax.enable_x64(True):
+        seen = see_layers(model, params, *_arrays(measure.x, measure.weights, ghat))
+        upstream, bends, sizes = jax.tree.map(np.asarray, (seen.upstream, seen.bends, seen.sizes))
+    neurons, plain, weighted = [], [], []
+    for layer in range(1, model.layers - 1):
+        c = model.weight_factors[layer]
+        share = np.abs(upstream[layer] * bends[layer] / sizes[:, None]).max(axis=0)
+        share = np.maximum(share, FLOOR * share.max()) / share.max() if share.any() else share + 1
+        matrix = np.sqrt(share)[:, None] * (c * np.asarray(params[0][layer]))
+        neurons.append(share)
+        plain.append((base.weight_norms[layer] + c * radius) * SAFE)
+        weighted.append((spectral_norm(matrix).upper + c * radius) * SAFE)
+    return Couplings(tuple(neurons), tuple(plain), tuple(weighted))
+
+
+def _arrays(*arrays: np.ndarray) -> tuple[jax.Array, ...]:
+    return tuple(map(jnp.asarray, arrays))
+
+
+def relative_curvature(problem: Problem, params: Params, base: LayerNorms) -> float:
+    """|R| / |ghat| from above, by layers; 0 where ghat vanishes."""
+    measure = problem.measure
+    ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
+    norm = float(np.sqrt(measure.weights @ (ghat**2).sum(axis=1)))
+    couplings = couplings_around(problem, params, base, 0.0)
+    with jax.enable_x64(True):
+        seen = see_layers(problem.mlp, params, *_arrays(measure.x, measure.weights, ghat))
+        found = float(layered_curvature(seen, couplings, exact(problem.mlp.layers)))
+    return found / norm if norm else 0.0
+
+
+def excess_at(problem: Problem, point: Point) -> float:
+    """Delta at a point, from above."""
+    if point.weights is not None:
+        return prove_residual(problem, point.params, point.weights).excess.upper
+    return excess_with_rounding(problem, point.params, problem.residual(point.params)).upper
+
+
+def sigma_at(point: Point) -> float:
+    """A lower bound on sigma."""
+    return sqrt_down(max(point.eigenvalue, 0.0))

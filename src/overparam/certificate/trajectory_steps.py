@@ -1,0 +1,141 @@
+"""The steps of a cell, compiled: gradient descent in float64, with what Theorem C asks recorded."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from overparam.jacobian.curvature import neuron_curvature
+from overparam.jacobian.random_curvature import beta_for, curvature_sample
+from overparam.model.mlp import MLP, Params
+from overparam.problem.integrands import Integrand
+from overparam.theorems.residual_curvature import Seen, layered_curvature
+
+CHUNK = 256
+"""Steps a cell has at most."""
+
+COLUMNS = (
+    *("excess", "gradient", "length", "moved", "distance", "size", "values"),
+    *("curvature", "sample"),
+)
+"""What is recorded of a step: Delta, |ghat|, |step|, the distances of its start from the cell's
+first point and from theta_0, |theta|, the size of the numbers its residual is made of, a bound on
+|R|, and a sample of it."""
+
+Curvature = Literal["none", "neurons", "layers", "random"]
+"""How |R| is seen: by L |ghat| alone, neuron by neuron (Lemma C4), layer by layer (Lemma C7), or by
+random vectors (Lemma C6), as many as the layers' bound asks for."""
+
+CAP_SAFETY = 1 + 1e-6
+"""Covers the rounding of |ghat| in the cap of a step's curvature."""
+
+LEAST_SHARE = 0.03
+"""lambda_i is |gamma_i| and this share of the mean."""
+
+
+@lru_cache(maxsize=16)
+def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
+    """A cell's steps, compiled once for problems of one kind and shape."""
+
+    def record(theta: Params, data: tuple) -> tuple[Any, Any, Any, Any]:
+        x, y, weights, offset, _ = data
+        values, pull = jax.vjp(lambda p: model.apply(p, x), theta)
+        seen = values - offset
+        ghat = loss.gradient(seen, y)
+        nearest = loss.nearest_minimiser(seen, y)
+        size = weights @ jnp.sum(values**2 + offset**2 + seen**2 + nearest**2, axis=1)
+        (gradient,) = pull(weights[:, None] * ghat)
+        return gradient, ghat, weights @ loss.excess(seen, y), jnp.sqrt(size)
+
+    def curvature(theta: Params, ghat: Array, data: tuple) -> Array:
+        x, _, weights, _, extra = data
+        if how == "none":
+            return jnp.full((), jnp.inf)
+        if how == "neurons":
+            return neuron_curvature(model, theta, extra, x, weights[:, None] * ghat)
+        return layered_curvature(see_layers(model, theta, x, weights, ghat), *extra)
+
+    def sample(theta: Params, ghat: Array, data: tuple, cap: Array, key: Array) -> Array:
+        if how != "random":
+            return jnp.zeros_like(cap)
+        x, weighted = data[0], data[2][:, None] * ghat
+        # In a direction that stays fixed while theta moves.
+        against = jax.grad(lambda p: jnp.vdot(weighted, model.apply(p, x)))
+        return curvature_sample(against, theta, cap, key, beta_for(model.parameter_count, len(x)))
+
+    def cell(
+        first: Params,
+        start: Params,
+        data: tuple,
+        step_size: Array,
+        lipschitz: Array,
+        reach: Array,
+        draws: tuple[Array, Array],
+    ) -> tuple:
+        key, before = draws
+        weights = data[2]
+
+        def body(state: tuple) -> tuple:
+            theta, rows, i, moved = state
+            gradient, ghat, excess, size = record(theta, data)
+            norm = jnp.sqrt(weights @ jnp.sum(ghat**2, axis=1))
+            bound = jnp.minimum(lipschitz * norm, curvature(theta, ghat, data)) * CAP_SAFETY
+            fresh = jax.random.fold_in(key, before + i)
+            seen = sample(theta, ghat, data, step_size * bound, fresh)
+            step = jax.tree.map(lambda g: step_size * g, gradient)
+            row = [excess, norm, _norm(step), moved, _between(theta, start), _norm(theta)]
+            rows = rows.at[i].set(jnp.stack([*row, size, bound, seen]))
+            theta = jax.tree.map(jnp.subtract, theta, step)
+            return theta, rows, i + 1, _between(theta, first)
+
+        def go_on(state: tuple) -> Array:
+            _, _, i, moved = state
+            return (i < CHUNK) & (moved <= reach)
+
+        rows = jnp.zeros((CHUNK, len(COLUMNS)), np.float64)
+        initial = (first, rows, np.int32(0), np.float64(0.0))
+        theta, rows, count, _ = jax.lax.while_loop(go_on, body, initial)
+        return theta, rows, count
+
+    return jax.jit(cell)
+
+
+def see_layers(model: MLP, theta: Params, x: Array, weights: Array, ghat: Array) -> Seen:
+    """What Lemma C7 is about."""
+    c, h = model.weight_factors, jnp.asarray(x)
+    bias = jnp.full((len(x), 1), float(model.bias_scale))
+    inputs, slopes, bends = [], [], []
+    for layer in range(model.layers - 1):
+        inputs.append(jnp.hstack([c[layer] * h, bias]))
+        z = model.preactivation(theta, layer, h)
+        slope, bend = jax.jvp(model.act.slope, (z,), (jnp.ones_like(z),))
+        slopes.append(slope)
+        bends.append(bend)
+        h = model.act.fn(z)
+    upstream, turned = list[Array](), [model.output_scale * weights[:, None] * ghat]
+    for layer in range(model.layers - 2, -1, -1):
+        upstream.insert(0, c[layer + 1] * (turned[0] @ theta[0][layer + 1]))
+        turned.insert(0, upstream[0] * slopes[layer])
+    size = jnp.sqrt(jnp.sum(ghat**2, axis=1))
+    mean = jnp.sqrt(weights @ size**2)
+    return Seen(
+        inputs=tuple(inputs),
+        slopes=tuple(slopes),
+        bends=tuple(bends),
+        upstream=tuple(upstream),
+        turned=tuple(turned[1:]),
+        sizes=weights * (size * (1 + 1e-12) + LEAST_SHARE * mean + 1e-290),
+        factors=tuple(factor * (1 + 1e-12) for factor in c[1:]),
+    )
+
+
+def _norm(tree: Any) -> Float[Array, ""]:
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
+
+
+def _between(a: Any, b: Any) -> Float[Array, ""]:
+    return _norm(jax.tree.map(jnp.subtract, a, b))

@@ -1,0 +1,216 @@
+"""A step of gradient descent in float64, in the re-check's own text: NumPy, point by point.
+
+What it may be off by is bounded in ``float_rounding.py``; activations and losses are trusted to
+their margin, 64 u of max(1, |exact|), and second derivatives to 2^-40 (docs/proved.md).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import erf, expit, ndtr
+
+from overparam.verification.subject import Architecture, Parameters
+
+Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+_ROOT = np.sqrt(2 / np.pi)
+
+
+def _gelu(z: np.ndarray) -> Triple:
+    below, bell = ndtr(z), np.exp(-z * z / 2) * (_ROOT / 2)
+    return z * below, below + z * bell, bell * (2 - z * z)
+
+
+def _tanh(z: np.ndarray) -> Triple:
+    t, e = np.tanh(z), np.exp(-2 * np.abs(z))
+    slope = 4 * e / (1 + e) ** 2  # 1 - t^2 would lose what is left of it
+    return t, slope, -2 * t * slope
+
+
+def _erf(z: np.ndarray) -> Triple:
+    slope = 2 / np.sqrt(np.pi) * np.exp(-z * z)
+    return erf(z), slope, -2 * z * slope
+
+
+def _softplus(z: np.ndarray) -> Triple:
+    s = expit(z)
+    return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))), s, s * expit(-z)
+
+
+def _sigmoid(z: np.ndarray) -> Triple:
+    s, rest = expit(z), expit(-z)
+    return s, s * rest, s * rest * (rest - s)
+
+
+def _silu(z: np.ndarray) -> Triple:
+    s, slope, bend = _sigmoid(z)
+    return z * s, s + z * slope, 2 * slope + z * bend
+
+
+def _sin(z: np.ndarray) -> Triple:
+    return np.sin(z), np.cos(z), -np.sin(z)
+
+
+def _cos(z: np.ndarray) -> Triple:
+    return np.cos(z), -np.sin(z), -np.cos(z)
+
+
+def _gaussian(z: np.ndarray) -> Triple:
+    bell = np.exp(-z * z / 2)
+    return bell, -z * bell, (z * z - 1) * bell
+
+
+def _identity(z: np.ndarray) -> Triple:
+    return z, np.ones_like(z), np.zeros_like(z)
+
+
+@dataclass(frozen=True)
+class FloatActivation:
+    """Value, slope and second derivative; beta_3, a Lipschitz constant of the last."""
+
+    derivatives: Callable[[np.ndarray], Triple]
+    third: float
+
+
+FLOAT_ACTIVATIONS = {
+    "gelu": FloatActivation(_gelu, 0.8),
+    "tanh": FloatActivation(_tanh, 2.0),
+    "erf": FloatActivation(_erf, 2.3),
+    "softplus": FloatActivation(_softplus, 0.125),
+    "sigmoid": FloatActivation(_sigmoid, 0.125),
+    "silu": FloatActivation(_silu, 0.5),
+    "sin": FloatActivation(_sin, 1.0),
+    "cos": FloatActivation(_cos, 1.0),
+    "gaussian": FloatActivation(_gaussian, 1.4),
+    "identity": FloatActivation(_identity, 0.0),
+}
+"""By name, those of which a run can be followed."""
+
+
+def _huber(r: np.ndarray, delta: float) -> np.ndarray:
+    return np.clip(r, -delta, delta)
+
+
+def _expectile(r: np.ndarray, tau: float) -> np.ndarray:
+    return 2 * np.where(r > 0, 1 - tau, tau) * r
+
+
+GRADIENTS: dict[str, Callable] = {
+    "squared": lambda z, y: z - y,
+    "squared_hinge": lambda z, y: -y * np.maximum(1 - y * z, 0.0),
+    "huber": lambda z, y, delta: _huber(z - y, delta),
+    "pseudo_huber": lambda z, y, delta: (z - y) / np.hypot(1.0, (z - y) / delta),
+    "log_cosh": lambda z, y: np.tanh(z - y),
+    "expectile": lambda z, y, tau: _expectile(z - y, tau),
+}
+"""grad l(., y) by the loss' name, and what stands behind the colon in its spelling."""
+
+EXACT = ("squared", "squared_hinge")
+"""Losses whose gradient is a difference, whose squared norm is twice the excess."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """One forward and one backward pass.
+
+    Attributes:
+        inputs: a^{l-1} = (c_l h^{l-1}, s_b), l = 1..D, (n, m_{l-1} + 1).
+        slopes: act'(z^l), l < D.
+        bends: act''(z^l), l < D.
+        upstream: upsilon^l, l < D: what z^l's slopes are multiplied with, (n, m_l).
+        turned: xi^l, l = 1..D: derivatives of <F, ghat> in z^l, (n, m_l).
+        values: F, (n, k).
+        ghat: grad f(F), (n, k).
+    """
+
+    inputs: list[np.ndarray]
+    slopes: list[np.ndarray]
+    bends: list[np.ndarray]
+    upstream: list[np.ndarray]
+    turned: list[np.ndarray]
+    values: np.ndarray
+    ghat: np.ndarray
+
+
+class FloatNetwork:
+    """The network and its loss in float64.
+
+    Args:
+        architecture: Scales, activation and loss.
+        x: Points, (n, d).
+        y: Targets, (n, k).
+        weights: w_i.
+        center: Where a centred model vanishes, or None.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        x: np.ndarray,
+        y: np.ndarray,
+        weights: np.ndarray,
+        center: Parameters | None,
+    ) -> None:
+        self.architecture, self.x, self.y, self.weights = architecture, x, y, weights
+        self.activation = FLOAT_ACTIVATIONS[architecture.activation]
+        name, _, text = architecture.loss.partition(":")
+        numbers = [float(part) for part in text.split(",")] if text else []
+        self.gradient = lambda z: GRADIENTS[name](z, y, *numbers)
+        self.exact = name in EXACT
+        self.offset = np.zeros((1, y.shape[1]))
+        if center is not None:
+            self.offset = self._forward(center)[-1]
+
+    def passed(self, params: Parameters) -> Passed:
+        """Run forward and backward at parameters."""
+        inputs, slopes, bends, output = self._forward(params)
+        values = output - self.offset
+        ghat = self.gradient(values)
+        xi = self.architecture.output_scale * (self.weights[:, None] * ghat)
+        upstream, turned = list[np.ndarray](), [xi]
+        for layer in range(len(slopes) - 1, -1, -1):
+            w = params.weights[layer + 1]
+            u = self._factor(w) * (turned[0] @ w)
+            upstream.insert(0, u)
+            turned.insert(0, u * slopes[layer])
+        return Passed(inputs, slopes, bends, upstream, turned, values, ghat)
+
+    def _forward(self, params: Parameters) -> tuple:
+        h, inputs, slopes, bends = self.x, list[np.ndarray](), list[np.ndarray](), []
+        last = len(params.weights) - 1
+        for layer, (w, b) in enumerate(zip(params.weights, params.biases, strict=True)):
+            bias = self.architecture.bias_scale
+            inputs.append(np.hstack([self._factor(w) * h, np.full((len(h), 1), bias)]))
+            z = inputs[-1] @ np.hstack([w, b[:, None]]).T
+            if layer < last:
+                h, slope, bend = self.activation.derivatives(z)
+                slopes.append(slope)
+                bends.append(bend)
+        return inputs, slopes, bends, self.architecture.output_scale * z
+
+    def _factor(self, w: np.ndarray) -> float:
+        return self.architecture.weight_scale / np.sqrt(w.shape[1])
+
+
+def stepped(params: Parameters, passed: Passed, step_size: float) -> tuple[Parameters, float]:
+    """The parameters after a step of gradient descent, and the step's length."""
+    weights, biases, squares = [], [], 0.0
+    layers = zip(params.weights, params.biases, passed.turned, passed.inputs, strict=True)
+    for w, b, xi, a in layers:
+        step = step_size * (xi.T @ a)
+        weights.append(w - step[:, :-1])
+        biases.append(b - step[:, -1])
+        squares += float((step**2).sum())
+    return Parameters(tuple(weights), tuple(biases), "float64"), float(np.sqrt(squares))
+
+
+def between(p: Parameters, q: Parameters) -> float:
+    """|p - q|."""
+    pairs = zip((*p.weights, *p.biases), (*q.weights, *q.biases), strict=True)
+    return float(np.sqrt(sum(float(((a - b) ** 2).sum()) for a, b in pairs)))
+
+
+def size_of(p: Parameters) -> float:
+    """|p|."""
+    return float(np.sqrt(sum(float((a**2).sum()) for a in (*p.weights, *p.biases))))

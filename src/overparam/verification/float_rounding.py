@@ -1,0 +1,171 @@
+"""What rounding can do to a step in float64, near given parameters: the re-check's own bounds.
+
+With u = 2^-53 and gamma_k = k u / (1 - k u), one number for all points and for all parameters of a
+ball. A sum of k products is off by at most gamma_k times the product of norms; an activation by its
+margin; all else is Lipschitz. docs/trajectory.md, Lemma C8.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from flint import arb
+
+from overparam.jacobian.starting_norms import StartingNorms
+from overparam.numbers.upper import Upper
+from overparam.theorems.residual_curvature import Off
+from overparam.verification.balls import bound_of
+from overparam.verification.float_pass import FLOAT_ACTIVATIONS
+from overparam.verification.refusal import RefusedError
+from overparam.verification.subject import Subject
+
+_UNIT = 2.0**-53
+_MARGIN, _BEND_MARGIN = 64 * _UNIT, 2.0**-40
+_MORE = 40
+"""Roundings of a term beyond those of its sum."""
+_SAFE = 1 + 2.0**-20
+_FARTHEST = 1e5
+"""Arguments of activations beyond which the margin has not been measured."""
+_BEYOND = 2.0**200
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Bounds on a ball.
+
+    Attributes:
+        output: |N as computed - N| at every point.
+        backward: |J* ghat as computed - J* ghat| / |ghat|.
+        third: N, a Lipschitz constant of D^2 F.
+        off: Relative errors of what the curvature is computed from.
+    """
+
+    output: float
+    backward: float
+    third: float
+    off: Off
+
+
+def rounding_near(subject: Subject, norms: StartingNorms, radius: float) -> Rounding:
+    """Bound the errors of float64 steps on a ball around the subject's parameters.
+
+    Args:
+        subject: The problem, with the ball's centre as its parameters.
+        norms: Measured there.
+        radius: The ball's.
+
+    Raises:
+        RefusedError: Parameters are too large, or pre-activations may be.
+    """
+    weights, biases = subject.params.weights, subject.params.biases
+    c = [_up(f) for f in norms.factors]
+    at_rest = [_up(norm) for norm in norms.weight_norms]
+    gains = [_SAFE * (norm + f * radius) for norm, f in zip(at_rest, c, strict=True)]
+    entries = [_SAFE * (_frobenius(w) + radius) for w in weights]
+    shifts = [_SAFE * subject.architecture.bias_scale * (_frobenius(b) + radius) for b in biases]
+    if not max(*entries, *shifts, subject.architecture.output_scale) < _BEYOND:
+        raise RefusedError("parameters beyond 2^200 leave the range in which a run is followed")
+    slope, bend = _up(norms.slope), 0.0 if norms.curvature is None else _up(norms.curvature)
+    third = FLOAT_ACTIVATIONS[subject.architecture.activation].third
+    sizes, first, second, last = _moved(norms, c, at_rest, gains, (slope, bend, third), radius)
+    e_h, e_z = _forward(subject, c, gains, entries, shifts, sizes, slope)
+    scale = subject.architecture.output_scale
+    up, turned = [(scale, 0.0)], [(scale, _gamma(_MORE) * scale)]
+    for layer in range(len(weights) - 2, -1, -1):
+        above, e_above = turned[0]
+        sums = _gamma(len(weights[layer + 1])) * c[layer + 1] * entries[layer + 1]
+        size = gains[layer + 1] * above
+        e_size = _SAFE * (gains[layer + 1] * e_above + sums * (above + 2 * e_above))
+        of_slope = bend * e_z[layer] + _MARGIN * max(1.0, slope)
+        e_turned = slope * e_size + (size + 2 * e_size) * (of_slope + 4 * _UNIT * max(1.0, slope))
+        up.insert(0, (_SAFE * size, e_size))
+        turned.insert(0, (_SAFE * slope * size, _SAFE * e_turned))
+    blocks = []
+    for layer, (x, e_x) in enumerate(turned):
+        a, e_a = sizes[layer], c[layer] * e_h[layer]
+        summed = _gamma(len(subject.x)) * (x + 2 * e_x) * (a + 2 * e_a)
+        blocks.append(e_x * (a + e_a) + x * e_a + summed)
+    relative = [8 * _UNIT]
+    for layer in range(len(weights) - 1):
+        relative += [
+            bend * e_z[layer] + _MARGIN * max(1.0, slope),
+            third * e_z[layer] + _BEND_MARGIN * max(1.0, bend),
+            *(c[layer] * e_h[layer] / sizes[layer], up[layer][1] / max(up[layer][0], 1e-300)),
+            turned[layer][1] / max(turned[layer][0], 1e-300),
+        ]
+    del first, second
+    return Rounding(
+        output=_SAFE * scale * e_z[-1],
+        backward=_SAFE * math.hypot(*blocks),
+        third=_SAFE * scale * last,
+        off=Off(
+            relative=_SAFE * max(relative),
+            steepest=max(1.0, slope, bend),
+            inputs=tuple(sizes[:-1]),
+            upstream=tuple(size for size, _ in up[:-1]),
+            turned=tuple(size for size, _ in turned[1:]),
+        ),
+    )
+
+
+def _moved(
+    norms: StartingNorms,
+    c: list[float],
+    at_rest: list[float],
+    gains: list[float],
+    betas: tuple[float, float, float],
+    radius: float,
+) -> tuple[list[float], float, float, float]:
+    """Sizes of the layers' inputs on the ball, and |Dz^D|, |D^2 z^D|, |D^3 z^D| (Lemma C5)."""
+    b1, b2, b3 = betas
+    sizes, away, d1, d2, d3 = [], 0.0, 0.0, 0.0, 0.0
+    z1 = z2 = z3 = 0.0
+    for layer, factor in enumerate(c):
+        size = _up(norms.inputs[layer]) + factor * away
+        sizes.append(_SAFE * size)
+        z1 = math.hypot(size, gains[layer] * d1)
+        z2 = factor * d1 + gains[layer] * d2
+        z3 = 3 * factor * d2 + gains[layer] * d3
+        d3 = b3 * z1**3 + 3 * b2 * z1 * z2 + b1 * z3
+        d2 = b2 * z1**2 + b1 * z2
+        d1, away = b1 * z1, b1 * (at_rest[layer] * away + radius * size)
+    return sizes, z1, z2, z3
+
+
+def _forward(
+    subject: Subject,
+    c: list[float],
+    gains: list[float],
+    entries: list[float],
+    shifts: list[float],
+    sizes: list[float],
+    slope: float,
+) -> tuple[list[float], list[float]]:
+    """Errors of h^{l-1} and of z^l, l = 1..D."""
+    e_h, e_z = [0.0], list[float]()
+    for layer, w in enumerate(subject.params.weights):
+        if layer + 1 < len(sizes):
+            reached = gains[layer] / c[layer] * sizes[layer] + shifts[layer]
+            if not reached < _FARTHEST:
+                raise RefusedError("arguments of activations may be too large to follow a run")
+        terms = entries[layer] * (sizes[layer] + 2 * c[layer] * e_h[-1]) + shifts[layer]
+        e_z.append(_SAFE * (gains[layer] * e_h[-1] + _gamma(w.shape[1]) * terms))
+        if layer + 1 < len(sizes):
+            units = math.sqrt(len(w)) + sizes[layer + 1] / c[layer + 1]
+            e_h.append(_SAFE * (slope * e_z[-1] + 2 * _MARGIN * units))
+    return e_h, e_z
+
+
+def _gamma(terms: int) -> float:
+    count = (terms + _MORE) * _UNIT
+    return count / (1 - count)
+
+
+def _frobenius(array: np.ndarray) -> float:
+    return float(np.linalg.norm(array)) * (1 + 2.0**-30) + 2.0**-300
+
+
+def _up(number: Upper) -> float:
+    """The largest entry as a float that is not below it."""
+    bound: arb = bound_of(number)
+    return math.nextafter(float(bound), math.inf)

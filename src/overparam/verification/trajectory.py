@@ -1,0 +1,225 @@
+"""A certificate of Theorem C against a run of the re-check's own.
+
+What is claimed is about gradient descent in exact arithmetic: where it is after T steps, how far it
+has gone, that Theorem 1 holds from there. The re-check makes T steps with the stated step size,
+bounds how far the exact iterates are from its own, and derives everything anew.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from overparam.theorems.convergence import Convergence
+from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
+from overparam.verification.bounds import RELATIVE, Comparison
+from overparam.verification.claim import Claim
+from overparam.verification.float_pass import FLOAT_ACTIVATIONS, GRADIENTS
+from overparam.verification.following import Followed, Say, follow
+from overparam.verification.measure import Measured
+from overparam.verification.subject import Subject
+
+ESTIMATED = 1e5
+"""By how much the deviation of a ``computed`` certificate, which is an estimate of rounding, may be
+below the re-check's bound."""
+
+FAR_ABOVE = 1e3
+"""By how much a deviation that is stated as proved may be above it."""
+
+NEAR = 1e-4
+"""How much larger than derived the excess at the hand-over may be: steps differ by more."""
+
+EXPONENTS = 0.1
+"""Relative difference of exponents: cells differ."""
+
+_MOST_STEPS = 10**8
+_NODES = np.geomspace(TAIL_RADII[0], TAIL_RADII[-1], 4 * len(TAIL_RADII) - 3)
+_SILENT = (
+    *("kernel_drift", "relative_kernel_drift"),
+    *("linearisation_distance", "linearisation_parameter_distance"),
+)
+
+
+def not_followed(claim: Claim) -> str | None:
+    """Why the re-check cannot make a run that a certificate of Theorem C is about, if so."""
+    name = claim.problem["loss"].partition(":")[0]
+    if not claim.certified:
+        return "the certificate tells of a run that was not made or not finished"
+    if name not in GRADIENTS:
+        return f"the re-check cannot follow a run with the loss {claim.problem['loss']!r}"
+    if claim.problem["activation"] not in FLOAT_ACTIVATIONS:
+        activation = claim.problem["activation"]
+        return f"the re-check cannot follow a run with the activation {activation!r}"
+    return None
+
+
+def compare_run(claim: Claim, subject: Subject, start: Measured, say: Say) -> list[str]:
+    """Sentences on what a run of the re-check's own does not confirm.
+
+    Args:
+        claim: A certified certificate of Theorem C.
+        subject: What it is about.
+        start: Measured at theta_0.
+        say: Told what is being computed.
+    """
+    check = Comparison(claim, start)
+    steps = claim.number("handover")
+    if not (steps == int(steps) and 0 <= steps <= _MOST_STEPS):
+        return [f"handover is {steps:.12g}: not a number of steps"]
+    early = int(claim.number("steps_in_balls")) if claim.has("steps_in_balls") else 0
+    eta = claim.number("step_size")
+    found = follow(subject, eta, int(steps), early, say)
+    if not math.isfinite(found.deviation):
+        check.say(f"nothing is known of {int(steps)} steps with step size {eta:.6g}: no bound")
+        return check.faults
+    _Check(check, claim, found, eta).run()
+    return check.faults
+
+
+@dataclass(frozen=True)
+class _Check:
+    check: Comparison
+    claim: Claim
+    found: Followed
+    eta: float
+
+    def run(self) -> None:
+        """Derive and compare."""
+        claim, check, found = self.claim, self.check, self.found
+        self._deviation()
+        tail, excess = self._hand_over()
+        if not tail.certified:
+            check.say("certified is true, but Theorem 1 is not proved where it is to take over")
+            return
+        slack = self._slack(excess)
+        check.upper("handover_excess", excess, slack=slack)
+        room = 1 + NEAR + 4 * slack + self._room(excess)
+        if arb(claim.number("handover_excess")) > excess * room:
+            check.say(
+                f"handover_excess is {claim.number('handover_excess'):.12g}: above "
+                f"{float(excess):.12g}, what it is after {int(claim.number('handover'))} steps"
+            )
+        check.lower("handover_eigenvalue", self._left() ** 2, slack=slack)
+        check.upper("objective_smoothness", tail.smoothness, slack=slack)
+        check.lower("step_fraction", tail.step_fraction, slack=slack)
+        check.upper("level", tail.level, slack=slack)
+        check.lower("margin", tail.margin, slack=slack)
+        check.lower("sigma_end", tail.sigma_end, slack=slack)
+        reach = claim.number("deviation") + claim.number("ball")
+        omega, lipschitz = found.on_ball(reach)
+        check.upper("modulus_at_ball", omega, slack=slack)
+        check.upper("lipschitz_on_ball", lipschitz, slack=slack)
+        rest = arb(found.deviation) + tail.radius
+        limit = found.gone + rest
+        check.upper("radius", found.length + tail.radius, slack=slack)
+        check.upper("limit_distance", limit, slack=slack)
+        nearest = (arb(found.gone) * (1 - arb(2) ** -29) - rest).max(arb(0))
+        check.lower("limit_distance_lower", nearest, slack=slack)
+        check.upper("displacement", limit.max(arb(found.farthest)), slack=slack)
+        for name in _SILENT:
+            check.upper(name, math.inf)
+        for text in self._decay(tail, excess, slack):
+            check.say(text)
+
+    def _deviation(self) -> None:
+        stored, own = self.claim.number("deviation"), self.found.deviation
+        proved = self.claim.kind("deviation") == "proved"
+        if stored * (1.0 if proved else ESTIMATED) < own:
+            self.check.say(f"deviation is {stored:.6g}: below {own:.6g}, the least that is proved")
+        if proved and stored > FAR_ABOVE * own:
+            self.check.say(f"deviation is {stored:.6g}: far above {own:.6g}, which is proved")
+        exponent, known = self.claim.number("exponent"), float(self.found.exponents.sum())
+        drawn = self.claim.has("failure_probability")
+        if not drawn and abs(exponent - known) > EXPONENTS * (1 + known):
+            self.check.say(f"exponent is {exponent:.6g}: not {known:.6g}, which the run has")
+
+    def _left(self) -> arb:
+        """A lower bound on sigma(theta_T), or 0."""
+        omega, _ = self.found.on_ball(self.found.deviation)
+        sigma = self.found.measured.min_eigenvalue.max(arb(0)).sqrt()
+        return (sigma - omega).max(arb(0)).lower()
+
+    def _hand_over(self) -> tuple[Convergence, arb]:
+        """Lemma C3 in balls, and an upper bound on Delta_T."""
+        measured, away = self.found.measured, self.found.deviation
+        omega, _ = self.found.on_ball(away)
+        norm, smooth = measured.max_eigenvalue.sqrt().upper(), measured.loss.smoothness().upper()
+        excess = excess_within(
+            excess=measured.excess.nonnegative_part().upper(),
+            smoothness=smooth,
+            jacobian_norm=norm + omega,
+            away=arb(away),
+        ).upper()
+        alpha = measured.loss.pl_constant(excess / measured.least_weight)
+        tail = takes_over(
+            on_ball=self.found.on_ball,
+            away=away,
+            sigma=_below(measured.min_eigenvalue.max(arb(0)).sqrt()),
+            jacobian_norm=_above(norm),
+            smoothness=_above(smooth),
+            pl_constant=_below(alpha),
+            excess=_above(excess),
+            step_size=self.eta,
+            number=_balls,
+            radii=_NODES,
+        )
+        return tail, excess
+
+    def _room(self, excess: arb) -> float:
+        """By how much a deviation as stated moves the excess, relative to it."""
+        moved = self.found.jacobian_norm * max(self.claim.number("deviation"), 0.0)
+        moved *= math.sqrt(_above(self.found.measured.loss.smoothness()))
+        root = max(float((2 * excess).sqrt()), 1e-300)
+        return (1 + 4 * moved / root) ** 2 - 1
+
+    def _slack(self, excess: arb) -> float:
+        """Relative tolerance of ``computed`` numbers: what the run's own deviation may move."""
+        found = self.found
+        moved = found.jacobian_norm * found.deviation
+        moved *= math.sqrt(_above(found.measured.loss.smoothness()))
+        of_excess = 8 * moved / max(float((2 * excess).sqrt()), 1e-300)
+        of_sigma = 8 * found.on_ball(found.deviation)[0] / max(float(self._left()), 1e-300)
+        return RELATIVE + self.check.allowed.plain + min(of_excess, 0.5) + min(of_sigma, 0.5)
+
+    def _decay(self, tail: Convergence, excess: arb, slack: float) -> Iterator[str]:
+        """Rate and envelope, for the steps that were made and for those behind."""
+        claim, found = self.claim, self.found
+        proved = claim.kind("rate") == "proved"
+        rate, since = claim.number("rate"), claim.number("rate_since")
+        slower = 1 - tail.rate
+        if not 1 - arb(rate) <= slower * (1 if proved else 1 + slack) + (0 if proved else 1e-15):
+            yield f"rate is {rate:.17g}: below {float(tail.rate):.17g}, the least that is proved"
+        if since not in (0.0, float(len(found.upper))):
+            yield f"rate_since is {since:.12g}: neither the start nor the hand-over"
+            return
+        upper = np.append(found.upper, _above(excess))
+        if not since and len(found.lower):
+            shrinks = float((upper[1:] / np.maximum(found.lower, 1e-320)).max())
+            if not proved:  # what its own deviation may hide
+                shrinks *= 1 - slack
+            if shrinks > rate * (1 if proved else 1 + 1e-9):
+                yield f"rate is {rate:.12g}: the run's excess shrinks by {shrinks:.12g} at most"
+        overshoot = claim.number("overshoot")
+        value = arb(overshoot) * claim.number("excess")
+        for t, bound in enumerate(upper.tolist()):
+            if not value * (1 if proved else 1 + 2 * slack) >= bound:
+                yield f"overshoot is {overshoot:.12g}: the excess after {t} steps is above that"
+                return
+            value = (value * rate).lower()
+
+
+def _balls(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return np.array([arb(float(v)) for v in value], dtype=object)
+    return arb(float(value))
+
+
+def _above(ball: arb) -> float:
+    return math.nextafter(float(ball.upper()), math.inf)
+
+
+def _below(ball: arb) -> float:
+    return max(math.nextafter(float(ball.lower()), -math.inf), 0.0)

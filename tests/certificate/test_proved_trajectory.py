@@ -1,0 +1,133 @@
+"""Theorem C with every rounding bounded, attacked by gradient descent in 50-digit arithmetic."""
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+from exact_descent import distance, exact_run
+from overparam import certify, gradient_descent
+from overparam.certificate.ball_steps import BallRun
+from overparam.certificate.trajectory_run import SPARE, Run
+from tiny import Tiny
+
+CASES = [
+    (Tiny((6,), "gelu", 1), "squared", 1.0),
+    (Tiny((5,), "sin", 2, weight_scale=1.4), "squared", 2.3),
+    (Tiny((6,), "erf", 1), "squared_hinge", 1.0),
+    (Tiny((5,), "silu", 1), "pseudo_huber:0.7", 1.2),
+    (Tiny((3, 2), "gelu", 2, points=3), "squared", 1.0),
+    (Tiny((3, 4), "tanh", 1), "log_cosh", 1.5),
+    (Tiny((3, 3, 3), "softplus", 1), "squared", 0.7),
+]
+
+
+def step_of(problem, start, factor):
+    kernel_norm = certify(problem, start, theorem="1").constants["max_eigenvalue"].value
+    return factor / (problem.loss.smoothness * kernel_norm)
+
+
+@pytest.mark.parametrize(("tiny", "loss", "factor"), CASES, ids=lambda v: str(v))
+@pytest.mark.sample(3)
+def test_the_run_in_50_digits_stays_within_what_is_proved(tiny, loss, factor):
+    """At the end of every cell; and the proof is not idle: errors are seen."""
+    problem, start = tiny.problem(0, loss, centred=True), tiny.start(0)
+    eta = step_of(problem, start, factor)
+    run, cells = Run(problem, start, eta, proved=True), []
+    for cell in run.cells():
+        cells.append(cell)
+        if cell.start.step + len(cell.rows) >= 4:
+            break
+    ends = [cell.start.step + len(cell.rows) for cell in cells]
+    last = max(end for end in ends if end <= max(10, ends[0]))
+    with mp.workdps(50):
+        exact = exact_run(tiny, problem, start, loss, eta, last)
+        for cell, end in zip(cells, ends, strict=True):
+            if end <= last:
+                apart = distance(exact[end], cell.end)
+                assert 0 < apart <= cell.deviations[-1] / SPARE
+                assert cell.deviations[-1] < 1e-7
+
+
+@pytest.mark.parametrize(
+    "tiny", [Tiny((4,), "tanh", 2), Tiny((3, 2), "gelu", 1, points=3)], ids=str
+)
+def test_steps_in_balls_are_exact_but_for_their_radii(tiny):
+    """30 digits at 128 bits, where float64 leaves 16."""
+    problem, start = tiny.problem(1, centred=True), tiny.start(1)
+    eta, balls = step_of(problem, start, 1.0), BallRun(*(problem, start), 0.5, 128)
+    assert eta > 0
+    errors = [balls.step() for _ in range(4)]
+    assert all(0 < error < 1e-30 for error in errors)
+    with mp.workdps(50):
+        exact = exact_run(tiny, problem, start, "squared", 0.5, 4)[-1]
+        spread = mp.mpf(0)
+        for layer, theta in enumerate(balls._theta):
+            for i in range(theta.nrows()):
+                row = [mp.mpf(theta[i, j].str(45, radius=False)) for j in range(theta.ncols())]
+                real = [*exact[0][layer][i, :], exact[1][layer][i]]
+                spread += sum((a - b) ** 2 for a, b in zip(row, real, strict=True))
+        assert float(mp.sqrt(spread)) <= 10 * sum(errors)
+        assert distance(exact, balls.nearest()) <= 1e-15
+
+
+def test_the_first_steps_in_balls_lower_what_rounding_does():
+    """The same run, its first steps with more bits: nearer to the exact one, and still right."""
+    tiny = Tiny((4,), "gelu", 1)
+    problem, start = tiny.problem(0, centred=True), tiny.start(0)
+    eta, known = step_of(problem, start, 1.0), {}
+    for early in (0, 4):
+        for cell in Run(problem, start, eta, proved=True, early=early).cells():
+            known[early, cell.start.step + len(cell.rows)] = cell
+            if cell.start.step + len(cell.rows) >= 4:
+                break
+    # Up to where steps are in balls only the rounding to float64 is left.
+    in_balls = known[4, 4]
+    with mp.workdps(50):
+        exact = exact_run(tiny, problem, start, "squared", eta, 4)[-1]
+        assert distance(exact, in_balls.end) <= in_balls.deviations[-1] < 1e-13
+    plain = max((cell for (early, _), cell in known.items() if not early), key=_end)
+    assert in_balls.deviations[-1] < plain.deviations[-1]
+
+
+def _end(cell):
+    return cell.start.step + len(cell.rows)
+
+
+@pytest.fixture(scope="module", params=[(12,), (10, 10)], ids=str)
+def proved(request):
+    tiny = Tiny(request.param, "gelu", 1, points=4)
+    problem, start = tiny.problem(0, centred=True), tiny.start(0)
+    return problem, start, certify(problem, start, theorem="C", rigor="proved", budget=3600)
+
+
+def test_a_dozen_units_are_proved_from_initialisation(proved):
+    _, _, certificate = proved
+    assert certificate.certified, certificate.reason
+    assert certificate.rigor == "proved"
+    assert certificate.theorem == "C"
+    assert {constant.kind for constant in certificate.constants.values()} == {"proved"}
+    assert "failure_probability" not in certificate.constants
+
+
+def test_every_claim_holds_in_the_run(proved):
+    problem, start, certificate = proved
+    T = int(certificate.constants["handover"].value)
+    found = gradient_descent(
+        problem, start, certificate.step_size, T + 300, certificate=certificate, dtype="float64"
+    )
+    assert found.certificate_held
+    history = found.history
+    envelope = certificate.envelope(np.arange(T + 301))
+    assert (history.excess <= envelope * (1 + 1e-9)).all()
+    assert history.path_length[-1] <= certificate.radius
+    constants = certificate.constants
+    assert history.distance.max() <= constants["displacement"].value
+    assert history.excess[T] <= constants["handover_excess"].value
+
+
+def test_what_is_proved_is_hardly_weaker_than_what_is_computed(proved):
+    problem, start, certificate = proved
+    computed = certify(problem, start, theorem="C", budget=3600)
+    for name in ("radius", "limit_distance", "displacement"):
+        ours, theirs = (c.constants[name].value for c in (certificate, computed))
+        assert ours == pytest.approx(theirs, rel=0.1)

@@ -1,0 +1,165 @@
+"""Certificates of Theorem C are checked by another run; what it does not confirm is refused."""
+
+import dataclasses
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from overparam import certify
+from overparam.verification import verify
+from overparam.verification.float_pass import FLOAT_ACTIVATIONS
+from overparam.verification.verify import UNCHECKED
+from tiny import Tiny
+
+
+@pytest.fixture(scope="module", params=["computed", "proved"])
+def run(request):
+    """A problem, its start, and what Theorem C says of it."""
+    tiny = Tiny((8,), "tanh", 1, points=3)
+    problem, start = tiny.problem(0, centred=True), tiny.start(0)
+    step = 0.3 / certify(problem, start, theorem="1").constants["max_eigenvalue"].value
+    found = certify(problem, start, step, theorem="C", rigor=request.param, budget=3600)
+    assert found.certified
+    return problem, start, found
+
+
+@pytest.fixture(scope="module")
+def proved():
+    tiny = Tiny((8,), "tanh", 1, points=3)
+    problem, start = tiny.problem(0, centred=True), tiny.start(0)
+    step = 0.3 / certify(problem, start, theorem="1").constants["max_eigenvalue"].value
+    return problem, start, certify(problem, start, step, theorem="C", rigor="proved", budget=3600)
+
+
+def changed(certificate, **values):
+    """The certificate with other constants, stated wherever they are, in its reason, too."""
+    constants = dict(certificate.constants)
+    for name, value in values.items():
+        constants[name] = dataclasses.replace(constants[name], value=float(value))
+    tops = {name: float(v) for name, v in values.items() if hasattr(certificate, name)}
+    found = dataclasses.replace(certificate, constants=constants, **tops)
+    number = {name: constant.value for name, constant in constants.items()}
+    reason = (
+        f"{number['handover']:.0f} steps of gradient descent were made (Theorem C), known up to "
+        f"{number['deviation']:.2g}; then max Psi / rho = {number['margin']:.4g} > 1: gradient "
+        f"descent with step size {number['step_size']:.4g} converges within distance "
+        f"{number['limit_distance']:.4g}"
+    )
+    nearest = min(number["existence_radius"], number["limit_distance"])
+    return dataclasses.replace(found, reason=reason, existence_radius=nearest)
+
+
+def test_what_is_true_passes(run, tmp_path):
+    problem, start, certificate = run
+    assert changed(certificate) == certificate
+    assert verify(certificate, problem, start).ok
+    certificate.save(tmp_path / "certificate.json")
+    assert verify(tmp_path / "certificate.json", problem, start).ok
+
+
+def test_two_hidden_layers_pass_and_their_probability_is_the_usual_one():
+    tiny = Tiny((5, 5), "gelu", 1, points=3)
+    problem, start = tiny.problem(0, centred=True), tiny.start(0)
+    certificate = certify(problem, start, theorem="C", budget=3600)
+    assert certificate.certified
+    assert verify(certificate, problem, start).ok
+    luckier = changed(certificate, failure_probability=1e-30)
+    assert "failure_probability" in verify(luckier, problem, start).reasons[0]
+
+
+FORGERIES = {
+    "one step fewer": ("handover", lambda c, v: v - 1),
+    "one step more": ("handover", lambda c, v: v + 1),
+    "half a step": ("handover", lambda c, v: v + 0.5),
+    "another step size": ("step_size", lambda c, v: v * 1.001),
+    "a smaller deviation": ("deviation", lambda c, v: v * 1e-7),
+    "no deviation": ("deviation", lambda c, v: 0.0),
+    "less amplification": ("exponent", lambda c, v: v / 2),
+    "a shorter path": ("radius", lambda c, v: v * 0.999),
+    "a nearer limit": ("limit_distance", lambda c, v: v * 0.999),
+    "a farther limit": ("limit_distance_lower", lambda c, v: c.constants["limit_distance"].value),
+    "a faster rate": ("rate", lambda c, v: v * 0.999),
+    "no overshoot": ("overshoot", lambda c, v: 0.99),
+    "a larger margin": ("margin", lambda c, v: v * 1.1),
+    "more of sigma": ("sigma_end", lambda c, v: v * 1.01),
+    "less excess": ("handover_excess", lambda c, v: v * 0.9),
+    "a larger eigenvalue": ("handover_eigenvalue", lambda c, v: v * 1.01),
+    "a kernel that does not drift": ("kernel_drift", lambda c, v: 1e-3),
+    "a kernel of another start": ("max_eigenvalue", lambda c, v: v * 0.99),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+@pytest.mark.sample(8)
+def test_forgeries_are_refused(run, forgery):
+    problem, start, certificate = run
+    name, change = FORGERIES[forgery]
+    forged = changed(certificate, **{name: change(certificate, certificate.constants[name].value)})
+    result = verify(forged, problem, start)
+    assert not result.ok
+    assert not result.reasons[0].startswith(UNCHECKED)
+
+
+def test_a_proved_deviation_has_no_tolerance(proved):
+    """A tenth of it is less than the re-check's own run can prove."""
+    problem, start, certificate = proved
+    less = changed(certificate, deviation=certificate.constants["deviation"].value / 10)
+    assert any("deviation" in reason for reason in verify(less, problem, start).reasons)
+
+
+def test_an_iterate_is_not_taken_for_the_start(run):
+    """Nor the start's weights with two of its units in another order."""
+    problem, start, certificate = run
+    (first, second), (bias, last) = start
+    order = np.array([1, 0, *range(2, len(first))])
+    swapped = (first[order], second[:, order]), (bias[order], last)
+    for other in (jax.tree.map(lambda a: a + 1e-13, start), swapped):
+        assert "not those" in verify(certificate, problem, other).reasons[0]
+
+
+@pytest.mark.parametrize("extra", ["seed", "cells", "iterates"])
+def test_what_is_no_part_of_a_certificate_is_refused(run, extra, tmp_path):
+    """It has no seed, no iterate and no order of cells: none that could be forged."""
+    problem, start, certificate = run
+    content = json.loads(certificate.to_json())
+    path = tmp_path / "certificate.json"
+    path.write_text(json.dumps({**content, extra: [0, 1]}))
+    assert "schema" in verify(path, problem, start).reasons[0]
+    content["constants"][extra] = {"value": 1.0, "kind": "proved", "source": "nowhere"}
+    path.write_text(json.dumps(content))
+    assert "schema" in verify(path, problem, start).reasons[0]
+
+
+def test_words_that_its_numbers_do_not_give_are_refused(run):
+    problem, start, certificate = run
+    reason = re.sub("^[0-9]+", "7", certificate.reason)
+    forged = dataclasses.replace(certificate, reason=reason)
+    assert "reason" in verify(forged, problem, start).reasons[0]
+
+
+def test_a_run_that_was_not_finished_is_not_checked(run):
+    problem, start, certificate = run
+    short = certify(problem, start, certificate.step_size / 1e5, theorem="C", budget=0.2)
+    assert not short.certified
+    assert verify(short, problem, start).reasons[0].startswith(UNCHECKED)
+
+
+def test_activations_and_their_second_derivatives_are_within_their_margins():
+    """Against the package's own, which are held to 40 digits elsewhere."""
+    from overparam.model.activation import get_activation
+
+    z = np.concatenate([np.linspace(-12, 12, 4001), [0.0, 1e-9, -1e-9, 30.0, -30.0]])
+    for name, found in FLOAT_ACTIVATIONS.items():
+        act = get_activation(name)
+        with jax.enable_x64(True):
+            slope = jax.vmap(jax.grad(lambda t: act.fn(t)))  # noqa: B023
+            bend = jax.vmap(jax.grad(lambda t: act.slope(t)))  # noqa: B023
+            exact = [np.asarray(f(z)) for f in (act.fn, slope, bend)]
+        seen = found.derivatives(z)
+        for ours, theirs, margin in zip(seen, exact, (2e-15, 4e-15, 1e-13), strict=True):
+            assert np.abs(ours - theirs).max() <= margin * max(1.0, np.abs(theirs).max()), name
+        assert act.third_bound is not None
+        assert act.third_bound <= found.third
