@@ -32,8 +32,7 @@ PER_STEP = 1.5
 
 SAMPLED = 25.0
 """The exponent of the layers' bounds beyond which random vectors take their place, as the
-linearised
-run has it; the run itself mostly has less."""
+linearised run has it; the run itself mostly has less."""
 
 LONGEST = 1e18
 """Steps beyond which nobody asks."""

@@ -78,7 +78,7 @@ class Cell:
         start: Where they begin.
         ball: What holds on the ball of its radius around *each* point of the cell, for Theorem C.
         noise: How far outputs and gradients may be off there.
-        rows: The records, shape (steps, 8), columns ``COLUMNS``.
+        rows: The records, shape (steps, 9), columns ``COLUMNS``.
         exponents: e_t of each.
         deviations: delta_t of each, and of the point they lead to: shape (steps + 1,); infinite
             from where it is not known any more.
@@ -88,7 +88,7 @@ class Cell:
     start: Point
     ball: Ball
     noise: StepNoise | StepErrors
-    rows: Float[np.ndarray, "steps 8"]
+    rows: Float[np.ndarray, "steps 9"]
     exponents: Float[np.ndarray, " steps"]
     deviations: Float[np.ndarray, " _"]
     end: Params
@@ -355,7 +355,7 @@ class Run:
         self,
         ball: Ball,
         noise: StepNoise | StepErrors,
-        rows: Float[np.ndarray, "steps 8"],
+        rows: Float[np.ndarray, "steps 9"],
         off: np.ndarray,
     ) -> Float[np.ndarray, " steps"]:
         """eps_t: the errors of passes, of the residual, of the update."""
