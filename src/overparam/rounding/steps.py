@@ -160,14 +160,13 @@ def _off(
             e_u[layer] / u if u else 0.0,
             e_x[layer] / x if x else 0.0,
         )
-    return (
-        Off(
-            relative=relative * SAFETY,
-            steepest=max(1.0, beta_1, beta_2),
-            inputs=ball.inputs[:2] if hidden > 1 else (ball.inputs[0], 0.0),
-            upstream=(sizes[0][0], sizes[1][0]),
-            turned=sizes[1][1],
-        )
-        if hidden
-        else Off(relative, 1.0, (0.0, 0.0), (0.0, 0.0), 0.0)
+    if not hidden:
+        return Off(relative, 1.0, (0.0, 0.0), (0.0, 0.0), 0.0)
+    second = ball.inputs[1] if hidden > 1 else 0.0
+    return Off(
+        relative=relative * SAFETY,
+        steepest=max(1.0, beta_1, beta_2),
+        inputs=(ball.inputs[0], second),
+        upstream=(sizes[0][0], sizes[1][0]),
+        turned=sizes[1][1],
     )

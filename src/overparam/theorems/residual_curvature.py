@@ -56,11 +56,11 @@ class Off(NamedTuple):
         turned: At least |xi^2_i| / |gamma_i|.
     """
 
-    relative: float
-    steepest: float
-    inputs: tuple[float, float]
-    upstream: tuple[float, float]
-    turned: float
+    relative: Number
+    steepest: Number
+    inputs: tuple[Number, Number]
+    upstream: tuple[Number, Number]
+    turned: Number
 
 
 class Seen(NamedTuple):
@@ -87,8 +87,8 @@ class Seen(NamedTuple):
     gamma: Number
     sizes: Number
     last: Number
-    factor: float
-    top: float
+    factor: Number
+    top: Number
 
 
 def two_layer_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
@@ -115,7 +115,7 @@ def two_layer_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
     kappa, beta, (alpha1, alpha2), (reach1, reach2), reach_x = off
     P, Q = couplings.rows, couplings.columns
 
-    def form(s: Number, left: Number, right: Number, size: float) -> Number:
+    def form(s: Number, left: Number, right: Number, size: Number) -> Number:
         """|sum_i s_ij p_i tensor q_i|_F for each j, from the Gram matrices of p and q.
 
         ``size`` times |gamma_i| bounds a term: of its four factors at most each is off by kappa.
@@ -126,7 +126,7 @@ def two_layer_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
         found = ((square + abs(square)) / 2 + raised) ** 0.5
         return found + 5 * kappa * size * lam.sum()
 
-    def energy(squares: Number, s: Number, size: float) -> Number:
+    def energy(squares: Number, s: Number, size: Number) -> Number:
         """(sum_i q_i s_ij^2)^(1/2) for each j; ``size`` bounds a term's root over lambda's."""
         return (squares @ (s * s)) ** 0.5 * SAFE + 5 * kappa * size * lam.sum() ** 0.5
 
