@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "numbers": set(),
     "theorems": {"numbers"},
     "jacobian": MEASURES | {"numbers", "rounding"},
-    "rounding": MEASURES | {"numbers", "jacobian"},
+    "rounding": MEASURES | {"numbers", "theorems", "jacobian"},
     "linearised": MEASURES | {"numbers", "theorems", "jacobian", "rounding"},
     "certificate": THEOREMS,
     "steps": THEOREMS,

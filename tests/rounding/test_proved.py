@@ -174,7 +174,7 @@ def test_every_number_stands_in_ball_arithmetic_without_tolerance(tiny, loss):
     if loss == "squared":
         first = certify(problem, start)
         problem = tiny.problem(3, centred=True, target_scale=0.7 * first.margin or 1.0)
-    certificate = certify(problem, start, rigor="proved")
+    certificate = certify(problem, start, theorem="1", rigor="proved")
     assert certificate.rigor == "proved"
     assert {constant.kind for constant in certificate.constants.values()} == {"proved"}
     found = verify(certificate, problem, start)
@@ -190,13 +190,13 @@ def test_a_given_step_is_proved_or_not_certified():
     start = tiny.start(0)
     scale = 0.5 * certify(tiny.problem(0, centred=True), start, theorem="1").margin
     problem = tiny.problem(0, centred=True, target_scale=scale)
-    best = certify(problem, start, rigor="proved")
-    short = certify(problem, start, 0.5 * best.step_size, rigor="proved")
+    best = certify(problem, start, theorem="1", rigor="proved")
+    short = certify(problem, start, 0.5 * best.step_size, theorem="1", rigor="proved")
     assert short.certified
     assert short.step_size == 0.5 * best.step_size
     assert verify(short, problem, start).ok
     for step in (100.0, 1.999 / best.constants["objective_smoothness"].value):
-        long = certify(problem, start, step, rigor="proved")
+        long = certify(problem, start, step, theorem="1", rigor="proved")
         assert not long.certified
         assert long.rigor == "proved"
         assert verify(long, problem, start).ok
@@ -305,7 +305,7 @@ def test_if_the_arithmetic_is_not_plain_the_certificate_is_computed_and_says_why
     tiny = Tiny((8,), "gelu", 1)
     fault = ArithmeticFault("XLA", 8)
     monkeypatch.setattr(hypotheses_module, "arithmetic_fault", lambda widths: fault)
-    certificate = certify(tiny.problem(0), tiny.start(0), rigor="proved")
+    certificate = certify(tiny.problem(0), tiny.start(0), theorem="1", rigor="proved")
     assert certificate.rigor == "computed"
     assert certificate.not_proved == fault
     assert f"(not proved: {fault})" in certificate.reason
@@ -325,7 +325,7 @@ def test_if_the_arithmetic_is_not_plain_the_certificate_is_computed_and_says_why
 def test_activations_without_a_rounding_bound_are_refused_by_name(model, message):
     problem = Problem(model, Tiny((8,), "gelu", 1).measure(0))
     with pytest.raises(InputError, match=message) as refusal:
-        certify(problem, model.init(jax.random.key(0)), rigor="proved")
+        certify(problem, model.init(jax.random.key(0)), theorem="1", rigor="proved")
     assert "\n" not in str(refusal.value)
 
 
@@ -335,7 +335,9 @@ def test_a_loss_of_ones_own_is_refused():
 
     tiny = Tiny((8,), "gelu", 1)
     with pytest.raises(InputError, match="nothing is proved about the user-defined loss 'mine'"):
-        certify(Problem(tiny.model, tiny.measure(0), Mine()), tiny.start(0), rigor="proved")
+        certify(
+            Problem(tiny.model, tiny.measure(0), Mine()), tiny.start(0), theorem="1", rigor="proved"
+        )
 
 
 def test_huge_parameters_and_arguments_are_refused():
@@ -343,7 +345,7 @@ def test_huge_parameters_and_arguments_are_refused():
     for factor, message in ((2.0**210, "beyond 2"), (1e7, "pre-activations of layer 1")):
         params = jax.tree.map(lambda a, f=factor: a * f, tiny.start(0))
         with pytest.raises(InputError, match=message):
-            certify(tiny.problem(0), params, rigor="proved")
+            certify(tiny.problem(0), params, theorem="1", rigor="proved")
 
 
 @pytest.mark.parametrize("layer", [0, 1])
@@ -354,7 +356,7 @@ def test_so_are_huge_arguments_of_the_centre(layer):
     far = tuple(w * (1e7 if i == layer else 1.0) for i, w in enumerate(weights)), biases
     problem = Problem(tiny.model, tiny.measure(0), centered_at=far)
     with pytest.raises(InputError, match=rf"pre-activations of layer {layer + 1} of the centre"):
-        certify(problem, tiny.start(0), rigor="proved")
+        certify(problem, tiny.start(0), theorem="1", rigor="proved")
 
 
 def test_a_kernel_that_is_handed_in_is_not_trusted():
@@ -362,8 +364,8 @@ def test_a_kernel_that_is_handed_in_is_not_trusted():
     problem, start = tiny.problem(0), tiny.start(0)
     false = 1e6 * np.eye(5)
     assert certify(problem, start, kernel=false).min_eigenvalue > 1e5
-    proved = certify(problem, start, kernel=false, rigor="proved")
-    assert proved == certify(problem, start, rigor="proved")
+    proved = certify(problem, start, kernel=false, theorem="1", rigor="proved")
+    assert proved == certify(problem, start, theorem="1", rigor="proved")
 
 
 def test_a_residual_of_exactly_zero_is_proved_too():
@@ -375,6 +377,6 @@ def test_a_residual_of_exactly_zero_is_proved_too():
     weights, biases = params
     lifted = (weights, (biases[0], biases[1] + 100.0))  # every output is above 1
     problem = Problem(model, Measure(x, np.ones(3)), "squared_hinge")
-    certificate = certify(problem, lifted, rigor="proved")
+    certificate = certify(problem, lifted, theorem="1", rigor="proved")
     assert certificate.residual <= 1e-12
     assert certificate.constants["distance_lower_bound"].value == 0.0

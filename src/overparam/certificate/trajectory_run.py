@@ -215,8 +215,8 @@ class Run:
         if self._balls is None or left <= 0:
             end, rows = self._advanced(point.params, reach, lipschitz, extra, point.step)
             return _Made(rows, end)
-        found: list[np.ndarray] = []
-        errors, here, away = list[float](), point.params, 0.0
+        found, errors = list[np.ndarray](), list[float]()
+        here, away = point.params, 0.0
         while len(found) < left:
             # One step from the nearest float64 point, for its record only.
             _, rows = self._advanced(here, 0.0, lipschitz, extra, point.step)

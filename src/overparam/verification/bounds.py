@@ -104,8 +104,22 @@ class Comparison:
         """Collect a sentence, with advice where more bits may change it."""
         self.faults.append(text + self.hint)
 
-    def upper(self, name: str, derived: arb | float, *, slack: float | None = None) -> None:
-        """A stored upper bound; what is not finite derives no bound."""
+    def upper(
+        self,
+        name: str,
+        derived: arb | float,
+        *,
+        slack: float | None = None,
+        far: bool = True,
+    ) -> None:
+        """A stored upper bound; what is not finite derives no bound.
+
+        Args:
+            name: Of the constant.
+            derived: The bound that was derived.
+            slack: Relative tolerance of ``computed`` numbers.
+            far: Whether to refuse a bound that is far weaker than the derived one.
+        """
         stored, derived = self.claim.number(name), arb(derived)
         if not derived.is_finite():
             if math.isfinite(stored):
@@ -115,13 +129,22 @@ class Comparison:
             self._say(name, stored, f"the data and parameters give {_show(derived)}")
         elif not arb(stored) + self._zero(name) >= derived * (1 - self._slack(name, slack)):
             self._say(name, stored, f"below {_show(derived)}, the least that is proved")
-        elif self._far(name) and (
-            arb(stored) * (1 - WEAKER) > derived.abs_upper() * self._room() + ZERO
+        elif (
+            far
+            and self._far(name)
+            and (arb(stored) * (1 - WEAKER) > derived.abs_upper() * self._room() + ZERO)
         ):
             self._say(name, stored, f"far above {_show(derived)}, which the theorem gives")
 
-    def lower(self, name: str, derived: arb | float, *, slack: float | None = None) -> None:
-        """A stored lower bound; what is not finite derives infinity."""
+    def lower(
+        self,
+        name: str,
+        derived: arb | float,
+        *,
+        slack: float | None = None,
+        far: bool = True,
+    ) -> None:
+        """A stored lower bound; what is not finite derives infinity. Arguments as above."""
         stored, derived = self.claim.number(name), arb(derived)
         if not derived.is_finite():
             if math.isfinite(stored):
@@ -129,7 +152,7 @@ class Comparison:
             return
         if math.isinf(stored) or not arb(stored) <= derived * (1 + self._slack(name, slack)):
             self._say(name, stored, f"above {_show(derived)}, the most that is proved")
-        elif self._far(name) and arb(stored) * self._room() < derived * (1 - WEAKER):
+        elif far and self._far(name) and arb(stored) * self._room() < derived * (1 - WEAKER):
             self._say(name, stored, f"far below {_show(derived)}, which the theorem gives")
 
     def eigenvalue(self, derived: arb) -> None:

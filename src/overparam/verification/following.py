@@ -21,7 +21,7 @@ from overparam.verification.balls import bound_of
 from overparam.verification.chains import spectral_norm
 from overparam.verification.float_pass import FloatNetwork, Passed, between, size_of, stepped
 from overparam.verification.float_rounding import Rounding, rounding_near
-from overparam.verification.measure import Measured, measure
+from overparam.verification.measure import Measured, centre_of, measure
 from overparam.verification.subject import Parameters, Subject
 
 Say = Callable[[str, int, int], None]
@@ -32,6 +32,9 @@ _UP = 1 + 1e-9
 
 _ROOM, _LEAST = 0.85, 0.03
 """Of the way to eta M |J|^2 = 2, and of |J|, that a cell's modulus may use up."""
+
+_FAR = 1.4
+"""The same where steps are made in balls: beyond 2 a deviation grows, and has room to."""
 
 EXPONENT = 10.0
 """By which the rounding of float64 may be amplified; earlier steps are made in balls."""
@@ -127,17 +130,17 @@ class _Run:
 
     def until(self, steps: int) -> Followed:
         """Make the steps, cell by cell."""
-        here, done = self.subject.params, 0
+        here, done, centre = self.subject.params, 0, centre_of(self.subject)
         while True:
             there = replace(self.subject, params=here)
             self.say("the run", done, steps)
-            measured = measure(there, lambda _: None)
+            measured = measure(there, lambda _: None, centre)
             if not done and self.subject.center is not None:
                 self.centre = self._centre(measured)
             on_ball = around(measured)
             if done == steps:
                 break
-            cell = _Cell(self, there, measured, on_ball)
+            cell = _Cell(self, there, measured, on_ball, done)
             here, made = cell.advance(done, steps)
             done += made
         return Followed(
@@ -173,10 +176,12 @@ class _Cell:
         there: Subject,
         measured: Measured,
         on_ball: Callable[[float], tuple[float, float]],
+        done: int,
     ) -> None:
         self.run, self.there, self.measured = run, there, measured
         norm = _above(measured.max_eigenvalue.sqrt())
-        allowed = max(_ROOM * (math.sqrt(2 / (run.eta * run.M)) - norm), _LEAST * norm)
+        room = _FAR if done < run.early else _ROOM
+        allowed = max(room * (math.sqrt(2 / (run.eta * run.M)) - norm), _LEAST * norm)
         reach = 2 * run.reach or allowed / max(on_ball(1e-9)[1], 1e-300)
         while on_ball(1.25 * reach)[0] > allowed and reach > 1e-12:
             reach *= max(0.25, min(0.9, allowed / on_ball(1.25 * reach)[0]))

@@ -13,6 +13,7 @@ from flint import arb, arb_mat
 
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.verification.balls import diagonal, exact, midpoints, scale_rows, upper_of
+from overparam.verification.chains import spectral_norm
 from overparam.verification.composed import with_chains
 from overparam.verification.losses import BallLoss
 from overparam.verification.network import Backward, Forward, Network, backward, forward
@@ -57,12 +58,24 @@ class Measured:
     norms: StartingNorms
 
 
-def measure(subject: Subject, say: Say) -> Measured:
+LARGE = 64
+"""Weights with more rows and columns have their norms bounded in float64, its rounding included."""
+
+
+def centre_of(subject: Subject) -> Forward | None:
+    """The forward pass at the centre of a centred model."""
+    if subject.center is None:
+        return None
+    return forward(Network.of(subject.architecture, subject.center), subject.x)
+
+
+def measure(subject: Subject, say: Say, centre: Forward | None = None) -> Measured:
     """Measure the hypotheses of Theorem 1.
 
     Args:
         subject: Data, parameters, model and loss.
         say: Told what is being computed.
+        centre: What :func:`centre_of` gives, if it is at hand.
 
     Returns:
         The numbers, at the precision of the current FLINT context.
@@ -73,7 +86,7 @@ def measure(subject: Subject, say: Say) -> Measured:
     ahead = forward(network, subject.x)
     behind = backward(network, ahead.slopes, n)
     loss = subject.architecture.loss_for(network.outputs)
-    excess, residual, terms = _residual(subject, loss, network, ahead)
+    excess, residual, terms = _residual(subject, loss, network, ahead, centre)
     roots = [arb(w).sqrt() for w in subject.weights.tolist()]
     say("kernel")
     input_grams = [_input_gram(network, layer, h) for layer, h in enumerate(ahead.inputs)]
@@ -101,17 +114,20 @@ def measure(subject: Subject, say: Say) -> Measured:
 
 
 def _residual(
-    subject: Subject, loss: BallLoss, network: Network, ahead: Forward
+    subject: Subject,
+    loss: BallLoss,
+    network: Network,
+    ahead: Forward,
+    centre: Forward | None,
 ) -> tuple[arb, list[arb], float]:
     """Delta_0; h* - F, flat, for the minimiser h* of f nearest to F; the size of its terms."""
     values = ahead.output.entries()
     squares = _squared_terms(network, ahead)
     offset = [arb(0)] * len(values)
-    if subject.center is not None:
-        center = Network.of(subject.architecture, subject.center)
-        there = forward(center, subject.x)
+    there = centre or centre_of(subject)
+    if subject.center is not None and there is not None:
         offset = there.output.entries()
-        squares += _squared_terms(center, there)
+        squares += _squared_terms(Network.of(subject.architecture, subject.center), there)
     values = [v - o for v, o in zip(values, offset, strict=True)]
     excess, residual = arb(0), []
     for i, (targets, weight) in enumerate(zip(subject.y.tolist(), subject.weights, strict=True)):
@@ -184,8 +200,7 @@ def _norms(
     curvature = activation.curvature_bound
     say("norms of the layers")
     weight_norms = [
-        factor * operator_norm(arb_mat(w.tolist()))
-        for factor, w in zip(network.factors, network.weights, strict=True)
+        factor * _norm(w) for factor, w in zip(network.factors, network.weights, strict=True)
     ]
     collective = [
         _collective(network, layer, h, gram, roots)
@@ -214,6 +229,13 @@ def _norms(
         return norms
     say("composed norms")
     return with_chains(norms, network, ahead, [c for _, c in pairs], input_grams, roots)
+
+
+def _norm(matrix: np.ndarray) -> arb:
+    """Upper bound on |W|."""
+    if min(matrix.shape) > LARGE:
+        return arb(spectral_norm(matrix))
+    return operator_norm(arb_mat(matrix.tolist()))
 
 
 def _unmeasured(network: Network) -> dict:
