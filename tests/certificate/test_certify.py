@@ -23,7 +23,7 @@ from overparam import (
     load_certificate,
 )
 from overparam.certificate.published import schema
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from tiny import Tiny
 
 TINY = Tiny((48,), "gelu", outputs=1)

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from exact_network import ACTIVATIONS, exact_pass
 from overparam import (
     MLP,
-    CustomIntegrand,
     InputError,
     Measure,
     Problem,
@@ -21,6 +20,7 @@ from overparam import (
 from overparam.certificate.certify import _step
 from overparam.certificate.reason import count, duration
 from overparam.certificate.trajectory_run import COLUMNS, Run
+from overparam.losses import CustomIntegrand
 from tiny import Tiny
 
 CASES = [

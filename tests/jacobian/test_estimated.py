@@ -17,16 +17,15 @@ from overparam import (
     certify,
     gauss_newton,
     gradient_descent,
-    infinite_training_curve,
     load_certificate,
-    tangent_kernel,
-    training_curve,
     verify,
 )
 from overparam.certificate.certificate import ESTIMATED
 from overparam.jacobian.estimated import SAFETY, EstimatedBounds, estimate_bounds
 from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.jacobian.mlp_bounds import MLPBounds
+from overparam.kernels import tangent_kernel
+from overparam.linearised import infinite_training_curve, training_curve
 from tiny import Tiny
 
 CASES = (

@@ -11,7 +11,7 @@ import pytest
 from overparam import MLP, InputError, Measure, Problem, anchor, certify
 from overparam.certificate.hypotheses import measure_hypotheses
 from overparam.enclosures import Enclosure
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.rounding.float64 import KernelErrors, kernel_errors, sum_rounding
 from tiny import Tiny
 

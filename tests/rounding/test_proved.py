@@ -24,7 +24,7 @@ from exact_network import (
 from overparam import MLP, Activation, InputError, Measure, Problem, certify
 from overparam.certificate import hypotheses as hypotheses_module
 from overparam.certificate.hypotheses import measure_hypotheses
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.precision import as_float64, in_float64
 from overparam.problem.integrands import SquaredLoss
 from overparam.rounding import layer_norms, passes
@@ -234,7 +234,9 @@ def arguments() -> np.ndarray:
 
 def test_every_activation_that_is_accepted_has_a_margin():
     """It is measured below, and stands in the table of docs/proved.md."""
-    smooth = {n for n, act in overparam.ACTIVATIONS.items() if act.curvature_bound is not None}
+    smooth = {
+        n for n, act in overparam.model.ACTIVATIONS.items() if act.curvature_bound is not None
+    }
     page = Path(overparam.__file__).parents[2] / "docs" / "proved.md"
     table = re.findall(r"^   \| (\w+) \| ([\d.]+) \| ([\d.]+) \|$", page.read_text(), re.M)
     assert {name for name, _, _ in table} == set(ACTIVATIONS) == smooth

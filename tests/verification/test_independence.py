@@ -11,7 +11,7 @@ SHARED = {
     *(f"overparam.jacobian.{name}" for name in ("chains", "families", "modulus", "starting_norms")),
     "overparam.certificate.certificate",  # the class and its file format
     "overparam.certificate.published",  # its schema
-    "overparam.kernel.memory",  # how much is free
+    "overparam.memory",  # how much is free
 }
 
 

@@ -11,7 +11,7 @@ from overparam.certificate.constants import Numbers, converging
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.reason import Converges, PathLost, Reason, StepTooLongForPath
 from overparam.errors import InputError
-from overparam.kernel.tangent import to_coordinates
+from overparam.kernel.empirical.tangent import to_coordinates
 from overparam.linearised.path import LinearisedPath, look_along
 from overparam.linearised.path_theorem import PathConvergence, descent_follows_path
 from overparam.model.mlp import MLP, Params

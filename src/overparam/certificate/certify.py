@@ -18,9 +18,9 @@ from overparam.certificate.trajectory import (
     or_by_running,
 )
 from overparam.errors import InputError
-from overparam.kernel.empirical import require_memory
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.limits import require_choice
+from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import on_host

@@ -15,13 +15,13 @@ from scipy.linalg import cho_solve
 
 from overparam.choices import Rigor
 from overparam.enclosures import Enclosure, max_eigenvalue, min_eigenvalue
+from overparam.enclosures.factor import factor_in_place
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.by_radius import JacobianBounds
 from overparam.jacobian.mlp_bounds import MLPBounds, base_of
-from overparam.kernel.empirical import require_memory
-from overparam.kernel.factor import factor_in_place
-from overparam.kernel.tangent import check_scales, tangent_kernel, to_coordinates
+from overparam.kernel.empirical.tangent import check_scales, tangent_kernel, to_coordinates
+from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem

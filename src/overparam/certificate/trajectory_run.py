@@ -31,7 +31,7 @@ from overparam.jacobian.random_curvature import (
     kappa,
     log_slack,
 )
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
 from overparam.problem.integrands import Integrand

@@ -23,7 +23,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
-from overparam.kernel.tangent import coordinate_weights
+from overparam.kernel.empirical.tangent import coordinate_weights
 from overparam.model.function import Function, ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.jacobian.layer_norms import spectral_norm_of, top_eigenvalue
 from overparam.jacobian.splits import largest_over_splits
-from overparam.kernel.memory import WORKING_MEMORY
+from overparam.memory import WORKING_MEMORY
 from overparam.model.function import ParamTree
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP

@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from scipy.linalg import cho_solve
 
 from overparam.certificate.certificate import Certificate
+from overparam.enclosures.factor import factor_in_place
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import measure_layer_norms, top_eigenvalue
-from overparam.kernel.factor import factor_in_place
-from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.kernel.empirical.tangent import tangent_kernel, to_coordinates
 from overparam.model.function import parameter_distance
 from overparam.model.mlp import Params
 from overparam.precision import as_float64
