@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import SupportsFloat
 
 import numpy as np
-from jaxtyping import Float
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -26,7 +25,8 @@ from overparam.certificate.reason import (
 from overparam.certificate.trajectory_run import COLUMNS, Cell, Point, Run, excess_at, sigma_at
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import ATTEMPTS, FAILURE
-from overparam.model.function import ParamTree, parameter_distance
+from overparam.kernel.empirical.expansion import Expansion
+from overparam.model.function import parameter_distance
 from overparam.model.mlp import MLP, Params
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, plain_network
@@ -111,10 +111,8 @@ def _worth_a_run(problem: Problem, first: Certificate) -> bool:
 
 
 def or_by_running(
-    problem: Problem,
-    params: ParamTree,
+    point: Expansion,
     hypotheses: Hypotheses,
-    kernel: Float[np.ndarray, "nk nk"],
     first: Certificate,
     step_size: float | None = None,
     *,
@@ -126,13 +124,10 @@ def or_by_running(
     Arguments are those of :func:`certify_by_running`. Where it would take longer the certificate
     at hand comes back, and its reason says how long.
     """
-    if not budget or not _worth_a_run(problem, first):
+    if not budget or not _worth_a_run(point.problem, first):
         return first
     found = certify_by_running(
-        *(problem, params, hypotheses, kernel, first, step_size),
-        budget=budget,
-        unasked=True,
-        progress=progress,
+        *(point, hypotheses, first, step_size), budget=budget, unasked=True, progress=progress
     )
     if found.certified:
         return found
@@ -142,10 +137,8 @@ def or_by_running(
 
 
 def certify_by_running(
-    problem: Problem,
-    params: Params,
+    point: Expansion,
     hypotheses: Hypotheses,
-    kernel: Float[np.ndarray, "nk nk"],
     first: Certificate,
     step_size: float | None = None,
     *,
@@ -156,10 +149,8 @@ def certify_by_running(
     """What Theorem C certifies, beside what Theorem 1 said.
 
     Args:
-        problem: The learning problem.
-        params: theta_0.
+        point: theta_0.
         hypotheses: Measured there.
-        kernel: K(theta_0).
         first: Theorem 1's certificate, for all that does not depend on the theorem.
         step_size: eta, or None for 1 / (M |J(theta_0)|^2).
         budget: Seconds the run may take.
@@ -172,7 +163,7 @@ def certify_by_running(
     References:
         docs/trajectory.md, Theorem C.
     """
-    free = step_size is None
+    free, problem = step_size is None, point.problem
     if not hypotheses.jacobian_norm:
         return _not_certified(first, first.step_size, NothingMoves(), 0, None)
     largest = problem.loss.smoothness * hypotheses.jacobian_norm**2
@@ -181,14 +172,14 @@ def certify_by_running(
     step = STEP / largest if step_size is None else step_size
     until = time.perf_counter() + budget
     for _ in range(1 + HALVINGS * free):
-        predicted = predict_run(problem, params, hypotheses, kernel, step)
+        predicted = predict_run(point, hypotheses, step)
         if unasked and predicted is None:
             return _not_certified(first, step, NoForecast(), 0, None)
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
             why = WouldTake(step, predicted.seconds(problem), False, predicted.steps)
             return _not_certified(first, step, why, 0, predicted)
         left = until - time.perf_counter()
-        attempt = _Attempt(problem, params, step, predicted, left, progress)
+        attempt = _Attempt(problem, point.params, step, predicted, left, progress)
         found = attempt.make()
         if found is not None:
             return _certificate(problem, hypotheses, first, step, attempt, found)
