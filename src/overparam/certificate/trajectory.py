@@ -265,7 +265,7 @@ class _Attempt:
         at_least = expected <= spent
         self.why = WouldTake(
             step_size=self.step_size,
-            seconds=self.budget if at_least else expected,
+            seconds=max(self.budget, 0.0) if at_least else expected,
             at_least=at_least,
             steps=UNSET if foreseen is None else foreseen.steps,
         )
