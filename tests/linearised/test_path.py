@@ -326,6 +326,7 @@ def test_what_cannot_be_followed_says_how_far_it_came():
     assert certificate.theorem == "P"
     assert "could be followed for" in certificate.reason
     assert certificate.rate == 1
+    assert "newton_kantorovich" not in certificate.constants
 
 
 def test_the_file_names_the_theorem_and_the_second_opinion_declines(wide, tmp_path):

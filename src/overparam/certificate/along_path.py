@@ -2,6 +2,7 @@
 
 import math
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from overparam.certificate.certificate import Certificate, Remedies
@@ -111,7 +112,8 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: PathConvergence)
         "tube_radius": found.tube,
         "handover": found.handover,
     }
-    if found.converges.certified:
-        values["modulus_at_ball"] = found.change
-        values["newton_kantorovich"] = found.newton_kantorovich
+    if not found.converges.certified:  # Theorem 1's h is not of this run
+        return replace(first.numbers.but(**values), newton_kantorovich=UNSET)
+    values["modulus_at_ball"] = found.change
+    values["newton_kantorovich"] = found.newton_kantorovich
     return first.numbers.but(**values)
