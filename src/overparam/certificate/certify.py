@@ -116,7 +116,9 @@ def certify(
         problem.validate(params)
         require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
         kernel = tangent_kernel(problem, params, progress=progress)
-    point = Expansion(problem, params, kernel) if isinstance(kernel, np.ndarray) else kernel
+    point = kernel
+    if not (point is None or isinstance(point, Expansion)):
+        point = Expansion(problem, params, point)
     hypotheses = measure_hypotheses(
         problem,
         params,
@@ -154,6 +156,7 @@ def anchor(
     The same theorem as :func:`certify`; only the starting point's name differs. Arguments, result
     and errors are those of :func:`certify`.
     """
-    measured: dict[str, Any] = {"kernel": kernel, "progress": progress, "rigor": rigor}
-    hypotheses = measure_hypotheses(problem, params, target_norm=target_norm, **measured)
+    hypotheses = measure_hypotheses(
+        problem, params, kernel=kernel, progress=progress, rigor=rigor, target_norm=target_norm
+    )
     return certificate_from(problem, params, hypotheses, "anchor", _step(step_size))
