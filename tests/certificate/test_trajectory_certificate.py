@@ -269,3 +269,13 @@ def test_the_least_distance_gone_is_below_what_is_gone():
         gone = np.sqrt(sum(np.sum((np.asarray(a) - b) ** 2) for a, b in pairs))
         assert certificate.constants["limit_distance_lower"].value <= gone
         assert gone <= certificate.constants["limit_distance"].value
+
+
+def test_a_budget_that_is_used_up_before_the_run_begins_is_said_and_saved(tmp_path):
+    """Less than no time is left: the forecast's time is not negative."""
+    tiny = Tiny((6,), "gelu", 1)
+    problem, start = tiny.problem(0, centred=True), tiny.start(0)
+    found = certify(problem, start, 1e-6, theorem="C", budget=1e-9)
+    assert found.why.seconds >= 0
+    found.save(tmp_path / "certificate.json")
+    assert load_certificate(tmp_path / "certificate.json") == found

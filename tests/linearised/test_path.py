@@ -16,7 +16,8 @@ from dense_network import DenseNetwork
 from descent import descend, hold, rounding
 from overparam import InputError, certify, gradient_descent, load_certificate, verify
 from overparam.jacobian.by_radius import JacobianBounds, Radii
-from overparam.kernel.empirical.tangent import tangent_kernel, to_coordinates
+from overparam.kernel.empirical.expansion import Expansion
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.linearised.path import LinearisedPath, PathPoint, look_along
 from overparam.linearised.path_theorem import PathConvergence, descent_follows_path
 from quadratic_map import QuadraticMap, random_map
@@ -42,7 +43,9 @@ class Bent(JacobianBounds):
 def path_of(bent: QuadraticMap, share: float = 0.7) -> LinearisedPath:
     """The linearised run with a step of ``share`` / |K_0|."""
     kernel = bent.slope @ bent.slope.T
-    return LinearisedPath.of(kernel, bent.target, share / np.linalg.norm(kernel, 2))
+    eigenvalues, modes = np.linalg.eigh(kernel)
+    step = share / eigenvalues[-1]
+    return LinearisedPath(eigenvalues, modes, modes.T @ bent.target, float(step))
 
 
 def points_of(bent: QuadraticMap, path: LinearisedPath):
@@ -278,9 +281,8 @@ def test_networks_follow_their_certificates_where_theorem_1_has_none(case):
 
 def test_the_tube_holds_at_every_step(wide):
     problem, start, certificate = wide
-    kernel = tangent_kernel(problem, start)
-    residual = to_coordinates(problem, problem.residual(start))
-    path = LinearisedPath.of(kernel, residual, certificate.step_size)
+    at_start = Expansion(problem, start, tangent_kernel(problem, start))
+    path = LinearisedPath(*at_start.modes, at_start.coefficients, certificate.step_size)
     points = list(look_along(problem, start, path))
     found = descent_follows_path(path=path, points=points)
     assert found.tube == certificate.constants["tube_radius"].value
@@ -324,6 +326,7 @@ def test_what_cannot_be_followed_says_how_far_it_came():
     assert certificate.theorem == "P"
     assert "could be followed for" in certificate.reason
     assert certificate.rate == 1
+    assert "newton_kantorovich" not in certificate.constants
 
 
 def test_the_file_names_the_theorem_and_the_second_opinion_declines(wide, tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from networks import dense_jacobian, draw_inputs, draw_params
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import coordinate_weights, tangent_kernel
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
@@ -22,7 +23,7 @@ def problem(request):
 
 def test_leave_one_out_errors_are_those_of_fits_without_the_row(problem):
     params = draw_params(MODEL)
-    fit = linear_fit(problem, params, tangent_kernel(problem, params))
+    fit = linear_fit(Expansion(problem, params, tangent_kernel(problem, params)))
     roots = coordinate_weights(problem)
     jacobian = roots[:, None] * dense_jacobian(MODEL, params, problem.measure.x)
     residual = roots * problem.residual(params).ravel()
@@ -41,7 +42,7 @@ def test_leave_one_out_errors_are_those_of_fits_without_the_row(problem):
 def test_descent_steps_are_those_of_the_recursion(problem):
     params = draw_params(MODEL)
     kernel = tangent_kernel(problem, params)
-    fit = linear_fit(problem, params, kernel)
+    fit = linear_fit(Expansion(problem, params, kernel))
     step = 1 / fit.eigenvalues[-1]
     residual = coordinate_weights(problem) * problem.residual(params).ravel()
     steps, moved = 0, residual
@@ -74,7 +75,7 @@ def test_rows_that_disagree_are_not_fitted():
     clean = x[:, :1]
     problem = Problem(model, Measure(x, clean + 0.5 * rng.normal(size=(40, 1))))
     params = draw_params(model)
-    fit = linear_fit(problem, params, tangent_kernel(problem, params))
+    fit = linear_fit(Expansion(problem, params, tangent_kernel(problem, params)))
     assert fit.price is not None
     values = np.asarray(problem.predict(fit_at_price(problem, params, fit.price)))
     assert np.sqrt(np.mean((values - clean) ** 2)) < 0.25

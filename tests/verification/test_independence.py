@@ -10,6 +10,7 @@ from overparam import verification
 SHARED = {
     *(f"overparam.jacobian.{name}" for name in ("chains", "families", "modulus", "starting_norms")),
     "overparam.certificate.certificate",  # the class and its file format
+    "overparam.certificate.published",  # its schema
     "overparam.memory",  # how much is free
     "scipy.special",  # the error function
 }

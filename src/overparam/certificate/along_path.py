@@ -2,8 +2,7 @@
 
 import math
 
-import numpy as np
-from jaxtyping import Float
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from overparam.certificate.certificate import Certificate, Remedies
@@ -11,10 +10,10 @@ from overparam.certificate.constants import Numbers, converging
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.reason import Converges, PathLost, Reason, StepTooLongForPath
 from overparam.errors import InputError
-from overparam.kernel.empirical.tangent import to_coordinates
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.linearised.path import LinearisedPath, look_along
 from overparam.linearised.path_theorem import PathConvergence, descent_follows_path
-from overparam.model.mlp import MLP, Params
+from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, plain_network
 from overparam.theorems.lazy import jacobian_to_kernel_drift
@@ -64,32 +63,27 @@ def worth_a_path(problem: Problem, first: Certificate) -> bool:
 
 
 def certify_along_path(
-    problem: Problem,
-    params: Params,
+    point: Expansion,
     hypotheses: Hypotheses,
-    kernel: Float[np.ndarray, "nk nk"],
     first: Certificate,
     step_size: float | None = None,
 ) -> Certificate:
     """What Theorem P certifies, beside what Theorem 1 said.
 
     Args:
-        problem: The learning problem, with the squared loss.
-        params: theta_0.
+        point: theta_0, with the squared loss.
         hypotheses: Measured there.
-        kernel: K(theta_0).
         first: Theorem 1's certificate, for all that does not depend on the theorem.
         step_size: eta, or None to choose it.
 
     References:
         docs/path.md, Theorem P.
     """
-    residual = to_coordinates(problem, problem.residual(params))
     if step_size is None:
         bend = hypotheses.bounds.lipschitz(0.0) * hypotheses.residual
         step_size = 2 * (1 - FRACTION) / (hypotheses.jacobian_norm**2 + bend)
-    path = LinearisedPath.of(kernel, residual, step_size)
-    found = descent_follows_path(path=path, points=look_along(problem, params, path))
+    path = LinearisedPath(*point.modes, point.coefficients, step_size)
+    found = descent_follows_path(path=path, points=look_along(point.problem, point.params, path))
     numbers = _numbers(hypotheses, first, found)
     if found.converges.certified:
         why: Reason = Converges()
@@ -118,7 +112,8 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: PathConvergence)
         "tube_radius": found.tube,
         "handover": found.handover,
     }
-    if found.converges.certified:
-        values["modulus_at_ball"] = found.change
-        values["newton_kantorovich"] = found.newton_kantorovich
+    if not found.converges.certified:  # Theorem 1's h is not of this run
+        return replace(first.numbers.but(**values), newton_kantorovich=UNSET)
+    values["modulus_at_ball"] = found.change
+    values["newton_kantorovich"] = found.newton_kantorovich
     return first.numbers.but(**values)

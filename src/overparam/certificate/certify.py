@@ -18,6 +18,7 @@ from overparam.certificate.trajectory import (
     or_by_running,
 )
 from overparam.errors import InputError
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.limits import require_choice
 from overparam.memory import require_memory
@@ -56,7 +57,7 @@ def certify(
     params: ParamTree,
     step_size: float | None = None,
     *,
-    kernel: Float[np.ndarray, "nk nk"] | None = None,
+    kernel: Float[np.ndarray, "nk nk"] | Expansion | None = None,
     progress: Progress | None = None,
     rigor: Rigor = "computed",
     theorem: Theorem | None = None,
@@ -76,7 +77,8 @@ def certify(
         params: The parameters gradient descent starts from.
         step_size: eta > 0; None picks the one that minimises the proved bound on the number of
             steps.
-        kernel: K(theta_0) of shape (n k, n k), if it is already at hand (``tangent_kernel``).
+        kernel: K(theta_0) of shape (n k, n k), if it is already at hand (``tangent_kernel``), or
+            the whole expansion there.
         progress: Called with (done, total) while the kernel is computed, and while Theorem C's
             steps are made.
         rigor: ``proved`` bounds every rounding error (docs/proved.md), and computes the kernel
@@ -114,18 +116,26 @@ def certify(
         problem.validate(params)
         require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
         kernel = tangent_kernel(problem, params, progress=progress)
-    measured: dict[str, Any] = {"kernel": kernel, "progress": progress, "rigor": rigor}
-    hypotheses = measure_hypotheses(problem, params, target_norm=target_norm, **measured)
+    point = kernel
+    if not (point is None or isinstance(point, Expansion)):
+        point = Expansion(problem, params, point)
+    hypotheses = measure_hypotheses(
+        problem,
+        params,
+        kernel=None if point is None else point.kernel,
+        target_norm=target_norm,
+        progress=progress,
+        rigor=rigor,
+    )
     first = certificate_from(problem, params, hypotheses, "initialisation", step_size)
-    if kernel is None or theorem == "1":
+    if point is None or theorem == "1":
         return first
     if theorem == "P" or (theorem is None and worth_a_path(problem, first)):
-        along = certify_along_path(problem, params, hypotheses, kernel, first, step_size)
+        along = certify_along_path(point, hypotheses, first, step_size)
         if along.certified or theorem == "P":
             return along
-    given = (problem, params, hypotheses, kernel, first, step_size)
     run = certify_by_running if theorem == "C" else or_by_running
-    return run(*given, budget=budget, progress=progress)
+    return run(point, hypotheses, first, step_size, budget=budget, progress=progress)
 
 
 @on_host
@@ -146,6 +156,7 @@ def anchor(
     The same theorem as :func:`certify`; only the starting point's name differs. Arguments, result
     and errors are those of :func:`certify`.
     """
-    measured: dict[str, Any] = {"kernel": kernel, "progress": progress, "rigor": rigor}
-    hypotheses = measure_hypotheses(problem, params, target_norm=target_norm, **measured)
+    hypotheses = measure_hypotheses(
+        problem, params, kernel=kernel, progress=progress, rigor=rigor, target_norm=target_norm
+    )
     return certificate_from(problem, params, hypotheses, "anchor", _step(step_size))

@@ -70,7 +70,8 @@ def certificate_from(
     if step_size is None and not result.certified:
         ball = majorant.peak  # not for lack of a step, or by its rounding only
         result = conclusions.convergence(premises, None, ball)
-    numbers = _numbers(problem, hypotheses, premises, result, ball)
+    on_ball = float(majorant.modulus[ball]), float(lipschitz[ball])
+    numbers = _numbers(problem, hypotheses, premises, result, ball, on_ball)
     about = describe(problem, params)
     return Certificate(
         theorem="1",
@@ -129,12 +130,14 @@ def _numbers(
     premises: conclusions.Premises,
     found: Convergence,
     ball: int,
+    on_ball: tuple[float, float],
 ) -> Numbers:
     """Everything measured, and everything that the theorems say of it."""
     closest = conclusions.distance(premises)
-    result = safe(found)
-    modulus, lipschitz = hypotheses.bounds.on_ball(result.ball)
-    values = converging(result) | asdict(safe(conclusions.consequences(premises, found, closest)))
+    modulus, lipschitz = on_ball
+    values = converging(safe(found)) | asdict(
+        safe(conclusions.consequences(premises, found, closest))
+    )
     values |= {
         "excess": hypotheses.excess,
         "residual": hypotheses.residual,

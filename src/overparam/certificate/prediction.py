@@ -6,15 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
-from scipy.linalg import eigh
 
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.trajectory_points import relative_curvature
 from overparam.jacobian.mlp_bounds import base_of
 from overparam.jacobian.random_curvature import beta_for, expected_vectors
-from overparam.kernel.empirical.tangent import to_coordinates
-from overparam.model.function import ParamTree
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
@@ -59,30 +56,21 @@ class Prediction:
         return self.work * operations / (RATE * (os.cpu_count() or 1))
 
 
-def predict_run(
-    problem: Problem,
-    params: ParamTree,
-    hypotheses: Hypotheses,
-    kernel: Float[np.ndarray, "nk nk"],
-    step_size: float,
-) -> Prediction | None:
+def predict_run(point: Expansion, hypotheses: Hypotheses, step_size: float) -> Prediction | None:
     """Predict a run by the linearised model; None if its kernel is singular in float64.
 
     Least squares in closed form; for other losses the same with f'' = alpha near a minimiser.
 
     Args:
-        problem: The learning problem.
-        params: theta_0.
+        point: theta_0.
         hypotheses: Measured there.
-        kernel: K(theta_0).
         step_size: eta.
     """
-    lowest = hypotheses.min_eigenvalue.lower
+    problem, lowest = point.problem, hypotheses.min_eigenvalue.lower
     alpha = problem.loss.functional_pl_constant(0.0, problem.measure.weights)
     if not (lowest > 0 and alpha > 0):
         return None
-    eigenvalues, modes = eigh(kernel)
-    residual = modes.T @ to_coordinates(problem, problem.residual(params))
+    eigenvalues, residual = point.modes[0], point.coefficients
     rates = np.clip(step_size * alpha * np.maximum(eigenvalues, lowest), 1e-300, 1 - 1e-16)
     logs = np.log1p(-rates)
     lipschitz = hypotheses.bounds.lipschitz(0.0)
@@ -101,7 +89,7 @@ def predict_run(
     smooth = problem.loss.smoothness
     base = base_of(hypotheses.bounds)
     assert base is not None
-    relative = min(lipschitz, relative_curvature(problem, as_float64(params), base))
+    relative = min(lipschitz, relative_curvature(problem, as_float64(point.params), base))
     exponent = step_size * smooth * relative * total
     if exponent <= SAMPLED:
         return Prediction(steps, PER_STEP * steps)

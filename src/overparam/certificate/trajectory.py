@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -28,8 +27,8 @@ from overparam.certificate.trajectory_run import UP, Cell, Run
 from overparam.certificate.trajectory_steps import COLUMNS
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import ATTEMPTS
-from overparam.model.function import ParamTree
-from overparam.model.mlp import MLP, Params
+from overparam.kernel.empirical.expansion import Expansion
+from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.numbers import Interval, safe, safe_upper
 from overparam.problem.problem import Problem, plain_network
@@ -112,10 +111,8 @@ def _worth_a_run(problem: Problem, first: Certificate) -> bool:
 
 
 def or_by_running(
-    problem: Problem,
-    params: ParamTree,
+    point: Expansion,
     hypotheses: Hypotheses,
-    kernel: Float[np.ndarray, "nk nk"],
     first: Certificate,
     step_size: float | None = None,
     *,
@@ -127,13 +124,10 @@ def or_by_running(
     Arguments are those of :func:`certify_by_running`. Where it would take longer the certificate
     at hand comes back, and its reason says how long.
     """
-    if not budget or not _worth_a_run(problem, first):
+    if not budget or not _worth_a_run(point.problem, first):
         return first
     found = certify_by_running(
-        *(problem, params, hypotheses, kernel, first, step_size),
-        budget=budget,
-        unasked=True,
-        progress=progress,
+        *(point, hypotheses, first, step_size), budget=budget, unasked=True, progress=progress
     )
     if found.certified:
         return found
@@ -143,10 +137,8 @@ def or_by_running(
 
 
 def certify_by_running(
-    problem: Problem,
-    params: Params,
+    point: Expansion,
     hypotheses: Hypotheses,
-    kernel: Float[np.ndarray, "nk nk"],
     first: Certificate,
     step_size: float | None = None,
     *,
@@ -157,10 +149,8 @@ def certify_by_running(
     """What Theorem C certifies, beside what Theorem 1 said.
 
     Args:
-        problem: The learning problem.
-        params: theta_0.
+        point: theta_0.
         hypotheses: Measured there.
-        kernel: K(theta_0).
         first: Theorem 1's certificate, for all that does not depend on the theorem.
         step_size: eta, or None for 1 / (M |J(theta_0)|^2).
         budget: Seconds the run may take.
@@ -173,7 +163,7 @@ def certify_by_running(
     References:
         docs/trajectory.md, Theorem C.
     """
-    free = step_size is None
+    free, problem = step_size is None, point.problem
     if not hypotheses.jacobian_norm:
         return not_certified(first, first.step_size, NothingMoves(), 0, None)
     largest = problem.loss.smoothness * hypotheses.jacobian_norm**2
@@ -183,7 +173,7 @@ def certify_by_running(
     until = time.perf_counter() + budget
     proved = hypotheses.rigor == "proved"
     for _ in range(1 + HALVINGS * free):
-        predicted = predict_run(problem, params, hypotheses, kernel, step)
+        predicted = predict_run(point, hypotheses, step)
         if unasked and predicted is None:
             return not_certified(first, step, NoForecast(), 0, None)
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
@@ -191,15 +181,15 @@ def certify_by_running(
             return not_certified(first, step, why, 0, predicted)
         settings = (predicted, until, progress)
         sampled = not proved and (predicted is None or predicted.sampled)
-        run = Run(problem, params, step, proved=proved, sampled=sampled)
+        run = Run(problem, point.params, step, proved=proved, sampled=sampled)
         attempt, found = _attempt(problem, run, *settings)
         if attempt.lost and run.how == "layers" and not proved:
-            again = Run(problem, params, step, sampled=True)
+            again = Run(problem, point.params, step, sampled=True)
             attempt, found = _attempt(problem, again, *settings)
         if found is None and attempt.adrift and has_balls(problem):
             early = attempt.steps_in_balls()
             bits = BITS + math.ceil(1.45 * attempt.run.exponent)
-            again = Run(problem, params, step, proved=True, early=early, bits=bits)
+            again = Run(problem, point.params, step, proved=True, early=early, bits=bits)
             attempt, found = _attempt(problem, again, *settings)
         if found is not None:
             return certificate_of(hypotheses, first, found)
@@ -295,7 +285,7 @@ class _Attempt:
         at_least = expected <= spent
         self.why = WouldTake(
             step_size=self.run.step_size,
-            seconds=self.budget if at_least else expected,
+            seconds=max(self.budget, 0.0) if at_least else expected,
             at_least=at_least,
             steps=UNSET if foreseen is None else foreseen.steps,
         )

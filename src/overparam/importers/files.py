@@ -147,7 +147,7 @@ def _from_run(folder: Path) -> ImportedNetwork:
     """The network that a run's certificate is about."""
     try:
         problem = json.loads((folder / "certificate.json").read_text("utf-8"))["problem"]
-        name, centered = problem["activation"], problem["centered"]
+        name, centered = problem["activation"], problem.get("center_sha256") is not None
         scales = [float(problem[f"{kind}_scale"]) for kind in ("weight", "bias", "output")]
     except OSError as error:
         raise InputError(

@@ -14,7 +14,6 @@ from functools import cached_property
 import jax
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import eigh
 
 from overparam.enclosures import max_eigenvalue, min_eigenvalue
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
@@ -64,14 +63,6 @@ class LinearisedPath:
     modes: Float[np.ndarray, "m m"]
     coefficients: Vector
     step_size: float
-
-    @classmethod
-    def of(
-        cls, kernel: Float[np.ndarray, "m m"], residual: Vector, step_size: float
-    ) -> "LinearisedPath":
-        """The path for a kernel K_0 and r_0."""
-        eigenvalues, modes = eigh(kernel)
-        return cls(eigenvalues, modes, modes.T @ residual, step_size)
 
     @property
     def monotone(self) -> bool:

@@ -25,6 +25,7 @@ from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import anchor, certify
 from overparam.data import Dataset
 from overparam.importers.network import ImportedNetwork
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.linearised.prediction import LinearisedDescent, linearised_descent
 from overparam.memory import require_memory
@@ -258,15 +259,16 @@ class Drawn(Job):
         """All phases."""
         settings = self.settings
         with self.phase("kernel at initialisation"):
-            kernel = self._kernel(self.start)
-            fit = self._fit(kernel)
+            point = Expansion(self.problem, self.start, self._kernel(self.start))
+            kernel = point.kernel
+            fit = self._fit(point)
             spectrum = self._spectrum(kernel, None if fit is None else fit.eigenvalues)
         with self.phase("certificate from initialisation"):
             initial = certify(
                 self.problem,
                 self.start,
                 settings.step,
-                kernel=kernel,
+                kernel=point,
                 rigor=self.rigor,
                 budget=settings.budget,
                 theorem=settings.theorem,
@@ -284,7 +286,7 @@ class Drawn(Job):
                     settings.steps,
                     self.within("linearised prediction"),
                 )
-        del kernel
+        del kernel, point
         anchored = stopped = obstacle = None
         if settings.until_certified and settings.finish == "none":
             descent, anchored = self._train_until_certified(initial)
@@ -378,13 +380,11 @@ class Drawn(Job):
             optimizer = settings.optax_optimizer()
             return train(self.problem, self.start, optimizer, steps, label=label, **shared)
 
-    def _fit(self, kernel: np.ndarray) -> LinearFit | None:
+    def _fit(self, point: Expansion) -> LinearFit | None:
         """How the linearised model fits, where that is asked for and no work to speak of."""
         settings = self.settings
         asked = settings.until_certified and settings.finish == "gauss-newton"
-        if not asked or len(kernel) > FITTED:
-            return None
-        return linear_fit(self.problem, self.start, kernel)
+        return linear_fit(point) if asked and len(point.kernel) <= FITTED else None
 
     def _stopped(self, fit: LinearFit | None) -> Stopped | None:
         with self.phase("network stopped early"):

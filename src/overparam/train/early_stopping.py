@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import cho_solve, eigh
+from scipy.linalg import cho_solve
 
 from overparam.enclosures.factor import factor_in_place
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import (
     pull_back,
     push_forward,
@@ -94,13 +95,11 @@ class LinearFit:
         return float(np.ceil(high))
 
 
-def linear_fit(problem: Problem, params: ParamTree, kernel: Float[np.ndarray, "m m"]) -> LinearFit:
+def linear_fit(point: Expansion) -> LinearFit:
     """The linearised model's fit, and its leave-one-out error for all prices.
 
     Args:
-        problem: The learning problem.
-        params: theta_0.
-        kernel: K(theta_0), shape (n k, n k).
+        point: theta_0.
 
     Returns:
         The :class:`LinearFit`.
@@ -108,9 +107,8 @@ def linear_fit(problem: Problem, params: ParamTree, kernel: Float[np.ndarray, "m
     References:
         docs/linearised.md, Lemma L4.
     """
-    n, k = problem.measure.n, problem.outputs
-    eigenvalues, vectors = eigh(kernel, check_finite=False)
-    components = vectors.T @ to_coordinates(problem, problem.residual(params))
+    n, k = point.problem.measure.n, point.problem.outputs
+    (eigenvalues, vectors), components = point.modes, point.coefficients
     blocks = vectors.reshape(n, k, -1)
     prices = float(eigenvalues[-1]) * PRICES
     squares = np.empty((len(prices), n))

@@ -49,11 +49,6 @@ class Claim:
         return self.content["theorem"] == "C"
 
     @property
-    def exists(self) -> bool:
-        """Whether a global minimiser is claimed to exist nearby."""
-        return math.isfinite(min(self.number("existence_radius"), self.number("limit_distance")))
-
-    @property
     def hidden_widths(self) -> list[int]:
         """Units of each hidden layer."""
         return [int(width) for width in self.problem["hidden_widths"]]  # JSON may say 2.0

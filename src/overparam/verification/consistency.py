@@ -12,7 +12,6 @@ from itertools import pairwise
 from flint import arb
 
 from overparam.certificate.certificate import ASSUMPTIONS, with_random_vectors
-from overparam.jacobian.by_radius import ModulusSource
 from overparam.verification.activations import ACTIVATIONS
 from overparam.verification.claim import Claim
 from overparam.verification.losses import loss_of
@@ -32,7 +31,7 @@ def faults(claim: Claim) -> Iterator[str]:
     yield from _remedies(claim)
 
 
-MODULUS: ModulusSource = "docs/modulus.md, Theorems 2 and 3"
+MODULUS = "docs/modulus.md, Theorems 2 and 3"
 """What a network's modulus comes from where its values are observed."""
 
 
