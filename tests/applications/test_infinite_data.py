@@ -14,6 +14,7 @@ from overparam.applications.infinite_data import (
 )
 from overparam.applications.physics import Box
 from overparam.errors import InputError
+from overparam.model.mlp import MLP
 
 
 def wave(x):
@@ -27,7 +28,9 @@ def uniform(generator, n):
 @pytest.fixture
 def app(key):
     return function_approximation(
-        *(wave, Box(-1, 1), key), nodes=14, width=64, weight_scale=8.0, bias_scale=8.0
+        *(wave, Box(-1, 1), key),
+        nodes=14,
+        model=MLP(1, (64,), 1, "sin", weight_scale=8.0, bias_scale=8.0),
     )
 
 
@@ -93,7 +96,7 @@ def test_the_remainder_of_a_polynomial_within_reach_is_attained():
 def test_every_output_counts(key):
     """The waves of a second output are all there is to integrate, and all there is to bound."""
     app = function_approximation(
-        *(lambda x: np.zeros((len(x), 2)), Box(-1, 1), key), nodes=4, width=16
+        *(lambda x: np.zeros((len(x), 2)), Box(-1, 1), key), nodes=4, model=MLP(1, (16,), 2, "sin")
     )
     (inner, outer), biases = app.params
     loud = np.array(outer)

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import gammaln, logsumexp, ndtri
 
-from overparam.applications.base import Application
+from overparam.applications.base import Application, fitting_model
 from overparam.applications.physics import Box
 from overparam.applications.waves import waves_of
 from overparam.errors import InputError
@@ -183,10 +183,7 @@ def function_approximation(
     key: Array,
     *,
     nodes: int = 16,
-    width: int = 512,
-    activation: str = "sin",
-    weight_scale: float = 6.0,
-    bias_scale: float = 6.0,
+    model: MLP | None = None,
 ) -> FunctionApproximation:
     """Build least squares for a function on a box, with respect to the uniform measure.
 
@@ -195,20 +192,15 @@ def function_approximation(
         box: The box.
         key: For the initial parameters.
         nodes: Gauss-Legendre nodes along each side.
-        width: Of the hidden layer.
-        activation: ``sin`` or ``cos`` for ``quadrature_error``; any smooth one else.
-        weight_scale: s_w, which sets the features' frequencies.
-        bias_scale: s_b.
+        model: One hidden layer of ``sin`` or ``cos`` for ``quadrature_error``; any smooth network
+            else. None takes 512 units of ``sin`` with s_w = s_b = 6, which set the features'
+            frequencies.
 
     Returns:
         The :class:`FunctionApproximation`, centred at its initial parameters.
     """
     measure = quadrature_measure(target, box, nodes)
-    model = MLP(
-        *(box.dim, (width,), measure.outputs, activation),
-        weight_scale=weight_scale,
-        bias_scale=bias_scale,
-    )
+    model = fitting_model(model, box.dim, measure.outputs, "sin", weight_scale=6.0, bias_scale=6.0)
     params = model.init(key)
     problem = Problem(model, measure, "squared", params)
     return FunctionApproximation(problem, params, target, box, nodes)
