@@ -428,7 +428,7 @@ def test_steps_by_width():
     found = certified_steps(
         problem, (32, 256), key=KEY, draws=2, steps=30, progress=lambda *a: done.append(a)
     )
-    assert done[-1] == (4, 4)
+    assert done[-1][1:] == (4, 4)
     share = found.descent_step / found.stable_step
     assert (np.diff(share.mean(axis=1)) > 0).all()
     curvature = found.objective_smoothness / found.max_eigenvalue

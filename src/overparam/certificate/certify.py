@@ -89,7 +89,7 @@ def certify(
         step_size: eta > 0; None picks the one that minimises the proved bound on the number of
             steps.
         kernel: K(theta_0) of shape (n k, n k), if it is already at hand (``tangent_kernel``).
-        progress: Called with (done, total) while the kernel is computed, and while Theorem C's
+        progress: Called while the kernel is computed, and while Theorem C's
             steps are made.
         rigor: ``proved`` bounds every rounding error (docs/proved.md), and computes the kernel
             anew for that; ``computed`` trusts float64; ``estimated`` searches for the modulus of

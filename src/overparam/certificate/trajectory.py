@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from overparam.model.function import ParamTree, parameter_distance
 from overparam.model.mlp import MLP, Params
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, plain_network
+from overparam.progress import Progress
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.handover import excess_within, takes_over
 
@@ -59,7 +59,9 @@ OUT_OF_RANGE = (
     "float64: rescale the targets, or the model's outputs"
 )
 
-Progress = Callable[[int, int], None]
+
+STEPS = "steps of gradient descent in float64"
+"""What progress is told of."""
 
 
 def check_trajectory(problem: Problem, rigor: str) -> None:
@@ -162,7 +164,7 @@ def certify_by_running(
         step_size: eta, or None for 1 / (M |J(theta_0)|^2).
         budget: Seconds the run may take.
         unasked: Whether to run only where a prediction says that the budget suffices.
-        progress: Called with (steps done, steps predicted or 0).
+        progress: Called with the steps done and those predicted, or 0.
 
     Returns:
         A certificate of Theorem C; not certified if the run was not made, or did not get there.
@@ -246,7 +248,8 @@ class _Attempt:
             self._keep(cell)
             deviation = float(cell.deviations[-1])
             if self.progress is not None:
-                self.progress(self.steps, self.predicted.steps if self.predicted else 0)
+                total = self.predicted.steps if self.predicted else 0
+                self.progress(STEPS, self.steps, total)
             now = time.perf_counter()
             if before is None:  # what the first cell compiled does not count
                 began, before = now, self.work

@@ -228,7 +228,7 @@ def fill(
         if tiling.mirrored(tile):
             matrix[columns, rows] = values.T
         if progress is not None:
-            progress(done, len(tiles))
+            progress("kernel", done, len(tiles))
 
 
 def computed(

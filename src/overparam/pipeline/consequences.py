@@ -11,7 +11,7 @@ from overparam.pipeline.generalisation import risk_bounds
 from overparam.pipeline.regularisation import Regularisation, measure_regularisation
 from overparam.pipeline.transfer import TransferStudy, study_transfer
 from overparam.problem.problem import Problem
-from overparam.progress import Report
+from overparam.progress import Progress
 from overparam.risk.bounded_loss import BoundedLoss, ClippedSquared, ZeroOne
 from overparam.risk.risk_bound import RiskBound
 from overparam.train.laziness import Laziness, measure_laziness
@@ -74,7 +74,7 @@ def measure_consequences(
     confidence: float,
     seed: int,
     phase: Phase,
-    progress: Report,
+    progress: Progress,
 ) -> Consequences:
     """Measure everything that the theory says follows from convergence.
 
@@ -101,9 +101,7 @@ def measure_consequences(
     with phase("laziness"):
         laziness = _laziness(dataset, problem, networks, seed)
     with phase("learning-rate transfer"):
-        transfer = study_transfer(
-            problem, seed, lambda done, total: progress("learning-rate transfer", done, total)
-        )
+        transfer = study_transfer(problem, seed, progress)
     with phase("bounds on the risk"):
         risks = risk_bounds(
             problem,

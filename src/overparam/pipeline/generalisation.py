@@ -24,7 +24,7 @@ from overparam.model.mlp import Params
 from overparam.precision import as_float64
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
-from overparam.progress import Report
+from overparam.progress import Progress, silent
 from overparam.risk.bounded_loss import (
     BoundedLoss,
     ClippedSquared,
@@ -114,7 +114,7 @@ def risk_bounds(
     prior: PriorTraining | None = None,
     seed: int = 0,
     fresh: Measure | None = None,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> list[RiskBound]:
     """All bounds on the risk that apply, the yardstick first.
 
@@ -163,7 +163,7 @@ def risk_bounds(
         )
     problem.validate(start)
     problem.validate(trained)
-    report = progress or (lambda phase, done, total: None)
+    report = progress or silent
     notes = tuple(f"{what} were fitted to the evaluated rows" for what in caveats)
     job = _Job(problem, as_float64(start), confidence, bounded, notes, seed, fresh)
     trained = as_float64(trained)

@@ -140,7 +140,7 @@ def transfer_step(
         step_size: The narrow network's step; None takes the strongest that is guaranteed there,
             see :func:`step_guarantee`.
         steps: The number of steps that descent is asked for and the loss is predicted for.
-        progress: Called with (done, total) while the wide kernel is computed.
+        progress: Called while the wide kernel is computed.
 
     Returns:
         The :class:`StepTransfer`.
@@ -239,7 +239,7 @@ def certified_steps(
         key: Of the initialisations.
         draws: Networks drawn at each width.
         steps: The number of steps that descent is asked for.
-        progress: Called with (networks done, networks in all).
+        progress: Called after every network.
 
     Returns:
         The :class:`CertifiedSteps`.
@@ -257,7 +257,7 @@ def certified_steps(
             footing = _Footing.for_steps(*draw_at_width(problem, width, keys[j]), steps)
             values[:, i, j] = footing.numbers()
             if progress is not None:
-                progress(i * draws + j + 1, len(widths) * draws)
+                progress("networks by width", i * draws + j + 1, len(widths) * draws)
     named = dict(zip(MEASURED, values, strict=True))
     return CertifiedSteps(widths=tuple(widths), steps=steps, **named)
 

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 
 from overparam.errors import InputError
 from overparam.memory import available_memory, readable
+from overparam.progress import Progress
 from overparam.studies.registry import get_study
 from overparam.studies.store import Store
 from overparam.studies.study import Cell, Finding, Settings, Study
-from overparam.studies.sweep import Progress, SweepReport, run_sweep
+from overparam.studies.sweep import SweepReport, run_sweep
 
 RATE = 3e9
 """Floating-point operations a second and core that estimates of time assume."""
@@ -83,7 +84,7 @@ def run_study(
             that the caller has set up.
         memory: Bytes that all workers together may use; None for what is free.
         time_limit: Seconds that it may take, by the estimate made beforehand; None for any.
-        progress: Called with (cells done, cells in all, seconds left or None).
+        progress: Called as cells end; each counts by its estimated cost.
 
     Returns:
         The :class:`StudyResult`.

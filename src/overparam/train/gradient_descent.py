@@ -177,7 +177,7 @@ def train(
         if saved is not None:
             saved.save(state, np.concatenate(rows))
         if progress is not None:
-            progress(done, steps)
+            progress("descent", done, steps)
     last = loop.observe(state) if last is None else last
     _hold(rows, last, monitor)  # all of it: a resumed run may have begun without this monitor
     history = _history(np.concatenate([*rows, last]), monitor)

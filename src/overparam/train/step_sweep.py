@@ -334,7 +334,7 @@ def step_sweep(
                 ends[:, row, columns] = _ends(problem, network, starts, step_size, steps, centered)
                 done += len(batch)
                 if progress is not None:
-                    progress(done, total)
+                    progress("step sizes", done, total)
             column += len(batch)
         initial, final, best = ends
         runs.append(Runs(width, drawn, grid, initial[0], final, best))

@@ -91,7 +91,7 @@ def write_kernel(
             parameters and what the interpreter and JAX hold themselves.
         overwrite: Whether files of another job, or damaged ones, may be deleted.
         devices: This process's devices to use; all of them by default.
-        progress: Called with (tiles done, tiles in all) of this process, after every tile.
+        progress: Called after every tile, with the numbers of this process's.
 
     Returns:
         Where the kernel is, and what was computed.
@@ -194,12 +194,12 @@ class _Job:
         computer = self.kernel.computer(self.tiling, working, devices)
         done = total - len(left)
         if progress is not None:
-            progress(done, total)
+            progress("tiles of the kernel", done, total)
         for tile, values in computed(self.tiling, left, computer):
             stored.write(tile, values)
             done += 1
             if progress is not None:
-                progress(done, total)
+                progress("tiles of the kernel", done, total)
 
     def finish(self, stored: StoredKernel) -> None:
         """Give the matrix its name, once all processes have written their shares."""
