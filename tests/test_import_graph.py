@@ -19,6 +19,7 @@ FOUNDATION = {
     "limits",
     "memory",
     "public",
+    "randomness",
     "threads",
 }
 MEASURES = FOUNDATION | {"problem", "model", "kernel", "enclosures"}
@@ -32,6 +33,7 @@ MAY_IMPORT = {
     "limits": {"errors"},
     "memory": {"errors"},
     "public": set(),
+    "randomness": {"errors"},
     "progress": set(),
     "threads": set(),
     "model": FOUNDATION,

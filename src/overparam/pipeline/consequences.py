@@ -4,6 +4,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import jax
+
 from overparam.certificate.certificate import Certificate
 from overparam.data import Dataset
 from overparam.model.mlp import Params
@@ -113,7 +115,7 @@ def measure_consequences(
             confidence=confidence,
             loss=_bounded_loss(dataset),
             certificate=networks.initial,
-            seed=seed,
+            key=jax.random.key(seed),
             progress=progress,
         )
     return Consequences(regularisation, laziness, transfer, tuple(risks))
@@ -137,7 +139,7 @@ def _laziness(
             *(problem, networks.start, end),
             linearised=networks.linearised if name == "descent" else None,
             test_x=test,
-            seed=seed,
+            key=jax.random.key(seed),
         )
         for name, end in ends.items()
         if end is not None

@@ -113,7 +113,7 @@ def _sweep(
         grid,
         parametrisation=name,
         loss=problem.loss,
-        seeds=range(seed, seed + SEEDS),
+        keys=[jax.random.key(seed + draw) for draw in range(SEEDS)],
         steps=STEPS,
         centered=problem.centered_at is not None,
         progress=progress,
