@@ -16,7 +16,8 @@ def samples(small_digits):
     return images[classes == 3][:2], images[classes == 8][:2]
 
 
-SMALL = MLP(5, (8,), 1, "tanh")
+def small(d):
+    return MLP(d, (8,), 1, "tanh")
 
 
 def small_samples(rng, n=2, d=5):
@@ -58,14 +59,14 @@ def test_a_two_sided_critic_is_certified_at_an_anchor_but_not_from_short_gradien
 
 def test_the_wasserstein_distance_on_the_line_is_that_of_sorted_samples(rng, key):
     a, b = rng.normal(size=(2, 7, 1))
-    app = wasserstein_critic(a, b, key, model=SMALL)
+    app = wasserstein_critic(a, b, key, model=small(1))
     expected = np.abs(np.sort(a, axis=0) - np.sort(b, axis=0)).mean()
     assert app.wasserstein() == pytest.approx(expected, rel=1e-12)
 
 
 def test_each_kind_of_point_has_a_third_of_the_mass(rng, key):
     a, b = rng.normal(size=(4, 2)), rng.normal(size=(2, 2))
-    measure = wasserstein_critic(a, b, key, model=SMALL, between=3).problem.measure
+    measure = wasserstein_critic(a, b, key, model=small(2), between=3).problem.measure
     for coefficient in (-1.0, 0.0, 1.0):
         assert measure.weights[measure.y[:, 0] == coefficient].sum() == pytest.approx(1 / 3)
     middle = measure.x[measure.y[:, 0] == 0]
@@ -84,9 +85,9 @@ def test_bad_input_is_refused(rng, key):
         wasserstein_critic(a, b[:, :1], key)
     with pytest.raises(InputError, match="'relu'"):
         wasserstein_critic(a, b, key, model=MLP(5, (8,), 1, "relu"))
-    with pytest.raises(InputError, match="between must be a positive number"):
+    with pytest.raises(InputError, match="between must be a whole number"):
         wasserstein_critic(a, b, key, between=0)
-    app = wasserstein_critic(a, b[:1], key, model=SMALL)
+    app = wasserstein_critic(a, b[:1], key, model=small(5))
     with pytest.raises(InputError, match="2 and 1 points"):
         app.wasserstein()
 

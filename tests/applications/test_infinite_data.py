@@ -138,7 +138,7 @@ def test_a_sampled_measure_is_reproducible():
 
 
 def test_bad_input_is_refused(app):
-    with pytest.raises(InputError, match="nodes must be a positive integer"):
+    with pytest.raises(InputError, match="nodes must be a whole number, 1 or more"):
         quadrature_measure(wave, Box(0, 1), 0)
     with pytest.raises(InputError, match=r"shape \(5, 1\) for n=4"):
         sampled_measure(lambda g, n: np.zeros((n + 1, 1)), wave, 4, 0)

@@ -190,7 +190,10 @@ def test_boxes():
         (lambda key: poisson(Box(0, 1), lambda x: 1 / (x[0] - 0.5), key, points=1), "one finite"),
         (lambda key: poisson(Box(0, 1), lambda x: x[1] + jnp.ones((2, 2)) @ x, key), "source"),
         (lambda key: poisson(Box(0, 1), sine_source, key, boundary_mass=1.0), "between 0 and 1"),
-        (lambda key: poisson(Box(0, 1), sine_source, key, points=0), "points must be a positive"),
+        (
+            lambda key: poisson(Box(0, 1), sine_source, key, points=0),
+            "points must be a whole number",
+        ),
         (lambda key: poisson(Box(0, 1), sine_source, key, model=MLP(1, (8,), 1, "relu")), "'relu'"),
         (lambda key: Residual(laplacian, Box(0, 1)).outputs(2, 1), "2 outputs in 1 dimensions"),
     ],

@@ -462,7 +462,7 @@ def test_the_stable_step_at_given_parameters_is_that_of_their_kernel():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda p, a: transfer_step(p, a, 0, key=KEY), "positive integer"),
+        (lambda p, a: transfer_step(p, a, 0, key=KEY), "must be a whole number, 1 or"),
         (lambda p, a: transfer_step(p, a, (8, 8), key=KEY), "1 hidden layers, .* 2 widths"),
         (lambda p, a: transfer_step(p, a, 16, key=KEY, steps=0), "steps must be"),
         (lambda p, a: transfer_step(p, a, 16, key=KEY, step_size=-1.0), "step_size must be"),

@@ -220,7 +220,7 @@ def test_a_grid_that_does_not_fit_is_refused_with_the_numbers(tmp_path):
         run(tmp_path, memory=100 * 2**20)
     with pytest.raises(InputError, match=r"takes about 0\.0 minutes for 8 cells on 2 cores"):
         run(tmp_path, time_limit=1e-4)
-    with pytest.raises(InputError, match="jobs must be 1 or more"):
+    with pytest.raises(InputError, match="jobs must be a whole number, 1 or more"):
         run(tmp_path, jobs=0)
     assert not list(tmp_path.iterdir())
 
@@ -261,7 +261,7 @@ def test_unknown_studies_and_settings():
         get_study("lasy")
     with pytest.raises(InputError, match="there is no study in the module"):
         get_study("fakes.missing")
-    with pytest.raises(InputError, match="seeds must be 2 or more"):
+    with pytest.raises(InputError, match="seeds must be a whole number, 2 or more"):
         Settings(seeds=1)
     with pytest.raises(InputError, match="name one with --data"):
         Settings(target="parity")

@@ -21,7 +21,7 @@ from scipy.spatial.distance import cdist
 
 from overparam.applications.base import Application, fitting_model
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Jet
@@ -111,8 +111,7 @@ def wasserstein_critic(
         )
     init_key, end_key, place_key = jax.random.split(key, 3)
     count = min(len(high), len(low)) if between is None else between
-    if not is_whole(count, 1):
-        raise InputError(f"between must be a positive number of points, not {between!r}")
+    require_whole("between", count, 1)
     ends = [
         np.asarray(jax.random.choice(k, len(sample), (count,), replace=count > len(sample)))
         for k, sample in zip(jax.random.split(end_key), (high, low), strict=True)

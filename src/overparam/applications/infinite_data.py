@@ -29,7 +29,7 @@ from overparam.applications.base import Application, fitting_model
 from overparam.applications.physics import Box
 from overparam.applications.waves import waves_of
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
@@ -59,8 +59,7 @@ def quadrature_measure(target: Target, box: Box, nodes: int) -> Measure:
     Raises:
         InputError: ``nodes`` is not a positive integer, or the target is no finite array.
     """
-    if not is_whole(nodes, 1):
-        raise InputError(f"nodes must be a positive integer, not {nodes!r}")
+    require_whole("nodes", nodes, 1)
     places, masses = np.polynomial.legendre.leggauss(nodes)
     axes = [low + side * (places + 1) / 2 for low, side in zip(box.lower, box.sides, strict=True)]
     x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, box.dim)

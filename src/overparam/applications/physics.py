@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from overparam.applications.base import Application, fitting_model
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.function import Function, ParamTree, as_function
 from overparam.model.mlp import MLP
 from overparam.model.observation import Laplacian, Observation
@@ -221,8 +221,7 @@ def physics_informed(
     """
     if not 0 < boundary_mass < 1:
         raise InputError(f"boundary_mass is {boundary_mass!r}: choose it between 0 and 1")
-    if not is_whole(points, 1):
-        raise InputError(f"points must be a positive integer, not {points!r}")
+    require_whole("points", points, 1)
     inside, edge = box.cell_centres(points), box.face_centres(points)
     targets = np.concatenate(
         [_evaluate("source", source, inside), _evaluate("boundary", boundary, edge)]

@@ -19,7 +19,7 @@ from overparam.enclosures import max_eigenvalue
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk, infinite_ntk_of_few
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import Params
 from overparam.precision import on_host
@@ -102,8 +102,7 @@ def stable_step(
             "networks of a width are drawn and need a key: pass key=jax.random.key(0), say, or "
             "parameters in place of the width"
         )
-    if not is_whole(draws, 1):
-        raise InputError(f"draws must be a positive integer, not {draws!r}")
+    require_whole("draws", draws, 1)
     width, tops = cast(int, at), []
     for subkey in jax.random.split(key, int(draws)):
         wide, params = draw_at_width(problem, width, subkey)

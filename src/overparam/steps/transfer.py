@@ -19,7 +19,7 @@ from overparam.certificate.certify import certificate_from
 from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import tangent_kernel
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.linearised.prediction import linearised_descent
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
@@ -460,5 +460,4 @@ def _sentence(narrow: StepGuarantee, wide: StepGuarantee, transfers: bool, steps
 
 
 def _check_steps(steps: int) -> None:
-    if not is_whole(steps, 1):
-        raise InputError(f"steps must be a positive integer, not {steps!r}")
+    require_whole("steps", steps, 1)

@@ -9,6 +9,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from overparam.errors import InputError
+from overparam.limits import require_whole
 from overparam.memory import available_memory, readable
 from overparam.progress import Progress
 from overparam.studies.registry import get_study
@@ -131,9 +132,7 @@ def check_jobs(jobs: int | None) -> int:
     """
     if jobs is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if isinstance(jobs, bool) or jobs < 1:
-        raise InputError(f"jobs must be 1 or more, not {jobs!r}")
-    return jobs
+    return require_whole("jobs", jobs, 1)
 
 
 def check_fits(

@@ -16,7 +16,7 @@ from overparam.certificate.certificate import Certificate
 from overparam.certificate.description import describe, params_fingerprint
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.frozen import frozen
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
@@ -242,8 +242,7 @@ def _validate(problem: Problem, params: ParamTree, steps: int, dtype: str) -> No
     problem.validate(params)
     if dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-    if not is_whole(steps, 0):
-        raise InputError(f"steps must be a whole number, 0 or more, not {steps!r}")
+    require_whole("steps", steps, 0)
 
 
 def _model(problem: Problem) -> str:

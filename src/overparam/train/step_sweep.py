@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from scipy.special import ndtr, stdtrit
 
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.mlp import MLP, Params
 from overparam.precision import on_host
 from overparam.problem.integrands import Integrand
@@ -319,8 +319,7 @@ def step_sweep(
     grids = [_grid(step_sizes, width) for width in widths]
     factor = _common_factor(grids)
     drawn_at = [_keys(keys, width) for width in widths]
-    if not is_whole(steps, 1):
-        raise InputError(f"steps must be a positive integer, not {steps!r}")
+    require_whole("steps", steps, 1)
     base = widths[0] if base_width is None else base_width
     total = sum(len(grid) * len(drawn) for grid, drawn in zip(grids, drawn_at, strict=True))
     done, runs = 0, []
@@ -493,8 +492,7 @@ def _widths(model: MLP, widths: Sequence[int]) -> tuple[int, ...]:
         raise InputError("the model has no hidden layer whose width could be swept: give it one")
     found = tuple(widths)
     for width in found:
-        if not is_whole(width, 1):
-            raise InputError(f"widths must be positive integers, not {width!r}")
+        require_whole("a width", width, 1)
     if not found or any(b <= a for a, b in itertools.pairwise(found)):
         raise InputError(f"widths must be increasing, and at least one, not {found}")
     return tuple(map(int, found))

@@ -177,5 +177,5 @@ def test_bad_input(arguments, message):
 def test_bad_vector_and_batch():
     with pytest.raises(InputError, match=r"v has shape \(3,\), the kernel needs \(4,\) or"):
         ntk_vector_product(MODEL, PARAMS, X, np.ones(3))
-    with pytest.raises(InputError, match="batch must be a positive whole number"):
+    with pytest.raises(InputError, match="batch must be a whole number, 1 or more"):
         ntk_operator(MODEL, PARAMS, X, batch=0)

@@ -431,7 +431,7 @@ def test_unusable_input_is_named(make, complaint):
     ("name", "arguments", "complaint"),
     [
         ("K.csv", {}, r"must end in .npy or .zarr"),
-        ("K.npy", {"block": 0}, "block must be a positive whole number"),
+        ("K.npy", {"block": 0}, "block must be a whole number, 1 or more"),
         ("K.npy", {"devices": ()}, "devices is empty"),
         ("file/K.npy", {}, "cannot write to the folder"),
     ],

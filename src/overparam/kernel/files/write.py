@@ -34,6 +34,7 @@ from overparam.kernel.files.stored import (
     stored_job,
 )
 from overparam.kernel.tiles import TILE_ROWS, Tile, TiledKernel, Tiling, computed, largest_side
+from overparam.limits import require_whole
 from overparam.memory import WORKING_MEMORY, readable
 from overparam.progress import Progress
 
@@ -224,8 +225,8 @@ def _compare(
     kernel: TiledKernel, path: Path, block: int | None, memory: int, overwrite: bool
 ) -> _Job:
     """Compare what is on the disk with what is asked for; changes nothing."""
-    if block is not None and (type(block) is not int or block < 1):
-        raise InputError(f"block must be a positive whole number of points, not {block!r}")
+    if block is not None:
+        require_whole("block", block, 1)
     cut: list[int] | None = None
     complete, delete = False, []
     for place in (_partial(path), path):
