@@ -29,9 +29,7 @@ def test_a_network_on_diabetes_is_distilled_with_its_gradients(key, train_to_anc
     x = 20 * load_diabetes().data[:6]
     model = MLP(10, (24, 24), 2, "tanh")
     values, gradients = values_and_gradients(model, model.init(key), x)
-    app = sobolev(
-        x, values, gradients, key, model=MLP(x.shape[1], (96,), 1, "tanh"), gradient_weight=0.5
-    )
+    app = sobolev(x, values, gradients, key, model=MLP(10, (96,), 2, "tanh"), gradient_weight=0.5)
     params, certificate = train_to_anchor(app)
     assert certificate.constants["smoothness"].value == 1.0
     assert certificate.constants["pl_constant"].value == 0.5
