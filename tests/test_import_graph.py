@@ -20,6 +20,7 @@ FOUNDATION = {
     "memory",
     "public",
     "randomness",
+    "results",
     "threads",
 }
 MEASURES = FOUNDATION | {"problem", "model", "kernel", "enclosures"}
@@ -34,6 +35,7 @@ MAY_IMPORT = {
     "memory": {"errors"},
     "public": set(),
     "randomness": {"errors"},
+    "results": set(),
     "progress": set(),
     "threads": set(),
     "model": FOUNDATION,

@@ -11,8 +11,10 @@ from overparam.apriori.moments import Moments
 from overparam.errors import InputError
 from overparam.limits import require_whole
 from overparam.problem.measure import Measure, real_array
+from overparam.results import brief
 
 
+@brief
 @dataclass(frozen=True)
 class Norms:
     """The norms of the points, and nothing else of them.

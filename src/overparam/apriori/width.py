@@ -21,6 +21,7 @@ from overparam.apriori.setting import Setting, build_setting
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
 from overparam.progress import Progress, silent
+from overparam.results import brief
 
 WIDEST = 10**300
 """Beyond, products of widths leave the range of floats."""
@@ -35,6 +36,7 @@ _RESOLUTION = 10**6
 """Widths are found exactly up to here, and to this relative precision beyond."""
 
 
+@brief
 @dataclass(frozen=True)
 class RequiredWidth:
     """How wide every hidden layer must be.

@@ -18,8 +18,10 @@ from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
+from overparam.results import pytree
 
 
+@pytree("excess", "dual", "values")
 @dataclass(frozen=True)
 class LinearisedDescent:
     """Gradient descent on the linearised model.

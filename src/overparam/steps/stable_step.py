@@ -24,6 +24,7 @@ from overparam.model.function import ParamTree
 from overparam.model.mlp import Params
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network
+from overparam.results import brief
 
 QUADRATURE = 120
 """Gauss-Hermite nodes for moments of one Gaussian preactivation."""
@@ -33,6 +34,7 @@ FEW = 512
 """Points up to which the limiting kernel takes less time than loading the loops for many."""
 
 
+@brief
 @dataclass(frozen=True)
 class StableStep:
     """The stable step at one width.

@@ -24,6 +24,7 @@ from overparam.linearised.prediction import linearised_descent
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
+from overparam.results import brief
 from overparam.steps.stable_step import draw_at_width
 from overparam.theorems.descent import descent_horizon, descent_step, objective_smoothness
 
@@ -65,6 +66,7 @@ class StepGuarantee:
     certificate: Certificate
 
 
+@brief
 @dataclass(frozen=True)
 class StepTransfer:
     """A step size taken from one width to another.
@@ -179,6 +181,7 @@ def transfer_step(
     )
 
 
+@brief
 @dataclass(frozen=True)
 class CertifiedSteps:
     """The steps that the theorems allow, by width and draw; all arrays (widths, draws), computed.

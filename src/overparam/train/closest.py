@@ -28,6 +28,7 @@ from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
+from overparam.results import brief
 from overparam.theorems.closest_interpolant import closest_interpolant_distance
 from overparam.train.gauss_newton import SMALLEST_DAMPING, minimum_norm_step
 
@@ -35,6 +36,7 @@ SUFFICIENT = 0.1
 """Share of the predicted decrease of the merit function that a step must give."""
 
 
+@brief
 @dataclass(frozen=True)
 class MinimumNormSolution:
     """The closest interpolating parameters of the linearised model.
@@ -93,6 +95,7 @@ def minimum_norm_solution(
     )
 
 
+@brief
 @dataclass(frozen=True)
 class ClosestInterpolant:
     """An interpolating network that satisfies the first-order condition for the closest one.

@@ -23,6 +23,7 @@ from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
+from overparam.results import pytree
 
 SMALLEST_DAMPING = 2.0**-12
 
@@ -43,6 +44,7 @@ STALLED = 1e-3
 """Relative decrease that a step must promise; mu falls until one does."""
 
 
+@pytree("params")
 @dataclass(frozen=True)
 class GaussNewtonResult:
     """What Gauss-Newton gives.

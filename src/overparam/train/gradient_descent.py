@@ -23,11 +23,13 @@ from overparam.model.observation import Value
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, model_name
 from overparam.progress import Progress
+from overparam.results import pytree
 from overparam.train.checkpoint import Checkpoint
 from overparam.train.loop import CHUNK, Loop, descent
 from overparam.train.monitor import Monitor, rounding_floor
 
 
+@pytree("excess", "gradient_norm", "path_length", "distance", "envelope")
 @dataclass(frozen=True)
 class History:
     """A run's record; entry t of every array belongs to step t, before its update.
@@ -50,6 +52,7 @@ class History:
         return len(self.excess)
 
 
+@pytree("params", "history")
 @dataclass(frozen=True)
 class TrainResult:
     """What training gives.

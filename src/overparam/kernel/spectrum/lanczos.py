@@ -29,11 +29,13 @@ from scipy.sparse.linalg import (
 from overparam.errors import InputError
 from overparam.precision import on_host
 from overparam.randomness import seed_of
+from overparam.results import pytree
 
 KRYLOV_VECTORS = 40
 """The least number of vectors kept; a multiple of the number of eigenvalues where that is more."""
 
 
+@pytree("values", "vectors", "residuals")
 @dataclass(frozen=True)
 class TopEigenvalues:
     """Ritz values at the top of a symmetric operator's spectrum.

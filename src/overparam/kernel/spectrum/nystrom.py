@@ -35,6 +35,7 @@ from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
 from overparam.randomness import seed_of
+from overparam.results import pytree
 
 Columns = Callable[[Int[np.ndarray, " s"]], Float[np.ndarray, "rows columns"]]
 """Gives K[:, S] for samples S: all k columns of each, in the order asked for."""
@@ -44,6 +45,7 @@ Method = Literal["rpcholesky", "greedy", "uniform"]
 UNIT_ROUNDOFF = 2.0**-53
 
 
+@pytree("factor", "landmarks", "samples", "residual")
 @dataclass(frozen=True)
 class Nystrom(LowRankKernel):
     """K_S = F F^T, with K - K_S positive semidefinite.
