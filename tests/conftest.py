@@ -74,17 +74,37 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("unhurried")
 
-ENOUGH_MEMORY = 2**30
-"""Bytes of a worker from which on it forgets its compiled programs after each file."""
+ROOM = 2**29
+"""Bytes by which a worker may grow before it forgets its compiled programs."""
+
+
+def memory() -> int:
+    """Bytes that this process holds; where the system does not say, the most it ever held."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @pytest.fixture(scope="module", autouse=True)
-def bounded_memory():
+def bounded_memory(request):
     """Programs are kept, so that files share them, as long as they do not fill the memory."""
+    stash = request.config.stash
+    before = stash.setdefault(HELD, memory())
     yield
-    if 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > ENOUGH_MEMORY:
+    if memory() > before + ROOM:
         jax.clear_caches()
         gc.collect()
+        stash[HELD] = memory()  # what was freed is used again, but seldom given back
+
+
+HELD = pytest.StashKey[int]()
+
+
+def pytest_collection_finish():
+    """What was imported stays: garbage is not looked for in it."""
+    gc.collect()
+    gc.freeze()
 
 
 # --- which tests run ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from overparam.certificate.certificate import Certificate as Certificate
 from overparam.certificate.certificate import load_certificate as load_certificate
 from overparam.certificate.certify import anchor as anchor
 from overparam.certificate.certify import certify as certify
+from overparam.certificate.constants import Constant as Constant
 from overparam.data import Dataset as Dataset
 from overparam.data import load as load
 from overparam.enclosures import Enclosure as Enclosure

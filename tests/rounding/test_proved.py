@@ -30,6 +30,7 @@ from overparam.problem.integrands import SquaredLoss
 from overparam.rounding import layer_norms, passes
 from overparam.rounding.layer_norms import prove_layer_norms, top_eigenvalues_up
 from overparam.rounding.passes import LARGEST_ARGUMENT, MARGIN, weight_norms
+from overparam.rounding.probes import ArithmeticFault
 from overparam.rounding.residual import accurate_outputs
 from overparam.verification import verify
 from tiny import Tiny
@@ -302,10 +303,12 @@ def test_an_activation_less_accurate_than_its_margin_breaks_the_bound(monkeypatc
 
 def test_if_the_arithmetic_is_not_plain_the_certificate_is_computed_and_says_why(monkeypatch):
     tiny = Tiny((8,), "gelu", 1)
-    monkeypatch.setattr(hypotheses_module, "arithmetic_fault", lambda widths: "TF32 is on")
+    fault = ArithmeticFault("XLA", 8)
+    monkeypatch.setattr(hypotheses_module, "arithmetic_fault", lambda widths: fault)
     certificate = certify(tiny.problem(0), tiny.start(0), rigor="proved")
     assert certificate.rigor == "computed"
-    assert "(not proved: TF32 is on)" in certificate.reason
+    assert certificate.not_proved == fault
+    assert f"(not proved: {fault})" in certificate.reason
     assert certificate.constants["radius"].kind == "computed"
 
 

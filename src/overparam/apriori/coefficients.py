@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from overparam.apriori.inputs import Knowledge
 from overparam.apriori.setting import Setting, build_setting, jacobian_norm
-from overparam.certificate.certificate import Constant, Kind
+from overparam.certificate.constants import Constant
+from overparam.choices import Kind
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import MLPBounds

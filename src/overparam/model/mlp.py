@@ -12,7 +12,6 @@ in all layers keep their size as the network grows.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
@@ -23,6 +22,7 @@ from jaxtyping import Array, Float
 from overparam.errors import InputError
 from overparam.limits import require_whole
 from overparam.model.activation import Activation, get_activation
+from overparam.model.draw import draw_parameters
 from overparam.precision import is_traced
 
 Params = tuple[tuple, tuple]
@@ -103,7 +103,7 @@ class MLP:
         Returns:
             ``(weights, biases)``.
         """
-        return _draw(self.widths, np.dtype(dtype), key)
+        return draw_parameters(self.widths, np.dtype(dtype), key)
 
     def apply(self, params: Params, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, "n k"]:
         """Evaluate the network on a batch.
@@ -154,20 +154,6 @@ class MLP:
                         f"{kind}[{layer}] has a NaN or infinite entry: did training diverge? "
                         "Take a smaller step"
                     )
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _draw(widths: tuple[int, ...], dtype: np.dtype, key: Array) -> Params:
-    """Standard normal parameters: one program, where each of its operations would be one."""
-    layers = len(widths) - 1
-    keys = jax.random.split(key, 2 * layers)
-    weights = tuple(
-        jax.random.normal(keys[i], (widths[i + 1], widths[i]), dtype) for i in range(layers)
-    )
-    biases = tuple(
-        jax.random.normal(keys[layers + i], (widths[i + 1],), dtype) for i in range(layers)
-    )
-    return weights, biases
 
 
 def _positive_integer(name: str, value: int) -> int:

@@ -425,8 +425,8 @@ class _Job:
         )
 
     def _target_norm(self, certificate: Certificate | None) -> float | None:
-        if certificate is not None and "target_norm" in certificate.constants:
-            return certificate.constants["target_norm"].value
+        if certificate is not None and "target_norm" in certificate.numbers:
+            return certificate.numbers["target_norm"]
         problem = self.problem
         if problem.measure.n * problem.outputs > LARGEST_SOLVE:
             return None
