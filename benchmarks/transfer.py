@@ -95,7 +95,7 @@ def main() -> None:
                 lambda width, name=name: grid(name, width),
                 parametrisation=name,
                 base_width=64,
-                seeds=lambda width, depth=depth: seeds(width, depth),
+                keys=lambda width, depth=depth: list(map(jax.random.key, seeds(width, depth))),
                 steps=options.steps,
             )
             show(sweep, model, measure, depth)

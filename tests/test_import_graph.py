@@ -18,6 +18,8 @@ FOUNDATION = {
     "limits",
     "memory",
     "public",
+    "randomness",
+    "results",
     "threads",
 }
 MEASURES = FOUNDATION | {"problem", "model", "kernel", "enclosures"}
@@ -30,6 +32,8 @@ MAY_IMPORT = {
     "limits": {"errors"},
     "memory": {"errors"},
     "public": set(),
+    "randomness": {"errors"},
+    "results": set(),
     "progress": set(),
     "threads": set(),
     "model": FOUNDATION,

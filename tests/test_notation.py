@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,17 @@ def resolve(name: str) -> Any:
     """Import as far as there are modules, then look up attributes and fields of dataclasses."""
     parts, found = name.split("."), importlib.import_module(name.split(".")[0])
     for depth, part in enumerate(parts[1:], start=2):
-        if not hasattr(found, part) and dataclasses.is_dataclass(found):
+        module = ".".join(parts[:depth])
+        if hasattr(found, "__path__") and importlib.util.find_spec(module):
+            found = importlib.import_module(module)  # also one that a public function hides
+        elif not hasattr(found, part) and dataclasses.is_dataclass(found):
             found = {field.name: field for field in dataclasses.fields(found)}[part]
         elif not hasattr(found, part) and part in getattr(found, "__annotations__", {}):
             found = found.__annotations__[part]
         elif hasattr(found, part):
             found = getattr(found, part)
         else:
-            found = importlib.import_module(".".join(parts[:depth]))
+            found = importlib.import_module(module)
     return found
 
 

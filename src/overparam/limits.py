@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 from overparam.errors import InputError
 
@@ -22,22 +23,18 @@ LARGEST_GAIN = 1e8
 """Bound on what scales make of a signal: its square times another is still a float32."""
 
 
-def is_whole(value: object, least: int) -> bool:
-    """Whether a value is a whole number, Python's or NumPy's, of at least so much."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
-
-
-def require_whole(name: str, value: object, least: int, most: int | None = None) -> int:
-    """A whole number within bounds.
+def require_whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number within bounds, Python's or NumPy's.
 
     Raises:
         InputError: It is not; the message names it.
     """
-    if not isinstance(value, int) or not is_whole(value, least):
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or int(value) < least:
         raise InputError(f"{name} must be a whole number, {least} or more, not {value!r}")
-    if most is not None and value > most:
+    if most is not None and int(value) > most:
         raise InputError(f"{name} must be at most {most:,}")
-    return value
+    return int(value)
 
 
 def require_positive(name: str, value: float) -> float:

@@ -1,13 +1,11 @@
-"""How long work tells how far it is: one type for what has phases, one for a phase by itself."""
+"""How long work tells how far it is: one kind of function, for whatever takes long."""
 
 from collections.abc import Callable
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total); total is 0 where it is not known."""
-
-Report = Callable[[str, int, int], None]
-"""Called with (phase, done, total); total is 0 where it is not known."""
+Progress = Callable[[str, int, int], None]
+"""Called with (phase, done, total): what is being done, and how much of it; total is 0 where it is
+not known."""
 
 
-def silent(*_: object) -> None:
+def silent(phase: str, done: int, total: int) -> None:
     """Tell nobody."""

@@ -14,6 +14,7 @@ from overparam.applications.infinite_data import (
 )
 from overparam.applications.physics import Box
 from overparam.errors import InputError
+from overparam.model.mlp import MLP
 
 
 def wave(x):
@@ -27,7 +28,9 @@ def uniform(generator, n):
 @pytest.fixture
 def app(key):
     return function_approximation(
-        *(wave, Box(-1, 1), key), nodes=14, width=64, weight_scale=8.0, bias_scale=8.0
+        *(wave, Box(-1, 1), key),
+        nodes=14,
+        model=MLP(1, (64,), 1, "sin", weight_scale=8.0, bias_scale=8.0),
     )
 
 
@@ -93,7 +96,7 @@ def test_the_remainder_of_a_polynomial_within_reach_is_attained():
 def test_every_output_counts(key):
     """The waves of a second output are all there is to integrate, and all there is to bound."""
     app = function_approximation(
-        *(lambda x: np.zeros((len(x), 2)), Box(-1, 1), key), nodes=4, width=16
+        *(lambda x: np.zeros((len(x), 2)), Box(-1, 1), key), nodes=4, model=MLP(1, (16,), 2, "sin")
     )
     (inner, outer), biases = app.params
     loud = np.array(outer)
@@ -135,7 +138,7 @@ def test_a_sampled_measure_is_reproducible():
 
 
 def test_bad_input_is_refused(app):
-    with pytest.raises(InputError, match="nodes must be a positive integer"):
+    with pytest.raises(InputError, match="nodes must be a whole number, 1 or more"):
         quadrature_measure(wave, Box(0, 1), 0)
     with pytest.raises(InputError, match=r"shape \(5, 1\) for n=4"):
         sampled_measure(lambda g, n: np.zeros((n + 1, 1)), wave, 4, 0)

@@ -30,9 +30,7 @@ def line():
         *(Box(0, 1), sine_source, jax.random.key(0)),
         source_bound=np.pi**5,
         points=12,
-        width=96,
-        weight_scale=7.0,
-        bias_scale=7.0,
+        model=MLP(1, (96,), 1, "sin", weight_scale=7.0, bias_scale=7.0),
     )
     return app, gauss_newton(app.problem, app.params, tolerance=1e-10).params
 
@@ -143,9 +141,7 @@ def test_poisson_on_a_square_with_boundary_values(train_to_anchor):
         boundary_bound=0.0,
         source_bound=2 * np.pi**5 * np.sqrt(8),
         points=7,
-        width=512,
-        weight_scale=5.0,
-        bias_scale=5.0,
+        model=MLP(2, (512,), 1, "sin", weight_scale=5.0, bias_scale=5.0),
     )
     params, certificate = train_to_anchor(app, tolerance=1e-9)
     assert certificate.rigor == "computed"
@@ -168,9 +164,7 @@ def test_another_operator_a_nonlinear_one(key, train_to_anchor):
         *(operator, Box(0, 1), lambda x: 2 + exact(x) ** 3, lambda x: 0 * x[0], key),
         points=8,
         boundary_mass=0.9,
-        width=64,
-        weight_scale=5.0,
-        bias_scale=5.0,
+        model=MLP(1, (64,), 1, "sin", weight_scale=5.0, bias_scale=5.0),
     )
     params, _ = train_to_anchor(app)
     assert app.largest_error(params, exact) < 1e-3
@@ -196,8 +190,11 @@ def test_boxes():
         (lambda key: poisson(Box(0, 1), lambda x: 1 / (x[0] - 0.5), key, points=1), "one finite"),
         (lambda key: poisson(Box(0, 1), lambda x: x[1] + jnp.ones((2, 2)) @ x, key), "source"),
         (lambda key: poisson(Box(0, 1), sine_source, key, boundary_mass=1.0), "between 0 and 1"),
-        (lambda key: poisson(Box(0, 1), sine_source, key, points=0), "points must be a positive"),
-        (lambda key: poisson(Box(0, 1), sine_source, key, activation="relu"), "'relu'"),
+        (
+            lambda key: poisson(Box(0, 1), sine_source, key, points=0),
+            "points must be a whole number",
+        ),
+        (lambda key: poisson(Box(0, 1), sine_source, key, model=MLP(1, (8,), 1, "relu")), "'relu'"),
         (lambda key: Residual(laplacian, Box(0, 1)).outputs(2, 1), "2 outputs in 1 dimensions"),
     ],
 )
@@ -207,6 +204,6 @@ def test_bad_input_is_refused(make, message, key):
 
 
 def test_the_bound_needs_sines(key):
-    app = poisson(Box(0, 1), sine_source, key, activation="tanh", width=16, points=3)
+    app = poisson(Box(0, 1), sine_source, key, model=MLP(1, (16,), 1, "tanh"), points=3)
     with pytest.raises(InputError, match="activation 'sin' or 'cos'"):
         app.error_bound(app.params)

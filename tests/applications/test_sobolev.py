@@ -29,7 +29,7 @@ def test_a_network_on_diabetes_is_distilled_with_its_gradients(key, train_to_anc
     x = 20 * load_diabetes().data[:6]
     model = MLP(10, (24, 24), 2, "tanh")
     values, gradients = values_and_gradients(model, model.init(key), x)
-    app = sobolev(x, values, gradients, key, width=96, gradient_weight=0.5)
+    app = sobolev(x, values, gradients, key, model=MLP(10, (96,), 2, "tanh"), gradient_weight=0.5)
     params, certificate = train_to_anchor(app)
     assert certificate.constants["smoothness"].value == 1.0
     assert certificate.constants["pl_constant"].value == 0.5
@@ -45,4 +45,9 @@ def test_bad_input_is_refused(rng, key):
     with pytest.raises(InputError, match="differ in points"):
         sobolev(x, np.zeros(4), np.zeros((3, 3)), key)
     with pytest.raises(InputError, match="'relu'"):
-        sobolev(x, np.zeros(4), np.zeros((4, 3)), key, activation="relu")
+        sobolev(x, np.zeros(4), np.zeros((4, 3)), key, model=MLP(3, (8,), 1, "relu"))
+
+
+def test_a_model_for_other_points_is_refused(key):
+    with pytest.raises(InputError, match="takes 2 features to 1 outputs, this problem needs 3 and"):
+        sobolev(np.eye(3), np.zeros(3), np.zeros((3, 3)), key, model=MLP(2, (8,)))

@@ -103,7 +103,7 @@ def test_moments_of_a_sample_are_bounded_as_often_as_promised():
         (lambda: Moments(2, (math.nan,)), "E|x|^2 is nan"),
         (lambda: Moments(2, (0.0, 1.0)), "E|x|^2 is 0 but a higher moment is not"),
         (lambda: Moments(2, ()), "no moments were given"),
-        (lambda: Moments(0, (1.0,)), "dim is 0"),
+        (lambda: Moments(0, (1.0,)), "dim must be a whole number, 1 or more, not 0"),
         (lambda: Moments(2, ("a",)), "numbers"),
         (lambda: Moments.student_t(3, 6.0), "df = 6 has no finite moment of order 8"),
         (lambda: Moments.student_t(3, 2.0), "no variance"),

@@ -341,7 +341,10 @@ KNOWN = {"residual": 1.0, "min_eigenvalue": 0.01}
         ((MOMENTS, 1, "tanh", KNOWN | {"failure_probability": 0.0}), "strictly between 0 and 1"),
         ((MOMENTS, 1, "tanh", KNOWN | {"failure_probability": 1.5}), "strictly between 0 and 1"),
         ((MOMENTS, 1, "tanh", KNOWN | {"step_fraction": 1.0}), "step_fraction is 1.0"),
-        ((MOMENTS, 1, "tanh", KNOWN | {"sample_size": 0}), "sample_size is 0"),
+        (
+            (MOMENTS, 1, "tanh", KNOWN | {"sample_size": 0}),
+            "sample_size must be a whole number",
+        ),
         (
             (MOMENTS, 1, "tanh", KNOWN | {"eigenvalue_failure_probability": 1.0}),
             "eigenvalue_failure_probability is 1.0",

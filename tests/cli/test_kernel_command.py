@@ -144,7 +144,7 @@ def stop(*_):
         (["--out", "K.npy", "--kind", "nngp"], "--kind nngp needs --infinite"),
         (["--out", "K.npy", "--memory", "1KB"], "points need"),
         (["--out", "K.npy", "--memory", "much"], "memory size"),
-        (["--out", "K.npy", "--block", "0"], "block must be a positive whole number"),
+        (["--out", "K.npy", "--block", "0"], "block must be a whole number, 1 or more"),
         (["--out", "K.npy", "--dtype", "float16"], "float16"),
         (["--out", "K.npy", "--depth", "-1"], "depth must be a whole number"),
         (["--out", "K.npy", "--width", "0"], "width must be a whole number"),

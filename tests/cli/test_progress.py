@@ -33,8 +33,8 @@ def test_a_closed_stderr_does_not_end_the_work(monkeypatch):
 
     monkeypatch.setattr("sys.stderr", Closed())
     lines = Lines()
-    lines.show("kernel", 0, 0, None)
-    lines.show("descent", 0, 0, None)
+    lines.show("kernel", 0, 0)
+    lines.show("descent", 0, 0)
 
 
 class Terminal(io.StringIO):
@@ -62,22 +62,20 @@ def test_a_terminal_says_how_long_it_will_still_take(clock, monkeypatch):
     take_terminal(monkeypatch)
     bar = ProgressBar().display
     assert isinstance(bar, Bar)
-    bar.show("kernel", 0, 40, None)
+    bar.show("kernel", 0, 40)
     assert left(bar) == ""
     clock[0] = 3.0
-    bar.show("kernel", 10, 40, None)
+    bar.show("kernel", 10, 40)
     assert left(bar) == "9 s left"
-    bar.show("kernel", 40, 40, None)
+    bar.show("kernel", 40, 40)
     assert left(bar) == ""
     # What an earlier run did took this one no time.
-    bar.show("study", 90, 100, None)
+    bar.show("study", 90, 100)
     clock[0] += 60.0
-    bar.show("study", 91, 100, None)
+    bar.show("study", 91, 100)
     assert left(bar) == "9 min left"
-    # The caller may know better, and a length may be unknown.
-    bar.show("study", 92, 100, 7200.0)
-    assert left(bar) == "2.0 h left"
-    bar.show("Gauss-Newton", 3, 0, None)
+    # A length may be unknown.
+    bar.show("Gauss-Newton", 3, 0)
     assert left(bar) == ""
 
 

@@ -307,7 +307,7 @@ def test_the_recursion_for_any_loss_matches_explicit_training(loss):
     kernel = tangent_kernel(problem, params)
     seen = []
     found = linearised_descent(
-        problem, params, kernel, step_size, 60, lambda done, total: seen.append((done, total))
+        problem, params, kernel, step_size, 60, lambda _, done, total: seen.append((done, total))
     )
     _, train, test = train_linearised(problem, params, step_size, 60)
     assert seen[-1] == (60, 60)

@@ -111,10 +111,13 @@ def test_own_activation_is_used():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"in_dim": 0}, "in_dim must be a positive integer, not 0"),
-        ({"in_dim": True}, "in_dim must be a positive integer, not True"),
-        ({"out_dim": -1}, "out_dim must be a positive integer, not -1"),
-        ({"hidden_widths": (4, 0)}, "every entry of hidden_widths must be a positive integer"),
+        ({"in_dim": 0}, "in_dim must be a whole number, 1 or more, not 0"),
+        ({"in_dim": True}, "in_dim must be a whole number, 1 or more, not True"),
+        ({"out_dim": -1}, "out_dim must be a whole number, 1 or more, not -1"),
+        (
+            {"hidden_widths": (4, 0)},
+            "every entry of hidden_widths must be a whole number",
+        ),
         ({"weight_scale": 0.0}, "weight_scale must be positive and finite"),
         ({"weight_scale": math.inf}, "weight_scale must be positive and finite"),
         ({"bias_scale": -0.1}, "bias_scale must be 0 or more and finite"),

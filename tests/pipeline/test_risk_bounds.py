@@ -186,7 +186,9 @@ def test_the_reference_value_needs_no_certificate():
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bounds():
     _, problem, start, trained = setting("breast_cancer", "sphere")
-    runs = [risk_bounds(problem, start, trained, prior=QUICK, seed=4) for _ in range(2)]
+    runs = [
+        risk_bounds(problem, start, trained, prior=QUICK, key=jax.random.key(4)) for _ in range(2)
+    ]
     assert [b.value for b in runs[0]] == [b.value for b in runs[1]]
     assert all("G4" not in b.name for b in runs[0])
 
@@ -267,7 +269,9 @@ def test_the_whole_procedure_covers_the_risk():
         trained = gradient_descent(problem, start, 1e-3, 100).params
         test = Measure(rng.standard_normal((40, 8)), rng.choice([-1.0, 1.0], 40))
         prior = PriorTraining(steps=20, continuation=5)
-        for b in risk_bounds(problem, start, trained, test=test, prior=prior, seed=seed):
+        for b in risk_bounds(
+            problem, start, trained, test=test, prior=prior, key=jax.random.key(seed)
+        ):
             failures[b.name] = failures.get(b.name, 0) + (b.is_bound and b.value < 0.5)
     assert len(failures) == 6
     assert all(count <= 3 for count in failures.values())

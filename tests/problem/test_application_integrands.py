@@ -183,7 +183,7 @@ def test_in_float32_under_jit(loss, pair):
     [
         (lambda: CriticLoss(drift=0.0), "not bounded below, so it has no minimum"),
         (lambda: CriticLoss(penalty=-1.0), "penalty must be positive"),
-        (lambda: NegativeElbo(0), "latent_dim must be a positive integer"),
+        (lambda: NegativeElbo(0), "latent_dim must be a whole number, 1 or more"),
         (lambda: NegativeElbo(2, beta=0.0), "the latent code has no minimiser"),
         (lambda: NegativeElbo(2, precision=math.inf), "precision must be positive and finite"),
         (lambda: NegativeElbo(2, cap=-1.0), "cap must be 0 or more"),

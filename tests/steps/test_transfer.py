@@ -428,7 +428,7 @@ def test_steps_by_width():
     found = certified_steps(
         problem, (32, 256), key=KEY, draws=2, steps=30, progress=lambda *a: done.append(a)
     )
-    assert done[-1] == (4, 4)
+    assert done[-1][1:] == (4, 4)
     share = found.descent_step / found.stable_step
     assert (np.diff(share.mean(axis=1)) > 0).all()
     curvature = found.objective_smoothness / found.max_eigenvalue
@@ -462,7 +462,7 @@ def test_the_stable_step_at_given_parameters_is_that_of_their_kernel():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda p, a: transfer_step(p, a, 0, key=KEY), "positive integer"),
+        (lambda p, a: transfer_step(p, a, 0, key=KEY), "must be a whole number, 1 or"),
         (lambda p, a: transfer_step(p, a, (8, 8), key=KEY), "1 hidden layers, .* 2 widths"),
         (lambda p, a: transfer_step(p, a, 16, key=KEY, steps=0), "steps must be"),
         (lambda p, a: transfer_step(p, a, 16, key=KEY, step_size=-1.0), "step_size must be"),

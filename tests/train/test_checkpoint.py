@@ -45,7 +45,7 @@ class InterruptedRunError(Exception):
 
 
 def interrupt(at):
-    def progress(done, total):
+    def progress(_, done, total):
         if done >= at:
             raise InterruptedRunError
 
@@ -150,7 +150,7 @@ def test_claims_are_held_against_the_steps_before_a_monitor_joined(tmp_path, cer
 KILLED = """
 import sys, time
 import test_checkpoint
-test_checkpoint.run(100_000, sys.argv[1], progress=lambda done, total: time.sleep(0.01))
+test_checkpoint.run(100_000, sys.argv[1], progress=lambda *told: time.sleep(0.01))
 """
 
 

@@ -103,7 +103,7 @@ def test_no_steps_give_the_start(problem):
 def test_progress_counts_chunks(problem):
     seen = []
     gradient_descent(problem, PARAMS, STEP, 600, progress=lambda *step: seen.append(step))
-    assert seen == [(256, 600), (512, 600), (600, 600)]
+    assert seen == [("descent", done, 600) for done in (256, 512, 600)]
 
 
 def test_adam_is_optax_on_the_plain_objective(problem):

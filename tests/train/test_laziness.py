@@ -160,7 +160,7 @@ def test_the_trajectory_error_compares_with_the_trained_linearised_model():
 def test_large_kernels_are_compared_on_a_seeded_part():
     problem, start = make_problem()
     end = moved(start, 0.2)
-    found = measure_laziness(problem, start, end, rows=7, seed=3)
+    found = measure_laziness(problem, start, end, rows=7, key=jax.random.key(3))
     assert found.points == 3
     part = problem.measure.subsample(3, 3)
     alone = measure_laziness(Problem(MODEL, part), start, end)

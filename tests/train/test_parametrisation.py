@@ -173,7 +173,7 @@ def test_the_multipliers_are_the_table():
 def test_it_refuses_what_it_cannot_use():
     with pytest.raises(InputError, match="choose one of ntk, standard, mup"):
         parametrise(MODEL, "mean-field")
-    with pytest.raises(InputError, match="base_width must be a positive integer"):
+    with pytest.raises(InputError, match="base_width must be a whole number, 1 or more"):
         parametrise(MODEL, "mup", 0)
     with pytest.raises(InputError, match="hidden layer"):
         parametrise(MLP(3, ()), "mup")

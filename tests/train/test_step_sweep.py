@@ -20,9 +20,13 @@ MEASURE = Measure(X, np.sign(X[:, 0] * X[:, 1]), np.arange(1.0, 7.0))
 GRID = 0.25 * 2.0 ** np.arange(5)
 
 
+def keys(*seeds):
+    return [jax.random.key(seed) for seed in seeds]
+
+
 @pytest.fixture(scope="module")
 def sweep():
-    return step_sweep(MODEL, MEASURE, (8, 16), GRID, seeds=(3, 5), steps=20)
+    return step_sweep(MODEL, MEASURE, (8, 16), GRID, keys=keys(3, 5), steps=20)
 
 
 def problem_of(width, seed, parametrisation="ntk", base_width=None):
@@ -50,7 +54,11 @@ def test_every_run_is_gradient_descent(sweep):
 def test_the_other_parametrisations_train_as_their_optimisers_do(name):
     grid = (0.01, 0.02, 0.04)
     found = step_sweep(
-        *(MODEL, MEASURE, (16,), grid), parametrisation=name, base_width=4, seeds=(3, 5), steps=15
+        *(MODEL, MEASURE, (16,), grid),
+        parametrisation=name,
+        base_width=4,
+        keys=keys(3, 5),
+        steps=15,
     )
     network, problem, params = problem_of(16, 5, name, 4)
     run = train(problem, params, network.optimizer(0.02), 15, label=name)
@@ -60,22 +68,22 @@ def test_the_other_parametrisations_train_as_their_optimisers_do(name):
 def test_mup_starts_from_ntk_at_the_narrowest_width():
     arguments = (MODEL, MEASURE, (8, 16), GRID)
     one, two = (
-        step_sweep(*arguments, parametrisation=p, seeds=(0, 1), steps=5) for p in ("ntk", "mup")
+        step_sweep(*arguments, parametrisation=p, keys=keys(0, 1), steps=5) for p in ("ntk", "mup")
     )
     np.testing.assert_allclose(two.runs[0].final, one.runs[0].final, rtol=1e-5)
     assert not np.allclose(two.runs[1].final, one.runs[1].final, rtol=1e-3)
 
 
 def test_batched_seeds_are_single_seeds(monkeypatch):
-    together = step_sweep(MODEL, MEASURE, (8,), GRID, seeds=(0, 1, 2), steps=20)
+    together = step_sweep(MODEL, MEASURE, (8,), GRID, keys=keys(0, 1, 2), steps=20)
     monkeypatch.setattr(importlib.import_module(step_sweep.__module__), "TOGETHER", 0)
-    apart = step_sweep(MODEL, MEASURE, (8,), GRID, seeds=(0, 1, 2), steps=20)
+    apart = step_sweep(MODEL, MEASURE, (8,), GRID, keys=keys(0, 1, 2), steps=20)
     # Outputs of order 1 carry the rounding of float32, 1e-7, into an excess however small.
     np.testing.assert_allclose(together.runs[0].final, apart.runs[0].final, rtol=1e-4, atol=1e-6)
 
 
 def test_a_sweep_is_determined_by_its_arguments(sweep):
-    again = step_sweep(MODEL, MEASURE, (8, 16), GRID, seeds=(3, 5), steps=20)
+    again = step_sweep(MODEL, MEASURE, (8, 16), GRID, keys=keys(3, 5), steps=20)
     for column, other in zip(sweep.table().values(), again.table().values(), strict=True):
         np.testing.assert_array_equal(column, other)
 
@@ -86,13 +94,13 @@ def test_divergence_is_infinite_and_nothing_is_nan():
     grids = {8: grid, 16: tuple(0.5 * s for s in grid)}
     found = step_sweep(
         *(MODEL, MEASURE, (8, 16), grids.__getitem__),
-        seeds=lambda width: range(3 if width == 8 else 2),
+        keys=lambda width: keys(*range(3 if width == 8 else 2)),
         steps=40,
         centered=False,
         progress=lambda *a: done.append(a),
     )
     table = found.table()
-    assert done[-1] == (20, 20)
+    assert done[-1][1:] == (20, 20)
     assert not any(np.isnan(v).any() for k, v in table.items() if k != "parametrisation")
     assert np.isinf(found.runs[0].final[-1]).all()
     assert np.isfinite(table["best_excess"]).all()  # the start is the best a diverging run has
@@ -202,7 +210,7 @@ def test_the_verdict_on_a_real_sweep_does_not_depend_on_the_grid():
     fine = step_sweep(
         *(model, measure, (64, 256), 2.0 ** np.arange(-10, 1, 0.5)),
         parametrisation="standard",
-        seeds=(0, 1, 2),
+        keys=keys(0, 1, 2),
         steps=20,
     )
     verdict = fine.transfer()
@@ -234,7 +242,7 @@ def test_the_interval_covers_as_often_as_it_says(seeds):
     hits = 0
     for trial in range(trials):
         curves = [noisy(0.0, 0.3, seeds, rng), noisy(0.5, 0.3, seeds, rng)]
-        found = sweep_of(curves, grid=grid).transfer(seed=trial)
+        found = sweep_of(curves, grid=grid).transfer(key=jax.random.key(trial))
         hits += found.low <= 0.5 <= found.high
     assert hits / trials > 0.95 - 4 * math.sqrt(0.05 * 0.95 / trials)
 
@@ -250,7 +258,10 @@ def test_ntk_transfers_and_standard_does_not():
         ("standard", lambda width: 2.0 ** np.arange(0, 8, 0.5) / width),
     ):
         found = step_sweep(
-            *(model, measure, (64, 1024), grid), parametrisation=name, seeds=range(8), steps=40
+            *(model, measure, (64, 1024), grid),
+            parametrisation=name,
+            keys=keys(*range(8)),
+            steps=40,
         )
         verdicts[name] = found.transfer()
     assert verdicts["ntk"].transferred
@@ -272,10 +283,10 @@ def test_ntk_transfers_and_standard_does_not():
         ({"step_sizes": (1.0, 2.0, 3.0)}, "geometric"),
         ({"widths": ()}, "increasing, and at least one"),
         ({"widths": (8, 8)}, "increasing"),
-        ({"widths": (0, 8)}, "positive integers"),
-        ({"seeds": ()}, "distinct, and at least one"),
-        ({"seeds": (1, 1)}, "distinct"),
-        ({"steps": 0}, "steps must be a positive integer"),
+        ({"widths": (0, 8)}, "a width must be a whole number"),
+        ({"keys": ()}, "distinct, and at least one"),
+        ({"keys": keys(1, 1)}, "distinct"),
+        ({"steps": 0}, "steps must be a whole number, 1 or more"),
         ({"parametrisation": "mean-field"}, "choose one of"),
         ({"model": MLP(4, ())}, "no hidden layer"),
         ({"measure": Measure(X)}, "no targets"),
@@ -289,7 +300,7 @@ def test_bad_input_is_refused_in_one_line(change, message):
 
 
 def test_questions_that_a_sweep_cannot_answer():
-    with pytest.raises(InputError, match="two seeds or more"):
+    with pytest.raises(InputError, match="two keys or more"):
         sweep_of([[valley(0)]] * 2).optimum(8)
     two = [valley(0)] * 2
     with pytest.raises(InputError, match="at least two"):

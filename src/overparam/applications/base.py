@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from overparam.errors import InputError
 from overparam.model.function import ParamTree
+from overparam.model.mlp import MLP
 from overparam.problem.problem import Problem
 
 
@@ -17,3 +19,28 @@ class Application:
 
     problem: Problem
     params: ParamTree
+
+
+def fitting_model(
+    model: MLP | None, in_dim: int, out_dim: int, activation: str, **scales: float
+) -> MLP:
+    """The network given, or one of 512 units in one hidden layer.
+
+    Args:
+        model: A network, or None.
+        in_dim: Features of the problem.
+        out_dim: Outputs it needs.
+        activation: Where none is given.
+        **scales: Where none are given.
+
+    Raises:
+        InputError: The network is for other features or outputs.
+    """
+    if model is None:
+        return MLP(in_dim, (512,), out_dim, activation, **scales)
+    if (model.in_dim, model.out_dim) != (in_dim, out_dim):
+        raise InputError(
+            f"the model takes {model.in_dim} features to {model.out_dim} outputs, this problem "
+            f"needs {in_dim} and {out_dim}"
+        )
+    return model

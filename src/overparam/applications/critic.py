@@ -19,9 +19,9 @@ from jaxtyping import Array, Float
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from overparam.applications.base import Application
+from overparam.applications.base import Application, fitting_model
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Jet
@@ -74,14 +74,11 @@ def wasserstein_critic(
     generated: Float[np.ndarray, "m e"],
     key: Array,
     *,
-    width: int = 512,
-    activation: str = "tanh",
+    model: MLP | None = None,
     penalty: float = 10.0,
     drift: float = 1.0,
     two_sided: bool = False,
     between: int | None = None,
-    weight_scale: float = 1.0,
-    bias_scale: float = 0.1,
 ) -> Critic:
     """Build a critic with one hidden layer on two samples.
 
@@ -89,14 +86,12 @@ def wasserstein_critic(
         real: Points where the critic should be large, shape (n, d).
         generated: Points where it should be small, shape (m, d).
         key: For the points between and the initial parameters.
-        width: Of the hidden layer; with one, the modulus of the 1-jet is a bound.
-        activation: Smooth.
+        model: A network with a smooth activation; with one hidden layer, the modulus of the 1-jet
+            is a bound. None takes 512 units of ``tanh``.
         penalty: lambda, the weight of the gradient penalty.
         drift: eps, the weight of the drift term that gives the loss its minimum.
         two_sided: Whether gradients shorter than one are penalised, too.
         between: Points between the samples; None takes as many as the smaller sample has.
-        weight_scale: s_w.
-        bias_scale: s_b.
 
     Returns:
         The :class:`Critic`.
@@ -116,8 +111,7 @@ def wasserstein_critic(
         )
     init_key, end_key, place_key = jax.random.split(key, 3)
     count = min(len(high), len(low)) if between is None else between
-    if not is_whole(count, 1):
-        raise InputError(f"between must be a positive number of points, not {between!r}")
+    require_whole("between", count, 1)
     ends = [
         np.asarray(jax.random.choice(k, len(sample), (count,), replace=count > len(sample)))
         for k, sample in zip(jax.random.split(end_key), (high, low), strict=True)
@@ -127,11 +121,7 @@ def wasserstein_critic(
     sizes = (len(high), len(low), count)
     coefficients = np.repeat([-1.0, 1.0, 0.0], sizes)
     masses = np.repeat([1 / size for size in sizes], sizes)
-    model = MLP(
-        *(high.shape[1], (width,), 1, activation),
-        weight_scale=weight_scale,
-        bias_scale=bias_scale,
-    )
+    model = fitting_model(model, high.shape[1], 1, "tanh")
     x = np.concatenate([high, low, middle])
     measure = Measure(x, Jet().pack(coefficients, np.zeros_like(x)), masses)
     _require_distinct(measure)

@@ -25,11 +25,11 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import gammaln, logsumexp, ndtri
 
-from overparam.applications.base import Application
+from overparam.applications.base import Application, fitting_model
 from overparam.applications.physics import Box
 from overparam.applications.waves import waves_of
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
@@ -59,8 +59,7 @@ def quadrature_measure(target: Target, box: Box, nodes: int) -> Measure:
     Raises:
         InputError: ``nodes`` is not a positive integer, or the target is no finite array.
     """
-    if not is_whole(nodes, 1):
-        raise InputError(f"nodes must be a positive integer, not {nodes!r}")
+    require_whole("nodes", nodes, 1)
     places, masses = np.polynomial.legendre.leggauss(nodes)
     axes = [low + side * (places + 1) / 2 for low, side in zip(box.lower, box.sides, strict=True)]
     x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, box.dim)
@@ -183,10 +182,7 @@ def function_approximation(
     key: Array,
     *,
     nodes: int = 16,
-    width: int = 512,
-    activation: str = "sin",
-    weight_scale: float = 6.0,
-    bias_scale: float = 6.0,
+    model: MLP | None = None,
 ) -> FunctionApproximation:
     """Build least squares for a function on a box, with respect to the uniform measure.
 
@@ -195,20 +191,15 @@ def function_approximation(
         box: The box.
         key: For the initial parameters.
         nodes: Gauss-Legendre nodes along each side.
-        width: Of the hidden layer.
-        activation: ``sin`` or ``cos`` for ``quadrature_error``; any smooth one else.
-        weight_scale: s_w, which sets the features' frequencies.
-        bias_scale: s_b.
+        model: One hidden layer of ``sin`` or ``cos`` for ``quadrature_error``; any smooth network
+            else. None takes 512 units of ``sin`` with s_w = s_b = 6, which set the features'
+            frequencies.
 
     Returns:
         The :class:`FunctionApproximation`, centred at its initial parameters.
     """
     measure = quadrature_measure(target, box, nodes)
-    model = MLP(
-        *(box.dim, (width,), measure.outputs, activation),
-        weight_scale=weight_scale,
-        bias_scale=bias_scale,
-    )
+    model = fitting_model(model, box.dim, measure.outputs, "sin", weight_scale=6.0, bias_scale=6.0)
     params = model.init(key)
     problem = Problem(model, measure, "squared", params)
     return FunctionApproximation(problem, params, target, box, nodes)

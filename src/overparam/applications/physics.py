@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.applications.base import Application
+from overparam.applications.base import Application, fitting_model
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.function import Function, ParamTree, as_function
 from overparam.model.mlp import MLP
 from overparam.model.observation import Laplacian, Observation
@@ -191,10 +191,7 @@ def physics_informed(
     *,
     points: int = 16,
     boundary_mass: float = 0.5,
-    width: int = 512,
-    activation: str = "sin",
-    weight_scale: float = 6.0,
-    bias_scale: float = 6.0,
+    model: MLP | None = None,
 ) -> PhysicsInformed:
     """Build a boundary value problem in a box on a grid of collocation points.
 
@@ -206,11 +203,10 @@ def physics_informed(
         key: For the initial parameters.
         points: Collocation points along each side.
         boundary_mass: Share of the measure on the boundary, between 0 and 1.
-        width: Of the hidden layer; with one, the modulus of a Laplacian is a bound.
-        activation: Smooth.
-        weight_scale: s_w: it sets the frequencies of the features, so the larger the better
-            lambda_min and the worse u between the points.
-        bias_scale: s_b.
+        model: A network with a smooth activation; with one hidden layer, the modulus of a Laplacian
+            is a bound. None takes 512 units of ``sin`` with s_w = s_b = 6: the scales set the
+            frequencies of the features, so the larger the better lambda_min and the worse u between
+            the points.
 
     Returns:
         The :class:`PhysicsInformed` application, centred at its initial parameters, which keeps the
@@ -225,8 +221,7 @@ def physics_informed(
     """
     if not 0 < boundary_mass < 1:
         raise InputError(f"boundary_mass is {boundary_mass!r}: choose it between 0 and 1")
-    if not is_whole(points, 1):
-        raise InputError(f"points must be a positive integer, not {points!r}")
+    require_whole("points", points, 1)
     inside, edge = box.cell_centres(points), box.face_centres(points)
     targets = np.concatenate(
         [_evaluate("source", source, inside), _evaluate("boundary", boundary, edge)]
@@ -234,9 +229,7 @@ def physics_informed(
     masses = np.repeat(
         [(1 - boundary_mass) / len(inside), boundary_mass / len(edge)], [len(inside), len(edge)]
     )
-    model = MLP(
-        *(box.dim, (width,), 1, activation), weight_scale=weight_scale, bias_scale=bias_scale
-    )
+    model = fitting_model(model, box.dim, 1, "sin", weight_scale=6.0, bias_scale=6.0)
     params = model.init(key)
     measure = Measure(np.concatenate([inside, edge]), targets, masses)
     problem = Problem(model, measure, "squared", params, observe=Residual(operator, box))

@@ -27,6 +27,7 @@ from overparam.applications.physics import (
 )
 from overparam.applications.waves import Waves, waves_of
 from overparam.model.function import ParamTree
+from overparam.model.mlp import MLP
 from overparam.precision import in_float64
 
 BATCH = 8192
@@ -107,10 +108,7 @@ def poisson(
     boundary_bound: float = np.inf,
     points: int = 16,
     boundary_mass: float = 0.9,
-    width: int = 512,
-    activation: str = "sin",
-    weight_scale: float = 6.0,
-    bias_scale: float = 6.0,
+    model: MLP | None = None,
 ) -> Poisson:
     """Build Poisson's equation -Laplacian u = g in a box, u = b on its boundary.
 
@@ -124,10 +122,8 @@ def poisson(
         points: Collocation points along each side.
         boundary_mass: Share of the measure on the boundary. The residual is a second derivative
             and larger than the values by the square of the features' frequency.
-        width: Of the hidden layer.
-        activation: ``sin`` or ``cos`` for ``error_bound``; any smooth one else.
-        weight_scale: s_w; see :func:`physics_informed`.
-        bias_scale: s_b.
+        model: See :func:`physics_informed`; one hidden layer of ``sin`` or ``cos`` for
+            ``error_bound``.
 
     Returns:
         The :class:`Poisson` application.
@@ -141,10 +137,7 @@ def poisson(
         *(minus_laplacian, box, source, b, key),
         points=points,
         boundary_mass=boundary_mass,
-        width=width,
-        activation=activation,
-        weight_scale=weight_scale,
-        bias_scale=bias_scale,
+        model=model,
     )
     edge = 0.0 if zero or box.dim == 1 else boundary_bound
     return Poisson(app.problem, app.params, box, app.model, source, b, source_bound, edge)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.applications.base import Application
+from overparam.applications.base import Application, fitting_model
 from overparam.errors import InputError
 from overparam.model.function import Network, ParamTree, as_function
 from overparam.model.mlp import MLP
@@ -29,10 +29,7 @@ def sobolev(
     key: Array,
     *,
     gradient_weight: float = 1.0,
-    width: int = 512,
-    activation: str = "tanh",
-    weight_scale: float = 1.0,
-    bias_scale: float = 0.1,
+    model: MLP | None = None,
 ) -> Application:
     """Build a network with one hidden layer that is to match values and gradients.
 
@@ -42,10 +39,8 @@ def sobolev(
         gradients: Their input gradients, shape (n, k, d), or (n, d) for one output.
         key: For the initial parameters.
         gradient_weight: Weight of each component of the gradients; 1 for a value.
-        width: Of the hidden layer; with one, the modulus of the 1-jet is a bound.
-        activation: Smooth.
-        weight_scale: s_w.
-        bias_scale: s_b.
+        model: A network with a smooth activation; with one hidden layer, the modulus of the 1-jet
+            is a bound. None takes 512 units of ``tanh``.
 
     Returns:
         The application, centred at its initial parameters.
@@ -64,11 +59,7 @@ def sobolev(
             f"the gradients have {targets.shape[1] - 1} components but x has {measure.dim} features"
         )
     block = [1.0, *[gradient_weight] * measure.dim]
-    model = MLP(
-        *(measure.dim, (width,), outputs, activation),
-        weight_scale=weight_scale,
-        bias_scale=bias_scale,
-    )
+    model = fitting_model(model, measure.dim, outputs, "tanh")
     params = model.init(key)
     loss = WeightedQuadratic(block * outputs)
     return Application(Problem(model, measure, loss, params, observe="jet"), params)

@@ -21,6 +21,7 @@ from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import MLPBounds
 from overparam.model.mlp import MLP
+from overparam.results import brief
 from overparam.theorems.convergence import Convergence, gradient_descent_converges
 from overparam.theorems.distance import distance_to_minimisers
 from overparam.theorems.lazy import Linearisation, kernel_drift, linearisation_distance
@@ -49,6 +50,7 @@ IMPROVES = {
 """The coefficients, and whether they improve by growing (1) or by falling (-1)."""
 
 
+@brief
 @dataclass(frozen=True)
 class APrioriCoefficients:
     """What holds with probability 1 - delta at given widths.

@@ -9,10 +9,12 @@ from jaxtyping import Float
 
 from overparam.apriori.moments import Moments
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.problem.measure import Measure, real_array
+from overparam.results import brief
 
 
+@brief
 @dataclass(frozen=True)
 class Norms:
     """The norms of the points, and nothing else of them.
@@ -31,8 +33,7 @@ class Norms:
     weights: Any = None
 
     def __post_init__(self) -> None:
-        if not is_whole(self.dim, 1):
-            raise InputError(f"dim is {self.dim!r}: give the dimension of the points, 1 or more")
+        require_whole("dim", self.dim, 1)
         norms = real_array(self.values, "values")
         if norms.ndim != 1 or not norms.size or norms.min() < 0:
             raise InputError("values must be the norms |x_i| >= 0 of the points, shape (n,)")

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.problem.measure import Measure
 
 ORDER = 8
@@ -45,8 +45,7 @@ class Moments:
     failure_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        if not is_whole(self.dim, 1):
-            raise InputError(f"dim is {self.dim!r}: give the dimension of the points, 1 or more")
+        require_whole("dim", self.dim, 1)
         try:
             even = tuple(float(m) for m in self.even)
         except (TypeError, ValueError) as error:

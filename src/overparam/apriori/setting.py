@@ -21,7 +21,7 @@ from overparam.apriori.moments import Moments, require_probability
 from overparam.choices import Kind
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.mlp import MLP
 from overparam.problem.integrands import Integrand, get_integrand
 from overparam.problem.measure import Measure
@@ -246,8 +246,7 @@ def _points(data: Knowledge, given: int | None) -> int | None:
     known = None if isinstance(data, Moments) else len(points_known(data)[0])
     if given is None:
         return known
-    if not is_whole(given, 1):
-        raise InputError(f"sample_size is {given!r}: give the number of points, 1 or more")
+    require_whole("sample_size", given, 1)
     if known not in (None, given):
         raise InputError(f"sample_size is {given}, but the data have {known} points: leave it out")
     return int(given)

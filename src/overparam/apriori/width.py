@@ -20,6 +20,8 @@ from overparam.apriori.inputs import Knowledge
 from overparam.apriori.setting import Setting, build_setting
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
+from overparam.progress import Progress, silent
+from overparam.results import brief
 
 WIDEST = 10**300
 """Beyond, products of widths leave the range of floats."""
@@ -34,6 +36,7 @@ _RESOLUTION = 10**6
 """Widths are found exactly up to here, and to this relative precision beyond."""
 
 
+@brief
 @dataclass(frozen=True)
 class RequiredWidth:
     """How wide every hidden layer must be.
@@ -119,11 +122,10 @@ def required_width(
 def width_for(
     setting: Setting,
     step_fraction: float = 0.9,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = silent,
 ) -> RequiredWidth:
-    """The same for a setting that was checked; ``progress`` hears how many widths were tried."""
-    tell = progress or (lambda tried: None)
-    width = _search(setting, require_step_fraction(step_fraction), tell)
+    """The same for a setting that was checked; ``progress`` hears how many were tried."""
+    width = _search(setting, require_step_fraction(step_fraction), progress)
     found = _conditions(setting, width, step_fraction)
     shares = _shares(setting, found, step_fraction)
     layers = len(setting.model.hidden_widths)
@@ -142,13 +144,13 @@ def _conditions(setting: Setting, width: int, step_fraction: float) -> Condition
     return conditions_at(setting, setting.at((width,) * layers), step_fraction)
 
 
-def _search(setting: Setting, step_fraction: float, tell: Callable[[int], None]) -> int:
+def _search(setting: Setting, step_fraction: float, progress: Progress) -> int:
     """The smallest width with a margin above 1; the margin does not decrease with the width."""
     tried = itertools.count(1)
 
     @cache
     def margin(width: int) -> float:
-        tell(next(tried))
+        progress("looking for the width", next(tried), 0)
         with np.errstate(over="ignore", invalid="ignore"):
             found = _conditions(setting, width, step_fraction).margin
         return found if found > 1 / SMALL else 1 / SMALL  # so that no NaN counts as enough

@@ -79,7 +79,7 @@ def certify(
             steps.
         kernel: K(theta_0) of shape (n k, n k), if it is already at hand (``tangent_kernel``), or
             the whole expansion there.
-        progress: Called with (done, total) while the kernel is computed, and while Theorem C's
+        progress: Called while the kernel is computed, and while Theorem C's
             steps are made.
         rigor: ``proved`` bounds every rounding error (docs/proved.md), and computes the kernel
             anew for that; ``computed`` trusts float64; ``estimated`` searches for the modulus of

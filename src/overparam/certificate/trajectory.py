@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.numbers import Interval, safe, safe_upper
 from overparam.problem.problem import Problem, plain_network
+from overparam.progress import Progress
 from overparam.rounding.residual import EVALUATION
 from overparam.theorems.handover import excess_within, takes_over
 
@@ -61,7 +61,8 @@ BITS = 64
 FLOAT64_EXPONENT = 10.0
 """The exponent by which the rounding of float64 may be amplified; earlier steps take more bits."""
 
-Progress = Callable[[int, int], None]
+STEPS = "steps of gradient descent in float64"
+"""What progress is told of."""
 
 
 def check_trajectory(problem: Problem, rigor: str) -> None:
@@ -155,7 +156,7 @@ def certify_by_running(
         step_size: eta, or None for 1 / (M |J(theta_0)|^2).
         budget: Seconds the run may take.
         unasked: Whether to run only where a prediction says that the budget suffices.
-        progress: Called with (steps done, steps predicted or 0).
+        progress: Called with the steps done and those predicted, or 0.
 
     Returns:
         A certificate of Theorem C; not certified if the run was not made, or did not get there.
@@ -251,7 +252,8 @@ class _Attempt:
             self._keep(cell)
             deviation = float(cell.deviations[-1])
             if self.progress is not None:
-                self.progress(self.steps, self.predicted.steps if self.predicted else 0)
+                total = self.predicted.steps if self.predicted else 0
+                self.progress(STEPS, self.steps, total)
             now = time.perf_counter()
             if before is None:  # what the first cell compiled does not count
                 began, before, self.run.stepping = now, self.work, 0.0

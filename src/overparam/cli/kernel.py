@@ -57,7 +57,7 @@ def kernel(
             block=block,
             memory=memory,
             overwrite=overwrite,
-            progress=lambda done, total: progress("tiles of the kernel", done, total),
+            progress=progress,
         )
     show(result, dataset, as_json)
 

@@ -21,7 +21,7 @@ READING = "reading"
 class Display(Protocol):
     """How progress is shown."""
 
-    def show(self, phase: str, done: int, total: int, left: float | None) -> None:
+    def show(self, phase: str, done: int, total: int) -> None:
         """Show how far a phase is."""
 
     def start(self) -> None:
@@ -49,16 +49,15 @@ class ProgressBar:
     ) -> None:
         self.display.stop()
 
-    def __call__(self, phase: str, done: int, total: int, left: float | None = None) -> None:
+    def __call__(self, phase: str, done: int, total: int) -> None:
         """Show ``phase``.
 
         Args:
             phase: What is being done.
             done: How much of it is done; 0 at its beginning.
             total: How much there is; 0 if that is not known.
-            left: Seconds that it will still take, if the caller knows better than by proportion.
         """
-        self.display.show(escaped(phase), done, total, left)
+        self.display.show(escaped(phase), done, total)
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
@@ -87,7 +86,7 @@ class Lines:
         self.seen: set[str] = set()
         self.held: list[str] = []
 
-    def show(self, phase: str, done: int, total: int, left: float | None) -> None:
+    def show(self, phase: str, done: int, total: int) -> None:
         """Print a phase that is new."""
         if phase.startswith(READING):
             return
@@ -130,12 +129,13 @@ class Bar:
         self.task = self.bar.add_task("starting", total=None, count="", left="")
         self.phase, self.begin, self.first = "starting", time.monotonic(), 0
 
-    def show(self, phase: str, done: int, total: int, left: float | None) -> None:
+    def show(self, phase: str, done: int, total: int) -> None:
         """Draw the line of a phase."""
         if phase != self.phase:
             self.phase, self.begin, self.first = phase, time.monotonic(), done
             self.bar.reset(self.task)
-        if left is None and self.first < done < total:
+        left = None
+        if self.first < done < total:
             left = (time.monotonic() - self.begin) * (total - done) / (done - self.first)
         self.bar.update(
             self.task,

@@ -87,11 +87,7 @@ def _able(settings: Settings) -> list[str]:
 
 
 def _run(name: str, settings: Settings, folder: Path, options: dict[str, Any]) -> StudyResult:
-    with ProgressBar() as bar:
-
-        def progress(done: int, total: int, left: float | None) -> None:
-            bar(name, done, total, left)
-
+    with ProgressBar() as progress:
         return run_study(name, settings, out=folder, progress=progress, **options)
 
 

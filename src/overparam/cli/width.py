@@ -55,9 +55,7 @@ def width(
         dataset = load(data, **selection)
         progress("looking for the width", 0, 0)
         setting = _setting(dataset, knowing, assume_limit, **options)
-        answer = width_for(
-            setting, step_fraction, lambda tried: progress("looking for the width", tried, 0)
-        )
+        answer = width_for(setting, step_fraction, progress)
         if out is not None:
             curves = _curves(answer, progress)
     if out is not None:

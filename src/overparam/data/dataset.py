@@ -19,8 +19,10 @@ from overparam.data.raw import RawData
 from overparam.data.targets import TargetCoding, fit_coding
 from overparam.errors import InputError
 from overparam.problem.measure import Measure, real_array
+from overparam.results import brief
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """Something that was fitted to data, and to which.
@@ -34,6 +36,7 @@ class Fitted:
     rows: Int[np.ndarray, " m"]
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Data ready for a certificate.

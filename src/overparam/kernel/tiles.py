@@ -135,6 +135,9 @@ class TiledKernel(ABC):
         inferred = floating_dtype(*others, self.x1, self.x2)
         self.dtype = inferred if dtype is None else np.dtype(dtype)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r}, {self.dtype}{list(self.shape)})"
+
     @property
     def shape(self) -> tuple[int, int]:
         """Of the matrix."""
@@ -228,7 +231,7 @@ def fill(
         if tiling.mirrored(tile):
             matrix[columns, rows] = values.T
         if progress is not None:
-            progress(done, len(tiles))
+            progress("kernel", done, len(tiles))
 
 
 def computed(

@@ -6,7 +6,6 @@ follows it; how closely is what lazy training is about. This recursion takes any
 eigendecomposition; ``linearised/training_curve.py`` has the closed form of least squares.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -18,8 +17,11 @@ from overparam.kernel.empirical.tangent import coordinate_weights, pull_back
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
+from overparam.progress import Progress
+from overparam.results import pytree
 
 
+@pytree("excess", "dual", "values")
 @dataclass(frozen=True)
 class LinearisedDescent:
     """Gradient descent on the linearised model.
@@ -47,7 +49,7 @@ def linearised_descent(
     kernel: Float[np.ndarray, "nk nk"],
     step_size: float | int,
     steps: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> LinearisedDescent:
     """Gradient descent on the linearised model, step by step, for any loss.
 
@@ -57,7 +59,7 @@ def linearised_descent(
         kernel: K(theta_0), shape (n k, n k), from ``tangent_kernel``.
         step_size: eta.
         steps: Number of steps.
-        progress: Called after each step with (done, total).
+        progress: Called after each step.
 
     Returns:
         The :class:`LinearisedDescent`, with ``steps + 1`` entries of the excess.
@@ -84,7 +86,7 @@ def linearised_descent(
         dual = dual - step_size * gradient
         values = values - step_size * ((kernel @ gradient) / roots).reshape(values.shape)
         if progress is not None:
-            progress(step + 1, steps)
+            progress("linearised descent", step + 1, steps)
     return LinearisedDescent(excess, dual, values)
 
 

@@ -20,8 +20,10 @@ from overparam.linearised.prediction import check_step
 from overparam.model.function import ParamTree
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network
+from overparam.results import pytree
 
 
+@pytree("eigenvalues", "modes", "coefficients", "targets", "roots")
 @dataclass(frozen=True, eq=False)
 class TrainingCurve:
     """Least squares with a fixed kernel: what training predicts after any number of steps.

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.activation import Activation, get_activation
 from overparam.model.draw import draw_parameters
 from overparam.precision import is_traced
@@ -157,8 +157,7 @@ class MLP:
 
 
 def _positive_integer(name: str, value: int) -> int:
-    if not is_whole(value, 1):
-        raise InputError(f"{name} must be a positive integer, not {value!r}")
+    require_whole(name, value, 1)
     return int(value)
 
 

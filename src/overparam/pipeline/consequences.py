@@ -4,6 +4,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import jax
+
 from overparam.certificate.certificate import Certificate
 from overparam.data import Dataset
 from overparam.model.mlp import Params
@@ -11,7 +13,7 @@ from overparam.pipeline.generalisation import risk_bounds
 from overparam.pipeline.regularisation import Regularisation, measure_regularisation
 from overparam.pipeline.transfer import TransferStudy, study_transfer
 from overparam.problem.problem import Problem
-from overparam.progress import Report
+from overparam.progress import Progress
 from overparam.risk.bounded_loss import BoundedLoss, ClippedSquared, ZeroOne
 from overparam.risk.risk_bound import RiskBound
 from overparam.train.laziness import Laziness, measure_laziness
@@ -74,7 +76,7 @@ def measure_consequences(
     confidence: float,
     seed: int,
     phase: Phase,
-    progress: Report,
+    progress: Progress,
 ) -> Consequences:
     """Measure everything that the theory says follows from convergence.
 
@@ -101,9 +103,7 @@ def measure_consequences(
     with phase("laziness"):
         laziness = _laziness(dataset, problem, networks, seed)
     with phase("learning-rate transfer"):
-        transfer = study_transfer(
-            problem, seed, lambda done, total: progress("learning-rate transfer", done, total)
-        )
+        transfer = study_transfer(problem, seed, progress)
     with phase("bounds on the risk"):
         risks = risk_bounds(
             problem,
@@ -115,7 +115,7 @@ def measure_consequences(
             confidence=confidence,
             loss=_bounded_loss(dataset),
             certificate=networks.initial,
-            seed=seed,
+            key=jax.random.key(seed),
             progress=progress,
         )
     return Consequences(regularisation, laziness, transfer, tuple(risks))
@@ -139,7 +139,7 @@ def _laziness(
             *(problem, networks.start, end),
             linearised=networks.linearised if name == "descent" else None,
             test_x=test,
-            seed=seed,
+            key=jax.random.key(seed),
         )
         for name, end in ends.items()
         if end is not None

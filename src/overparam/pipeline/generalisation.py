@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 from scipy.linalg import cho_solve
 
 from overparam.certificate.certificate import Certificate
@@ -24,7 +24,8 @@ from overparam.model.mlp import Params
 from overparam.precision import as_float64
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
-from overparam.progress import Report
+from overparam.progress import Progress, silent
+from overparam.randomness import seed_of
 from overparam.risk.bounded_loss import (
     BoundedLoss,
     ClippedSquared,
@@ -112,9 +113,9 @@ def risk_bounds(
     loss: object = None,
     certificate: Certificate | None = None,
     prior: PriorTraining | None = None,
-    seed: int = 0,
+    key: Array | None = None,
     fresh: Measure | None = None,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> list[RiskBound]:
     """All bounds on the risk that apply, the yardstick first.
 
@@ -133,7 +134,8 @@ def risk_bounds(
         certificate: From initialisation; gives rho_K if it has it. Its radius s* is of no use for a
             bound on the risk (docs/apriori.md, Proposition 12).
         prior: How the data-dependent prior is trained.
-        seed: Of the split and of the Monte Carlo parts.
+        key: A JAX key for the split and the Monte Carlo parts; None stands for
+            ``jax.random.key(0)``.
         fresh: Rows in no bound at all; each bound's own predictor has its mean loss on them in
             ``details["fresh_risk"]``, to compare the bound with.
         progress: Called as the work advances.
@@ -150,6 +152,7 @@ def risk_bounds(
     sample = problem.measure if sample is None else sample
     require_iid(sample, "the sample")
     prior = prior or PriorTraining()
+    seed = seed_of(key)
     first, second = split_rows(sample.n, prior.fraction, seed)
     if loss is None:
         assert sample.y is not None
@@ -163,7 +166,7 @@ def risk_bounds(
         )
     problem.validate(start)
     problem.validate(trained)
-    report = progress or (lambda phase, done, total: None)
+    report = progress or silent
     notes = tuple(f"{what} were fitted to the evaluated rows" for what in caveats)
     job = _Job(problem, as_float64(start), confidence, bounded, notes, seed, fresh)
     trained = as_float64(trained)

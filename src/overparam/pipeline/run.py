@@ -37,7 +37,7 @@ from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import AnchorSettings, JobSettings
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
-from overparam.progress import Progress, Report, silent
+from overparam.progress import Progress, silent
 from overparam.threads import threads_for
 from overparam.train.checkpoint import steps_saved
 from overparam.train.early_stopping import LinearFit, linear_fit
@@ -61,7 +61,7 @@ def run_job(
     dataset: Dataset,
     settings: JobSettings | None = None,
     *,
-    progress: Report | None = None,
+    progress: Progress | None = None,
     verdict: Verdict | None = None,
     checkpoint: str | Path | None = None,
 ) -> JobResult:
@@ -90,7 +90,7 @@ def anchor_network(
     network: ImportedNetwork,
     settings: AnchorSettings | None = None,
     *,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> JobResult:
     """Anchor a certificate at a network that was trained elsewhere.
 
@@ -98,7 +98,7 @@ def anchor_network(
         dataset: The data it was trained on, prepared as they were for the training.
         network: From one of the importers.
         settings: What to do; None means the defaults.
-        progress: Called with (phase, done, total) as the job advances.
+        progress: Called as the job advances.
 
     Returns:
         The :class:`JobResult`, certified or not.
@@ -120,7 +120,7 @@ class Job:
         problem: Problem,
         start: Params,
         settings: JobSettings | AnchorSettings,
-        progress: Report | None,
+        progress: Progress | None,
     ) -> None:
         self.dataset, self.problem, self.start = dataset, problem, start
         self.rigor, self.report = settings.rigor, progress or silent
@@ -133,7 +133,7 @@ class Job:
                 self.problem,
                 params,
                 max_steps=steps,
-                progress=lambda step, residual, damping: self.report("Gauss-Newton", step, 0),
+                progress=self.report,
             )
 
     def check(self, params: Params, certificate: Certificate, steps: int) -> TrainResult | None:
@@ -172,8 +172,8 @@ class Job:
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
     def within(self, phase: str) -> Progress:
-        """Report (done, total) as of a phase."""
-        return lambda done, total: self.report(phase, done, total)
+        """Report all that is told as of one phase."""
+        return lambda _, done, total: self.report(phase, done, total)
 
 
 class Imported(Job):
@@ -184,7 +184,7 @@ class Imported(Job):
         dataset: Dataset,
         network: ImportedNetwork,
         settings: AnchorSettings,
-        progress: Report | None,
+        progress: Progress | None,
     ) -> None:
         problem = Problem(
             network.model, dataset.train, settings.loss, centered_at=network.centered_at
@@ -236,7 +236,7 @@ class Drawn(Job):
         self,
         dataset: Dataset,
         settings: JobSettings,
-        progress: Report | None = None,
+        progress: Progress | None = None,
         checkpoint: str | Path | None = None,
     ) -> None:
         self.settings, self.checkpoint = settings, checkpoint
@@ -273,7 +273,7 @@ class Drawn(Job):
                 budget=settings.budget,
                 theorem=settings.theorem,
                 target_norm=len(kernel) <= FULL_SPECTRUM,
-                progress=self.within("steps of gradient descent in float64"),
+                progress=self.report,
             )
         linearised = None
         if settings.optimizer == "gd":
@@ -364,7 +364,7 @@ class Drawn(Job):
         shared: dict = {
             "dtype": settings.training_dtype,
             "checkpoint": self.checkpoint,
-            "progress": self.within("descent"),
+            "progress": self.report,
         }
         with self.phase("descent"):
             if settings.optimizer == "gd":
@@ -438,7 +438,7 @@ class Drawn(Job):
             ), spectrum
 
     def _kernel(self, params: Params) -> Float[np.ndarray, "nk nk"]:
-        return tangent_kernel(self.problem, params, progress=self.within("kernel"))
+        return tangent_kernel(self.problem, params, progress=self.report)
 
     def _spectrum(
         self,

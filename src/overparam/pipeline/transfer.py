@@ -72,7 +72,7 @@ def study_transfer(
     Args:
         problem: The learning problem.
         seed: Of the networks drawn.
-        progress: Called with (runs done, runs in all) of the sweeps.
+        progress: Called as runs of the sweeps end.
 
     Returns:
         The :class:`TransferStudy`; None for a model without hidden layers, which has no width.
@@ -113,7 +113,7 @@ def _sweep(
         grid,
         parametrisation=name,
         loss=problem.loss,
-        seeds=range(seed, seed + SEEDS),
+        keys=[jax.random.key(seed + draw) for draw in range(SEEDS)],
         steps=STEPS,
         centered=problem.centered_at is not None,
         progress=progress,

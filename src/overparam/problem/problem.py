@@ -74,6 +74,10 @@ class Problem:
             centered_at = as_float64(centered_at)
         self.centered_at = centered_at
 
+    def __repr__(self) -> str:
+        centred = "" if self.centered_at is None else ", centred"
+        return f"Problem({self.model!r}, {self.measure!r}, {self.loss!r}{centred})"
+
     @property
     def outputs(self) -> int:
         """K, the number of columns that the loss sees: the model's outputs if it sees values."""

@@ -64,7 +64,7 @@ def certified_widths(
         step_sizes: The steps, eta.
         key: Of the initialisations, the same for all widths.
         budget: Seconds that each pair may take; where it does not suffice nothing is certified.
-        progress: Called with (pairs done, pairs in all).
+        progress: Called with ("certificates", pairs done, pairs in all).
 
     Returns:
         The :class:`CertifiedWidths`, ``computed``.
@@ -91,7 +91,7 @@ def certified_widths(
                 handover[i, j] = constants["handover"].value
                 distance[i, j] = constants["limit_distance"].value
             if progress is not None:
-                progress(i * shape[1] + j + 1, shape[0] * shape[1])
+                progress("certificates", i * shape[1] + j + 1, shape[0] * shape[1])
     return CertifiedWidths(
         tuple(widths), tuple(map(float, step_sizes)), stable, converges, handover, distance
     )

@@ -19,11 +19,12 @@ from overparam.enclosures import max_eigenvalue
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk, infinite_ntk_of_few
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import Params
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network
+from overparam.results import brief
 
 QUADRATURE = 120
 """Gauss-Hermite nodes for moments of one Gaussian preactivation."""
@@ -33,6 +34,7 @@ FEW = 512
 """Points up to which the limiting kernel takes less time than loading the loops for many."""
 
 
+@brief
 @dataclass(frozen=True)
 class StableStep:
     """The stable step at one width.
@@ -102,8 +104,7 @@ def stable_step(
             "networks of a width are drawn and need a key: pass key=jax.random.key(0), say, or "
             "parameters in place of the width"
         )
-    if not is_whole(draws, 1):
-        raise InputError(f"draws must be a positive integer, not {draws!r}")
+    require_whole("draws", draws, 1)
     width, tops = cast(int, at), []
     for subkey in jax.random.split(key, int(draws)):
         wide, params = draw_at_width(problem, width, subkey)

@@ -19,11 +19,12 @@ from overparam.certificate.conclude import certificate_from
 from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import tangent_kernel
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.linearised.prediction import linearised_descent
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
+from overparam.results import brief
 from overparam.steps.stable_step import draw_at_width
 from overparam.theorems.descent import descent_horizon, descent_step, objective_smoothness
 
@@ -65,6 +66,7 @@ class StepGuarantee:
     certificate: Certificate
 
 
+@brief
 @dataclass(frozen=True)
 class StepTransfer:
     """A step size taken from one width to another.
@@ -140,7 +142,7 @@ def transfer_step(
         step_size: The narrow network's step; None takes the strongest that is guaranteed there,
             see :func:`step_guarantee`.
         steps: The number of steps that descent is asked for and the loss is predicted for.
-        progress: Called with (done, total) while the wide kernel is computed.
+        progress: Called while the wide kernel is computed.
 
     Returns:
         The :class:`StepTransfer`.
@@ -179,6 +181,7 @@ def transfer_step(
     )
 
 
+@brief
 @dataclass(frozen=True)
 class CertifiedSteps:
     """The steps that the theorems allow, by width and draw; all arrays (widths, draws), computed.
@@ -239,7 +242,7 @@ def certified_steps(
         key: Of the initialisations.
         draws: Networks drawn at each width.
         steps: The number of steps that descent is asked for.
-        progress: Called with (networks done, networks in all).
+        progress: Called after every network.
 
     Returns:
         The :class:`CertifiedSteps`.
@@ -257,7 +260,7 @@ def certified_steps(
             footing = _Footing.for_steps(*draw_at_width(problem, width, keys[j]), steps)
             values[:, i, j] = footing.numbers()
             if progress is not None:
-                progress(i * draws + j + 1, len(widths) * draws)
+                progress("networks by width", i * draws + j + 1, len(widths) * draws)
     named = dict(zip(MEASURED, values, strict=True))
     return CertifiedSteps(widths=tuple(widths), steps=steps, **named)
 
@@ -460,5 +463,4 @@ def _sentence(narrow: StepGuarantee, wide: StepGuarantee, transfers: bool, steps
 
 
 def _check_steps(steps: int) -> None:
-    if not is_whole(steps, 1):
-        raise InputError(f"steps must be a positive integer, not {steps!r}")
+    require_whole("steps", steps, 1)

@@ -101,7 +101,10 @@ def critic_two_sided() -> Case:
 
 def _critic(two_sided: bool, drift: float) -> Case:
     app = applications.wasserstein_critic(
-        *(images(3, each=4), images(8, each=4), KEY), width=256, drift=drift, two_sided=two_sided
+        *(images(3, each=4), images(8, each=4), KEY),
+        model=MLP(64, (256,), 1, "tanh"),
+        drift=drift,
+        two_sided=two_sided,
     )
 
     def note(params: Any) -> str:
@@ -150,14 +153,14 @@ def _poisson(box: Box, cells: int, **settings: Any) -> Case:
 
 def poisson_1d() -> Case:
     """The Poisson equation on an interval."""
-    return _poisson(Box(0, 1), 20_000, points=16, width=256, weight_scale=8.0, bias_scale=8.0)
+    model = MLP(1, (256,), 1, "sin", weight_scale=8.0, bias_scale=8.0)
+    return _poisson(Box(0, 1), 20_000, points=16, model=model)
 
 
 def poisson_2d() -> Case:
     """The Poisson equation on a square."""
-    return _poisson(
-        Box((0, 0), (1, 1)), 400, points=8, width=1024, weight_scale=6.0, bias_scale=6.0
-    )
+    model = MLP(2, (1024,), 1, "sin", weight_scale=6.0, bias_scale=6.0)
+    return _poisson(Box((0, 0), (1, 1)), 400, points=8, model=model)
 
 
 def infinite_data() -> Case:
@@ -165,9 +168,7 @@ def infinite_data() -> Case:
     app = applications.function_approximation(
         *(lambda x: np.sin(4 * x[:, 0]), Box(-1, 1), KEY),
         nodes=20,
-        width=64,
-        weight_scale=10.0,
-        bias_scale=10.0,
+        model=MLP(1, (64,), 1, "sin", weight_scale=10.0, bias_scale=10.0),
     )
 
     def note(params: Any) -> str:

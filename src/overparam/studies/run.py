@@ -9,11 +9,13 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from overparam.errors import InputError
+from overparam.limits import require_whole
 from overparam.memory import available_memory, readable
+from overparam.progress import Progress
 from overparam.studies.registry import get_study
 from overparam.studies.store import Store
 from overparam.studies.study import Cell, Finding, Settings, Study
-from overparam.studies.sweep import Progress, SweepReport, run_sweep
+from overparam.studies.sweep import SweepReport, run_sweep
 
 RATE = 3e9
 """Floating-point operations a second and core that estimates of time assume."""
@@ -83,7 +85,7 @@ def run_study(
             that the caller has set up.
         memory: Bytes that all workers together may use; None for what is free.
         time_limit: Seconds that it may take, by the estimate made beforehand; None for any.
-        progress: Called with (cells done, cells in all, seconds left or None).
+        progress: Called as cells end; each counts by its estimated cost.
 
     Returns:
         The :class:`StudyResult`.
@@ -130,9 +132,7 @@ def check_jobs(jobs: int | None) -> int:
     """
     if jobs is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if isinstance(jobs, bool) or jobs < 1:
-        raise InputError(f"jobs must be 1 or more, not {jobs!r}")
-    return jobs
+    return require_whole("jobs", jobs, 1)
 
 
 def check_fits(

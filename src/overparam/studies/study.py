@@ -14,7 +14,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from overparam.errors import InputError
-from overparam.limits import MOST_STEPS
+from overparam.limits import MOST_STEPS, require_whole
 
 Scalar = str | int | float | bool | None
 """What a cell and a row may hold; floats may be infinite or NaN."""
@@ -44,8 +44,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("samples", "seeds"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not 2 <= value <= MOST_STEPS):
-                raise InputError(f"{name} must be 2 or more, and at most {MOST_STEPS:,}")
+            if value is not None:
+                require_whole(name, value, 2, MOST_STEPS)
         if self.data is None and (self.target is not None or self.samples is not None):
             raise InputError("target and samples choose from a data set: name one with --data")
 

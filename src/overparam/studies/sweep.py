@@ -7,7 +7,7 @@ cell it was at; that cell is tried again, and reported if it fails again.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -19,12 +19,10 @@ from threadpoolctl import threadpool_limits
 
 from overparam.errors import InputError
 from overparam.programs import keep_programs
+from overparam.progress import Progress
 from overparam.studies.registry import get_study
 from overparam.studies.store import Store
 from overparam.studies.study import Cell, Row, Study
-
-Progress = Callable[[int, int, float | None], None]
-"""Called with (cells done, cells in all, seconds left or None)."""
 
 IDLE = 300
 """Seconds after which idle workers end, as joblib has it."""
@@ -207,21 +205,22 @@ def one_core() -> None:
 
 
 class _Clock:
-    """Tells progress, with the time left by the cells' estimated costs."""
+    """Tells progress in cells, of which each counts by its estimated cost."""
 
     def __init__(
         self, study: Study, cells: Sequence[Cell], left: Sequence[Cell], progress: Progress | None
     ) -> None:
-        self.study, self.total, self.progress = study, len(cells), progress
-        self.done = len(cells) - len(left)
-        self.begin, self.worked = time.perf_counter(), 0.0
+        self.study, self.total, self.left, self.progress = study, len(cells), len(left), progress
+        self.worked, self.ended = 0.0, 0
         self.work = sum(study.cost(cell).flops for cell in left)
-        if progress is not None:
-            progress(self.done, self.total, None)
+        self._tell(0.0)
 
     def tick(self, cell: Cell) -> None:
-        self.done += 1
         self.worked += self.study.cost(cell).flops
+        self.ended += 1
+        self._tell(1.0 if self.ended == self.left else self.worked / max(self.work, 1.0))
+
+    def _tell(self, share: float) -> None:
         if self.progress is not None:
-            pace = (time.perf_counter() - self.begin) / max(self.worked, 1.0)
-            self.progress(self.done, self.total, pace * (self.work - self.worked))
+            done = self.total - self.left + int(share * self.left)
+            self.progress(self.study.name, done, self.total)

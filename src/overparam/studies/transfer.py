@@ -98,7 +98,7 @@ class Transfer(Study):
             nearest * RATIO**WINDOW,
             parametrisation=name,
             base_width=BASE,
-            seeds=range(int(cell["seeds"] or 1)),
+            keys=[jax.random.key(seed) for seed in range(int(cell["seeds"] or 1))],
             steps=STEPS,
         )
         columns = sweep.table()

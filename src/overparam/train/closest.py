@@ -12,7 +12,6 @@ the range of J*: the first-order condition for the shortest way. Gradient descen
 there, and how far from it the limit lies is what implicit regularisation is about.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,16 +27,16 @@ from overparam.kernel.empirical.tangent import push_forward, tangent_kernel, to_
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
+from overparam.progress import Progress
+from overparam.results import brief
 from overparam.theorems.closest_interpolant import closest_interpolant_distance
 from overparam.train.gauss_newton import SMALLEST_DAMPING, minimum_norm_step
-
-Progress = Callable[[int, float, float], None]
-"""Called after each step with (step, residual norm, relative tangential part)."""
 
 SUFFICIENT = 0.1
 """Share of the predicted decrease of the merit function that a step must give."""
 
 
+@brief
 @dataclass(frozen=True)
 class MinimumNormSolution:
     """The closest interpolating parameters of the linearised model.
@@ -96,6 +95,7 @@ def minimum_norm_solution(
     )
 
 
+@brief
 @dataclass(frozen=True)
 class ClosestInterpolant:
     """An interpolating network that satisfies the first-order condition for the closest one.
@@ -174,7 +174,7 @@ def closest_interpolant(
         if local is None:
             return search.singular(theta, steps)
         if progress is not None:
-            progress(steps, local.residual, local.optimality)
+            progress("closest interpolant", steps, 0)
         if local.residual <= tolerance and local.optimality <= optimality:
             return search.result(theta, local, True, steps, f"converged in {steps} steps")
         if steps == max_steps:

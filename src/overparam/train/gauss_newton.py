@@ -10,7 +10,6 @@ for the linearisation, in part or in full. The steps J* (K + mu)^{-1} (h* - F) o
 Marquardt then go down, for mu large enough: they leave the small eigenvalues for later.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -23,10 +22,8 @@ from overparam.kernel.empirical.tangent import pull_back, tangent_kernel, to_coo
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
-
-Progress = Callable[[int, float, float], None]
-"""Called after each step with (step, residual norm, share of the full step taken); the share is 0
-for a step of Levenberg and Marquardt."""
+from overparam.progress import Progress
+from overparam.results import pytree
 
 SMALLEST_DAMPING = 2.0**-12
 
@@ -47,6 +44,7 @@ STALLED = 1e-3
 """Relative decrease that a step must promise; mu falls until one does."""
 
 
+@pytree("params")
 @dataclass(frozen=True)
 class GaussNewtonResult:
     """What Gauss-Newton gives.
@@ -56,12 +54,14 @@ class GaussNewtonResult:
         residuals: |h* - F| in L2(mu) before the first and after each step.
         converged: Whether the last residual is at or below the tolerance.
         damped: How many of the steps, the last ones, are of Levenberg and Marquardt.
+        fractions: Of each step before those, the part of the full one that was made.
     """
 
     params: ParamTree
     residuals: tuple[float, ...]
     converged: bool
     damped: int = 0
+    fractions: tuple[float, ...] = ()
 
 
 @on_host
@@ -100,6 +100,7 @@ def gauss_newton(
     params = as_float64(params)
     residual = problem.residual(params)
     norms = [_norm(problem, residual)]
+    fractions: list[float] = []
     factor = None
     while norms[-1] > tolerance and len(norms) <= max_steps:
         step = None
@@ -114,17 +115,19 @@ def gauss_newton(
                 step = _damped(problem, params, factor, residual, smallest=SMALLEST_DAMPING)
         if step is None:
             break
-        params, residual, damping = step
+        params, residual, fraction = step
+        fractions.append(fraction)
         norms.append(_norm(problem, residual))
         if progress is not None:
-            progress(len(norms) - 1, norms[-1], damping)
+            progress("Gauss-Newton", len(norms) - 1, 0)
     undamped = len(norms)
     del factor
     if norms[-1] > tolerance and len(norms) <= max_steps:
         params = _levenberg_marquardt(
             problem, params, residual, norms, tolerance, max_steps, progress
         )
-    return GaussNewtonResult(params, tuple(norms), norms[-1] <= tolerance, len(norms) - undamped)
+    converged, damped = norms[-1] <= tolerance, len(norms) - undamped
+    return GaussNewtonResult(params, tuple(norms), converged, damped, tuple(fractions))
 
 
 def minimum_norm_step(
@@ -205,7 +208,7 @@ def _levenberg_marquardt(
         price = max(price, LEAST_PRICE)
         norms.append(_norm(problem, residual))
         if progress is not None:
-            progress(len(norms) - 1, norms[-1], 0.0)
+            progress("Gauss-Newton", len(norms) - 1, 0)
     return params
 
 

@@ -15,18 +15,20 @@ from jaxtyping import Float
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.description import describe, params_fingerprint
 from overparam.errors import InputError, TheoremViolatedError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, model_name
 from overparam.progress import Progress
+from overparam.results import pytree
 from overparam.train.checkpoint import Checkpoint
 from overparam.train.loop import CHUNK, Loop, descent
 from overparam.train.monitor import Monitor, rounding_floor
 
 
+@pytree("excess", "gradient_norm", "path_length", "distance", "envelope")
 @dataclass(frozen=True)
 class History:
     """A run's record; entry t of every array belongs to step t, before its update.
@@ -49,6 +51,7 @@ class History:
         return len(self.excess)
 
 
+@pytree("params", "history")
 @dataclass(frozen=True)
 class TrainResult:
     """What training gives.
@@ -176,7 +179,7 @@ def train(
         if saved is not None:
             saved.save(state, np.concatenate(rows))
         if progress is not None:
-            progress(done, steps)
+            progress("descent", done, steps)
     last = loop.observe(state) if last is None else last
     _hold(rows, last, monitor)  # all of it: a resumed run may have begun without this monitor
     history = _history(np.concatenate([*rows, last]), monitor)
@@ -242,8 +245,7 @@ def _validate(problem: Problem, params: ParamTree, steps: int, dtype: str) -> No
     problem.validate(params)
     if dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-    if not is_whole(steps, 0):
-        raise InputError(f"steps must be a whole number, 0 or more, not {steps!r}")
+    require_whole("steps", steps, 0)
 
 
 def _model(problem: Problem) -> str:

@@ -24,6 +24,7 @@ from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64, on_host
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem, plain_network
+from overparam.randomness import seed_of
 
 Verdict = Literal["lazy", "partly lazy", "not lazy"]
 
@@ -86,7 +87,7 @@ def measure_laziness(
     linearised: Params | None = None,
     test_x: Float[Array | np.ndarray, "m d"] | None = None,
     rows: int = ROWS,
-    seed: int = 0,
+    key: Array | None = None,
 ) -> Laziness:
     """Measure in float64 how lazy the way from ``start`` to ``trained`` was.
 
@@ -99,7 +100,8 @@ def measure_laziness(
             ``linearised_descent`` or of a ``TrainingCurve``.
         test_x: Points to measure the linearisation on, too, shape (m, d).
         rows: Kernels are compared on as many points as give at most this many rows.
-        seed: Of the draw of those points, if they are not all.
+        key: A JAX key for the draw of those points, if they are not all; None stands for
+            ``jax.random.key(0)``.
 
     Returns:
         The :class:`Laziness`.
@@ -113,7 +115,7 @@ def measure_laziness(
     if rows < 1:
         raise InputError(f"rows must be 1 or more, not {rows!r}")
     start, trained = as_float64(start), as_float64(trained)
-    measure = _part(problem, rows, seed)
+    measure = _part(problem, rows, seed_of(key))
     jacobian, drift, alignment = _compare_kernels(problem, measure, start, trained)
     errors = _Errors(problem, start, trained, test_x)
     train, test = errors.relative(trained)

@@ -28,7 +28,7 @@ import optax
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64, on_host
@@ -126,8 +126,7 @@ def parametrise(model: MLP, parametrisation: str, base_width: int | None = None)
         return Parametrised("standard", model, weights, (bias,) * model.layers)
     if parametrisation == "mup":
         base = 1 if base_width is None else base_width
-        if not is_whole(base, 1):
-            raise InputError(f"base_width must be a positive integer, not {base_width!r}")
+        require_whole("base_width", base, 1)
         if not model.hidden_widths:
             raise InputError("mup scales with a hidden width: give the model a hidden layer")
         ratio = model.hidden_widths[-1] / base

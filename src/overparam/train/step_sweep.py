@@ -27,21 +27,22 @@ from jaxtyping import Array, Float
 from scipy.special import ndtr, stdtrit
 
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.model.mlp import MLP, Params
 from overparam.precision import on_host
 from overparam.problem.integrands import Integrand
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
+from overparam.randomness import seed_of
 from overparam.train.parametrisation import Parametrised, parametrise
 
 Steps = Sequence[float] | np.ndarray
 StepGrid = Steps | Callable[[int], Steps]
 """The step sizes, or a function that gives those for a width."""
 
-Seeds = Sequence[int] | Callable[[int], Sequence[int]]
-"""The seeds, or a function that gives those for a width: narrow networks vary more, cost less."""
+Keys = Sequence[Array] | Array
+"""JAX keys: a list, or an array of keys as ``jax.random.split`` gives."""
 
 TOGETHER = 100_000
 """Networks with at most this many parameters train all seeds in one batched call: faster there."""
@@ -67,7 +68,7 @@ class Runs:
 
     Attributes:
         width: The width of every hidden layer.
-        seeds: The seeds of the initialisations.
+        seeds: The initialisations: ``jax.random.key`` of these numbers.
         step_sizes: The grid, increasing, shape (s,).
         initial: Delta_0 by seed, shape (seeds,).
         final: The excess after the last step, shape (s, seeds).
@@ -162,13 +163,13 @@ class StepSweep:
                         columns[name].append(value)
         return {name: np.array(values) for name, values in columns.items()}
 
-    def optimum(self, width: int, *, level: float = 0.95, seed: int = 0) -> Optimum:
+    def optimum(self, width: int, *, level: float = 0.95, key: Array | None = None) -> Optimum:
         """The step size with the least final excess at a width.
 
         Args:
             width: One of ``widths``.
             level: Of the bootstrap interval over seeds.
-            seed: Of the bootstrap.
+            key: A JAX key for the bootstrap; None stands for ``jax.random.key(0)``.
 
         Returns:
             The :class:`Optimum`.
@@ -180,13 +181,13 @@ class StepSweep:
         _check_level(level)
         runs = self._at(width)
         logs, edge = self._log_optima(runs)
-        means = _resampled_means(logs, seed)
+        means = _resampled_means(logs, seed_of(key))
         low, high = _interval(means, len(logs), level)
         centre = math.exp(float(logs.mean()))
         return Optimum(width, centre, math.exp(low), math.exp(high), np.exp(logs), edge)
 
     def transfer(
-        self, *, tolerance: float = TOLERANCE, level: float = 0.95, seed: int = 0
+        self, *, tolerance: float = TOLERANCE, level: float = 0.95, key: Array | None = None
     ) -> Transfer:
         """Whether the optimum moved by less than a factor from the narrowest to the widest network.
 
@@ -197,7 +198,7 @@ class StepSweep:
         Args:
             tolerance: The factor, above 1.
             level: Of the bootstrap interval.
-            seed: Of the bootstrap.
+            key: A JAX key for the bootstrap; None stands for ``jax.random.key(0)``.
 
         Returns:
             The :class:`Transfer`.
@@ -212,10 +213,11 @@ class StepSweep:
         if len(self.runs) < 2:
             raise InputError("transfer compares two widths: sweep at least two")
         ends = (self.runs[0], self.runs[-1])
-        narrow, wide = (self.optimum(runs.width, level=level, seed=seed) for runs in ends)
+        narrow, wide = (self.optimum(runs.width, level=level, key=key) for runs in ends)
         first, last = (np.log2(o.by_seed) for o in (narrow, wide))
         shift = float(last.mean() - first.mean())
         # Another stream for the wide end: the two are independent.
+        seed = seed_of(key)
         moved = _resampled_means(last, seed + 1) - _resampled_means(first, seed)
         low, high = _interval(moved, min(len(first), len(last)), level)
         found = Transfer(
@@ -244,7 +246,9 @@ class StepSweep:
     ) -> tuple[Float[np.ndarray, "seeds"], Literal["lower", "upper"] | None]:
         """The log of each seed's optimum, and whether one lies at an end of the grid."""
         if len(runs.seeds) < 2:
-            raise InputError("an interval needs two seeds or more: pass seeds=range(5), say")
+            raise InputError(
+                "an interval needs two keys or more: pass jax.random.split(key, 5), say"
+            )
         capped = np.log(np.maximum(np.minimum(runs.final, runs.initial[None, :]), TINY))
         at = capped.argmin(axis=0)
         for j, seed in enumerate(runs.seeds):
@@ -280,12 +284,12 @@ def step_sweep(
     parametrisation: str = "ntk",
     base_width: int | None = None,
     loss: Integrand | str = "squared",
-    seeds: Seeds = tuple(range(5)),
+    keys: Keys | Callable[[int], Keys] | None = None,
     steps: int = 50,
     centered: bool = True,
     progress: Progress | None = None,
 ) -> StepSweep:
-    """Train at every width, step size and seed, and record where each run ends.
+    """Train at every width, step size and initialisation, and record where each run ends.
 
     Training is full-batch gradient descent in float32. The result is determined by the arguments,
     on one machine and one version of JAX.
@@ -299,7 +303,8 @@ def step_sweep(
         parametrisation: ``ntk``, ``standard`` or ``mup``; step sizes are its own learning rates.
         base_width: For ``mup``: where it coincides with ``ntk``; None is the narrowest width.
         loss: An integrand or its name.
-        seeds: Of the initialisations, one run each; or a function that gives those for a width.
+        keys: JAX keys of the initialisations, one run each; or a function that gives those for a
+            width, as narrow networks vary more and cost less. None stands for those of 0 to 4.
         steps: Steps of every run.
         centered: Whether the network is centred at its start, so that every run starts from F = 0.
         progress: Called as runs end.
@@ -313,18 +318,17 @@ def step_sweep(
     widths = _widths(model, widths)
     grids = [_grid(step_sizes, width) for width in widths]
     factor = _common_factor(grids)
-    seeds_at = [_seeds(seeds, width) for width in widths]
-    if not is_whole(steps, 1):
-        raise InputError(f"steps must be a positive integer, not {steps!r}")
+    drawn_at = [_keys(keys, width) for width in widths]
+    require_whole("steps", steps, 1)
     base = widths[0] if base_width is None else base_width
-    total = sum(len(grid) * len(drawn) for grid, drawn in zip(grids, seeds_at, strict=True))
+    total = sum(len(grid) * len(drawn) for grid, drawn in zip(grids, drawn_at, strict=True))
     done, runs = 0, []
-    for width, grid, drawn in zip(widths, grids, seeds_at, strict=True):
+    for width, grid, drawn in zip(widths, grids, drawn_at, strict=True):
         shape = dataclasses.replace(model, hidden_widths=(width,) * len(model.hidden_widths))
         network = parametrise(shape, parametrisation, base)
         problem = Problem(network.model, measure, loss)  # which holds data, model and loss together
         together = network.model.parameter_count <= TOGETHER
-        batches = [list(drawn)] if together else [[seed] for seed in drawn]
+        batches = [drawn] if together else [[key] for key in drawn]
         ends = np.empty((3, len(grid), len(drawn)))
         column = 0
         for batch in batches:
@@ -334,16 +338,17 @@ def step_sweep(
                 ends[:, row, columns] = _ends(problem, network, starts, step_size, steps, centered)
                 done += len(batch)
                 if progress is not None:
-                    progress(done, total)
+                    progress("step sizes", done, total)
             column += len(batch)
         initial, final, best = ends
-        runs.append(Runs(width, drawn, grid, initial[0], final, best))
+        seeds = tuple(map(seed_of, drawn))
+        runs.append(Runs(width, seeds, grid, initial[0], final, best))
     return StepSweep(parametrisation, int(steps), factor, tuple(runs))
 
 
-def _starts(model: MLP, seeds: list[int]) -> Params:
-    """The starts of several seeds, stacked; each is ``model.init(jax.random.key(seed))``."""
-    drawn = [model.init(jax.random.key(seed)) for seed in seeds]
+def _starts(model: MLP, keys: list[Array]) -> Params:
+    """The starts of several keys, stacked."""
+    drawn = [model.init(key) for key in keys]
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(a) for a in leaves]), *drawn)
 
 
@@ -487,8 +492,7 @@ def _widths(model: MLP, widths: Sequence[int]) -> tuple[int, ...]:
         raise InputError("the model has no hidden layer whose width could be swept: give it one")
     found = tuple(widths)
     for width in found:
-        if not is_whole(width, 1):
-            raise InputError(f"widths must be positive integers, not {width!r}")
+        require_whole("a width", width, 1)
     if not found or any(b <= a for a, b in itertools.pairwise(found)):
         raise InputError(f"widths must be increasing, and at least one, not {found}")
     return tuple(map(int, found))
@@ -506,10 +510,13 @@ def _grid(step_sizes: StepGrid, width: int) -> Float[np.ndarray, "s"]:
     return grid
 
 
-def _seeds(seeds: Seeds, width: int) -> tuple[int, ...]:
-    found = tuple(int(seed) for seed in (seeds(width) if callable(seeds) else seeds))
-    if not found or len(set(found)) < len(found):
-        raise InputError(f"seeds must be distinct, and at least one, not {found}")
+def _keys(keys: Keys | Callable[[int], Keys] | None, width: int) -> list[Array]:
+    if keys is None:
+        keys = [jax.random.key(seed) for seed in range(5)]
+    found = list(keys(width) if callable(keys) else keys)
+    seeds = [seed_of(key) for key in found]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError("keys must be distinct, and at least one: take jax.random.split(key, 5)")
     return found
 
 

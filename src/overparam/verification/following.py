@@ -14,6 +14,7 @@ from flint import arb
 
 from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.numbers.upper import EXTENDED, strict
+from overparam.progress import Progress
 from overparam.theorems.residual_curvature import RAISE, Couplings, Seen, layered_curvature
 from overparam.theorems.trajectory import Ball, next_spread
 from overparam.verification.ball_steps import BallDescent, has_steps
@@ -23,8 +24,6 @@ from overparam.verification.float_pass import FloatNetwork, Passed, between, siz
 from overparam.verification.float_rounding import Rounding, rounding_near
 from overparam.verification.measure import Measured, centre_of, measure
 from overparam.verification.subject import Parameters, Subject
-
-Say = Callable[[str, int, int], None]
 
 _UNIT = 2.0**-53
 _UP = 1 + 1e-9
@@ -74,7 +73,7 @@ class Followed:
         return int(np.argmax(rest <= min(EXPONENT, rest[0] / 2)))
 
 
-def follow(subject: Subject, step_size: float, steps: int, early: int, say: Say) -> Followed:
+def follow(subject: Subject, step_size: float, steps: int, early: int, say: Progress) -> Followed:
     """Make T steps of gradient descent.
 
     Args:
@@ -113,7 +112,7 @@ def _above(ball: arb) -> float:
 
 
 class _Run:
-    def __init__(self, subject: Subject, step_size: float, early: int, say: Say) -> None:
+    def __init__(self, subject: Subject, step_size: float, early: int, say: Progress) -> None:
         self.subject, self.eta, self.early, self.say = subject, step_size, early, say
         self.network = FloatNetwork(
             *(subject.architecture, subject.x, subject.y, subject.weights, subject.center)

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from flint import arb
 
+from overparam.progress import Progress
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
 from overparam.verification.bounds import RELATIVE, Comparison
 from overparam.verification.claim import Claim
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS, GRADIENTS
-from overparam.verification.following import Followed, Say, follow
+from overparam.verification.following import Followed, follow
 from overparam.verification.measure import Measured
 from overparam.verification.subject import Subject
 
@@ -56,7 +57,7 @@ def not_followed(claim: Claim) -> str | None:
     return None
 
 
-def compare_run(claim: Claim, subject: Subject, start: Measured, say: Say) -> list[str]:
+def compare_run(claim: Claim, subject: Subject, start: Measured, say: Progress) -> list[str]:
     """Sentences on what a run of the re-check's own does not confirm.
 
     Args:

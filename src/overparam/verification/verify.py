@@ -15,7 +15,7 @@ from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.numbers.balls import balls
 from overparam.numbers.upper import EXTENDED, strict
 from overparam.problem.problem import Problem
-from overparam.progress import Report
+from overparam.progress import Progress, silent
 from overparam.verification.balls import bound_of
 from overparam.verification.bounds import (
     compare_conclusions,
@@ -61,7 +61,7 @@ def verify(
     params: Any = None,
     *,
     precision: int = 128,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> Verification:
     """Check a certificate against its data and parameters, in ball arithmetic.
 
@@ -92,7 +92,7 @@ def verify(
         )
     text = None if isinstance(certificate, Certificate) else read_start(certificate, LONGEST)
     subject = _subject_source(certificate, problem_or_files, params)
-    tell = progress or (lambda phase, done, total: None)
+    tell = progress or silent
     with balls(precision):
         try:
             claim = read_claim(_as_text(certificate) if text is None else text)
@@ -113,7 +113,7 @@ def verify(
     return Verification(not reasons, tuple(reasons))
 
 
-def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Report) -> Iterator[str]:
+def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress) -> Iterator[str]:
     """All that is wrong; costly checks only if the cheap ones pass."""
     unknown = _beyond(claim)
     if unknown is not None:

@@ -52,7 +52,7 @@ def test_tiles_make_the_same_kernel(outputs, given):
     assert 2 <= side <= 4  # divides neither 7 nor 5
     seen = []
     tiled = empirical_ntk(
-        model, params, x1, x2, working_memory=tiny, progress=lambda *step: seen.append(step)
+        model, params, x1, x2, working_memory=tiny, progress=lambda *step: seen.append(step[1:])
     )
     np.testing.assert_allclose(tiled, empirical_ntk(model, params, x1, x2), rtol=1e-12, atol=1e-14)
     rows, columns = -(-7 // side), -(-5 // side)

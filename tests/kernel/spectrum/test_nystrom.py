@@ -1,5 +1,6 @@
 """Nystrom approximations against the whole matrix: errors, eigenvalues, solves, predictions."""
 
+import jax
 import numpy as np
 import pytest
 import scipy.linalg
@@ -109,7 +110,9 @@ def test_random_pivots_beat_even_sampling_where_a_few_samples_are_far_away():
     x[:20] += 10 * rng.standard_normal((20, 2))
     K = np.exp(-np.square(x[:, None] - x[None]).sum(axis=2) / 2)
     errors = {
-        method: np.mean([approximate(K, 30, method=method, seed=s).trace_error for s in range(5)])
+        method: np.mean(
+            [approximate(K, 30, method=method, key=jax.random.key(s)).trace_error for s in range(5)]
+        )
         for method in METHODS
     }
     assert errors["rpcholesky"] <= 1e-3 * errors["uniform"]
@@ -124,7 +127,8 @@ def test_the_mean_error_of_random_pivots_obeys_their_theorem(power):
         tail = values[q:].sum()
         pivots = q / epsilon + q * np.log(1 / (epsilon * tail / values.sum()))
         errors = [
-            approximate(K, int(np.ceil(pivots)), block=4, seed=s).trace_error for s in range(40)
+            approximate(K, int(np.ceil(pivots)), block=4, key=jax.random.key(s)).trace_error
+            for s in range(40)
         ]
         mean, error = np.mean(errors), np.std(errors, ddof=1) / np.sqrt(40)
         assert mean <= (1 + epsilon) * tail + 4 * error
@@ -138,7 +142,7 @@ def test_blocks_with_rejection_have_the_law_of_one_at_a_time(block):
     trials = 1500
     counts = np.zeros((4, 4))
     for seed in range(trials):
-        first, second = approximate(K, 2, block=block, seed=seed).samples
+        first, second = approximate(K, 2, block=block, key=jax.random.key(seed)).samples
         counts[first, second] += 1
     expected = np.zeros((4, 4))
     for i in range(4):

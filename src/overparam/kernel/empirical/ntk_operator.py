@@ -18,7 +18,7 @@ from scipy.sparse.linalg import LinearOperator
 from overparam.errors import InputError
 from overparam.kernel.empirical.function_kernel import points_at_once, squared_jacobian_rows
 from overparam.kernel.tiles import even_blocks
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.memory import WORKING_MEMORY
 from overparam.model.function import Function, Network, as_function, observe_function
 from overparam.model.layers import observe_layers
@@ -58,8 +58,7 @@ def ntk_operator(
     Raises:
         InputError: Model, parameters and points do not fit together.
     """
-    if not is_whole(batch, 1):
-        raise InputError(f"batch must be a positive whole number, not {batch!r}")
+    require_whole("batch", batch, 1)
     outputs, dtype = observe_function(model, params, x1=x1, x2=x2)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), params)
     left = np.asarray(x1, dtype)

@@ -34,6 +34,7 @@ from overparam.kernel.files.stored import (
     stored_job,
 )
 from overparam.kernel.tiles import TILE_ROWS, Tile, TiledKernel, Tiling, computed, largest_side
+from overparam.limits import require_whole
 from overparam.memory import WORKING_MEMORY, readable
 from overparam.progress import Progress
 
@@ -91,7 +92,7 @@ def write_kernel(
             parameters and what the interpreter and JAX hold themselves.
         overwrite: Whether files of another job, or damaged ones, may be deleted.
         devices: This process's devices to use; all of them by default.
-        progress: Called with (tiles done, tiles in all) of this process, after every tile.
+        progress: Called after every tile, with the numbers of this process's.
 
     Returns:
         Where the kernel is, and what was computed.
@@ -194,12 +195,12 @@ class _Job:
         computer = self.kernel.computer(self.tiling, working, devices)
         done = total - len(left)
         if progress is not None:
-            progress(done, total)
+            progress("tiles of the kernel", done, total)
         for tile, values in computed(self.tiling, left, computer):
             stored.write(tile, values)
             done += 1
             if progress is not None:
-                progress(done, total)
+                progress("tiles of the kernel", done, total)
 
     def finish(self, stored: StoredKernel) -> None:
         """Give the matrix its name, once all processes have written their shares."""
@@ -224,8 +225,8 @@ def _compare(
     kernel: TiledKernel, path: Path, block: int | None, memory: int, overwrite: bool
 ) -> _Job:
     """Compare what is on the disk with what is asked for; changes nothing."""
-    if block is not None and (type(block) is not int or block < 1):
-        raise InputError(f"block must be a positive whole number of points, not {block!r}")
+    if block is not None:
+        require_whole("block", block, 1)
     cut: list[int] | None = None
     complete, delete = False, []
     for place in (_partial(path), path):

@@ -23,11 +23,13 @@ from overparam.kernel.tiles import points
 from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 from overparam.precision import floating_dtype, is_traced
+from overparam.results import pytree
 
 TRACED_TERMS = 128
 """Hermite terms where the inputs are traced, so that their variances cannot be looked at."""
 
 
+@pytree("ntk", "nngp")
 @dataclass(frozen=True)
 class InfiniteKernels:
     """The kernels of the infinitely wide network; scalars per pair of inputs.

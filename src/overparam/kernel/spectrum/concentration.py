@@ -26,8 +26,10 @@ from overparam.errors import InputError
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
+from overparam.results import brief
 
 
+@brief
 @dataclass(frozen=True)
 class Concentration:
     """lambda_min of tangent kernels by width and seed; one entry of each array a network.

@@ -32,6 +32,7 @@ from overparam.kernel.spectrum.lanczos import top_eigenvalues
 from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
+from overparam.results import brief
 
 COMPLETE_ORDER = 4096
 """Largest order of which all eigenvalues are computed unless told otherwise."""
@@ -43,6 +44,7 @@ TOP, BOTTOM = 32, 8
 """Eigenvalues computed at either end of a spectrum that is not computed as a whole."""
 
 
+@brief
 @dataclass(frozen=True)
 class KernelSpectrum:
     """Eigenvalues of a kernel, its extremes enclosed, and what makes it nearly singular.

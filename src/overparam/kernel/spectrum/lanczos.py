@@ -17,7 +17,7 @@ from math import exp, inf, log, log1p, pi, sqrt
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy.sparse.linalg import (
     ArpackError,
     ArpackNoConvergence,
@@ -28,11 +28,14 @@ from scipy.sparse.linalg import (
 
 from overparam.errors import InputError
 from overparam.precision import on_host
+from overparam.randomness import seed_of
+from overparam.results import pytree
 
 KRYLOV_VECTORS = 40
 """The least number of vectors kept; a multiple of the number of eigenvalues where that is more."""
 
 
+@pytree("values", "vectors", "residuals")
 @dataclass(frozen=True)
 class TopEigenvalues:
     """Ritz values at the top of a symmetric operator's spectrum.
@@ -84,7 +87,7 @@ def top_eigenvalues(
     *,
     tolerance: float = 1e-6,
     restarts: int = 100,
-    seed: int = 0,
+    key: Array | None = None,
 ) -> TopEigenvalues:
     """The largest eigenvalues of a symmetric operator, multiple ones with all their copies.
 
@@ -95,7 +98,7 @@ def top_eigenvalues(
         count: How many eigenvalues, each counted as often as it occurs.
         tolerance: Residual, relative to the eigenvalue, at which an iteration stops.
         restarts: The most restarts of a run; unconverged Ritz values are returned all the same.
-        seed: Of the random start.
+        key: A JAX key for the random start; None stands for ``jax.random.key(0)``.
 
     Returns:
         The :class:`TopEigenvalues`, *estimated*.
@@ -110,7 +113,7 @@ def top_eigenvalues(
     if not 1 <= count <= n:
         raise InputError(f"count = {count}: give a number from 1 to {n}, the operator's order")
     linear = _wide(aslinearoperator(operator))
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(seed_of(key))
     start = draw.standard_normal(n)
     size = max(KRYLOV_VECTORS, 2 * count + 1)
     krylov = size if size < n else None

@@ -13,8 +13,10 @@ from scipy.linalg import svd
 from scipy.sparse.linalg import LinearOperator
 
 from overparam.errors import InputError
+from overparam.results import pytree
 
 
+@pytree("factor")
 @dataclass(frozen=True)
 class LowRankKernel:
     """F F^T in the place of a kernel.

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 from scipy.linalg import solve_triangular
 from scipy.sparse.linalg import LinearOperator
 
@@ -34,6 +34,8 @@ from overparam.kernel.spectrum.low_rank import LowRankKernel
 from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
+from overparam.randomness import seed_of
+from overparam.results import pytree
 
 Columns = Callable[[Int[np.ndarray, " s"]], Float[np.ndarray, "rows columns"]]
 """Gives K[:, S] for samples S: all k columns of each, in the order asked for."""
@@ -43,6 +45,7 @@ Method = Literal["rpcholesky", "greedy", "uniform"]
 UNIT_ROUNDOFF = 2.0**-53
 
 
+@pytree("factor", "landmarks", "samples", "residual")
 @dataclass(frozen=True)
 class Nystrom(LowRankKernel):
     """K_S = F F^T, with K - K_S positive semidefinite.
@@ -152,7 +155,7 @@ def nystrom(
     method: Method = "rpcholesky",
     tolerance: float = 0.0,
     block: int | None = None,
-    seed: int = 0,
+    key: Array | None = None,
 ) -> Nystrom:
     """Approximate a kernel from its diagonal and the columns of some landmark samples.
 
@@ -168,7 +171,7 @@ def nystrom(
         tolerance: Stop once tr(K - K_S) <= tolerance tr(K).
         block: Samples whose columns are asked for at once; None means a tenth of the landmarks for
             the random methods and one for the greedy one. It changes the draw, not its law.
-        seed: Of the draw.
+        key: A JAX key for the draw; None stands for ``jax.random.key(0)``.
 
     Returns:
         The :class:`Nystrom`; it holds n k x (landmarks k) numbers of 8 bytes.
@@ -187,7 +190,7 @@ def nystrom(
     width = landmarks * outputs
     what = f"a Nystrom factor of {rows} x {width}"
     require_memory(8 * rows * (width + 3 * size * outputs), what)
-    rng, trace = np.random.default_rng(seed), float(residual.sum())
+    rng, trace = np.random.default_rng(seed_of(key)), float(residual.sum())
     pivots = _Pivots(columns, residual, np.empty((rows, width), order="F"), outputs)
     order = rng.permutation(n) if method == "uniform" else None
     done = 0
@@ -221,7 +224,7 @@ def nystrom_ntk(
     method: Method = "rpcholesky",
     tolerance: float = 0.0,
     block: int | None = None,
-    seed: int = 0,
+    key: Array | None = None,
 ) -> Nystrom:
     """`nystrom` of the empirical NTK, whose matrix is never formed.
 
@@ -233,7 +236,7 @@ def nystrom_ntk(
         method: As in `nystrom`.
         tolerance: As in `nystrom`.
         block: As in `nystrom`.
-        seed: As in `nystrom`.
+        key: As in `nystrom`.
 
     Returns:
         The :class:`Nystrom`. For new points, ``features`` takes
@@ -252,7 +255,7 @@ def nystrom_ntk(
         method=method,
         tolerance=tolerance,
         block=block,
-        seed=seed,
+        key=key,
     )
 
 

@@ -31,6 +31,7 @@ from overparam.model.function import Network, as_function, observe_function
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
+from overparam.results import pytree
 
 BATCHES = 8
 """Independent parts of a sketch from which its error is estimated."""
@@ -42,6 +43,7 @@ DIRECTIONS, DIRECTION_ENTRIES = 16, 2**20
 """Directional derivatives taken at once: as many as have this many entries, or this many."""
 
 
+@pytree("factor")
 @dataclass(frozen=True)
 class RandomFeatures(LowRankKernel):
     """Phi Phi^T as an unbiased estimate of a kernel.
@@ -138,6 +140,7 @@ def tangent_sketch(
     return RandomFeatures(factor, batches)
 
 
+@pytree("ntk", "ntk_error", "nngp", "nngp_error")
 @dataclass(frozen=True)
 class SampledKernels:
     """Means of kernels over independent networks; *estimated*.

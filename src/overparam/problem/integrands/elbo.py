@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.limits import is_whole
+from overparam.limits import require_whole
 from overparam.problem.integrands.base import Integrand, Pointwise, Values
 
 CAP = math.log(2)
@@ -58,8 +58,7 @@ class NegativeElbo(Integrand):
     def __post_init__(self) -> None:
         for name in ("latent_dim", "samples"):
             value = getattr(self, name)
-            if not is_whole(value, 1):
-                raise InputError(f"{name} must be a positive integer, not {value!r}")
+            require_whole(name, value, 1)
         for name in ("beta", "precision"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
