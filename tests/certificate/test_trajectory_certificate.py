@@ -22,6 +22,7 @@ from overparam import (
 from overparam.certificate.certify import _step
 from overparam.certificate.trajectory import count, duration
 from overparam.certificate.trajectory_run import COLUMNS, Run
+from overparam.kernel.tangent import tangent_kernel
 from tiny import Tiny
 
 CASES = [
@@ -38,8 +39,8 @@ CASES = [
 
 
 def step_of(problem, start, factor):
-    kernel_norm = certify(problem, start, theorem="1").constants["max_eigenvalue"].value
-    return factor / (problem.loss.smoothness * kernel_norm)
+    kernel_norm = np.linalg.norm(tangent_kernel(problem, start), 2)
+    return factor / (problem.loss.smoothness * float(kernel_norm))
 
 
 def slope(loss, z, y):

@@ -132,8 +132,9 @@ class Run:
         self._centre = 0.0
         if problem.centered_at is not None:
             self._centre = self._noise(problem.centered_at, problem.targets, 1.0).output
-        offset = np.zeros((1, problem.outputs)) if problem.offset is None else problem.offset
         measure = problem.measure
+        nothing = np.zeros((measure.n, problem.outputs))  # one program, centred or not
+        offset = nothing if problem.offset is None else problem.offset
         grams = input_grams(problem.mlp, measure.x) if problem.mlp.layers == 2 else None
         self._data = (measure.x, problem.targets, measure.weights, offset, grams)
         self._advance = _program(problem.mlp, problem.loss)
