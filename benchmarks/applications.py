@@ -47,7 +47,7 @@ def row(name: str) -> list[str]:
         constants["modulus_at_ball"].kind,
         f"{certificate.min_eigenvalue:.2e}",
         f"{h:.1e}",
-        "yes" if certificate.certified else f"no: {certificate.reason}",
+        "yes" if certificate.holds else f"no: {certificate.reason}",
         f"{certificate.radius:.1e}",
         note(trained.params),
     ]

@@ -70,12 +70,11 @@ class Knowledge:
     def __init__(
         self, name: str, measure: op.Measure, depth: int, activation: str, width: int
     ) -> None:
-        data = {"points": lambda: measure, "norms": lambda: op.Norms.of(measure)}
+        data = {"points": lambda: measure, "norms": lambda: op.apriori.Norms.of(measure)}
         given = {} if name == "points" else {"residual": 1.0, "min_eigenvalue": 1e-12}
         setting = build_setting(
-            data.get(name, lambda: op.Moments.of(measure))(),
-            depth,
-            activation=activation,
+            data.get(name, lambda: op.apriori.Moments.of(measure))(),
+            op.MLP(measure.dim, (1,) * depth, 1, activation),
             failure_probability=DELTA,
             **given,
         )
@@ -115,7 +114,7 @@ def table(depth: int, activation: str, width: int, count: int, n: int, dim: int)
     for seed in range(count):
         with jax.enable_x64(True):
             params = model.init(jax.random.key(seed), dtype=np.float64)
-        eigenvalues = np.linalg.eigvalsh(op.tangent_kernel(problem, params))
+        eigenvalues = np.linalg.eigvalsh(op.kernels.tangent_kernel(problem, params))
         measured = measure_layer_norms(problem, params)
         for kind in kinds:
             kind.compare(measured, eigenvalues[0], np.sqrt(eigenvalues[-1]))

@@ -15,7 +15,7 @@ import jax
 from overparam import MLP, Problem, gradient_descent
 from overparam.data import load
 from overparam.jacobian.layer_norms import top_eigenvalue
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.pipeline.generalisation import risk_bounds
 from overparam.precision import as_float64
 

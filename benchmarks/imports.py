@@ -38,7 +38,7 @@ def by_pytorch(data, hidden, epochs, batch=25, rate=2e-3):
             ((net(x[rows]) - y[rows]) ** 2).mean().backward()
             optimiser.step()
         schedule.step()
-    network = op.from_torch(net)
+    network = op.importers.from_torch(net)
     with torch.no_grad():
         outputs = net.double()(torch.tensor(data.train.x)).numpy()
     return network, outputs
@@ -62,7 +62,7 @@ def by_scikit(data, hidden, solver, iterations):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         estimator.fit(data.train.x, data.train.y.ravel())
-    return op.from_sklearn(estimator), estimator.predict(data.train.x)
+    return op.importers.from_sklearn(estimator), estimator.predict(data.train.x)
 
 
 def row(name, data, train):

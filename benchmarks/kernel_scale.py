@@ -21,8 +21,8 @@ HEAD = ("kernel", "points", "CPU s", "ratio", "wall s", "peak beyond the result,
 CODE = """
 import json, re, sys, time
 import jax, numpy as np
-from overparam.kernel.empirical import EmpiricalKernel, empirical_ntk
-from overparam.kernel.store import write_kernel
+from overparam.kernel.empirical.empirical_ntk import EmpiricalKernel, empirical_ntk
+from overparam.kernel.files.write import write_kernel
 from overparam.model.mlp import MLP
 
 job = json.loads(sys.argv[1])
@@ -61,7 +61,7 @@ def run(**job: object) -> list[float]:
 
 
 def main() -> None:
-    from overparam.kernel.memory import parse_size
+    from overparam.memory import parse_size
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, nargs="+", default=[2000, 4000, 8000])

@@ -58,7 +58,7 @@ def run(width: int, seed: int, args: argparse.Namespace) -> dict[str, float]:
     problem = op.Problem(model, data.train, centered_at=start)
     row: dict[str, float] = {}
     if args.measured:
-        step = 1 / float(np.linalg.norm(op.tangent_kernel(problem, start), 2))
+        step = 1 / float(np.linalg.norm(op.kernels.tangent_kernel(problem, start), 2))
     else:
         certificate = op.certify(problem, start)
         step, constants = certificate.step_size, certificate.constants

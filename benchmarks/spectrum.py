@@ -19,10 +19,10 @@ import numpy as np
 import scipy.linalg
 
 from overparam.enclosures import min_eigenvalue
-from overparam.kernel.empirical import empirical_ntk
-from overparam.kernel.nystrom import nystrom, nystrom_ntk
-from overparam.kernel.random_features import tangent_sketch
-from overparam.kernel.spectrum import spectrum
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.kernel.spectrum.kernel_spectrum import spectrum
+from overparam.kernel.spectrum.nystrom import nystrom, nystrom_ntk
+from overparam.kernel.spectrum.random_features import tangent_sketch
 from overparam.model.mlp import MLP
 
 PLAIN = 5000

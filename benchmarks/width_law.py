@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from overparam import Moments, Norms, required_width
+from overparam import MLP, required_width
+from overparam.apriori import Moments, Norms
 
 DIM = 10
 LAWS = {
@@ -24,7 +25,8 @@ LAWS = {
 
 
 def width(data: object, depth: int, residual: float = 1.0, smallest: float = 1e-3) -> int:
-    answer = required_width(data, depth, "tanh", residual=residual, min_eigenvalue=smallest)
+    model = MLP(DIM, (1,) * depth, 1, "tanh")
+    answer = required_width(data, model, residual=residual, min_eigenvalue=smallest)
     return answer.width
 
 

@@ -3,10 +3,12 @@
 import pickle
 import subprocess
 import sys
+from typing import get_args, get_type_hints
 
 import pytest
 
 import overparam as op
+from overparam.public import homes
 
 HEAVY = {
     *("jax", "numba", "scipy", "sklearn", "polars", "zarr", "matplotlib", "flint", "optax"),
@@ -69,15 +71,65 @@ def test_the_command_line_as_a_module():
     assert done.stdout == f"overparam, version {op.__version__}\n"
 
 
+NAMESPACES = (
+    *("applications", "apriori", "enclosures", "importers", "jacobian", "kernels", "linearised"),
+    *("losses", "model", "risk", "steps", "studies", "training"),
+)
+
+
 def test_every_public_name_is_there():
     assert {"MLP", "certify", "train", "load"} <= set(op.__all__) <= set(dir(op))
+    assert len(op.__all__) < 45
     for name in op.__all__:
         assert getattr(op, name) is not None
-    assert op.problem.integrands.get_integrand("squared") == op.SquaredLoss()
+    assert op.losses.get_integrand("squared") == op.SquaredLoss()
     with pytest.raises(AttributeError, match="no attribute 'certfy'"):
         op.certfy  # noqa: B018
     with pytest.raises(ImportError, match="certfy"):
         from overparam import certfy  # noqa: F401
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_every_name_of_a_namespace_is_there(name):
+    assert name in dir(op)
+    space = getattr(op, name)
+    for public in homes(space.__file__):
+        assert getattr(space, public) is not None
+        assert public in dir(space)
+    with pytest.raises(AttributeError, match="no attribute 'certfy'"):
+        space.certfy  # noqa: B018
+
+
+def test_a_name_that_moved_to_a_namespace_says_where_it_is():
+    with pytest.warns(DeprecationWarning, match=r"overparam.nystrom is overparam.kernels.nystrom"):
+        assert op.nystrom is op.kernels.nystrom
+
+
+def exported():
+    """Public functions and classes by name, those of the namespaces with theirs."""
+    found = {name: getattr(op, name) for name in op.__all__}
+    for space in NAMESPACES:
+        names = homes(getattr(op, space).__file__)
+        found |= {f"{space}.{name}": getattr(getattr(op, space), name) for name in names}
+    return found
+
+
+def mentioned(annotation):
+    """The classes of this package in an annotation, those inside unions and containers too."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return {annotation} if annotation.__module__.startswith("overparam.") else set()
+    return set().union(*map(mentioned, get_args(annotation)), set())
+
+
+def test_what_public_functions_take_and_return_is_public():
+    public = {value for value in exported().values() if isinstance(value, type)}
+    missing = {}
+    for name, value in exported().items():
+        if not isinstance(value, type) and callable(value):
+            for annotation in get_type_hints(value).values():
+                for found in mentioned(annotation) - public:
+                    missing.setdefault(found.__name__, []).append(name)
+    assert missing == {}
 
 
 def test_a_name_that_a_package_has_too_is_the_functions():

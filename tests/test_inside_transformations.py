@@ -8,13 +8,14 @@ import pytest
 
 import overparam as op
 from networks import draw_inputs, draw_params
+from overparam import kernels
 
 MODEL = op.MLP(3, (5,), 2, "tanh", bias_scale=0.3)
 PARAMS = draw_params(MODEL, np.float32)
 X = draw_inputs(4, MODEL, 1).astype(np.float32)
 PROBLEM = op.Problem(MODEL, op.Measure(X, np.sign(X[:, :2])))
 K = np.eye(4)
-CURVE = op.kernel_curve(PROBLEM, K)
+CURVE = op.linearised.kernel_curve(PROBLEM, K)
 
 
 def scaled(factor):
@@ -26,36 +27,36 @@ HOST = {
     "Problem": lambda t: op.Problem(MODEL, PROBLEM.measure, centered_at=scaled(t)),
     "Problem.residual": lambda t: PROBLEM.residual(scaled(t)),
     "empirical_ntk": lambda t: op.empirical_ntk(MODEL, scaled(t), X),
-    "ntk_operator": lambda t: op.ntk_operator(MODEL, PARAMS, t * X),
-    "ntk_vector_product": lambda t: op.ntk_vector_product(MODEL, PARAMS, X, t * np.ones(8)),
-    "ntk_diagonal": lambda t: op.ntk_diagonal(MODEL, scaled(t), X),
-    "nystrom": lambda t: op.nystrom(lambda s: K[:, s], t * np.ones(4), 2),
-    "nystrom_ntk": lambda t: op.nystrom_ntk(MODEL, scaled(t), X, 2),
-    "tangent_sketch": lambda t: op.tangent_sketch(MODEL, scaled(t), X, 8, jax.random.key(0)),
-    "sampled_kernels": lambda t: op.sampled_kernels(MODEL, t * X, 2, jax.random.key(0)),
-    "tangent_kernel": lambda t: op.tangent_kernel(PROBLEM, scaled(t)),
-    "min_eigenvalue_by_width": lambda t: op.min_eigenvalue_by_width(MODEL, t * X, (4, 8)),
-    "spectrum": lambda t: op.spectrum(t * K),
-    "top_eigenvalues": lambda t: op.top_eigenvalues(t * K),
+    "ntk_operator": lambda t: kernels.ntk_operator(MODEL, PARAMS, t * X),
+    "ntk_vector_product": lambda t: kernels.ntk_vector_product(MODEL, PARAMS, X, t * np.ones(8)),
+    "ntk_diagonal": lambda t: kernels.ntk_diagonal(MODEL, scaled(t), X),
+    "nystrom": lambda t: kernels.nystrom(lambda s: K[:, s], t * np.ones(4), 2),
+    "nystrom_ntk": lambda t: kernels.nystrom_ntk(MODEL, scaled(t), X, 2),
+    "tangent_sketch": lambda t: kernels.tangent_sketch(MODEL, scaled(t), X, 8, jax.random.key(0)),
+    "sampled_kernels": lambda t: kernels.sampled_kernels(MODEL, t * X, 2, jax.random.key(0)),
+    "tangent_kernel": lambda t: kernels.tangent_kernel(PROBLEM, scaled(t)),
+    "min_eigenvalue_by_width": lambda t: kernels.min_eigenvalue_by_width(MODEL, t * X, (4, 8)),
+    "spectrum": lambda t: kernels.spectrum(t * K),
+    "top_eigenvalues": lambda t: kernels.top_eigenvalues(t * K),
     "min_eigenvalue": lambda t: op.min_eigenvalue(t * K),
     "max_eigenvalue": lambda t: op.max_eigenvalue(t * K),
     "spectral_norm": lambda t: op.spectral_norm(t * K),
     "jacobian_modulus": lambda t: op.jacobian_modulus(PROBLEM, scaled(t), 1.0),
-    "jacobian_bounds": lambda t: op.jacobian_bounds(PROBLEM, scaled(t)),
+    "jacobian_bounds": lambda t: op.jacobian.jacobian_bounds(PROBLEM, scaled(t)),
     "stable_step": lambda t: op.stable_step(PROBLEM, scaled(t)),
-    "training_curve": lambda t: op.training_curve(PROBLEM, scaled(t)),
-    "kernel_curve": lambda t: op.kernel_curve(PROBLEM, t * K),
+    "training_curve": lambda t: op.linearised.training_curve(PROBLEM, scaled(t)),
+    "kernel_curve": lambda t: op.linearised.kernel_curve(PROBLEM, t * K),
     "TrainingCurve.train": lambda t: CURVE.train(t),
     "TrainingCurve.excess": lambda t: CURVE.excess(t),
-    "linearised_descent": lambda t: op.linearised_descent(PROBLEM, scaled(t), 0.1, 3),
-    "linearised_params": lambda t: op.linearised_params(PROBLEM, PARAMS, t * np.ones(8)),
+    "linearised_descent": lambda t: op.linearised.linearised_descent(PROBLEM, scaled(t), 0.1, 3),
+    "linearised_params": lambda t: op.linearised.linearised_params(PROBLEM, PARAMS, t * np.ones(8)),
     "gradient_descent": lambda t: op.gradient_descent(PROBLEM, scaled(t), 0.1, 3),
     "train": lambda t: op.train(PROBLEM, scaled(t), optax.sgd(0.1), 3, label="sgd"),
     "gauss_newton": lambda t: op.gauss_newton(PROBLEM, scaled(t)),
-    "closest_interpolant": lambda t: op.closest_interpolant(PROBLEM, scaled(t)),
-    "minimum_norm_solution": lambda t: op.minimum_norm_solution(PROBLEM, scaled(t)),
-    "measure_laziness": lambda t: op.measure_laziness(PROBLEM, PARAMS, scaled(t)),
-    "Parametrised.tangent_kernel": lambda t: op.parametrise(MODEL, "ntk").tangent_kernel(
+    "closest_interpolant": lambda t: op.training.closest_interpolant(PROBLEM, scaled(t)),
+    "minimum_norm_solution": lambda t: op.training.minimum_norm_solution(PROBLEM, scaled(t)),
+    "measure_laziness": lambda t: op.training.measure_laziness(PROBLEM, PARAMS, scaled(t)),
+    "Parametrised.tangent_kernel": lambda t: op.training.parametrise(MODEL, "ntk").tangent_kernel(
         PROBLEM.measure, scaled(t)
     ),
 }
@@ -82,7 +83,7 @@ def test_a_model_with_a_traced_scale_is_for_apply_and_the_limit_only(scale):
 
     calls = {
         "empirical_ntk": lambda s: op.empirical_ntk(model(s), PARAMS, X),
-        "ntk_operator": lambda s: op.ntk_operator(model(s), PARAMS, X),
+        "ntk_operator": lambda s: kernels.ntk_operator(model(s), PARAMS, X),
         "Problem": lambda s: op.Problem(model(s), PROBLEM.measure),
     }
     for name, call in calls.items():
@@ -119,7 +120,7 @@ def test_outputs_and_limiting_kernels_are_differentiable_in_the_scales(activatio
         return op.infinite_ntk(network(scales, activation), x).ntk[:2, 1:].sum()
 
     def diagonal(scales):
-        return op.infinite_ntk_diagonal(network(scales, activation), x).ntk.sum()
+        return kernels.infinite_ntk_diagonal(network(scales, activation), x).ntk.sum()
 
     with jax.enable_x64(True):
         for function in (outputs, kernel, diagonal):
@@ -140,7 +141,7 @@ def test_a_bias_scale_of_zero_has_a_derivative():
 
 def test_a_model_can_be_linearised_inside_a_transformation():
     def change(t):
-        linear = op.linearize(MODEL, scaled(t))
+        linear = op.linearised.linearize(MODEL, scaled(t))
         return linear.apply(scaled(t), X).sum()
 
     expected = jax.jit(lambda t: MODEL.apply(scaled(t), X).sum())(1.0)

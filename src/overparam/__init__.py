@@ -3,31 +3,17 @@
 Will gradient descent reach a global minimum here? How fast, with which step size, how far from the
 start? Each answer is a number with its hypotheses, and says whether it was proved, computed,
 estimated or assumed.
+
+What most programs need is here. The rest is in the namespaces ``model, losses, kernels, jacobian,
+enclosures, linearised, training, steps, apriori, risk, applications, importers, studies``.
 """
 
-import ast
-import sys
-from importlib import import_module
+import warnings
 from pathlib import Path
-from types import ModuleType
 
-# Names are imported when they are used, so that a program pays for what it uses only: neither JAX
-# nor any of our modules is imported here. The stub beside this file says which name lives where.
+from overparam.public import attach, homes
 
-
-def _homes() -> dict[str, str]:
-    """The module that each public name is read from."""
-    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
-    return {
-        alias.name: str(node.module)
-        for node in stub.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-
-
-_HOMES = _homes()
-__all__ = sorted(name for name, home in _HOMES.items() if home != __name__)
+_listed, _names, __all__ = attach(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:
@@ -35,26 +21,28 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         value: object = version("overparam")
-    elif name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    elif _HOMES[name] == __name__:
-        value = import_module(f"{__name__}.{name}")
+    elif name in _names():
+        value = _listed(name)
     else:
-        value = getattr(import_module(_HOMES[name]), name)
+        return _moved(name)
     globals()[name] = value
     return value
 
 
+def _moved(name: str) -> object:
+    """What used to be here, and is in a namespace now."""
+    folder = Path(__file__).parent
+    for space in sorted(set(_names()) - set(__all__)):
+        file = folder / space / "__init__.py"
+        if name in homes(str(file if file.exists() else folder / f"{space}.py")):
+            warnings.warn(
+                f"overparam.{name} is overparam.{space}.{name} now",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            return getattr(_listed(space), name)
+    return _listed(name)  # says that there is no such name
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, "__version__"})
-
-
-class _Package(ModuleType):
-    """Keeps a public name that a package has, too: ``overparam.train`` is the function."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (isinstance(value, ModuleType) and _HOMES.get(name, __name__) != __name__):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+    return sorted({*globals(), *_names(), "__version__"})

@@ -37,7 +37,7 @@ def train_to_anchor():
     def run(app, steps=5, tolerance=1e-10):
         found = gauss_newton(app.problem, app.params, tolerance=tolerance, max_steps=60)
         certificate = anchor(app.problem, found.params)
-        assert certificate.certified, certificate.reason
+        assert certificate.holds, certificate.reason
         descent = gradient_descent(
             app.problem,
             found.params,

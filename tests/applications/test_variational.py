@@ -6,7 +6,7 @@ import pytest
 
 from overparam.applications.variational import variational_autoencoder
 from overparam.errors import InputError
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from overparam import MLP, Measure, Problem, infinite_ntk, tangent_kernel
+from overparam import MLP, Measure, Problem, infinite_ntk
 from overparam.apriori.eigenvalue import (
     limit_spectra,
     min_eigenvalue_bound,
@@ -14,6 +14,7 @@ from overparam.apriori.eigenvalue import (
 from overparam.apriori.inputs import lifted_norms
 from overparam.apriori.limits import limits
 from overparam.kernel.infinite.layers import layer_kernels
+from overparam.kernels import tangent_kernel
 
 
 def points(n=4, dim=6):

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from overparam import InputError, Measure, Moments
+from overparam import InputError, Measure
+from overparam.apriori import Moments
 
 NAMED = {
     "sphere": Moments.sphere,

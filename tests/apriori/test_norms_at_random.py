@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from overparam import MLP, Measure, Moments, Norms, Problem, tangent_kernel
+from overparam import MLP, Measure, Problem
+from overparam.apriori import Moments, Norms
 from overparam.apriori.at_points import event_families
 from overparam.apriori.from_moments import lifted_moment_norm, required_order
 from overparam.apriori.inputs import lifted_norms
@@ -12,6 +13,7 @@ from overparam.apriori.limits import gaussian_means, growth_lines
 from overparam.apriori.setting import build_setting, jacobian_norm
 from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.jacobian.mlp_bounds import MLPBounds
+from overparam.kernels import tangent_kernel
 
 POINTWISE = ("input_norms", "backward_norms", "upstream_norms", "upstream_columns")
 GIVEN = {"residual": 1.0, "min_eigenvalue": 1e-9}
@@ -33,9 +35,8 @@ def networks(model, measure, draws):
 
 
 def at(knowledge, widths, activation, delta, **given):
-    setting = build_setting(
-        knowledge, len(widths), activation=activation, failure_probability=delta, **given
-    )
+    model = MLP(knowledge.dim, widths, given.pop("outputs", 1), activation)
+    setting = build_setting(knowledge, model, failure_probability=delta, **given)
     model = setting.at(widths)
     return model, setting.base_point(model, binned=False)
 

@@ -1,5 +1,7 @@
 """The width: networks of it are certified, everything improves with it, tails ask for more."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -11,16 +13,14 @@ from overparam import (
     MLP,
     InputError,
     Measure,
-    Moments,
-    Norms,
     Problem,
     SmoothedCrossEntropy,
     SquaredHinge,
-    a_priori_coefficients,
     certify,
     infinite_ntk,
     required_width,
 )
+from overparam.apriori import Moments, Norms, a_priori_coefficients
 from overparam.apriori.coefficients import IMPROVES, conditions_at, without_term
 from overparam.apriori.setting import build_setting
 from overparam.apriori.width import width_for
@@ -32,9 +32,15 @@ def problem(n=3, dim=8):
     return Measure(x * np.sqrt(dim) / np.linalg.norm(x, axis=1, keepdims=True), np.sign(x[:, :1]))
 
 
+def net(data, hidden, activation="gelu", **scales):
+    """A network for the data; of a number of hidden layers or of their widths."""
+    widths = (1,) * hidden if isinstance(hidden, int) else hidden
+    return MLP(data.dim, widths, 1, activation, **scales)
+
+
 def test_networks_of_that_width_are_certified_from_their_initialisation():
     measure = problem()
-    answer = required_width(measure, 1, "softplus")
+    answer = required_width(measure, net(measure, 1, "softplus"))
     assert answer.width < 100_000
     setting = answer.setting
     model = setting.at((answer.width,))
@@ -69,9 +75,10 @@ def test_every_coefficient_improves_with_the_width(knowing, depth):
     measure = problem()
     data = {"points": measure, "norms": Norms.of(measure), "moments": Moments.of(measure)}
     given = {} if knowing == "points" else {"residual": 1.0, "min_eigenvalue": 0.1}
-    answer = required_width(data[knowing], depth, "tanh", **given)
+    answer = required_width(data[knowing], net(data[knowing], depth, "tanh"), **given)
     widths = [max(1, answer.width * 2**k // 64) for k in (0, 3, 6, 7, 8, 12, 16, 40, 400)]
-    found = [a_priori_coefficients(data[knowing], (w,) * depth, "tanh", **given) for w in widths]
+    networks = [net(measure, (w,) * depth, "tanh") for w in widths]
+    found = [a_priori_coefficients(data[knowing], model, **given) for model in networks]
     assert [c.certified for c in found] == [w >= answer.width for w in widths]
     assert IMPROVES.keys() == found[0].constants.keys()
     constant = set() if knowing == "points" else {"min_eigenvalue"}  # it is what was assumed
@@ -100,13 +107,11 @@ def test_layers_that_grow_in_proportion_improve_every_coefficient(
     measure = problem()
     measure = Measure(measure.x, np.tile(measure.y, outputs))
     data = {"points": measure, "norms": Norms.of(measure), "moments": Moments.of(measure)}[knowing]
-    known = {"residual": 1.0, "min_eigenvalue": 0.05, "outputs": outputs}
-    given = {} if knowing == "points" else known
+    given = {} if knowing == "points" else {"residual": 1.0, "min_eigenvalue": 0.05}
+    model = MLP(measure.dim, widths, outputs, activation, output_scale=output_scale)
     found = [
         a_priori_coefficients(
-            *(data, tuple(factor * m for m in widths), activation),
-            **given,
-            output_scale=output_scale,
+            data, replace(model, hidden_widths=tuple(factor * m for m in widths)), **given
         )
         for factor in (1, 3, 100)
     ]
@@ -121,7 +126,7 @@ def test_one_more_unit_makes_nothing_worse(knowing):
     measure = problem()
     given = {} if knowing == "points" else {"residual": 1.0, "min_eigenvalue": 0.1}
     data = measure if knowing == "points" else Moments.of(measure)
-    answer = required_width(data, 1, "gelu", **given)
+    answer = required_width(data, net(data, 1, "gelu"), **given)
     found = [answer.at(answer.width + more) for more in range(-2, 6)]
     assert [c.certified for c in found] == [False] * 2 + [True] * 6
     for name in IMPROVES:
@@ -130,7 +135,7 @@ def test_one_more_unit_makes_nothing_worse(knowing):
 
 def test_the_width_is_the_smallest():
     measure = problem()
-    answer = required_width(measure, 1, "tanh")
+    answer = required_width(measure, net(measure, 1, "tanh"))
     assert answer.coefficients.certified
     assert not answer.at(answer.width - 1).certified
 
@@ -151,18 +156,20 @@ LAWS = [
 )
 def test_heavier_tails_at_the_same_second_moment_need_more_width(laws, depth):
     widths = [
-        required_width(law, depth, "tanh", residual=1.0, min_eigenvalue=0.01).width for law in laws
+        required_width(law, net(law, depth, "tanh"), residual=1.0, min_eigenvalue=0.01).width
+        for law in laws
     ]
     assert np.all(np.diff(widths) > 0)
 
 
 def test_the_order_of_the_moments_grows_with_the_depth():
     short = Moments.gaussian(4, order=4)
-    assert required_width(short, 1, residual=1.0, min_eigenvalue=0.05).width > 1
+    assert required_width(short, net(short, 1), residual=1.0, min_eigenvalue=0.05).width > 1
     with pytest.raises(InputError, match=r"needs even moments up to E\|x\|\^6"):
-        required_width(short, 2, residual=1.0, min_eigenvalue=0.05)
+        required_width(short, net(short, 2), residual=1.0, min_eigenvalue=0.05)
+    longer = Moments.gaussian(4, order=6)
     with pytest.raises(InputError, match=r"needs even moments up to E\|x\|\^8"):
-        required_width(Moments.gaussian(4, order=6), 3, residual=1.0, min_eigenvalue=0.05)
+        required_width(longer, net(longer, 3), residual=1.0, min_eigenvalue=0.05)
 
 
 def slope(x, widths):
@@ -172,7 +179,7 @@ def slope(x, widths):
 def width_of(data=None, residual=1.0, min_eigenvalue=1e-3):
     sphere = Norms(5, np.full(10, np.sqrt(5)))
     return required_width(
-        data or sphere, 1, "tanh", residual=residual, min_eigenvalue=min_eigenvalue
+        data or sphere, net(sphere, 1, "tanh"), residual=residual, min_eigenvalue=min_eigenvalue
     ).width
 
 
@@ -199,12 +206,13 @@ def test_the_width_grows_like_the_fourth_moment():
 
 def test_a_larger_output_scale_needs_less_width():
     measure = problem()
-    once, ten = (required_width(measure, 1, "tanh", output_scale=c).width for c in (1.0, 10.0))
+    models = [net(measure, 1, "tanh", output_scale=c) for c in (1.0, 10.0)]
+    once, ten = (required_width(measure, model).width for model in models)
     assert ten < once
 
 
 def test_terms_exhaust_the_modulus():
-    setting = build_setting(problem(), 2, activation="tanh")
+    setting = build_setting(problem(), net(problem(), 2, "tanh"))
     model = setting.at((4096, 4096))
     base = setting.base_point(model)
     for layer in (1, 2):
@@ -212,7 +220,7 @@ def test_terms_exhaust_the_modulus():
     for layer in (2, 3):
         base = without_term(base, "motion", layer)
     assert not conditions_at(setting, model, 0.9, base).majorant.modulus.any()
-    answer = width_for(build_setting(problem(), 1, activation="tanh"))
+    answer = width_for(build_setting(problem(), net(problem(), 1, "tanh")))
     assert answer.dominating in answer.shares
     assert answer.shares[answer.dominating] == max(answer.shares.values())
     assert min(answer.shares.values()) >= 1
@@ -222,7 +230,7 @@ def test_hinge_and_several_outputs_and_unequal_widths():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((4, 6)), np.sign(rng.standard_normal((4, 2)))
     found = a_priori_coefficients(
-        Measure(x, y), (10**9, 10**8), "tanh", loss=SquaredHinge(), output_scale=3.0
+        Measure(x, y), MLP(6, (10**9, 10**8), 2, "tanh", output_scale=3.0), SquaredHinge()
     )
     assert found.certified
     assert found.hidden_widths == (10**9, 10**8)
@@ -232,7 +240,9 @@ def test_hinge_and_several_outputs_and_unequal_widths():
 
 def test_what_rests_on_an_assumption_says_so():
     measure = problem()
-    found = a_priori_coefficients(measure, (10**8,), "tanh", min_eigenvalue=0.05).constants
+    found = a_priori_coefficients(
+        measure, net(measure, (10**8,), "tanh"), min_eigenvalue=0.05
+    ).constants
     assert found["rate"].kind == "assumed"
     assert found["jacobian_norm"].kind == "computed"
 
@@ -242,14 +252,15 @@ def test_every_failure_probability_is_counted():
     sample = Moments.gaussian(6).of_sample(1000, 0.02)
     assert sample.scaled(2.0).failure_probability == 0.02
     known = {"residual": 1.0, "min_eigenvalue": 1e-4, "failure_probability": 0.05}
-    sure = required_width(sample, 1, "tanh", **known)
-    unsure = required_width(sample, 1, "tanh", **known, eigenvalue_failure_probability=0.1)
+    model = net(sample, 1, "tanh")
+    sure = required_width(sample, model, **known)
+    unsure = required_width(sample, model, **known, eigenvalue_failure_probability=0.1)
     assert sure.coefficients.failure_probability == pytest.approx(0.05 + 0.02)
     assert unsure.coefficients.failure_probability == pytest.approx(0.05 + 0.1 + 0.02)
     assert "with probability 0.83 over" in unsure.coefficients.reason
     assert unsure.width == sure.width  # the norms' own share is what it was
     with pytest.raises(InputError, match=r"add up to 1\.02, which leaves"):
-        required_width(sample, 1, "tanh", **known, eigenvalue_failure_probability=0.95)
+        required_width(sample, model, **known, eigenvalue_failure_probability=0.95)
 
 
 @pytest.mark.parametrize("targets", ["two classes", "three classes"])
@@ -260,7 +271,7 @@ def test_a_loss_is_spelled_as_it_is_everywhere(targets):
     y[-1] = y[0]
     outputs = y.shape[1]
     spelled, given = (
-        a_priori_coefficients(Measure(x, y), (10**12,), "tanh", loss=loss)
+        a_priori_coefficients(Measure(x, y), MLP(x.shape[1], (10**12,), y.shape[1], "tanh"), loss)
         for loss in (
             "smoothed_cross_entropy:0.1",
             SmoothedCrossEntropy(0.1, outputs=outputs),
@@ -272,46 +283,46 @@ def test_a_loss_is_spelled_as_it_is_everywhere(targets):
     q = np.full(max(outputs, 2), 0.1 / max(outputs, 2))
     q[0] += 0.9
     excess = float(q @ np.log(q * len(q)))
-    drawn = build_setting(Measure(x, y), 1, loss="smoothed_cross_entropy:0.1")
+    drawn = build_setting(
+        Measure(x, y), MLP(x.shape[1], (1,), y.shape[1]), "smoothed_cross_entropy:0.1"
+    )
     assert drawn.residual == pytest.approx(np.sqrt(2 * excess), rel=1e-12)
 
 
 @pytest.mark.parametrize("loss", ["smoothed_cross_entropy:0.1", "huber:1.0"])
 def test_moments_do_not_bound_the_excess_of_a_point(loss):
     with pytest.raises(InputError, match="give Norms or a Measure"):
-        required_width(MOMENTS, 1, "tanh", loss=loss, **KNOWN)
+        required_width(MOMENTS, net(MOMENTS, 1, "tanh"), loss=loss, **KNOWN)
 
 
 def test_an_assumed_eigenvalue_is_held_against_the_number_of_points():
     """n k eigenvalues share the trace: of 1,000 points none can have half of the diagonal."""
-    law = Moments.sphere(4)
-    few = a_priori_coefficients(law, (10**9,), "tanh", residual=1.0, min_eigenvalue=0.5)
+    law, wide = Moments.sphere(4), MLP(4, (10**9,), 1, "tanh")
+    few = a_priori_coefficients(law, wide, residual=1.0, min_eigenvalue=0.5)
     assert few.certified
     with pytest.raises(InputError, match="above the mean of the kernel's diagonal"):
-        a_priori_coefficients(
-            law, (10**9,), "tanh", residual=1.0, min_eigenvalue=0.5, sample_size=1000
-        )
+        a_priori_coefficients(law, wide, residual=1.0, min_eigenvalue=0.5, sample_size=1000)
     # Orthogonal points have nearly as large a lambda_min as there is, and it is not refused.
     x = np.sqrt(6) * np.eye(6)
     lowest = float(np.linalg.eigvalsh(infinite_ntk(MLP(6, (1,), 1, "tanh"), x).ntk / 6)[0])
     found = required_width(
         Moments.of(Measure(x)),
-        1,
-        "tanh",
+        MLP(6, (1,), 1, "tanh"),
         residual=1.0,
         min_eigenvalue=lowest,
         sample_size=6,
     )
     assert found.width > 1
+    norms = Norms.of(Measure(x))
     with pytest.raises(InputError, match="sample_size is 5, but the data have 6 points"):
-        required_width(Norms.of(Measure(x)), 1, residual=1.0, min_eigenvalue=lowest, sample_size=5)
+        required_width(norms, net(norms, 1), residual=1.0, min_eigenvalue=lowest, sample_size=5)
 
 
 @pytest.mark.parametrize("loss", ["squared", "squared_hinge", "huber:1.0", "weighted_quadratic:9"])
 def test_no_loss_has_a_bound_on_the_risk(loss):
     """docs/apriori.md, Proposition 12: it could not be informative, and was another loss's."""
     measure = problem()
-    found = a_priori_coefficients(measure, (10**12,), "tanh", loss=loss)
+    found = a_priori_coefficients(measure, net(measure, (10**12,), "tanh"), loss)
     assert found.certified
     assert not any("risk" in name or "loss" in c.source for name, c in found.constants.items())
 
@@ -340,7 +351,7 @@ KNOWN = {"residual": 1.0, "min_eigenvalue": 0.01}
             "belongs to an assumed min_eigenvalue",
         ),
         ((MOMENTS, 1, "relu", KNOWN), "no bound on its second derivative"),
-        ((MOMENTS, 0, "tanh", KNOWN), "hidden_layers is 0"),
+        ((MOMENTS, 0, "tanh", KNOWN), "no hidden layer"),
         ((MOMENTS, 1, "tanh", KNOWN | {"residual": 1e149}), "beyond 1e+300"),
         ((MOMENTS, 1, "tanh", KNOWN | {"residual": np.inf}), "residual is inf"),
         ((MOMENTS, 1, "tanh", KNOWN | {"loss": "squrd"}), "did you mean 'squared'"),
@@ -348,25 +359,36 @@ KNOWN = {"residual": 1.0, "min_eigenvalue": 0.01}
             (Norms(4, np.ones(5)), 1, "tanh", KNOWN | {"min_eigenvalue": 0.5}),
             "the kernel's diagonal",
         ),
-        ((Measure(np.eye(3), np.ones(3)), 1, "tanh", {"outputs": 2}), "the targets have 1 columns"),
         ((Measure(np.ones((2, 3)), np.ones(2)), 1, "tanh", {}), "singular on these points"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message):
-    *positional, given = arguments
+    data, layers, activation, given = arguments
     with pytest.raises(InputError) as refusal:
-        required_width(*positional, **given)
+        required_width(data, net(data, layers, activation), **given)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [(MLP(3, (1,), 2), "targets have 1 columns"), (MLP(4, (1,)), "the model takes 4")],
+)
+def test_a_model_that_does_not_fit_the_data_is_refused(model, message):
+    with pytest.raises(InputError, match=message):
+        required_width(Measure(np.eye(3), np.ones(3)), model)
 
 
 def test_an_assumed_eigenvalue_on_the_kernels_diagonal_is_not_refused():
     """At points orthogonal to each other the smallest eigenvalue nearly is the diagonal."""
     data = Norms(4, np.ones(5))
     with pytest.raises(InputError, match="above the kernel's diagonal") as refusal:
-        required_width(data, 1, "tanh", residual=1.0, min_eigenvalue=0.5)
+        required_width(data, net(data, 1, "tanh"), residual=1.0, min_eigenvalue=0.5)
     most = float(str(refusal.value).split("diagonal, ")[1].split(":")[0])
-    assert required_width(data, 1, "tanh", residual=1.0, min_eigenvalue=0.99 * most).width > 1
+    assert (
+        required_width(data, net(data, 1, "tanh"), residual=1.0, min_eigenvalue=0.99 * most).width
+        > 1
+    )
 
 
 @pytest.mark.parametrize(

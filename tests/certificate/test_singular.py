@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from overparam import MLP, Measure, Problem, anchor, certify
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 
 MANY, SLOWER = 150, 42
 """Draws of each kind in the slow share, and of those with hidden layers: 1,002 problems in all."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import overparam as op
+from overparam import importers
 from overparam.cli.main import main
 
 
@@ -29,12 +30,12 @@ def iris(tmp_path_factory):
     for number, (n, m) in enumerate(itertools.pairwise(sizes)):
         arrays[f"{2 * number}.weight"] = rng.standard_normal((m, n)) / np.sqrt(n)
         arrays[f"{2 * number}.bias"] = 0.1 * rng.standard_normal(m)
-    start = op.from_torch(arrays, "tanh")
+    start = importers.from_torch(arrays, "tanh")
     problem = op.Problem(start.model, data.train)
     trained = op.gradient_descent(problem, start.params, 0.2, 2000, dtype="float64").params
     path = tmp_path_factory.mktemp("iris") / "net.npz"
     named = {}
-    layers = op.standard_layers(start.model, trained)
+    layers = importers.standard_layers(start.model, trained)
     for number, (weight, bias) in enumerate(layers):
         named |= {f"{2 * number}.weight": weight, f"{2 * number}.bias": bias}
     np.savez(path, **named)

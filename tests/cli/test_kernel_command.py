@@ -16,7 +16,7 @@ import zarr
 from overparam.cli import kernel as command
 from overparam.cli.main import main
 from overparam.data import load
-from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.model.mlp import MLP
 from overparam.precision import as_float64
@@ -123,12 +123,10 @@ def test_a_changed_tile_is_mended_and_told(capsys, tmp_path, monkeypatch):
     run(capsys, "iris", *SMALL, "--block", 7, "--out", tmp_path / "whole.npy")
     arguments = ("iris", *SMALL, "--block", 7, "--out", tmp_path / "K.npy")
     with monkeypatch.context() as patch:
-        patch.setattr("overparam.kernel.store.journal.mark_finished", stop)
+        patch.setattr("overparam.kernel.files.write.wait_for", stop)
         with pytest.raises(RuntimeError):
             main(["kernel", *map(str, arguments)])
-    matrix = np.load(tmp_path / "K.npy.partial" / "kernel.npy", mmap_mode="r+")
-    matrix[0, 0] = 0
-    matrix.flush()
+    (tmp_path / "K.npy.partial" / "kernel.zarr" / "c" / "0" / "0").write_bytes(b"cut short")
     code, _, err = run(capsys, *arguments)
     assert code == 0
     assert "1 tile of the unfinished" in err
@@ -183,8 +181,8 @@ def test_a_killed_command_continues(capsys, tmp_path):
     arguments = ["kernel", "digits", "--target", "parity", "--block", "40", "--out", str(out)]
     code = "import sys; from overparam.cli.main import main; main(sys.argv[1:])"
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE)
-    journal = tmp_path / "K.npy.partial" / "tiles-0.txt"
-    while process.poll() is None and not (journal.exists() and journal.stat().st_size > 200):
+    chunks = tmp_path / "K.npy.partial" / "kernel.zarr" / "c"
+    while process.poll() is None and sum(1 for _ in chunks.rglob("*")) < 20:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()

@@ -75,7 +75,7 @@ def test_an_assumption_that_may_fail_is_counted(capsys):
         (["--min-eigenvalue", "5"], "above the kernel's diagonal"),
         (["--min-eigenvalue", "0.01", "--assume-limit"], "not both"),
         (["--knowing", "moments"], "add --assume-limit or --min-eigenvalue"),
-        (["--depth", "0"], "hidden_layers is 0"),
+        (["--depth", "0"], "no hidden layer"),
         (["--activation", "relu"], "no bound on its second derivative"),
         (["--min-eigenvalue", "1e-160"], "beyond 1e+300"),
         (["--step-fraction", "0"], "step_fraction is 0"),

@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
 import overparam as op
+from overparam import importers
 from overparam.pipeline.run import anchor_network
 from overparam.pipeline.settings import AnchorSettings
 
@@ -27,7 +28,7 @@ def test_a_scikit_learn_network_on_diabetes():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         estimator.fit(data.train.x, data.train.y.ravel())
-    network = op.from_sklearn(estimator)
+    network = importers.from_sklearn(estimator)
     assert network.check(data.train.x, estimator.predict(data.train.x)) <= 1e-12
     result = anchor_network(data, network, AnchorSettings(polish=10, check_steps=20))
     assert result.certificate.certified
@@ -60,7 +61,7 @@ def test_a_pytorch_network_on_digits():
             ((net(x[rows]) - y[rows]) ** 2).mean().backward()
             optimiser.step()
         schedule.step()
-    network = op.from_torch(net)
+    network = importers.from_torch(net)
     with torch.no_grad():
         outputs = net.double()(torch.tensor(data.train.x)).numpy()
     assert network.check(data.train.x, outputs) <= 1e-12

@@ -9,6 +9,7 @@ from reference import draw_layers, forward, points, state_dict
 from safetensors.numpy import save_file
 
 import overparam as op
+from overparam import importers
 
 WIDTHS = (5, 16, 12, 3)
 LAYERS = draw_layers(WIDTHS)
@@ -18,7 +19,7 @@ EXPECTED = forward(LAYERS, "tanh", X)
 
 def refused(path, message, **options):
     with pytest.raises(op.InputError, match=message) as caught:
-        op.load_network(path, **options)
+        importers.load_network(path, **options)
     assert "\n" not in str(caught.value)
 
 
@@ -30,7 +31,7 @@ def file(tmp_path):
 
 
 def test_safetensors(file):
-    network = op.load_network(file, "tanh")
+    network = importers.load_network(file, "tanh")
     assert network.check(X, EXPECTED) <= 1e-12
     assert network.source == str(file)
 
@@ -39,7 +40,7 @@ def test_safetensors(file):
 def test_safetensors_of_every_float(tmp_path, dtype):
     layers = [(w.astype(dtype), b.astype(dtype)) for w, b in LAYERS]
     save_file(state_dict(layers), tmp_path / "net.safetensors", metadata={"format": "np"})
-    network = op.load_network(tmp_path / "net.safetensors", "tanh")
+    network = importers.load_network(tmp_path / "net.safetensors", "tanh")
     assert network.check(X, forward(layers, "tanh", X)) <= 1e-12
 
 
@@ -54,7 +55,7 @@ def test_bfloat16_is_the_upper_half_of_float32(tmp_path):
     weight = np.array([[1.5, -0.15625]], np.float32)
     data = (weight.view(np.uint32) >> 16).astype("<u2").tobytes()
     header = {"weight": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]}}
-    network = op.load_network(write_safetensors(tmp_path / "b.safetensors", header, data))
+    network = importers.load_network(write_safetensors(tmp_path / "b.safetensors", header, data))
     assert network.check(np.eye(2), weight.T) <= 1e-15
 
 
@@ -95,8 +96,8 @@ def test_a_layer_that_the_library_left_out_because_it_is_another(tmp_path):
 
 def test_outputs_to_compare_with_are_held_against_every_kind_of_file(tmp_path, file):
     saved = tmp_path / "net.npz"
-    op.load_network(file, "tanh", check=(X, EXPECTED)).save(saved)
-    assert op.load_network(saved, check=(X, EXPECTED)).model.widths == WIDTHS
+    importers.load_network(file, "tanh", check=(X, EXPECTED)).save(saved)
+    assert importers.load_network(saved, check=(X, EXPECTED)).model.widths == WIDTHS
     for path in (file, saved):
         refused(path, "deviates from", activation="sigmoid", check=(X, EXPECTED))
 
@@ -116,12 +117,12 @@ def test_sorted_names_that_do_not_tell_the_order(tmp_path):
     for name, (weight, bias) in zip(names, LAYERS, strict=True):
         arrays |= {f"{name}.weight": weight, f"{name}.bias": bias}
     save_file(arrays, path)
-    assert op.load_network(path, "tanh").check(X, EXPECTED) <= 1e-12
+    assert importers.load_network(path, "tanh").check(X, EXPECTED) <= 1e-12
     square = draw_layers((5, 5, 5))
     arrays = {"stem.weight": square[0][0], "head.weight": square[1][0]}
     save_file(arrays, path)
     refused(path, "nor do their shapes", activation="tanh")
-    network = op.load_network(path, "tanh", layers=("stem", "head"))
+    network = importers.load_network(path, "tanh", layers=("stem", "head"))
     biasless = [(weight, None) for weight, _ in square]
     assert network.check(X, forward(biasless, "tanh", X)) <= 1e-12
     save_file({"stem.weight": square[0][0], "head.weight": LAYERS[1][0]}, path)
@@ -130,18 +131,20 @@ def test_sorted_names_that_do_not_tell_the_order(tmp_path):
 
 def test_npz_with_named_arrays(tmp_path):
     np.savez(tmp_path / "net.npz", **state_dict(LAYERS))
-    assert op.load_network(tmp_path / "net.npz", "tanh").check(X, EXPECTED) <= 1e-12
+    assert importers.load_network(tmp_path / "net.npz", "tanh").check(X, EXPECTED) <= 1e-12
     kernels = {}
     for number, (weight, bias) in enumerate(LAYERS):
         kernels |= {f"params/Dense_{number}/kernel": weight.T, f"params/Dense_{number}/bias": bias}
     np.savez(tmp_path / "flax.npz", **kernels)
-    assert op.load_network(tmp_path / "flax.npz", "tanh").check(X, EXPECTED) <= 1e-12
+    assert importers.load_network(tmp_path / "flax.npz", "tanh").check(X, EXPECTED) <= 1e-12
 
 
 def test_save_and_load_are_inverse(tmp_path):
-    network = op.from_torch(state_dict(LAYERS), "gelu_tanh", scales=op.Scales(1.5, 0.2, 3.0))
+    network = importers.from_torch(
+        state_dict(LAYERS), "gelu_tanh", scales=importers.Scales(1.5, 0.2, 3.0)
+    )
     network.save(tmp_path / "net.npz")
-    again = op.load_network(tmp_path / "net.npz")
+    again = importers.load_network(tmp_path / "net.npz")
     assert again.model == network.model
     np.testing.assert_array_equal(again.apply(X), network.apply(X))
     with pytest.raises(op.InputError, match=r"must end in \.npz"):
@@ -150,9 +153,9 @@ def test_save_and_load_are_inverse(tmp_path):
 
 def test_a_users_activation_has_to_be_given_again(tmp_path):
     mine = op.Activation("mine", np.tanh, 1.0, 0.77)
-    op.from_torch(state_dict(LAYERS), mine).save(tmp_path / "net.npz")
+    importers.from_torch(state_dict(LAYERS), mine).save(tmp_path / "net.npz")
     refused(tmp_path / "net.npz", "'mine', which is not built in")
-    assert op.load_network(tmp_path / "net.npz", mine).model.act == mine
+    assert importers.load_network(tmp_path / "net.npz", mine).model.act == mine
 
 
 @pytest.mark.parametrize(

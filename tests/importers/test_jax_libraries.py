@@ -6,6 +6,7 @@ import pytest
 from reference import draw_layers, forward, points
 
 import overparam as op
+from overparam import importers
 
 X = points(30, 5)
 
@@ -34,7 +35,7 @@ class TestEquinox:
     @pytest.mark.sample(1)
     def test_the_activation_is_read_from_the_object(self, activation, name):
         module = self.mlp(activation)
-        network = op.from_equinox(module)
+        network = importers.from_equinox(module)
         assert network.model.act.name == name
         layers = [(np.asarray(layer.weight), np.asarray(layer.bias)) for layer in module.layers]
         if name in ("tanh", "gelu", "gelu_tanh", "silu"):
@@ -43,13 +44,16 @@ class TestEquinox:
         assert network.check(X, single, tolerance=1e-5) > 0
 
     def test_layers_without_bias_and_scalars(self):
-        network = op.from_equinox(self.mlp(jax.nn.tanh, use_final_bias=False))
+        network = importers.from_equinox(self.mlp(jax.nn.tanh, use_final_bias=False))
         assert "layer 2 had no bias" in network.notes[0]
         assert (
-            op.from_equinox(self.mlp(jax.nn.tanh, use_bias=False, use_final_bias=False)).notes == ()
+            importers.from_equinox(
+                self.mlp(jax.nn.tanh, use_bias=False, use_final_bias=False)
+            ).notes
+            == ()
         )
         scalar = self.eqx.nn.MLP("scalar", "scalar", 4, 1, key=jax.random.key(0))
-        assert op.from_equinox(scalar, "relu").model.widths == (1, 4, 1)
+        assert importers.from_equinox(scalar, "relu").model.widths == (1, 4, 1)
 
     def test_sequential(self):
         nn, keys = self.eqx.nn, jax.random.split(jax.random.key(1))
@@ -61,26 +65,26 @@ class TestEquinox:
                 nn.Linear(6, 2, key=keys[1]),
             ]
         )
-        network = op.from_equinox(module)
+        network = importers.from_equinox(module)
         layers = [
             (np.asarray(module.layers[i].weight), np.asarray(module.layers[i].bias)) for i in (0, 3)
         ]
         assert network.check(X, forward(layers, "tanh", X)) <= 1e-12
         assert "Dropout is the identity" in network.notes[0]
         with pytest.raises(op.InputError, match=r"layer 0 \(Conv1d\) is not supported"):
-            op.from_equinox(nn.Sequential([nn.Conv1d(5, 3, 1, key=keys[0])]))
+            importers.from_equinox(nn.Sequential([nn.Conv1d(5, 3, 1, key=keys[0])]))
 
     def test_what_is_not_supported_is_named(self):
         with pytest.raises(op.InputError, match="final_activation is not the identity"):
-            op.from_equinox(self.mlp(jax.nn.tanh, final_activation=jax.nn.tanh))
+            importers.from_equinox(self.mlp(jax.nn.tanh, final_activation=jax.nn.tanh))
         with pytest.raises(op.InputError, match="soft_sign, is not a known activation"):
-            op.from_equinox(self.mlp(jax.nn.soft_sign))
+            importers.from_equinox(self.mlp(jax.nn.soft_sign))
         with pytest.raises(op.InputError, match="deviates from MLP"):
-            op.from_equinox(self.mlp(jax.nn.soft_sign), "tanh")
+            importers.from_equinox(self.mlp(jax.nn.soft_sign), "tanh")
         with pytest.raises(op.InputError, match=r"equinox.nn.Linear is not supported"):
-            op.from_equinox(self.eqx.nn.Linear(2, 2, key=jax.random.key(0)))
+            importers.from_equinox(self.eqx.nn.Linear(2, 2, key=jax.random.key(0)))
         with pytest.raises(op.InputError, match="a int is no Equinox network"):
-            op.from_equinox(3)
+            importers.from_equinox(3)
 
 
 def linen_params(layers):
@@ -96,16 +100,16 @@ def test_linen_parameters():
     shuffled = dict(sorted(linen_params(layers).items()))  # Dense_10 before Dense_2
     for params in (shuffled, {"params": shuffled}):
         expected = forward(layers, "silu", X)
-        network = op.from_flax(params, "silu", check=(X, expected))
+        network = importers.from_flax(params, "silu", check=(X, expected))
         assert network.check(X, expected) <= 1e-12
     with pytest.raises(op.InputError, match="the width 4 occurs more than once"):
-        op.from_flax(shuffled, "silu")
+        importers.from_flax(shuffled, "silu")
     with pytest.raises(op.InputError, match="the collection 'batch_stats' besides params"):
-        op.from_flax({"params": shuffled, "batch_stats": {}}, "silu")
+        importers.from_flax({"params": shuffled, "batch_stats": {}}, "silu")
     with pytest.raises(op.InputError, match="give activation="):
-        op.from_flax(linen_params(draw_layers((5, 4, 2))))
+        importers.from_flax(linen_params(draw_layers((5, 4, 2))))
     with pytest.raises(op.InputError, match="a int is no Flax network"):
-        op.from_flax(3)
+        importers.from_flax(3)
 
 
 class TestFlax:
@@ -124,7 +128,7 @@ class TestFlax:
             nnx.Dropout(0.3, rngs=rngs),
             nnx.Linear(8, 2, use_bias=False, rngs=rngs),
         )
-        network = op.from_flax(module)
+        network = importers.from_flax(module)
         assert network.model.act.name == "gelu_tanh"
         first, last = module.layers[0], module.layers[3]
         layers = [
@@ -133,7 +137,7 @@ class TestFlax:
         ]
         assert network.check(X, forward(layers, "gelu_tanh", X)) <= 1e-12
         with pytest.raises(op.InputError, match=r"layer 0 \(BatchNorm\) is not supported"):
-            op.from_flax(nnx.Sequential(nnx.BatchNorm(5, rngs=rngs)))
+            importers.from_flax(nnx.Sequential(nnx.BatchNorm(5, rngs=rngs)))
 
     def test_nnx_module_with_the_activation_given(self):
         nnx = self.nnx
@@ -146,10 +150,10 @@ class TestFlax:
             def __call__(self, x):
                 return self.outer(nnx.tanh(self.inner(x)))
 
-        network = op.from_flax(Custom(nnx.Rngs(0)), "tanh")
+        network = importers.from_flax(Custom(nnx.Rngs(0)), "tanh")
         assert network.model.widths == (5, 6, 2)
         with pytest.raises(op.InputError, match="deviates from Custom"):
-            op.from_flax(Custom(nnx.Rngs(0)), "gelu")
+            importers.from_flax(Custom(nnx.Rngs(0)), "gelu")
 
     def test_linen(self):
         import flax.linen as nn
@@ -160,7 +164,7 @@ class TestFlax:
                 return nn.Dense(2)(nn.tanh(nn.Dense(7)(x)))
 
         variables = Net().init(jax.random.key(0), np.ones((1, 5), np.float32))
-        network = op.from_flax(variables, "tanh")
+        network = importers.from_flax(variables, "tanh")
         with jax.enable_x64(True):
             wide = jax.tree.map(lambda a: np.asarray(a, np.float64), variables)
             outputs = np.asarray(Net().apply(wide, X))

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import overparam as op
+from overparam import importers
 
 
 def fit(estimator, x, y):
@@ -37,7 +38,7 @@ def test_regressor(diabetes, activation, hidden):
         x,
         y,
     )
-    network = op.from_sklearn(estimator)
+    network = importers.from_sklearn(estimator)
     assert network.model.widths == (10, *hidden, 1)
     assert network.check(x, estimator.predict(x)) <= 1e-12
     assert network.notes == ()
@@ -52,7 +53,7 @@ def test_regressor_of_several_outputs_and_single_precision(diabetes):
         targets.astype(np.float32),
     )
     assert estimator.coefs_[0].dtype == np.float32
-    assert op.from_sklearn(estimator).check(x, estimator.predict(x)) <= 1e-12
+    assert importers.from_sklearn(estimator).check(x, estimator.predict(x)) <= 1e-12
 
 
 def test_binary_classifier_has_one_logit():
@@ -63,7 +64,7 @@ def test_binary_classifier_has_one_logit():
         x,
         labels,
     )
-    network = op.from_sklearn(estimator)
+    network = importers.from_sklearn(estimator)
     logit = network.apply(x)[:, 0]
     probability = estimator.predict_proba(x)[:, 1]
     np.testing.assert_allclose(logit, np.log(probability / (1 - probability)), rtol=1e-10)
@@ -78,7 +79,7 @@ def test_classifier_of_many_classes_has_their_logits():
         x,
         y,
     )
-    network = op.from_sklearn(estimator)
+    network = importers.from_sklearn(estimator)
     np.testing.assert_allclose(
         softmax(network.apply(x), axis=1), estimator.predict_proba(x), rtol=1e-11
     )
@@ -95,7 +96,7 @@ def test_classifier_of_many_classes_has_their_logits():
 )
 def test_what_is_no_fitted_network_is_refused(estimator, message):
     with pytest.raises(op.InputError, match=message):
-        op.from_sklearn(estimator)
+        importers.from_sklearn(estimator)
 
 
 def test_tampered_coefficients_are_noticed(diabetes):
@@ -105,7 +106,7 @@ def test_tampered_coefficients_are_noticed(diabetes):
     )
     estimator.coefs_[0][0, 0] = np.nan
     with pytest.raises(op.InputError, match=r"coefs_\[0\] has a NaN"):
-        op.from_sklearn(estimator)
+        importers.from_sklearn(estimator)
     estimator.coefs_[0] = np.ones((10, 5))
     with pytest.raises(op.InputError, match="do not belong together"):
-        op.from_sklearn(estimator)
+        importers.from_sklearn(estimator)

@@ -5,6 +5,7 @@ import pytest
 from reference import points
 
 import overparam as op
+from overparam import importers
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -47,7 +48,7 @@ def outputs(module, x=X):
 )
 def test_every_activation(layer, name):
     module = build(nn.Linear(6, 12), layer, nn.Linear(12, 9), layer, nn.Linear(9, 2))
-    network = op.from_torch(module)
+    network = importers.from_torch(module)
     assert network.model.act.name == name
     assert network.check(X, outputs(module)) <= 1e-12
     network.model.act.check()  # its constants, for those made here
@@ -55,7 +56,7 @@ def test_every_activation(layer, name):
 
 def test_a_module_is_left_as_it_was():
     module = build(nn.Linear(6, 4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 1)).train()
-    network = op.from_torch(module)
+    network = importers.from_torch(module)
     assert module.training
     assert module[0].weight.dtype == torch.float32
     assert "Dropout is the identity here" in network.notes[0]
@@ -68,13 +69,13 @@ def test_nested_and_decorated():
         nn.Sequential(nn.Linear(6, 5, bias=False), nn.Identity(), nn.GELU()),
         nn.Linear(5, 3, dtype=torch.float64).float(),
     )
-    network = op.from_torch(module)
+    network = importers.from_torch(module)
     assert "had no bias" in network.notes[0]
     assert network.check(X, outputs(module)) <= 1e-12
 
 
 def test_softplus_says_where_it_differs():
-    network = op.from_torch(build(nn.Linear(6, 4), nn.Softplus(), nn.Linear(4, 1)))
+    network = importers.from_torch(build(nn.Linear(6, 4), nn.Softplus(), nn.Linear(4, 1)))
     assert "linear above 20" in network.notes[0]
     assert "2.1e-09" in network.notes[0]
 
@@ -93,11 +94,11 @@ class Custom(nn.Module):
 
 def test_any_module_with_the_activation_given():
     module = Custom(torch.tanh)
-    assert op.from_torch(module, "tanh").check(X, outputs(module)) <= 1e-12
+    assert importers.from_torch(module, "tanh").check(X, outputs(module)) <= 1e-12
     with pytest.raises(op.InputError, match=r"deviates from Custom by .*another activation"):
-        op.from_torch(Custom(torch.tanh), "gelu")
+        importers.from_torch(Custom(torch.tanh), "gelu")
     with pytest.raises(op.InputError, match="give activation="):
-        op.from_torch(Custom(torch.tanh))
+        importers.from_torch(Custom(torch.tanh))
 
 
 class Twice(nn.Module):
@@ -119,15 +120,15 @@ class Twice(nn.Module):
 def test_a_layer_that_is_used_twice():
     module = Twice(tied=False)
     with pytest.raises(op.InputError, match="a layer that is used twice"):
-        op.from_torch(module, "tanh")
+        importers.from_torch(module, "tanh")
     with pytest.raises(op.InputError, match="do not show whether a layer is used twice"):
-        op.from_torch(module.state_dict(), "tanh")
+        importers.from_torch(module.state_dict(), "tanh")
     single = module(torch.from_numpy(X).float())
     with pytest.raises(op.InputError, match="deviates from the state dict"):
-        op.from_torch(module.state_dict(), "tanh", check=(X, single))
+        importers.from_torch(module.state_dict(), "tanh", check=(X, single))
     for source in (Twice(tied=True), Twice(tied=True).state_dict()):
         with pytest.raises(op.InputError, match="tied weights"):
-            op.from_torch(source, "tanh", layers=("inner", "middle", "outer"))
+            importers.from_torch(source, "tanh", layers=("inner", "middle", "outer"))
 
 
 def test_an_activation_of_ones_own():
@@ -135,9 +136,9 @@ def test_an_activation_of_ones_own():
 
     softsign = op.Activation("softsign", jax.nn.soft_sign, 1.0, 2.0)
     module = build(nn.Linear(6, 8), nn.Softsign(), nn.Linear(8, 2))
-    assert op.from_torch(module, softsign).check(X, outputs(module)) <= 1e-12
+    assert importers.from_torch(module, softsign).check(X, outputs(module)) <= 1e-12
     with pytest.raises(op.InputError, match=r"layer 1 \(Softsign\) is not supported"):
-        op.from_torch(module)
+        importers.from_torch(module)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_an_activation_of_ones_own():
 )
 def test_unsupported_layers_are_named(layers, message):
     with pytest.raises(op.InputError, match=message):
-        op.from_torch(build(*layers))
+        importers.from_torch(build(*layers))
 
 
 def test_files(tmp_path):
@@ -170,38 +171,38 @@ def test_files(tmp_path):
     expected = outputs(build(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 2)))
     path = tmp_path / "net.pt"
     torch.save(module.state_dict(), path)
-    assert op.load_network(path, "tanh").check(X, expected) <= 1e-12
+    assert importers.load_network(path, "tanh").check(X, expected) <= 1e-12
     torch.save({"epoch": 3, "model_state_dict": module.bfloat16().state_dict()}, path)
-    assert op.load_network(path, "tanh").model.widths == (6, 7, 2)
+    assert importers.load_network(path, "tanh").model.widths == (6, 7, 2)
     with pytest.raises(op.InputError, match="give activation="):
-        op.load_network(path)
+        importers.load_network(path)
 
 
 def test_whole_modules_and_other_objects_are_refused(tmp_path):
     path = tmp_path / "net.pth"
     torch.save(build(nn.Linear(6, 1)), path)
     with pytest.raises(op.InputError, match="save the state dict") as caught:
-        op.load_network(path, "tanh")
+        importers.load_network(path, "tanh")
     assert "\n" not in str(caught.value)
     torch.save([1, 2], path)
     with pytest.raises(op.InputError, match="holds a list, not a state dict"):
-        op.load_network(path, "tanh")
+        importers.load_network(path, "tanh")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(op.InputError, match="damaged or no PyTorch file"):
-        op.load_network(path, "tanh")
+        importers.load_network(path, "tanh")
 
 
 def test_the_certified_step_sizes_are_those_of_pytorch():
     """Full-batch SGD with the step sizes per layer follows the certified run."""
     module = build(nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 1)).double()
     x, y = points(8, 6, 1), points(8, 1, 2)
-    network = op.from_torch(module)
+    network = importers.from_torch(module)
     problem = op.Problem(network.model, op.Measure(x, y))
     run = op.gradient_descent(problem, network.params, 0.2, 20, dtype="float64")
     groups = []
     for layer, (weight, bias) in zip(
-        (module[0], module[2]), op.standard_steps(network.model, 0.2), strict=True
+        (module[0], module[2]), importers.standard_steps(network.model, 0.2), strict=True
     ):
         groups += [
             {"params": [layer.weight], "lr": weight},
@@ -213,7 +214,7 @@ def test_the_certified_step_sizes_are_those_of_pytorch():
         (0.5 * ((module(torch.from_numpy(x)) - torch.from_numpy(y)) ** 2).mean()).backward()
         optimiser.step()
     for (w, b), layer in zip(
-        op.standard_layers(network.model, run.params), (module[0], module[2]), strict=True
+        importers.standard_layers(network.model, run.params), (module[0], module[2]), strict=True
     ):
         np.testing.assert_allclose(w, layer.weight.detach().numpy(), rtol=1e-10, atol=1e-13)
         np.testing.assert_allclose(b, layer.bias.detach().numpy(), rtol=1e-10, atol=1e-13)

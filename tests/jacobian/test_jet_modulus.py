@@ -9,7 +9,6 @@ from scipy.linalg import eigh
 
 from ascent import largest_change, largest_curvature
 from overparam import (
-    ACTIVATIONS,
     MLP,
     Activation,
     Jet,
@@ -23,6 +22,7 @@ from overparam import (
 from overparam.jacobian.bounds import FixedJacobian, jacobian_bounds
 from overparam.jacobian.estimated import EstimatedBounds
 from overparam.jacobian.jet_modulus import JetBounds
+from overparam.model import ACTIVATIONS
 from overparam.model.observation import observed
 from tiny import Tiny
 

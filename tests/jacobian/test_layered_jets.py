@@ -7,10 +7,11 @@ import pytest
 from test_jet_modulus import jet_problem
 
 from ascent import largest_change, largest_curvature
-from overparam import ACTIVATIONS, Jet
+from overparam import Jet
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.jet_modulus import JetBounds
 from overparam.jacobian.layered_jets import LayeredJetBounds, measure_layered_point
+from overparam.model import ACTIVATIONS
 from tiny import Tiny
 
 RADII = (1e-3, 0.3, 3.0)

@@ -16,7 +16,7 @@ from dense_network import DenseNetwork
 from descent import descend, hold, rounding
 from overparam import InputError, certify, gradient_descent, load_certificate, verify
 from overparam.jacobian.by_radius import JacobianBounds, Radii
-from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.kernel.empirical.tangent import tangent_kernel, to_coordinates
 from overparam.linearised.path import LinearisedPath, PathPoint, look_along
 from overparam.linearised.path_theorem import PathConvergence, descent_follows_path
 from quadratic_map import QuadraticMap, random_map

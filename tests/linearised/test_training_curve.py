@@ -14,9 +14,9 @@ from scipy.linalg import expm
 
 from networks import dense_jacobian, draw_inputs, draw_params
 from overparam.errors import InputError
-from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
-from overparam.kernel.tangent import tangent_kernel
 from overparam.linearised.prediction import linearised_descent, linearised_params
 from overparam.linearised.training_curve import (
     infinite_training_curve,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from networks import draw_inputs, draw_params
-from overparam import MLP, InputError, Jet, Laplacian, Observation, Value
+from overparam import MLP, InputError, Jet, Laplacian, Observation
+from overparam.model import Value
 from overparam.model.function import as_function
 from overparam.model.observation import get_observation, observed
 

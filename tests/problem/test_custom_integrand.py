@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from overparam import MLP, CustomIntegrand, LogCosh, Measure, Problem, anchor, gauss_newton, verify
+from overparam import MLP, Measure, Problem, anchor, gauss_newton, verify
 from overparam.errors import InputError
+from overparam.losses import CustomIntegrand, LogCosh
 
 
 def half_square(z, y):

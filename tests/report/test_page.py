@@ -6,8 +6,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from msgspec import structs
 
-from overparam.certificate.certificate import Certificate, Constant
+from altered import altered
+from overparam.certificate.certificate import Certificate, Remedies
+from overparam.certificate.reason import EqualPoints, NoPLConstant, Short, Why
 from overparam.pipeline.findings import findings, lines, summary
 from overparam.pipeline.formatting import at_least, at_most, number, rate
 from overparam.pipeline.result import JobResult
@@ -143,8 +146,8 @@ def test_hostile_text_is_escaped(job: JobResult) -> None:
     dataset = replace(
         job.dataset, notes=(evil,), source=f"{evil}.csv", feature_names=(evil, "$x_1$")
     )
-    constant = Constant(1.0, "assumed", evil)
-    initial = replace(job.initial, constants={**job.initial.constants, evil: constant}, reason=evil)
+    about = structs.replace(job.initial.problem, loss=evil)
+    initial = structs.replace(job.initial, why=NoPLConstant(), problem=about)
     page = render(replace(job, dataset=dataset, initial=initial), command=evil)
     parsed = Page(page)
     assert evil not in page
@@ -172,14 +175,17 @@ def test_not_certified_anywhere(job: JobResult) -> None:
     assert page.count["svg"] == 3 + TOPICS
 
 
-def _uncertified(certificate: Certificate, **changes: object) -> Certificate:
-    infinite = {"radius": np.inf, "existence_radius": np.inf, "rate": 1.0, "certified": False}
-    return replace(certificate, **{**infinite, "exists": False, "margin": 0.5, **changes})
+def _uncertified(
+    certificate: Certificate, why: Why, remedies: Remedies, **numbers: float
+) -> Certificate:
+    infinite = dict.fromkeys(("radius", "existence_radius", "limit_distance"), np.inf)
+    found = altered(certificate, **{**infinite, "rate": 1.0, "margin": 0.5, **numbers})
+    return structs.replace(found, why=why, remedies=remedies)
 
 
 def test_an_anchor_that_fails(job: JobResult) -> None:
     assert job.anchored is not None
-    certificate = _uncertified(job.anchored.certificate, remedies={"residual": 1e-12})
+    certificate = _uncertified(job.anchored.certificate, Short(), Remedies(residual=1e-12))
     page = Page(
         render(replace(job, anchored=replace(job.anchored, certificate=certificate, run=None)))
     )
@@ -189,7 +195,7 @@ def test_an_anchor_that_fails(job: JobResult) -> None:
 def test_existence_alone(job: JobResult) -> None:
     assert job.anchored is not None
     certificate = _uncertified(
-        job.anchored.certificate, exists=True, existence_radius=0.25, remedies={"residual": 1e-12}
+        job.anchored.certificate, Short(), Remedies(residual=1e-12), existence_radius=0.25
     )
     page = Page(
         render(replace(job, anchored=replace(job.anchored, certificate=certificate, run=None)))
@@ -202,9 +208,9 @@ def test_existence_alone(job: JobResult) -> None:
 
 
 def test_a_singular_kernel_gives_its_reason(job: JobResult) -> None:
-    initial = _uncertified(job.initial, margin=0.0, remedies={}, reason="lambda_min(K) is 0")
+    initial = _uncertified(job.initial, EqualPoints((1, 2)), Remedies(), margin=0.0)
     page = Page(render(replace(job, initial=initial, anchored=None)))
-    assert "From initialisation Not certified: lambda_min(K) is 0." in page.text
+    assert "From initialisation Not certified: lambda_min(K) is 0: rows 1, 2 are" in page.text
 
 
 @pytest.mark.parametrize("entries", [0, 1])
@@ -237,15 +243,12 @@ def test_undefined_r2(lazy_job: JobResult) -> None:
 
 
 def test_assumed_and_estimated_numbers_are_named(job: JobResult) -> None:
-    constants = {
-        **job.initial.constants,
-        "slope_bound": Constant(1.2, "assumed", "by the user"),
-        "level": Constant(1.0, "estimated", "Lanczos"),
-    }
-    text = Page(render(replace(job, initial=replace(job.initial, constants=constants)))).text
-    assert "The claims rest on assumed numbers too: slope_bound." in text
-    assert "The claims rest on estimated numbers too: level." in text
-    assert "declared by the user, and not checked: slope_bound" in text
+    about = structs.replace(job.initial.problem, activation_bounds="assumed")
+    numbers = job.initial.numbers.but(predicted_steps=1e9)
+    initial = structs.replace(job.initial, problem=about, numbers=numbers)
+    text = Page(render(replace(job, initial=initial))).text
+    assert "The claims rest on assumed numbers too: curvature_bound, slope_bound." in text
+    assert "The claims rest on estimated numbers too: predicted_steps." in text
 
 
 def test_what_the_certificates_take_for_granted_is_named(job: JobResult, html: str) -> None:

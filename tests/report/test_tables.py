@@ -1,5 +1,6 @@
 """Every constant of every kind of certificate has a symbol and a meaning in the table."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from overparam import MLP, Measure, Problem, anchor, certify, gauss_newton
+from overparam import MLP, Measure, Problem, anchor, certify, gauss_newton, load_certificate
+from overparam.certificate.constants import ABOUT
+from overparam.certificate.published import glossary, schema
 from overparam.report import tables
+from overparam.verification.claim import read_claim
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((3, 4))
@@ -51,18 +55,33 @@ def certificate_of(kind):
 def test_every_constant_has_a_meaning(kind):
     certificate = certificate_of(kind)
     rows = tables.constants(certificate)
-    assert [row.name for row in rows] == list(certificate.constants)
-    assert [row.name for row in rows if not (row.symbol and row.meaning)] == []
+    assert [name for name, *_ in rows] == list(certificate.constants)
+    assert [name for name, *_, c in rows if not (c.symbol and c.meaning and c.source)] == []
 
 
-def test_no_meaning_is_left_over():
-    """A name in the table that no certificate spells so is a misspelling."""
-    spelled = {name for kind in CERTIFICATES for name in certificate_of(kind).constants}
-    assert set(tables.MEANINGS) - spelled == set()
+@pytest.mark.parametrize("kind", CERTIFICATES)
+def test_every_kind_of_certificate_is_saved_and_follows_the_schema(kind, tmp_path):
+    certificate = certificate_of(kind)
+    certificate.save(tmp_path / "certificate.json")
+    assert load_certificate(tmp_path / "certificate.json") == certificate
+    assert read_claim((tmp_path / "certificate.json").read_bytes())
 
 
-def test_the_glossary_has_every_number_of_a_certificate_with_its_meaning():
-    page = Path(__file__).parents[2] / "docs" / "glossary.md"
-    rows = [line.strip("| ").split(" | ") for line in page.read_text("utf-8").splitlines()]
-    listed = {row[0].strip("`"): row[-1] for row in rows if row[0].startswith("`")}
-    assert listed == {name: meaning for name, (_, meaning) in tables.MEANINGS.items()}
+def test_no_number_is_left_over():
+    """A field of the type that no certificate has is a mistake."""
+    found = {name for kind in CERTIFICATES for name in certificate_of(kind).constants}
+    assert set(ABOUT) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("glossary.md", glossary()), ("certificate.schema.json", json.dumps(schema(), indent=2))],
+)
+def test_what_is_published_is_what_the_type_says(name, text):
+    page = Path(__file__).parents[2] / "docs" / name
+    same = (
+        page.read_text("utf-8")
+        if name.endswith("md")
+        else json.dumps(json.loads(page.read_bytes()), indent=2)
+    )
+    assert same == text, f"python -m overparam.certificate.published > {page}"

@@ -24,12 +24,13 @@ from exact_network import (
 from overparam import MLP, Activation, InputError, Measure, Problem, certify
 from overparam.certificate import hypotheses as hypotheses_module
 from overparam.certificate.hypotheses import measure_hypotheses
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.precision import as_float64, in_float64
 from overparam.problem.integrands import SquaredLoss
 from overparam.rounding import layer_norms, passes
 from overparam.rounding.layer_norms import prove_layer_norms, top_eigenvalues_up
 from overparam.rounding.passes import LARGEST_ARGUMENT, MARGIN, weight_norms
+from overparam.rounding.probes import ArithmeticFault
 from overparam.rounding.residual import accurate_outputs
 from overparam.verification import verify
 from tiny import Tiny
@@ -233,7 +234,9 @@ def arguments() -> np.ndarray:
 
 def test_every_activation_that_is_accepted_has_a_margin():
     """It is measured below, and stands in the table of docs/proved.md."""
-    smooth = {n for n, act in overparam.ACTIVATIONS.items() if act.curvature_bound is not None}
+    smooth = {
+        n for n, act in overparam.model.ACTIVATIONS.items() if act.curvature_bound is not None
+    }
     page = Path(overparam.__file__).parents[2] / "docs" / "proved.md"
     table = re.findall(r"^   \| (\w+) \| ([\d.]+) \| ([\d.]+) \|$", page.read_text(), re.M)
     assert {name for name, _, _ in table} == set(ACTIVATIONS) == smooth
@@ -300,10 +303,12 @@ def test_an_activation_less_accurate_than_its_margin_breaks_the_bound(monkeypatc
 
 def test_if_the_arithmetic_is_not_plain_the_certificate_is_computed_and_says_why(monkeypatch):
     tiny = Tiny((8,), "gelu", 1)
-    monkeypatch.setattr(hypotheses_module, "arithmetic_fault", lambda widths: "TF32 is on")
+    fault = ArithmeticFault("XLA", 8)
+    monkeypatch.setattr(hypotheses_module, "arithmetic_fault", lambda widths: fault)
     certificate = certify(tiny.problem(0), tiny.start(0), rigor="proved")
     assert certificate.rigor == "computed"
-    assert "(not proved: TF32 is on)" in certificate.reason
+    assert certificate.not_proved == fault
+    assert f"(not proved: {fault})" in certificate.reason
     assert certificate.constants["radius"].kind == "computed"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from networks import dense_jacobian, draw_inputs
 from overparam import MLP, InputError, Measure, Problem, certify, gradient_descent
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.precision import to_host
 from overparam.steps.stable_step import (
     draw_at_width,

@@ -1,6 +1,5 @@
 """A run that is interrupted and resumed ends with the same bits."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from altered import altered
 from networks import draw_inputs, draw_params
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.model.mlp import MLP
@@ -142,7 +142,7 @@ def test_claims_are_held_against_the_steps_before_a_monitor_joined(tmp_path, cer
     gradient_descent(problem, params, step, 300, checkpoint=path)
     held = gradient_descent(problem, params, step, 300, checkpoint=path, certificate=certificate)
     assert held.certificate_held is True
-    wrong = dataclasses.replace(certificate, radius=certificate.radius / 100)
+    wrong = altered(certificate, radius=certificate.radius / 100)
     with pytest.raises(TheoremViolatedError, match="radius"):
         gradient_descent(problem, params, step, 300, checkpoint=path, certificate=wrong)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from networks import dense_jacobian, draw_inputs, draw_params
-from overparam.kernel.tangent import coordinate_weights, tangent_kernel
+from overparam.kernel.empirical.tangent import coordinate_weights, tangent_kernel
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem

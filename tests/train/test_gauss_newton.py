@@ -57,7 +57,7 @@ def test_float32_parameters_are_refined_in_float64():
 
 
 def test_a_kernel_at_hand_is_used():
-    from overparam.kernel.tangent import tangent_kernel
+    from overparam.kernel.empirical.tangent import tangent_kernel
 
     problem, params = make_problem()
     given = gauss_newton(problem, params, kernel=tangent_kernel(problem, params), max_steps=1)

@@ -8,9 +8,13 @@ import pytest
 from networks import dense_jacobian, draw_inputs, draw_params
 from overparam.certificate.certify import certify
 from overparam.errors import InputError
-from overparam.kernel.change import jacobian_change_gram
-from overparam.kernel.derivative import pull_back, push_forward
-from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.kernel.empirical.jacobian_change import jacobian_change_gram
+from overparam.kernel.empirical.tangent import (
+    pull_back,
+    push_forward,
+    tangent_kernel,
+    to_coordinates,
+)
 from overparam.linearised.prediction import linearised_descent
 from overparam.linearised.training_curve import training_curve
 from overparam.model.mlp import MLP
@@ -79,7 +83,9 @@ def test_every_measure_is_that_of_the_dense_jacobians(weights):
 @pytest.mark.parametrize("hidden", [(), (7,), (7, 6, 5)])
 @pytest.mark.sample(2)
 def test_the_change_of_the_jacobian_however_small(monkeypatch, size, hidden):
-    monkeypatch.setattr("overparam.kernel.change.WORKING_MEMORY", 20_000)  # several blocks
+    monkeypatch.setattr(
+        "overparam.kernel.empirical.jacobian_change.WORKING_MEMORY", 20_000
+    )  # several blocks
     model = MLP(3, hidden, 2, "softplus", bias_scale=0.3, output_scale=2.0)
     start, x = draw_params(model), draw_inputs(6, model, 1)
     end = moved(start, size)

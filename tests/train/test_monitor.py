@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from overparam.certificate.certificate import Constant
+from altered import altered
 from overparam.certificate.certify import anchor, certify
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.model.mlp import MLP
@@ -45,9 +45,7 @@ def check(monitor: Monitor, history: History):
 
 
 def with_claim(monitor: Monitor, **claims):
-    return dataclasses.replace(
-        monitor, certificate=dataclasses.replace(monitor.certificate, **claims)
-    )
+    return dataclasses.replace(monitor, certificate=altered(monitor.certificate, **claims))
 
 
 def test_honest_run_holds_its_certificate(honest, certified):
@@ -89,10 +87,9 @@ def test_a_rate_missed_by_one_percent_is_caught(honest, monitor):
 
 
 def test_an_envelope_missed_by_one_percent_is_caught(honest, monitor):
-    low = Constant(0.98 * honest.history.excess[0], "computed", "tampered")
-    constants = {**monitor.certificate.constants, "excess": low}
+    low = 0.98 * honest.history.excess[0]
     with pytest.raises(TheoremViolatedError, match=r"step 0: root excess .* certified envelope"):
-        check(with_claim(monitor, constants=constants), honest.history)
+        check(with_claim(monitor, excess=low), honest.history)
 
 
 @pytest.mark.parametrize("column", ["excess", "path_length", "distance"])
@@ -145,7 +142,7 @@ def test_another_problem_parameters_or_step_is_refused(certified):
     moved = jax.tree.map(lambda a: a + 1e-3, params)
     for case, difference in [
         ((foreign, params, step), "data_sha256 differs"),
-        ((uncentred, params, step), "centered differs"),
+        ((uncentred, params, step), "center_sha256 differs"),
         ((problem, moved, step), "params_sha256 differs"),
         ((problem, params, step / 2), "is not the certificate's"),
     ]:

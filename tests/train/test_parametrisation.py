@@ -8,7 +8,7 @@ import pytest
 
 from networks import dense_jacobian, draw_inputs
 from overparam.errors import InputError
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.model.mlp import MLP
 from overparam.precision import to_host
 from overparam.problem.measure import Measure

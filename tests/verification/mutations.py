@@ -126,10 +126,8 @@ def _relabel(rng: Rng, folder: Path) -> None:
     """Other kinds, all or some of them, and often another rigour."""
     content = _load(folder)
     try:
-        kind, part = _choose(rng, KINDS), rng.choice([0.1, 1.0])
-        for constant in content["constants"].values():
-            if rng.random() < part:
-                constant["kind"] = kind
+        for name in ("loss_constants", "activation_bounds"):
+            content["problem"][name] = _choose(rng, KINDS)
         if rng.integers(2):
             content["rigor"] = _choose(rng, KINDS[:3])
     except (TypeError, KeyError, AttributeError):
@@ -138,31 +136,18 @@ def _relabel(rng: Rng, folder: Path) -> None:
 
 
 def _strengthen(rng: Rng, folder: Path) -> None:
-    """A stronger claim with its copies, and with what follows from it by a formula."""
+    """A stronger claim, with what follows from it by a formula."""
     content = _load(folder)
     try:
-        constants, step = content["constants"], 10.0 ** rng.uniform(-12, 0)
-        name = _choose(rng, constants)
-        factor = 1 + step if name in LOWER else 1 - step
-        constants[name]["value"] *= factor
-        if name in content:
-            content[name] = constants[name]["value"]
-        c = {key: constant["value"] for key, constant in constants.items()}
+        c, step = content["numbers"], 10.0 ** rng.uniform(-12, 0)
+        name = _choose(rng, c)
+        c[name] *= 1 + step if name in LOWER else 1 - step
         if rng.integers(2):
             q = max(1 - c["step_size"] * c["objective_smoothness"] / 2, 1e-9)
             level = math.sqrt(2 * c["excess"] / c["pl_constant"]) / q
             residual = math.sqrt(2 * c["excess"])
             rate = 1 - 2 * c["step_size"] * q * c["pl_constant"] * c["sigma_end"] ** 2
-            derived = {"step_fraction": q, "level": level, "residual": residual, "rate": rate}
-            for key, value in derived.items():
-                constants[key]["value"] = value
-                if key in content:
-                    content[key] = value
-        content["existence_radius"] = min(c["existence_radius"], c["radius"])
-        content["reason"] = (
-            f"max Psi / rho = {content['margin']:.4g} > 1: gradient descent with step size "
-            f"{content['step_size']:.4g} converges within distance {content['radius']:.4g}"
-        )
+            c |= {"step_fraction": q, "level": level, "residual": residual, "rate": rate}
     except (TypeError, KeyError, AttributeError, ValueError, ArithmeticError):
         return
     _store(folder, content)
@@ -330,13 +315,13 @@ def false_in(folder: Path, honest: Path) -> str | None:
     for key, value in before["problem"].items():
         if content["problem"][key] != value:
             return f"the claim is about another problem: {key}"
-    kinds = ("rigor", "theorem", "certified", "exists", "start", "format", "assumptions")
+    kinds = ("rigor", "theorem", "why", "modulus", "start", "format", "assumptions")
     for key in kinds:
         if content[key] != before[key] and (key, content[key]) not in WEAKER:
             return f"{key} is {content[key]}"
     tolerance = 1e-6 if content["rigor"] == "proved" else 1e-5
-    for name, constant in content["constants"].items():
-        honest_value, value = before["constants"][name]["value"], constant["value"]
+    for name, value in content["numbers"].items():
+        honest_value = before["numbers"][name]
         if name in FREE or value == honest_value:
             continue
         stronger = value - honest_value if name in LOWER else honest_value - value

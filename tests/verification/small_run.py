@@ -10,7 +10,7 @@ import numpy as np
 
 from overparam import MLP, Certificate, Measure, Problem, gauss_newton
 from overparam.certificate import hypotheses as hypotheses_module
-from overparam.certificate.certify import certificate_from
+from overparam.certificate.conclude import certificate_from
 from overparam.certificate.hypotheses import Hypotheses, Rigor, measure_hypotheses
 
 

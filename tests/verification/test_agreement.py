@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from overparam import ACTIVATIONS, MLP, Measure, Problem, anchor, certify, gauss_newton
+from overparam import MLP, Measure, Problem, anchor, certify, gauss_newton
+from overparam.model import ACTIVATIONS
 from overparam.verification import verify
 
 NAMES = sorted(ACTIVATIONS)

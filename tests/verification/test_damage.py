@@ -85,11 +85,11 @@ def test_the_untouched_one_passes(folder):
 
 def test_every_number_is_tried():
     assert len(NUMBERS) > 35
-    assert {p[1] for p in NUMBERS if p[0] == "constants"} == set(CERTIFIED["constants"])
+    assert {p[1] for p in NUMBERS if p[0] == "numbers"} == set(CERTIFIED["numbers"])
 
 
 WEAKER = {  # true, and tied to no other number
-    (f"constants.{name}.value", 1 + 1e-3)
+    (f"numbers.{name}", 1 + 1e-3)
     for name in (
         *("distance_ratio", "kernel_drift", "relative_kernel_drift"),
         *("linearisation_distance", "linearisation_parameter_distance"),
@@ -135,22 +135,11 @@ def test_a_field_removed_renamed_or_repeated(check, path):
     assert "twice" in result.reasons[0]
 
 
-@pytest.mark.parametrize("name", ["certified", "exists", "centered"])
-def test_a_flag_turned(check, name):
-    content = copy.deepcopy(CERTIFIED)
-    parent = content["problem"] if name == "centered" else content
-    parent[name] = not parent[name]
-    assert not check(json.dumps(content)).ok
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("reason", "it surely holds"),
-        (
-            "reason",
-            CERTIFIED["reason"].replace("converges within distance 0", "converges within 0"),
-        ),
+        ("why", "it surely holds"),
+        ("why", {"code": "short"}),
         ("rigor", "proved"),
         ("format", 1),
         ("start", "elsewhere"),
@@ -191,14 +180,14 @@ def test_cut_short_anywhere(check):
     text = json.dumps(CERTIFIED)
     for end in range(0, len(text), 197):
         assert not check(text[:end]).ok
-    for text in ("[]", "null", "3", "[" * 100_000, "\x00", '{"format": 2}'):
+    for text in ("[]", "null", "3", "[" * 100_000, "\x00", '{"format": 3}'):
         assert not check(text).ok
 
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.sample(4)
 def test_a_bit_flipped_in_the_certificate(check, folder, seed):
-    """Refused, or what it says is the same (spaces, versions, sources, weak hints)."""
+    """Refused, or what it says is the same (spaces, versions, weak hints)."""
     honest = (folder / "certificate.json").read_bytes()
     rng = np.random.default_rng(seed)
     data = bytearray(honest)
@@ -208,11 +197,7 @@ def test_a_bit_flipped_in_the_certificate(check, folder, seed):
         content, before = json.loads(bytes(data)), json.loads(honest)
         for harmless in ("versions", "nodes"):
             content.pop(harmless), before.pop(harmless)
-        for name, constant in content["constants"].items():
-            constant.pop("source"), before["constants"][name].pop("source")
-            value, old = constant.pop("value"), before["constants"][name].pop("value")
-            assert value == pytest.approx(old, rel=1e-5)
-            constant.pop("kind"), before["constants"][name].pop("kind")
+        assert content.pop("numbers") == pytest.approx(before.pop("numbers"), rel=1e-5)
         assert content == before
 
 

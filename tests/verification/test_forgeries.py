@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from msgspec import structs
 from small_run import small_run
 
+from altered import altered
 from overparam.certificate.certificate import ASSUMPTIONS
 from overparam.certificate.description import params_fingerprint
 from overparam.enclosures import Enclosure
@@ -117,22 +119,16 @@ def _scaled(part, factor):
 
 def test_not_a_number_in_an_object():
     run = small_run()
-    forged = dataclasses.replace(run.certificate(), margin=math.nan)
-    assert "JSON" in verify(forged, run.problem, run.params).reasons[0]
+    forged = altered(run.certificate(), margin=math.nan)
+    assert "cannot be saved" in verify(forged, run.problem, run.params).reasons[0]
 
 
 def rewrite(tmp_path, rigor="computed", **changes):
-    """A saved run whose constants (and their copies) are multiplied by factors."""
+    """A saved run whose numbers are multiplied by factors."""
     path = small_run(rigor=rigor).save(tmp_path)
     content = json.loads(path.read_text())
     for name, factor in changes.items():
-        content["constants"][name]["value"] *= factor
-        if name in content:
-            content[name] *= factor
-    content["reason"] = (
-        f"max Psi / rho = {content['margin']:.4g} > 1: gradient descent with step size "
-        f"{content['step_size']:.4g} converges within distance {content['radius']:.4g}"
-    )
+        content["numbers"][name] *= factor
     path.write_text(json.dumps(content))
     return path
 
@@ -188,9 +184,8 @@ def test_a_changed_weight_with_its_hash_mended(tmp_path, layer):
     weights[layer][0, 0] += 0.01
     changed = (tuple(weights), run.params[1])
     honest = run.certificate()
-    forged = dataclasses.replace(
-        honest, problem={**honest.problem, "params_sha256": params_fingerprint(changed)}
-    )
+    about = structs.replace(honest.problem, params_sha256=params_fingerprint(changed))
+    forged = structs.replace(honest, problem=about)
     result = verify(forged, run.problem, changed)
     assert not result.ok
     assert any("excess" in reason for reason in result.reasons)
@@ -223,10 +218,7 @@ def test_a_computed_number_cannot_be_called_proved(tmp_path):
     content = json.loads(path.read_text())
     content["rigor"] = "proved"
     assert "rigor" in verify_text(path, content).reasons[0]
-    for constant in content["constants"].values():
-        constant["kind"] = "proved"
-    constants = content["constants"]
-    constants["max_eigenvalue"]["value"] *= 1 - 1e-9  # more than its own rounding was added
+    content["numbers"]["max_eigenvalue"] *= 1 - 1e-9  # more than its own rounding was added
     content["assumptions"] = list(ASSUMPTIONS["proved"])
     result = verify_text(path, content)
     assert any("max_eigenvalue" in reason for reason in result.reasons)

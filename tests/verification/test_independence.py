@@ -10,7 +10,7 @@ from overparam import verification
 SHARED = {
     *(f"overparam.jacobian.{name}" for name in ("chains", "families", "modulus", "starting_norms")),
     "overparam.certificate.certificate",  # the class and its file format
-    "overparam.kernel.memory",  # how much is free
+    "overparam.memory",  # how much is free
 }
 
 

@@ -111,7 +111,7 @@ def test_unknown_fields_by_the_thousand(folder, count):
 @pytest.mark.parametrize("depth", [300, 990, 100_000])
 def test_deeply_nested(folder, depth):
     content = json.loads((folder / "certificate.json").read_text())
-    text = json.dumps(content | {"reason": "@"}).replace('"@"', "[" * depth + "]" * depth)
+    text = json.dumps(content | {"why": "@"}).replace('"@"', "[" * depth + "]" * depth)
     (folder / "certificate.json").write_text(text)
     assert "certificate" in refusal(folder / "certificate.json")
 
@@ -266,8 +266,8 @@ def test_a_true_claim_beyond_the_precision_names_the_option():
 
 def test_a_false_claim_within_the_precision_does_not(folder):
     content = json.loads((folder / "certificate.json").read_text())
-    content["constants"]["max_eigenvalue"]["value"] *= 1 - 1e-5
-    content["constants"]["displacement"]["value"] *= 1 - 1e-5
+    content["numbers"]["max_eigenvalue"] *= 1 - 1e-5
+    content["numbers"]["displacement"] *= 1 - 1e-5
     (folder / "certificate.json").write_text(json.dumps(content))
     assert "--precision" not in refusal(folder / "certificate.json")
 

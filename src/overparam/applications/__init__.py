@@ -9,6 +9,7 @@ problems are alike: ``certify``, ``gradient_descent`` or ``gauss_newton``, then 
 from overparam.applications.base import Application as Application
 from overparam.applications.critic import Critic as Critic
 from overparam.applications.critic import wasserstein_critic as wasserstein_critic
+from overparam.applications.infinite_data import FunctionApproximation as FunctionApproximation
 from overparam.applications.infinite_data import MonteCarlo as MonteCarlo
 from overparam.applications.infinite_data import function_approximation as function_approximation
 from overparam.applications.infinite_data import monte_carlo_objective as monte_carlo_objective

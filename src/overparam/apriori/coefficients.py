@@ -15,11 +15,11 @@ from jaxtyping import Float
 
 from overparam.apriori.inputs import Knowledge
 from overparam.apriori.setting import Setting, build_setting, jacobian_norm
-from overparam.certificate.certificate import Constant, Kind
+from overparam.certificate.constants import Constant
+from overparam.choices import Kind
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import MLPBounds
-from overparam.model.activation import Activation
 from overparam.model.mlp import MLP
 from overparam.theorems.convergence import Convergence, gradient_descent_converges
 from overparam.theorems.distance import distance_to_minimisers
@@ -80,28 +80,22 @@ class APrioriCoefficients:
 
 def a_priori_coefficients(
     data: Knowledge,
-    hidden_widths: tuple[int, ...],
-    activation: str | Activation = "gelu",
-    *,
-    outputs: int | None = None,
+    model: MLP,
     loss: object = "squared",
+    *,
     residual: float | None = None,
     min_eigenvalue: float | None = None,
     eigenvalue_failure_probability: float = 0.0,
     failure_probability: float = 0.05,
     step_fraction: float = 0.9,
-    weight_scale: float = 1.0,
-    bias_scale: float = 0.1,
-    output_scale: float = 1.0,
     sample_size: int | None = None,
 ) -> APrioriCoefficients:
     """Every coefficient at given widths; the model is centred at its initialisation.
 
     Args:
         data: ``Moments``, ``Norms`` or a ``Measure``.
-        hidden_widths: Widths of the hidden layers, one or more.
-        activation: With a bound on its second derivative.
-        outputs: k; that of the measure's targets, or 1.
+        model: The network, with one hidden layer or more, as wide as may be, and an activation that
+            has a bound on its second derivative.
         loss: An integrand or its name; it needs a PL constant on the sublevel set of the zero
             function, as ``squared`` and ``squared_hinge`` have.
         residual: sqrt(2 Delta_0) of the zero function, sqrt(E|y|^2) for the squared loss; from the
@@ -113,9 +107,6 @@ def a_priori_coefficients(
         failure_probability: delta, over the initialisation, in (0, 1).
         step_fraction: q = 1 - eta L_phi / 2 in (0, 1): near 1 for small steps, from a smaller
             width on.
-        weight_scale: s_w.
-        bias_scale: s_b.
-        output_scale: c.
         sample_size: n, where only moments are known: what ``min_eigenvalue`` is held against, as
             n k lambda_min is at most the kernel's trace.
 
@@ -131,20 +122,15 @@ def a_priori_coefficients(
     """
     setting = build_setting(
         data,
-        len(hidden_widths),
-        activation=activation,
-        outputs=outputs,
-        loss=loss,
+        model,
+        loss,
         residual=residual,
         min_eigenvalue=min_eigenvalue,
         eigenvalue_failure_probability=eigenvalue_failure_probability,
         failure_probability=failure_probability,
-        weight_scale=weight_scale,
-        bias_scale=bias_scale,
-        output_scale=output_scale,
         sample_size=sample_size,
     )
-    return coefficients_at(setting, tuple(hidden_widths), step_fraction)
+    return coefficients_at(setting, model.hidden_widths, step_fraction)
 
 
 def require_step_fraction(q: float) -> float:

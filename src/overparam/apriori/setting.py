@@ -22,7 +22,6 @@ from overparam.choices import Kind
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.limits import is_whole
-from overparam.model.activation import Activation
 from overparam.model.mlp import MLP
 from overparam.problem.integrands import Integrand, get_integrand
 from overparam.problem.measure import Measure
@@ -126,16 +125,7 @@ class Setting:
 
     def at(self, hidden_widths: tuple[int, ...]) -> MLP:
         """The network of these widths."""
-        model = self.model
-        return MLP(
-            model.in_dim,
-            hidden_widths,
-            model.out_dim,
-            model.act,
-            weight_scale=model.weight_scale,
-            bias_scale=model.bias_scale,
-            output_scale=model.output_scale,
-        )
+        return replace(self.model, hidden_widths=hidden_widths)
 
     def min_eigenvalue(self, model: MLP) -> float:
         """The lower bound on lambda_min(K(theta_0)) at these widths."""
@@ -168,18 +158,13 @@ class Setting:
 
 def build_setting(
     data: Knowledge,
-    hidden_layers: int,
-    *,
-    activation: str | Activation = "gelu",
-    outputs: int | None = None,
+    model: MLP,
     loss: object = "squared",
+    *,
     residual: float | None = None,
     min_eigenvalue: float | None = None,
     eigenvalue_failure_probability: float = 0.0,
     failure_probability: float = 0.05,
-    weight_scale: float = 1.0,
-    bias_scale: float = 0.1,
-    output_scale: float = 1.0,
     sample_size: int | None = None,
 ) -> Setting:
     """Check the arguments of ``required_width``, which describes them.
@@ -188,33 +173,24 @@ def build_setting(
         InputError: An argument is unusable.
     """
     delta = require_probability(failure_probability)
-    if (
-        isinstance(hidden_layers, bool)
-        or not isinstance(hidden_layers, int | np.integer)
-        or hidden_layers < 1
-    ):
-        raise InputError(f"hidden_layers is {hidden_layers!r}: give 1 or more; 0 has no width")
+    layers = len(model.hidden_widths)
+    if layers < 1:
+        raise InputError("the model has no hidden layer, and so no width: give 1 or more")
     if not isinstance(data, Knowledge):
         raise InputError(
             f"data is a {type(data).__name__}: give Moments, Norms or a Measure of the points"
         )
+    if data.dim != model.in_dim:
+        raise InputError(f"the points have dimension {data.dim}, the model takes {model.in_dim}")
     if isinstance(data, Moments):
-        data.require(required_order(hidden_layers))
+        data.require(required_order(layers))
     targets = data.y if isinstance(data, Measure) else None
-    if outputs is None:
-        outputs = 1 if targets is None else targets.shape[1]
-    if targets is not None and outputs != targets.shape[1]:
-        raise InputError(f"outputs is {outputs}, but the targets have {targets.shape[1]} columns")
-    integrand = get_integrand(loss).for_outputs(outputs)
-    model = MLP(
-        data.dim,
-        (1,) * hidden_layers,
-        outputs,
-        activation,
-        weight_scale=weight_scale,
-        bias_scale=bias_scale,
-        output_scale=output_scale,
-    )
+    if targets is not None and model.out_dim != targets.shape[1]:
+        raise InputError(
+            f"the model has {model.out_dim} outputs, the targets have {targets.shape[1]} columns"
+        )
+    integrand = get_integrand(loss).for_outputs(model.out_dim)
+    model = replace(model, hidden_widths=(1,) * layers)
     setting = Setting(
         data,
         model,

@@ -19,7 +19,7 @@ from overparam.apriori.coefficients import (
 from overparam.apriori.inputs import Knowledge
 from overparam.apriori.setting import Setting, build_setting
 from overparam.errors import InputError
-from overparam.model.activation import Activation
+from overparam.model.mlp import MLP
 
 WIDEST = 10**300
 """Beyond, products of widths leave the range of floats."""
@@ -63,19 +63,14 @@ class RequiredWidth:
 
 def required_width(
     data: Knowledge,
-    hidden_layers: int = 1,
-    activation: str | Activation = "gelu",
-    *,
-    outputs: int | None = None,
+    model: MLP,
     loss: object = "squared",
+    *,
     residual: float | None = None,
     min_eigenvalue: float | None = None,
     eigenvalue_failure_probability: float = 0.0,
     failure_probability: float = 0.05,
     step_fraction: float = 0.9,
-    weight_scale: float = 1.0,
-    bias_scale: float = 0.1,
-    output_scale: float = 1.0,
     sample_size: int | None = None,
 ) -> RequiredWidth:
     """The width of all hidden layers from which gradient descent provably converges.
@@ -86,9 +81,8 @@ def required_width(
 
     Args:
         data: ``Moments`` of the norm, ``Norms`` of the points, or the points as a ``Measure``.
-        hidden_layers: 1 or more.
-        activation: With a bound on its second derivative.
-        outputs: k; that of the measure's targets, or 1.
+        model: The network, with one hidden layer or more and an activation that has a bound on its
+            second derivative; its own widths are ignored.
         loss: As for ``a_priori_coefficients``.
         residual: sqrt(2 Delta_0) of the zero function, sqrt(E|y|^2) for the squared loss; from the
             targets if they are known.
@@ -98,9 +92,6 @@ def required_width(
             assumed ``min_eigenvalue`` is missed: 0 if it is assumed of every draw. It is added.
         failure_probability: delta, over the initialisation, in (0, 1).
         step_fraction: q = 1 - eta L_phi / 2 in (0, 1). The width is proportional to about 1 / q^2.
-        weight_scale: s_w.
-        bias_scale: s_b.
-        output_scale: c.
         sample_size: n, where only moments are known: what ``min_eigenvalue`` is held against.
 
     Returns:
@@ -114,17 +105,12 @@ def required_width(
     """
     setting = build_setting(
         data,
-        hidden_layers,
-        activation=activation,
-        outputs=outputs,
-        loss=loss,
+        model,
+        loss,
         residual=residual,
         min_eigenvalue=min_eigenvalue,
         eigenvalue_failure_probability=eigenvalue_failure_probability,
         failure_probability=failure_probability,
-        weight_scale=weight_scale,
-        bias_scale=bias_scale,
-        output_scale=output_scale,
         sample_size=sample_size,
     )
     return width_for(setting, step_fraction)

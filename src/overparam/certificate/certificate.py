@@ -1,4 +1,4 @@
-"""The certificate: Theorem 1 as numbers, each with its kind and its source.
+"""The certificate: a theorem as numbers, each with its kind and its source; and its file.
 
 A certificate that fails is a normal result: it says by which factor the condition is missed and
 what would close the gap.
@@ -8,136 +8,238 @@ import json
 import math
 import os
 import platform
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from overparam.certificate.constants import ABOUT, Constant, Numbers, Theorem
+from overparam.certificate.description import FunctionDescription, NetworkDescription
+from overparam.certificate.reason import Reason, WouldTake
+from overparam.certificate.record import MaybeFinite, Positive, Record, Word
 from overparam.choices import Kind as Kind
 from overparam.choices import Rigor as Rigor
 from overparam.errors import InputError
 from overparam.files import read_start, write_whole
-from overparam.frozen import Frozen, frozen
+from overparam.jacobian.by_radius import ModulusSource
+from overparam.rounding.probes import ArithmeticFault
 from overparam.theorems.envelope import envelope_up
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file format."""
 
 LONGEST = 2**20
-"""Bytes beyond which a file is no certificate; one takes some 20,000."""
+"""Bytes beyond which a file is no certificate; one takes some 7,000."""
+
+ESTIMATED = "estimated, the modulus of J was searched for and not bounded: "
+"""How the reason of such a certificate begins."""
 
 Start = Literal["initialisation", "anchor"]
-Theorem = Literal["1", "P", "C"]
 
-_DRAWN = "the random vectors that bounded the curvature are no exception (probability 1e-12)"
-_ROUNDING = "the rounding errors of float64, which are not bounded, are small"
+Assumption = Literal[
+    "evaluated activations, slopes and losses are within 64 u of the exact ones (u = 2^-53; "
+    "measured, not proved)",
+    "float64 products of matrices are plain sums of products (probed at the sizes that occur)",
+    "single operations round to nearest: no fast math",
+    "the largest change of the Jacobian that a search found is near the largest there is",
+    "the rounding errors of float64, which are not bounded, are small",
+    "the random vectors that bounded the curvature are no exception (probability 1e-12)",
+    "the smoothness and the PL constant of the loss, declared by the user, are right",
+    "the bounds on the activation's derivatives, declared by the user, are right",
+]
+"""What a certificate may take for granted besides the theorem, a clause each; docs/proved.md."""
 
-ASSUMPTIONS: Mapping[Rigor, tuple[str, ...]] = Frozen(
+_WITHIN_64_U, _PLAIN_SUMS, _NO_FAST_MATH, _SEARCH, _ROUNDING, _DRAWN, _LOSS, _ACTIVATION = (
+    Assumption.__args__  # type: ignore[attr-defined]
+)
+
+ASSUMPTIONS: Mapping[Rigor, tuple[Assumption, ...]] = MappingProxyType(
     {
-        "proved": (
-            "evaluated activations, slopes and losses are within 64 u of the exact ones "
-            "(u = 2^-53; measured, not proved)",
-            "float64 products of matrices are plain sums of products (probed at the sizes that "
-            "occur)",
-            "single operations round to nearest: no fast math",
-        ),
+        "proved": (_WITHIN_64_U, _PLAIN_SUMS, _NO_FAST_MATH),
         "computed": (_ROUNDING,),
-        "estimated": (
-            "the largest change of the Jacobian that a search found is near the largest there is",
-            _ROUNDING,
-        ),
+        "estimated": (_SEARCH, _ROUNDING),
     }
 )
-"""What a certificate takes for granted besides the theorem; docs/proved.md, section 1."""
+"""What follows from the rigor alone."""
 
 
-@dataclass(frozen=True)
-class Constant:
-    """A number of a certificate.
+class Remedies(Record, frozen=True, kw_only=True):
+    """What alone would close the gap, if everything else stayed or scaled as in the theory.
 
     Attributes:
-        value: The number.
-        kind: ``proved`` (a bound, rounding included), ``computed`` (float64, no rounding bound),
-            ``estimated`` (sampling, Lanczos) or ``assumed`` (declared by the user).
-        source: The statement or procedure it comes from.
+        residual: sqrt(2 Delta_0) at most this, with the same kernel.
+        output_scale: c about this, where the model is centred at its start.
+        width: Units of each hidden layer, about.
     """
 
-    value: float
-    kind: Kind
-    source: str
+    residual: MaybeFinite = UNSET
+    output_scale: MaybeFinite = UNSET
+    width: MaybeFinite = UNSET
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """What Theorem 1 says about gradient descent from given parameters on a given problem.
+class Versions(Record, frozen=True, kw_only=True):
+    """What computed a certificate."""
 
-    It does not change: its dictionaries refuse to, lists become tuples, and it has a hash.
+    overparam: Word
+    jax: Word
+    numpy: Word
+    scipy: Word
+    python: Word
+
+
+def software_versions() -> Versions:
+    """Those of this process."""
+    packages = {name: version(name) for name in ("overparam", "jax", "numpy", "scipy")}
+    return Versions(**packages, python=platform.python_version())
+
+
+class Certificate(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="format",
+    tag=FORMAT,
+):
+    """What a theorem says about gradient descent from given parameters on a given problem.
+
+    It does not change, and has a hash. Every number stands once, in ``numbers``; what follows from
+    them is a property.
 
     Attributes:
-        certified: Gradient descent from here converges to a global minimiser.
-        exists: A global minimiser exists within ``existence_radius``.
+        theorem: Which one certifies, or fails to: ``1``; ``P`` along the linearised run
+            (docs/path.md), of the same meaning; or ``C`` along a run that was made
+            (docs/trajectory.md), whose ``rate`` holds from the number ``rate_since`` on.
+        rigor: ``estimated``, ``computed`` or ``proved``: the weakest kind among the quantities that
+            were not declared.
         start: ``initialisation`` or ``anchor`` (trained parameters).
-        reason: One sentence: why it holds or by which factor it fails.
-        radius: s*, a bound on the length of gradient descent's whole path; infinite if not
-            certified.
-        existence_radius: s_K of Theorem 1'; infinite if existence is not certified.
-        step_size: eta.
-        rate: The factor by which the excess shrinks at least, per step.
-        min_eigenvalue: The lower bound on lambda_min(K) that was used.
-        residual: sqrt(2 Delta_0).
-        margin: max Psi / rho; above 1 means certified.
+        why: Why it holds or not, as a code; ``reason`` says it in words.
+        numbers: Every number.
         remedies: If not certified, what alone would close the gap.
-        constants: Every number the claim rests on.
         problem: What it is about: sizes, model, loss, fingerprints of data and parameters.
         nodes: The radii, increasing, at which the modulus omega was evaluated; a re-check uses the
             same ones.
-        rigor: ``estimated``, ``computed`` or ``proved``: the weakest kind among the quantities that
-            were not declared.
-        theorem: Which one certifies, or fails to: ``1``; ``P`` along the linearised run
-            (docs/path.md), of the same meaning; or ``C`` along a run that was made
-            (docs/trajectory.md), whose ``rate`` holds from the constant ``rate_since`` on.
-        versions: Package versions and platform.
+        modulus: The statement or procedure that omega comes from.
+        assumptions: What is taken for granted, a clause each.
+        versions: Of the packages and Python.
+        forecast: If Theorem C was considered and not tried: how long its run would take.
+        not_proved: If ``proved`` was asked for and cannot be had on this machine: why.
     """
 
-    certified: bool
-    exists: bool
-    start: Start
-    reason: str
-    radius: float
-    existence_radius: float
-    step_size: float
-    rate: float
-    min_eigenvalue: float
-    residual: float
-    margin: float
-    remedies: Mapping[str, float]
-    constants: Mapping[str, Constant]
-    problem: Mapping[str, Any]
-    nodes: tuple[float, ...]
-    rigor: Rigor
     theorem: Theorem
-    versions: Mapping[str, str] = field(default_factory=lambda: software_versions())
-
-    def __post_init__(self) -> None:
-        for name in ("remedies", "constants", "problem", "nodes", "versions"):
-            object.__setattr__(self, name, frozen(getattr(self, name)))
+    rigor: Rigor
+    start: Start
+    why: Reason
+    numbers: Numbers
+    remedies: Remedies
+    problem: NetworkDescription | FunctionDescription
+    nodes: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=1000)]
+    modulus: ModulusSource
+    assumptions: Annotated[tuple[Assumption, ...], Meta(max_length=10)]
+    versions: Versions
+    forecast: WouldTake | UnsetType = UNSET
+    not_proved: ArithmeticFault | UnsetType = UNSET
 
     @property
-    def assumptions(self) -> tuple[str, ...]:
-        """What is taken for granted, a clause each; in the file, the summary and the page, too."""
-        declared = sorted(n for n, constant in self.constants.items() if constant.kind == "assumed")
-        clause = f"declared by the user, and not checked: {', '.join(declared)}"
-        drawn = (_DRAWN,) if "failure_probability" in self.constants else ()
-        return ASSUMPTIONS[self.rigor] + drawn + ((clause,) if declared else ())
+    def holds(self) -> bool:
+        """Whether the theorem's condition holds with these numbers, whatever their kind."""
+        return self.numbers.margin > 1
+
+    @property
+    def certified(self) -> bool:
+        """Gradient descent from here converges to a global minimiser: proved or computed."""
+        return self.holds and self.rigor != "estimated"
+
+    @property
+    def exists(self) -> bool:
+        """A global minimiser exists within ``existence_radius``: proved or computed."""
+        return math.isfinite(self.existence_radius) and self.rigor != "estimated"
+
+    @property
+    def reason(self) -> str:
+        """One sentence: why it holds or by which factor it fails."""
+        text = self.why.words(self.numbers, self.problem)
+        if self.rigor == "estimated":
+            text = ESTIMATED + text
+        if self.forecast is not UNSET:
+            text += f"; {self.forecast.words(self.numbers, self.problem)}"
+        return text if self.not_proved is UNSET else f"{text} (not proved: {self.not_proved})"
+
+    @property
+    def radius(self) -> float:
+        """s*, a bound on the length of gradient descent's whole path; infinite if it fails."""
+        return self.numbers.radius
+
+    @property
+    def existence_radius(self) -> float:
+        """A bound on the distance to a global minimiser: s_K, or to where gradient descent ends."""
+        return min(self.numbers.existence_radius, self.numbers.limit_distance)
+
+    @property
+    def step_size(self) -> float:
+        """Eta."""
+        return self.numbers.step_size
+
+    @property
+    def rate(self) -> float:
+        """The factor by which the excess shrinks at least, per step."""
+        return self.numbers.rate
+
+    @property
+    def min_eigenvalue(self) -> float:
+        """The lower bound on lambda_min(K) that was used."""
+        return self.numbers.min_eigenvalue
+
+    @property
+    def residual(self) -> float:
+        """sqrt(2 Delta_0)."""
+        return self.numbers.residual
+
+    @property
+    def margin(self) -> float:
+        """The largest Psi / rho; above 1 the condition holds."""
+        return self.numbers.margin
+
+    @property
+    def short_by(self) -> float:
+        """The factor by which the condition is missed; infinite if no factor would do."""
+        return 1 / self.margin if self.margin else math.inf
+
+    @property
+    def constants(self) -> Mapping[str, Constant]:
+        """Every number by its name, with its kind, source, symbol and meaning."""
+        return MappingProxyType(
+            {name: self._constant(name, value) for name, value in self.numbers.items()}
+        )
+
+    def _constant(self, name: str, value: float) -> Constant:
+        about, rigor = ABOUT[name], self.rigor
+        kinds: dict[str, Kind] = {
+            "measured": "computed" if rigor == "estimated" else rigor,
+            "concluded": rigor,
+            "loss": self.problem.loss_constants,
+            "activation": self.problem.get("activation_bounds", "assumed"),
+            "forecast": "estimated",
+        }
+        kind, theorem = kinds[about.backing], self.theorem
+        if theorem == "C" and not self.holds and name not in _OF_A_FAILED_RUN:
+            theorem = "1"
+        source = about.sources[theorem]
+        if theorem == "1" and name in ("modulus_at_ball", "lipschitz_on_ball"):
+            source = self.modulus
+        if kind == "assumed":
+            source = "declared by the user"
+        return Constant(value, kind, source, about.symbol, about.meaning)
 
     def envelope(self, t: Any) -> Any:
         """The bound on the excess after ``t`` steps: Delta_0 rate^t, rounded up if proved.
 
-        Of Theorem C that times the constant ``overshoot``, which a run that rose at first needs.
+        Of Theorem C that times the number ``overshoot``, which a run that rose at first needs.
 
         Args:
             t: A number of steps, or an array of them.
@@ -146,11 +248,10 @@ class Certificate:
             Of the same shape; the initial excess at every step if nothing is certified, since
             nothing better is then known.
         """
-        excess = self.constants["excess"].value
+        excess = self.numbers.excess
         if self.rigor == "proved":
             return envelope_up(excess, self.rate, np.asarray(t, dtype=np.float64))
-        overshoot = self.constants["overshoot"].value if "overshoot" in self.constants else 1.0
-        return overshoot * excess * self.rate**t
+        return self.numbers.get("overshoot", 1.0) * excess * self.rate**t
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the certificate as JSON; the file appears whole or not at all.
@@ -166,8 +267,36 @@ class Certificate:
         Raises:
             InputError: A number is none, because the problem's are beyond float64.
         """
-        fields = {"format": FORMAT, **asdict(self), "assumptions": self.assumptions}
-        return json.dumps(_to_json(fields, ""), indent=2, allow_nan=False) + "\n"
+        content = msgspec.to_builtins(self)
+        try:
+            msgspec.convert(content, Certificate)
+        except msgspec.ValidationError as error:
+            raise InputError(
+                f"the certificate cannot be saved: {_spelled(error)}; scale data and targets"
+            ) from error
+        # null stands for infinity, which JSON has not.
+        return json.dumps(json.loads(msgspec.json.encode(content)), indent=2) + "\n"
+
+
+_OF_A_FAILED_RUN = ("step_size", "radius", "rate", "margin", "predicted_steps", "steps_made")
+"""What Theorem C says though it does not certify; the other numbers are Theorem 1's."""
+
+
+def assumptions(
+    rigor: Rigor, about: NetworkDescription | FunctionDescription
+) -> tuple[Assumption, ...]:
+    """What a certificate of Theorem 1 takes for granted."""
+    found = ASSUMPTIONS[rigor]
+    if about.loss_constants == "assumed":
+        found += (_LOSS,)
+    if about.get("activation_bounds") == "assumed":
+        found += (_ACTIVATION,)
+    return found
+
+
+def with_random_vectors(found: tuple[Assumption, ...]) -> tuple[Assumption, ...]:
+    """The assumptions, and that no draw that Theorem C made is an exception."""
+    return (*found, _DRAWN)
 
 
 def load_certificate(path: str | os.PathLike) -> Certificate:
@@ -183,81 +312,40 @@ def load_certificate(path: str | os.PathLike) -> Certificate:
     if len(content) > LONGEST:
         raise InputError(f"{path} is far longer than a certificate")
     try:
-        content = json.loads(content.decode(), object_pairs_hook=_no_repeats)
+        content = _with_infinities(parse(content))
     except RecursionError as error:
         raise InputError(f"{path} is nested too deeply for a certificate") from error
     except ValueError as error:
         raise InputError(f"{path} is not a certificate: damaged or cut short ({error})") from error
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is not a certificate of format {FORMAT}: make it again")
     try:
-        content["constants"] = {
-            name: Constant(**{**constant, "value": _number(constant["value"])})
-            for name, constant in content["constants"].items()
-        }
-        for name in _NUMBERS:
-            content[name] = _number(content[name])
-        content["remedies"] = {k: _number(v) for k, v in content["remedies"].items()}
-        content["nodes"] = tuple(_number(v) for v in content["nodes"])
-        _check_types(content)
-        assumptions = tuple(content.pop("assumptions"))
-        certificate = Certificate(**content)
-        if assumptions != certificate.assumptions:
-            raise ValueError("the assumptions are not those of its rigor")
-        return certificate
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is not a whole certificate ({error}): make it again") from error
+        return msgspec.convert(content, Certificate)
+    except ValueError as error:  # of msgspec, or a character that is none
+        what = _spelled(error)
+        raise InputError(f"{path} is not a whole certificate ({what}): make it again") from error
 
 
-def _check_types(content: dict[str, Any]) -> None:
-    """Raise ValueError for a field that holds something else than it should."""
-    for name in ("certified", "exists"):
-        if not isinstance(content[name], bool):
-            raise ValueError(f"{name} must be true or false")
-    for name, choices in _CHOICES.items():
-        if content[name] not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}")
-    if not isinstance(content["reason"], str):
-        raise ValueError("reason must be text")
-    for name in ("problem", "versions"):
-        if not isinstance(content[name], dict):
-            raise ValueError(f"{name} must be an object")
-    missing = {"excess", "max_eigenvalue"} - content["constants"].keys()
-    if missing:
-        raise ValueError(f"the constant {min(missing)} is missing")
-    for name, constant in content["constants"].items():
-        if constant.kind not in get_args(Kind) or not isinstance(constant.source, str):
-            raise ValueError(f"the constant {name} has no known kind or no source")
+def parse(text: str | bytes) -> Any:
+    """JSON as strict as it should be: no field twice, no number beyond float64, no NaN.
+
+    Raises:
+        ValueError: It is none.
+        RecursionError: It is nested too deeply.
+    """
+    return json.loads(
+        text.decode() if isinstance(text, bytes) else text,
+        object_pairs_hook=_no_repeats,
+        parse_constant=_within_range,
+        parse_float=_within_range,
+        parse_int=lambda digits: int(digits) if _within_range(digits) else 0,
+    )
 
 
-_CHOICES = {"start": get_args(Start), "rigor": get_args(Rigor), "theorem": get_args(Theorem)}
-
-_NUMBERS = (
-    *("radius", "existence_radius", "step_size", "rate"),
-    *("min_eigenvalue", "residual", "margin"),
-)
-
-
-def _number(value: Any) -> float:
-    if value is None:
-        return math.inf
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} stands where a number belongs")
-    return float(value)
-
-
-def _to_json(value: Any, name: str) -> Any:
-    """JSON has no infinity: null stands for 'no bound', the least float for a useless one."""
-    if isinstance(value, dict):
-        return {key: _to_json(item, f"{name}.{key}") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_json(item, name) for item in value]
-    if isinstance(value, float) and math.isnan(value):
-        raise InputError(
-            f"the certificate cannot be saved: {name[1:]} is not a number; scale data and targets"
-        )
-    if isinstance(value, float) and math.isinf(value):
-        return None if value > 0 else -sys.float_info.max
+def _within_range(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:20]} is no number of float64")
     return value
 
 
@@ -270,7 +358,17 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def software_versions() -> dict[str, str]:
-    """Versions of what computed a result."""
-    names = ("overparam", "jax", "numpy", "scipy")
-    return {name: version(name) for name in names} | {"python": platform.python_version()}
+def _with_infinities(value: Any) -> Any:
+    """Parsed JSON with infinity where null stands for it."""
+    if isinstance(value, dict):
+        return {key: _with_infinities(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_infinities(item) for item in value]
+    return math.inf if value is None else value
+
+
+def _spelled(error: Exception) -> str:
+    """What does not fit, in one line, the field first."""
+    what, _, where = str(error).partition(" - at ")
+    where = where.strip("`").removeprefix("$.").removeprefix("$")
+    return f"{where}: {what}" if where else what

@@ -1,53 +1,122 @@
 """What a certificate is about: sizes, model, loss, and fingerprints of data and parameters."""
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
+from msgspec import UNSET, Meta, UnsetType
 
+from overparam.certificate.record import Count, Finite, Hash, Positive, Record, Word
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.precision import floating_dtype
 from overparam.problem.problem import Problem, model_name
 
+Declared = Literal["proved", "assumed"]
 
-def describe(problem: Problem, params: ParamTree) -> dict[str, Any]:
-    """What a certificate is about: sizes, model, what is observed, loss and fingerprints.
 
-    Of a function that is no ``MLP``, nothing but its name and the shapes of its parameters can be
-    written down: ``model`` and ``observe`` are stated exactly where a re-check is not possible.
+class Description(Record, frozen=True, kw_only=True, tag_field="model_kind"):
+    """What every certificate says of its problem.
+
+    Attributes:
+        points: n.
+        in_dim: d.
+        outputs: Columns of the targets: the model's outputs if its values are observed.
+        parameters: Entries of all arrays.
+        loss: Its spelling.
+        loss_constants: ``proved``, or ``assumed`` because the user declared them.
+        params_dtype: The precision the parameters came in.
+        data_sha256: Of 'overparam.Measure:1', then for x, y and weights of '|name:shape|' and the
+            little-endian float64 bytes.
+        params_sha256: Of the shape and the little-endian float64 bytes of every weight matrix, then
+            of every bias.
+        center_sha256: The same of the parameters at which a centred model vanishes; absent if it is
+            not centred.
+        observe: What the loss sees of the model, where it is more than the values of an ``MLP``.
     """
-    centre = problem.centered_at
-    return {
+
+    points: Count
+    in_dim: Count
+    outputs: Count
+    parameters: Count
+    loss: Word
+    loss_constants: Declared
+    params_dtype: Literal["float32", "float64"]
+    data_sha256: Hash
+    params_sha256: Hash
+    center_sha256: Hash | UnsetType = UNSET
+    observe: Word | UnsetType = UNSET
+
+    @property
+    def values(self) -> int:
+        """n k."""
+        return self.points * self.outputs
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Units of each hidden layer; none if the model is no ``MLP``."""
+        return self.get("hidden_widths", ())
+
+
+class NetworkDescription(Description, frozen=True, kw_only=True, tag="mlp"):
+    """A problem with a multilayer perceptron, which can be built again.
+
+    Attributes:
+        hidden_widths: m_1, ..., m_h.
+        activation: Its name.
+        activation_bounds: ``proved``, or ``assumed`` because the user declared them.
+        weight_scale: s_w.
+        bias_scale: s_b.
+        output_scale: c.
+    """
+
+    hidden_widths: Annotated[tuple[Count, ...], Meta(max_length=1000)]
+    activation: Word
+    activation_bounds: Declared
+    weight_scale: Positive
+    bias_scale: Finite
+    output_scale: Positive
+
+
+class FunctionDescription(Description, frozen=True, kw_only=True, tag="function"):
+    """A problem with any other function, whose code is not part of the certificate.
+
+    Attributes:
+        model: Its name.
+    """
+
+    model: Word
+
+
+def describe(problem: Problem, params: ParamTree) -> NetworkDescription | FunctionDescription:
+    """What a certificate about a problem at given parameters is about."""
+    model, centre, observation = problem.model, problem.centered_at, problem.observation
+    common: dict[str, Any] = {
         "points": problem.measure.n,
-        **_describe_model(problem),
+        "in_dim": problem.measure.dim,
+        "outputs": problem.outputs,
         "parameters": parameter_count(params),
         "loss": problem.loss.spelling,
-        "centered": centre is not None,
+        "loss_constants": problem.loss.constants_kind,
         "params_dtype": str(floating_dtype(params)),
         "data_sha256": problem.measure.fingerprint(),
         "params_sha256": params_fingerprint(params),
-        "center_sha256": None if centre is None else params_fingerprint(centre),
+        "center_sha256": UNSET if centre is None else params_fingerprint(centre),
     }
-
-
-def _describe_model(problem: Problem) -> dict[str, Any]:
-    model = problem.model
-    sizes = {"in_dim": problem.measure.dim, "outputs": problem.outputs}
-    seen = {"observe": problem.observation.name}
     if not isinstance(model, MLP):
-        return {**sizes, "model": model_name(model), **seen}
-    return {
-        **sizes,
-        **({} if isinstance(problem.observation, Value) else seen),
-        "hidden_widths": tuple(model.hidden_widths),
-        "activation": model.act.name,
-        "weight_scale": model.weight_scale,
-        "bias_scale": model.bias_scale,
-        "output_scale": model.output_scale,
-    }
+        return FunctionDescription(**common, observe=observation.name, model=model_name(model))
+    return NetworkDescription(
+        **common,
+        observe=UNSET if isinstance(observation, Value) else observation.name,
+        hidden_widths=tuple(map(int, model.hidden_widths)),
+        activation=model.act.name,
+        activation_bounds=model.act.bounds_kind,
+        weight_scale=float(model.weight_scale),
+        bias_scale=float(model.bias_scale),
+        output_scale=float(model.output_scale),
+    )
 
 
 def parameter_count(params: ParamTree) -> int:

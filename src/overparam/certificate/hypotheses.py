@@ -13,15 +13,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import cho_solve
 
-from overparam.certificate.certificate import Rigor
+from overparam.choices import Rigor
 from overparam.enclosures import Enclosure, max_eigenvalue, min_eigenvalue
+from overparam.enclosures.factor import factor_in_place
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.by_radius import JacobianBounds
 from overparam.jacobian.mlp_bounds import MLPBounds, base_of
-from overparam.kernel.empirical import require_memory
-from overparam.kernel.factor import factor_in_place
-from overparam.kernel.tangent import check_scales, tangent_kernel, to_coordinates
+from overparam.kernel.empirical.tangent import check_scales, tangent_kernel, to_coordinates
+from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
@@ -35,7 +35,7 @@ from overparam.rounding.float64 import (
     sum_rounding,
 )
 from overparam.rounding.layer_norms import prove_layer_norms
-from overparam.rounding.probes import arithmetic_fault, inner_dimensions, on_cpu
+from overparam.rounding.probes import ArithmeticFault, arithmetic_fault, inner_dimensions, on_cpu
 from overparam.rounding.provable import check_provable
 from overparam.rounding.residual import prove_residual, prove_target_norm
 from overparam.theorems.majorant import Majorant
@@ -84,7 +84,7 @@ class Hypotheses:
     excess_lower: float = 0.0
     target_norm_lower: float = 0.0
     target_norm_upper: float = math.inf
-    downgrade: str | None = None
+    downgrade: ArithmeticFault | None = None
 
     @property
     def sigma(self) -> float:
@@ -186,7 +186,7 @@ def _computed(
     kernel: Float[np.ndarray, "nk nk"],
     target_norm: bool,
     estimated: bool,
-    downgrade: str | None,
+    downgrade: ArithmeticFault | None,
 ) -> Hypotheses:
     """Every number in float64, moved outward by what its rounding may have hidden."""
     residual = problem.residual(params)

@@ -11,7 +11,7 @@ from scipy.linalg import eigh
 
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.jacobian.random_curvature import beta_for, expected_vectors
-from overparam.kernel.tangent import to_coordinates
+from overparam.kernel.empirical.tangent import to_coordinates
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
 

@@ -1,116 +1,300 @@
-"""What a certificate says in words: why it holds or does not, and what would close the gap."""
+"""Why a certificate holds, or does not: codes with values, put into words only to be shown.
+
+A code has a value where the sentence needs one that is not among the certificate's numbers.
+"""
 
 import math
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
-import numpy as np
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from overparam.certificate.description import parameter_count
-from overparam.certificate.hypotheses import Hypotheses
-from overparam.model.function import ParamTree
-from overparam.model.mlp import MLP
-from overparam.problem.problem import Problem
-from overparam.theorems.convergence import Convergence, Existence
+from overparam.certificate.constants import Numbers
+from overparam.certificate.description import Description
+from overparam.certificate.record import Count, Extended, Finite
 
-ESTIMATED = "estimated, the modulus of J was searched for and not bounded: "
-"""How the reason of such a certificate begins."""
-
-ROUNDS_TO_ONE = (
-    "the rate 1 - 2 eta q alpha sigma_*^2 rounds to 1, which float64 cannot tell from no "
-    "convergence: take a longer step, or remove nearly equal points"
-)
-"""Where the condition holds and what follows from it is below float64's resolution."""
+Steps = Annotated[int, Meta(ge=0)]
 
 
-def reason_of(
-    problem: Problem,
-    params: ParamTree,
-    hypotheses: Hypotheses,
-    result: Convergence,
-    existence: Existence,
-    step_size: float | None,
-) -> str:
-    """Why gradient descent is certified to converge, or why not and what to do, in a sentence."""
-    if result.certified:
+class Why(Struct, frozen=True, forbid_unknown_fields=True, tag_field="code"):
+    """A reason; its class is the code."""
+
+    template: ClassVar[str] = ""
+
+    def words(self, n: Numbers, about: Description) -> str:
+        """One sentence, without its full stop.
+
+        Args:
+            n: The certificate's numbers.
+            about: What it is about.
+        """
+        return self.template.format(self=self, n=n, about=about)
+
+
+class Converges(Why, frozen=True, tag="converges"):
+    """The condition holds, and gradient descent converges."""
+
+    def words(self, n: Numbers, about: Description) -> str:
+        """By which theorem, with which margin, and how far."""
+        before, reach = "", n.radius
+        if "tube_radius" in n:
+            before = (
+                f"within {n.tube_radius:.4g} of the linearised run for {n.handover:.0f} steps "
+                "(Theorem P), then "
+            )
+        if "deviation" in n:
+            reach = n.limit_distance
+            before = (
+                f"{n.handover:.0f} steps of gradient descent were made (Theorem C), known up to "
+                f"{n.deviation:.2g}; then "
+            )
         return (
-            f"max Psi / rho = {result.margin:.4g} > 1: gradient descent with step size "
-            f"{result.step_size:.4g} converges within distance {result.radius:.4g}"
+            f"{before}max Psi / rho = {n.margin:.4g} > 1: gradient descent with step size "
+            f"{n.step_size:.4g} converges within distance {reach:.4g}"
         )
-    if hypotheses.sigma == 0:
-        return _singular(problem, params, hypotheses)
-    model, searched = problem.model, hypotheses.rigor == "estimated"
-    act = model.act if isinstance(model, MLP) and model.hidden_widths else None
-    if act is not None and act.curvature_bound is None and not searched:
-        return (
-            f"the activation {act.name} has no bound on its second derivative, which the "
-            "modulus of the Jacobian needs: choose a smooth one such as gelu or softplus"
-        )
-    if result.step_fraction <= 0:
-        return (
-            f"the step size {result.step_size:.4g} is not below 2 / L_phi = "
-            f"{2 / result.smoothness:.4g}: take a smaller one, or none to have it chosen"
-        )
-    if result.margin == 0 and result.level == math.inf:
-        return (
-            f"the loss {problem.loss.name} has no PL constant at an excess of "
-            f"{hypotheses.excess:.4g}, where it may have other stationary points: train first, "
-            "then anchor"
-        )
-    if result.margin >= 1:
-        return ROUNDS_TO_ONE
-    nearby = (
-        f"; yet a global minimiser exists within {existence.radius:.4g} (Theorem 1')"
-        if existence.exists
-        else ""
-    )
-    return (
-        f"max Psi / rho = {result.margin:.4g} is not above 1: short by a factor "
-        f"{1 / result.margin:.4g}{nearby}"
-    )
 
 
-def newton_kantorovich_text(h: float, result: Convergence) -> str:
-    """What the number h says about a result: it is sufficient on a ball that s* stays within."""
-    if h < 0.5 and not result.certified:
-        return (
-            "h = L rho / sigma_0^2 on a ball too small for it: below 1/2 is enough only where the "
-            "ball reaches 2 rho / sigma_0"
-        )
-    return "h = L rho / sigma_0^2; below 1/2 suffices"
+class EqualPoints(Why, frozen=True, tag="equal_points"):
+    """Two rows of the data are the same point.
 
+    Attributes:
+        rows: Their numbers, from 1.
+    """
 
-def _singular(problem: Problem, params: ParamTree, hypotheses: Hypotheses) -> str:
-    groups = problem.measure.duplicates()
-    if groups:
-        rows = ", ".join(str(int(i) + 1) for i in groups[0])
+    rows: Annotated[tuple[Count, ...], Meta(min_length=2)]
+
+    def words(self, n: Numbers, about: Description) -> str:
+        """Which rows, and what to do."""
+        rows = ", ".join(map(str, self.rows))
         return f"lambda_min(K) is 0: rows {rows} are the same point; merge them (Measure.merged)"
-    size, count = problem.measure.n * problem.outputs, parameter_count(params)
-    if count < size:
-        return f"lambda_min(K) is 0: {count} parameters cannot fit {size} values; widen the network"
-    return (
-        "lambda_min(K) is not certified positive (lower bound "
-        f"{hypotheses.min_eigenvalue.lower:.3g}): widen the network, or remove nearly equal points"
+
+
+class TooFewParameters(Why, frozen=True, tag="too_few_parameters"):
+    """There are fewer parameters than values to fit."""
+
+    template: ClassVar[str] = (
+        "lambda_min(K) is 0: {about.parameters} parameters cannot fit {about.values} values; widen "
+        "the network"
     )
 
 
-def remedies_of(
-    problem: Problem,
-    params: ParamTree,
-    hypotheses: Hypotheses,
-    result: Convergence,
-    free_step: bool,
-) -> dict[str, float]:
-    """What alone would close the gap, if everything else stayed or scaled as in the theory."""
-    if not 0 < result.margin < math.inf or result.step_fraction <= 0:
-        return {}
-    factor = 1 / result.margin
-    remedies = {"residual": hypotheses.residual / factor}
-    model = problem.model
-    if not isinstance(model, MLP):
-        return remedies
-    if free_step and not np.any(problem.predict(params)):
-        # K, J and omega scale with c; the residual does not where the model is centred here.
-        remedies["output_scale"] = model.output_scale * factor * 1.25
-    if model.hidden_widths:
-        # omega falls like 1 / sqrt(width), the limiting kernel stays.
-        remedies["width"] = math.ceil(min(model.hidden_widths) * factor**2)
-    return remedies
+class Singular(Why, frozen=True, tag="singular"):
+    """The tangent kernel is not certified to be positive."""
+
+    template: ClassVar[str] = (
+        "lambda_min(K) is not certified positive (lower bound {n.min_eigenvalue:.3g}): widen the "
+        "network, or remove nearly equal points"
+    )
+
+
+class NoCurvatureBound(Why, frozen=True, tag="no_curvature_bound"):
+    """The activation has no bound on its second derivative."""
+
+    template: ClassVar[str] = (
+        "the activation {about[activation]} has no bound on its second derivative, which the "
+        "modulus of the Jacobian needs: choose a smooth one such as gelu or softplus"
+    )
+
+
+class StepTooLong(Why, frozen=True, tag="step_too_long"):
+    """The step size is not below 2 / L_phi."""
+
+    def words(self, n: Numbers, about: Description) -> str:
+        """The limit."""
+        return (
+            f"the step size {n.step_size:.4g} is not below 2 / L_phi = "
+            f"{2 / n.objective_smoothness:.4g}: take a smaller one, or none to have it "
+            "chosen"
+        )
+
+
+class NoPLConstant(Why, frozen=True, tag="no_pl_constant"):
+    """The loss has no PL constant at the excess of the start."""
+
+    template: ClassVar[str] = (
+        "the loss {about.loss} has no PL constant at an excess of {n.excess:.4g}, where it may "
+        "have other stationary points: train first, then anchor"
+    )
+
+
+class RoundsToOne(Why, frozen=True, tag="rounds_to_one"):
+    """The condition holds, and what follows from it is below float64's resolution."""
+
+    template: ClassVar[str] = (
+        "the rate 1 - 2 eta q alpha sigma_*^2 rounds to 1, which float64 cannot tell from no "
+        "convergence: take a longer step, or remove nearly equal points"
+    )
+
+
+class Short(Why, frozen=True, tag="short"):
+    """The condition is missed by a factor."""
+
+    def words(self, n: Numbers, about: Description) -> str:
+        """The factor, and what holds without the condition."""
+        nearby = ""
+        if n.existence_radius < math.inf:
+            nearby = f"; yet a global minimiser exists within {n.existence_radius:.4g} (Theorem 1')"
+        factor = 1 / n.margin if n.margin else math.inf
+        return (
+            f"max Psi / rho = {n.margin:.4g} is not above 1: short by a factor {factor:.4g}{nearby}"
+        )
+
+
+class StepTooLongForPath(Why, frozen=True, tag="step_too_long_for_path"):
+    """The linearised run is not monotone: Theorem P does not apply.
+
+    Attributes:
+        longest: 1 / lambda_max(K).
+    """
+
+    longest: Extended
+
+    template: ClassVar[str] = (
+        "the step size {n.step_size:.4g} is above 1 / lambda_max(K) = {self.longest:.4g}, or "
+        "lambda_min(K) is not positive: Theorem P asks for a smaller step and a positive kernel"
+    )
+
+
+class PathLost(Why, frozen=True, tag="path_lost"):
+    """The linearised run could not be followed to where Theorem 1 holds."""
+
+    template: ClassVar[str] = (
+        "the linearised run could be followed for {n.handover:.0f} steps only (Theorem P), where "
+        "max Psi / rho = {n.margin:.4g} is not above 1: widen the network"
+    )
+
+
+class NothingMoves(Why, frozen=True, tag="nothing_moves"):
+    """The Jacobian is zero."""
+
+    template: ClassVar[str] = "no parameter changes the outputs"
+
+
+class OutOfRange(Why, frozen=True, tag="out_of_range"):
+    """Sizes whose fourth powers are no numbers of float64."""
+
+    template: ClassVar[str] = (
+        "the sizes of outputs and residual leave the range in which a run's curvature is seen in "
+        "float64: rescale the targets, or the model's outputs"
+    )
+
+
+class NoForecast(Why, frozen=True, tag="no_forecast"):
+    """The linearised run cannot say how long a run would take."""
+
+    template: ClassVar[str] = (
+        "the tangent kernel at the initialisation is singular in float64, so that the linearised "
+        "run does not say how long a run would take"
+    )
+
+
+class WouldTake(Why, frozen=True, tag="would_take"):
+    """A run to where Theorem 1 holds would take longer than the budget.
+
+    Attributes:
+        step_size: With this step.
+        seconds: How long, by the linearised run or by how far it came.
+        at_least: Whether it is known only that it takes longer than that.
+        steps: Of the run, by the linearised one; absent if that does not say.
+    """
+
+    step_size: Finite
+    seconds: Extended
+    at_least: bool
+    steps: Steps | UnsetType = UNSET
+
+    def words(self, n: Numbers, about: Description) -> str:
+        """How long, and what to do."""
+        steps = "" if self.steps is UNSET else f"about {count(self.steps)} steps, "
+        more = "more than " if self.at_least else ""
+        return (
+            f"gradient descent with step size {self.step_size:.4g} would take {steps}{more}"
+            f"{duration(self.seconds)} here, to the region where Theorem 1 holds: allow it that "
+            "time with a larger budget, or anchor trained parameters"
+        )
+
+
+class Diverged(Why, frozen=True, tag="diverged"):
+    """The run left the numbers of float64.
+
+    Attributes:
+        step: Not before this step.
+    """
+
+    step: Steps
+
+    template: ClassVar[str] = (
+        "gradient descent diverged after step {self.step}: take a smaller step"
+    )
+
+
+class TooCurved(Why, frozen=True, tag="too_curved"):
+    """Bounding the curvature of a step takes too many random vectors.
+
+    Attributes:
+        step: At this step.
+    """
+
+    step: Steps
+
+    template: ClassVar[str] = "D^2 F is too large at step {self.step} for a bound by sampling"
+
+
+class Lost(Why, frozen=True, tag="lost"):
+    """Rounding may have carried the run out of the ball on which it is known.
+
+    Attributes:
+        steps: After so many steps.
+        deviation: How far from the exact run.
+        exponent: Curvature has amplified rounding by e to this power.
+    """
+
+    steps: Steps
+    deviation: Extended
+    exponent: Extended
+
+    template: ClassVar[str] = (
+        "after {self.steps} steps rounding may have carried the run {self.deviation:.2g} from the "
+        "exact one, too far for its bounds: curvature has amplified it by e^{self.exponent:.0f}"
+    )
+
+
+Reason = (
+    Converges
+    | EqualPoints
+    | TooFewParameters
+    | Singular
+    | NoCurvatureBound
+    | StepTooLong
+    | NoPLConstant
+    | RoundsToOne
+    | Short
+    | StepTooLongForPath
+    | PathLost
+    | NothingMoves
+    | OutOfRange
+    | NoForecast
+    | WouldTake
+    | Diverged
+    | TooCurved
+    | Lost
+)
+
+_SCALES: Mapping[str, float] = {" billion": 1e9, " million": 1e6}
+_UNITS: Mapping[str, int] = {"days": 86400, "hours": 3600, "minutes": 60}
+
+
+def count(steps: int) -> str:
+    """A number of steps for people: 700, 85,000, 1.3 million."""
+    for word, scale in _SCALES.items():
+        if steps >= scale:
+            return f"{float(f'{steps / scale:.2g}'):,g}{word}"
+    return f"{round(steps, -max(0, len(str(steps)) - 2)):,}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 40 seconds, 12 minutes, 5 hours, 3 days."""
+    for name, unit in _UNITS.items():
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(seconds, 0.0):.0f} seconds"

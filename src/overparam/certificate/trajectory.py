@@ -3,14 +3,26 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import SupportsFloat
 
 import numpy as np
 from jaxtyping import Float
+from msgspec import UNSET
+from msgspec.structs import replace
 
-from overparam.certificate.certificate import Certificate, Constant
+from overparam.certificate.certificate import Certificate, Remedies, with_random_vectors
+from overparam.certificate.constants import Numbers, converging
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.prediction import PER_VECTOR, Prediction, predict_run
+from overparam.certificate.reason import (
+    Converges,
+    NoForecast,
+    NothingMoves,
+    OutOfRange,
+    Reason,
+    WouldTake,
+)
 from overparam.certificate.trajectory_run import COLUMNS, Cell, Point, Run, excess_at, sigma_at
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import ATTEMPTS, FAILURE
@@ -45,19 +57,9 @@ UNKNOWN = (
 )
 """What Theorem C does not bound; Theorem 1 may have, but of another run."""
 
-NEVER = (
-    "the tangent kernel at the initialisation is singular in float64, so that the linearised run "
-    "does not say how long a run would take"
-)
-
 LOW = 1e-30
 """M |J|^2 and the root of Delta_0 lie between this and its inverse: fourth powers of the curvature
 of a run have to be numbers in float64 until the residual is 1e-15 of what it was."""
-
-OUT_OF_RANGE = (
-    "the sizes of outputs and residual leave the range in which a run's curvature is seen in "
-    "float64: rescale the targets, or the model's outputs"
-)
 
 Progress = Callable[[int, int], None]
 
@@ -99,7 +101,7 @@ def _obstacle(problem: Problem, rigor: str) -> str | None:
 def _worth_a_run(problem: Problem, first: Certificate) -> bool:
     """Whether Theorem C is worth a look after the others failed."""
     return (
-        not first.certified
+        not first.holds
         and first.rigor == "computed"
         and problem.measure.n * problem.outputs <= LARGEST
         and isinstance(problem.model, MLP)
@@ -134,9 +136,9 @@ def or_by_running(
     )
     if found.certified:
         return found
-    if "predicted_steps" not in found.constants:
+    if not isinstance(found.why, WouldTake) or found.why.steps is UNSET:
         return first
-    return replace(first, reason=f"{first.reason}; {found.reason}")
+    return replace(first, forecast=found.why)
 
 
 def certify_by_running(
@@ -172,18 +174,18 @@ def certify_by_running(
     """
     free = step_size is None
     if not hypotheses.jacobian_norm:
-        return _not_certified(first, first.step_size, "no parameter changes the outputs", 0, None)
+        return _not_certified(first, first.step_size, NothingMoves(), 0, None)
     largest = problem.loss.smoothness * hypotheses.jacobian_norm**2
     if not (LOW < largest < 1 / LOW and LOW**2 < hypotheses.excess < 1 / LOW**2):
-        return _not_certified(first, first.step_size, OUT_OF_RANGE, 0, None)
+        return _not_certified(first, first.step_size, OutOfRange(), 0, None)
     step = STEP / largest if step_size is None else step_size
     until = time.perf_counter() + budget
     for _ in range(1 + HALVINGS * free):
         predicted = predict_run(problem, params, hypotheses, kernel, step)
         if unasked and predicted is None:
-            return _not_certified(first, step, NEVER, 0, None)
+            return _not_certified(first, step, NoForecast(), 0, None)
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
-            why = _would_take(step, predicted, duration(predicted.seconds(problem)))
+            why = WouldTake(step, predicted.seconds(problem), False, predicted.steps)
             return _not_certified(first, step, why, 0, predicted)
         left = until - time.perf_counter()
         attempt = _Attempt(problem, params, step, predicted, left, progress)
@@ -191,11 +193,11 @@ def certify_by_running(
         if found is not None:
             return _certificate(problem, hypotheses, first, step, attempt, found)
         if not attempt.lost:
-            return _not_certified(first, step, attempt.reason, attempt.steps, predicted)
+            return _not_certified(first, step, attempt.why, attempt.steps, predicted)
         if time.perf_counter() > until:
             break
         step /= 2
-    return _not_certified(first, attempt.step_size, attempt.reason, attempt.steps, None)
+    return _not_certified(first, attempt.step_size, attempt.why, attempt.steps, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +225,7 @@ class _Attempt:
         self.problem, self.step_size = problem, step_size
         self.run = Run(problem, params, step_size)
         self.predicted, self.budget, self.progress = predicted, budget, progress
-        self.reason = ""
+        self.why: Reason | None = None
         self.upper: list[np.ndarray] = []
         self.lower: list[np.ndarray] = []
         self.steps, self.work, self.lost = 0, 0.0, False
@@ -241,7 +243,7 @@ class _Attempt:
                 return found
             cell = next(cells, None)
             if cell is None:
-                self.reason, self.lost = self.run.reason, True
+                self.why, self.lost = self.run.why, True
                 return None
             self._keep(cell)
             deviation = float(cell.deviations[-1])
@@ -253,8 +255,8 @@ class _Attempt:
             if self._too_long(now - began, self.work - before):
                 return None
             point = self.run.measure(cell.end, self.steps)
-            if self.run.reason:
-                self.reason, self.lost = self.run.reason, True
+            if self.run.why:
+                self.why, self.lost = self.run.why, True
                 return None
 
     def _too_long(self, spent: float, fresh: float) -> bool:
@@ -269,8 +271,13 @@ class _Attempt:
             expected = max(spent, spent * foreseen.work / fresh)
         if expected <= self.budget or (spent <= self.budget and expected <= 2 * self.budget):
             return False
-        needed = duration(expected) if expected > spent else f"more than {duration(self.budget)}"
-        self.reason = _would_take(self.step_size, foreseen, needed)
+        at_least = expected <= spent
+        self.why = WouldTake(
+            step_size=self.step_size,
+            seconds=self.budget if at_least else expected,
+            at_least=at_least,
+            steps=UNSET if foreseen is None else foreseen.steps,
+        )
         return True
 
     def _keep(self, cell: Cell) -> None:
@@ -320,44 +327,20 @@ class _Attempt:
         return _Found(point, deviation, float(excess), tail) if tail.certified else None
 
 
-def _would_take(step_size: float, foreseen: Prediction | None, needed: str) -> str:
-    about = "" if foreseen is None else f"about {count(foreseen.steps)} steps, "
-    return (
-        f"gradient descent with step size {step_size:.4g} would take {about}{needed} here, to the "
-        "region where Theorem 1 holds: allow it that time with a larger budget, or anchor trained "
-        "parameters"
-    )
-
-
 def _not_certified(
-    first: Certificate, step_size: float, why: str, steps: int, predicted: Prediction | None
+    first: Certificate,
+    step_size: float,
+    why: Reason | None,
+    steps: int,
+    predicted: Prediction | None,
 ) -> Certificate:
-    source = "docs/trajectory.md, Theorem C"
-    nothing = {"radius": math.inf, "rate": 1.0, "margin": min(first.margin, 1.0)}
-    constants = _with_unknown(first) | {
-        name: Constant(value, first.constants[name].kind, source)
-        for name, value in {**nothing, "step_size": step_size}.items()
-    }
-    constants["steps_made"] = Constant(float(steps), "computed", f"before it ended; {source}")
+    values: dict[str, SupportsFloat] = dict.fromkeys(UNKNOWN, math.inf)
+    values |= {"radius": math.inf, "rate": 1.0, "margin": min(first.margin, 1.0)}
     if predicted is not None:  # the run was not lost, but would have taken too long
-        text = "by the linearised run, to where Theorem 1 may take over"
-        constants["predicted_steps"] = Constant(
-            float(predicted.steps), "estimated", f"{text}; {source}"
-        )
-    return replace(
-        first,
-        certified=False,
-        radius=math.inf,
-        rate=1.0,
-        margin=min(first.margin, 1.0),
-        step_size=step_size,
-        exists=math.isfinite(first.constants["existence_radius"].value),
-        existence_radius=first.constants["existence_radius"].value,
-        reason=why,
-        remedies={},
-        constants=constants,
-        theorem="C",
-    )
+        values["predicted_steps"] = predicted.steps
+    assert why is not None, "a run ends for a reason"
+    numbers = first.numbers.but(**values, step_size=step_size, steps_made=steps)
+    return replace(first, theorem="C", why=why, numbers=numbers, remedies=Remedies())
 
 
 def _certificate(
@@ -368,34 +351,24 @@ def _certificate(
     attempt: _Attempt,
     found: _Found,
 ) -> Certificate:
-    tail, steps = found.tail, attempt.steps
+    tail = found.tail
     upper = np.append(np.concatenate([*attempt.upper, []]), found.excess)
     lower = np.concatenate([*attempt.lower, []])
     rate, since, overshoot = _envelope(hypotheses.excess, upper, lower, tail.rate)
     gone = parameter_distance(found.point.params, attempt.run.start)
     radius = (attempt.length + tail.radius) * ROUNDING
     limit = min((gone + found.deviation + tail.radius) * ROUNDING, radius)
-    constants = _constants(
-        problem, hypotheses, first, attempt, found, (rate, since, overshoot), (radius, limit, gone)
+    numbers = _numbers(
+        *(hypotheses, first, attempt, found), (rate, since, overshoot), (radius, limit, gone)
     )
-    after = f"{steps} steps of gradient descent were made"
+    granted = first.assumptions
     return replace(
         first,
-        certified=True,
-        exists=True,
-        reason=(
-            f"{after} (Theorem C), known up to {found.deviation:.2g}; then max Psi / rho = "
-            f"{tail.margin:.4g} > 1: gradient descent with step size {step_size:.4g} converges "
-            f"within distance {limit:.4g}"
-        ),
-        radius=radius,
-        existence_radius=min(first.existence_radius, limit),
-        step_size=step_size,
-        rate=rate,
-        margin=tail.margin,
-        remedies={},
-        constants=constants,
         theorem="C",
+        why=Converges(),
+        numbers=numbers,
+        remedies=Remedies(),
+        assumptions=with_random_vectors(granted) if attempt.run.randomised else granted,
     )
 
 
@@ -429,86 +402,39 @@ def _envelope(
     return rate, since, math.exp(worst) * (1 + 1e-9) if worst < MOST_EXPONENT else math.inf
 
 
-def _constants(
-    problem: Problem,
+def _numbers(
     hypotheses: Hypotheses,
     first: Certificate,
     attempt: _Attempt,
     found: _Found,
     envelope: tuple[float, int, float],
     distances: tuple[float, float, float],
-) -> dict[str, Constant]:
-    tail, point, source = found.tail, found.point, "docs/trajectory.md, Theorem C"
+) -> Numbers:
+    """Theorem 1's numbers with those of Theorem C in their place."""
+    tail, point = found.tail, found.point
     (rate, since, overshoot), (radius, limit, gone) = envelope, distances
     reach = found.deviation + tail.ball
     left = sigma_at(point) - point.bounds.modulus(found.deviation)
-    lipschitz = point.bounds.lipschitz(reach)
-    closest = first.constants["distance_lower_bound"].value
-    how = (
-        f"curvature by Hessian-vector products with random vectors, wrong with probability at most "
-        f"{FAILURE:g}"
-        if attempt.run.randomised
-        else "curvature neuron by neuron"
-    )
-    slack = attempt.run.slack(attempt.steps)
-    values: dict[str, tuple[float, str]] = {
-        "step_size": (tail.step_size, "eta"),
-        "step_fraction": (tail.step_fraction, "q = 1 - eta L_phi / 2 where Theorem 1 takes over"),
-        "objective_smoothness": (tail.smoothness, "L_phi there"),
-        "ball": (tail.ball, "the ball's radius there"),
-        "level": (tail.level, "rho there"),
-        "radius": (radius, "length of the whole path"),
-        "sigma_end": (tail.sigma_end, "sigma_* behind the hand-over"),
-        "rate": (rate, f"per step, from step {since} on"),
-        "margin": (tail.margin, "max Psi / rho where Theorem 1 takes over"),
-        "modulus_at_ball": (point.bounds.modulus(reach), "omega around thetahat_T"),
-        "lipschitz_on_ball": (lipschitz, "L around thetahat_T"),
-        "newton_kantorovich": (lipschitz * tail.level / left**2, "L rho / sigma^2 there"),
-        "handover": (float(attempt.steps), "T, the step from which on Theorem 1 holds"),
-        "deviation": (found.deviation, f"delta_T >= |theta_T - thetahat_T|; {how}"),
-        "exponent": (attempt.run.exponent + slack, f"of the amplification of rounding; {how}"),
-        "handover_excess": (found.excess, "Delta_T, from above"),
-        "handover_eigenvalue": (point.eigenvalue, "lambda_min(K(thetahat_T)), from below"),
-        "rate_since": (float(since), "the step from which on the excess shrinks by the rate"),
-        "overshoot": (overshoot, "envelope(t) is this times Delta_0 rate^t"),
-        "displacement": (max(attempt.farthest, limit), "|theta_t - theta_0| at every step"),
-        "limit_distance": (limit, "|theta_inf - theta_0|"),
-        "limit_distance_lower": (
-            max(gone * (2 - ROUNDING) - found.deviation - tail.radius, 0.0),
-            "|theta_inf - theta_0| from below",
-        ),
-        "distance_ratio": (
-            limit / closest if closest else math.inf,
-            "the same over the closest global minimiser's",
-        ),
+    omega, lipschitz = point.bounds.on_ball(reach)
+    closest = first.numbers.distance_lower_bound
+    values = converging(tail) | {
+        "radius": radius,
+        "rate": rate,
+        "modulus_at_ball": omega,
+        "lipschitz_on_ball": lipschitz,
+        "newton_kantorovich": lipschitz * tail.level / left**2,
+        "handover": attempt.steps,
+        "deviation": found.deviation,
+        "exponent": attempt.run.exponent + attempt.run.slack(attempt.steps),
+        "handover_excess": found.excess,
+        "handover_eigenvalue": point.eigenvalue,
+        "rate_since": since,
+        "overshoot": overshoot,
+        "displacement": max(attempt.farthest, limit),
+        "limit_distance": limit,
+        "limit_distance_lower": max(gone * (2 - ROUNDING) - found.deviation - tail.radius, 0.0),
+        "distance_ratio": limit / closest if closest else math.inf,
     }
     if attempt.run.randomised:
-        values["failure_probability"] = (FAILURE, "p, of the bound on curvature")
-    constants = _with_unknown(first)
-    for name, (value, text) in values.items():
-        constants[name] = Constant(float(value), hypotheses.rigor, f"{text}; {source}")
-    return constants
-
-
-def _with_unknown(first: Certificate) -> dict[str, Constant]:
-    """Theorem 1's constants, but for what it says of its own run."""
-    constants = dict(first.constants)
-    for name in set(UNKNOWN) & constants.keys():
-        constants[name] = replace(constants[name], value=math.inf)
-    return constants
-
-
-def count(steps: int) -> str:
-    """A number of steps for people: 700, 85,000, 1.3 million."""
-    for scale, word in ((1e9, " billion"), (1e6, " million")):
-        if steps >= scale:
-            return f"{float(f'{steps / scale:.2g}'):,g}{word}"
-    return f"{round(steps, -max(0, len(str(steps)) - 2)):,}"
-
-
-def duration(seconds: float) -> str:
-    """A time for people: 40 seconds, 12 minutes, 5 hours, 3 days."""
-    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{max(seconds, 0.0):.0f} seconds"
+        values["failure_probability"] = FAILURE
+    return first.numbers.but(**dict.fromkeys(UNKNOWN, math.inf), **values)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
 from overparam.enclosures import max_eigenvalue, min_eigenvalue
 from overparam.enclosures.rounding import UNIT_ROUNDOFF, sqrt_down, sqrt_up
 from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
@@ -30,7 +31,7 @@ from overparam.jacobian.random_curvature import (
     kappa,
     log_slack,
 )
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
 from overparam.problem.integrands import Integrand
@@ -116,7 +117,7 @@ class Run:
 
     Attributes:
         exponent: The sum of the e_t so far.
-        reason: Why the run ended, if it did.
+        why: Why the run ended, if it did.
     """
 
     def __init__(self, problem: Problem, params: Params, step_size: float, seed: int = 0) -> None:
@@ -127,7 +128,7 @@ class Run:
         # A key of its own: networks and data are often drawn from small seeds.
         self.key = jax.random.fold_in(jax.random.key(seed), OWN)
         self.exponent = self.spread = 0.0
-        self.reason = ""
+        self.why: Reason | None = None
         self._reach = 0.0
         self._centre = 0.0
         if problem.centered_at is not None:
@@ -140,11 +141,11 @@ class Run:
         self._advance = _program(problem.mlp, problem.loss)
 
     def cells(self) -> Iterator[Cell]:
-        """The run, cell by cell, until it is left or cannot go on; then ``reason`` says why."""
+        """The run, cell by cell, until it is left or cannot go on; then ``why`` says why."""
         params, step = self.start, 0
         while True:
             point = self.measure(params, step)
-            cell = None if self.reason else self._cell(point)
+            cell = None if self.why else self._cell(point)
             if cell is None:
                 return
             yield cell
@@ -170,7 +171,7 @@ class Run:
         bounds = jacobian_bounds(problem, params)
         errors = kernel_errors(problem, params, kernel, base_of(bounds))
         if not np.isfinite(kernel).all():
-            self.reason = f"gradient descent diverged before step {step}: take a smaller step"
+            self.why = Diverged(max(step - 1, 0))
         norm = sqrt_up(errors.largest(max_eigenvalue(kernel)).upper)
         ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
         return Point(
@@ -207,7 +208,7 @@ class Run:
             )
             end, table = jax.tree.map(np.asarray, end), np.asarray(rows)[: int(count)]
         if not np.isfinite(table).all():
-            self.reason = f"gradient descent diverged after step {point.step}: take a smaller step"
+            self.why = Diverged(point.step)
             return None
         deviations = self._deviations(point, ball, table)
         return None if deviations is None else Cell(point, ball, table, deviations, end)
@@ -242,7 +243,7 @@ class Run:
         if self.randomised:
             caps = expected_vectors(eta * ball.lipschitz * gradient, self.beta)
             if not (caps <= MOST).all():
-                self.reason = f"D^2 F is too large at step {point.step} for a bound by sampling"
+                self.why = TooCurved(point.step)
                 return None
             seen = kappa() * seen
         exponents = eta * (seen * (1 + 1e-9) + ball.lipschitz * noise)
@@ -261,11 +262,7 @@ class Run:
                 smoothness=M,
             )
             if spread is None:
-                self.reason = (
-                    f"after {point.step + i} steps rounding may have carried the run "
-                    f"{found[-1]:.2g} from the exact one, too far for its bounds: curvature has "
-                    f"amplified it by e^{self.exponent:.0f}"
-                )
+                self.why = Lost(point.step + i, found[-1], self.exponent)
                 return None
             self.spread = spread
             self.exponent += float(exponents[i])

@@ -23,7 +23,7 @@ from overparam.cli.options import (
     process_options,
 )
 from overparam.cli.terminal import drop_output, flush
-from overparam.kernel.memory import WORKING_MEMORY
+from overparam.memory import WORKING_MEMORY
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -15,10 +15,10 @@ from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
 from overparam.files import prepare_folder
-from overparam.kernel.empirical import EmpiricalKernel, require_memory
-from overparam.kernel.infinite_tiles import InfiniteKernel
-from overparam.kernel.store import KernelFile, write_kernel
-from overparam.kernel.targets import target_for
+from overparam.kernel.empirical.empirical_ntk import EmpiricalKernel
+from overparam.kernel.files.stored import require_suffix
+from overparam.kernel.files.write import KernelFile, write_kernel
+from overparam.kernel.infinite.infinite_kernel import InfiniteKernel
 from overparam.kernel.tiles import TiledKernel
 from overparam.limits import (
     MOST_WIDTH,
@@ -27,6 +27,7 @@ from overparam.limits import (
     require_seed,
     require_whole,
 )
+from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 
 
@@ -41,7 +42,7 @@ def kernel(
     **options: Any,
 ) -> None:
     """Compute the kernel of DATA's rows into K.npy or K.zarr."""
-    target_for(out)
+    require_suffix(out)
     if options["kind"] == "nngp" and not options["infinite"]:
         raise InputError("--kind nngp needs --infinite: a network of finite width has none")
     prepare_folder(out.parent)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from overparam.kernel.memory import parse_size
+from overparam.memory import parse_size
 
 
 class MemorySize(click.ParamType):

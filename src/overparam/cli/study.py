@@ -9,7 +9,7 @@ from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import complain, print_table, say_json
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole
-from overparam.kernel.memory import parse_size
+from overparam.memory import parse_size
 from overparam.studies.output import findings, gallery, write_study
 from overparam.studies.registry import NAMES, get_study
 from overparam.studies.run import StudyResult, run_study

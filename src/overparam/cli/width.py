@@ -20,8 +20,9 @@ from overparam.data import load
 from overparam.data.dataset import Dataset
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole, written_together
-from overparam.kernel.memory import available_memory, readable
 from overparam.limits import require_scales
+from overparam.memory import available_memory, readable
+from overparam.model.mlp import MLP
 from overparam.pipeline.formatting import at_least, at_most, finite, number, plain
 from overparam.pipeline.formatting import rate as rate_text
 
@@ -89,23 +90,33 @@ def _setting(
     assume_limit: bool,
     *,
     depth: int,
+    activation: str,
+    weight_scale: float,
+    bias_scale: float,
+    output_scale: float,
     min_eigenvalue: float | None,
     eigenvalue_failure_probability: float,
     **options: Any,
 ) -> Setting:
     """What is asked; lambda_min from the points even where the rest may not know them."""
     train = dataset.train
+    scales = {
+        "weight_scale": weight_scale,
+        "bias_scale": bias_scale,
+        "output_scale": output_scale,
+    }
+    model = MLP(train.dim, (1,) * depth, train.outputs, activation, **scales)
     if assume_limit and min_eigenvalue is not None:
         raise InputError("give --min-eigenvalue or --assume-limit, not both")
     if assume_limit:
-        spectra = build_setting(train, depth, **options).spectra
+        spectra = build_setting(train, model, **options).spectra
         assert spectra is not None, "the points are known"
         min_eigenvalue = spectra.kernel
     assumption: dict[str, Any] = {
         "min_eigenvalue": min_eigenvalue,
         "eigenvalue_failure_probability": eigenvalue_failure_probability,
     }
-    whole = build_setting(train, depth, **assumption, **options)
+    whole = build_setting(train, model, **assumption, **options)
     if knowing == "points":
         return whole
     if min_eigenvalue is None:
@@ -115,9 +126,8 @@ def _setting(
     less: Knowledge = Norms.of(train) if knowing == "norms" else Moments.of(train)
     return build_setting(
         less,
-        depth,
+        model,
         residual=whole.residual,
-        outputs=train.outputs,
         sample_size=train.n,
         **assumption,
         **options,

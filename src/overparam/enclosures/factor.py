@@ -41,6 +41,21 @@ def factor_lower(W: Float[np.ndarray, "n n"]) -> bool:
     return info == 0
 
 
+def factor_in_place(matrix: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"] | None:
+    """The lower Cholesky factor of a symmetric float64 matrix, overwriting it.
+
+    Args:
+        matrix: Symmetric; its memory holds the factor afterwards.
+
+    Returns:
+        A Fortran-ordered array whose lower triangle is L, or None if a pivot was not positive
+        (the matrix is then destroyed, too).
+    """
+    # Symmetric, so the transpose is the same matrix in the order LAPACK overwrites without a copy.
+    fortran = matrix if matrix.flags.f_contiguous else matrix.T
+    return fortran if factor_lower(fortran) else None
+
+
 def _by_panels(W: Float[np.ndarray, "n n"]) -> bool:
     """Left-looking: each panel meets all columns before it in one product."""
     n = len(W)

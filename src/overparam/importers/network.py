@@ -135,7 +135,7 @@ class ImportedNetwork:
         return deviation
 
     def save(self, path: str | Path) -> None:
-        """Write everything to an .npz file that :func:`overparam.load_network` reads.
+        """Write everything to an .npz file that :func:`overparam.importers.load_network` reads.
 
         Raises:
             InputError: The file cannot be written, or the network is centred.

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float
 
-from overparam.jacobian.by_radius import JacobianBounds, Radii
+from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.jacobian.estimated import estimate_bounds
 from overparam.jacobian.jet_modulus import JetBounds, measure_jet_point
 from overparam.jacobian.layer_norms import measure_layer_norms
@@ -79,7 +79,7 @@ class FixedJacobian(JacobianBounds):
     """A model that is linear in its parameters: J does not change."""
 
     kind: ClassVar[Literal["computed"]] = "computed"
-    source: ClassVar[str] = "the model is linear in its parameters"
+    source: ClassVar[ModulusSource] = "the model is linear in its parameters"
 
     def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
         """Return zeros."""

@@ -2,11 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from overparam.choices import Kind
+
+ModulusSource = Literal[
+    "docs/modulus.md, Theorems 2 and 3",
+    "docs/observations.md, Theorem O1",
+    "docs/observations.md, Theorem O2",
+    "the model is linear in its parameters",
+    "search on spheres around theta_0; docs/observations.md",
+]
+"""The statements and procedures that omega and L come from."""
 
 Radii = Sequence[float] | Float[np.ndarray, " radii"]
 
@@ -25,7 +35,7 @@ class JacobianBounds(ABC):
 
     @property
     @abstractmethod
-    def source(self) -> str:
+    def source(self) -> ModulusSource:
         """The statement or procedure they come from."""
 
     @abstractmethod

@@ -22,8 +22,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from overparam.jacobian.by_radius import JacobianBounds, Radii
-from overparam.kernel.tangent import coordinate_weights
+from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
+from overparam.kernel.empirical.tangent import coordinate_weights
 from overparam.model.function import Function, ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
@@ -58,7 +58,7 @@ class EstimatedBounds(JacobianBounds):
     curvature: Float[np.ndarray, " nodes"]
     safety: float = SAFETY
     kind: ClassVar[Literal["estimated"]] = "estimated"
-    source: ClassVar[str] = "search on spheres around theta_0; docs/observations.md"
+    source: ClassVar[ModulusSource] = "search on spheres around theta_0; docs/observations.md"
 
     def modulus(self, radius: float) -> float:
         """omega(radius): what was found at the next radius, or less by the slopes beside it."""

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float
 
-from overparam.jacobian.by_radius import JacobianBounds, Radii
+from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.jacobian.layer_norms import spectral_norm_of, top_eigenvalue
 from overparam.jacobian.splits import largest_over_splits
 from overparam.model.function import ParamTree
@@ -65,7 +65,7 @@ class JetBounds(JacobianBounds):
 
     point: JetPoint
     kind: ClassVar[Literal["computed"]] = "computed"
-    source: ClassVar[str] = "docs/observations.md, Theorem O1"
+    source: ClassVar[ModulusSource] = "docs/observations.md, Theorem O1"
 
     def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
         """(omega, L), the largest over all splits of each radius over the layers."""

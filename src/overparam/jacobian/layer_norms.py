@@ -29,7 +29,7 @@ from overparam.jacobian.composed import (
 )
 from overparam.jacobian.families import Arithmetic, Data, Family
 from overparam.jacobian.starting_norms import StartingNorms
-from overparam.kernel.memory import WORKING_MEMORY
+from overparam.memory import WORKING_MEMORY
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.numbers.upper import Upper

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.jacobian.by_radius import JacobianBounds, Radii
+from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.jacobian.layer_norms import spectral_norm_of, top_eigenvalue
 from overparam.jacobian.splits import largest_over_splits
-from overparam.kernel.memory import WORKING_MEMORY
+from overparam.memory import WORKING_MEMORY
 from overparam.model.function import ParamTree
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP
@@ -67,7 +67,7 @@ class LayeredJetBounds(JacobianBounds):
 
     point: LayeredPoint
     kind: ClassVar[Literal["computed"]] = "computed"
-    source: ClassVar[str] = "docs/observations.md, Theorem O2"
+    source: ClassVar[ModulusSource] = "docs/observations.md, Theorem O2"
 
     def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
         """(omega, L), the largest over all splits of each radius over the layers."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.jacobian.by_radius import JacobianBounds, Radii
+from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.jacobian.layer_norms import LayerNorms, measure_layer_norms, starting_norms
 from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.model.mlp import Params
@@ -57,7 +57,7 @@ class MLPBounds(JacobianBounds):
 
     base: LayerNorms
     kind: Literal["computed", "proved"] = "computed"
-    source: ClassVar[str] = "docs/modulus.md, Theorems 2 and 3"
+    source: ClassVar[ModulusSource] = "docs/modulus.md, Theorems 2 and 3"
 
     def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
         """(omega, L) for each radius; L is infinite if act'' has no bound."""

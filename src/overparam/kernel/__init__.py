@@ -1,1 +1,1 @@
-"""What a network does to inner products: the empirical tangent kernel and its memory."""
+"""What a network does to inner products: the tangent kernel, at a point and in the limit."""

@@ -4,9 +4,10 @@ The matrix is sample-major, so points i of the rows and j of the columns meet in
 numbers, and a tile is all that two blocks of points have in common. A symmetric kernel needs the
 tiles of its lower triangle only; their transposes are the others. How a tile is computed is the
 business of a :class:`TiledKernel`; where it goes, that of whoever asks for it: an array in memory
-(:func:`fill`) or a file (:mod:`overparam.kernel.store`).
+(:func:`fill`) or a file (:mod:`overparam.kernel.files`).
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
-from overparam.progress import Progress as Progress
+from overparam.errors import InputError
+from overparam.model.mlp import MLP
+from overparam.precision import floating_dtype
+from overparam.progress import Progress
 
 TILE_ROWS = 1024
 """Rows of the kernel a tile has at most by default (but at least one point's)."""
@@ -104,18 +108,32 @@ class TiledKernel(ABC):
     """A kernel matrix between two sets of points that can be computed tile by tile.
 
     Attributes:
-        n1: Points of the rows.
-        n2: Points of the columns.
+        model: The network.
+        x1: The points of the rows, shape (n1, d).
+        x2: The points of the columns, shape (n2, d).
         outputs: k, rows and columns for each point.
         symmetric: Whether both sets are the same.
         dtype: float32 or float64.
     """
 
-    n1: int
-    n2: int
     outputs: int
-    symmetric: bool
-    dtype: np.dtype
+
+    def __init__(
+        self,
+        model: MLP,
+        x1: Float[Array | np.ndarray, "n1 d"],
+        x2: Float[Array | np.ndarray, "n2 _"] | None,
+        dtype: str | None,
+        *others: Any,
+    ) -> None:
+        if dtype not in (None, "float32", "float64"):
+            raise InputError(f"dtype must be float32 or float64, not {dtype!r}")
+        self.model, self.symmetric = model, x2 is None
+        self.x1 = points("x1", x1, model.in_dim)
+        self.x2 = self.x1 if x2 is None else points("x2", x2, model.in_dim)
+        self.n1, self.n2 = len(self.x1), len(self.x2)
+        inferred = floating_dtype(*others, self.x1, self.x2)
+        self.dtype = inferred if dtype is None else np.dtype(dtype)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -124,7 +142,10 @@ class TiledKernel(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What determines the matrix, for JSON: two kernels are the same job if these agree."""
+        """What determines the matrix, for JSON: two kernels are the same job if these agree.
+
+        Names and numbers where they are few, digests of parameters and points.
+        """
 
     @abstractmethod
     def working_bytes(self, side: int) -> int:
@@ -159,25 +180,48 @@ class TiledKernel(ABC):
         return self.cut(even(self.n1, most), even(self.n2, most))
 
 
+def describe_inputs(kernel: TiledKernel) -> dict[str, Any]:
+    """What :meth:`TiledKernel.describe` says of any kernel: activation, scales, points, precision.
+
+    An activation of the user's goes by its name and constants.
+    """
+    model = kernel.model
+    return {
+        "activation": [model.act.name, model.act.slope_bound, model.act.curvature_bound],
+        "weight_scale": model.weight_scale,
+        "bias_scale": model.bias_scale,
+        "output_scale": model.output_scale,
+        "x1": digest(kernel.x1),
+        "x2": None if kernel.symmetric else digest(kernel.x2),
+        "dtype": kernel.dtype.name,
+    }
+
+
+def digest(*arrays: Any) -> str:
+    """SHA-256 of the values of arrays, as float64, and of their shapes."""
+    state = hashlib.sha256()
+    for array in arrays:
+        values = np.ascontiguousarray(array, np.float64)
+        state.update(repr(values.shape).encode())
+        state.update(values.data)
+    return state.hexdigest()
+
+
 def fill(
     matrix: Float[np.ndarray, "rows columns"],
-    kernel: TiledKernel,
-    side: int,
-    working_memory: int,
+    tiling: Tiling,
+    computer: Computer,
     progress: Progress | None = None,
 ) -> None:
     """Fill an array in memory with a kernel.
 
     Args:
         matrix: Of the kernel's shape and dtype; written to.
-        kernel: What to compute.
-        side: Points on a tile's side, at most.
-        working_memory: Bytes beyond the matrix.
+        tiling: How it is cut.
+        computer: What computes tiles.
         progress: Called after every tile.
     """
-    tiling = kernel.even_tiling(side)
     tiles = tiling.tiles
-    computer = kernel.computer(tiling, working_memory, None)
     for done, (tile, values) in enumerate(computed(tiling, tiles, computer), start=1):
         rows, columns = tiling.entries(tile)
         matrix[rows, columns] = values
@@ -231,6 +275,11 @@ def blocks(n: int, side: int) -> Iterator[slice]:
     return (slice(start, min(start + side, n)) for start in range(0, n, side))
 
 
+def even_blocks(n: int, most: int) -> Iterator[slice]:
+    """Slices of 0..n of nearly equal length, ``most`` at most: a program compiles once or twice."""
+    return blocks(n, even(n, most))
+
+
 def even(n: int, most: int) -> int:
     """The size of as few blocks as possible, of ``most`` at most and equal but for the last."""
     return -(-n // -(-n // most))
@@ -246,3 +295,22 @@ def largest_side(needed: Callable[[int], int], budget: int, most: int) -> int:
         else:
             high = middle - 1
     return low
+
+
+def points(name: str, x: Array | np.ndarray, dimension: int) -> np.ndarray:
+    """Points as a checked NumPy array of floating point numbers, shape (n, dimension).
+
+    Raises:
+        InputError: The shape is another, or an entry is not finite; ``name`` is in the message.
+    """
+    array = np.asarray(x)
+    if not np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float64)
+    if array.ndim != 2 or array.shape[1] != dimension or not len(array):
+        raise InputError(
+            f"{name} has shape {array.shape}, the model needs (n, {dimension}) with n >= 1"
+        )
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0] + 1
+        raise InputError(f"{name} is not finite in row {row}, column {column} (counted from 1)")
+    return array

@@ -22,9 +22,13 @@ from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.by_radius import JacobianBounds
 from overparam.jacobian.layer_norms import top_eigenvalue
 from overparam.jacobian.mlp_bounds import base_of
-from overparam.kernel.change import jacobian_change_gram
-from overparam.kernel.derivative import pull_back
-from overparam.kernel.tangent import coordinate_weights, tangent_kernel, to_coordinates
+from overparam.kernel.empirical.jacobian_change import jacobian_change_gram
+from overparam.kernel.empirical.tangent import (
+    coordinate_weights,
+    pull_back,
+    tangent_kernel,
+    to_coordinates,
+)
 from overparam.model.mlp import Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem

@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.kernel.derivative import pull_back
-from overparam.kernel.tangent import coordinate_weights
+from overparam.kernel.empirical.tangent import coordinate_weights, pull_back
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem

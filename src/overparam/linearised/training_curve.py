@@ -14,8 +14,8 @@ from jaxtyping import Float, Real
 from scipy.linalg import eigh
 
 from overparam.errors import InputError
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
-from overparam.kernel.tangent import tangent_kernel
 from overparam.linearised.prediction import check_step
 from overparam.model.function import ParamTree
 from overparam.precision import on_host

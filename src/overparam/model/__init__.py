@@ -1,5 +1,5 @@
-"""The network: activations with proved constants, the perceptron, its layers' quantities."""
+"""The network: activations with proved constants, the perceptron, what of it is observed."""
 
-from overparam.model.activation import ACTIVATIONS as ACTIVATIONS
-from overparam.model.activation import Activation as Activation
-from overparam.model.mlp import MLP as MLP
+from overparam.public import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -42,7 +42,7 @@ class MLP:
         in_dim: Input dimension d = m_0.
         hidden_widths: Widths m_1, ..., m_{D-1} of the hidden layers; empty for a linear model.
         out_dim: Number of outputs k = m_D.
-        activation: A name (see ``overparam.ACTIVATIONS``) or an ``Activation``.
+        activation: A name (see ``overparam.model.ACTIVATIONS``) or an ``Activation``.
         weight_scale: s_w > 0.
         bias_scale: s_b >= 0; zero switches the biases off.
         output_scale: c > 0, the factor on the network's output. A large c makes training lazy.

@@ -53,14 +53,12 @@ def _travelled(run: TrainResult | None) -> list[Distance]:
 
 
 def _bounds(certificate: Certificate) -> list[Distance]:
-    rows = [
+    lower = certificate.numbers.distance_lower_bound
+    return [
         Distance("whole path of descent ≤ s*", certificate.radius, "upper"),
         Distance("nearest global minimiser ≤ s_K", certificate.existence_radius, "upper"),
+        Distance("nearest global minimiser ≥", lower, "lower"),
     ]
-    lower = certificate.constants.get("distance_lower_bound")
-    if lower is not None:
-        rows.append(Distance("nearest global minimiser ≥", lower.value, "lower"))
-    return rows
 
 
 def shown(rows: list[Distance]) -> list[Distance]:

@@ -61,7 +61,7 @@ def _regularisation(found: Regularisation, initial: Certificate) -> Finding:
         theorem = "Theorem C" if initial.theorem == "C" else "Theorem 5'"
         details.append(
             "from the initialisation the ratio of the two is certified to be at most "
-            f"{at_most(initial.constants['distance_ratio'].value)} ({theorem})"
+            f"{at_most(initial.numbers.distance_ratio)} ({theorem})"
         )
     shown = [row for row in rows if math.isfinite(row.value) and row.value > 0]
     kinds = {"measured": "measured", "lower": "certified, at least", "upper": "certified, at most"}
@@ -167,13 +167,13 @@ def _laziness_numbers(found: Laziness) -> dict[str, Any]:
 
 
 def _certified_laziness(certificate: Certificate) -> str:
-    constants = certificate.constants
+    numbers = certificate.numbers
     where = "initialisation" if certificate.start == "initialisation" else "anchor"
     text = (
         f"certified for the whole run of gradient descent from the {where}: the kernel drifts by "
-        f"at most {at_most(constants['relative_kernel_drift'].value, 3)} of its norm"
+        f"at most {at_most(numbers.relative_kernel_drift, 3)} of its norm"
     )
-    apart = constants["linearisation_distance"].value
+    apart = numbers.linearisation_distance
     if math.isfinite(apart):
         text += (
             f", and the predictions stay within {at_most(apart, 3)} of the linearised model's "

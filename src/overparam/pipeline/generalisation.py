@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from scipy.linalg import cho_solve
 
 from overparam.certificate.certificate import Certificate
+from overparam.enclosures.factor import factor_in_place
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import measure_layer_norms, top_eigenvalue
-from overparam.kernel.factor import factor_in_place
-from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.kernel.empirical.tangent import tangent_kernel, to_coordinates
 from overparam.model.function import parameter_distance
 from overparam.model.mlp import Params
 from overparam.precision import as_float64
@@ -422,8 +422,8 @@ class _Job:
         )
 
     def _target_norm(self, certificate: Certificate | None) -> float | None:
-        if certificate is not None and "target_norm" in certificate.constants:
-            return certificate.constants["target_norm"].value
+        if certificate is not None and "target_norm" in certificate.numbers:
+            return certificate.numbers["target_norm"]
         problem = self.problem
         if problem.measure.n * problem.outputs > LARGEST_SOLVE:
             return None

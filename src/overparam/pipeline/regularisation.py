@@ -84,14 +84,14 @@ def measure_regularisation(
         docs/regularisation.md; docs/linearised.md.
     """
     reached = parameter_distance(start, trained)
-    limit = initial.constants["limit_distance"].value
+    limit = initial.numbers.limit_distance
     if not initial.certified and anchored is not None and anchored.certified:
         # The triangle inequality: gradient descent from the anchor stays within s* of it.
         limit = reached + anchored.radius
     return Regularisation(
         reached=reached,
         limit=limit,
-        lower=initial.constants["distance_lower_bound"].value,
+        lower=initial.numbers.distance_lower_bound,
         minimum_norm=_minimum_norm(initial),
         closest=_closest(problem, start, trained, anchored),
     )
@@ -99,8 +99,8 @@ def measure_regularisation(
 
 def _minimum_norm(initial: Certificate) -> float | None:
     """rho_K, as the certificate has it; None if K is too large for it, or singular."""
-    known = initial.constants.get("target_norm")
-    return known.value if known is not None and math.isfinite(known.value) else None
+    known = initial.numbers.get("target_norm", math.inf)
+    return known if math.isfinite(known) else None
 
 
 def _closest(

@@ -25,9 +25,9 @@ from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import anchor, certify
 from overparam.data import Dataset
 from overparam.importers.network import ImportedNetwork
-from overparam.kernel.empirical import require_memory
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.linearised.prediction import LinearisedDescent, linearised_descent
+from overparam.memory import require_memory
 from overparam.model.function import parameter_distance
 from overparam.model.mlp import MLP, Params
 from overparam.pipeline.consequences import Consequences, Trained, measure_consequences

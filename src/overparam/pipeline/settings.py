@@ -8,7 +8,6 @@ import optax
 from overparam.certificate.certificate import Theorem
 from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor
 from overparam.errors import InputError
-from overparam.kernel.memory import available_memory
 from overparam.limits import (
     MOST_STEPS,
     MOST_WIDTH,
@@ -19,6 +18,7 @@ from overparam.limits import (
     require_seed,
     require_whole,
 )
+from overparam.memory import available_memory
 from overparam.model.activation import Activation, get_activation
 from overparam.problem.integrands import get_integrand
 from overparam.risk.requirements import require_confidence

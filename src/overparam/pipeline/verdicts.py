@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET
 
 from overparam.certificate.certificate import Certificate
 from overparam.pipeline.curves import can_compare, is_flat
@@ -106,10 +107,7 @@ def certificate_numbers(certificate: Certificate) -> dict[str, Any]:
         "theorem": certificate.theorem,
         "assumptions": list(certificate.assumptions),
     }
-    for name in FOLLOWING:
-        constant = certificate.constants.get(name)
-        found[name] = None if constant is None else finite(constant.value)
-    return found
+    return found | {name: finite(certificate.numbers.get(name, math.inf)) for name in FOLLOWING}
 
 
 FOLLOWING = (
@@ -171,15 +169,14 @@ def _claim(
 
 
 def _would_take(certificate: Certificate) -> tuple[str, ...]:
-    """How long a run would be that Theorem C could certify, if the reason says so."""
-    begins = "gradient descent with step size "
-    _, found, rest = certificate.reason.partition(f"; {begins}")
-    return (begins + rest,) if found else ()
+    """How long a run would be that Theorem C could certify, if that is known."""
+    forecast = certificate.forecast
+    return () if forecast is UNSET else (forecast.words(certificate.numbers, certificate.problem),)
 
 
 def _since(certificate: Certificate) -> str:
     """From when on, if the excess may rise before (Theorem C)."""
-    since = certificate.constants["rate_since"].value if certificate.theorem == "C" else 0
+    since = certificate.numbers.get("rate_since", 0.0)
     return f" from step {since:,.0f} on" if since else ""
 
 
@@ -192,17 +189,17 @@ def _ran(certificate: Certificate) -> tuple[str, ...]:
     """How Theorem C knows."""
     if certificate.theorem != "C":
         return ()
-    constants = certificate.constants
+    numbers = certificate.numbers
     return (
-        f"Theorem C: {constants['handover'].value:,.0f} steps were made in float64, and in exact "
-        f"arithmetic the network is within {at_most(constants['deviation'].value)} of where they "
+        f"Theorem C: {numbers.handover:,.0f} steps were made in float64, and in exact "
+        f"arithmetic the network is within {at_most(numbers['deviation'])} of where they "
         "led; there Theorem 1 takes over. Nothing has to be lazy",
     )
 
 
 def _missing(certificate: Certificate) -> float | None:
     """The factor by which the theorem's condition is missed, if it is one of size."""
-    return None if certificate.certified or not certificate.margin else 1 / certificate.margin
+    return None if certificate.holds else finite(certificate.short_by)
 
 
 def _comparison(certificate: Certificate, run: TrainResult | None) -> tuple[str, ...]:
@@ -217,25 +214,24 @@ def _comparison(certificate: Certificate, run: TrainResult | None) -> tuple[str,
 
 
 def _remedies(certificate: Certificate, run: TrainResult | None) -> tuple[str, ...]:
-    needed, words = dict(certificate.remedies), []
-    if (residual := needed.pop("residual", None)) is not None:
+    needed, about, words = certificate.remedies, certificate.problem, []
+    if needed.residual is not UNSET:
         words.append(
-            f"the residual √(2Δ₀) were at most {at_least(residual, 3)} with this kernel; it is "
-            f"{number(certificate.residual, 3)}{_lowered(run)}"
+            f"the residual √(2Δ₀) were at most {at_least(needed.residual, 3)} with this kernel; it "
+            f"is {number(certificate.residual, 3)}{_lowered(run)}"
         )
-    if (scale := needed.pop("output_scale", None)) is not None:
+    if needed.output_scale is not UNSET:
         words.append(
-            f"the network's output were scaled by about {number(scale, 3)} instead of "
-            f"{number(certificate.problem['output_scale'], 3)} (--output-scale), which makes "
+            f"the network's output were scaled by about {number(needed.output_scale, 3)} instead "
+            f"of {number(about['output_scale'], 3)} (--output-scale), which makes "
             "training lazier"
         )
-    if (width := needed.pop("width", None)) is not None:
+    if needed.width is not UNSET:
         words.append(
-            f"each hidden layer had about {number(float(width), 2)} units instead of "
-            f"{min(certificate.problem['hidden_widths']):,}, if everything else scaled with the "
+            f"each hidden layer had about {number(needed.width, 2)} units instead of "
+            f"{min(about.widths):,}, if everything else scaled with the "
             "width as in the theory"
         )
-    words += [f"{name.replace('_', ' ')} were {number(value)}" for name, value in needed.items()]
     return tuple(words)
 
 

@@ -2,99 +2,25 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
-from overparam.certificate.certificate import Certificate, Constant, Kind
+from overparam.certificate.certificate import Certificate
+from overparam.certificate.constants import Constant
 from overparam.model.activation import Activation
 from overparam.pipeline import formatting
 from overparam.pipeline.result import JobResult
 
-MEANINGS = {
-    "excess": ("Δ₀", "excess loss at the starting point"),
-    "residual": ("√(2Δ₀)", "size of what is left to fit"),
-    "min_eigenvalue": ("λₘᵢₙ(K)", "lower bound on the smallest eigenvalue of the tangent kernel"),
-    "max_eigenvalue": ("λₘₐₓ(K)", "upper bound on the largest eigenvalue of the tangent kernel"),
-    "smoothness": ("M", "smoothness of the loss"),
-    "pl_constant": ("α", "Polyak-Lojasiewicz constant of the loss"),
-    "slope_bound": ("β₁", "bound on the activation's slope"),
-    "curvature_bound": ("β₂", "bound on the activation's second derivative"),
-    "step_size": ("η", "step size"),
-    "step_fraction": ("q", "share of the descent a step of this size keeps"),
-    "objective_smoothness": ("L_φ", "smoothness of the objective on the ball"),
-    "ball": ("R", "radius of the ball on which the hypotheses are used"),
-    "level": ("ρ", "what Ψ must exceed"),
-    "radius": ("s*", "bound on the length of gradient descent's whole path"),
-    "sigma_end": ("σ_*", "root of the smallest eigenvalue at the end of the path, at least"),
-    "rate": ("1 − 2ηqασ_*²", "factor by which the excess shrinks at least, per step"),
-    "margin": ("max Ψ / ρ", "certified if above 1"),
-    "modulus_at_ball": ("ω(R)", "bound on the change of the Jacobian on the ball"),
-    "lipschitz_on_ball": ("L", "Lipschitz constant of the Jacobian on the ball"),
-    "existence_radius": ("s_K", "a global minimiser exists within this distance"),
-    "distance_lower_bound": ("d′", "no global minimiser is closer"),
-    "limit_distance": ("d", "gradient descent ends no farther than this"),
-    "distance_ratio": ("d / d′", "times the closest global minimiser's distance, at most"),
-    "kernel_drift": ("|Kₜ − K₀|", "bound on the kernel's change at every step"),
-    "relative_kernel_drift": ("|Kₜ − K₀| / |K₀|", "the same, relative"),
-    "linearisation_distance": ("δ", "bound on the distance to the linearised model's predictions"),
-    "linearisation_parameter_distance": ("π", "bound on the distance to its parameters"),
-    "displacement": ("D", "gradient descent is never farther from its start than this"),
-    "tube_radius": ("max Eₜ", "the path stays as close as this to the linearised run's"),
-    "handover": ("T", "the step from which on the rest of the path is bounded at once"),
-    "deviation": ("δ_T", "exact gradient descent is as close as this to the run in float64"),
-    "exponent": ("Σ η|Rₜ|", "rounding grows at most by e to this power along the run"),
-    "handover_excess": ("Δ_T", "excess loss where Theorem 1 takes over, at most"),
-    "handover_eigenvalue": (
-        "λₘᵢₙ(K_T)",
-        "smallest eigenvalue of the kernel there, at least",
-    ),
-    "rate_since": ("T′", "the step from which on the excess shrinks by the rate"),
-    "overshoot": ("c", "the envelope is this times Δ₀ rateᵗ"),
-    "limit_distance_lower": ("d₋", "gradient descent ends at least as far as this from its start"),
-    "failure_probability": ("p", "that the bound on curvature along the run is wrong, at most"),
-    "predicted_steps": ("T̂", "steps to where Theorem 1 may take over, by the linearised run"),
-    "steps_made": ("t", "steps of the run before it ended"),
-    "target_norm": ("ρ_K", "length of the linearised way to the minimum"),
-    "newton_kantorovich": ("h", "Newton-Kantorovich number, Lρ / σ₀²"),
-}
-"""Symbol and meaning of every constant that a certificate can have, by its name."""
-
 CLOSE_TO_ONE = ("rate", "step_fraction")
 
 
-@dataclass(frozen=True)
-class Row:
-    """A constant of a certificate, ready to print.
-
-    Attributes:
-        name: Its name in ``certificate.json``.
-        symbol: Its symbol in the theory.
-        meaning: In words.
-        value: Four significant digits.
-        exact: All digits.
-        kind: How it was obtained.
-        source: Where it comes from.
-    """
-
-    name: str
-    symbol: str
-    meaning: str
-    value: str
-    exact: str
-    kind: Kind
-    source: str
-
-
-def constants(certificate: Certificate) -> list[Row]:
-    """Every constant of a certificate, in its order."""
-    return [_row(name, constant) for name, constant in certificate.constants.items()]
-
-
-def _row(name: str, constant: Constant) -> Row:
-    symbol, meaning = MEANINGS.get(name, ("", ""))
-    show = formatting.rate if name in CLOSE_TO_ONE else formatting.number
-    exact = "no bound" if math.isinf(constant.value) else repr(constant.value)
-    shown = show(constant.value)
-    return Row(name, symbol, meaning, shown, exact, constant.kind, constant.source)
+def constants(certificate: Certificate) -> list[tuple[str, str, str, Constant]]:
+    """Every number of a certificate: its name, four significant digits, all digits, and more."""
+    rows = []
+    for name, constant in certificate.constants.items():
+        show = formatting.rate if name in CLOSE_TO_ONE else formatting.number
+        exact = "no bound" if math.isinf(constant.value) else repr(constant.value)
+        rows.append((name, show(constant.value), exact, constant))
+    return rows
 
 
 def settings(result: JobResult) -> list[tuple[str, str]]:
@@ -125,7 +51,7 @@ def problem(result: JobResult) -> list[tuple[str, str]]:
         ("parameters", formatting.number(model.parameter_count)),
     ]
     prints = ("data_sha256", "params_sha256", "center_sha256")
-    return rows + [(name.replace("_", " "), about[name]) for name in prints if about.get(name)]
+    return rows + [(name.replace("_", " "), about[name]) for name in prints if name in about]
 
 
 def seconds(spent: Mapping[str, float]) -> list[tuple[str, str, float]]:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from overparam.kernel.layer_products import observe
+from overparam.kernel.empirical.layer_products import observe
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, to_host
 

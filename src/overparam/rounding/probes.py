@@ -11,10 +11,12 @@ inner dimension, where they cancel.
 import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
 from jaxtyping import Float
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from overparam.enclosures.cholesky import tiles
 from overparam.problem.problem import Problem
@@ -48,21 +50,35 @@ def inner_dimensions(problem: Problem) -> tuple[int, ...]:
     return tuple(sorted({*model.widths, *with_bias, *stacked, n, order, tile}))
 
 
-def arithmetic_fault(inner_dimensions: Iterable[int]) -> str | None:
-    """Why the error bounds do not apply here, or None.
+class ArithmeticFault(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why the error bounds do not apply on a machine; as a string, one clause.
+
+    Attributes:
+        cause: Fast math, or whose product is not a plain sum.
+        inner: The inner dimension of that product.
+    """
+
+    cause: Literal["fast math", "XLA", "NumPy"]
+    inner: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+
+    def __str__(self) -> str:
+        if self.cause == "fast math":
+            return "XLA_FLAGS switches fast math on"
+        return f"{self.cause}'s float64 product of inner dimension {self.inner} is not a plain sum"
+
+
+def arithmetic_fault(inner_dimensions: Iterable[int]) -> ArithmeticFault | None:
+    """Why the error bounds do not apply here, or None if every probe came out exactly.
 
     Args:
         inner_dimensions: Those of the products that will be computed.
-
-    Returns:
-        One clause, or None if every probe came out exactly.
     """
     if "fast_math=true" in os.environ.get("XLA_FLAGS", "").replace(" ", ""):
-        return "XLA_FLAGS switches fast math on"
+        return ArithmeticFault("fast math")
     for inner in sorted(set(inner_dimensions)):
         for name in _PRODUCTS:
             if not _exact(name, inner):
-                return f"{name}'s float64 product of inner dimension {inner} is not a plain sum"
+                return ArithmeticFault(name, inner)
     return None
 
 
@@ -72,7 +88,7 @@ def on_cpu() -> jax.Device:
 
 
 @lru_cache(maxsize=256)
-def _exact(name: str, inner: int) -> bool:
+def _exact(name: Literal["XLA", "NumPy"], inner: int) -> bool:
     """Whether square and narrow products of an inner dimension are exact."""
     product = _PRODUCTS[name]
     return all(product_is_plain(product, inner, columns) for columns in (None, *NARROW))
@@ -119,4 +135,4 @@ def _by_numpy(A: Float[np.ndarray, "m k"], B: Float[np.ndarray, "n k"]) -> np.nd
     return A @ B.T
 
 
-_PRODUCTS: dict[str, Product] = {"XLA": _by_xla, "NumPy": _by_numpy}
+_PRODUCTS: dict[Literal["XLA", "NumPy"], Product] = {"XLA": _by_xla, "NumPy": _by_numpy}

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from scipy.linalg import cho_solve
 
 from overparam.enclosures import Enclosure
+from overparam.enclosures.factor import factor_in_place
 from overparam.enclosures.matmul import split_product_error, split_rows
 from overparam.enclosures.rounding import UNIT_ROUNDOFF, frobenius_up, gamma
-from overparam.kernel.factor import factor_in_place
 from overparam.model.mlp import MLP, Params
 from overparam.precision import in_float64
 from overparam.problem.integrands import HalfSquaredDistance

@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 
 from overparam.enclosures import max_eigenvalue
 from overparam.errors import InputError
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk, infinite_ntk_of_few
-from overparam.kernel.tangent import tangent_kernel
 from overparam.limits import is_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import Params

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.certificate.certificate import Certificate
-from overparam.certificate.certify import certificate_from
+from overparam.certificate.conclude import certificate_from
 from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.errors import InputError
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.limits import is_whole
 from overparam.linearised.prediction import linearised_descent
 from overparam.model.function import ParamTree

@@ -8,7 +8,7 @@ import polars as pl
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.model.activation import abs_linear
 from overparam.model.mlp import MLP

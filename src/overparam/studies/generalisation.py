@@ -12,7 +12,7 @@ from overparam.data.dataset import Dataset, load
 from overparam.data.sources import read_table
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import top_eigenvalue
-from overparam.kernel.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.pipeline.generalisation import risk_bounds
 from overparam.problem.measure import Measure
 from overparam.report.svg import INK, styled

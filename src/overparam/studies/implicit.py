@@ -81,7 +81,7 @@ class Implicit(Study):
 
     def _run(self, cell: Cell, data: Any, model: Any, seed: int) -> Row:
         problem, start, certificate, run = certified_run(data, model, seed, STEPS)
-        constants, trained = certificate.constants, run.params
+        numbers, trained = certificate.numbers, run.params
         closest = closest_interpolant(problem, start, **SHARP)
         limit = closest_interpolant(problem, trained, **SHARP)
         travelled = parameter_distance(limit.params, start)
@@ -91,12 +91,12 @@ class Implicit(Study):
             "seed": seed,
             "certified": certificate.certified,
             "found": closest.converged and _ended(limit, travelled),
-            "lower_bound": constants["distance_lower_bound"].value,
+            "lower_bound": numbers.distance_lower_bound,
             "closest": closest.distance,
             "travelled": travelled,
-            "upper_bound": constants["limit_distance"].value,
+            "upper_bound": numbers.limit_distance,
             "excess_ratio": travelled / closest.distance - 1,
-            "ratio_bound": constants["distance_ratio"].value - 1,
+            "ratio_bound": numbers.distance_ratio - 1,
         }
 
     def findings(self, table: pl.DataFrame) -> list[Finding]:

@@ -93,7 +93,7 @@ class Lazy(Study):
             "width": cell["width"],
             "seed": seed,
             "certified": certificate.certified,
-            "drift_bound": certificate.constants["relative_kernel_drift"].value,
+            "drift_bound": certificate.numbers.relative_kernel_drift,
             "movement": lazy.movement,
             "jacobian_drift": lazy.jacobian_drift,
             "kernel_drift": lazy.kernel_drift,

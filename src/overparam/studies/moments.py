@@ -12,7 +12,7 @@ from overparam.apriori.coefficients import a_priori_coefficients
 from overparam.apriori.moments import Moments
 from overparam.apriori.width import required_width
 from overparam.jacobian.bounds import jacobian_bounds
-from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
@@ -122,8 +122,7 @@ class MomentsStudy(Study):
         moved = np.asarray(empirical_ntk(model, trained, x)) / len(x) - kernel
         bounds = a_priori_coefficients(
             own,
-            model.hidden_widths,
-            "tanh",
+            model,
             residual=1.0,
             min_eigenvalue=1e-12,
             failure_probability=DELTA,
@@ -131,7 +130,7 @@ class MomentsStudy(Study):
         width = None
         if seed == 0:
             width = float(
-                required_width(moments, depth, "tanh", residual=1.0, min_eigenvalue=SMALLEST).width
+                required_width(moments, model, residual=1.0, min_eigenvalue=SMALLEST).width
             )
         return {
             "data": law,

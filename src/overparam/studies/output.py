@@ -13,7 +13,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from overparam.files import text_bytes, write_whole, written_together
-from overparam.kernel.memory import readable
+from overparam.memory import readable
 from overparam.pipeline.formatting import seconds as duration
 from overparam.report.svg import styled
 from overparam.studies.run import StudyResult

@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from overparam.errors import InputError
-from overparam.kernel.memory import available_memory, readable
+from overparam.memory import available_memory, readable
 from overparam.studies.registry import get_study
 from overparam.studies.store import Store
 from overparam.studies.study import Cell, Finding, Settings, Study

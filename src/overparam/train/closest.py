@@ -21,11 +21,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import cho_solve
 
+from overparam.enclosures.factor import factor_in_place
 from overparam.errors import InputError
 from overparam.jacobian.bounds import jacobian_bounds
-from overparam.kernel.derivative import push_forward
-from overparam.kernel.factor import factor_in_place
-from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.kernel.empirical.tangent import push_forward, tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem

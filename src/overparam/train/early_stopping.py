@@ -17,9 +17,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import cho_solve, eigh
 
-from overparam.kernel.derivative import pull_back, push_forward
-from overparam.kernel.factor import factor_in_place
-from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.enclosures.factor import factor_in_place
+from overparam.kernel.empirical.tangent import (
+    pull_back,
+    push_forward,
+    tangent_kernel,
+    to_coordinates,
+)
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem

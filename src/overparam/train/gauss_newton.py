@@ -18,9 +18,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import cho_solve
 
-from overparam.kernel.derivative import pull_back
-from overparam.kernel.factor import factor_in_place
-from overparam.kernel.tangent import tangent_kernel, to_coordinates
+from overparam.enclosures.factor import factor_in_place
+from overparam.kernel.empirical.tangent import pull_back, tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.description import describe, params_fingerprint
 from overparam.errors import InputError, TheoremViolatedError
-from overparam.frozen import frozen
 from overparam.limits import is_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
@@ -220,10 +219,11 @@ def _monitor(
     certificate: Certificate | None,
     dtype: str,
 ) -> Monitor | None:
-    if certificate is None or not certificate.certified:
+    if certificate is None or not certificate.holds:
         return None
-    for name, value in describe(problem, params).items():
-        if name != "params_dtype" and certificate.problem.get(name) != frozen(value):
+    here, there = describe(problem, params), certificate.problem
+    for name in sorted({*here, *there} - {"params_dtype"}):
+        if here.get(name) != there.get(name):
             raise InputError(
                 f"the certificate is about another problem ({name} differs): pass the problem and "
                 "the parameters it was made for"
@@ -233,8 +233,8 @@ def _monitor(
             f"step_size {step_size!r} is not the certificate's {certificate.step_size!r}: pass "
             "certificate.step_size, or certify(..., step_size=...) anew"
         )
-    constants = certificate.constants
-    norm = math.sqrt(constants["max_eigenvalue"].value) + constants["modulus_at_ball"].value
+    numbers = certificate.numbers
+    norm = math.sqrt(numbers.max_eigenvalue) + numbers.modulus_at_ball
     return Monitor(certificate, rounding_floor(problem, params, dtype, norm))
 
 

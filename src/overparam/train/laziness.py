@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 from scipy.linalg import eigvalsh
 
 from overparam.errors import InputError
-from overparam.kernel.change import jacobian_change_gram
-from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
+from overparam.kernel.empirical.jacobian_change import jacobian_change_gram
 from overparam.model.function import as_function, compiled
 from overparam.model.linearize import LinearizedModel
 from overparam.model.mlp import MLP, Params

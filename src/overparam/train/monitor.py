@@ -136,7 +136,7 @@ class Monitor:
 
     @property
     def _sigma(self) -> float:
-        return self.certificate.constants["sigma_end"].value
+        return self.certificate.numbers.sigma_end
 
     def residual_slack(self, steps: Steps) -> Steps:
         """What rounding may add to the root excess of an exact run after ``steps`` steps."""
@@ -151,8 +151,7 @@ class Monitor:
     @property
     def _amplification(self) -> float:
         """What curvature makes of an error on the way to where Theorem 1 holds (Theorem C)."""
-        constants = self.certificate.constants
-        return float(np.exp(constants["exponent"].value)) if "exponent" in constants else 1.0
+        return float(np.exp(self.certificate.numbers.get("exponent", 0.0)))
 
     def path_slack(self, steps: Steps) -> Steps:
         """What rounding may add to the path length: at the floor, every step still jitters."""
@@ -166,7 +165,7 @@ class Monitor:
 
     @property
     def _smoothness(self) -> float:
-        return self.certificate.constants["smoothness"].value
+        return self.certificate.numbers.smoothness
 
     def check(self, first_step: int, excess: Steps, path: Steps, distance: Steps) -> None:
         """Check records of consecutive steps, the first of which is step ``first_step``.
@@ -184,8 +183,7 @@ class Monitor:
         self._claim("root excess", steps, root, allowed, "envelope")
         decay = np.sqrt(certificate.rate) * root[:-1] * (1 + 2 * floor.relative + floor.backward)
         pair = 4 * max(1.0, float(np.sqrt(self._smoothness))) * floor.residual(certificate.radius)
-        constants = certificate.constants
-        since = constants["rate_since"].value if "rate_since" in constants else 0.0
+        since = certificate.numbers.get("rate_since", 0.0)
         decay = np.where(steps[:-1] >= since, decay, np.inf)
         self._claim("root excess", steps[1:], root[1:], decay + pair, "rate")
         radius = certificate.radius * (1 + floor.relative + floor.backward)

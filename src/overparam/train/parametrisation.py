@@ -88,7 +88,7 @@ class Parametrised:
 
         Returns:
             Shape (n k, n k), float64, in the coordinates sqrt(w_i) h(x_i), sample-major. For the
-            NTK parametrisation it is ``overparam.tangent_kernel``.
+            NTK parametrisation it is ``overparam.kernels.tangent_kernel``.
         """
         self.model.validate(params)
         kernel = in_float64(_kernel, self, as_float64(params), measure.x)

@@ -76,9 +76,9 @@ def tolerance(claim: Claim, measured: Measured) -> Tolerance:
 
 def too_few_bits(claim: Claim, measured: Measured) -> bool:
     """Whether the balls are wider than what float64 tells apart: then true claims fail, too."""
-    excess, smallest = (abs(claim.constant(name)) for name in ("excess", "min_eigenvalue"))
+    excess, smallest = (abs(claim.number(name)) for name in ("excess", "min_eigenvalue"))
     size = abs(measured.excess.mid()).max(arb(excess))
-    spread = arb(smallest).max(_UNIT * arb(claim.constant("max_eigenvalue")))
+    spread = arb(smallest).max(_UNIT * arb(claim.number("max_eigenvalue")))
     narrow = measured.excess.rad() <= _NARROW * size and measured.kernel_radius <= _NARROW * spread
     return not narrow
 
@@ -106,7 +106,7 @@ class Comparison:
 
     def upper(self, name: str, derived: arb | float, *, slack: float | None = None) -> None:
         """A stored upper bound; what is not finite derives no bound."""
-        stored, derived = self.claim.constant(name), arb(derived)
+        stored, derived = self.claim.number(name), arb(derived)
         if not derived.is_finite():
             if math.isfinite(stored):
                 self._say(name, stored, "no bound is proved")
@@ -122,7 +122,7 @@ class Comparison:
 
     def lower(self, name: str, derived: arb | float, *, slack: float | None = None) -> None:
         """A stored lower bound; what is not finite derives infinity."""
-        stored, derived = self.claim.constant(name), arb(derived)
+        stored, derived = self.claim.number(name), arb(derived)
         if not derived.is_finite():
             if math.isfinite(stored):
                 self._say(name, stored, "the data and parameters give no limit")
@@ -134,7 +134,7 @@ class Comparison:
 
     def eigenvalue(self, derived: arb) -> None:
         """lambda_min >= 0: a lower bound that may be as weak as float64 makes it."""
-        stored = self.claim.constant("min_eigenvalue")
+        stored = self.claim.number("min_eigenvalue")
         slack = self._slack("min_eigenvalue", None)
         if not arb(stored) <= derived.max(arb(0)) * (1 + slack):
             text = f"above {_show(derived)}, the most that is proved"
@@ -169,7 +169,7 @@ def compare_premises(claim: Claim, measured: Measured) -> list[str]:
     check.upper("max_eigenvalue", measured.max_eigenvalue)
     check.upper("excess", measured.excess, slack=check.allowed.residual)
     check.upper("residual", (2 * measured.excess).sqrt(), slack=check.allowed.residual)
-    level = arb(claim.constant("excess")) / measured.least_weight
+    level = arb(claim.number("excess")) / measured.least_weight
     check.lower("pl_constant", measured.loss.pl_constant(level))
     if claim.has("target_norm"):
         _compare_target_norm(check, measured)
@@ -203,7 +203,7 @@ def compare_conclusions(
 
 def _compare_target_norm(check: Comparison, measured: Measured) -> None:
     """rho_K bounds from both sides, so it must be right from both."""
-    stored = check.claim.constant("target_norm")
+    stored = check.claim.number("target_norm")
     if math.isinf(stored):
         return
     slack = check.allowed.target_norm
@@ -217,16 +217,16 @@ def verified_premises(
     claim: Claim, measured: Measured, modulus: list[tuple[arb, arb | None]]
 ) -> Premises:
     """The hypotheses on the safe side: stored where that is the weaker, else re-derived."""
-    smallest = arb(claim.constant("min_eigenvalue")).min(measured.min_eigenvalue).max(arb(0))
-    excess, stored = measured.excess, arb(claim.constant("excess"))
+    smallest = arb(claim.number("min_eigenvalue")).min(measured.min_eigenvalue).max(arb(0))
+    excess, stored = measured.excess, arb(claim.number("excess"))
     omega, running = [], arb(0)
     for value, _ in modulus:
         running = running.max(value)
         omega.append(running)
     level = excess.max(stored).upper() / measured.least_weight
-    alpha = measured.loss.pl_constant(level).min(arb(claim.constant("pl_constant")))
-    smoothness = measured.loss.smoothness().max(arb(claim.constant("smoothness")))
-    largest = measured.max_eigenvalue.max(arb(claim.constant("max_eigenvalue"))).upper()
+    alpha = measured.loss.pl_constant(level).min(arb(claim.number("pl_constant")))
+    smoothness = measured.loss.smoothness().max(arb(claim.number("smoothness")))
+    largest = measured.max_eigenvalue.max(arb(claim.number("max_eigenvalue"))).upper()
     target_norm = _target_norm(claim, measured)
     return Premises(
         majorant=Majorant(
@@ -253,7 +253,7 @@ def _vector(values: Sequence[arb | float]) -> np.ndarray:
 def _target_norm(claim: Claim, measured: Measured) -> tuple[arb, arb] | None:
     if measured.target_norm is None or not claim.has("target_norm"):
         return None
-    stored, found = claim.constant("target_norm"), measured.target_norm
+    stored, found = claim.number("target_norm"), measured.target_norm
     if math.isinf(stored):
         return None
     return found.min(arb(stored)).lower(), found.max(arb(stored)).upper()
@@ -274,7 +274,7 @@ def _compare_convergence(check: Comparison, derived: Convergence) -> None:
         return
     check.upper("radius", derived.radius, slack=check.allowed.residual)
     check.lower("sigma_end", derived.sigma_end)
-    rate, slack = arb(claim.constant("rate")), check.allowed.plain
+    rate, slack = arb(claim.number("rate")), check.allowed.plain
     decrease = 1 - derived.rate
     allowed = decrease if claim.kind("rate") == "proved" else decrease * (1 + slack) + 4 * _UNIT
     if not 1 - rate <= allowed:
@@ -296,7 +296,7 @@ def _compare_consequences(check: Comparison, premises: Premises) -> None:
     check.upper("displacement", near.displacement, slack=slack)
     if check.faults:
         return
-    displacement = arb(claim.constant("displacement"))
+    displacement = arb(claim.number("displacement"))
     end = conclusions.limit(premises, path, displacement)
     check.upper("limit_distance", end.distance, slack=slack)
     drift = conclusions.drift(premises, displacement)
@@ -306,8 +306,8 @@ def _compare_consequences(check: Comparison, premises: Premises) -> None:
     check.upper("linearisation_distance", near.predictions, slack=slack)
     check.upper("linearisation_parameter_distance", near.parameters, slack=slack)
     if not check.faults:
-        stored = Limit(arb(claim.constant("limit_distance")), end.kernel_part)
-        closest = arb(claim.constant("distance_lower_bound"))
+        stored = Limit(arb(claim.number("limit_distance")), end.kernel_part)
+        closest = arb(claim.number("distance_lower_bound"))
         check.upper("distance_ratio", conclusions.ratio(premises, stored, closest))
 
 

@@ -1,25 +1,19 @@
 """A certificate as its file has it: parsed strictly and held against the published schema."""
 
-import json
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.resources import files
+from functools import cached_property
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from overparam.certificate.certificate import LONGEST
+from overparam.certificate.certificate import LONGEST, parse
+from overparam.certificate.published import schema
 from overparam.verification.refusal import RefusedError
 
-
-@cache
-def schema() -> dict[str, Any]:
-    """The JSON Schema of a certificate."""
-    text = files("overparam.verification").joinpath("certificate.schema.json").read_text("utf-8")
-    return json.loads(text)
+CLOSED_FORMS = ("smoothness", "pl_constant", "slope_bound", "curvature_bound")
+"""What is proved whatever the rigor."""
 
 
 @dataclass(frozen=True)
@@ -29,30 +23,35 @@ class Claim:
     content: Mapping[str, Any]
 
     def number(self, name: str) -> float:
-        """A number at the top level."""
-        return _number(self.content[name])
-
-    def constant(self, name: str) -> float:
-        """A constant's value."""
-        return _number(self.content["constants"][name]["value"])
+        """A number by its name."""
+        return _number(self.content["numbers"][name])
 
     def has(self, name: str) -> bool:
-        """Whether there is a constant of this name."""
-        return name in self.content["constants"]
+        """Whether there is a number of this name."""
+        return name in self.content["numbers"]
 
     def kind(self, name: str) -> str:
-        """How a constant was obtained."""
-        return self.content["constants"][name]["kind"]
+        """What backs a number: closed forms are proved, all else is of the certificate's rigor.
+
+        So no number escapes the tolerance of its kind, and none is declared: what a user declares
+        cannot be checked.
+        """
+        return "proved" if name in CLOSED_FORMS else self.content["rigor"]
 
     @property
     def certified(self) -> bool:
         """Whether gradient descent is claimed to converge."""
-        return self.content["certified"]
+        return self.number("margin") > 1
 
     @property
     def exists(self) -> bool:
         """Whether a global minimiser is claimed to exist nearby."""
-        return self.content["exists"]
+        return math.isfinite(min(self.number("existence_radius"), self.number("limit_distance")))
+
+    @property
+    def hidden_widths(self) -> list[int]:
+        """Units of each hidden layer."""
+        return [int(width) for width in self.problem["hidden_widths"]]  # JSON may say 2.0
 
     @property
     def problem(self) -> Mapping[str, Any]:
@@ -67,13 +66,13 @@ class Claim:
     @property
     def ball(self) -> int:
         """The index of the ball's radius among the nodes."""
-        return self.nodes.index(self.constant("ball"))
+        return self.nodes.index(self.number("ball"))
 
     @property
     def limit(self) -> bool:
         """Whether, not being certified, it speaks of small steps rather than of a given one."""
-        eta, smooth = self.number("step_size"), self.constant("objective_smoothness")
-        at_limit = self.constant("step_fraction") == 1 and abs(eta * smooth - 1) < 1e-9
+        eta, smooth = self.number("step_size"), self.number("objective_smoothness")
+        at_limit = self.number("step_fraction") == 1 and abs(eta * smooth - 1) < 1e-9
         return not self.certified and at_limit
 
 
@@ -86,10 +85,8 @@ def read_claim(text: str | bytes) -> Claim:
     if len(text) > LONGEST:
         raise RefusedError("the file is far longer than a certificate")
     try:
-        text = text.decode() if isinstance(text, bytes) else text
-        content = json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_no_constant)
+        content = parse(text)
         _check_schema(content)
-        _check_range(content, "")
     except RecursionError as error:
         raise RefusedError("the file is nested too deeply for a certificate") from error
     except ValueError as error:
@@ -110,28 +107,3 @@ def _check_schema(content: Any) -> None:
 
 def _number(value: float | int | None) -> float:
     return math.inf if value is None else float(value)
-
-
-def _check_range(value: Any, where: str) -> None:
-    """Refuse numbers beyond float64, which JSON allows."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_range(item, f"{where}.{key}" if where else key)
-    elif isinstance(value, list):
-        for item in value:
-            _check_range(item, where)
-    elif isinstance(value, int | float) and abs(value) > sys.float_info.max:
-        raise RefusedError(f"{where[:80]} is too large for float64")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"the field {key!r} stands twice")
-        result[key] = value
-    return result
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number")

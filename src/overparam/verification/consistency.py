@@ -12,6 +12,7 @@ from itertools import pairwise
 from flint import arb
 
 from overparam.certificate.certificate import ASSUMPTIONS
+from overparam.jacobian.by_radius import ModulusSource
 from overparam.verification.activations import ACTIVATIONS
 from overparam.verification.claim import Claim
 from overparam.verification.losses import loss_of
@@ -19,14 +20,10 @@ from overparam.verification.losses import loss_of
 IDENTITY = 1e-9
 SPACING = 4.5e-16
 
-_SHARED = ("radius", "step_size", "rate", "min_eigenvalue", "residual", "margin")
-
 
 def faults(claim: Claim) -> Iterator[str]:
     """Sentences on everything that does not fit together."""
-    yield from _kinds(claim)
     yield from _assumptions(claim)
-    yield from _twice_stated(claim)
     yield from _flags(claim)
     yield from _grid(claim)
     yield from _given_constants(claim)
@@ -34,58 +31,34 @@ def faults(claim: Claim) -> Iterator[str]:
     yield from _remedies(claim)
 
 
-_CLOSED_FORMS = ("smoothness", "pl_constant", "slope_bound", "curvature_bound")
-
-
-def _kinds(claim: Claim) -> Iterator[str]:
-    """One rule for rigour, kinds and tolerances: closed forms are proved, all else is ``rigor``.
-
-    So no number escapes the tolerance of its kind, and none is declared: what a user declares
-    cannot be checked.
-    """
-    rigor = claim.content["rigor"]
-    for name in claim.content["constants"]:
-        expected = "proved" if name in _CLOSED_FORMS else rigor
-        if claim.kind(name) != expected:
-            yield f"{name} is {claim.kind(name)!r} in a certificate of rigor {rigor!r}"
+MODULUS: ModulusSource = "docs/modulus.md, Theorems 2 and 3"
+"""What a network's modulus comes from where its values are observed."""
 
 
 def _assumptions(claim: Claim) -> Iterator[str]:
+    if claim.content["modulus"] != MODULUS:
+        yield f"the modulus of a network comes from {MODULUS}"
     if tuple(claim.content["assumptions"]) != ASSUMPTIONS[claim.content["rigor"]]:
         yield "the assumptions are not those of the certificate's rigor"
 
 
-def _twice_stated(claim: Claim) -> Iterator[str]:
-    for name in _SHARED:
-        if claim.number(name) != claim.constant(name):
-            yield (
-                f"{name} is {claim.number(name):.17g} at the top but {claim.constant(name):.17g} "
-                "among the constants"
-            )
-    nearest = min(claim.constant("existence_radius"), claim.constant("radius"))
-    if claim.number("existence_radius") != nearest:
-        yield "existence_radius is not the smaller of the constants existence_radius and radius"
-
-
 def _flags(claim: Claim) -> Iterator[str]:
     finite = math.isfinite(claim.number("radius"))
-    if claim.certified != (claim.number("margin") > 1):
-        yield "certified is not the same as a margin above 1"
     if claim.certified != finite:
-        yield "certified is not the same as a finite radius"
-    if claim.exists != math.isfinite(claim.number("existence_radius")):
-        yield "exists is not the same as a finite existence_radius"
-    if not claim.certified and (claim.number("rate") != 1 or claim.constant("sigma_end") != 0):
+        yield "a margin above 1 is not the same as a finite radius"
+    if not claim.certified and (claim.number("rate") != 1 or claim.number("sigma_end") != 0):
         yield "a rate or sigma_end is stated though nothing is certified"
-    if claim.certified and claim.number("radius") >= claim.constant("ball"):
+    if claim.certified and claim.number("radius") >= claim.number("ball"):
         yield "the radius is not below the ball's"
-    chain = [claim.constant(name) for name in ("limit_distance", "displacement", "radius")]
+    chain = [claim.number(name) for name in ("limit_distance", "displacement", "radius")]
     if not chain[0] <= chain[1] <= chain[2]:
         yield "limit_distance <= displacement <= radius does not hold"
-    if not 0 <= claim.constant("step_fraction") <= 1:
+    if not 0 <= claim.number("step_fraction") <= 1:
         yield "step_fraction is not between 0 and 1"
-    if claim.problem["centered"] != (claim.problem["center_sha256"] is not None):
-        yield "centered does not fit center_sha256"
+    if "not_proved" in claim.content and claim.content["rigor"] != "computed":
+        yield "not_proved is stated of a certificate that is"
+    if "forecast" in claim.content and claim.certified:
+        yield "a forecast is stated though the run is certified"
     if claim.has("newton_kantorovich") != (claim.number("min_eigenvalue") > 0):
         yield "newton_kantorovich must be stated exactly if min_eigenvalue is positive"
 
@@ -94,7 +67,7 @@ def _grid(claim: Claim) -> Iterator[str]:
     nodes = claim.nodes
     if any(b <= a for a, b in pairwise(nodes)):
         yield "the nodes do not increase"
-    if claim.constant("ball") not in nodes:
+    if claim.number("ball") not in nodes:
         yield "the ball's radius is not one of the nodes"
 
 
@@ -102,7 +75,7 @@ def _given_constants(claim: Claim) -> Iterator[str]:
     """M, alpha, beta_1, beta_2: known in closed form."""
     loss = loss_of(claim.problem["loss"], int(claim.problem["outputs"]))  # JSON may say 2.0
     yield from _constant(claim, "smoothness", loss.smoothness())
-    alpha, most = arb(claim.constant("pl_constant")), loss.pl_constant(arb(0))
+    alpha, most = arb(claim.number("pl_constant")), loss.pl_constant(arb(0))
     if not 0 < alpha <= most or (loss.everywhere and alpha < most * (1 - IDENTITY)):
         yield (
             f"pl_constant of {claim.problem['loss']} is {'' if loss.everywhere else 'at most '}"
@@ -120,7 +93,7 @@ def _given_constants(claim: Claim) -> Iterator[str]:
 
 
 def _constant(claim: Claim, name: str, exact: arb) -> Iterator[str]:
-    stored = arb(claim.constant(name))
+    stored = arb(claim.number(name))
     if not (stored >= exact or exact.overlaps(stored)):
         yield f"{name} is {float(stored):.17g}, below the supremum {float(exact):.17g}"
     elif stored > exact * (1 + IDENTITY):
@@ -129,7 +102,7 @@ def _constant(claim: Claim, name: str, exact: arb) -> Iterator[str]:
 
 def _identities(claim: Claim) -> Iterator[str]:
     """Formulas of Theorem 1 that tie stored numbers together."""
-    c = claim.constant
+    c = claim.number
     eta, q, smooth = c("step_size"), c("step_fraction"), c("objective_smoothness")
     rest = 2 * c("smoothness") * c("excess")
     jacobian = math.sqrt(c("max_eigenvalue")) + c("modulus_at_ball")
@@ -164,7 +137,7 @@ def _identities(claim: Claim) -> Iterator[str]:
 
 def _remedies(claim: Claim) -> Iterator[str]:
     remedies, margin = claim.content["remedies"], claim.number("margin")
-    possible = 0 < margin < math.inf and claim.constant("step_fraction") > 0
+    possible = 0 < margin < math.inf and claim.number("step_fraction") > 0
     if claim.certified or not possible:
         if remedies:
             yield "remedies are stated where there is nothing to mend, or no way to tell"
@@ -173,7 +146,7 @@ def _remedies(claim: Claim) -> Iterator[str]:
     expected = {"residual": claim.number("residual") * margin}
     if widths:
         expected["width"] = float(math.ceil(min(widths) / margin**2))
-    if "output_scale" in remedies and claim.problem["centered"]:
+    if "output_scale" in remedies and "center_sha256" in claim.problem:
         expected["output_scale"] = claim.problem["output_scale"] / margin * 1.25
     if set(remedies) != set(expected):
         yield f"the remedies are {', '.join(sorted(remedies))}, not {', '.join(sorted(expected))}"

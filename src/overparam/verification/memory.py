@@ -6,7 +6,7 @@ from typing import Any
 
 from flint import ctx
 
-from overparam.kernel.memory import available_memory, readable
+from overparam.memory import available_memory, readable
 from overparam.verification.refusal import RefusedError
 
 BALL = 1000

@@ -93,23 +93,27 @@ class Subject:
     def description(self) -> dict[str, Any]:
         """The ``problem`` field of a certificate about this."""
         shapes = [w.shape for w in self.params.weights]
-        return {
+        found = {
+            "model_kind": "mlp",
             "points": len(self.x),
             "in_dim": shapes[0][1],
             "outputs": shapes[-1][0],
             "hidden_widths": [m for m, _ in shapes[:-1]],
             "activation": self.architecture.activation,
+            "activation_bounds": "proved",
             "weight_scale": self.architecture.weight_scale,
             "bias_scale": self.architecture.bias_scale,
             "output_scale": self.architecture.output_scale,
             "parameters": sum(m * (n + 1) for m, n in shapes),
             "loss": self.architecture.loss,
-            "centered": self.center is not None,
+            "loss_constants": "proved",
             "params_dtype": self.params.dtype,
             "data_sha256": _data_fingerprint(self.x, self.y, self.weights),
             "params_sha256": self.params.fingerprint(),
-            "center_sha256": None if self.center is None else self.center.fingerprint(),
         }
+        if self.center is not None:
+            found["center_sha256"] = self.center.fingerprint()
+        return found
 
     def validate(self) -> None:
         """Refuse shapes that do not fit together and data the theorem does not speak of.
@@ -168,7 +172,7 @@ def subject_in(folder: Path, content: Mapping[str, Any]) -> Subject:
     claimed = content["problem"]
     prefix = "initial_" if content["start"] == "initialisation" else ""
     shapes = parameter_shapes(claimed, prefix)
-    if claimed["centered"]:
+    if "center_sha256" in claimed:
         shapes |= parameter_shapes(claimed, "initial_")
     arrays = read_arrays(folder / "params.npz", shapes)
     params = _parameters(arrays, prefix)
@@ -180,7 +184,7 @@ def subject_in(folder: Path, content: Mapping[str, Any]) -> Subject:
         y=np.asarray(data["y"], dtype=np.float64),
         weights=np.asarray(data["weights"], dtype=np.float64),
         params=params,
-        center=_parameters(arrays, "initial_") if claimed["centered"] else None,
+        center=_parameters(arrays, "initial_") if "center_sha256" in claimed else None,
         architecture=Architecture(
             activation=claimed["activation"],
             weight_scale=float(claimed["weight_scale"]),

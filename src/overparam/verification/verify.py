@@ -25,7 +25,7 @@ from overparam.verification.measure import measure
 from overparam.verification.memory import require_memory
 from overparam.verification.refusal import RefusedError
 from overparam.verification.subject import Subject, subject_in, subject_of
-from overparam.verification.words import wrong_reason
+from overparam.verification.why import wrong_reason
 
 LEAST_BITS, MOST_BITS = 64, 2**16
 """The precisions that make sense: below, nothing is decided; above, nothing is finished."""
@@ -149,7 +149,7 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Report) 
 def _beyond(claim: Claim) -> str | None:
     """What the re-check knows nothing about, if the claim is about that."""
     problem = claim.problem
-    if "model" in problem:
+    if problem["model_kind"] == "function":
         return f"the code of the function {problem['model']!r} is not part of the certificate"
     if "observe" in problem:
         return (
@@ -172,8 +172,9 @@ def _about_something_else(claim: Claim, subject: Subject) -> Iterator[str]:
         "params_sha256": "the parameters are not those that the certificate is about",
         "center_sha256": "the centre is not the one that the certificate is about",
     }
-    for name, actual in subject.description().items():
-        stated = claim.problem[name]
+    described = subject.description()
+    for name in {**described, **claim.problem}:
+        actual, stated = described.get(name), claim.problem.get(name)
         if type(stated) is int and type(actual) is float:
             stated = float(stated)
         if stated != actual:

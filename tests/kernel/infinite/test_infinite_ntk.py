@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from overparam.errors import InputError
-from overparam.kernel.empirical import empirical_ntk
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.infinite import compiled
 from overparam.kernel.infinite.fast import working_memory
 from overparam.kernel.infinite.infinite_ntk import (

@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.kernel.empirical import require_memory
 from overparam.kernel.infinite.closed_forms import closed_form
 from overparam.kernel.infinite.quadrature import HermiteDual, choose_terms, parity, sample
 from overparam.kernel.infinite.recursion import diagonals, kernels, lifted, next_deviation
+from overparam.kernel.tiles import points
+from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 from overparam.precision import floating_dtype, is_traced
 
@@ -149,8 +150,8 @@ def _traced(model: MLP, x1: Any, x2: Any) -> InfiniteKernels:
     for name, x in (("x1", x1), ("x2", x2)):
         if x.ndim != 2 or x.shape[1] != model.in_dim:
             raise InputError(f"{name} has shape {x.shape}, the model needs (n, {model.in_dim})")
-    points = jnp.asarray(x1), jnp.asarray(x2)
-    ntk, nngp = _traceable(kernels, model)(model, _traced_dual(model), *points)
+    arrays = jnp.asarray(x1), jnp.asarray(x2)
+    ntk, nngp = _traceable(kernels, model)(model, _traced_dual(model), *arrays)
     return InfiniteKernels(ntk, nngp, None)
 
 
@@ -193,19 +194,10 @@ def check_inputs(model: MLP, name: str, x: Array | np.ndarray) -> np.ndarray:
         InputError: The shape does not fit, there is no row, or an entry is not finite or so large
             that its square overflows.
     """
-    points = np.asarray(x)
-    if not np.issubdtype(points.dtype, np.floating):
-        points = points.astype(np.float64)
-    if points.ndim != 2 or points.shape[1] != model.in_dim or not len(points):
-        raise InputError(
-            f"{name} has shape {points.shape}, the model needs (n, {model.in_dim}) with n >= 1"
-        )
+    array = points(name, x, model.in_dim)
     with np.errstate(over="ignore"):
-        squares = np.einsum("ij,ij->i", points, points, dtype=np.float64)
-    if np.isfinite(points).all() and not (squares < 1e300).all():
-        row = int(np.argmin(squares < 1e300)) + 1
+        fits = np.einsum("ij,ij->i", array, array, dtype=np.float64) < 1e300
+    if not fits.all():
+        row = int(np.argmin(fits)) + 1
         raise InputError(f"{name} is too large in row {row} (counted from 1): rescale the inputs")
-    if not np.isfinite(points).all():
-        row, column = np.argwhere(~np.isfinite(points))[0] + 1
-        raise InputError(f"{name} is not finite in row {row}, column {column} (counted from 1)")
-    return points
+    return array

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from overparam.kernel.infinite.duals import Pairs
 from overparam.kernel.infinite.infinite_ntk import check_inputs, choose_dual
-from overparam.kernel.infinite.recursion import lifted, next_pairs, points
+from overparam.kernel.infinite.recursion import complements, covariances, lifted, points
 from overparam.model.mlp import MLP
 
 Gram = Float[np.ndarray, "n n"]
@@ -63,16 +63,7 @@ def _layers(model: MLP, dual: Any, x: Array) -> tuple[list[Array], list[Array]]:
 
     def row(left: tuple[list, Array, Array]) -> tuple[list[Array], list[Array]]:
         layers, deviation, direction = left
-        difference, total = direction[None, :] - u, direction[None, :] + u
-        minus = jnp.sum(difference * difference, axis=-1) / 2
-        plus = jnp.sum(total * total, axis=-1) / 2
-        pairs = Pairs(deviation, r, minus, plus)
-        inputs, slopes = [pairs.covariance], []
-        for one, two in zip(layers, every, strict=True):
-            moments = dual(pairs, one.e, two.e, one.features, two.features)
-            slopes.append(moments.slope)
-            pairs = next_pairs(moments, one.after, two.after)
-            inputs.append(pairs.covariance)
-        return inputs, slopes
+        pairs = Pairs(deviation, r, *complements(direction, u))
+        return covariances(model, dual, layers, every, pairs)
 
     return jax.lax.map(row, (every, r, u))

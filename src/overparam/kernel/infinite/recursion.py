@@ -102,20 +102,36 @@ def next_pairs(moments: Moments, one: NextLayer, two: NextLayer) -> Pairs:
     return Pairs(one.r, two.r, jnp.where(near, less, 2 - less), jnp.where(near, 2 - less, less))
 
 
+def complements(u: Array, others: Array) -> tuple[Array, Array]:
+    """1 - rho and 1 + rho of one direction and others, the smaller one accurate."""
+    difference, total = u[None, :] - others, u[None, :] + others
+    return jnp.sum(difference * difference, axis=-1) / 2, jnp.sum(total * total, axis=-1) / 2
+
+
+def covariances(
+    model: MLP, dual: Any, left: list, right: list, pairs: Pairs
+) -> tuple[list[Array], list[Array]]:
+    """Along the layers from the first one's pairs: E[u v] of each layer, E[act'(u) act'(v)]."""
+    inputs, slopes = [pairs.covariance], []
+    for one, two in zip(left, right, strict=True):
+        moments = dual(pairs, one.e, two.e, one.features, two.features)
+        inputs.append(model.weight_scale**2 * moments.value + model.bias_scale**2)
+        slopes.append(moments.slope)
+        pairs = next_pairs(moments, one.after, two.after)
+    return inputs, slopes
+
+
 def along_layers(
     model: MLP, dual: Any, left: list, right: list, minus: Array, plus: Array
 ) -> tuple[Array, Array]:
     """The recursion from the first layer's complements to (ntk, nngp)."""
-    weight, bias = model.weight_scale**2, model.bias_scale**2
     pairs = Pairs(left[0].r, right[0].r, minus, plus)
-    ntk = pairs.covariance
-    for one, two in zip(left, right, strict=True):
-        moments = dual(pairs, one.e, two.e, one.features, two.features)
-        nngp = weight * moments.value + bias
-        ntk = nngp + weight * ntk * moments.slope
-        pairs = next_pairs(moments, one.after, two.after)
+    inputs, slopes = covariances(model, dual, left, right, pairs)
+    ntk = inputs[0]
+    for nngp, slope in zip(inputs[1:], slopes, strict=True):
+        ntk = nngp + model.weight_scale**2 * ntk * slope
     scale = model.output_scale**2
-    return scale * ntk, scale * nngp
+    return scale * ntk, scale * inputs[-1]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -134,10 +150,7 @@ def kernels(model: MLP, dual: Any, x1: Array, x2: Array) -> tuple[Array, Array]:
     @jax.checkpoint
     def row(left: tuple[list, Array]) -> tuple[Array, Array]:
         layers, u = left
-        difference, total = u[None, :] - u2, u[None, :] + u2
-        minus = jnp.sum(difference * difference, axis=-1) / 2
-        plus = jnp.sum(total * total, axis=-1) / 2
-        return along_layers(model, dual, layers, right, minus, plus)
+        return along_layers(model, dual, layers, right, *complements(u, u2))
 
     return jax.lax.map(row, (points(model, dual, r1), u1))
 

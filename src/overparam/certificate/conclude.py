@@ -1,0 +1,208 @@
+"""From measured hypotheses to a certificate of Theorem 1: its numbers, its reason, its remedies."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from msgspec import UNSET, UnsetType
+
+from overparam.certificate import reason
+from overparam.certificate.certificate import (
+    Certificate,
+    Remedies,
+    Start,
+    assumptions,
+    software_versions,
+)
+from overparam.certificate.constants import Numbers, converging
+from overparam.certificate.description import Description, describe
+from overparam.certificate.hypotheses import Hypotheses
+from overparam.certificate.record import LARGEST
+from overparam.errors import InputError
+from overparam.model.function import ParamTree
+from overparam.model.mlp import MLP
+from overparam.numbers import Interval, Number, safe, safe_lower, safe_upper
+from overparam.problem.problem import Problem
+from overparam.theorems import conclusions
+from overparam.theorems.convergence import Convergence, choose_step
+from overparam.theorems.descent import objective_smoothness
+from overparam.theorems.majorant import Majorant
+
+
+@np.errstate(all="ignore")
+def certificate_from(
+    problem: Problem,
+    params: ParamTree,
+    hypotheses: Hypotheses,
+    start: Start,
+    step_size: float | None = None,
+) -> Certificate:
+    """The certificate that measured hypotheses give; cheap.
+
+    Args:
+        problem: The learning problem.
+        params: theta_0, for its fingerprint.
+        hypotheses: Measured at ``params``.
+        start: ``initialisation`` or ``anchor``.
+        step_size: eta > 0, or None.
+
+    Raises:
+        InputError: The step size is not a positive number, or the loss has no usable PL constant.
+    """
+    if step_size is not None and not (math.isfinite(step_size) and step_size > 0):
+        raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+    alpha = problem.loss.functional_pl_constant(hypotheses.excess, problem.measure.weights)
+    growth = math.sqrt(2 * hypotheses.excess / alpha) if alpha else math.inf
+    majorant, lipschitz = hypotheses.grid(growth if math.isfinite(growth) else 0.0)
+    premises = _premises(problem, hypotheses, majorant, lipschitz, alpha)
+    smooth = objective_smoothness(
+        modulus=majorant.modulus,
+        lipschitz=lipschitz,
+        jacobian_norm=hypotheses.jacobian_norm,
+        smoothness=problem.loss.smoothness,
+        excess=hypotheses.excess,
+    )
+    step, ball = choose_step(majorant, smooth, growth, step_size)
+    result = conclusions.convergence(premises, step, ball)
+    if step_size is None and not result.certified:
+        ball = majorant.peak  # not for lack of a step, or by its rounding only
+        result = conclusions.convergence(premises, None, ball)
+    numbers = _numbers(problem, hypotheses, premises, result, ball)
+    about = describe(problem, params)
+    return Certificate(
+        theorem="1",
+        rigor=hypotheses.rigor,
+        start=start,
+        why=_why(problem, hypotheses, about, numbers),
+        numbers=numbers,
+        remedies=_remedies(problem, params, numbers, free_step=step_size is None),
+        problem=about,
+        nodes=tuple(map(float, majorant.radii)),
+        modulus=hypotheses.bounds.source,
+        assumptions=assumptions(hypotheses.rigor, about),
+        versions=software_versions(),
+        not_proved=hypotheses.downgrade or UNSET,
+    )
+
+
+def _premises(
+    problem: Problem,
+    hypotheses: Hypotheses,
+    majorant: Majorant,
+    lipschitz: Float[np.ndarray, " nodes"],
+    alpha: float,
+) -> conclusions.Premises:
+    """The hypotheses as numbers that count their rounding, or do not."""
+    proved = hypotheses.rigor == "proved"
+    number: Callable[[Any], Number] = Interval.exact if proved else lambda value: value
+    norm = hypotheses.target_norm
+    measured = norm is not None and math.isfinite(norm)
+    longest = hypotheses.target_norm_upper
+    return conclusions.Premises(
+        majorant=Majorant(number(majorant.sigma), number(majorant.radii), number(majorant.modulus)),
+        lipschitz=number(lipschitz),
+        jacobian_norm=number(hypotheses.jacobian_norm),
+        smoothness=number(problem.loss.smoothness),
+        pl_constant=number(alpha),
+        excess=number(hypotheses.excess),
+        least_excess=number(_least_excess(problem, hypotheses, alpha)),
+        target_norm=number(longest) if math.isfinite(longest) else None,
+        least_target_norm=number(hypotheses.target_norm_lower) if measured else None,
+        kernel_norm=number(hypotheses.max_eigenvalue.lower),
+        quadratic=problem.loss.quadratic,
+        differentiable=bool(np.isfinite(lipschitz[0])),
+    )
+
+
+def _least_excess(problem: Problem, hypotheses: Hypotheses, alpha: float) -> float:
+    """Delta_0 from below; of a declared loss it may be known up to a factor M / alpha only."""
+    known = problem.loss.constants_kind == "proved"
+    return hypotheses.excess_lower * (1.0 if known else alpha / problem.loss.smoothness)
+
+
+def _numbers(
+    problem: Problem,
+    hypotheses: Hypotheses,
+    premises: conclusions.Premises,
+    found: Convergence,
+    ball: int,
+) -> Numbers:
+    """Everything measured, and everything that the theorems say of it."""
+    closest = conclusions.distance(premises)
+    result = safe(found)
+    modulus, lipschitz = hypotheses.bounds.on_ball(result.ball)
+    values = converging(result) | asdict(safe(conclusions.consequences(premises, found, closest)))
+    values |= {
+        "excess": hypotheses.excess,
+        "residual": hypotheses.residual,
+        "min_eigenvalue": max(hypotheses.min_eigenvalue.lower, -LARGEST),
+        "max_eigenvalue": hypotheses.max_eigenvalue.upper,
+        "smoothness": problem.loss.smoothness,
+        "pl_constant": safe_lower(premises.pl_constant),
+        "modulus_at_ball": modulus,
+        "lipschitz_on_ball": lipschitz,
+        "existence_radius": safe(conclusions.existence(premises)).radius,
+        "distance_lower_bound": safe_lower(closest),
+    }
+    if hypotheses.target_norm is not None:
+        values["target_norm"] = hypotheses.target_norm
+    if hypotheses.sigma:
+        h = conclusions.newton_kantorovich(premises, found, ball)
+        values["newton_kantorovich"] = safe_upper(h)
+    if isinstance(problem.model, MLP):
+        act = problem.model.act
+        values["slope_bound"] = act.slope_bound
+        if act.curvature_bound is not None:
+            values["curvature_bound"] = act.curvature_bound
+    return Numbers(**{name: float(value) for name, value in values.items()})
+
+
+def _why(
+    problem: Problem, hypotheses: Hypotheses, about: Description, numbers: Numbers
+) -> reason.Reason:
+    """Why gradient descent is certified to converge, or why not."""
+    if numbers.margin > 1:
+        return reason.Converges()
+    if hypotheses.sigma == 0:
+        return _singular(problem, about)
+    # What was searched for needs no bound on the activation.
+    if about.widths and "curvature_bound" not in numbers and hypotheses.rigor != "estimated":
+        return reason.NoCurvatureBound()
+    if numbers.step_fraction <= 0:
+        return reason.StepTooLong()
+    if numbers.margin == 0 and numbers.level == math.inf:
+        return reason.NoPLConstant()
+    if numbers.margin == 1:
+        return reason.RoundsToOne()
+    return reason.Short()
+
+
+def _singular(problem: Problem, about: Description) -> reason.Reason:
+    groups = problem.measure.duplicates()
+    if groups:
+        return reason.EqualPoints(tuple(int(i) + 1 for i in groups[0]))
+    if about.parameters < about.values:
+        return reason.TooFewParameters()
+    return reason.Singular()
+
+
+def _remedies(
+    problem: Problem, params: ParamTree, numbers: Numbers, *, free_step: bool
+) -> Remedies:
+    """What alone would close the gap, if everything else stayed or scaled as in the theory."""
+    if not 0 < numbers.margin <= 1 or numbers.step_fraction <= 0:
+        return Remedies()
+    factor, model = 1 / numbers.margin, problem.model
+    scale: float | UnsetType = UNSET
+    width: float | UnsetType = UNSET
+    if isinstance(model, MLP):
+        if free_step and not np.any(problem.predict(params)):
+            # K, J and omega scale with c; the residual does not where the model is centred here.
+            scale = model.output_scale * factor * 1.25
+        if model.hidden_widths:
+            # omega falls like 1 / sqrt(width), the limiting kernel stays.
+            width = float(math.ceil(min(model.hidden_widths) * factor**2))
+    return Remedies(residual=numbers.residual / factor, output_scale=scale, width=width)

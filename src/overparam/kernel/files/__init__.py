@@ -1,0 +1,1 @@
+"""Kernel matrices in files: a Zarr array whose chunks are tiles, and .npy as an export of it."""

@@ -1,0 +1,9 @@
+from overparam.linearised.prediction import LinearisedDescent as LinearisedDescent
+from overparam.linearised.prediction import linearised_descent as linearised_descent
+from overparam.linearised.prediction import linearised_params as linearised_params
+from overparam.linearised.training_curve import TrainingCurve as TrainingCurve
+from overparam.linearised.training_curve import infinite_training_curve as infinite_training_curve
+from overparam.linearised.training_curve import kernel_curve as kernel_curve
+from overparam.linearised.training_curve import training_curve as training_curve
+from overparam.model.linearize import LinearizedModel as LinearizedModel
+from overparam.model.linearize import linearize as linearize

@@ -1,0 +1,9 @@
+from overparam.model.activation import ACTIVATIONS as ACTIVATIONS
+from overparam.model.activation import Activation as Activation
+from overparam.model.activation import abs_linear as abs_linear
+from overparam.model.mlp import MLP as MLP
+from overparam.model.observation import OBSERVATIONS as OBSERVATIONS
+from overparam.model.observation import Jet as Jet
+from overparam.model.observation import Laplacian as Laplacian
+from overparam.model.observation import Observation as Observation
+from overparam.model.observation import Value as Value
