@@ -5,6 +5,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from overparam.kernel.tangent import tangent_kernel
 
 from exact_network import ACTIVATIONS, exact_pass
 from overparam import (
@@ -20,7 +21,6 @@ from overparam import (
 from overparam.certificate.certify import _step
 from overparam.certificate.reason import count, duration
 from overparam.certificate.trajectory_run import COLUMNS, Run
-from overparam.kernel.tangent import tangent_kernel
 from overparam.losses import CustomIntegrand
 from tiny import Tiny
 
@@ -300,6 +300,15 @@ def test_a_run_that_nobody_could_make_is_not_begun():
     assert "would take about" in certificate.reason
     asked = certify(problem, start, theorem="C", budget=0.5)
     assert asked.constants["steps_made"].value > 0
+
+
+def test_a_run_whose_rate_rounds_to_one_is_not_predicted():
+    """Theorem 1 would take over at once, were its rate below 1: a budget would be spent in vain."""
+    tiny = Tiny((48,), "gelu", 1)
+    problem, start = tiny.problem(0, centred=True, target_scale=1e-3), tiny.start(0)
+    hypotheses, kernel = measure_hypotheses(problem, start), tangent_kernel(problem, start)
+    assert predict_run(problem, start, hypotheses, kernel, 1e-17) is None
+    assert predict_run(problem, start, hypotheses, kernel, 1e-9) is not None
 
 
 @pytest.mark.parametrize("scale", [1e-100, 1e-40, 1e40])

@@ -53,7 +53,9 @@ def predict_run(
     kernel: Float[np.ndarray, "nk nk"],
     step_size: float,
 ) -> Prediction | None:
-    """Predict a run by the linearised model; None if its kernel is singular in float64.
+    """Predict a run by the linearised model; None if float64 sees no progress in it.
+
+    Its kernel is singular, or the step so short that the slowest mode's rate rounds to 1.
 
     Least squares in closed form; for other losses the same with f'' = alpha near a minimiser.
 
@@ -66,7 +68,7 @@ def predict_run(
     """
     lowest = hypotheses.min_eigenvalue.lower
     alpha = problem.loss.functional_pl_constant(0.0, problem.measure.weights)
-    if not (lowest > 0 and alpha > 0):
+    if not (lowest > 0 and alpha > 0 and 1 - step_size * alpha * lowest < 1):
         return None
     eigenvalues, modes = eigh(kernel)
     residual = modes.T @ to_coordinates(problem, problem.residual(params))

@@ -117,7 +117,7 @@ def curvature_sample(
 
 
 def _normal(key: Array, like: Any) -> Any:
-    """One vector, cut into leaves: a generator for each leaf would take as long again to compile."""
+    """One vector, cut into leaves: a generator for each would take as long again to compile."""
     flat, back = ravel_pytree(like)
     return back(jax.random.normal(key, flat.shape, np.float64))
 
