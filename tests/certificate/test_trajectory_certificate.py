@@ -5,7 +5,6 @@ import mpmath as mp
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from overparam.kernel.tangent import tangent_kernel
 
 from exact_network import ACTIVATIONS, exact_pass
 from overparam import (
@@ -19,8 +18,11 @@ from overparam import (
     verify,
 )
 from overparam.certificate.certify import _step
+from overparam.certificate.hypotheses import measure_hypotheses
+from overparam.certificate.prediction import predict_run
 from overparam.certificate.reason import count, duration
 from overparam.certificate.trajectory_run import COLUMNS, Run
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.losses import CustomIntegrand
 from tiny import Tiny
 
