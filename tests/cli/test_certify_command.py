@@ -14,7 +14,7 @@ import overparam as op
 from overparam.cli.main import main
 from overparam.pipeline.output import FILES
 
-COMMAND = ["certify", "iris", "--samples", "30", "--width", "64", "--steps", "20"]
+COMMAND = ["certify", "iris", "--samples", "30", "--width", "64", "--steps", "20", "--budget", "0"]
 
 
 def run_into(out, *options):
