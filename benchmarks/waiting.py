@@ -3,11 +3,12 @@
     python benchmarks/waiting.py [--quick] [ROW ...]
 
 Prints the table of docs/benchmarks.md; ``--quick`` leaves the jobs out, and words choose the rows
-whose names have one of them in it. The last rows are README's two commands in a fresh clone, as
-they stand there: set-up, installation from the network and all. Each command is a process of its own. Cold means that nothing
+whose names have one of them in it. Each command is a process of its own. Cold means that nothing
 is kept from an earlier run: the folders of JAX's and of Numba's compiled programs are new and
 empty. Warm is the same command once more. Wall clock and processor seconds are those of the whole
 process, interpreter included; programs and the seconds spent on them in XLA are JAX's own events.
+The last rows are README's two commands as they stand there, in a fresh clone: set-up, installation
+from the network and all.
 """
 
 import argparse
@@ -123,7 +124,9 @@ def as_readme_says(pattern: str) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         clone, caches = Path(folder) / "clone", Path(folder) / "caches"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        return measured(program, [f"cd {shlex.quote(str(clone))} && {command}"], caches)
+        return measured(
+            program, [f"unset PYTHONPATH; cd {shlex.quote(str(clone))} && {command}"], caches
+        )
 
 
 def counted(arguments: list[str], caches: Path) -> Run:
