@@ -7,12 +7,16 @@ whose names have one of them in it. Each command is a process of its own. Cold m
 is kept from an earlier run: the folders of JAX's and of Numba's compiled programs are new and
 empty. Warm is the same command once more. Wall clock and processor seconds are those of the whole
 process, interpreter included; programs and the seconds spent on them in XLA are JAX's own events.
+The last rows are README's two commands as they stand there, in a fresh clone: set-up, installation
+from the network and all.
 """
 
 import argparse
 import json
 import os
+import re
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -40,6 +44,9 @@ jax.monitoring.register_event_duration_secs_listener(duration)
 atexit.register(lambda: open({{path!r}}, "w").write(json.dumps(seen)))
 {COMMAND}
 """
+
+DECIDED = ("JAX_", "NUMBA_", "OPENBLAS_", "OMP_")
+"""Settings that a user's shell does not have, and that change what is measured."""
 
 BEYOND_JAX = """
 import time, jax
@@ -69,6 +76,11 @@ JOBS = {
     "certify digits --target parity": ["certify", "digits", "--target", "parity"],
 }
 VERIFIED = "certify digits --samples 100"
+FROM_README = {
+    "README's first command, set-up included": r"^    (python3 -m venv .* certify .*)$",
+    "README's test command, set-up included": r"^    (python3 -m venv .*pytest)$",
+}
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -88,7 +100,7 @@ class Run:
 
 def measured(program: str, arguments: list[str], caches: Path) -> Run:
     """Run a program; its caches are below a folder, whatever the environment says."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "NUMBA_"))}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(DECIDED)}
     clean |= {"XDG_CACHE_HOME": str(caches), "NUMBA_CACHE_DIR": str(caches / "numba")}
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
@@ -103,6 +115,18 @@ def measured(program: str, arguments: list[str], caches: Path) -> Run:
         raise RuntimeError(f"{' '.join(arguments)}: {done.stderr}")
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Run(wall, used)
+
+
+def as_readme_says(pattern: str) -> Run:
+    """Run a command of README's as a newcomer does, in a clone with nothing kept from before."""
+    (command,) = re.findall(pattern, (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    program = "import subprocess, sys; subprocess.run(['bash', '-c', *sys.argv[1:]], check=True)"
+    with tempfile.TemporaryDirectory() as folder:
+        clone, caches = Path(folder) / "clone", Path(folder) / "caches"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        return measured(
+            program, [f"unset PYTHONPATH; cd {shlex.quote(str(clone))} && {command}"], caches
+        )
 
 
 def counted(arguments: list[str], caches: Path) -> Run:
@@ -147,6 +171,8 @@ def rows(chosen: list[str], quick: bool) -> Iterator[tuple[str, Run, Run | None]
                 f"verify, of {VERIFIED}",
                 *(counted(["verify", out], Path(folder)) for _ in range(2)),
             )
+    for name in () if quick else filter(wanted, FROM_README):
+        yield name, as_readme_says(FROM_README[name]), None
 
 
 def main() -> None:

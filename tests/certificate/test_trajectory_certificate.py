@@ -19,9 +19,12 @@ from overparam import (
     verify,
 )
 from overparam.certificate.certify import _step
+from overparam.certificate.hypotheses import measure_hypotheses
+from overparam.certificate.prediction import predict_run
 from overparam.certificate.reason import count, duration
 from overparam.certificate.trajectory_run import Run
 from overparam.certificate.trajectory_steps import COLUMNS
+from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.losses import CustomIntegrand
 from tiny import Tiny
 
@@ -39,8 +42,8 @@ CASES = [
 
 
 def step_of(problem, start, factor):
-    kernel_norm = certify(problem, start, theorem="1").constants["max_eigenvalue"].value
-    return factor / (problem.loss.smoothness * kernel_norm)
+    kernel_norm = np.linalg.norm(tangent_kernel(problem, start), 2)
+    return factor / (problem.loss.smoothness * float(kernel_norm))
 
 
 @pytest.mark.parametrize(("tiny", "loss", "factor"), CASES, ids=lambda v: str(v))
@@ -235,6 +238,15 @@ def test_a_run_that_nobody_could_make_is_not_begun():
     assert "would take about" in certificate.reason
     asked = certify(problem, start, theorem="C", budget=0.5)
     assert asked.constants["steps_made"].value > 0
+
+
+def test_a_run_whose_rate_rounds_to_one_is_not_predicted():
+    """Theorem 1 would take over at once, were its rate below 1: a budget would be spent in vain."""
+    tiny = Tiny((48,), "gelu", 1)
+    problem, start = tiny.problem(0, centred=True, target_scale=1e-3), tiny.start(0)
+    hypotheses, kernel = measure_hypotheses(problem, start), tangent_kernel(problem, start)
+    assert predict_run(problem, start, hypotheses, kernel, 1e-17) is None
+    assert predict_run(problem, start, hypotheses, kernel, 1e-9) is not None
 
 
 @pytest.mark.parametrize("scale", [1e-100, 1e-40, 1e40])

@@ -14,7 +14,7 @@ import overparam as op
 from overparam.cli.main import main
 from overparam.pipeline.output import FILES
 
-COMMAND = ["certify", "iris", "--samples", "30", "--width", "64", "--steps", "20"]
+COMMAND = ["certify", "iris", "--samples", "30", "--width", "64", "--steps", "20", "--budget", "0"]
 
 
 def run_into(out, *options):
@@ -74,7 +74,7 @@ def test_the_certificate_is_about_the_saved_network_and_data(folder):
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda a: np.asarray(a, np.float64), initial)
         outputs = model.apply(trained, data["x"]) - model.apply(wide, data["x"])
-        jacobian = jax.jacobian(model.apply)(trained, data["x"])
+        jacobian = jax.jit(jax.jacobian(model.apply))(trained, data["x"])
         rows = [np.asarray(leaf).reshape(24 * 3, -1) for leaf in jax.tree.leaves(jacobian)]
     dense = np.concatenate(rows, axis=1) / np.sqrt(24)
     eigenvalues = np.linalg.eigvalsh(dense @ dense.T)

@@ -138,7 +138,7 @@ def test_a_function_is_anchored_and_its_certificate_says_that_it_is_estimated(an
 def test_kernel_and_training_curve_of_a_function_are_those_of_its_dense_jacobian(anchored):
     problem, start, _, _ = anchored
     with jax.enable_x64(True):
-        rows = jax.jacobian(lambda p: two_layers(p, problem.measure.x)[:, 0])(start)
+        rows = jax.jit(jax.jacobian(lambda p: two_layers(p, problem.measure.x)[:, 0]))(start)
     dense = np.concatenate([np.asarray(a).reshape(6, -1) for a in jax.tree.leaves(rows)], axis=1)
     weighted = np.sqrt(problem.measure.weights)[:, None] * dense
     kernel = tangent_kernel(problem, start)

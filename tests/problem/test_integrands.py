@@ -123,7 +123,7 @@ def test_gradient_is_the_one_of_the_value_and_of_the_excess(loss, outputs):
     z[0] = loss.nearest_minimiser(z, y)[0]  # the kink of some slopes
     with jax.enable_x64(True):
         for function in (loss.value, loss.excess):
-            by_jax = jax.grad(lambda z, f=function: f(z, jnp.asarray(y)).sum())(jnp.asarray(z))
+            by_jax = jax.jit(jax.grad(lambda z, y, f=function: f(z, y).sum()))(z, y)
             np.testing.assert_allclose(loss.gradient(z, y), by_jax, rtol=1e-11, atol=1e-14)
 
 
@@ -300,7 +300,7 @@ def test_at_the_minimiser_alpha_is_the_least_curvature(outputs):
     y = np.where(np.arange(outputs) == 0, 1.0, -1.0)[None]
     z = loss.nearest_minimiser(0 * y, y)
     with jax.enable_x64(True):
-        hessian = jax.hessian(lambda z: loss.value(z[None], jnp.asarray(y))[0])(jnp.asarray(z[0]))
+        hessian = jax.jit(jax.hessian(lambda z, y: loss.value(z[None], y)[0]))(z[0], y)
     positive = np.linalg.eigvalsh(hessian)[0 if outputs == 1 else 1]
     assert loss.pl_constant(0.0) == pytest.approx(positive, rel=1e-11)
 

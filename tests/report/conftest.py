@@ -19,9 +19,10 @@ def job() -> JobResult:
 
 
 @pytest.fixture(scope="package")
-def job_without_consequences() -> JobResult:
-    """The same job, not asked what follows from its certificates."""
-    return run_job(load("breast_cancer", samples=20), replace(SETTINGS, consequences=False))
+def job_without_consequences(job: JobResult) -> JobResult:
+    """The same job, as it is where nobody asks what follows from its certificates."""
+    settings = replace(job.settings, consequences=False)
+    return replace(job, settings=settings, consequences=None)
 
 
 @pytest.fixture(scope="package")

@@ -52,14 +52,15 @@ def test_the_drift_is_that_of_dense_jacobians_after_plain_descent():
         def outputs(t):
             return model.apply(unravel(t), x)[:, 0]
 
-        offset, first = outputs(theta), jax.jacrev(outputs)(theta)
+        jacobian = jax.jit(jax.jacrev(outputs))
+        offset, first = outputs(theta), jacobian(theta)
         descend = jax.jit(
             lambda t: t - step * jax.jacrev(outputs)(t).T @ (outputs(t) - offset - y) / 4
         )
         end = theta
         for _ in range(200):
             end = descend(end)
-        last = jax.jacrev(outputs)(end)
+        last = jacobian(end)
         kernel, after = np.asarray(first @ first.T), np.asarray(last @ last.T)
         moved = float(jnp.linalg.norm(end - theta) / jnp.linalg.norm(theta))
     drift = np.linalg.norm(after - kernel, 2) / np.linalg.norm(kernel, 2)

@@ -35,11 +35,15 @@ def plain_descent(forward, params, step_size, y=Y, steps=STEPS):
     """Outputs on the data along plain gradient descent, in float64; (steps + 1, n, k)."""
     with jax.enable_x64(True):
         loss = lambda p: jnp.sum(WEIGHTS[:, None] * (forward(p) - y) ** 2) / 2  # noqa: E731
-        gradient = jax.jit(jax.grad(loss))
-        seen = [np.asarray(forward(params))]
-        for _ in range(steps):
-            params = jax.tree.map(lambda a, g: a - step_size * g, params, gradient(params))
-            seen.append(np.asarray(forward(params)))
+
+        @jax.jit
+        def step(p):
+            return jax.tree.map(lambda a, g: a - step_size * g, p, jax.grad(loss)(p)), forward(p)
+
+        seen = []
+        for _ in range(steps + 1):
+            params, outputs = step(params)
+            seen.append(np.asarray(outputs))
     return np.stack(seen)
 
 
@@ -48,11 +52,16 @@ def package_descent(network: Parametrised, params, step_size, y=Y, steps=STEPS):
     problem = Problem(network.model, Measure(X, y, WEIGHTS))
     optimizer = network.optimizer(step_size)
     with jax.enable_x64(True):
-        gradient = jax.jit(jax.grad(problem.objective))
+
+        @jax.jit
+        def step(params, state):
+            gradient = jax.grad(problem.objective)(params)
+            update, state = optimizer.update(gradient, state, params)
+            return optax.apply_updates(params, update), state
+
         seen, state = [problem.predict(params)], optimizer.init(params)
         for _ in range(steps):
-            update, state = optimizer.update(gradient(params), state, params)
-            params = optax.apply_updates(params, update)
+            params, state = step(params, state)
             seen.append(problem.predict(params))
     return np.stack(seen)
 

@@ -57,7 +57,9 @@ class Prediction:
 
 
 def predict_run(point: Expansion, hypotheses: Hypotheses, step_size: float) -> Prediction | None:
-    """Predict a run by the linearised model; None if its kernel is singular in float64.
+    """Predict a run by the linearised model; None if float64 sees no progress in it.
+
+    Its kernel is singular, or the step so short that the slowest mode's rate rounds to 1.
 
     Least squares in closed form; for other losses the same with f'' = alpha near a minimiser.
 
@@ -68,7 +70,7 @@ def predict_run(point: Expansion, hypotheses: Hypotheses, step_size: float) -> P
     """
     problem, lowest = point.problem, hypotheses.min_eigenvalue.lower
     alpha = problem.loss.functional_pl_constant(0.0, problem.measure.weights)
-    if not (lowest > 0 and alpha > 0):
+    if not (lowest > 0 and alpha > 0 and 1 - step_size * alpha * lowest < 1):
         return None
     eigenvalues, residual = point.modes[0], point.coefficients
     rates = np.clip(step_size * alpha * np.maximum(eigenvalues, lowest), 1e-300, 1 - 1e-16)

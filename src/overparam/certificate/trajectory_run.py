@@ -141,8 +141,9 @@ class Run:
         self._reach = 0.0
         self._last: Point | None = None
         self._centre = centre_noise(problem, proved)
-        offset = np.zeros((1, problem.outputs)) if problem.offset is None else problem.offset
         measure = problem.measure
+        nothing = np.zeros((measure.n, problem.outputs))  # one program, centred or not
+        offset = nothing if problem.offset is None else problem.offset
         self._data = (measure.x, problem.targets, measure.weights, offset)
         self._grams = input_grams(problem.mlp, measure.x) if self.how == "neurons" else None
         self._advance = cell_program(problem.mlp, problem.loss, self.how)

@@ -35,8 +35,9 @@ def draw_parameters(widths: tuple[int, ...], dtype: np.dtype, key: Array) -> Pai
     Returns:
         ``(weights, biases)``, weights[l] of shape (m_{l+1}, m_l).
     """
-    shapes = [(m, n) for n, m in itertools.pairwise(widths)]
-    layers, shapes = len(shapes), [*shapes, *((m,) for m in widths[1:])]
+    layers = len(widths) - 1
+    shapes: list[tuple[int, ...]] = [(m, n) for n, m in itertools.pairwise(widths)]
+    shapes += [(m,) for m in widths[1:]]
     if not _by_place(key) or len(shapes) > MOST:
         arrays = _together(tuple(shapes), dtype, key)
     else:
@@ -46,12 +47,12 @@ def draw_parameters(widths: tuple[int, ...], dtype: np.dtype, key: Array) -> Pai
 
 def _by_place(key: Array) -> bool:
     """Whether the numbers of a key can be looked at here, and are made one by one."""
-    if is_traced(key) or not jax.config.jax_threefry_partitionable:
+    chosen = jax.config.values
+    if is_traced(key) or not chosen["jax_threefry_partitionable"]:
         return False
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return (str(jax.random.key_impl(key)) if typed else jax.config.jax_default_prng_impl) == (
-        "threefry2x32"
-    )
+    kind = jax.random.key_impl(key) if typed else chosen["jax_default_prng_impl"]
+    return str(kind) == "threefry2x32"
 
 
 def _array(shape: tuple[int, ...], dtype: np.dtype, key: Array, place: int) -> Array:

@@ -283,7 +283,7 @@ class _Job:
         if isinstance(self.loss, ZeroOne):
             surrogates = [Ramp(margin) for margin in MARGINS]
         grid = radius_grid(model.output_scale)
-        base = measure_layer_norms(centre.problem, centre.params)
+        base = measure_layer_norms(centre.problem, centre.params, composed=False)
         trace = kernel_trace(model, centre.params, sample.x)
 
         def bound(t: float, params: Params) -> RiskBound | None:

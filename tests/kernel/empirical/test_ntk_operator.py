@@ -40,7 +40,7 @@ def draw_convolution(dtype=np.float64):
 
 def dense(function, params, x):
     with jax.enable_x64(True):
-        jacobian = jax.jacobian(lambda p: function(p, x).reshape(-1))(params)
+        jacobian = jax.jit(jax.jacobian(lambda p: function(p, x).reshape(-1)))(params)
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(jacobian)]
     return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
 

@@ -234,7 +234,7 @@ def test_derivatives_are_those_of_finite_differences(name):
             got = infinite_ntk(model, a, y)
             return jnp.stack([jnp.asarray(got.ntk), jnp.asarray(got.nngp)])
 
-        forward = jax.jvp(both, (jnp.asarray(x),), (jnp.asarray(v),))[1]
+        forward = jax.jit(lambda a, b: jax.jvp(both, (a,), (b,))[1])(x, v)
         h = 1e-5
         difference = (both(x + h * v) - both(x - h * v)) / (2 * h)
         np.testing.assert_allclose(forward, difference, rtol=1e-7, atol=1e-8)
@@ -252,8 +252,8 @@ def test_derivatives_where_inputs_coincide(name):
         def both(found):
             return jnp.stack([jnp.ravel(found.ntk)[0], jnp.ravel(found.nngp)[0]])
 
-        one = jax.jacrev(lambda a: both(infinite_ntk(model, a, x)))(x)
-        whole = jax.jacrev(lambda a: both(infinite_ntk_diagonal(model, a)))(x)
+        one = jax.jit(jax.jacrev(lambda a: both(infinite_ntk(model, a, x))))(x)
+        whole = jax.jit(jax.jacrev(lambda a: both(infinite_ntk_diagonal(model, a))))(x)
         np.testing.assert_allclose(one, whole / 2, rtol=1e-9, atol=1e-10)
 
 
@@ -268,7 +268,7 @@ def test_mixed_second_derivatives_of_the_process_where_inputs_coincide(name):
         def covariance(a, b):
             return infinite_ntk(model, a, b).nngp[0, 0]
 
-        mixed = np.asarray(jax.jacfwd(jax.grad(covariance, 0), 1)(x, x)).reshape(3, 3)
+        mixed = np.asarray(jax.jit(jax.jacfwd(jax.grad(covariance, 0), 1))(x, x)).reshape(3, 3)
         expected = model.weight_scale**2 * model.weight_scale**2 / 3
         q = np.sum(x * x) / 3 + 0.09
     np.testing.assert_allclose(mixed, mixed.T, atol=1e-12)
@@ -290,7 +290,7 @@ def test_mixed_second_derivatives_of_two_layers_where_inputs_coincide(name):
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.default_rng(8).standard_normal((1, 3)))
         slope = jax.jit(jax.grad(lambda a, b: infinite_ntk(model, a, b).ntk[0, 0]))
-        mixed = np.asarray(jax.jacfwd(slope, 1)(x, x)).reshape(3, 3)
+        mixed = np.asarray(jax.jit(jax.jacfwd(slope, 1))(x, x)).reshape(3, 3)
         h = 1e-4
         for column, step in zip(mixed.T, h * np.eye(3)[:, None], strict=True):
             difference = (slope(x, x + step) - slope(x, x - step))[0] / (2 * h)
@@ -310,7 +310,7 @@ def test_derivatives_where_inputs_are_orthogonal(name):
             got = infinite_ntk(model, a, y)
             return jnp.stack([jnp.asarray(got.ntk)[0, 0], jnp.asarray(got.nngp)[0, 0]])
 
-        slopes, h = jax.jacfwd(both)(x)[:, 0], 1e-5
+        slopes, h = jax.jit(jax.jacfwd(both))(x)[:, 0], 1e-5
         for got, step in zip(slopes.T, h * np.eye(2)[:, None], strict=True):
             difference = (both(x + step) - both(x - step)) / (2 * h)
             np.testing.assert_allclose(got, difference, rtol=2e-5, atol=1e-8)

@@ -137,7 +137,8 @@ def test_means_and_standard_errors_are_those_of_the_draws():
     model, key = MLP(3, (8,), 1, "tanh"), jax.random.key(1)
     with jax.enable_x64(True):
         draws = [model.init(jax.random.fold_in(key, i), dtype=np.float64) for i in range(5)]
-        covariances = [jax.vmap(lambda x, p=p: hidden(p, x))(X) for p in draws]
+        every = jax.jit(jax.vmap(hidden, in_axes=(None, 0)))
+        covariances = [every(p, X) for p in draws]
     kernels = np.array([empirical_ntk(model, params, X) for params in draws])
     found = sampled_kernels(model, X, draws=5, key=key)
     np.testing.assert_allclose(found.ntk, kernels.mean(axis=0), rtol=1e-10)

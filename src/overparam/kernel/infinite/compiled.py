@@ -19,8 +19,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, no_type_check
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
+
+from overparam.kernel.infinite.machine_code import compiled
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,21 +48,6 @@ CUT = 1e-16
 """Powers of a correlation below this are left out of a Hermite series."""
 
 LOG_CUT = math.log(CUT)
-
-
-OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "nsz"},
-}
-
-
-def compiled(function: F) -> F:
-    """``numba.njit`` without the interpreter lock, cached on disk if a folder is writable."""
-    try:
-        return njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no folder for the cache: compile in every process
-        return njit(**OPTIONS)(function)
 
 
 def by_precision(double: F, single: F) -> F:

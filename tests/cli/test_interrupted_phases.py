@@ -1,0 +1,88 @@
+"""Ctrl-C in any phase of the main job: 130, one line, and what was finished is on disk."""
+
+import os
+import signal
+
+import pytest
+
+import overparam as op
+from overparam.cli.main import main
+from overparam.cli.progress import ProgressBar
+from overparam.pipeline.output import FILES
+
+PHASES = (
+    "reading the data",
+    "kernel at initialisation",
+    "kernel",
+    "certificate from initialisation",
+    "linearised prediction",
+    "descent",
+    "Gauss-Newton",
+    "network stopped early",
+    "kernel at the anchor",
+    "anchored certificate",
+    "descent from the anchor",
+    "implicit regularisation",
+    "laziness",
+    "learning-rate transfer",
+    "bounds on the risk",
+    "bounds around the initialisation",
+    "training on the first part",
+    "bounds around the first part's network",
+    "writing the report",
+)
+VERDICT = PHASES.index("implicit regularisation")
+
+
+def certify(folder):
+    small = ("--samples", "10", "--width", "8", "--depth", "1", "--steps", "3", "--budget", "0")
+    with pytest.raises(SystemExit) as stop:
+        main(["certify", "iris", *small, "--out", str(folder)])
+    return stop.value.code
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_arrives():
+    """Whoever started the tests may have them ignore it, as a shell does in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def on_progress(monkeypatch, act):
+    shown = ProgressBar.__call__
+
+    def call(self, phase, *numbers):
+        act(phase)
+        shown(self, phase, *numbers)
+
+    monkeypatch.setattr(ProgressBar, "__call__", call)
+
+
+def test_these_are_the_phases(tmp_path, monkeypatch):
+    seen = {}
+    on_progress(monkeypatch, lambda phase: seen.setdefault(phase))
+    assert certify(tmp_path) == 0
+    assert tuple(seen) == PHASES
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.sample(4)
+def test_what_was_finished_is_kept(phase, tmp_path, monkeypatch, capsys):
+    def ctrl_c(now):
+        if now == phase:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    on_progress(monkeypatch, ctrl_c)
+    assert certify(tmp_path) == 130
+    out, err = capsys.readouterr()
+    assert err.count("overparam: ") == 1
+    assert err.splitlines()[-1].startswith("overparam: interrupted")
+    written = {path.name for path in tmp_path.iterdir()} - {"checkpoint.npz"}
+    if PHASES.index(phase) < VERDICT:
+        assert not written
+        assert not out
+    else:
+        assert written == set(FILES) - {"report.html"}
+        assert "from initialisation" in out
+        assert op.load_certificate(tmp_path / "certificate.json").certified
