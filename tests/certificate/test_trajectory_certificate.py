@@ -24,6 +24,7 @@ from overparam.certificate.prediction import predict_run
 from overparam.certificate.reason import count, duration
 from overparam.certificate.trajectory_run import Run
 from overparam.certificate.trajectory_steps import COLUMNS
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.losses import CustomIntegrand
 from tiny import Tiny
@@ -244,9 +245,10 @@ def test_a_run_whose_rate_rounds_to_one_is_not_predicted():
     """Theorem 1 would take over at once, were its rate below 1: a budget would be spent in vain."""
     tiny = Tiny((48,), "gelu", 1)
     problem, start = tiny.problem(0, centred=True, target_scale=1e-3), tiny.start(0)
-    hypotheses, kernel = measure_hypotheses(problem, start), tangent_kernel(problem, start)
-    assert predict_run(problem, start, hypotheses, kernel, 1e-17) is None
-    assert predict_run(problem, start, hypotheses, kernel, 1e-9) is not None
+    hypotheses = measure_hypotheses(problem, start)
+    point = Expansion(problem, start, tangent_kernel(problem, start))
+    assert predict_run(point, hypotheses, 1e-17) is None
+    assert predict_run(point, hypotheses, 1e-9) is not None
 
 
 @pytest.mark.parametrize("scale", [1e-100, 1e-40, 1e40])

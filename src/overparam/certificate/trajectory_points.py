@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from overparam.certificate.trajectory_steps import see_layers
@@ -119,7 +118,7 @@ def couplings_around(
     measure, model = problem.measure, problem.mlp
     ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
     with jax.enable_x64(True):
-        seen = see_layers(model, params, *_arrays(measure.x, measure.weights, ghat))
+        seen = see_layers(model, params, measure.x, measure.weights, ghat)
         upstream, bends, sizes = jax.tree.map(np.asarray, (seen.upstream, seen.bends, seen.sizes))
     neurons, plain, weighted = [], [], []
     for layer in range(1, model.layers - 1):
@@ -133,10 +132,6 @@ def couplings_around(
     return Couplings(tuple(neurons), tuple(plain), tuple(weighted))
 
 
-def _arrays(*arrays: np.ndarray) -> tuple[jax.Array, ...]:
-    return tuple(map(jnp.asarray, arrays))
-
-
 def relative_curvature(problem: Problem, params: Params, base: LayerNorms) -> float:
     """|R| / |ghat| from above, by layers; 0 where ghat vanishes."""
     measure = problem.measure
@@ -144,7 +139,7 @@ def relative_curvature(problem: Problem, params: Params, base: LayerNorms) -> fl
     norm = float(np.sqrt(measure.weights @ (ghat**2).sum(axis=1)))
     couplings = couplings_around(problem, params, base, 0.0)
     with jax.enable_x64(True):
-        seen = see_layers(problem.mlp, params, *_arrays(measure.x, measure.weights, ghat))
+        seen = see_layers(problem.mlp, params, measure.x, measure.weights, ghat)
         found = float(layered_curvature(seen, couplings, exact(problem.mlp.layers)))
     return found / norm if norm else 0.0
 

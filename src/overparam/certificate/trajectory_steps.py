@@ -104,7 +104,13 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
     return jax.jit(cell)
 
 
-def see_layers(model: MLP, theta: Params, x: Array, weights: Array, ghat: Array) -> Seen:
+def see_layers(
+    model: MLP,
+    theta: Params,
+    x: Float[Array | np.ndarray, "n d"],
+    weights: Float[Array | np.ndarray, " n"],
+    ghat: Float[Array | np.ndarray, "n k"],
+) -> Seen:
     """What Lemma C7 is about."""
     c, h = model.weight_factors, jnp.asarray(x)
     bias = jnp.full((len(x), 1), float(model.bias_scale))

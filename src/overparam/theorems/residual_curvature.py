@@ -139,9 +139,10 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
         share, plus = couplings.neurons[layer - 1], 3 * kappa * reach
         low = share.min()
         cross = (
-            largest(bent**2 / lam[:, None] / share, grams[layer]) + plus * size * total / low**0.5
+            largest(bent**2 / lam[:, None] / share[None], grams[layer])
+            + plus * size * total / low**0.5
         )
-        top = (abs(bent / lam[:, None]) / share).max() + plus / low
+        top = (abs(bent / lam[:, None]) / share[None]).max() + plus / low
         below = [couplings.weighted[layer - 1] * b for b in carried[layer - 1][:layer]]
         for m in range(layer):
             add(layer, m, cross * below[m])
