@@ -132,7 +132,9 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
             continue
         share, plus = couplings.neurons[layer - 1], 3 * kappa * reach
         low = share.min()
-        cross = largest(bent**2 / lam[:, None] / share, grams[layer]) + plus * size * total / low**0.5
+        cross = (
+            largest(bent**2 / lam[:, None] / share, grams[layer]) + plus * size * total / low**0.5
+        )
         top = (abs(bent / lam[:, None]) / share).max() + plus / low
         below = [couplings.weighted[layer - 1] * b for b in carried[layer - 1][:layer]]
         for m in range(layer):

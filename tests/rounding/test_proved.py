@@ -330,7 +330,9 @@ def test_a_loss_of_ones_own_is_refused():
 
     tiny = Tiny((8,), "gelu", 1)
     with pytest.raises(InputError, match="nothing is proved about the user-defined loss 'mine'"):
-        certify(Problem(tiny.model, tiny.measure(0), Mine()), tiny.start(0), theorem="1", rigor="proved")
+        certify(
+            Problem(tiny.model, tiny.measure(0), Mine()), tiny.start(0), theorem="1", rigor="proved"
+        )
 
 
 def test_huge_parameters_and_arguments_are_refused():

@@ -249,7 +249,7 @@ def _constants(
             "the same over the closest global minimiser's",
         ),
     }
-    if found.run.early:
+    if found.run.proved:
         values["steps_in_balls"] = (
             float(found.run.early),
             "of the T; float64 rounds them too much",
