@@ -39,6 +39,9 @@ CERTIFICATES = {
     "along the linearised path": lambda: certify(*network(scale=30.0), theorem="P"),
     "path that fails": lambda: certify(*network(), theorem="P"),
     "along the run": lambda: certify(*network(hidden=(4, 4)), theorem="C", budget=3600),
+    "along the run, proved": lambda: certify(
+        *network(hidden=(4,)), theorem="C", rigor="proved", budget=3600
+    ),
     "a run too long": lambda: certify(*network(), 1e-6, theorem="C", budget=0.1),
     "classes": lambda: certify(*network("squared_hinge", scale=1e4)),
     "anchored": lambda: anchor(network()[0], gauss_newton(*network()).params),

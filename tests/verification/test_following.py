@@ -1,6 +1,7 @@
 """Certificates of Theorem C are checked by another run; what it does not confirm is refused."""
 
 import json
+from functools import cache
 
 import jax
 import numpy as np
@@ -17,23 +18,25 @@ from overparam.verification.verify import UNCHECKED
 from tiny import Tiny
 
 
-@pytest.fixture(scope="module", params=["computed", "proved"])
-def run(request):
+@cache
+def certified(rigor):
     """A problem, its start, and what Theorem C says of it."""
     tiny = Tiny((8,), "tanh", 1, points=3)
     problem, start = tiny.problem(0, centred=True), tiny.start(0)
     step = 0.3 / certify(problem, start, theorem="1").constants["max_eigenvalue"].value
-    found = certify(problem, start, step, theorem="C", rigor=request.param, budget=3600)
+    found = certify(problem, start, step, theorem="C", rigor=rigor, budget=3600)
     assert found.certified
     return problem, start, found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(params=["computed", "proved"])
+def run(request):
+    return certified(request.param)
+
+
+@pytest.fixture
 def proved():
-    tiny = Tiny((8,), "tanh", 1, points=3)
-    problem, start = tiny.problem(0, centred=True), tiny.start(0)
-    step = 0.3 / certify(problem, start, theorem="1").constants["max_eigenvalue"].value
-    return problem, start, certify(problem, start, step, theorem="C", rigor="proved", budget=3600)
+    return certified("proved")
 
 
 def test_what_is_true_passes(run, tmp_path):

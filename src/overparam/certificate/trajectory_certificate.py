@@ -171,7 +171,7 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
         "distance_ratio": limit / closest * ROUNDING if closest else math.inf,
     }
     values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
-    if found.run.early:
+    if found.run.proved:
         values["steps_in_balls"] = found.run.early
     if found.run.randomised:
         values["failure_probability"] = FAILURE

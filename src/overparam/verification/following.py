@@ -220,6 +220,8 @@ class _Cell:
             self._record(passed, noise, length, between(here, start), away * (4 + steep))
             self._spread(gradient, exponent, error)
             here, made = ahead, made + 1
+            if done + made == run.early:  # what comes has less room
+                break
         return here, made
 
     def _record(
