@@ -32,6 +32,13 @@ def of_an_unknown_model():
     return certify(Problem(lambda p, x: model.apply(p, x), MEASURE, "squared"), params)
 
 
+def by_random_vectors():
+    """Along a run whose curvature is bounded with luck."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("overparam.certificate.prediction.SAMPLED", 0.0)
+        return certify(*network(hidden=(4, 4)), theorem="C", budget=3600)
+
+
 CERTIFICATES = {
     "not certified": lambda: certify(*network(), theorem="1"),
     "certified": lambda: certify(*network(scale=1e4)),
@@ -42,6 +49,7 @@ CERTIFICATES = {
     "along the run, proved": lambda: certify(
         *network(hidden=(4,)), theorem="C", rigor="proved", budget=3600
     ),
+    "along the run, by random vectors": by_random_vectors,
     "a run too long": lambda: certify(*network(), 1e-6, theorem="C", budget=0.1),
     "classes": lambda: certify(*network("squared_hinge", scale=1e4)),
     "anchored": lambda: anchor(network()[0], gauss_newton(*network()).params),
