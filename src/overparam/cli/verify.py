@@ -9,7 +9,7 @@ from overparam.cli.terminal import say, say_json
 from overparam.errors import InputError
 from overparam.verification import Verification
 from overparam.verification import verify as recheck
-from overparam.verification.verify import UNCHECKED
+from overparam.verification.refusal import UNCHECKED
 
 
 def verify(path: Path, precision: int, as_json: bool) -> None:

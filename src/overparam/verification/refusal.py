@@ -3,3 +3,7 @@
 
 class RefusedError(Exception):
     """The certificate cannot be accepted; the message is one sentence that says why."""
+
+
+UNCHECKED = "nothing can be checked again"
+"""How the only reason begins where the re-check knows nothing of a theorem, a model or a search."""

@@ -21,6 +21,7 @@ from overparam.verification.claim import Claim
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS, GRADIENTS
 from overparam.verification.following import Followed, follow
 from overparam.verification.measure import Measured
+from overparam.verification.refusal import UNCHECKED
 from overparam.verification.subject import Subject
 
 ESTIMATED = 1e5
@@ -73,6 +74,8 @@ def compare_run(claim: Claim, subject: Subject, start: Measured, say: Progress) 
     early = int(claim.number("steps_in_balls")) if claim.has("steps_in_balls") else 0
     eta = claim.number("step_size")
     found = follow(subject, eta, int(steps), early, say)
+    if not math.isfinite(found.deviation) and claim.has("failure_probability"):
+        return [f"{UNCHECKED}: it rests on random vectors, without which nothing is known here"]
     if not math.isfinite(found.deviation):
         check.say(f"nothing is known of {int(steps)} steps with step size {eta:.6g}: no bound")
         return check.faults

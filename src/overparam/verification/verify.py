@@ -26,17 +26,13 @@ from overparam.verification.claim import Claim, read_claim
 from overparam.verification.consistency import faults
 from overparam.verification.measure import measure
 from overparam.verification.memory import require_memory
-from overparam.verification.refusal import RefusedError
+from overparam.verification.refusal import UNCHECKED, RefusedError
 from overparam.verification.subject import Subject, subject_in, subject_of
 from overparam.verification.trajectory import compare_run, not_followed
 from overparam.verification.why import wrong_reason
 
 LEAST_BITS, MOST_BITS = 64, 2**16
 """The precisions that make sense: below, nothing is decided; above, nothing is finished."""
-
-
-UNCHECKED = "nothing can be checked again"
-"""How the only reason begins where the re-check knows nothing of a theorem, a model or a search."""
 
 
 @dataclass(frozen=True)
