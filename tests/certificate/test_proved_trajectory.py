@@ -93,11 +93,16 @@ def _end(cell):
     return cell.start.step + len(cell.rows)
 
 
+DEEPER = Tiny((10, 10), "gelu", 1, points=3, output_scale=4.0)
+
+
 @pytest.fixture(
-    scope="module", params=[(12,), pytest.param((10, 10), marks=pytest.mark.slow)], ids=str
+    scope="module",
+    params=[Tiny((12,), "gelu", 1, points=3), pytest.param(DEEPER, marks=pytest.mark.slow)],
+    ids=str,
 )
 def proved(request):
-    tiny = Tiny(request.param, "gelu", 1, points=3)
+    tiny = request.param
     problem, start = tiny.problem(0, centred=True), tiny.start(0)
     return problem, start, certify(problem, start, theorem="C", rigor="proved", budget=3600)
 

@@ -49,7 +49,7 @@ def test_what_is_true_passes(run, tmp_path):
 
 @pytest.mark.slow
 def test_two_hidden_layers_pass_and_their_probability_is_the_usual_one():
-    tiny = Tiny((5, 5), "gelu", 1, points=3)
+    tiny = Tiny((10, 10), "gelu", 1, points=3, output_scale=4.0)
     problem, start = tiny.problem(0, centred=True), tiny.start(0)
     certificate = certify(problem, start, theorem="C", budget=3600)
     assert certificate.certified
