@@ -1,3 +1,5 @@
+from overparam.steps.certified_widths import CertifiedWidths as CertifiedWidths
+from overparam.steps.certified_widths import certified_widths as certified_widths
 from overparam.steps.stable_step import StableStep as StableStep
 from overparam.steps.stable_step import stable_step as stable_step
 from overparam.steps.transfer import CertifiedSteps as CertifiedSteps

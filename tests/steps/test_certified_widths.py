@@ -1,0 +1,58 @@
+"""Which steps are certified at which width, against the certificates themselves and a run."""
+
+import jax
+import numpy as np
+import pytest
+
+from overparam import InputError, certify, gradient_descent
+from overparam.steps import certified_widths
+from overparam.steps.stable_step import draw_at_width
+from tiny import Tiny
+
+TINY = Tiny((8,), "tanh", 1, points=4)
+WIDTHS, KEY = (8, 16), jax.random.key(3)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return TINY.problem(0, centred=True)
+
+
+@pytest.fixture(scope="module")
+def stable(problem):
+    """2 / lambda_max of the network that is drawn at the first width."""
+    drawn, start = draw_at_width(problem, WIDTHS[0], KEY)
+    return 2 / certify(drawn, start, theorem="1").constants["max_eigenvalue"].value
+
+
+@pytest.fixture(scope="module")
+def found(problem, stable):
+    steps = (0.5 * stable, 1.15 * stable, 40 * stable)
+    return certified_widths(problem, WIDTHS, steps, key=KEY, budget=120.0)
+
+
+def test_moderate_steps_are_certified_at_every_width_and_huge_ones_at_none(found, stable):
+    assert found.converges[:, 0].all()
+    assert not found.converges[:, 2].any()
+    assert 0.5 * stable in found.at_every_width
+    assert found.stable_step[0] == pytest.approx(stable, rel=1e-9)
+    assert np.isfinite(found.handover[:, 0]).all()
+    assert np.isinf(found.distance[:, 2]).all()
+
+
+def test_what_is_certified_converges_no_farther_than_it_says(found, problem):
+    """Also with a step beyond 2 / lambda_max, if that is certified."""
+    checked = 0
+    for i, width in enumerate(WIDTHS):
+        drawn, start = draw_at_width(problem, width, KEY)
+        for j in np.flatnonzero(found.converges[i]):
+            run = gradient_descent(drawn, start, found.step_sizes[j], 4000, dtype="float64")
+            assert run.history.excess[-1] < 1e-3 * run.history.excess[0]
+            assert run.history.distance[-1] <= found.distance[i, j]
+            checked += 1
+    assert checked >= 2
+
+
+def test_bad_arguments(problem):
+    with pytest.raises(InputError, match="at least one width"):
+        certified_widths(problem, (), (0.1,), key=KEY)
