@@ -67,7 +67,7 @@ def rounding_near(subject: Subject, norms: StartingNorms, radius: float) -> Roun
         raise RefusedError("parameters beyond 2^200 leave the range in which a run is followed")
     slope, bend = _up(norms.slope), 0.0 if norms.curvature is None else _up(norms.curvature)
     third = FLOAT_ACTIVATIONS[subject.architecture.activation].third
-    sizes, first, second, last = _moved(norms, c, at_rest, gains, (slope, bend, third), radius)
+    sizes, last = _moved(norms, c, at_rest, gains, (slope, bend, third), radius)
     e_h, e_z = _forward(subject, c, gains, entries, shifts, sizes, slope)
     scale = subject.architecture.output_scale
     up, turned = [(scale, 0.0)], [(scale, _gamma(_MORE) * scale)]
@@ -93,7 +93,6 @@ def rounding_near(subject: Subject, norms: StartingNorms, radius: float) -> Roun
             *(c[layer] * e_h[layer] / sizes[layer], up[layer][1] / max(up[layer][0], 1e-300)),
             turned[layer][1] / max(turned[layer][0], 1e-300),
         ]
-    del first, second
     return Rounding(
         output=_SAFE * scale * e_z[-1],
         backward=_SAFE * math.hypot(*blocks),
@@ -115,11 +114,11 @@ def _moved(
     gains: list[float],
     betas: tuple[float, float, float],
     radius: float,
-) -> tuple[list[float], float, float, float]:
-    """Sizes of the layers' inputs on the ball, and |Dz^D|, |D^2 z^D|, |D^3 z^D| (Lemma C5)."""
+) -> tuple[list[float], float]:
+    """Sizes of the layers' inputs on the ball, and |D^3 z^D| (Lemma C5)."""
     b1, b2, b3 = betas
     sizes, away, d1, d2, d3 = [], 0.0, 0.0, 0.0, 0.0
-    z1 = z2 = z3 = 0.0
+    z3 = 0.0
     for layer, factor in enumerate(c):
         size = _up(norms.inputs[layer]) + factor * away
         sizes.append(_SAFE * size)
@@ -129,7 +128,7 @@ def _moved(
         d3 = b3 * z1**3 + 3 * b2 * z1 * z2 + b1 * z3
         d2 = b2 * z1**2 + b1 * z2
         d1, away = b1 * z1, b1 * (at_rest[layer] * away + radius * size)
-    return sizes, z1, z2, z3
+    return sizes, z3
 
 
 def _forward(
