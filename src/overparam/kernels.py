@@ -2,6 +2,7 @@
 
 from overparam.kernel.empirical.empirical_ntk import EmpiricalKernel as EmpiricalKernel
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk as empirical_ntk
+from overparam.kernel.empirical.expansion import Expansion as Expansion
 from overparam.kernel.empirical.ntk_operator import ntk_diagonal as ntk_diagonal
 from overparam.kernel.empirical.ntk_operator import ntk_operator as ntk_operator
 from overparam.kernel.empirical.ntk_operator import ntk_vector_product as ntk_vector_product

@@ -27,14 +27,14 @@ def stable(problem):
 
 @pytest.fixture(scope="module")
 def found(problem, stable):
-    steps = (0.5 * stable, 1.15 * stable, 40 * stable)
+    steps = (0.25 * stable, 1.15 * stable, 40 * stable)
     return certified_widths(problem, WIDTHS, steps, key=KEY, budget=120.0)
 
 
 def test_moderate_steps_are_certified_at_every_width_and_huge_ones_at_none(found, stable):
     assert found.converges[:, 0].all()
     assert not found.converges[:, 2].any()
-    assert 0.5 * stable in found.at_every_width
+    assert 0.25 * stable in found.at_every_width
     assert found.stable_step[0] == pytest.approx(stable, rel=1e-9)
     assert np.isfinite(found.handover[:, 0]).all()
     assert np.isinf(found.distance[:, 2]).all()

@@ -8,7 +8,6 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from overparam.certificate.ball_steps import has_balls
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.prediction import PER_STEP, PER_VECTOR, Prediction, predict_run
@@ -187,7 +186,7 @@ def certify_by_running(
         if attempt.lost and run.how == "layers" and not proved:
             again = Run(problem, point.params, step, sampled=True)
             attempt, found = _attempt(problem, again, *settings)
-        if found is None and attempt.adrift and has_balls(problem):
+        if found is None and attempt.adrift and _has_balls(problem):
             early = attempt.steps_in_balls()
             bits = BITS + math.ceil(1.45 * attempt.run.exponent)
             again = Run(problem, point.params, step, proved=True, early=early, bits=bits)
@@ -200,6 +199,12 @@ def certify_by_running(
             break
         step /= 2
     return not_certified(first, attempt.run.step_size, attempt.why, attempt.steps, None)
+
+
+def _has_balls(problem: Problem) -> bool:
+    from overparam.certificate.ball_steps import has_balls  # FLINT, which few certificates need
+
+    return has_balls(problem)
 
 
 def _attempt(

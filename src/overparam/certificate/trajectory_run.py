@@ -10,13 +10,12 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from overparam.certificate.ball_steps import BallRun
 from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
 from overparam.certificate.trajectory_points import (
     Point,
@@ -45,6 +44,9 @@ from overparam.rounding.steps import StepErrors
 from overparam.rounding.training import StepNoise
 from overparam.theorems.residual_curvature import exact
 from overparam.theorems.trajectory import Ball, next_spread
+
+if TYPE_CHECKING:
+    from overparam.certificate.ball_steps import BallRun
 
 ROOM = 0.6
 """Share of the way to eta M |J|^2 = 2 that a cell's modulus may use up, at least ``LEAST``."""
@@ -137,7 +139,7 @@ class Run:
         self.spread: float | None = 0.0
         self.why: Reason | None = None
         self.early = early
-        self._balls = BallRun(problem, self.start, step_size, bits) if early else None
+        self._balls = _in_balls(problem, self.start, step_size, bits) if early else None
         self._reach = 0.0
         self._last: Point | None = None
         self._centre = centre_noise(problem, proved)
@@ -388,6 +390,12 @@ class _Made:
     end: Params
     errors: np.ndarray | None = None
     away: float = 0.0
+
+
+def _in_balls(problem: Problem, params: Params, step_size: float, bits: int) -> "BallRun":
+    from overparam.certificate.ball_steps import BallRun  # FLINT, which few certificates need
+
+    return BallRun(problem, params, step_size, bits)
 
 
 def _curvature(layers: int, sampled: bool) -> Curvature:
