@@ -25,6 +25,7 @@ PHASES = (
     "implicit regularisation",
     "laziness",
     "learning-rate transfer",
+    "step sizes",
     "bounds on the risk",
     "bounds around the initialisation",
     "training on the first part",
