@@ -13,6 +13,7 @@ from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.prediction import PER_STEP, PER_VECTOR, Prediction, predict_run
 from overparam.certificate.reason import (
     Adrift,
+    Lost,
     NoForecast,
     NothingMoves,
     OutOfRange,
@@ -183,7 +184,7 @@ def certify_by_running(
         sampled = not proved and (predicted is None or predicted.sampled)
         run = Run(problem, point.params, step, proved=proved, sampled=sampled)
         attempt, found = _attempt(problem, run, *settings)
-        if attempt.lost and run.how == "layers" and not proved:
+        if run.how == "layers" and isinstance(attempt.why, Lost) and not proved:
             again = Run(problem, point.params, step, sampled=True)
             attempt, found = _attempt(problem, again, *settings)
         if found is None and attempt.adrift and _has_balls(problem):
