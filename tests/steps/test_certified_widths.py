@@ -1,10 +1,12 @@
 """Which steps are certified at which width, against the certificates themselves and a run."""
 
+import time
+
 import jax
 import numpy as np
 import pytest
 
-from overparam import InputError, certify, gradient_descent
+from overparam import MLP, InputError, Measure, Problem, certify, gradient_descent
 from overparam.steps import certified_widths
 from overparam.steps.stable_step import draw_at_width
 from tiny import Tiny
@@ -53,6 +55,34 @@ def test_what_is_certified_converges_no_farther_than_it_says(found, problem):
     assert checked >= 2
 
 
-def test_bad_arguments(problem):
-    with pytest.raises(InputError, match="at least one width"):
-        certified_widths(problem, (), (0.1,), key=KEY)
+BAD = [
+    (((), (0.1,)), "at least one width"),
+    (((8,), ()), "at least one width"),
+    (((8, 0), (0.1,)), "every width must be a whole number, 1 or more, not 0"),
+    (((8,), (0.1, -1.0)), "every step size must be positive and finite"),
+    (((8,), (0.1, np.nan)), "not nan"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), BAD, ids=lambda v: str(v))
+def test_bad_arguments_are_refused_before_any_certificate_is_made(problem, arguments, says):
+    made = []
+    with pytest.raises(InputError, match=says):
+        certified_widths(problem, *arguments, key=KEY, progress=lambda *seen: made.append(seen))
+    assert not made
+
+
+def test_arrays_and_no_time_at_all(problem):
+    found = certified_widths(problem, np.array([8, 9]), np.array([0.1]), key=KEY, budget=0)
+    assert found.widths == (8, 9)
+    assert found.step_sizes == (0.1,)
+    assert not found.converges.any()
+
+
+def test_a_network_that_nothing_moves_ends_within_the_budget():
+    """Inputs are 0 and there is no bias: J vanishes, and how far a cell may go has no limit."""
+    model = MLP(3, (8,), 1, activation="tanh", bias_scale=0.0)
+    still = Problem(model, Measure(np.zeros((2, 3)), np.ones((2, 1))), "squared")
+    began = time.perf_counter()
+    assert not certified_widths(still, (8,), (0.1,), key=KEY, budget=0.5).converges.any()
+    assert time.perf_counter() - began < 20

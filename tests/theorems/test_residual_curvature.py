@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from overparam import Measure, Problem
 from overparam.certificate.trajectory_points import couplings_around, measure_point
 from overparam.certificate.trajectory_steps import see_layers
+from overparam.jacobian.bounds import jacobian_bounds
+from overparam.jacobian.mlp_bounds import base_of
 from overparam.theorems.residual_curvature import _block_norm, exact, layered_curvature
 from tiny import Tiny
 
@@ -59,6 +62,36 @@ def test_the_worst_direction_of_a_linear_chain_is_nearly_met():
     couplings, ghat = couplings_around(problem, params, base, 0.0), np.eye(5)[:, :1]
     bound = layered_curvature(seen_by(problem, params, ghat), couplings, exact(3))
     assert 1 <= float(bound) / hessian_norm(problem, params, ghat) < 1.5
+
+
+def test_squares_of_squares_do_not_vanish():
+    """The fourth powers that Schatten norms take of these points are below float64's numbers."""
+    tiny = Tiny((3, 4), "tanh", 1, bias_scale=0.0)
+    problem, params = tiny.problem(0), tiny.start(0)
+    x, ghat = 1e-90 * problem.measure.x, np.ones((5, 1))
+    problem = Problem(tiny.model, Measure(x, problem.targets, problem.measure.weights), "squared")
+    base = base_of(jacobian_bounds(problem, params))
+    couplings = couplings_around(problem, params, base, 0.0)
+    bound = float(layered_curvature(seen_by(problem, params, ghat), couplings, exact(3)))
+    assert 1 <= bound / hessian_norm(problem, params, ghat) < 50
+
+
+def test_no_residual_and_a_point_of_almost_no_weight():
+    """Nothing is divided by 0."""
+    tiny = Tiny((3, 4), "tanh", 1)
+    problem, params = tiny.problem(0), tiny.start(0)
+    weights = np.array([1e-25, 1.0, 1.0, 1.0, 1.0])
+    problem = Problem(tiny.model, Measure(problem.measure.x, problem.targets, weights), "squared")
+    couplings = couplings_around(problem, params, base_of(jacobian_bounds(problem, params)), 0.0)
+    seen = seen_by(problem, params, np.zeros((5, 1)))
+    assert 0 <= layered_curvature(seen, couplings, exact(3)) < 1e-280
+
+
+def test_products_of_what_is_off():
+    """(1 + kappa)^p - 1, which p kappa is below."""
+    off = exact(3)._replace(relative=0.5)
+    assert [off.apart(p) for p in (1, 2, 3, 4)] == [0.5, 1.25, 2.375, 4.0625]
+    assert exact(3).apart(4) == 0.0
 
 
 def _unit(rng, a):

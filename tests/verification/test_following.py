@@ -91,6 +91,21 @@ def test_forgeries_are_refused(run, forgery):
     assert not result.reasons[0].startswith(UNCHECKED)
 
 
+@pytest.mark.parametrize(
+    ("name", "factor"), [("radius", 0.98), ("limit_distance_lower", 1.02), ("overshoot", 0.9)]
+)
+def test_an_excess_below_rounding_lends_distances_no_tolerance(name, factor):
+    """At the hand-over the excess is nearly all deviation; how far the run went is not."""
+    tiny = Tiny((10,), "silu", 1, points=3, output_scale=2.0, bias_scale=0.3)
+    problem, start = tiny.problem(3, "log_cosh", centred=True), tiny.start(3)
+    step = 1.5 / certify(problem, start, theorem="1").constants["max_eigenvalue"].value
+    found = certify(problem, start, step, theorem="C", budget=3600)
+    assert verify(found, problem, start).ok
+    stated = getattr(found.numbers, name)
+    forged = structs.replace(found, numbers=found.numbers.but(**{name: factor * stated}))
+    assert not verify(forged, problem, start).ok
+
+
 def test_a_proved_deviation_has_no_tolerance(proved):
     """A tenth of it is less than the re-check's own run can prove."""
     problem, start, certificate = proved

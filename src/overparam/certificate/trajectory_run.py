@@ -54,6 +54,9 @@ ROOM = 0.6
 LEAST = 0.02
 """Least share of |J| that a cell's modulus may reach."""
 
+WIDEST = 10.0
+"""Times 1 + |theta|, no cell reaches farther."""
+
 OWN = 0x7A11
 """Tells the vectors' key from that of anything else drawn from the same seed."""
 
@@ -264,7 +267,8 @@ class Run:
         allowed = max(ROOM * (largest - norm), LEAST * norm)
         if not self._reach:
             self._reach = allowed / max(point.bounds.lipschitz(0.0), 1e-300)
-        reach = 2 * self._reach
+        # Where J hardly varies a ball could be so large that its bounds are no numbers.
+        reach = min(2 * self._reach, WIDEST * (1 + parameter_norm(point.params)))
         while True:
             omega, lipschitz = point.bounds.on_ball(1.25 * reach)
             if omega <= allowed or reach < 1e-12:
@@ -306,7 +310,7 @@ class Run:
         top = model.output_scale * model.weight_factors[1]
         a = off.inputs[0]
         reached = a + 2 * off.upstream[0] / top * a * a
-        return 5 * off.relative * off.steepest * top * reached * gradient
+        return off.apart(4) * off.steepest * top * reached * gradient
 
     def _deviations(
         self,

@@ -83,7 +83,7 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
             theta, rows, i, moved = state
             gradient, ghat, excess, size = record(theta, data)
             norm = jnp.sqrt(weights @ jnp.sum(ghat**2, axis=1))
-            bound = jnp.minimum(lipschitz * norm, curvature(theta, ghat, data)) * CAP_SAFETY
+            bound = jnp.fmin(lipschitz * norm, curvature(theta, ghat, data)) * CAP_SAFETY
             fresh = jax.random.fold_in(key, before + i)
             seen = sample(theta, ghat, data, step_size * bound, fresh)
             step = jax.tree.map(lambda g: step_size * g, gradient)
@@ -134,7 +134,7 @@ def see_layers(
         bends=tuple(bends),
         upstream=tuple(upstream),
         turned=tuple(turned[1:]),
-        sizes=weights * (size * (1 + 1e-12) + LEAST_SHARE * mean + 1e-290),
+        sizes=weights * (size * (1 + 1e-12) + LEAST_SHARE * mean) + 1e-290,
         factors=tuple(factor * (1 + 1e-12) for factor in c[1:]),
     )
 

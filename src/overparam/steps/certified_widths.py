@@ -4,13 +4,17 @@ Theorem C certifies by running gradient descent from the initialisation, so that
 asked at every width in use, also beyond 2 / (M lambda_max), where the excess rises first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from overparam.certificate.certify import certify
 from overparam.errors import InputError
+from overparam.limits import MOST_WIDTH, require_positive, require_whole
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
 from overparam.steps.stable_step import draw_at_width
@@ -49,11 +53,11 @@ class CertifiedWidths:
 
 def certified_widths(
     problem: Problem,
-    widths: tuple[int, ...],
-    step_sizes: tuple[float, ...],
+    widths: Sequence[int] | np.ndarray,
+    step_sizes: Sequence[float] | np.ndarray,
     *,
     key: Array,
-    budget: float = BUDGET,
+    budget: float | int = BUDGET,
     progress: Progress | None = None,
 ) -> CertifiedWidths:
     """Certify each step at each width, by Theorem C from a network drawn there.
@@ -75,8 +79,7 @@ def certified_widths(
     References:
         docs/trajectory.md, Theorem C; docs/transfer.md.
     """
-    if not widths or not step_sizes:
-        raise InputError("certified_widths needs at least one width and one step")
+    widths, step_sizes = _checked(widths, step_sizes)
     shape = (len(widths), len(step_sizes))
     converges, stable = np.zeros(shape, bool), np.zeros(len(widths))
     handover, distance = np.full(shape, np.nan), np.full(shape, np.inf)
@@ -92,6 +95,18 @@ def certified_widths(
                 distance[i, j] = constants["limit_distance"].value
             if progress is not None:
                 progress("certificates", i * shape[1] + j + 1, shape[0] * shape[1])
-    return CertifiedWidths(
-        tuple(widths), tuple(map(float, step_sizes)), stable, converges, handover, distance
-    )
+    return CertifiedWidths(widths, step_sizes, stable, converges, handover, distance)
+
+
+def _checked(widths: Any, step_sizes: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """All widths and steps, before the first certificate is made."""
+    if np.ndim(widths) != 1 or np.ndim(step_sizes) != 1:
+        raise InputError("widths and step_sizes must be sequences, such as (64, 128) and (0.5,)")
+    if not len(widths) or not len(step_sizes):
+        raise InputError("certified_widths needs at least one width and one step")
+    whole = tuple(require_whole("every width", width, 1, MOST_WIDTH) for width in widths)
+    for step in step_sizes:
+        if isinstance(step, bool) or not isinstance(step, Real):
+            raise InputError(f"every step size must be a number, not {step!r}")
+        require_positive("every step size", float(step))
+    return whole, tuple(map(float, step_sizes))

@@ -52,6 +52,10 @@ class Off(NamedTuple):
     upstream: tuple[Number, ...]
     turned: tuple[Number, ...]
 
+    def apart(self, factors: int) -> Number:
+        """(1 + kappa)^p - 1: how far a product of p such factors may be off, relative to bounds."""
+        return self.relative * sum((1 + self.relative) ** power for power in range(factors))
+
 
 class Seen(NamedTuple):
     """What a forward and a backward pass have found at n points.
@@ -96,28 +100,32 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
         docs/trajectory.md, Lemma C7.
     """
     lam, last = seen.sizes, len(seen.slopes)  # the output layer's number, from 0
-    kappa, beta = off.relative, off.steepest
+    kappa, beta, apart = off.relative, off.steepest, off.apart
     total = lam.sum() ** 0.5
     grams = [a @ a.T for a in seen.inputs]
     widest = max(a.shape[1] for a in (*seen.inputs, *seen.turned))
     roundings = 4 * (len(lam) + widest + RAISE) * UNIT
 
     def signed(s: Number, left: Number, right: Number) -> Number:
-        """|sum_i s_ij p_i tensor q_i|_F for each j, from the Gram matrices of p and q."""
+        """max_j |sum_i s_ij p_i tensor q_i|_F, from the Gram matrices of p and q."""
+        (s, by), (left, p), (right, q) = map(_scaled, (s, left, right))
         square = (s * ((left * right) @ s)).sum(0)
         size = (left.diagonal() * right.diagonal()) ** 0.5 @ abs(s)
-        return ((square + abs(square)) / 2 + roundings * size**2) ** 0.5
+        found = ((square + abs(square)) / 2 + roundings * size**2).max()
+        return by * p**0.5 * q**0.5 * found**0.5
 
     def largest(weights: Number, gram: Number) -> Number:
         """max_j |diag(weights_j)^(1/2) p|, p of that Gram matrix, by the Schatten norm."""
+        (weights, by), (gram, p) = _scaled(weights), _scaled(gram)
         square = (weights * ((gram * gram) @ weights)).sum(0)
-        return (square + roundings * (gram.diagonal() @ weights) ** 2).max() ** 0.25 * SAFE
+        found = (square + roundings * (gram.diagonal() @ weights) ** 2).max()
+        return by**0.5 * p**0.5 * found**0.25 * SAFE
 
     # (sum_i lambda_i |slope o Dz^l|^2)^(1/2) over the parameters of layer m, and |A Dh| weighted.
     carried = [[0.0] * last for _ in range(last)]
     for m in range(last):
         own = largest(lam[:, None] * seen.slopes[m] ** 2, grams[m])
-        carried[m][m] = own + 3 * kappa * beta * off.inputs[m] * total
+        carried[m][m] = own + apart(2) * beta * off.inputs[m] * total
         for layer in range(m + 1, last):
             steepest = abs(seen.slopes[layer]).max() + kappa * beta
             carried[layer][m] = steepest * couplings.plain[layer - 1] * carried[layer - 1][m]
@@ -132,17 +140,17 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
     for layer in range(last):  # act'' of a layer
         reach, size = off.upstream[layer] * beta, off.inputs[layer]
         bent = seen.upstream[layer] * seen.bends[layer]
-        own = signed(bent, grams[layer], grams[layer]).max()
-        add(layer, layer, own + 5 * kappa * reach * size**2 * lam.sum())
+        own = signed(bent, grams[layer], grams[layer])
+        add(layer, layer, own + apart(4) * reach * size**2 * lam.sum())
         if not layer:
             continue
-        share, plus = couplings.neurons[layer - 1], 3 * kappa * reach
+        share = couplings.neurons[layer - 1]
         low = share.min()
         cross = (
-            largest(bent**2 / lam[:, None] / share[None], grams[layer])
-            + plus * size * total / low**0.5
+            largest(bent / lam[:, None] * bent / share[None], grams[layer])
+            + apart(3) * reach * size * total / low**0.5
         )
-        top = (abs(bent / lam[:, None]) / share[None]).max() + plus / low
+        top = (abs(bent / lam[:, None]) / share[None]).max() + apart(2) * reach / low
         below = [couplings.weighted[layer - 1] * b for b in carried[layer - 1][:layer]]
         for m in range(layer):
             add(layer, m, cross * below[m])
@@ -151,14 +159,20 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
     for layer in range(1, last + 1):  # a layer's weights with what comes from below
         xi, slope, c = seen.turned[layer - 1], seen.slopes[layer - 1], seen.factors[layer - 1]
         gram, size = xi @ xi.T, off.turned[layer - 1] * beta
-        own = signed(slope, gram, grams[layer - 1]).max()
-        add(layer, layer - 1, c * (own + 4 * kappa * size * off.inputs[layer - 1] * lam.sum()))
+        own = signed(slope, gram, grams[layer - 1])
+        add(layer, layer - 1, c * (own + apart(3) * size * off.inputs[layer - 1] * lam.sum()))
         if layer == 1:
             continue
-        reached = largest(slope**2 / lam[:, None], gram) + 3 * kappa * size * total
+        reached = largest(slope**2 / lam[:, None], gram) + apart(2) * size * total
         for m in range(layer - 1):
             add(layer, m, c * reached * couplings.plain[layer - 2] * carried[layer - 2][m])
     return _block_norm(blocks) * SAFE
+
+
+def _scaled(a: Number) -> tuple[Number, Number]:
+    """Entries of at most 1 in modulus, whose fourth powers are numbers, and what they are times."""
+    size = abs(a).max() + 1e-290
+    return a / size, size
 
 
 def _block_norm(blocks: list[list[Number]]) -> Number:

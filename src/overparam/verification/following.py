@@ -32,6 +32,9 @@ _UP = 1 + 1e-9
 _ROOM, _LEAST = 0.85, 0.03
 """Of the way to eta M |J|^2 = 2, and of |J|, that a cell's modulus may use up."""
 
+_WIDEST = 10.0
+"""Times 1 + |theta|, no cell reaches farther: bounds on a larger ball may be no numbers."""
+
 _FAR = 1.4
 """The same where steps are made in balls: beyond 2 a deviation grows, and has room to."""
 
@@ -182,6 +185,7 @@ class _Cell:
         room = _FAR if done < run.early else _ROOM
         allowed = max(room * (math.sqrt(2 / (run.eta * run.M)) - norm), _LEAST * norm)
         reach = 2 * run.reach or allowed / max(on_ball(1e-9)[1], 1e-300)
+        reach = min(reach, _WIDEST * (1 + size_of(there.params)))
         while on_ball(1.25 * reach)[0] > allowed and reach > 1e-12:
             reach *= max(0.25, min(0.9, allowed / on_ball(1.25 * reach)[0]))
         run.reach = self.reach = reach
@@ -299,7 +303,7 @@ class _Cell:
         d = _forms(inner, gram * gram, lengths**2)
         off = self.rounding.off
         total = float(sizes.sum()) * off.inputs[0]
-        wrong = 5 * off.relative * off.steepest * total
+        wrong = off.apart(4) * off.steepest * total
         c = c + wrong
         d = d + wrong * 2 * off.upstream[0] / top * off.inputs[0]
         return float(np.max(d + np.sqrt(d**2 + 4 * c**2))) / 2 * _UP
@@ -315,7 +319,7 @@ class _Cell:
             bends=tuple(passed.bends),
             upstream=tuple(passed.upstream),
             turned=tuple(passed.turned[1:]),
-            sizes=weights * (size * (1 + 1e-12) + 0.03 * mean + 1e-290),
+            sizes=weights * (size * (1 + 1e-12) + 0.03 * mean) + 1e-290,
             factors=tuple(self._factor(w) * (1 + 1e-12) for w in params.weights[1:]),
         )
 

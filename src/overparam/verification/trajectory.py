@@ -120,6 +120,10 @@ class _Check:
         check.upper("lipschitz_on_ball", lipschitz, **allowed)
         rest = arb(found.deviation) + tail.radius
         limit = found.gone + rest
+        # Distances hang on the excess by the tail alone; deviations never shrink along a run.
+        spread = 2 * (claim.number("handover") + 1) * found.deviation + _above(tail.radius)
+        of_path = RELATIVE + check.allowed.plain + spread / max(found.gone, 1e-300)
+        allowed["slack"] = min(slack, of_path)
         check.upper("radius", found.length + tail.radius, **allowed)
         check.upper("limit_distance", limit, **allowed)
         nearest = (arb(found.gone) * (1 - arb(2) ** -29) - rest).max(arb(0))
@@ -209,6 +213,8 @@ class _Check:
             if shrinks > rate * (1 if proved else 1 + 1e-9):
                 yield f"rate is {rate:.12g}: the run's excess shrinks by {shrinks:.12g} at most"
         overshoot = claim.number("overshoot")
+        if overshoot < 1:
+            yield f"overshoot is {overshoot:.12g}: below 1, but an envelope holds at the start"
         value = arb(overshoot) * claim.number("excess")
         for t, bound in enumerate(upper.tolist()):
             if not value * (1 if proved else 1 + 2 * slack) >= bound:
