@@ -180,7 +180,7 @@ def certify_by_running(
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
             why = WouldTake(step, predicted.seconds(problem), False, predicted.steps)
             return not_certified(first, step, why, 0, predicted)
-        settings = (predicted, until, progress)
+        settings = (predicted, until, budget, progress)
         sampled = not proved and (predicted is None or predicted.sampled)
         run = Run(problem, point.params, step, proved=proved, sampled=sampled)
         attempt, found = _attempt(problem, run, *settings)
@@ -213,9 +213,10 @@ def _attempt(
     run: Run,
     predicted: Prediction | None,
     until: float,
+    budget: float,
     progress: Progress | None,
 ) -> tuple["_Attempt", Found | None]:
-    attempt = _Attempt(problem, run, predicted, until - time.perf_counter(), progress)
+    attempt = _Attempt(problem, run, predicted, until - time.perf_counter(), budget, progress)
     return attempt, attempt.make()
 
 
@@ -227,10 +228,11 @@ class _Attempt:
         problem: Problem,
         run: Run,
         predicted: Prediction | None,
+        left: float,
         budget: float,
         progress: Progress | None,
     ) -> None:
-        self.problem, self.run = problem, run
+        self.problem, self.run, self.left = problem, run, left
         self.predicted, self.budget, self.progress = predicted, budget, progress
         self.why: Reason | None = None
         self.upper: list[np.ndarray] = []
@@ -284,16 +286,16 @@ class _Attempt:
             fresh: Gradient steps' worth of work since then.
         """
         expected, foreseen = spent, self.predicted
-        if foreseen is not None and fresh and spent > min(2.0, self.budget / 10):
+        if foreseen is not None and fresh and spent > min(2.0, self.left / 10):
             # Cells get longer: measuring those to come is taken to cost no more than so far.
             ahead = self.run.stepping * max(foreseen.work / fresh - 1, 0.0)
             expected = spent + ahead + (spent - self.run.stepping) * (ahead > 0)
-        if expected <= self.budget or (spent <= self.budget and expected <= 2 * self.budget):
+        if expected <= self.left or (spent <= self.left and expected <= 2 * self.left):
             return False
         at_least = expected <= spent
         self.why = WouldTake(
             step_size=self.run.step_size,
-            seconds=max(self.budget, 0.0) if at_least else expected,
+            seconds=self.budget if at_least else expected,
             at_least=at_least,
             steps=UNSET if foreseen is None else foreseen.steps,
         )
