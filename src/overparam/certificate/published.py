@@ -6,6 +6,7 @@
 import json
 import sys
 from functools import cache
+from inspect import cleandoc
 from itertools import groupby
 from typing import Any
 
@@ -27,6 +28,8 @@ def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a certificate's file."""
     found = msgspec.json.schema(Certificate)
     for definition in found["$defs"].values():
+        if "description" in definition:  # a docstring, whose indentation differs by version
+            definition["description"] = cleandoc(definition["description"])
         for field in definition["properties"].values():
             # A number without a limit may be infinite, which null stands for.
             if field.get("type") == "number" and "maximum" not in field:
