@@ -8,6 +8,7 @@ from small_run import tiny_run
 
 from overparam import load_certificate
 from overparam.certificate.certificate import ASSUMPTIONS
+from overparam.certificate.constants import ABOUT
 from overparam.jacobian.by_radius import ModulusSource
 from overparam.verification import verify
 from overparam.verification.claim import CLOSED_FORMS, read_claim
@@ -95,3 +96,15 @@ def test_a_forecast_is_no_claim_and_stands_only_where_nothing_is_certified(saved
     path, content = saved
     forecast = {"code": "would_take", "step_size": 0.1, "seconds": 9.0, "at_least": False}
     assert not outcome(path, content | {"forecast": forecast}).ok
+
+
+def test_a_certificate_has_its_own_theorems_numbers_and_all_of_them(saved):
+    """Another theorem's would stand there unchecked; a missing one is said in a sentence."""
+    path, content = saved
+    honest = content["numbers"]
+    for name in ABOUT:
+        others = {key: value for key, value in honest.items() if key != name}
+        numbers = others if name in honest else {**honest, name: 1.0}
+        found = outcome(path, {**content, "numbers": numbers})
+        assert not found.ok, name
+        assert not any("beyond what can be checked" in reason for reason in found.reasons), name

@@ -213,7 +213,7 @@ def _attempt(
     run: Run,
     predicted: Prediction | None,
     until: float,
-    budget: float,
+    budget: float | int,
     progress: Progress | None,
 ) -> tuple["_Attempt", Found | None]:
     attempt = _Attempt(problem, run, predicted, until - time.perf_counter(), budget, progress)
@@ -229,7 +229,7 @@ class _Attempt:
         run: Run,
         predicted: Prediction | None,
         left: float,
-        budget: float,
+        budget: float | int,
         progress: Progress | None,
     ) -> None:
         self.problem, self.run, self.left = problem, run, left

@@ -23,7 +23,13 @@ class Claim:
     content: Mapping[str, Any]
 
     def number(self, name: str) -> float:
-        """A number by its name."""
+        """A number by its name.
+
+        Raises:
+            RefusedError: There is none.
+        """
+        if not self.has(name):
+            raise RefusedError(f"the number {name} is missing")
         return _number(self.content["numbers"][name])
 
     def has(self, name: str) -> bool:
