@@ -93,6 +93,7 @@ WEAKER = {  # true, and tied to no other number
     for name in (
         *("distance_ratio", "kernel_drift", "relative_kernel_drift"),
         *("linearisation_distance", "linearisation_parameter_distance"),
+        "existence_radius",
         "limit_distance",  # the ratio follows from an angle here, not from the two distances
     )
 }

@@ -147,7 +147,7 @@ class Comparison:
         """A stored lower bound; what is not finite derives infinity. Arguments as above."""
         stored, derived = self.claim.number(name), arb(derived)
         if not derived.is_finite():
-            if math.isfinite(stored):
+            if 0 < stored < math.inf:  # 0 says nothing, and so nothing false
                 self._say(name, stored, "the data and parameters give no limit")
             return
         if math.isinf(stored) or not arb(stored) <= derived * (1 + self._slack(name, slack)):
