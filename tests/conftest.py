@@ -65,6 +65,7 @@ install_import_hook(checked_modules(), "beartype.beartype")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -99,6 +100,13 @@ def bounded_memory(request):
 
 
 HELD = pytest.StashKey[int]()
+
+
+@pytest.fixture(autouse=True)
+def same_draws(request):
+    """A test that draws from its file's RNG draws the same, whichever tests ran before it."""
+    if isinstance(rng := getattr(request.module, "RNG", None), np.random.Generator):
+        rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
 
 
 def pytest_collection_finish():

@@ -56,14 +56,30 @@ def test_the_ends_of_cells_are_exact():
         np.testing.assert_array_equal(ends * 2**20, np.round(ends * 2**20))
 
 
+def norms(layers: int, draws: int):
+    """|M p| over unit p >= 0, M >= 0, and its largest value, |M|_2 (Perron and Frobenius)."""
+    for _ in range(draws):
+        matrix = RNG.uniform(size=(layers, layers)) ** 3
+        yield (
+            lambda q, _, m=matrix: np.linalg.norm(np.sqrt(q) @ m.T, axis=1)[:, None],
+            np.linalg.norm(matrix, 2),
+        )
+
+
 @pytest.mark.parametrize("layers", [2, 3, 4])
-def test_the_norm_of_a_matrix_is_bounded_within_the_tolerance(layers):
-    """|M p| over unit p >= 0, M >= 0: the largest singular value (Perron and Frobenius)."""
-    matrix = RNG.uniform(size=(layers, layers)) ** 3
-    bound = lambda q, _: np.linalg.norm(np.sqrt(q) @ matrix.T, axis=1)[:, None]  # noqa: E731
-    ((found,),) = largest_over_splits(bound, layers, points=1)
-    exact = np.linalg.norm(matrix, 2)
-    assert exact <= found <= exact * (1 + 1.2 * TOLERANCE)
+def test_the_norm_of_a_matrix_is_bounded_within_the_tolerance(layers, monkeypatch):
+    """Two and three layers need no more work than is allowed, four may need twenty times that."""
+    if layers == 4:
+        monkeypatch.setattr("overparam.jacobian.splits.MOST", 2**15)
+    for bound, exact in norms(layers, draws=20):
+        ((found,),) = largest_over_splits(bound, layers, points=1)
+        assert exact <= found <= exact * (1 + 1.2 * TOLERANCE)
+
+
+def test_where_the_work_runs_out_the_norm_is_bounded_all_the_same():
+    for bound, exact in norms(4, draws=20):
+        ((found,),) = largest_over_splits(bound, 4, points=1)
+        assert exact <= found <= 1.15 * exact
 
 
 def test_every_bound_has_its_own_supremum():
