@@ -26,15 +26,15 @@ CALLED_MOST = {
     "overparam.numbers.upper",
     "overparam.jacobian.starting_norms",
     "overparam.jacobian.layer_norms",
-    "overparam.jacobian.chains",
-    "overparam.jacobian.changes",
+    "overparam.jacobian.partial_jacobians",
+    "overparam.jacobian.perturbed_passes",
     "overparam.risk.binary_kl",
     "overparam.risk.bounded_loss",
     "overparam.jacobian.jet_modulus",
     "overparam.jacobian.layered_jets",
     "overparam.theorems.majorant",
     "overparam.jacobian.modulus",
-    "overparam.jacobian.splits",
+    "overparam.jacobian.branch_and_bound",
 }
 """Tens of thousands of calls with small arrays, for which a check takes longer than the work."""
 

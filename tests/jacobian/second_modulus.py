@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from flint import arb
-from second_splits import MOST_SPLITS, suprema
+from second_branch_and_bound import MOST_SPLITS, suprema
 
-from overparam.jacobian.chains import Chain
-from overparam.jacobian.families import Family
+from overparam.jacobian.data_norms import Family
+from overparam.jacobian.partial_jacobians import PartialJacobians
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.numbers.upper import Upper, hypot, strict
 from overparam.verification.balls import exact
@@ -82,7 +82,7 @@ class _Changes:
 
 
 def at_rest(norms: StartingNorms) -> tuple[list[list[Upper]], list[Upper]]:
-    """StartingNorms at theta_0 of all transports, and of the chain with heads."""
+    """Bounds at theta_0 of all transports, and of the stack with heads."""
     errors = None if norms.curvature is None else norms.slope_errors
     transports = _transports(norms, errors)
     assert norms.energy is not None
@@ -96,24 +96,27 @@ Reached = tuple[list[Upper], list[Upper]]
 
 def _transports(norms: StartingNorms, moved: list[Upper] | None) -> list[Reached]:
     found: list[Reached] = []
-    for links in norms.transports:
-        found.append(_chain(norms, links, moved, found))
+    for layers_below in norms.transports:
+        found.append(_chain(norms, layers_below, moved, found))
     return found
 
 
 def _chain(
-    norms: StartingNorms, links: Chain, moved: list[Upper] | None, transports: list[Reached]
+    norms: StartingNorms,
+    layers_below: PartialJacobians,
+    moved: list[Upper] | None,
+    transports: list[Reached],
 ) -> Reached:
     """|X^l| and |dX^l|, for slopes within ``moved`` of the measured ones, in norm.
 
-    ``transports`` are the same of the transports from layers below the chain's top.
+    ``transports`` are the same of the transports from layers below the stack's top.
     """
-    found, shifts = [links.start], [exact(0.0)]
+    found, shifts = [layers_below.start], [exact(0.0)]
     passed: Upper | None = None
     shift_y = exact(0.0)
     turns: dict[int, Upper] = {}
-    for step, link in enumerate(links.links):
-        layer = len(links.links) - 1 - step
+    for step, link in enumerate(layers_below.layers_below):
+        layer = len(layers_below.layers_below) - 1 - step
         a = norms.weight_norms[layer + 1]
         rough = link.head_moved
         if passed is not None:
@@ -135,9 +138,9 @@ def _chain(
         spread = moved[layer].minimum(apart)
         turns[layer] = (link.column * moved[layer]).minimum(link.before * spread)
         shift = turns[layer]
-        for q, flip in enumerate(link.flips, layer + 1):
+        for q, response in enumerate(link.slope_responses, layer + 1):
             reached, shifted = transports[q]
-            first = flip * moved[q] + turns[q] * shifted[layer]
+            first = response * moved[q] + turns[q] * shifted[layer]
             shift = shift + first.minimum(turns[q] * reached[layer])
         shifts.insert(0, shift.minimum(turns[layer] + norms.slope * shift_y))
         found.insert(0, hypot(link.head, norms.slope * passed).minimum(link.after + shifts[0]))

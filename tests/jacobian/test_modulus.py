@@ -11,16 +11,16 @@ from second_modulus import modulus_and_lipschitz as second_text
 from ascent import largest_change, largest_curvature
 from dense_network import ACTIVATIONS, SMOOTH, DenseNetwork, operator_norm
 from overparam import InputError, jacobian_modulus
-from overparam.jacobian.chains import chain_norms
-from overparam.jacobian.composed import Composed, Stack
 from overparam.jacobian.layer_norms import (
     PLAIN,
     LayerNorms,
     measure_layer_norms,
     starting_norms,
 )
+from overparam.jacobian.measured_partials import ComposedNorms, RoundedProduct
 from overparam.jacobian.mlp_bounds import MLPBounds
 from overparam.jacobian.modulus import modulus_and_lipschitz, modulus_at
+from overparam.jacobian.partial_jacobians import partial_jacobian_norms
 from overparam.numbers.upper import EXTENDED, Upper, strict
 from overparam.rounding.layer_norms import UPWARDS
 from tiny import Tiny
@@ -239,14 +239,18 @@ def test_chains_bound_products_of_matrices_with_any_slopes_nearby(tiny, measured
         allowed = start.slopes_within([Upper.exact(np.full(5, move)) for move in moves], 1.0)
         for _ in range(20):
             near = slopes_near(rng, [s[i] for s in slopes], moves, tiny)
-            chains = [*start.transports, *([start.energy] if measured else [])]
+            partials = [*start.transports, *([start.energy] if measured else [])]
             passed = start.transports_within(allowed)
-            for chain in chains:
-                reach = chain_norms(chain, start.weight_norms, allowed, passed)
-                weighted = chain is start.energy
-                x = np.diag(heads[chain.top][i]) if weighted else np.eye(len(matrices[chain.top]))
+            for partial in partials:
+                reach = partial_jacobian_norms(partial, start.weight_norms, allowed, passed)
+                weighted = partial is start.energy
+                x = (
+                    np.diag(heads[partial.top][i])
+                    if weighted
+                    else np.eye(len(matrices[partial.top]))
+                )
                 rest = x
-                for layer in range(chain.top - 1, -1, -1):
+                for layer in range(partial.top - 1, -1, -1):
                     x = x @ matrices[layer + 1] * near[layer]
                     rest = rest @ matrices[layer + 1] * slopes[layer][i]
                     if weighted:
@@ -265,7 +269,7 @@ def test_turning_slopes_between_two_matrices_is_bounded_by_a_product_of_gram_mat
     """Lemma 4's f_ql against a dense search, and exactly for orthogonal rows and columns."""
     rng = np.random.default_rng(0)
     y, p = rng.standard_normal((7, 5)), rng.standard_normal((5, 6))
-    bound = Stack(y).flipped(Stack(p), PLAIN)
+    bound = RoundedProduct(y).slope_response(RoundedProduct(p), PLAIN)
     found, directions = 0.0, []
     for d in (*np.eye(5), *rng.standard_normal((20, 5))):
         for _ in range(100):  # the norm of Y diag(d) P is convex in d, so full steps only climb
@@ -277,12 +281,12 @@ def test_turning_slopes_between_two_matrices_is_bounded_by_a_product_of_gram_mat
     assert found <= bound <= 1.5 * found
     # A known distance from the matrices that are meant is paid for.
     off_y, off_p = (1e-2 / operator_norm(v) * v for v in (y, p))
-    farther = Stack(y, 1e-2).flipped(Stack(p, 1e-2), UPWARDS)
+    farther = RoundedProduct(y, 1e-2).slope_response(RoundedProduct(p, 1e-2), UPWARDS)
     widest = max(operator_norm((y + off_y) @ (d[:, None] * (p + off_p))) for d in directions)
     assert max(bound, widest) < farther < 1.1 * bound
     orthogonal, _ = np.linalg.qr(y)
     scaled = orthogonal * [1, 2, 3, 4, 5]
-    alone = Stack(scaled).flipped(Stack(np.eye(5)), PLAIN)
+    alone = RoundedProduct(scaled).slope_response(RoundedProduct(np.eye(5)), PLAIN)
     assert alone == pytest.approx(5, rel=1e-12)
 
 
@@ -348,7 +352,7 @@ def test_too_much_work_leaves_chains_out_and_bounds_valid(monkeypatch):
     monkeypatch.setattr("overparam.jacobian.layer_norms.COMPOSED_WORK", 1.0)
     monkeypatch.setattr("overparam.jacobian.layer_norms.COLLECTIVE_POINTS", 1)
     base = measure_layer_norms(tiny.problem(0), tiny.start(0))
-    assert base.composed.energy.links[0].before is None
+    assert base.composed.energy.layers_below[0].before is None
     assert base.composed.curved == {}
     attack_modulus(tiny, bounds=MLPBounds(base))
 
@@ -395,7 +399,7 @@ def test_blocks_of_points_change_nothing():
     assert whole.composed is not None
     assert split.composed is not None
     pairs = [(getattr(whole, f), getattr(split, f)) for f in LayerNorms.__dataclass_fields__]
-    pairs = [pair for pair in pairs if not isinstance(pair[0], Composed)]
+    pairs = [pair for pair in pairs if not isinstance(pair[0], ComposedNorms)]
     pairs += [
         (dataclasses.astuple(whole.composed), dataclasses.astuple(split.composed)),
         (MLPBounds(whole).on_ball(1.0), MLPBounds(split).on_ball(1.0)),

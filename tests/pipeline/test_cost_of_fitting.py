@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from overparam.data import load
-from overparam.pipeline.course import cost_of_fitting
 from overparam.pipeline.findings import findings, lines, summary
 from overparam.pipeline.formatting import number, plain
+from overparam.pipeline.job_findings import cost_of_fitting
 from overparam.pipeline.run import run_job
 from overparam.pipeline.settings import JobSettings
 from overparam.report.page import render

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from overparam.pipeline import distances
-from overparam.pipeline.course import spectrum_caption
+from overparam.pipeline.job_findings import spectrum_caption
 from overparam.pipeline.result import JobResult, Spectrum
 from overparam.report import plots
 from overparam.report.svg import inline_svg

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from overparam.pipeline.formatting import number
-from overparam.pipeline.verdicts import verdict
+from overparam.pipeline.verdict_findings import verdict
 
 
 def remedy(job, run):

@@ -60,14 +60,14 @@ def test_both_paths_give_the_same_modulus(measured, radius):
         balls = [bound_of(number) for number in found]
     pairs = zip(balls, small_run().hypotheses.bounds.on_ball(radius), strict=True)
     for bound, computed in pairs:
-        # Norms of chains are raised by about 1e-10 each (docs/verification.md).
+        # Norms of partial Jacobians are raised by about 1e-10 each (docs/verification.md).
         assert computed * (1 - 1e-12) <= float(bound) <= computed * (1 + 1e-8)
 
 
 def test_where_chains_are_too_much_work_both_paths_leave_them_out(monkeypatch):
-    for limit in ("jacobian.layer_norms.COMPOSED_WORK", "verification.chains.WORK"):
+    for limit in ("jacobian.layer_norms.COMPOSED_WORK", "verification.partial_jacobians.WORK"):
         monkeypatch.setattr(f"overparam.{limit}", 1.0)
     run = small_run()
     hypotheses = measure_hypotheses(run.problem, run.params)
-    assert hypotheses.bounds.base.composed.energy.links[0].before is None
+    assert hypotheses.bounds.base.composed.energy.layers_below[0].before is None
     assert verify(run.certificate(hypotheses), run.problem, run.params).reasons == ()

@@ -17,9 +17,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float
 
+from overparam.jacobian.branch_and_bound import largest_over_splits
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.jacobian.layer_norms import spectral_norm_of, top_eigenvalue
-from overparam.jacobian.splits import largest_over_splits
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import as_float64

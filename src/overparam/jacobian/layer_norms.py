@@ -16,18 +16,18 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import eigvalsh
 
-from overparam.jacobian.composed import (
+from overparam.jacobian.data_norms import Arithmetic, Data, Family
+from overparam.jacobian.measured_partials import (
     COLLECTIVE_POINTS,
     COMPOSED_LAYERS,
     COMPOSED_WORK,
-    Composed,
+    ComposedNorms,
     Layers,
     alone,
-    composed_work,
-    families,
-    measure_chains,
+    collective_norms,
+    measure_partials,
+    partials_work,
 )
-from overparam.jacobian.families import Arithmetic, Data, Family
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.memory import WORKING_MEMORY
 from overparam.model.layers import observe_layers
@@ -71,7 +71,7 @@ class LayerNorms:
     upstream_norms: tuple[Vector, ...]
     upstream_columns: tuple[Vector, ...]
     lowest_slope: float | None = None
-    composed: Composed | None = None
+    composed: ComposedNorms | None = None
 
     @property
     def slope_middle(self) -> float:
@@ -96,7 +96,7 @@ class Observed:
         upstream_columns: As in :class:`LayerNorms`.
         input_grams: Smaller Gram matrices of the data's (c_l h^{l-1}, s_b), l = 1..D.
         inputs: h^{l-1}, l = 1..D-1, (n, m_{l-1}) each; none where there are many points.
-        slopes: act'(z_0^l), (n, m_l) each; none where chains are too much work.
+        slopes: act'(z_0^l), (n, m_l) each; none where partial Jacobians are too much work.
         columns: |U^l_{0,j}|, (n, m_l) each, or their maxima over the points, (1, m_l).
     """
 
@@ -120,13 +120,13 @@ def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMO
     """
     model, measure = problem.mlp, problem.measure
     params = as_float64(params)
-    chains = chains_measured(model, measure.n)
+    partials = chains_measured(model, measure.n)
     kept = model.layers - 1 if measure.n <= COLLECTIVE_POINTS else 0
     blocks: list[tuple] = []
     grams = tuple(InputGram(measure.n, m) for m in model.widths[:-1])
     with jax.enable_x64(True):
         for rows in _row_blocks(model, measure.n, working_memory):
-            block, inputs = to_host(_block_norms(model, chains, params, measure.x[rows]))
+            block, inputs = to_host(_block_norms(model, partials, params, measure.x[rows]))
             blocks.append((*block, inputs[:kept]))
             for gram, h in zip(grams, inputs, strict=True):
                 gram.add(rows, h, measure.weights[rows])
@@ -134,7 +134,7 @@ def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMO
         tuple(np.concatenate(parts) for parts in zip(*part, strict=True))
         for part in zip(*blocks, strict=True)
     )
-    if not chains:
+    if not partials:
         columns = tuple(c.max(axis=0, keepdims=True) for c in columns)
     return Observed(kappa, back, up, largest, grams, inputs, slopes, columns)
 
@@ -199,7 +199,7 @@ def chains_measured(model: MLP, points: int) -> bool:
     return (
         model.act.curvature_bound is not None
         and len(hidden) <= COMPOSED_LAYERS
-        and composed_work(points, hidden) <= COMPOSED_WORK
+        and partials_work(points, hidden) <= COMPOSED_WORK
     )
 
 
@@ -249,11 +249,13 @@ def with_composed(
             np.minimum(np.abs(s).max(axis=1) + e, base.slope_bound)
             for s, e in zip(known, errors, strict=True)
         )
-    composed = Composed(*measure_chains(layers, arithmetic, measured), slopes, errors, {}, {})
+    composed = ComposedNorms(
+        *measure_partials(layers, arithmetic, measured), slopes, errors, {}, {}
+    )
     base = replace(base, composed=composed)
     if data is None or not hidden:
         return base
-    mixed, curved = families(starting_norms(base), data, arithmetic)
+    mixed, curved = collective_norms(starting_norms(base), data, arithmetic)
     return replace(base, composed=replace(composed, mixed=mixed, curved=curved))
 
 
@@ -294,23 +296,23 @@ def starting_norms(base: LayerNorms, dtype: Any = np.float64) -> StartingNorms:
         columns=each(base.upstream_columns),
         slopes=each(composed.slope_norms),
         slope_errors=each(composed.slope_errors),
-        transports=[chain.each(exact) for chain in composed.transports],
+        transports=[partial.each(exact) for partial in composed.transports],
         energy=None if composed.energy is None else composed.energy.each(exact),
         mixed={layers: family(measured) for layers, measured in composed.mixed.items()},
         curved={layers: family(measured) for layers, measured in composed.curved.items()},
     )
 
 
-def _single_norms(base: LayerNorms) -> Composed:
+def _single_norms(base: LayerNorms) -> ComposedNorms:
     """Products of single norms in place of composed ones, and no energy."""
     hidden = len(base.upstream_columns)
     transports = tuple(alone(top, base.weight_norms) for top in range(hidden))
     slopes = (np.full(1, base.slope_bound),) * hidden
-    return Composed(transports, None, slopes, (np.zeros(1),) * hidden, {}, {})
+    return ComposedNorms(transports, None, slopes, (np.zeros(1),) * hidden, {}, {})
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _block_norms(model: MLP, chains: bool, params: Params, x: Array) -> tuple:
+def _block_norms(model: MLP, partials: bool, params: Params, x: Array) -> tuple:
     layers = observe_layers(model, params, x)
     kappa = tuple(
         jnp.sqrt(c**2 * jnp.sum(h**2, axis=1) + model.bias_scale**2)
@@ -321,7 +323,7 @@ def _block_norms(model: MLP, chains: bool, params: Params, x: Array) -> tuple:
     columns = tuple(jnp.sqrt(jnp.sum(u**2, axis=1)) for u in layers.upstream)
     largest = tuple(jnp.max(c, axis=1) for c in columns)
     slopes: tuple = ()
-    if chains:
+    if partials:
         pairs = enumerate(layers.inputs[:-1])
         slopes = tuple(model.act.slope(model.preactivation(params, i, h)) for i, h in pairs)
     else:

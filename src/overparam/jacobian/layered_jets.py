@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from overparam.jacobian.branch_and_bound import largest_over_splits
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.jacobian.layer_norms import spectral_norm_of, top_eigenvalue
-from overparam.jacobian.splits import largest_over_splits
 from overparam.memory import WORKING_MEMORY
 from overparam.model.function import ParamTree
 from overparam.model.layers import observe_layers

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from overparam.jacobian.branch_and_bound import FIRST, largest_over_splits
 from overparam.jacobian.by_radius import Radii
-from overparam.jacobian.changes import Changes, changes_within, turned_rate
-from overparam.jacobian.families import Family
-from overparam.jacobian.splits import FIRST, largest_over_splits
+from overparam.jacobian.data_norms import Family
+from overparam.jacobian.perturbed_passes import PerturbedPasses, perturbed_passes, turned_rate
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.numbers.upper import Upper, hypot, total
 
@@ -62,14 +62,14 @@ def _at_radii(norms: StartingNorms, radii: np.ndarray, dtype: Any) -> Iterator[O
 
 def modulus_at(norms: StartingNorms, shares: list[Upper]) -> list[Upper]:
     """omega and, where it has a bound, L at each split, (splits,) each."""
-    change = changes_within(norms, shares)
+    change = perturbed_passes(norms, shares)
     omega = _jacobian_change(norms, change)
     if norms.curvature is None and norms.layers > 1:
         return [omega]
     return [omega, _second_derivative(norms, change)]
 
 
-def _jacobian_change(norms: StartingNorms, change: Changes) -> Upper:
+def _jacobian_change(norms: StartingNorms, change: PerturbedPasses) -> Upper:
     """omega at each split: the root of the sum over layers of squared |J_l - J_{0,l}|."""
     squares = []
     for layer, (dg, g) in enumerate(zip(change.backward, change.reach, strict=True)):
@@ -85,7 +85,7 @@ def _jacobian_change(norms: StartingNorms, change: Changes) -> Upper:
     return total(squares).sqrt()
 
 
-def _turned_by_pairs(norms: StartingNorms, change: Changes, layer: int) -> Upper:
+def _turned_by_pairs(norms: StartingNorms, change: PerturbedPasses, layer: int) -> Upper:
     """Bound on V -> dG^l V a_0^{l-1} as a sum over the layers that turn it."""
     found = Upper(np.zeros_like(change.shares[0].values))
     if layer == norms.layers - 1:
@@ -104,7 +104,7 @@ def _turned_by_pairs(norms: StartingNorms, change: Changes, layer: int) -> Upper
     return found
 
 
-def _moved_by_pairs(norms: StartingNorms, change: Changes, layer: int) -> Upper:
+def _moved_by_pairs(norms: StartingNorms, change: PerturbedPasses, layer: int) -> Upper:
     """Bound on V -> G^l V da^{l-1} as a sum over the layers that move h^{l-1}."""
     found = Upper(np.zeros_like(change.shares[0].values))
     for low in range(layer):
@@ -121,7 +121,7 @@ def _at(family: Family[Upper], rate: Upper) -> Upper:
     return rate.over(family.profile).max(1) * family.norm
 
 
-def _second_derivative(norms: StartingNorms, change: Changes) -> Upper:
+def _second_derivative(norms: StartingNorms, change: PerturbedPasses) -> Upper:
     """L at each split: docs/modulus.md, Theorem 3."""
     nothing = change.input[0]
     mixed, curved = Upper(nothing.values[:, 0]), Upper(nothing.values[:, 0])

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from overparam.jacobian.chains import Chain, Reach, Slopes, chain_norms
-from overparam.jacobian.families import Family
+from overparam.jacobian.data_norms import Family
+from overparam.jacobian.partial_jacobians import (
+    PartialBounds,
+    PartialJacobians,
+    Slopes,
+    partial_jacobian_norms,
+)
 from overparam.numbers.upper import Upper
 
 
@@ -25,9 +30,9 @@ class StartingNorms:
         upstream: |U_0^l(x_i)|, l < D.
         columns: max_j |U_{0,j}^l(x_i)|, l < D.
         slopes: Bounds on max_j |act'(z_0^l)_j|, l < D.
-        slope_errors: How far the slopes of the chains are from act'(z_0^l), in norm, l < D.
+        slope_errors: How far the slopes of the stacks are from act'(z_0^l), in norm, l < D.
         transports: Chains of dz^l / dz^j, l < D.
-        energy: The chain weighted with the roots of |U_{0,j}^l|; None without hidden layers, or
+        energy: The stack weighted with the roots of |U_{0,j}^l|; None without hidden layers, or
             where nothing is measured at points.
         mixed: Families c_q |G^q| |act'| |dz^{q-1}/dz^l| |V a^l|, by (q, l), counted from 0.
         curved: Families N_l N_j |V a^l| |Y a^j|, by (l, j), l <= j.
@@ -47,8 +52,8 @@ class StartingNorms:
     columns: list[Upper]
     slopes: list[Upper]
     slope_errors: list[Upper]
-    transports: list[Chain[Upper]]
-    energy: Chain[Upper] | None
+    transports: list[PartialJacobians[Upper]]
+    energy: PartialJacobians[Upper] | None
     mixed: dict[tuple[int, int], Family[Upper]] = field(default_factory=dict)
     curved: dict[tuple[int, int], Family[Upper]] = field(default_factory=dict)
 
@@ -80,25 +85,25 @@ class StartingNorms:
             return self.slope.spread(move.values.shape)
         return self.slope.minimum(self.slopes[layer] + (part * self.curvature) * move)
 
-    def transports_within(self, slopes: Slopes) -> list[Reach]:
+    def transports_within(self, slopes: Slopes) -> list[PartialBounds]:
         """|dz^q / dz^l| for given slopes of all hidden layers."""
-        found: list[Reach] = []
+        found: list[PartialBounds] = []
         for _ in self.transports:
             found.append(self.next_transport(slopes, found))
         return found
 
-    def next_transport(self, slopes: Slopes, below: list[Reach]) -> Reach:
+    def next_transport(self, slopes: Slopes, below: list[PartialBounds]) -> PartialBounds:
         """|dz^q / dz^l| of the layer q after those below, for slopes of the layers below it."""
-        return chain_norms(self.transports[len(below)], self.weight_norms, slopes, below)
+        return partial_jacobian_norms(self.transports[len(below)], self.weight_norms, slopes, below)
 
-    def energies_within(self, slopes: Slopes, transports: list[Reach]) -> list[Upper]:
-        """N^l for given slopes, l < D; none without the chain."""
+    def energies_within(self, slopes: Slopes, transports: list[PartialBounds]) -> list[Upper]:
+        """N^l for given slopes, l < D; none without the stack."""
         if self.energy is None:
             return []
-        return chain_norms(self.energy, self.weight_norms, slopes, transports).norms
+        return partial_jacobian_norms(self.energy, self.weight_norms, slopes, transports).norms
 
-    def at_rest(self) -> tuple[list[Reach], list[Upper]]:
-        """Bounds at theta_0 itself on all transports, and on the chain with heads."""
+    def at_rest(self) -> tuple[list[PartialBounds], list[Upper]]:
+        """Bounds at theta_0 itself on all transports, and on the stack with heads."""
         moved = None if self.curvature is None else self.slope_errors
         slopes = Slopes(self.slope, self.middle, self.half, self.slope_errors, moved)
         transports = self.transports_within(slopes)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from overparam.pipeline import course, following, verdicts
+from overparam.pipeline import consequence_findings, job_findings, verdict_findings
 from overparam.pipeline.finding import Finding, Verdict
 from overparam.pipeline.formatting import plain
 from overparam.pipeline.result import JobResult
@@ -15,22 +15,22 @@ def findings(result: JobResult) -> list[Finding]:
 
 
 def _findings(result: JobResult) -> Iterator[Finding]:
-    yield from course.subject(result)
+    yield from job_findings.subject(result)
     if result.imported is not None:
-        yield from course.errors_as_imported(result)
-    yield verdicts.first_verdict(result)
+        yield from job_findings.errors_as_imported(result)
+    yield verdict_findings.first_verdict(result)
     if result.descent is not None and result.imported is None:
-        yield course.descent(result)
-    yield from course.fitting(result)
+        yield job_findings.descent(result)
+    yield from job_findings.fitting(result)
     if result.anchored is not None:
-        yield verdicts.anchored_verdict(result)
-    yield from course.spectra(result)
-    yield verdicts.trust(result)
+        yield verdict_findings.anchored_verdict(result)
+    yield from job_findings.spectra(result)
+    yield verdict_findings.trust(result)
     if result.imported is not None:
-        yield course.step_sizes(result)
-    yield from course.errors(result)
+        yield job_findings.step_sizes(result)
+    yield from job_findings.errors(result)
     if result.consequences is not None:
-        yield from following.consequences(result.consequences, result)
+        yield from consequence_findings.consequences(result.consequences, result)
 
 
 def lines(found: list[Finding]) -> list[tuple[str, str]]:

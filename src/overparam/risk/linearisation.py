@@ -13,8 +13,8 @@ would multiply what can change layer by layer.
 import numpy as np
 from jaxtyping import Float
 
+from overparam.jacobian.branch_and_bound import largest_over_splits
 from overparam.jacobian.layer_norms import LayerNorms
-from overparam.jacobian.splits import largest_over_splits
 
 
 def linearisation_remainder(base: LayerNorms, radius: float) -> Float[np.ndarray, " n"]:

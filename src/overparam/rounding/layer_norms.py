@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from overparam.enclosures import max_eigenvalue, spectral_norm
 from overparam.enclosures.rounding import UNIT_ROUNDOFF, gamma, mul_up, sqrt_up
-from overparam.jacobian.families import Arithmetic
+from overparam.jacobian.data_norms import Arithmetic
 from overparam.jacobian.layer_norms import LayerNorms, Observed, observe, with_composed
 from overparam.model.mlp import MLP, Params
 from overparam.problem.problem import Problem

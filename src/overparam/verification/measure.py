@@ -13,10 +13,10 @@ from flint import arb, arb_mat
 
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.verification.balls import diagonal, exact, midpoints, scale_rows, upper_of
-from overparam.verification.chains import spectral_norm
-from overparam.verification.composed import with_chains
 from overparam.verification.losses import BallLoss
+from overparam.verification.measured_partials import with_partials
 from overparam.verification.network import Backward, Forward, Network, backward, forward
+from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.spectrum import (
     inverse_form,
     largest_eigenvalue,
@@ -228,7 +228,7 @@ def _norms(
     if network.layers == 1:
         return norms
     say("composed norms")
-    return with_chains(norms, network, ahead, [c for _, c in pairs], input_grams, roots)
+    return with_partials(norms, network, ahead, [c for _, c in pairs], input_grams, roots)
 
 
 def _norm(matrix: np.ndarray) -> arb:
@@ -239,7 +239,7 @@ def _norm(matrix: np.ndarray) -> arb:
 
 
 def _unmeasured(network: Network) -> dict:
-    """The interval of the slopes, and no chains yet."""
+    """The interval of the slopes, and no partial Jacobians yet."""
     steepest = network.activation.slope_bound()
     lowest = network.activation.lowest(steepest)
     return {

@@ -19,8 +19,8 @@ from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
 from overparam.verification.bounds import RELATIVE, Comparison
 from overparam.verification.claim import Claim
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS, GRADIENTS
-from overparam.verification.following import Followed, follow
 from overparam.verification.measure import Measured
+from overparam.verification.own_run import OwnRun, own_run
 from overparam.verification.refusal import UNCHECKED
 from overparam.verification.subject import Subject
 
@@ -73,7 +73,7 @@ def compare_run(claim: Claim, subject: Subject, start: Measured, say: Progress) 
         return [f"handover is {steps:.12g}: not a number of steps"]
     early = int(claim.number("steps_in_balls")) if claim.has("steps_in_balls") else 0
     eta = claim.number("step_size")
-    found = follow(subject, eta, int(steps), early, say)
+    found = own_run(subject, eta, int(steps), early, say)
     if not math.isfinite(found.deviation) and claim.has("failure_probability"):
         return [f"{UNCHECKED}: it rests on random vectors, without which nothing is known here"]
     if not math.isfinite(found.deviation) and claim.kind("deviation") == "computed":
@@ -89,7 +89,7 @@ def compare_run(claim: Claim, subject: Subject, start: Measured, say: Progress) 
 class _Check:
     check: Comparison
     claim: Claim
-    found: Followed
+    found: OwnRun
     eta: float
 
     def run(self) -> None:

@@ -1,6 +1,6 @@
 """Composed layer Jacobians in float64, with every rounding error bounded.
 
-A chain of a point starts from X^q and grows towards the inputs,
+A stack at a point starts from X^q and grows towards the inputs,
 
     Y^l = X^{l+1} A^{l+1},        X^l = [B^l; Y^l diag(s^l)],
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overparam.jacobian.chains import Chain, Link
+from overparam.jacobian.partial_jacobians import PartialJacobian, PartialJacobians
 from overparam.numbers.upper import Upper
 from overparam.verification.balls import exact
 
@@ -31,19 +31,19 @@ _EXTRA = 40
 
 
 def multiplied_out(points: int, hidden: list[int], smooth: bool) -> bool:
-    """Whether the norms of chains are measured: by the work, as docs/modulus.md says."""
+    """Whether the norms of partial Jacobians are measured: by the work, as docs/modulus.md says."""
     layers, widest = len(hidden), max(hidden, default=0)
     work = 8.0 * points * layers * (layers - 1) * widest**3
     return smooth and 0 < layers <= MOST_LAYERS and work <= WORK
 
 
-def all_chains(
+def all_partials(
     matrices: list[np.ndarray],
     norms: list[float],
     slopes: list[np.ndarray] | None,
     heads: list[np.ndarray],
-) -> tuple[list[Chain[Upper]], Chain[Upper]]:
-    """The transports from every hidden layer downwards, and the chain with heads, at all points.
+) -> tuple[list[PartialJacobians[Upper]], PartialJacobians[Upper]]:
+    """The transports from every hidden layer downwards, and the stack with heads, at all points.
 
     Args:
         matrices: A^l of the hidden layers, rounded.
@@ -54,28 +54,30 @@ def all_chains(
     hidden, points = len(matrices), len(heads[0])
     starts = [*[exact(np.ones(points))] * hidden, exact(heads[-1].max(axis=1))]
     if slopes is None:
-        links = [_heads_alone(top, matrices, norms, None, points) for top in range(hidden)]
-        links.append(_heads_alone(hidden - 1, matrices, norms, heads, points))
+        partials = [_heads_alone(top, matrices, norms, None, points) for top in range(hidden)]
+        partials.append(_heads_alone(hidden - 1, matrices, norms, heads, points))
     else:
         tables = [
             _point(matrices, norms, [s[i] for s in slopes], [h[i] for h in heads])
             for i in range(points)
         ]
-        links = [_collected([table[which] for table in tables]) for which in range(hidden + 1)]
+        partials = [_collected([table[which] for table in tables]) for which in range(hidden + 1)]
     tops = [*range(hidden), hidden - 1]
-    *transports, energy = map(Chain, tops, starts, map(tuple, links))
+    *transports, energy = map(PartialJacobians, tops, starts, map(tuple, partials))
     return transports, energy
 
 
-def _collected(tables: list[list[list[float]]]) -> list[Link[Upper]]:
-    """The links of one chain, from those at every point."""
-    links = []
+def _collected(tables: list[list[list[float]]]) -> list[PartialJacobian[Upper]]:
+    """The partial Jacobians of one stack, from those at every point."""
+    partials = []
     for step, rows in enumerate(zip(*tables, strict=True)):
         numbers = [exact(entries) for entries in zip(*rows, strict=True)]
-        head, moved, before, after, column, skipped, *flips = numbers
+        head, moved, before, after, column, skipped, *slope_responses = numbers
         last = skipped if step else None
-        links.append(Link(head, moved, before, after, column, last, tuple(flips)))
-    return links
+        partials.append(
+            PartialJacobian(head, moved, before, after, column, last, tuple(slope_responses))
+        )
+    return partials
 
 
 def _heads_alone(
@@ -84,8 +86,8 @@ def _heads_alone(
     norms: list[float],
     heads: list[np.ndarray] | None,
     points: int,
-) -> list[Link[Upper]]:
-    links = []
+) -> list[PartialJacobian[Upper]]:
+    partials = []
     for layer in range(top - 1, -1, -1):
         if heads is None:
             moved = norms[top] if layer == top - 1 else 0.0
@@ -94,8 +96,8 @@ def _heads_alone(
             envelope = heads[layer + 1].max(axis=0)
             moved = _Product.diagonal(envelope).times(matrices[layer + 1], norms[layer + 1]).norm()
             largest = heads[layer].max(axis=1)
-        links.append(Link(exact(largest), exact(np.full(points, moved))))
-    return links
+        partials.append(PartialJacobian(exact(largest), exact(np.full(points, moved))))
+    return partials
 
 
 def _point(
@@ -104,11 +106,11 @@ def _point(
     slopes: list[np.ndarray],
     heads: list[np.ndarray],
 ) -> list[list[list[float]]]:
-    """Numbers of all links of all chains at one point, that with heads last."""
+    """Numbers of all stacks at one point, that with heads last."""
     tables, transports = [], list[dict[int, _Product]]()
     for top in range(len(matrices)):
-        links, products = _descend(top, matrices, norms, slopes, None, transports)
-        tables.append(links)
+        partials, products = _descend(top, matrices, norms, slopes, None, transports)
+        tables.append(partials)
         transports.append(products)
     last = len(matrices) - 1
     return [*tables, _descend(last, matrices, norms, slopes, heads, transports)[0]]
@@ -122,10 +124,10 @@ def _descend(
     heads: list[np.ndarray] | None,
     transports: list[dict[int, "_Product"]],
 ) -> tuple[list[list[float]], dict[int, "_Product"]]:
-    """One chain from the top: its links' numbers, and X^l by layer."""
-    links: list[list[float]] = []
+    """One stack from the top: its partial Jacobians' numbers, and X^l by layer."""
+    partials: list[list[float]] = []
     if top == 0:
-        return links, {}
+        return partials, {}
     x = _Product.diagonal(np.ones(len(matrices[top])) if heads is None else heads[top])
     before, after = dict[int, _Product](), {top: x}
     for layer in range(top - 1, -1, -1):
@@ -139,10 +141,12 @@ def _descend(
         y = x.times(a, norm)
         x = y.turned(slopes[layer], None if heads is None else heads[layer])
         head = 0.0 if heads is None else float(heads[layer].max())
-        flips = [before[q].flipped(transports[q][layer]) for q in range(layer + 1, top)]
-        links.append([head, moved, y.norm(), x.norm(), y.column(), skipped, *flips])
+        slope_responses = [
+            before[q].slope_response(transports[q][layer]) for q in range(layer + 1, top)
+        ]
+        partials.append([head, moved, y.norm(), x.norm(), y.column(), skipped, *slope_responses])
         before[layer], after[layer] = y, x
-    return links, after
+    return partials, after
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,7 @@ class _Product:
         longest = math.sqrt(float(np.square(self.matrix).sum(axis=0).max()))
         return (longest * (1 + _gamma(len(self.matrix))) + self.error) * _SAFE + _TINY
 
-    def flipped(self, tail: "_Product") -> float:
+    def slope_response(self, tail: "_Product") -> float:
         """The norm of d -> self diag(d) tail, Euclidean to spectral, by the Frobenius norm.
 
         Its square is the largest eigenvalue of (Y^T Y) * (P P^T), entry by entry.

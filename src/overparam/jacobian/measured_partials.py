@@ -1,11 +1,11 @@
-"""Composed layer Jacobians at theta_0: the chains of every point, and collective norms over data.
+"""Composed layer Jacobians at theta_0: of every point by itself, and of the data together.
 
 Two kinds of numbers sharpen what products of single norms give (docs/modulus.md, Lemmas 4 and 5):
 norms of products of matrices, A^2 diag(act') A^1 instead of |A^2| |A^1| beta_1, point by point; and
 norms over all points together, from Gram matrices of the layers' inputs.
 
 The first need a singular value of a matrix as large as a layer for every point and pair of layers.
-They are left out where that is too much work (``COMPOSED_WORK``); a chain then has its heads alone,
+They are left out where that is too much work (``COMPOSED_WORK``); a stack then has its heads alone,
 and the bounds fall back to products of single norms. The second are left out above
 ``COLLECTIVE_POINTS`` points.
 """
@@ -16,79 +16,79 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from overparam.jacobian.chains import Chain, Link
-from overparam.jacobian.families import Arithmetic, Data, Family, Matrix, Vector
+from overparam.jacobian.data_norms import Arithmetic, Data, Family, Matrix, Vector
+from overparam.jacobian.partial_jacobians import PartialJacobian, PartialJacobians
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.numbers.upper import Upper
 
 COMPOSED_WORK = 1e11
-"""Floating-point operations that measuring chains may take: a few seconds."""
+"""Floating-point operations that measuring partial Jacobians may take: a few seconds."""
 
 COMPOSED_LAYERS = 6
-"""Most hidden layers for which chains are measured: their number grows like the square."""
+"""Most hidden layers for which they are measured: their number grows like the square."""
 
 COLLECTIVE_POINTS = 512
 """Most points for which collective norms of pairs of layers are taken: each costs n^3."""
 
 
 @dataclass(frozen=True)
-class Composed:
+class ComposedNorms:
     """Norms of composed layer Jacobians; hidden layers are counted from 0.
 
     Attributes:
         transports: Chains of dz^q / dz^l, one for every hidden layer q.
-        energy: The chain that ends in diag(|U_{0,j}^l|)^{1/2} at every hidden layer l.
+        energy: The stack that ends in diag(|U_{0,j}^l|)^{1/2} at every hidden layer l.
         slope_norms: Bounds on max_j |act'(z_0^l)_j|, by hidden layer.
-        slope_errors: Bounds on |s - act'(z_0^l)|_2 for the slopes s that the chains were measured
+        slope_errors: Bounds on |s - act'(z_0^l)|_2 for the slopes s that they were measured
             with; zero unless rounding is counted.
         mixed: (q, l) -> the family V -> g^q c_q |act' dz^{q-1}/dz^l| |V a_0^l|, layer q above l.
         curved: (l, j), l <= j -> the family (V, Y) -> N^l N^j |V a_0^l| |Y a_0^j|.
     """
 
-    transports: tuple[Chain[Vector], ...]
-    energy: Chain[Vector] | None
+    transports: tuple[PartialJacobians[Vector], ...]
+    energy: PartialJacobians[Vector] | None
     slope_norms: tuple[np.ndarray, ...]
     slope_errors: tuple[np.ndarray, ...]
     mixed: dict[tuple[int, int], Family[float]]
     curved: dict[tuple[int, int], Family[float]]
 
 
-def composed_work(points: int, widths: tuple[int, ...]) -> float:
-    """Floating-point operations for the chains of a network with these hidden widths."""
+def partials_work(points: int, widths: tuple[int, ...]) -> float:
+    """Floating-point operations for the partial Jacobians of a network with these hidden widths."""
     widest = max(widths, default=0)
     hidden = len(widths)
     return 8.0 * points * hidden * (hidden - 1) * widest**3
 
 
 @dataclass(frozen=True)
-class Stack:
+class RoundedProduct:
     """A matrix that is a product of others, and a bound on how far it is off in norm."""
 
     matrix: Matrix
     error: float = 0.0
 
-    def times(self, matrix: Matrix, norm: float, arithmetic: Arithmetic) -> "Stack":
+    def times(self, matrix: Matrix, norm: float, arithmetic: Arithmetic) -> "RoundedProduct":
         """The product with a matrix of the given spectral norm."""
         size = arithmetic.rounding(len(matrix))
         if size:
             size *= float(np.linalg.norm(self.matrix) * np.linalg.norm(matrix))
         error = arithmetic.safety * (self.error * norm + size) + arithmetic.tiny
-        return Stack(self.matrix @ matrix, error)
+        return RoundedProduct(self.matrix @ matrix, error)
 
-    def scaled(self, slopes: Float[np.ndarray, "b"], arithmetic: Arithmetic) -> "Stack":
+    def scaled(self, slopes: Float[np.ndarray, "b"], arithmetic: Arithmetic) -> "RoundedProduct":
         """The product with a diagonal matrix."""
         size = arithmetic.rounding(0)
         if size:
             size *= float(np.linalg.norm(self.matrix))
         largest = float(np.max(np.abs(slopes)))
         error = arithmetic.safety * (self.error + size) * largest + arithmetic.tiny
-        return Stack(self.matrix * slopes[None, :], error)
+        return RoundedProduct(self.matrix * slopes[None, :], error)
 
-    def below(self, head: Float[np.ndarray, "b"] | None) -> "Stack":
+    def below(self, head: Float[np.ndarray, "b"] | None) -> "RoundedProduct":
         """The same with a diagonal matrix on top."""
         if head is None:
             return self
-        return Stack(np.concatenate([np.diag(head), self.matrix]), self.error)
+        return RoundedProduct(np.concatenate([np.diag(head), self.matrix]), self.error)
 
     def norm(self, arithmetic: Arithmetic) -> float:
         """Bound on the spectral norm."""
@@ -100,7 +100,7 @@ class Stack:
         longest *= 1 + arithmetic.rounding(len(self.matrix))
         return arithmetic.safety * (longest + self.error)
 
-    def flipped(self, tail: "Stack", arithmetic: Arithmetic) -> float:
+    def slope_response(self, tail: "RoundedProduct", arithmetic: Arithmetic) -> float:
         """Bound on |self diag(d) tail| over unit vectors d: docs/modulus.md, Lemma 4."""
         y, p = self.matrix, tail.matrix
         gram = (y.T @ y) * (p @ p.T)
@@ -115,7 +115,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Layers:
-    """What chains are made of.
+    """What partial Jacobians are made of.
 
     Attributes:
         matrices: A_0^l, hidden layers.
@@ -132,10 +132,10 @@ class Layers:
     largest: tuple[Vector, ...]
 
 
-def measure_chains(
+def measure_partials(
     layers: Layers, arithmetic: Arithmetic, measured: bool
-) -> tuple[tuple[Chain, ...], Chain | None]:
-    """The transports of all hidden layers, and the chain that ends in the heads of every layer."""
+) -> tuple[tuple[PartialJacobians, ...], PartialJacobians | None]:
+    """The transports of all hidden layers, and the stack that ends in the heads of every layer."""
     hidden = len(layers.matrices)
     if not hidden:
         return (), None
@@ -150,32 +150,34 @@ def measure_chains(
     *transports, energy = (_gathered(list(rows)) for rows in zip(*tables, strict=True))
     start = layers.heads[hidden - 1].max(axis=1)
     return (
-        tuple(Chain(top, np.ones(1), links) for top, links in enumerate(transports)),
-        Chain(hidden - 1, start, energy),
+        tuple(
+            PartialJacobians(top, np.ones(1), partials) for top, partials in enumerate(transports)
+        ),
+        PartialJacobians(hidden - 1, start, energy),
     )
 
 
-def alone(top: int, norms: tuple[float, ...]) -> Chain[Vector]:
+def alone(top: int, norms: tuple[float, ...]) -> PartialJacobians[Vector]:
     """A transport of which only the first matrix is known."""
     one, zero = np.ones(1), np.zeros(1)
     moved = [np.array([norms[top]]), *[zero] * (top - 1)]
-    return Chain(top, one, tuple(Link(zero, m) for m in moved[:top]))
+    return PartialJacobians(top, one, tuple(PartialJacobian(zero, m) for m in moved[:top]))
 
 
-def _heads_alone(layers: Layers, arithmetic: Arithmetic) -> Chain:
-    """The chain with heads, each multiplied with the matrix below it alone."""
-    top, links = len(layers.matrices) - 1, []
+def _heads_alone(layers: Layers, arithmetic: Arithmetic) -> PartialJacobians:
+    """The stack with heads, each multiplied with the matrix below it alone."""
+    top, partials = len(layers.matrices) - 1, []
     for layer in range(top - 1, -1, -1):
         envelope = layers.heads[layer + 1].max(axis=0)
         scaled = envelope[:, None] * layers.matrices[layer + 1]
         error = arithmetic.rounding(1) * float(np.linalg.norm(scaled))
-        head_moved = Stack(scaled, error).norm(arithmetic)
-        links.append(Link(layers.largest[layer], np.array([head_moved])))
-    return Chain(top, layers.largest[top], tuple(links))
+        head_moved = RoundedProduct(scaled, error).norm(arithmetic)
+        partials.append(PartialJacobian(layers.largest[layer], np.array([head_moved])))
+    return PartialJacobians(top, layers.largest[top], tuple(partials))
 
 
 _Row = tuple[float, ...]
-"""One point's numbers of a link: head, head_moved, before, after, column, skipped, and flips."""
+"""One point's numbers of a partial Jacobian, in the order of its attributes."""
 
 
 def _at_point(
@@ -184,32 +186,32 @@ def _at_point(
     layers: Layers,
     arithmetic: Arithmetic,
 ) -> list[list[_Row]]:
-    """The links of every chain at one point, the one with heads last."""
+    """The partial Jacobians of every stack at one point, the one with heads last."""
     found: list[list[_Row]] = []
-    tails: list[list[Stack]] = []
+    tails: list[list[RoundedProduct]] = []
     for top in range(len(layers.matrices)):
-        links, stacks = _links(top, None, slopes, tails, layers, arithmetic)
-        found.append(links)
-        tails.append(stacks)
-    found.append(_links(len(tails) - 1, heads, slopes, tails, layers, arithmetic)[0])
+        partials, products = _from_top(top, None, slopes, tails, layers, arithmetic)
+        found.append(partials)
+        tails.append(products)
+    found.append(_from_top(len(tails) - 1, heads, slopes, tails, layers, arithmetic)[0])
     return found
 
 
-def _links(
+def _from_top(
     top: int,
     heads: list[Float[np.ndarray, "_"]] | None,
     slopes: list[Float[np.ndarray, "_"]],
-    tails: list[list[Stack]],
+    tails: list[list[RoundedProduct]],
     layers: Layers,
     arithmetic: Arithmetic,
-) -> tuple[list[_Row], list[Stack]]:
-    """One point's links, and X^l of all layers; ``tails`` are those of the transports below."""
-    links: list[_Row] = []
+) -> tuple[list[_Row], list[RoundedProduct]]:
+    """One point's partial Jacobians, and X^l of all layers; ``tails`` is X of the transports."""
+    partials: list[_Row] = []
     if top == 0:
-        return links, []  # and no matrix of a single wide layer's size squared
+        return partials, []  # and no matrix of a single wide layer's size squared
     size = len(layers.matrices[top])
-    x = Stack(np.diag(np.ones(size) if heads is None else heads[top]))
-    stacks, above = [x], list[Stack]()
+    x = RoundedProduct(np.diag(np.ones(size) if heads is None else heads[top]))
+    products, above = [x], list[RoundedProduct]()
     y = None
     for layer in range(top - 1, -1, -1):
         a, norm = layers.matrices[layer + 1], layers.norms[layer + 1]
@@ -218,40 +220,43 @@ def _links(
         before = norm if first and heads is None else y.norm(arithmetic)
         moved = before if first else 0.0
         if heads is not None and not first:
-            scaled = Stack(np.diag(heads[layer + 1])).times(a, norm, arithmetic)
+            scaled = RoundedProduct(np.diag(heads[layer + 1])).times(a, norm, arithmetic)
             moved = scaled.norm(arithmetic)
         head = None if heads is None else heads[layer]
         x = y.scaled(slopes[layer], arithmetic).below(head)
         largest = 0.0 if head is None else float(np.max(head))
         after, column = x.norm(arithmetic), y.column(arithmetic)
-        flips = [
-            upper.flipped(tails[q][layer], arithmetic) for q, upper in enumerate(above, layer + 1)
+        slope_responses = [
+            upper.slope_response(tails[q][layer], arithmetic)
+            for q, upper in enumerate(above, layer + 1)
         ]
-        links.append((largest, moved, before, after, column, skipped, *flips))
-        stacks.insert(0, x)
+        partials.append((largest, moved, before, after, column, skipped, *slope_responses))
+        products.insert(0, x)
         above.insert(0, y)
-    return links, stacks
+    return partials, products
 
 
-def _gathered(rows: list[list[_Row]]) -> tuple[Link, ...]:
-    """Links with one number for each point."""
-    links = []
+def _gathered(rows: list[list[_Row]]) -> tuple[PartialJacobian, ...]:
+    """PartialJacobian Jacobians with one number for each point."""
+    partials = []
     for depth, of_points in enumerate(zip(*rows, strict=True)):
-        head, moved, before, after, column, skipped, *flips = np.array(of_points).T
+        head, moved, before, after, column, skipped, *slope_responses = np.array(of_points).T
         last = skipped if depth else None
-        links.append(Link(head, moved, before, after, column, last, tuple(flips)))
-    return tuple(links)
+        partials.append(
+            PartialJacobian(head, moved, before, after, column, last, tuple(slope_responses))
+        )
+    return tuple(partials)
 
 
-def families(
+def collective_norms(
     start: StartingNorms, data: Data, arithmetic: Arithmetic
 ) -> tuple[dict[tuple[int, int], Family[float]], dict[tuple[int, int], Family[float]]]:
-    """The collective norms ``mixed`` and ``curved`` of :class:`Composed`.
+    """The collective norms ``mixed`` and ``curved`` of :class:`ComposedNorms`.
 
     Their profiles are what the operators' norms are at theta_0; any others would give valid bounds.
 
     Args:
-        start: Norms at theta_0, chains included.
+        start: Norms at theta_0, partial Jacobians included.
         data: The layers' inputs.
         arithmetic: How norms are taken.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from overparam.jacobian.splits import (
+from overparam.jacobian.branch_and_bound import (
     MOST,
     TOLERANCE,
     Cells,
@@ -70,7 +70,7 @@ def norms(layers: int, draws: int):
 def test_the_norm_of_a_matrix_is_bounded_within_the_tolerance(layers, monkeypatch):
     """Two and three layers need no more work than is allowed, four may need twenty times that."""
     if layers == 4:
-        monkeypatch.setattr("overparam.jacobian.splits.MOST", 2**15)
+        monkeypatch.setattr("overparam.jacobian.branch_and_bound.MOST", 2**15)
     for bound, exact in norms(layers, draws=20):
         ((found,),) = largest_over_splits(bound, layers, points=1)
         assert exact <= found <= exact * (1 + 1.2 * TOLERANCE)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overparam.jacobian.chains import Reach
+from overparam.jacobian.partial_jacobians import PartialBounds
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.numbers.upper import Upper, total
 
 
 @dataclass(frozen=True)
-class Changes:
+class PerturbedPasses:
     """Bounds on the ball, by layer; hidden layers l = 1..D-1 unless said otherwise.
 
     Attributes:
@@ -56,13 +56,13 @@ class Changes:
     reach: list[Upper]
 
 
-def changes_within(norms: StartingNorms, shares: list[Upper]) -> Changes:
+def perturbed_passes(norms: StartingNorms, shares: list[Upper]) -> PerturbedPasses:
     """Bounds for perturbations whose layers have the given norms, (splits,) each."""
     nothing = _zeros(norms, shares)
     moves: list[Upper] = []
     entering: list[Upper] = []
     inputs, collective = [nothing], [Upper(nothing.values[:, 0])]
-    halfway: list[Reach] = []
+    halfway: list[PartialBounds] = []
     secants: list[Upper] = []
     for layer in range(norms.layers - 1):
         a, r, c = norms.weight_norms[layer], shares[layer], norms.factors[layer]
@@ -81,7 +81,7 @@ def changes_within(norms: StartingNorms, shares: list[Upper]) -> Changes:
         secants.append(secant)
     whole = norms.slopes_within(moves, 1.0)
     ends = norms.transports_within(whole)
-    change = Changes(
+    change = PerturbedPasses(
         shares=shares,
         entering=entering,
         preactivation=moves,
@@ -106,7 +106,7 @@ def _zeros(norms: StartingNorms, shares: list[Upper]) -> Upper:
     return Upper.exact(np.zeros((splits, norms.points)), shares[0].values.dtype)
 
 
-def _backward(norms: StartingNorms, change: Changes) -> None:
+def _backward(norms: StartingNorms, change: PerturbedPasses) -> None:
     """Fill in ``upstream``, ``backward`` and ``reach``, from the top."""
     turns = [_slope_change(norms, layer, dz) for layer, dz in enumerate(change.preactivation)]
     energy = _energy_change(norms, change)
@@ -127,14 +127,14 @@ def _backward(norms: StartingNorms, change: Changes) -> None:
         change.reach.insert(0, most.minimum(at_start + dg))
 
 
-def turned_rate(norms: StartingNorms, change: Changes, q: int, layer: int) -> Upper:
+def turned_rate(norms: StartingNorms, change: PerturbedPasses, q: int, layer: int) -> Upper:
     """Bound on |G^{q+1} Vhat^{q+1} diag(act') dz^q/dz^l| over |V|, hidden layers from 0."""
     # While the backward pass is filled in from the top, its first entry is layer + 1.
     whole = change.reach[q + 1 - norms.layers]
     return norms.factors[q + 1] * whole * change.slopes[q] * change.transports[q][layer]
 
 
-def _energy_change(norms: StartingNorms, change: Changes) -> Upper | None:
+def _energy_change(norms: StartingNorms, change: PerturbedPasses) -> Upper | None:
     """Bound on beta_2 (sum_l |diag(|U_{0,j}^l|)^{1/2} dz^l|^2)^{1/2}."""
     if norms.curvature is None or not change.secant_energies:
         return None

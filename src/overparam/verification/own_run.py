@@ -19,10 +19,10 @@ from overparam.theorems.residual_curvature import RAISE, Couplings, Seen, layere
 from overparam.theorems.trajectory import Ball, next_spread
 from overparam.verification.ball_steps import BallDescent, has_steps
 from overparam.verification.balls import bound_of
-from overparam.verification.chains import spectral_norm
 from overparam.verification.float_pass import FloatNetwork, Passed, between, size_of, stepped
 from overparam.verification.float_rounding import Rounding, rounding_near
 from overparam.verification.measure import Measured, centre_of, measure
+from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Parameters, Subject
 
 _UNIT = 2.0**-53
@@ -43,7 +43,7 @@ EXPONENT = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class Followed:
+class OwnRun:
     """The run up to step T.
 
     Attributes:
@@ -76,7 +76,7 @@ class Followed:
         return int(np.argmax(rest <= min(EXPONENT, rest[0] / 2)))
 
 
-def follow(subject: Subject, step_size: float, steps: int, early: int, say: Progress) -> Followed:
+def own_run(subject: Subject, step_size: float, steps: int, early: int, say: Progress) -> OwnRun:
     """Make T steps of gradient descent.
 
     Args:
@@ -130,7 +130,7 @@ class _Run:
         self.centre = 0.0
         self.reach = 0.0
 
-    def until(self, steps: int) -> Followed:
+    def until(self, steps: int) -> OwnRun:
         """Make the steps, cell by cell."""
         here, done, centre = self.subject.params, 0, centre_of(self.subject)
         while True:
@@ -145,7 +145,7 @@ class _Run:
             cell = _Cell(self, there, measured, on_ball, done)
             here, made = cell.advance(done, steps)
             done += made
-        return Followed(
+        return OwnRun(
             measured=measured,
             on_ball=on_ball,
             deviation=math.inf if self.spread is None else _above(self.spread) * _UP,

@@ -5,19 +5,19 @@ from dataclasses import replace
 import numpy as np
 from flint import arb, arb_mat
 
-from overparam.jacobian.families import Family
+from overparam.jacobian.data_norms import Family
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.numbers.upper import Upper
 from overparam.verification.balls import bound_of, exact, scale_rows, upper_of
-from overparam.verification.chains import all_chains, multiplied_out
 from overparam.verification.network import Forward, Network
+from overparam.verification.partial_jacobians import all_partials, multiplied_out
 from overparam.verification.spectrum import largest_eigenvalue
 
 MOST_POINTS = 512
 """Collective norms of pairs of layers are taken for at most so many points."""
 
 
-def with_chains(
+def with_partials(
     norms: StartingNorms,
     network: Network,
     ahead: Forward,
@@ -25,7 +25,7 @@ def with_chains(
     input_grams: list[arb_mat],
     roots: list[arb],
 ) -> StartingNorms:
-    """The norms with chains and collective norms.
+    """The norms with partial Jacobians and collective norms.
 
     Args:
         norms: Those of single layers.
@@ -48,7 +48,7 @@ def with_chains(
     errors = [exact(np.zeros(n))] * hidden
     if measured:
         slopes, steep, errors = _slopes(network, ahead, widths, norms)
-    transports, energy = all_chains(matrices[:hidden], sizes, slopes, heads)
+    transports, energy = all_partials(matrices[:hidden], sizes, slopes, heads)
     found = replace(norms, slopes=steep, slope_errors=errors, transports=transports, energy=energy)
     if not smooth or n > MOST_POINTS:
         return found
