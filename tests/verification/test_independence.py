@@ -8,7 +8,10 @@ import pytest
 from overparam import verification
 
 SHARED = {
-    *(f"overparam.jacobian.{name}" for name in ("chains", "families", "modulus", "starting_norms")),
+    *(
+        f"overparam.jacobian.{name}"
+        for name in ("partial_jacobians", "data_norms", "modulus", "starting_norms")
+    ),
     "overparam.certificate.certificate",  # the class and its file format
     "overparam.certificate.published",  # its schema
     "overparam.memory",  # how much is free
