@@ -25,7 +25,7 @@ from overparam.kernel.empirical.tangent import (
     tangent_kernel,
     to_coordinates,
 )
-from overparam.model.function import ParamTree, parameter_norm
+from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.train.gauss_newton import SMALLEST_DAMPING
@@ -161,7 +161,7 @@ def fit_at_price(
             tried = jax.tree.map(lambda a, b, t=damping: a + t * (b - a), way, wanted)
             moved = jax.tree.map(np.add, origin, tried)
             left = to_coordinates(problem, problem.residual(moved))
-            after = float(left @ left) + price * parameter_norm(tried) ** 2
+            after = float(left @ left) + price * _square(tried)
             if after <= value - SUFFICIENT * damping * promised:
                 found = moved, tried, left, after
             damping /= 2
@@ -169,3 +169,7 @@ def fit_at_price(
             break
         theta, way, gap, value = found
     return theta
+
+
+def _square(tree: ParamTree) -> float:
+    return float(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
