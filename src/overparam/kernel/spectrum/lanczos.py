@@ -122,10 +122,10 @@ def top_eigenvalues(
         values, vectors = _largest(_dense(linear), count)
     else:
         _require_finite(linear.matvec(start))
-        options = {"ncv": krylov, "tol": tolerance, "maxiter": restarts}
-        values, vectors = _largest(_run(linear, start, count, options), count)
+        run = _Run(krylov, tolerance, restarts)
+        values, vectors = _largest(run.top(linear, start, count), count)
         if count > 1:  # the first one is the first one, however often it occurs
-            values, vectors, complete = _with_copies(linear, values, vectors, options, draw)
+            values, vectors, complete = _with_copies(linear, values, vectors, run, draw)
     residuals = np.linalg.norm(_require_finite(linear.matmat(vectors)) - vectors * values, axis=0)
     reached = residuals <= _allowed(tolerance, np.abs(values), float(np.abs(values).max()))
     return TopEigenvalues(values, vectors, residuals, complete and bool(reached.all()), krylov, n)
@@ -194,18 +194,27 @@ def _allowed(tolerance: float, values: Any, scale: float) -> Any:
     return 2 * tolerance * values + 1e-13 * scale
 
 
-def _run(
-    linear: LinearOperator, start: np.ndarray, count: int, options: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ritz pairs; what did not converge in time comes from the subspace that was reached."""
-    try:
-        return eigsh(linear, k=count, which="LA", v0=start, **options)
-    except ArpackNoConvergence as stopped:
-        found = stopped.eigenvectors
-    except ArpackError:
-        found = np.empty((len(start), 0))
-    basis = np.concatenate([_krylov_basis(linear, start, options["ncv"]), found], axis=1)
-    return _ritz(linear, np.linalg.qr(basis)[0])
+@dataclass(frozen=True)
+class _Run:
+    """What a run of restarted Lanczos iterations may take."""
+
+    krylov: int
+    tolerance: float
+    restarts: int
+
+    def top(
+        self, linear: LinearOperator, start: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ritz pairs; what did not converge in time comes from the subspace that was reached."""
+        options = {"ncv": self.krylov, "tol": self.tolerance, "maxiter": self.restarts}
+        try:
+            return eigsh(linear, k=count, which="LA", v0=start, **options)
+        except ArpackNoConvergence as stopped:
+            found = stopped.eigenvectors
+        except ArpackError:
+            found = np.empty((len(start), 0))
+        basis = np.concatenate([_krylov_basis(linear, start, self.krylov), found], axis=1)
+        return _ritz(linear, np.linalg.qr(basis)[0])
 
 
 def _ritz(linear: LinearOperator, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -219,7 +228,7 @@ def _with_copies(
     linear: LinearOperator,
     values: np.ndarray,
     vectors: np.ndarray,
-    options: dict[str, Any],
+    run: _Run,
     draw: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Ritz pairs with the copies that their start did not see, and whether none is left.
@@ -230,10 +239,10 @@ def _with_copies(
     count, sought = len(values), 1
     for _ in range(count + 1):
         rest = _Complement(linear, values, vectors, draw.standard_normal(len(vectors)))
-        tops, found = _largest(_run(rest.operator, rest.start, sought, options), sought)
+        tops, found = _largest(run.top(rest.operator, rest.start, sought), sought)
         residual = float(np.linalg.norm(rest.operator.matvec(found[:, 0]) - tops[0] * found[:, 0]))
-        reached = residual <= _allowed(options["tol"], abs(tops[0]), rest.scale)
-        last = values[-1] + _allowed(options["tol"], abs(values[-1]), rest.scale)
+        reached = residual <= _allowed(run.tolerance, abs(tops[0]), rest.scale)
+        last = values[-1] + _allowed(run.tolerance, abs(values[-1]), rest.scale)
         above = int(np.sum(tops - rest.shift > last))
         if not above:
             return values, vectors, bool(reached)
