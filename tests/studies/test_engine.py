@@ -275,3 +275,13 @@ def test_every_study_has_a_quick_grid_smaller_than_the_full_one(name):
     assert 0 < sum(study.cost(c).flops for c in quick) < sum(study.cost(c).flops for c in full)
     assert all(json.loads(json.dumps(dict(c))) == dict(c) for c in full)
     assert set(study.keys) <= set(study.columns)
+
+
+def test_the_texts_of_a_page_are_docstrings_unless_they_are_given():
+    lazy = get_study("lazy")
+    assert lazy.title == "Wide networks train lazily"
+    assert lazy.question.startswith("The wider a network, the less its parameters")
+    assert lazy.caption.startswith("Median over seeds and the band from their 10 %")
+    assert lazy.question.endswith("cancels.")
+    assert "\n" not in lazy.question + lazy.caption
+    assert (STUDY.title, STUDY.caption) == ("Sums", "Nothing.")

@@ -1,6 +1,6 @@
 """One run of each learning problem: trained to an anchor, certified or not, and by how much."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -30,36 +30,22 @@ STEPS = 50
 
 
 class Applications(Study):
-    """Every learning problem of ``overparam.applications``."""
+    """One theorem serves many learning problems.
+
+    The theorem is about an integral functional of what is observed of a network. Each application
+    is one case on standard data: it is trained by Gauss-Newton steps until the residual is small,
+    a certificate is anchored there, and gradient descent is held to it.
+    """
 
     name: ClassVar = "applications"
-    title: ClassVar = "One theorem serves many learning problems"
-    question: ClassVar = (
-        "The theorem is about an integral functional of what is observed of a network. Each "
-        "application is one case on standard data: it is trained by Gauss-Newton steps until the "
-        "residual is small, a certificate is anchored there, and gradient descent is held to it."
-    )
     keys: ClassVar = ("application",)
     columns: ClassVar = {
-        "application": pl.String,
-        "observed": pl.String,
-        "loss": pl.String,
-        "points": pl.Int64,
-        "observations": pl.Int64,
-        "parameters": pl.Int64,
-        "modulus": pl.String,
-        "excess_before": pl.Float64,
-        "excess_after": pl.Float64,
-        "certified": pl.Boolean,
-        "margin": pl.Float64,
-        "radius": pl.Float64,
-        "held": pl.Boolean,
-        "says": pl.String,
+        **dict.fromkeys(("application", "observed", "loss"), pl.String),
+        **dict.fromkeys(("points", "observations", "parameters"), pl.Int64),
+        **{"modulus": pl.String, "excess_before": pl.Float64, "excess_after": pl.Float64},
+        **{"certified": pl.Boolean, "margin": pl.Float64, "radius": pl.Float64},
+        **{"held": pl.Boolean, "says": pl.String},
     }
-    caption: ClassVar = (
-        "The margin max Psi / rho of each application's anchored certificate; certified to the "
-        "right of the dotted line at one. Hatched bars rest on an estimated modulus."
-    )
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell an application."""
@@ -72,27 +58,19 @@ class Applications(Study):
 
     def cost(self, cell: Cell) -> Cost:
         """By experience."""
-        return Cost(1e9, 3e9 * SECONDS.get(str(cell["application"]), 15))
+        return Cost(1e9, 3e9 * SECONDS.get(cell["application"], 15))
 
     def measure(self, cell: Cell) -> list[Row]:
         """Train, anchor, and descend."""
-        name = str(cell["application"])
+        name = cell["application"]
         case, note = CASES[name]()
-        problem = case.problem
-        found = gauss_newton(
-            problem, case.params, tolerance=TOLERANCE.get(name, 1e-10), max_steps=80
-        )
-        certificate = anchor(problem, found.params)
-        held = None
+        problem, tolerance = case.problem, TOLERANCE.get(name, 1e-10)
+        found = gauss_newton(problem, case.params, tolerance=tolerance, max_steps=80)
+        certificate, held = anchor(problem, found.params), None
         if certificate.holds:
-            held = gradient_descent(
-                problem,
-                found.params,
-                certificate.step_size,
-                STEPS,
-                certificate=certificate,
-                dtype="float64",
-            ).certificate_held
+            start = problem, found.params, certificate.step_size
+            run = gradient_descent(*start, STEPS, certificate=certificate, dtype="float64")
+            held = run.certificate_held
         return [
             {
                 "application": name,
@@ -144,24 +122,21 @@ class Applications(Study):
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
-        """Margins as bars."""
+        """Margins as bars.
+
+        The margin max Psi / rho of each application's anchored certificate; certified to the
+        right of the dotted line at one. Hatched bars rest on an estimated modulus.
+        """
         figure, (axes,) = plotting.canvas(1)
         figure.set_size_inches(7.0, 0.9 + 0.32 * table.height)
         rows = table.sort("margin")
         for at, row in enumerate(rows.iter_rows(named=True)):
             style = plotting.SERIES[0 if row["certified"] else 1]
             hatch = "" if row["modulus"] in ("proved", "computed") else "//"
-            axes.barh(
-                at, row["margin"], color=style["color"], hatch=hatch, edgecolor="white", height=0.65
-            )
-            axes.annotate(
-                f"{row['margin']:.3g}",
-                (row["margin"], at),
-                (4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
+            bar = {"color": style["color"], "hatch": hatch, "edgecolor": "white"}
+            axes.barh(at, row["margin"], height=0.65, **bar)
+            where: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
+            axes.annotate(f"{row['margin']:.3g}", (row["margin"], at), (4, 0), fontsize=8, **where)
         axes.axvline(1, **plotting.THEORY)
         axes.set_yticks(range(rows.height), rows["application"].to_list())
         axes.set(xscale="log", xlabel="margin  max Psi / rho")

@@ -9,16 +9,7 @@ from matplotlib.figure import Figure
 from overparam.linearised.training_curve import infinite_training_curve
 from overparam.problem.problem import Problem
 from overparam.report.svg import styled
-from overparam.studies import plotting
-from overparam.studies.problems import (
-    Source,
-    certified_run,
-    identity,
-    network,
-    read_cell,
-    sources,
-    training_flops,
-)
+from overparam.studies import plotting, problems
 from overparam.studies.statistics import exponent, median, never, power_law
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 
@@ -32,38 +23,31 @@ WITHIN = 0.2
 
 
 class Convergence(Study):
-    """Gradient descent's excess against the certified envelope and the limit's curve."""
+    """Gradient descent converges at a linear rate, under its certified envelope.
+
+    Theorem 1 bounds the excess at every step before training starts, and the training curve of
+    the infinitely wide network, known in closed form, is what wide networks approach. All widths
+    are trained with one step, a quarter of the largest stable one of the limiting kernel.
+    """
 
     name: ClassVar = "convergence"
-    title: ClassVar = "Gradient descent converges at a linear rate, under its certified envelope"
-    question: ClassVar = (
-        "Theorem 1 bounds the excess at every step before training starts, and the training curve "
-        "of the infinitely wide network, known in closed form, is what wide networks approach. "
-        "All widths are trained with one step, a quarter of the largest stable one of the limiting "
-        "kernel."
-    )
     keys: ClassVar = ("data", "depth", "width", "seed", "step")
     columns: ClassVar = {
         "data": pl.String,
         **dict.fromkeys(("depth", "width", "seed", "step"), pl.Int64),
         **dict.fromkeys(("excess", "envelope", "limit", "certified_rate"), pl.Float64),
     }
-    caption: ClassVar = (
-        "Excess over its start against the step of gradient descent: median over seeds and the "
-        "band from the 10 % to the 90 % quantile, by width. Dotted: the infinitely wide network's. "
-        "Dash-dotted grey: the certified envelope of the widest network."
-    )
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set, depth and width."""
         widths = (64, 512) if settings.quick else (64, 256, 1024, 4096)
         seeds = settings.seeds or (3 if settings.quick else 24)
-        own = [Source("digits", "parity", 10), Source("diabetes", None, 10)]
+        own = [problems.Source("digits", "parity", 10), problems.Source("diabetes", None, 10)]
         return [
             {**source.cell(), "width": w, "depth": d, "output_scale": SCALES[d], "seeds": seeds}
             for w in widths
             for d in (1, 2)
-            for source in sources(settings, own)
+            for source in problems.sources(settings, own)
             if not (d == 2 and w > 2048)
         ]
 
@@ -71,13 +55,13 @@ class Convergence(Study):
         """Training, and compiling for about five seconds."""
         width, depth = cell["width"], cell["depth"]
         parameters = width * 66 + (depth - 1) * width * width
-        training = training_flops(cell, STEPS)
+        training = problems.training_flops(cell, STEPS)
         return Cost(parameters * 8 * 12, 1.5e10 + cell["seeds"] * (3 * training + 1e9))
 
     def measure(self, cell: Cell) -> list[Row]:
         """Train from each seed; the limit's curve does not depend on it."""
-        data = read_cell(cell)
-        model = network(data, cell)
+        data = problems.read_cell(cell)
+        model = problems.network(data, cell)
         problem = Problem(model, data.train, "squared")
         limit = infinite_training_curve(problem)
         step_size = 0.5 / float(limit.eigenvalues.max())
@@ -85,11 +69,11 @@ class Convergence(Study):
         curve = infinite_training_curve(problem, step_size=step_size).excess(steps).tolist()
         rows = []
         for seed in range(cell["seeds"]):
-            _, _, certificate, run = certified_run(data, model, seed, STEPS, step_size)
+            _, _, certificate, run = problems.certified_run(data, model, seed, STEPS, step_size)
             rate, envelope = None, [None] * len(steps)
             if certificate.certified:
                 rate, envelope = certificate.rate, certificate.envelope(steps).tolist()
-            own = identity(cell, "depth", "width", seed=seed, certified_rate=rate)
+            own = problems.row_of(cell, "depth", "width", seed=seed, certified_rate=rate)
             rows += [
                 own | {"step": t, "excess": excess, "envelope": most, "limit": there}
                 for t, excess, most, there in zip(
@@ -150,7 +134,12 @@ class Convergence(Study):
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
-        """A panel for each data set and depth."""
+        """A panel for each data set and depth.
+
+        Excess over its start against the step of gradient descent: median over seeds and the band
+        from the 10 % to the 90 % quantile, by width. Dotted: the infinitely wide network's.
+        Dash-dotted grey: the certified envelope of the widest network.
+        """
         groups = list(parts(table, "data", "depth"))
         figure, panels = plotting.canvas(len(groups), rows=2)
         for axes, (data, depth, part) in zip(panels, groups, strict=True):

@@ -12,16 +12,8 @@ from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.model.mlp import MLP
 from overparam.report.svg import styled
-from overparam.studies import plotting
-from overparam.studies.problems import Source, identity, read_cell, sources, sphere, start_of
-from overparam.studies.statistics import (
-    above,
-    exponent,
-    mean,
-    never,
-    power_law,
-    proportion_interval,
-)
+from overparam.studies import plotting, statistics
+from overparam.studies.problems import Source, read_cell, row_of, sources, sphere, start_of
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 
 ACTIVATIONS = ("tanh", "gelu", "relu")
@@ -42,16 +34,15 @@ resolves it as long as many of its kinks lie between the two points.
 
 
 class Eigenvalue(Study):
-    """lambda_min(K(theta_0)) over seeds, against everything it may depend on."""
+    """The tangent kernel's smallest eigenvalue stays away from zero.
+
+    The one assumption of the theory that is not mild: lambda_min of the tangent kernel at the
+    initialisation is bounded away from zero. Networks are drawn many times, and lambda_min is
+    compared with that of the limiting kernel, over width, depth, activation, number of points,
+    dimension, and the angle between the two closest points.
+    """
 
     name: ClassVar = "eigenvalue"
-    title: ClassVar = "The tangent kernel's smallest eigenvalue stays away from zero"
-    question: ClassVar = (
-        "The one assumption of the theory that is not mild: lambda_min of the tangent kernel at "
-        "the initialisation is bounded away from zero. Networks are drawn many times, and "
-        "lambda_min is compared with that of the limiting kernel, over width, depth, activation, "
-        "number of points, dimension, and the angle between the two closest points."
-    )
     columns: ClassVar = {
         **dict.fromkeys(("sweep", "data", "activation"), pl.String),
         **dict.fromkeys(("depth", "points", "dim"), pl.Int64),
@@ -59,11 +50,6 @@ class Eigenvalue(Study):
         **dict.fromkeys(("smallest", "limit", "distance"), pl.Float64),
     }
     keys: ClassVar = tuple(columns)[:9]
-    caption: ClassVar = (
-        "lambda_min(K) over that of the limiting kernel: against the width (left) and against the "
-        "number of points (middle); right, lambda_min against the angle between the two closest "
-        "points. Medians over seeds, bands from the 10 % to the 90 % quantile; dotted, the limit."
-    )
 
     def cells(self, settings: Settings) -> list[Cell]:
         """Widths on data; numbers of points, dimensions and angles on the sphere."""
@@ -105,7 +91,7 @@ class Eigenvalue(Study):
         model = MLP(dim, (cell["width"],) * cell["depth"], 1, cell["activation"])
         with jax.enable_x64(True):
             limit = np.asarray(infinite_ntk(model, x).ntk) / n
-        own = identity(cell, "sweep", "activation", "depth", "angle", "width", points=n, dim=dim)
+        own = row_of(cell, "sweep", "activation", "depth", "angle", "width", points=n, dim=dim)
         own["limit"] = float(np.linalg.eigvalsh(limit)[0])
         rows = []
         for seed in range(cell["seeds"]):
@@ -129,18 +115,18 @@ class Eigenvalue(Study):
         moved = (pl.col("smallest") - pl.col("limit")).abs()
         broken = table.filter(moved > pl.col("distance") * (1 + 1e-9) + 1e-12).height
         claim, runs = "lambda_min moves by at most |K - K_inf|.", table.height
-        return never(claim, broken, runs, f"{runs} networks.", networks=runs)
+        return statistics.never(claim, broken, runs, f"{runs} networks.", networks=runs)
 
     def _assumption(self, data: str, depth: int, part: pl.DataFrame) -> Finding:
         """Counted by seeds: activations of one seed share their weights, so are one draw."""
         widest, narrow = (_failures(part, end(part["width"])) for end in (max, min))
-        low, high = proportion_interval(widest[1], widest[2])
+        low, high = statistics.proportion_interval(widest[1], widest[2])
         return Finding(
             claim=(
                 f"On {data}, {depth} hidden, lambda_min(K) of wide networks is at least half of "
                 "the limit's, all but surely."
             ),
-            holds=above(-high, -low, -0.05),
+            holds=statistics.above(-high, -low, -0.05),
             words=(
                 f"With any activation below half of it were {widest[1]} of {widest[2]} draws of "
                 f"width {widest[0]:,} (95 % interval of the probability {low:.3f} to {high:.3f}; "
@@ -153,7 +139,7 @@ class Eigenvalue(Study):
     def _mean(self, data: str, part: pl.DataFrame) -> Finding:
         shallow = part.filter(pl.col("depth") == 1)
         means = [
-            mean((rows["smallest"] / rows["limit"]).to_numpy())
+            statistics.mean((rows["smallest"] / rows["limit"]).to_numpy())
             for *_, rows in parts(shallow, "activation", "width")
         ]
         over, values = sum(each.low > 1 for each in means), [each.value for each in means]
@@ -171,9 +157,9 @@ class Eigenvalue(Study):
     def _concentration(self, data: str, part: pl.DataFrame) -> list[Finding]:
         found = []
         for act, depth, rows in parts(part, "activation", "depth"):
-            slope = exponent(rows, "width", "distance")
+            slope = statistics.exponent(rows, "width", "distance")
             claim = f"On {data}, {act}, {depth} hidden, |K - K_inf| falls like width^-1/2."
-            found.append(power_law(claim, slope, -0.5, WITHIN))
+            found.append(statistics.power_law(claim, slope, -0.5, WITHIN))
         return found
 
     def _angles(self, part: pl.DataFrame) -> list[Finding]:
@@ -181,11 +167,11 @@ class Eigenvalue(Study):
         for act, rows in parts(part, "activation"):
             expected, low, high = ANGLE_EXPONENTS[act]
             used = rows.filter(pl.col("angle").is_between(low, high))
-            slope = exponent(used, "angle", "smallest")
-            limit = exponent(used, "angle", "limit").value
+            slope = statistics.exponent(used, "angle", "smallest")
+            limit = statistics.exponent(used, "angle", "limit").value
             claim = f"Two points at a small angle, {act}: lambda_min falls like angle^{expected:g}."
             what = f"The limiting kernel's exponent at the same angles is {limit:.3f}. "
-            found.append(power_law(claim, slope, expected, WITHIN, what, limit=limit))
+            found.append(statistics.power_law(claim, slope, expected, WITHIN, what, limit=limit))
         return found
 
     def summary(self, table: pl.DataFrame) -> pl.DataFrame:
@@ -205,7 +191,12 @@ class Eigenvalue(Study):
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
-        """Over width, over points, over the angle."""
+        """Over width, over points, over the angle.
+
+        lambda_min(K) over that of the limiting kernel: against the width (left) and against the
+        number of points (middle); right, lambda_min against the angle between the two closest
+        points. Medians over seeds, bands from the 10 % to the 90 % quantile; dotted, the limit.
+        """
         figure, (left, middle, right) = plotting.canvas(3)
         first = table.filter(pl.col("sweep") == "width")
         first = first.filter(pl.col("data") == pl.col("data").first())

@@ -14,7 +14,7 @@ from overparam.model.activation import abs_linear
 from overparam.model.mlp import MLP
 from overparam.report.svg import styled
 from overparam.studies import plotting
-from overparam.studies.problems import Source, identity, read_cell, sources, sphere, start_of
+from overparam.studies.problems import Source, read_cell, row_of, sources, sphere, start_of
 from overparam.studies.statistics import median, slope
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 
@@ -31,29 +31,21 @@ WIDE = 1024
 
 
 class EdgeOfChaos(Study):
-    """Depth against conditioning for act(s) = a s + b |s|."""
+    """At the edge of chaos the kernel's condition number converges with depth.
+
+    Beyond the paper: for act(s) = a s + b |s| without biases, scaled to the edge of chaos, the
+    limiting kernel of n points tends with depth to a multiple of 3/4 I + 1/4 1 1^T, whose
+    condition number is 1 + n/3, at a pace that Delta = b^2 / (a^2 + b^2) sets: the depth needed
+    is inversely proportional to it (docs/eoc.md). Compare arXiv 2501.13225 and 2501.14724.
+    """
 
     name: ClassVar = "eoc"
-    title: ClassVar = "At the edge of chaos the kernel's condition number converges with depth"
-    question: ClassVar = (
-        "Beyond the paper: for act(s) = a s + b |s| without biases, scaled to the edge of chaos, "
-        "the limiting kernel of n points tends with depth to a multiple of 3/4 I + 1/4 1 1^T, "
-        "whose condition number is 1 + n/3, at a pace that Delta = b^2 / (a^2 + b^2) sets: the "
-        "depth needed is inversely proportional to it (docs/eoc.md). Compare arXiv 2501.13225 and "
-        "2501.14724."
-    )
     keys: ClassVar = ("data", "delta", "width", "seed", "depth")
     columns: ClassVar = {
         **{"data": pl.String, "points": pl.Int64, "delta": pl.Float64},
         **dict.fromkeys(("width", "seed", "depth"), pl.Int64),
         **dict.fromkeys(("condition", "limit", "overlap"), pl.Float64),
     }
-    caption: ClassVar = (
-        "Condition number of the limiting kernel against depth (left) and against Delta times "
-        "depth (middle), where the curves fall on one another; dotted, the limit 1 + n/3. Right: "
-        "finite networks, medians over seeds and bands from the 10 % to the 90 % quantile, beside "
-        "their limiting kernel (dotted)."
-    )
 
     def cells(self, settings: Settings) -> list[Cell]:
         """The limit for every Delta, and finite networks for two of them."""
@@ -87,7 +79,7 @@ class EdgeOfChaos(Study):
                 kernel = limit
                 if width:
                     kernel = np.asarray(empirical_ntk(model, start_of(model, seed), x))
-                own = identity(cell, "delta", "width", points=len(x), seed=seed, depth=depth)
+                own = row_of(cell, "delta", "width", points=len(x), seed=seed, depth=depth)
                 own |= {"condition": condition(kernel), "limit": condition(limit)}
                 rows.append(own | {"overlap": overlap(kernel)})
         return rows
@@ -129,7 +121,13 @@ class EdgeOfChaos(Study):
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
-        """Depth, scaled depth, finite width, for the first data set."""
+        """Depth, scaled depth, finite width, for the first data set.
+
+        Condition number of the limiting kernel against depth (left) and against Delta times depth
+        (middle), where the curves fall on one another; dotted, the limit 1 + n/3. Right: finite
+        networks, medians over seeds and bands from the 10 % to the 90 % quantile, beside their
+        limiting kernel (dotted).
+        """
         figure, (left, middle, right) = plotting.canvas(3)
         table = table.filter(pl.col("data") == pl.col("data").first())
         n = int(table["points"][0])

@@ -18,7 +18,7 @@ from overparam.problem.measure import Measure
 from overparam.report.svg import INK, styled
 from overparam.risk.risk_bound import RiskBound
 from overparam.studies import plotting
-from overparam.studies.problems import centred, identity, network, start_of, training_flops
+from overparam.studies.problems import centred, network, row_of, start_of, training_flops
 from overparam.studies.statistics import LEVEL, above, median, proportion_interval
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.gradient_descent import gradient_descent
@@ -51,16 +51,15 @@ INFORMATIVE = pl.col("value") < pl.col("loss_bound")
 
 
 class Generalisation(Study):
-    """Test error and bounds G1 to G4 over sample sizes and widths."""
+    """Bounds on the risk, beside the test error.
+
+    Each bound holds with probability 95 % over the draw of the sample, for a network of its own:
+    the trained one, one drawn around it, or one around a network trained on half of the rows.
+    Every seed draws the rows and the initialisation anew; the risk of each bound's network is
+    measured on fresh rows that are in no bound, not even in the held-out one.
+    """
 
     name: ClassVar = "generalisation"
-    title: ClassVar = "Bounds on the risk, beside the test error"
-    question: ClassVar = (
-        "Each bound holds with probability 95 % over the draw of the sample, for a network of its "
-        "own: the trained one, one drawn around it, or one around a network trained on half of the "
-        "rows. Every seed draws the rows and the initialisation anew; the risk of each bound's "
-        "network is measured on fresh rows that are in no bound, not even in the held-out one."
-    )
     keys: ClassVar = ("data", "width", "points", "seed", "bound")
     columns: ClassVar = {
         "data": pl.String,
@@ -70,13 +69,6 @@ class Generalisation(Study):
         **{"fresh_rows": pl.Int64, "loss_bound": pl.Float64, "confidence": pl.Float64},
         **{"dominant": pl.String, "kind": pl.String},
     }
-    caption: ClassVar = (
-        "Bounds on the risk over the loss's largest value, at 95 %, against the sample size at the "
-        "largest width (top) and the width at the largest sample (bottom): medians over seeds, "
-        "bands from the 10 % to the 90 % quantile. Thick grey: the trained error on fresh "
-        "rows. Vacuous in the shaded part. Dotted: the reference value of the kernel regime, no "
-        "bound."
-    )
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set, width and sample size."""
@@ -127,7 +119,13 @@ class Generalisation(Study):
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
-        """A column of panels for each data set."""
+        """A column of panels for each data set.
+
+        Bounds on the risk over the loss's largest value, at 95 %, against the sample size at the
+        largest width (top) and the width at the largest sample (bottom): medians over seeds,
+        bands from the 10 % to the 90 % quantile. Thick grey: the trained error on fresh rows.
+        Vacuous in the shaded part. Dotted: the reference value of the kernel regime, no bound.
+        """
         groups = list(parts(table, "data"))
         figure, panels = plotting.canvas(2 * len(groups), rows=2)
         left = iter(panels)
@@ -175,7 +173,7 @@ def _run(cell: Cell, seed: int) -> list[Row]:
         caveats=data.fitted_to(data.train_rows),
         fresh=fresh,
     )
-    own = identity(cell, "width", "points", seed=seed, fresh_rows=fresh.n)
+    own = row_of(cell, "width", "points", seed=seed, fresh_rows=fresh.n)
     own["test_error"] = bounds[0].details["fresh_risk"]
     return [own | _about(bound) for bound in bounds]
 

@@ -8,16 +8,7 @@ from matplotlib.figure import Figure
 
 from overparam.model.function import parameter_distance
 from overparam.report.svg import styled
-from overparam.studies import plotting
-from overparam.studies.problems import (
-    Source,
-    by_width,
-    certified_run,
-    identity,
-    network,
-    read_cell,
-    training_flops,
-)
+from overparam.studies import plotting, problems
 from overparam.studies.statistics import exponent
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.closest import ClosestInterpolant, closest_interpolant
@@ -34,51 +25,45 @@ RATIOS = ("excess_ratio", "ratio_bound")
 
 
 class Implicit(Study):
-    """Distance travelled against certified bounds and the closest interpolating network."""
+    """Gradient descent ends near the closest global minimum.
+
+    Of all networks that fit the data, gradient descent finds one that is hardly farther from the
+    initialisation than the closest. The certificate says how much farther at most, and how close
+    no global minimum can be, before training; the closest network is looked for by projections
+    onto the networks that interpolate.
+    """
 
     name: ClassVar = "implicit"
-    title: ClassVar = "Gradient descent ends near the closest global minimum"
-    question: ClassVar = (
-        "Of all networks that fit the data, gradient descent finds one that is hardly farther from "
-        "the initialisation than the closest. The certificate says how much farther at most, and "
-        "how close no global minimum can be, before training; the closest network is looked for by "
-        "projections onto the networks that interpolate."
-    )
     keys: ClassVar = ("data", "width", "seed")
     columns: ClassVar = {
         **{"data": pl.String, "width": pl.Int64, "seed": pl.Int64},
         **{"certified": pl.Boolean, "found": pl.Boolean},
         **dict.fromkeys((*DISTANCES, *RATIOS), pl.Float64),
     }
-    caption: ClassVar = (
-        "Left: distances from the initialisation over that of the closest global minimiser found. "
-        "Right: by what fraction farther gradient descent ends, measured and certified (dotted). "
-        "Medians over seeds and bands from the 10 % to the 90 % quantile."
-    )
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set and width."""
         widths = (64, 256, 1024) if settings.quick else (64, 256, 1024, 4096, 16384)
-        own = [Source("digits", "parity", 10), Source("diabetes", None, 10)]
+        own = [problems.Source("digits", "parity", 10), problems.Source("diabetes", None, 10)]
         seeds = 3 if settings.quick else 6
-        return by_width(settings, own, widths, seeds, depth=1, output_scale=SCALE)
+        return problems.by_width(settings, own, widths, seeds, depth=1, output_scale=SCALE)
 
     def cost(self, cell: Cell) -> Cost:
         """Training, and about twenty kernels in the searches."""
-        flops = 1.8e10 + cell["seeds"] * (4 * training_flops(cell, STEPS) + 3e9)
+        flops = 1.8e10 + cell["seeds"] * (4 * problems.training_flops(cell, STEPS) + 3e9)
         return Cost(64 * 8 * 60 * cell["width"], flops)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Train from each seed, then project."""
-        data = read_cell(cell)
-        model, rows = network(data, cell), []
+        data = problems.read_cell(cell)
+        model, rows = problems.network(data, cell), []
         for seed in range(cell["seeds"]):
-            problem, start, certificate, run = certified_run(data, model, seed, STEPS)
+            problem, start, certificate, run = problems.certified_run(data, model, seed, STEPS)
             numbers = certificate.numbers
             found = closest_interpolant(problem, start, **SHARP)
             limit = closest_interpolant(problem, run.params, **SHARP)
             closest, travelled = found.distance, parameter_distance(limit.params, start)
-            own = identity(cell, "width", seed=seed, certified=certificate.certified)
+            own = problems.row_of(cell, "width", seed=seed, certified=certificate.certified)
             own["found"] = found.converged and _ended(limit, travelled)
             bounds = numbers.distance_lower_bound, numbers.limit_distance
             distances = bounds[0], closest, travelled, bounds[1]
@@ -136,7 +121,12 @@ class Implicit(Study):
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
-        """Distances on the left, ratios on the right."""
+        """Distances on the left, ratios on the right.
+
+        Left: distances from the initialisation over that of the closest global minimiser found.
+        Right: by what fraction farther gradient descent ends, measured and certified (dotted).
+        Medians over seeds and bands from the 10 % to the 90 % quantile.
+        """
         figure, (left, right) = plotting.canvas(2)
         small: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7}
         for series, (name, part) in enumerate(parts(table.filter("found"), "data")):

@@ -6,16 +6,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from overparam.report.svg import styled
-from overparam.studies import plotting
-from overparam.studies.problems import (
-    Source,
-    by_width,
-    certified_run,
-    identity,
-    network,
-    read_cell,
-    training_flops,
-)
+from overparam.studies import plotting, problems
 from overparam.studies.statistics import exponent, median, never, power_law
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.laziness import measure_laziness
@@ -39,16 +30,15 @@ WITHIN = 0.15
 
 
 class Lazy(Study):
-    """Movement, kernel drift and linearisation error against width."""
+    """Wide networks train lazily.
+
+    The wider a network, the less its parameters and its tangent kernel move, and the closer it
+    stays to its linearisation. With one hidden layer the theory gives the exponents: -1/2 for the
+    parameters and the Jacobian, -1 for the kernel and the linearisation error, whose first order
+    is odd in the output weights' signs and cancels.
+    """
 
     name: ClassVar = "lazy"
-    title: ClassVar = "Wide networks train lazily"
-    question: ClassVar = (
-        "The wider a network, the less its parameters and its tangent kernel move, and the closer "
-        "it stays to its linearisation. With one hidden layer the theory gives the exponents: -1/2 "
-        "for the parameters and the Jacobian, -1 for the kernel and the linearisation error, whose "
-        "first order is odd in the output weights' signs and cancels."
-    )
     keys: ClassVar = ("data", "width", "seed")
     columns: ClassVar = {
         "data": pl.String,
@@ -58,33 +48,28 @@ class Lazy(Study):
         "drift_bound": pl.Float64,
         **dict.fromkeys(THEORY, pl.Float64),
     }
-    caption: ClassVar = (
-        "Median over seeds and the band from their 10 % to their 90 % quantile, against the width "
-        "of one hidden layer. Dotted: the theory's slopes -1/2 and -1, and the certified bound on "
-        "the kernel's drift."
-    )
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set and width."""
         widths = (64, 256, 1024) if settings.quick else (64, 256, 1024, 4096, 16384)
-        own = [Source("digits", "parity", 10), Source("diabetes", None, 10)]
+        own = [problems.Source("digits", "parity", 10), problems.Source("diabetes", None, 10)]
         seeds = 3 if settings.quick else 16
-        return by_width(settings, own, widths, seeds, depth=1, output_scale=SCALE)
+        return problems.by_width(settings, own, widths, seeds, depth=1, output_scale=SCALE)
 
     def cost(self, cell: Cell) -> Cost:
         """Training, and four kernels; compiling takes about five seconds a width."""
-        flops = 1.5e10 + cell["seeds"] * (6 * training_flops(cell, STEPS) + 1e9)
+        flops = 1.5e10 + cell["seeds"] * (6 * problems.training_flops(cell, STEPS) + 1e9)
         return Cost(64 * 8 * 40 * cell["width"], flops)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Train from each seed by the certified step."""
-        data = read_cell(cell, TESTS)
-        model, rows = network(data, cell), []
+        data = problems.read_cell(cell, TESTS)
+        model, rows = problems.network(data, cell), []
         assert data.test is not None
         for seed in range(cell["seeds"]):
-            problem, start, certificate, run = certified_run(data, model, seed, STEPS)
+            problem, start, certificate, run = problems.certified_run(data, model, seed, STEPS)
             lazy = measure_laziness(problem, start, run.params, test_x=data.test.x)
-            own = identity(cell, "width", seed=seed, certified=certificate.certified)
+            own = problems.row_of(cell, "width", seed=seed, certified=certificate.certified)
             own["drift_bound"] = certificate.numbers.relative_kernel_drift
             moved = lazy.movement, lazy.jacobian_drift, lazy.kernel_drift
             errors = lazy.linearisation_error, lazy.linearisation_error_test
@@ -115,7 +100,12 @@ class Lazy(Study):
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
-        """A panel a data set."""
+        """A panel a data set.
+
+        Median over seeds and the band from their 10 % to their 90 % quantile, against the width
+        of one hidden layer. Dotted: the theory's slopes -1/2 and -1, and the certified bound on
+        the kernel's drift.
+        """
         groups = list(parts(table, "data"))
         figure, panels = plotting.canvas(len(groups))
         labels = ("parameters", "Jacobian", "kernel", "linearisation (train)", "(test)")

@@ -44,30 +44,23 @@ KNOWN: dict[str, Callable[[int], Moments]] = {
 
 
 class MomentsStudy(Study):
-    """Synthetic data of equal second moment with ever heavier tails, and real data."""
+    """Coefficients depend on even moments of the data.
+
+    The a-priori theorem sees the data through even moments of the norm, of an order that the
+    depth sets: with one hidden layer the required width is proportional to E|x|^4 once E|x|^2 is
+    fixed. Inputs are drawn with E|x|^2 equal to the dimension and ever heavier tails. Beside the
+    coefficients are measured |J|, omega(1) (the bound on the change of J within distance 1, from
+    the norms of a drawn network with one hidden layer), and the kernel's relative drift in
+    training on random signs.
+    """
 
     name: ClassVar = "moments"
-    title: ClassVar = "Coefficients depend on even moments of the data"
-    question: ClassVar = (
-        "The a-priori theorem sees the data through even moments of the norm, of an order that the "
-        "depth sets: with one hidden layer the required width is proportional to E|x|^4 once "
-        "E|x|^2 is fixed. Inputs are drawn with E|x|^2 equal to the dimension and ever heavier "
-        "tails. Beside the coefficients are measured |J|, omega(1) (the bound on the change of J "
-        "within distance 1, from the norms of a drawn network with one hidden layer), and the "
-        "kernel's relative drift in training on random signs."
-    )
     keys: ClassVar = ("data", "depth", "seed")
     columns: ClassVar = {
         **{"data": pl.String, "real": pl.Boolean, "depth": pl.Int64, "seed": pl.Int64},
         **dict.fromkeys(("fourth", "law_fourth", "width"), pl.Float64),
         **dict.fromkeys(("jacobian", "jacobian_bound", "omega", "drift"), pl.Float64),
     }
-    caption: ClassVar = (
-        "Left: the width required a priori against the fourth moment at fixed second moment, by "
-        "depth, with the line of slope one. Right, against the sample's own fourth moment: "
-        "omega(1) at initialisation, one hidden layer, dotted its slope 1/2 a priori; and the "
-        "kernel's relative drift in training."
-    )
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a distribution and depth."""
@@ -150,7 +143,13 @@ class MomentsStudy(Study):
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
-        """Required widths, and measured changes."""
+        """Required widths, and measured changes.
+
+        Left: the width required a priori against the fourth moment at fixed second moment, by
+        depth, with the line of slope one. Right, against the sample's own fourth moment: omega(1)
+        at initialisation, one hidden layer, dotted its slope 1/2 a priori; and the kernel's
+        relative drift in training.
+        """
         figure, (left, right) = plotting.canvas(2)
         for series, (depth, part) in enumerate(parts(table, "depth")):
             style, name = plotting.SERIES[series], f"{depth} hidden"

@@ -59,12 +59,8 @@ def power(axes: Axes, x: pl.Series, through: Any, slope: float) -> None:
     ends = np.unique(x.to_numpy()).astype(np.float64)[[0, -1]]
     heights = float(through) * (ends / ends[0]) ** slope
     axes.plot(ends, heights, **THEORY)
-    beside_the_end(axes, f"slope {slope:g}", ends, heights)
-
-
-def beside_the_end(axes: Axes, text: str, x: Any, y: Any, size: float = 8) -> None:
-    """A text beside the last point of a curve."""
-    axes.annotate(text, (x[-1], y[-1]), (4, 0), textcoords="offset points", fontsize=size)
+    end = ends[-1], heights[-1]
+    axes.annotate(f"slope {slope:g}", end, (4, 0), textcoords="offset points", fontsize=8)
 
 
 def log_ticks(axes: Axes, measured: pl.Series, words: str) -> None:

@@ -72,7 +72,7 @@ def label(cell: Cell) -> str:
     return name if cell["target"] is None else f"{name} {cell['target']}"
 
 
-def identity(cell: Cell, *columns: str, **rest: Any) -> Row:
+def row_of(cell: Cell, *columns: str, **rest: Any) -> Row:
     """What identifies a cell's row: its data, some of what the cell says, and the rest."""
     return {"data": label(cell), **{name: cell[name] for name in columns}, **rest}
 

@@ -1,6 +1,5 @@
 """A study from its settings to its table, verdicts and figure."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from overparam.studies.registry import get_study
 from overparam.studies.store import Store
 from overparam.studies.study import Cell, Finding, Settings, Study
 from overparam.studies.sweep import SweepReport, run_sweep
+from overparam.threads import cores
 
 RATE = 3e9
 """Floating-point operations a second and core that estimates of time assume."""
@@ -110,18 +110,10 @@ def run_study(
         found = [store.read(cell) for cell in cells]
         if None in found:
             raise InputError(f"a file of {out} changed on the way: give the same command again")
-        rows = [row for part in found if part is not None for row in part]
-        table = study.table(rows)
-        return StudyResult(
-            study=study,
-            settings=settings,
-            table=table,
-            findings=tuple(study.findings(table)),
-            report=report,
-            cells=len(cells),
-            seconds=store.seconds(cells),
-            damaged=tuple(path.name for path in store.damaged),
-        )
+        table = study.table([row for part in found if part is not None for row in part])
+        damaged = tuple(path.name for path in store.damaged)
+        spent, findings = store.seconds(cells), tuple(study.findings(table))
+        return StudyResult(study, settings, table, findings, report, len(cells), spent, damaged)
 
 
 def check_jobs(jobs: int | None) -> int:
@@ -130,17 +122,11 @@ def check_jobs(jobs: int | None) -> int:
     Raises:
         InputError: Not a positive number.
     """
-    if jobs is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    return require_whole("jobs", jobs, 1)
+    return cores() if jobs is None else require_whole("jobs", jobs, 1)
 
 
 def check_fits(
-    study: Study,
-    cells: Sequence[Cell],
-    jobs: int,
-    memory: int | None,
-    time_limit: float | None,
+    study: Study, cells: Sequence[Cell], jobs: int, memory: int | None, time_limit: float | None
 ) -> None:
     """Find out before any work whether a grid fits.
 

@@ -5,6 +5,7 @@ width, seeds, steps. Its measurement is a pure function of it, so a sweep can be
 resumed, spread over processes and repeated, and always ends with the same table.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,11 +96,13 @@ class Study(ABC):
 
     Attributes:
         name: As on the command line.
-        title: For headings.
-        question: What is studied and why, two or three sentences for the page.
+        title: For headings; if it is not given, the first line of the class's docstring.
+        question: What is studied and why, two or three sentences for the page; if it is not given,
+            the rest of the docstring.
         columns: The table's columns and their polars types, in order; floats are Float64.
         keys: The columns that identify a row; the table is sorted by them.
-        caption: What the figure shows, for those who cannot see it.
+        caption: What the figure shows, for those who cannot see it; if it is not given, the
+            docstring of ``figure`` after its first line.
     """
 
     name: ClassVar[str]
@@ -108,6 +111,14 @@ class Study(ABC):
     columns: ClassVar[Mapping[str, Any]]
     keys: ClassVar[tuple[str, ...]]
     caption: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        """Read the page's texts from the docstrings, where they are not given."""
+        title, _, question = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
+        _, _, caption = inspect.cleandoc(cls.figure.__doc__ or "").partition("\n\n")
+        texts = {"title": title.rstrip("."), "question": question, "caption": caption}
+        for name in texts.keys() - vars(cls).keys():
+            setattr(cls, name, " ".join(texts[name].split()))
 
     @abstractmethod
     def cells(self, settings: Settings) -> list[Cell]:

@@ -7,7 +7,7 @@ cell it was at; that cell is tried again, and reported if it fails again.
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from overparam.errors import InputError
 from overparam.programs import keep_programs
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.studies.registry import get_study
 from overparam.studies.store import Store
 from overparam.studies.study import Cell, Row, Study
@@ -100,7 +100,8 @@ def run_sweep(
     """
     begin = time.perf_counter()
     left = sorted(store.missing(cells), key=lambda cell: -study.cost(cell).flops)
-    clock = _Clock(study, cells, left, progress)
+    tick = _clock(study, cells, left, progress or silent)
+    tick(None)
     done: list[Measured] = []
     reason = ""
     for attempt in range(ATTEMPTS):
@@ -111,7 +112,7 @@ def run_sweep(
                 for index, measured in _results(study.name, batch, jobs, backend):
                     store.write(batch[index], measured.rows, measured.seconds)
                     done.append(measured)
-                    clock.tick(batch[index])
+                    tick(batch[index])
             except Exception as error:
                 if not _is_death(error):
                     raise
@@ -119,15 +120,10 @@ def run_sweep(
         left = store.missing(left)
         if not left:
             break
-    return SweepReport(
-        jobs=jobs,
-        measured=len(done),
-        seconds=time.perf_counter() - begin,
-        busy=sum((m.seconds for m in done), 0.0),
-        compiling=sum((m.compiling for m in done), 0.0),
-        compiled=sum(m.compiled for m in done),
-        failed=tuple((cell, reason) for cell in left),
-    )
+    busy, compiling = sum(m.seconds for m in done), sum(m.compiling for m in done)
+    compiled, seconds = sum(m.compiled for m in done), time.perf_counter() - begin
+    failed = tuple((cell, reason) for cell in left)
+    return SweepReport(jobs, len(done), seconds, float(busy), float(compiling), compiled, failed)
 
 
 def _results(
@@ -204,23 +200,18 @@ def one_core() -> None:
         os.environ["NPROC"] = "1"
 
 
-class _Clock:
-    """Tells progress in cells, of which each counts by its estimated cost."""
+def _clock(
+    study: Study, cells: Sequence[Cell], left: Sequence[Cell], progress: Progress
+) -> Callable[[Cell | None], None]:
+    """Tells progress in cells, of which each counts by its estimated cost, as one ends."""
+    total, count = len(cells), len(left)
+    work = sum(study.cost(cell).flops for cell in left)
+    ended: list[float] = []
 
-    def __init__(
-        self, study: Study, cells: Sequence[Cell], left: Sequence[Cell], progress: Progress | None
-    ) -> None:
-        self.study, self.total, self.left, self.progress = study, len(cells), len(left), progress
-        self.worked, self.ended = 0.0, 0
-        self.work = sum(study.cost(cell).flops for cell in left)
-        self._tell(0.0)
+    def tick(cell: Cell | None) -> None:
+        if cell is not None:
+            ended.append(study.cost(cell).flops)
+        share = 1.0 if len(ended) == count else sum(ended) / max(work, 1.0)
+        progress(study.name, total - count + int(share * count), total)
 
-    def tick(self, cell: Cell) -> None:
-        self.worked += self.study.cost(cell).flops
-        self.ended += 1
-        self._tell(1.0 if self.ended == self.left else self.worked / max(self.work, 1.0))
-
-    def _tell(self, share: float) -> None:
-        if self.progress is not None:
-            done = self.total - self.left + int(share * self.left)
-            self.progress(self.study.name, done, self.total)
+    return tick

@@ -13,7 +13,7 @@ from overparam.model.mlp import MLP
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.problems import Source, label, read_cell, sources, training_flops
-from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.parametrisation import PARAMETRISATIONS, parametrise
 from overparam.train.step_sweep import Runs, StepSweep, step_sweep
 
@@ -33,34 +33,23 @@ WINDOW = np.arange(-5.0, 6.0)
 
 
 class Transfer(Study):
-    """The best step size against width in the NTK, standard and maximal-update parametrisation."""
+    """A step size carries over to other widths in the right parametrisation.
+
+    In the NTK parametrisation the largest stable step tends to that of the limiting kernel, so
+    the best step at one width should be the best at others; so it should be in the maximal-update
+    parametrisation, and not in the standard one, whose stable step falls like 1/width. Each run
+    is full-batch gradient descent from a centred start with one hidden layer; the optimum of a
+    seed is the step with the least final excess.
+    """
 
     name: ClassVar = "transfer"
-    title: ClassVar = "A step size carries over to other widths in the right parametrisation"
-    question: ClassVar = (
-        "In the NTK parametrisation the largest stable step tends to that of the limiting kernel, "
-        "so the best step at one width should be the best at others; so it should be in the "
-        "maximal-update parametrisation, and not in the standard one, whose stable step falls like "
-        "1/width. Each run is full-batch gradient descent from a centred start with one hidden "
-        "layer; the optimum of a seed is the step with the least final excess."
-    )
     keys: ClassVar = ("data", "parametrisation", "width", "step_size", "seed")
     columns: ClassVar = {
-        "data": pl.String,
-        "parametrisation": pl.String,
-        "width": pl.Int64,
-        "step_size": pl.Float64,
-        "seed": pl.Int64,
-        "initial_excess": pl.Float64,
-        "final_excess": pl.Float64,
-        "best_excess": pl.Float64,
+        **{"data": pl.String, "parametrisation": pl.String, "width": pl.Int64},
+        **{"step_size": pl.Float64, "seed": pl.Int64},
+        **dict.fromkeys(("initial_excess", "final_excess", "best_excess"), pl.Float64),
         "stable_step": pl.Float64,
     }
-    caption: ClassVar = (
-        "The step size with the least excess after 30 steps against the width, with the 95 % "
-        "bootstrap interval over seeds; dotted, 2 / lambda_max of a network drawn at each width, "
-        "the largest step stable at its start."
-    )
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set, parametrisation and width."""
@@ -80,14 +69,14 @@ class Transfer(Study):
 
     def cost(self, cell: Cell) -> Cost:
         """A window of step sizes for every seed, in float32; seeds share a program."""
-        runs = len(WINDOW) * float(cell["seeds"] or 1)
-        size = 4 * 66 * float(cell["width"] or 1) * 6 * float(cell["seeds"] or 1)
+        runs = len(WINDOW) * cell["seeds"]
+        size = 4 * 66 * cell["width"] * 6 * cell["seeds"]
         return Cost(size, 6e9 + runs * training_flops(cell, STEPS) / 3)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Sweep a window of steps around the largest stable one of a network drawn there."""
         measure = read_cell(cell).train
-        width, name = int(cell["width"] or 1), str(cell["parametrisation"])
+        width, name = cell["width"], cell["parametrisation"]
         model = MLP(measure.dim, (width,), measure.outputs, "tanh")
         stable = _stable(model, measure, name)
         nearest = RATIO ** np.round(np.log(stable) / np.log(RATIO))
@@ -98,7 +87,7 @@ class Transfer(Study):
             nearest * RATIO**WINDOW,
             parametrisation=name,
             base_width=BASE,
-            keys=[jax.random.key(seed) for seed in range(int(cell["seeds"] or 1))],
+            keys=[jax.random.key(seed) for seed in range(cell["seeds"])],
             steps=STEPS,
         )
         columns = sweep.table()
@@ -112,11 +101,10 @@ class Transfer(Study):
     def findings(self, table: pl.DataFrame) -> list[Finding]:
         """A verdict for each data set and parametrisation."""
         found = []
-        groups = table.group_by(["data", "parametrisation"], maintain_order=True)
-        for (data, name), part in groups:
-            expected = EXPECTED[str(name)]
+        for data, name, part in parts(table, "data", "parametrisation"):
+            expected = EXPECTED[name]
             carries = "carries over" if expected else "does not carry over"
-            claim = f"On {data}, the best step {carries} in the {WORDS[str(name)]} parametrisation."
+            claim = f"On {data}, the best step {carries} in the {WORDS[name]} parametrisation."
             try:
                 transfer = _sweep(part).transfer()
             except InputError as error:
@@ -144,8 +132,7 @@ class Transfer(Study):
     def summary(self, table: pl.DataFrame) -> pl.DataFrame:
         """The optimum by data set, parametrisation and width."""
         rows = []
-        groups = table.group_by(["data", "parametrisation"], maintain_order=True)
-        for (data, name), part in groups:
+        for data, name, part in parts(table, "data", "parametrisation"):
             sweep = _sweep(part)
             for width in sweep.widths:
                 optimum = _optimum(sweep, width)
@@ -157,26 +144,25 @@ class Transfer(Study):
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
-        """A panel a data set."""
+        """A panel a data set.
+
+        The step size with the least excess after 30 steps against the width, with the 95 %
+        bootstrap interval over seeds; dotted, 2 / lambda_max of a network drawn at each width,
+        the largest step stable at its start.
+        """
         summary = self.summary(table)
-        names = summary["data"].unique(maintain_order=True).to_list()
-        figure, panels = plotting.canvas(len(names))
-        for axes, data in zip(panels, names, strict=True):
+        groups = list(parts(summary, "data"))
+        figure, panels = plotting.canvas(len(groups))
+        for axes, (data, rows) in zip(panels, groups, strict=True):
             for series, name in enumerate(PARAMETRISATIONS):
-                part = summary.filter(
-                    (pl.col("data") == data)
-                    & (pl.col("parametrisation") == name)
-                    & pl.col("best step").is_not_null()
-                )
-                style = plotting.SERIES[series]
-                widths, best = part["width"].to_numpy(), part["best step"].to_numpy()
-                axes.plot(widths, best, label=WORDS[name], **style)
-                axes.fill_between(
-                    widths, part["low"], part["high"], color=style["color"], alpha=0.2
-                )
+                part = rows.filter(pl.col("parametrisation") == name).drop_nulls("best step")
+                style, widths = plotting.SERIES[series], part["width"].to_numpy()
+                axes.plot(widths, part["best step"], label=WORDS[name], **style)
+                ends = part["low"], part["high"]
+                axes.fill_between(widths, *ends, color=style["color"], alpha=0.2)
                 text = "largest stable" if series == 0 else "_"
                 axes.plot(widths, part["2 / lambda_max"], label=text, **plotting.THEORY)
-            plotting.log_ticks(axes, summary["width"].unique().sort(), "width")
+            plotting.log_ticks(axes, summary["width"], "width")
             axes.set(yscale="log", title=data)
             axes.legend(fontsize=8)
         panels[0].set_ylabel("best step size")
@@ -192,7 +178,7 @@ def _stable(model: MLP, measure: Any, name: str) -> float:
 def _sweep(part: pl.DataFrame) -> StepSweep:
     """The sweep behind rows of one data set and parametrisation."""
     runs = []
-    for (width,), rows in part.group_by(["width"], maintain_order=True):
+    for width, rows in parts(part, "width"):
         steps, seeds = (np.unique(rows[c].to_numpy()) for c in ("step_size", "seed"))
         shape = (len(steps), len(seeds))
         ordered = rows.sort("step_size", "seed")
@@ -200,7 +186,7 @@ def _sweep(part: pl.DataFrame) -> StepSweep:
             ordered[c].to_numpy().reshape(shape)
             for c in ("initial_excess", "final_excess", "best_excess")
         )
-        runs.append(Runs(int(width), tuple(seeds.tolist()), steps, initial[0], final, best))
+        runs.append(Runs(width, tuple(seeds.tolist()), steps, initial[0], final, best))
     return StepSweep(str(part["parametrisation"][0]), STEPS, RATIO, tuple(runs))
 
 
