@@ -13,7 +13,6 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,23 +38,6 @@ _COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _POINT_NUMBER = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 
 
-@dataclass(frozen=True)
-class _Structure:
-    """How a text divides into cells.
-
-    Attributes:
-        header: the columns' names.
-        lines: the line of each row that is not blank.
-        blanks: whether there are blank lines.
-        decimal_commas: whether numbers are written like 1,5.
-    """
-
-    header: list[str]
-    lines: list[int]
-    blanks: bool
-    decimal_commas: bool
-
-
 def read_csv(path: Path) -> tuple[pl.DataFrame, RowNames]:
     """Reads a UTF-8 file of separated values whose first line names the columns.
 
@@ -70,19 +52,19 @@ def read_csv(path: Path) -> tuple[pl.DataFrame, RowNames]:
     """
     text = _text(path)
     separator = _separator(text)
-    found = _structure(text, path, separator)
-    if found.blanks or separator != "," or _SPACE_BESIDE_QUOTE.search(text):
-        text = _tidied(text, separator, found.decimal_commas)
+    header, lines, blanks, decimal_commas = _structure(text, path, separator)
+    if blanks or separator != "," or _SPACE_BESIDE_QUOTE.search(text):
+        text = _tidied(text, separator, decimal_commas)
     try:
         # Inferring from all rows: a column is numeric only if every cell is.
         frame = pl.read_csv(io.BytesIO(text.encode()), infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} cannot be parsed as CSV ({reason}); save it again") from error
-    if frame.shape != (len(found.lines), len(found.header)):
+    if frame.shape != (len(lines), len(header)):
         raise InputError(f"{path} cannot be parsed as CSV (its quotes are ambiguous); quote fields")
-    frame.columns = found.header
-    return frame, RowNames("line", np.array(found.lines))
+    frame.columns = header
+    return frame, RowNames("line", np.array(lines))
 
 
 def is_number(text: str) -> bool:
@@ -148,11 +130,15 @@ def _separator(text: str) -> str:
     return max(SEPARATORS, key=likeness)
 
 
-def _structure(text: str, path: Path, separator: str) -> _Structure:
-    """Header, rows and notation of a text, checked."""
+def _structure(text: str, path: Path, separator: str) -> tuple[list[str], list[int], bool, bool]:
+    """How a text divides into cells, checked.
+
+    Returns:
+        The columns' names, the line of each row that is not blank, whether there are blank lines,
+        and whether numbers are written like 1,5.
+    """
     lines: list[int] = []
-    blanks = False
-    line = 1
+    blanks, line = False, 1
     with_comma: tuple[int, str] | None = None
     with_point: tuple[int, str] | None = None
     try:
@@ -183,7 +169,7 @@ def _structure(text: str, path: Path, separator: str) -> _Structure:
             f"{path} holds {with_comma[1]} in line {with_comma[0]} and {with_point[1]} in line "
             f"{with_point[0]}: write all decimals with points, or all with commas"
         )
-    return _Structure(header, lines, blanks, with_comma is not None)
+    return header, lines, blanks, with_comma is not None
 
 
 def _first(cells: list[str], pattern: re.Pattern, line: int) -> tuple[int, str] | None:

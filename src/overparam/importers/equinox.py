@@ -1,5 +1,6 @@
 """From Equinox: ``equinox.nn.MLP`` and ``equinox.nn.Sequential``."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,13 +9,15 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.importers.activations import is_identity, recognise
-from overparam.importers.network import Affine, ImportedNetwork, Scales, build
+from overparam.importers.network import ImportedNetwork, Scales, build
 from overparam.importers.steps import (
     Pointwise,
+    Step,
     evaluated,
     linear,
     network_of,
     random_points,
+    read_layers,
 )
 from overparam.model.activation import Activation, get_activation
 
@@ -53,7 +56,7 @@ def from_equinox(
         inner = given or recognise(module.activation, "activation of the MLP")
         network = build(layers, inner, scales, name)
     elif name == "Sequential":
-        steps, notes = _steps(module, given)
+        steps, notes = read_layers(module.layers, partial(_step, given=given), "inference")
         network = network_of(steps, scales, name, notes)
     else:
         raise InputError(f"equinox.nn.{name} is not supported: give an MLP or a Sequential")
@@ -62,25 +65,14 @@ def from_equinox(
     return network
 
 
-def _steps(
-    module: Any, given: Activation | None
-) -> tuple[list[Affine | Pointwise], tuple[str, ...]]:
-    steps: list[Affine | Pointwise] = []
-    notes: tuple[str, ...] = ()
-    for number, layer in enumerate(module.layers):
-        name = type(layer).__name__
-        label = f"layer {number} ({name})"
-        if name == "Linear":
-            steps.append(linear(label, layer.weight, layer.bias))
-        elif name == "Lambda":
-            steps.append(Pointwise(label, given or recognise(layer.fn, label)))
-        elif name == "Dropout":
-            notes = ("Dropout is the identity here: the network is the one in inference mode",)
-        elif name != "Identity":
-            raise InputError(
-                f"{label} is not supported: Linear, Lambda, Dropout and Identity layers are"
-            )
-    return steps, notes
+def _step(layer: Any, name: str, label: str, given: Activation | None) -> Step | None:
+    if name == "Linear":
+        return linear(label, layer.weight, layer.bias)
+    if name == "Lambda":
+        return Pointwise(label, given or recognise(layer.fn, label))
+    if name == "Identity":
+        return None
+    raise InputError(f"{label} is not supported: Linear, Lambda, Dropout and Identity layers are")
 
 
 def _outputs(module: Any, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:

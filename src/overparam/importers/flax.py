@@ -1,6 +1,7 @@
 """From Flax: parameters of Linen modules, and NNX modules."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +14,6 @@ from overparam.importers.activations import recognise
 from overparam.importers.network import (
     FLOAT32_TOLERANCE,
     TOLERANCE,
-    Affine,
     Check,
     ImportedNetwork,
     Scales,
@@ -22,10 +22,12 @@ from overparam.importers.network import (
 from overparam.importers.pytorch import from_arrays
 from overparam.importers.steps import (
     Pointwise,
+    Step,
     evaluated,
     linear,
     network_of,
     random_points,
+    read_layers,
 )
 from overparam.model.activation import Activation, get_activation
 
@@ -84,7 +86,7 @@ def from_flax(
 
     name = type(source).__name__
     if name == "Sequential":
-        steps, notes = _steps(source, given)
+        steps, notes = read_layers(source.layers, partial(_step, given=given), "evaluation")
         network = network_of(steps, scales, name, notes)
     else:
         params = nnx.to_pure_dict(nnx.state(source, nnx.Param))
@@ -101,24 +103,13 @@ def _is_nnx(source: Any) -> bool:
     return any(base.__module__.startswith("flax.nnx") for base in type(source).__mro__)
 
 
-def _steps(
-    module: Any, given: Activation | None
-) -> tuple[list[Affine | Pointwise], tuple[str, ...]]:
-    steps: list[Affine | Pointwise] = []
-    notes: tuple[str, ...] = ()
-    for number, layer in enumerate(module.layers):
-        name = type(layer).__name__
-        label = f"layer {number} ({getattr(layer, '__name__', name)})"
-        if name == "Linear":
-            bias = None if layer.bias is None else layer.bias[...]
-            steps.append(linear(label, layer.kernel[...], bias, "kernel"))
-        elif name == "Dropout":
-            notes = ("Dropout is the identity here: the network is the one in evaluation mode",)
-        elif _is_nnx(layer):
-            raise InputError(f"{label} is not supported: Linear, Dropout and functions are")
-        else:
-            steps.append(Pointwise(label, given or recognise(layer, label)))
-    return steps, notes
+def _step(layer: Any, name: str, label: str, given: Activation | None) -> Step:
+    if name == "Linear":
+        bias = None if layer.bias is None else layer.bias[...]
+        return linear(label, layer.kernel[...], bias, "kernel")
+    if _is_nnx(layer):
+        raise InputError(f"{label} is not supported: Linear, Dropout and functions are")
+    return Pointwise(label, given or recognise(layer, label))
 
 
 def _outputs(module: Any, x: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, bool]:

@@ -1,7 +1,7 @@
 """A stack of layers as a list of steps, whatever library they come from."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,31 @@ class Pointwise(NamedTuple):
 
     name: str
     activation: Activation
+
+
+Step = Affine | Pointwise
+
+
+def read_layers(
+    layers: Iterable[Any], read: Callable[[Any, str, str], Step | None], mode: str
+) -> tuple[list[Step], tuple[str, ...]]:
+    """The steps of a stack of layers, and notes.
+
+    Args:
+        layers: From the input to the output; dropout is the identity.
+        read: From a layer, the name of its class and a label to its step, None for the identity.
+        mode: What the library calls the mode in which it is.
+    """
+    steps: list[Step] = []
+    notes: tuple[str, ...] = ()
+    for number, layer in enumerate(layers):
+        name = type(layer).__name__
+        label = f"layer {number} ({getattr(layer, '__name__', name)})"
+        if name == "Dropout":
+            notes = (f"Dropout is the identity here: the network is the one in {mode} mode",)
+        elif (step := read(layer, name, label)) is not None:
+            steps.append(step)
+    return steps, notes
 
 
 def linear(label: str, weight: Any, bias: Any, kind: str = "weight") -> Affine:
@@ -47,7 +72,7 @@ def evaluated(module: Any, call: Callable[[], Any]) -> np.ndarray:
 
 
 def network_of(
-    steps: Sequence[Affine | Pointwise],
+    steps: Sequence[Step],
     scales: Scales | str,
     source: str,
     notes: tuple[str, ...] = (),

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.kernel.empirical.layer_products import observe
+from overparam.kernel.tiles import blocks
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, to_host
 
@@ -30,8 +31,8 @@ def kernel_trace(model: MLP, params: Params, x: Float[np.ndarray, "n d"]) -> flo
     size = max(1, BLOCK_BYTES // per_point)
     params = as_float64(params)
     total = 0.0
-    for start in range(0, len(x), size):
-        block = np.asarray(x[start : start + size], np.float64)
+    for rows in blocks(len(x), size):
+        block = np.asarray(x[rows], np.float64)
         with jax.enable_x64(True):  # the program that a kernel of as many points runs, too
             sides = to_host(observe(model, params, block))
         top = np.full(len(block), model.output_scale**2 * model.out_dim)
