@@ -124,10 +124,7 @@ class Measure:
         Returns:
             Row indices (from 0), ascending in each group, groups in order of first appearance.
         """
-        rows_of: dict[bytes, list[int]] = {}
-        for row, point in enumerate(self._x):
-            rows_of.setdefault(point.tobytes(), []).append(row)
-        return tuple(tuple(rows) for rows in rows_of.values() if len(rows) > 1)
+        return equal_rows(self._x)
 
     def conflicts(self) -> tuple[tuple[int, ...], ...]:
         """The groups of :meth:`duplicates` whose targets are not all equal."""
@@ -206,6 +203,14 @@ class Measure:
     def __repr__(self) -> str:
         weights = "uniform" if self.is_uniform else "weighted"
         return f"Measure(n={self.n}, dim={self.dim}, outputs={self.outputs}, {weights})"
+
+
+def equal_rows(x: Float64[np.ndarray, "n d"]) -> tuple[tuple[int, ...], ...]:
+    """Groups of two or more rows that are equal, 0 and -0 included, in order of appearance."""
+    rows_of: dict[bytes, list[int]] = {}
+    for row, point in enumerate(x):
+        rows_of.setdefault((point + 0.0).tobytes(), []).append(row)
+    return tuple(tuple(rows) for rows in rows_of.values() if len(rows) > 1)
 
 
 def real_array(values: object, name: str) -> Float64[np.ndarray, "..."]:

@@ -218,20 +218,30 @@ def distance_panel(axes: Axes, title: str, rows: Sequence[Distance]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(low / (high / low) ** 0.08 / 1.6, high * (high / low) ** 0.35 * 3)
     for line, row in enumerate(rows):
-        marker, color = markers[row.side]
-        axes.plot(row.value, line, marker=marker, color=color, markersize=7.5, linestyle="none")
-        axes.annotate(
-            *(shown[row.side](row.value), (row.value, line), (8, 0)),
-            textcoords="offset points",
-            va="center",
-            fontsize=9.5,
-        )
+        dots(axes, row.value, line, markers[row.side])
+        beside(axes, shown[row.side](row.value), row.value, line)
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="y", color=GREY, alpha=0.25)
     log_axis(axes, "x")
+
+
+def dots(
+    axes: Axes, x: Any, y: Any, look: tuple[str, str], hollow: bool = False, label: str = "_"
+) -> None:
+    """Markers without a line, of a marker and a colour."""
+    marker, color = look
+    face = "white" if hollow else color
+    style: dict[str, Any] = {"linestyle": "none", "markersize": 7.5, "markerfacecolor": face}
+    axes.plot(x, y, marker=marker, color=color, label=label, **style)
+
+
+def beside(axes: Axes, text: str, x: float, y: int) -> None:
+    """A text to the right of a point."""
+    where: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
+    axes.annotate(text, (x, y), (8, 0), fontsize=9.5, **where)
 
 
 def log_axis(axes: Axes, name: Literal["x", "y"]) -> None:

@@ -1,6 +1,7 @@
 """Figures of what follows from convergence; the same rules as in ``plots.py``."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from overparam.pipeline.curves import positive
 from overparam.pipeline.distances import Distance
 from overparam.pipeline.formatting import at_most, number
-from overparam.report.plots import SIZE, distance_panel, log_axis
+from overparam.report.plots import SIZE, beside, distance_panel, dots, log_axis
 from overparam.report.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILLION, styled
 from overparam.risk.risk_bound import RiskBound
 from overparam.train.laziness import LAZY, PARTLY_LAZY, Laziness
@@ -53,15 +54,7 @@ def figure_laziness(runs: Mapping[str, Laziness]) -> Figure:
             if (value := getattr(lazy, field)) is not None and 0 < value < np.inf
         ]
         values, lines = zip(*points, strict=True) if points else ((), ())
-        axes.plot(
-            *(values, lines),
-            color=color,
-            marker=marker,
-            markersize=7,
-            linestyle="none",
-            label=name,
-            markerfacecolor=color if marker == "o" else "white",
-        )
+        dots(axes, values, lines, (marker, color), hollow=marker != "o", label=name)
     for threshold in (LAZY, PARTLY_LAZY):
         axes.axvline(threshold, color=GREY, linestyle="--", linewidth=1)
     axes.set_yticks(range(len(measures)), list(measures))
@@ -85,14 +78,9 @@ def figure_transfer(sweeps: Mapping[str, StepSweep], titles: Mapping[str, str]) 
             ends = np.minimum(runs.final, runs.initial[None, :])
             with np.errstate(divide="ignore"):
                 mean = np.exp(np.log(ends).mean(axis=1))
-            axes.plot(
-                *(runs.step_sizes, positive(mean)),
-                color=color,
-                marker=marker,
-                linestyle=line,
-                linewidth=1.4,
-                label=f"width {runs.width:,}",
-            )
+            look: dict[str, Any] = {"color": color, "marker": marker, "linestyle": line}
+            name_of_width = f"width {runs.width:,}"
+            axes.plot(runs.step_sizes, positive(mean), linewidth=1.4, label=name_of_width, **look)
         log_axis(axes, "x")
         axes.set_xlabel("step size")
         axes.set_title(titles[name], fontsize=10, color=INK)
@@ -127,20 +115,6 @@ def figure_risks(risks: Sequence[RiskBound], test_error: float | None) -> Figure
 
 
 def _risk(axes: Axes, line: int, bound: RiskBound) -> None:
-    marker, color = ("s", GREEN) if bound.is_bound else ("D", VERMILLION)
-    hollow = bound.vacuous or not bound.is_bound
-    axes.plot(
-        *(bound.value, line),
-        marker=marker,
-        color=color,
-        markersize=7.5,
-        linestyle="none",
-        markerfacecolor="white" if hollow else color,
-    )
-    axes.annotate(
-        at_most(bound.value, 3) if bound.is_bound else number(bound.value, 3),
-        *((bound.value, line), (8, 0)),
-        textcoords="offset points",
-        va="center",
-        fontsize=9.5,
-    )
+    look, show = (("s", GREEN), at_most) if bound.is_bound else (("D", VERMILLION), number)
+    dots(axes, bound.value, line, look, hollow=bound.vacuous or not bound.is_bound)
+    beside(axes, show(bound.value, 3), bound.value, line)

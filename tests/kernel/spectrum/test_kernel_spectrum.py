@@ -13,11 +13,12 @@ from overparam.errors import InputError
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.empirical.ntk_operator import ntk_operator
 from overparam.kernel.spectrum import lanczos
-from overparam.kernel.spectrum.close_pairs import close_pairs, duplicate_groups
+from overparam.kernel.spectrum.close_pairs import close_pairs
 from overparam.kernel.spectrum.diagnosis import explaining_group, rank_bound
 from overparam.kernel.spectrum.kernel_spectrum import KernelSpectrum, spectrum
 from overparam.kernel.spectrum.lanczos import lanczos_error, top_eigenvalues
 from overparam.model.mlp import MLP
+from overparam.problem.measure import equal_rows
 
 
 def gram(n: int, rank: int, ridge: float = 0.0, seed: int = 0):
@@ -328,7 +329,7 @@ def test_the_rank_is_at_most_the_bound_and_reaches_it(model):
 
 def test_duplicate_groups_and_signed_zeros():
     x = np.array([[0.0, 1.0], [1.0, 0.0], [-0.0, 1.0], [1.0, 1e-300], [1.0, 0.0]])
-    assert duplicate_groups(x) == ((0, 2), (1, 4))
+    assert equal_rows(x) == ((0, 2), (1, 4))
 
 
 def test_close_pairs_are_those_of_all_pairs_in_high_precision():

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
+from overparam.problem.measure import equal_rows
 
 PAIRS_LISTED = 1000
 """Close pairs kept, the closest ones; the total counts all."""
@@ -32,18 +33,6 @@ class ClosePairs(NamedTuple):
     total: int
 
 
-def duplicate_groups(x: Float[np.ndarray, "n d"]) -> tuple[tuple[int, ...], ...]:
-    """Groups of samples whose inputs are equal in every bit (0 and -0 count as equal)."""
-    rows = np.ascontiguousarray(np.asarray(x, dtype=np.float64) + 0.0)
-    # Rows as single items of bytes: sorting them costs less than sorting by columns.
-    items = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
-    _, inverse, counts = np.unique(items, return_inverse=True, return_counts=True)
-    members = np.argsort(inverse, kind="stable")
-    parts = np.split(members, np.cumsum(counts)[:-1])
-    groups = [tuple(int(i) for i in part) for part in parts if len(part) > 1]
-    return tuple(sorted(groups))
-
-
 def close_pairs(
     x: Float[np.ndarray, "n d"], *, tolerance: float = 1e-3, limit: int = PAIRS_LISTED
 ) -> ClosePairs:
@@ -54,7 +43,7 @@ def close_pairs(
 
     Args:
         x: Points, shape (n, d). Zero vectors have no direction and belong to no pair; of equal
-            points, only the first one does (see `duplicate_groups`).
+            points, only the first one does (see `equal_rows`).
         tolerance: The largest sine of the angle between two lines, between 0 and 1/2.
         limit: The most pairs listed.
 
@@ -69,7 +58,7 @@ def close_pairs(
     points = np.asarray(x, dtype=np.float64)
     if points.ndim != 2 or not np.isfinite(points).all():
         raise InputError(f"points of shape {points.shape} are no finite (n, d) array")
-    repeated = {i for group in duplicate_groups(points) for i in group[1:]}
+    repeated = {i for group in equal_rows(points) for i in group[1:]}
     norms = np.linalg.norm(points, axis=1)
     kept = np.array([i for i in np.flatnonzero(norms) if i not in repeated], dtype=int)
     unit = points[kept] / norms[kept, None]

@@ -58,12 +58,8 @@ class Concentration:
     def columns(self) -> dict[str, np.ndarray]:
         """The table by column names, one row a network, as data frames take it."""
         return {
-            "width": self.widths,
-            "draw": self.draws,
-            "lower": self.lower,
-            "upper": self.upper,
-            "ratio": self.ratios,
-            "distance": self.distances,
+            **{"width": self.widths, "draw": self.draws, "lower": self.lower, "upper": self.upper},
+            **{"ratio": self.ratios, "distance": self.distances},
         }
 
     def exponent(self) -> tuple[float, float]:
@@ -200,9 +196,7 @@ def one_hidden_layer_lower_bound(
 
 def _slope(widths: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
     """Slope of log size on log width by least squares, with its standard error."""
-    abscissa = np.log(widths) - np.log(widths).mean()
-    ordinate = np.log(sizes)
-    variation = float(abscissa @ abscissa)
-    slope = float(abscissa @ ordinate) / variation
-    rest = ordinate - ordinate.mean() - slope * abscissa
-    return slope, math.sqrt(float(rest @ rest) / (len(rest) - 2) / variation)
+    from scipy.stats import linregress  # takes long to import
+
+    found = linregress(np.log(widths), np.log(sizes))
+    return float(found.slope), float(found.stderr)

@@ -19,9 +19,9 @@ from overparam.kernel.spectrum.close_pairs import (
     PAIRS_LISTED,
     ClosePairs,
     close_pairs,
-    duplicate_groups,
 )
 from overparam.model.mlp import MLP
+from overparam.problem.measure import equal_rows
 
 Kind = Literal[
     "unresolved",
@@ -174,21 +174,17 @@ def diagnose(
 def _about_bounds(lower: float, upper: float, K: np.ndarray) -> Iterable[Finding]:
     rounding = 2.0**-53 * len(K) * abs(float(K.diagonal().sum()))  # of Gram matrices in float64
     if upper < -rounding:
-        yield Finding(
-            "indefinite",
-            (),
-            upper,
+        sentence = (
             f"lambda_min <= {upper:.3g} < 0, more than rounding in float64 explains: K is no Gram "
-            "matrix; compute it in float64, or look for what made it",
+            "matrix; compute it in float64, or look for what made it"
         )
+        yield Finding("indefinite", (), upper, sentence)
     elif lower <= 0:
-        yield Finding(
-            "unresolved",
-            (),
-            upper,
+        sentence = (
             f"lambda_min is between {lower:.3g} and {upper:.3g}: not proved positive, so K is "
-            "singular as far as float64 can tell, and the condition number has no finite bound",
+            "singular as far as float64 can tell, and the condition number has no finite bound"
         )
+        yield Finding("unresolved", (), upper, sentence)
 
 
 def _about_rank(model: MLP | None, order: int) -> Iterable[Finding]:
@@ -196,39 +192,33 @@ def _about_rank(model: MLP | None, order: int) -> Iterable[Finding]:
         return
     rank, reason = rank_bound(model)
     if rank < order:
-        yield Finding(
-            "rank",
-            (),
-            0.0,
+        sentence = (
             f"rank at most {rank} for a kernel of order {order}: {reason}, so lambda_min = 0; "
-            "take a wider network, another activation or fewer samples",
+            "take a wider network, another activation or fewer samples"
         )
+        yield Finding("rank", (), 0.0, sentence)
 
 
 def _zero_rows(K: np.ndarray, outputs: int) -> Iterable[Finding]:
     samples = np.unique(np.flatnonzero(K.diagonal() == 0) // outputs)
     if len(samples):
         groups = tuple((int(i),) for i in samples)
-        yield Finding(
-            "zero rows",
-            groups,
-            0.0,
+        sentence = (
             f"{_samples(groups)}: a zero on the diagonal of K, so lambda_min <= 0; the network "
-            "does not react to its parameters there (a zero input without biases?): drop them",
+            "does not react to its parameters there (a zero input without biases?): drop them"
         )
+        yield Finding("zero rows", groups, 0.0, sentence)
 
 
 def _duplicates(K: np.ndarray, points: np.ndarray, outputs: int) -> Iterable[Finding]:
-    groups = duplicate_groups(points)
+    groups = equal_rows(points)
     if groups:
         bound = min(principal_bound(K, group[:2], outputs) for group in groups[:PAIRS_LISTED])
-        yield Finding(
-            "duplicates",
-            groups,
-            max(bound, 0.0),
+        sentence = (
             f"{_samples(groups)}: identical inputs have identical rows of K, so lambda_min = 0 "
-            "for any network; merge them (Measure does)",
+            "for any network; merge them (Measure does)"
         )
+        yield Finding("duplicates", groups, max(bound, 0.0), sentence)
 
 
 def _pairs(
@@ -256,14 +246,9 @@ def _pairs(
     }
     for kind, found in by_kind.items():
         found.sort()
-        groups = tuple(pair for _, pair in found)
-        yield Finding(
-            kind,
-            groups,
-            found[0][0],
-            f"{_samples(groups)}: {causes[kind]}; the first pair alone forces "
-            f"{_at_most(K, found[0][0])}",
-        )
+        groups, bound = tuple(pair for _, pair in found), found[0][0]
+        forced = f"the first pair alone forces {_at_most(K, bound)}"
+        yield Finding(kind, groups, bound, f"{_samples(groups)}: {causes[kind]}; {forced}")
 
 
 def _symmetry(model: MLP | None, kind: str) -> str:
@@ -288,9 +273,8 @@ def _at(model: MLP, t: float | np.ndarray) -> np.ndarray:
 
 def _group(K: np.ndarray, members: tuple[int, ...], bound: float) -> Finding:
     alone = "by itself forces" if len(members) == 1 else "by themselves force"
-    return Finding(
-        "group", (members,), bound, f"{_samples((members,))}: {alone} {_at_most(K, bound)}"
-    )
+    sentence = f"{_samples((members,))}: {alone} {_at_most(K, bound)}"
+    return Finding("group", (members,), bound, sentence)
 
 
 def _at_most(K: np.ndarray, bound: float) -> str:
@@ -303,13 +287,11 @@ def _at_most(K: np.ndarray, bound: float) -> str:
 def _spread(weights: np.ndarray) -> Finding:
     effective = float(weights.sum() ** 2 / np.square(weights).sum())
     first = tuple(int(i) for i in np.argsort(weights, kind="stable")[::-1][:5])
-    return Finding(
-        "spread",
-        (first,),
-        np.inf,
+    sentence = (
         f"no {LARGEST_GROUP} samples alone make lambda_min this small: the smallest eigenvector is "
-        f"spread over about {effective:.0f} samples, {_listed(first)} first",
+        f"spread over about {effective:.0f} samples, {_listed(first)} first"
     )
+    return Finding("spread", (first,), np.inf, sentence)
 
 
 def _samples(groups: Sequence[Sequence[int]]) -> str:

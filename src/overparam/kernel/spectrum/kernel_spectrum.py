@@ -192,10 +192,7 @@ def spectrum(
     weights = np.square(vectors[:, 0]).reshape(-1, outputs).sum(axis=1)
     weights /= weights.sum()
     findings = diagnose(
-        W,
-        low.lower,
-        low.upper,
-        weights,
+        *(W, low.lower, low.upper, weights),
         outputs=outputs,
         points=None if points is None else np.asarray(points, dtype=np.float64),
         model=model,
