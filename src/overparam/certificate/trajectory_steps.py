@@ -34,7 +34,7 @@ CAP_SAFETY = 1 + 1e-6
 """Covers the rounding of |ghat| in the cap of a step's curvature."""
 
 LEAST_SHARE = 0.03
-"""lambda_i is |gamma_i| and this share of the mean."""
+"""lambda_i is |zeta_i| and this share of the mean."""
 
 
 @lru_cache(maxsize=16)

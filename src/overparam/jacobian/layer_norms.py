@@ -75,7 +75,7 @@ class LayerNorms:
 
     @property
     def slope_middle(self) -> float:
-        """|mu| for the middle mu of the interval that holds all slopes."""
+        """|mid| for the middle mid of the interval that holds all slopes."""
         return 0.0 if self.lowest_slope is None else abs(self.lowest_slope + self.slope_bound) / 2
 
     @property
