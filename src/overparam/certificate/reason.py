@@ -203,14 +203,18 @@ class WouldTake(Why, frozen=True, tag="would_take"):
     at_least: bool
     steps: Steps | UnsetType = UNSET
 
+    @property
+    def length(self) -> str:
+        """How many steps, and how long here."""
+        steps = "" if self.steps is UNSET else f"about {count(self.steps)} steps, "
+        return f"{steps}{'more than ' if self.at_least else ''}{duration(self.seconds)} here"
+
     def words(self, n: Numbers, about: Description) -> str:
         """How long, and what to do."""
-        steps = "" if self.steps is UNSET else f"about {count(self.steps)} steps, "
-        more = "more than " if self.at_least else ""
         return (
-            f"gradient descent with step size {self.step_size:.4g} would take {steps}{more}"
-            f"{duration(self.seconds)} here, to the region where Theorem 1 holds: allow it that "
-            "time with a larger budget, or anchor trained parameters"
+            f"gradient descent with step size {self.step_size:.4g} would take {self.length}, to "
+            "the region where Theorem 1 holds: allow it that time with a larger budget, or anchor "
+            "trained parameters"
         )
 
 

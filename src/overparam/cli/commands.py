@@ -21,6 +21,7 @@ from overparam.cli.options import (
     memory_option,
     model_options,
     process_options,
+    verbose_option,
 )
 from overparam.cli.terminal import drop_output, flush
 from overparam.memory import WORKING_MEMORY
@@ -84,6 +85,7 @@ def run(command: str, given: dict[str, Any]) -> None:
     help="proved: every bound includes rounding; slower.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all results.")
+@verbose_option
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def anchor(**given: Any) -> None:
     """Anchor a certificate at WEIGHTS, trained elsewhere, on DATA.
@@ -155,6 +157,7 @@ def anchor(**given: Any) -> None:
 )
 @memory_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all results.")
+@verbose_option
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def certify(**given: Any) -> None:
     """Certify a network on DATA: a CSV, Parquet or npz file, or a bundled set's name.

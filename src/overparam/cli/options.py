@@ -123,6 +123,10 @@ memory_option = click.option(
     "--memory", type=MemorySize(), help="Memory to use, such as 8GB; all free memory by default."
 )
 
+verbose_option = click.option(
+    "--verbose", "-v", is_flag=True, help="Say all that was found, not the gist of it."
+)
+
 process_options = click.option(
     "--processes",
     type=(str, int, int),

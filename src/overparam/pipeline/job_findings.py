@@ -202,6 +202,7 @@ def obstacle(found: Obstacle) -> Finding:
             f"descent would leave 1 % of the residual after {steps}",
         ),
         numbers={"obstacle": numbers},
+        brief=rows,
     )
 
 

@@ -25,11 +25,12 @@ def first_verdict(result: JobResult) -> Verdict:
         title = "At the weights as imported"
     found = verdict(result.initial, place, result.descent, result.zero_loss)
     numbers = {key: certificate_numbers(result.initial)}
-    remedies = found.remedies
+    remedies, needed = found.remedies, found.needed
     if result.imported is not None:
         if result.anchored is None and "residual" in result.initial.remedies:
             polish = "; --polish 10 moves the weights there by Gauss-Newton steps"
             remedies = (remedies[0] + polish, *remedies[1:])
+            needed = (needed[0] + polish, *needed[1:])
         numbers["anchor"] = _anchor_numbers(result.initial, result.descent)
     return replace(
         found,
@@ -37,6 +38,7 @@ def first_verdict(result: JobResult) -> Verdict:
         title=title,
         numbers=numbers,
         remedies=remedies,
+        needed=needed,
         picture=_run_picture(result) if result.imported and not result.anchored else None,
     )
 
@@ -88,6 +90,8 @@ def verdict(
         certificate=certificate,
         status=status,
         remedies=() if certificate.certified else _remedies(certificate, run),
+        brief=_brief(certificate, status, place, run),
+        needed=_needed(certificate),
     )
 
 
@@ -166,6 +170,45 @@ def _claim(
         f"{at_least(certificate.margin, 3)} to spare",
         *_ran(certificate),
     )
+
+
+def _brief(certificate: Certificate, status: Status, place: str, run: TrainResult | None) -> str:
+    """The verdict in three lines of a terminal."""
+    if status != "certified":
+        words = "existence of a minimum certified, convergence" if status == "exists" else ""
+        missing = _missing(certificate) if "residual" in certificate.remedies else None
+        if missing is None:
+            return f"{words} not certified: {certificate.reason}".strip()
+        short = f"{words} not certified: short by a factor {number(missing, 3)}".strip()
+        forecast = certificate.forecast
+        return short if forecast is UNSET else f"{short}, or a run: {forecast.length} (--budget)"
+    halving = steps_to_halve(certificate.rate)
+    speed = "" if halving is None else f"; the excess halves in at most {halving:,} steps"
+    held = ""
+    if run is not None and run.certificate_held is not None and len(run.history) > 1:
+        held = "; every claim held" if run.certificate_held else "; VIOLATED: claims did not hold"
+        held += f" in {steps_words(len(run.history) - 1)} run from there"
+    return (
+        f"certified by Theorem {certificate.theorem} ({certificate.rigor}): gradient descent with "
+        f"step size {number(certificate.step_size)} converges to a global minimum, one is within "
+        f"{at_most(certificate.existence_radius, 3)} of {place}{speed}; margin "
+        f"{at_least(certificate.margin, 3)}{held}"
+    )
+
+
+def _needed(certificate: Certificate) -> tuple[str, ...]:
+    """Each remedy in a few words."""
+    if certificate.certified:
+        return ()
+    needed, words = certificate.remedies, []
+    if needed.residual is not UNSET:
+        now = number(certificate.residual, 3)
+        words.append(f"a residual of {at_least(needed.residual, 3)} (now {now})")
+    if needed.output_scale is not UNSET:
+        words.append(f"--output-scale {number(needed.output_scale, 3)}")
+    if needed.width is not UNSET:
+        words.append(f"about {number(needed.width, 2)} units a layer")
+    return tuple(words)
 
 
 def _would_take(certificate: Certificate) -> tuple[str, ...]:
