@@ -1,8 +1,9 @@
 """Checks of arguments, and how large a setting may be: beyond, an index or a counter ends."""
 
+import difflib
 import math
-from collections.abc import Sequence
-from numbers import Integral
+from collections.abc import Collection
+from numbers import Integral, Real
 from typing import Any
 
 from overparam.errors import InputError
@@ -48,14 +49,27 @@ def require_positive(name: str, value: float) -> float:
     return value
 
 
-def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
+def require_fraction(name: str, value: float) -> float:
+    """A number strictly between 0 and 1.
+
+    Raises:
+        InputError: It is not; the message names it.
+    """
+    if not (isinstance(value, Real) and 0 < value < 1):
+        raise InputError(f"{name} is {value}: choose it between 0 and 1")
+    return float(value)
+
+
+def require_choice(name: str, value: object, choices: Collection[str]) -> None:
     """One of a closed set of words.
 
     Raises:
-        InputError: It is none of them; the message names them.
+        InputError: It is none of them; the message names them, and the nearest.
     """
     if value not in choices:
-        raise InputError(f"unknown {name} {value!r}: choose from {', '.join(choices)}")
+        near = difflib.get_close_matches(str(value).lower(), choices, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"unknown {name} {value!r}: {hint}choose one of {', '.join(choices)}")
 
 
 def require_depth(depth: object) -> int:

@@ -13,14 +13,14 @@ from overparam.studies import plotting
 from overparam.studies.problems import (
     Source,
     certified_run,
-    label,
+    identity,
     network,
     read_cell,
     sources,
     training_flops,
 )
 from overparam.studies.statistics import exponent, median, never, power_law
-from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 
 STEPS = 256
 SCALES = {1: 300.0, 2: 3000.0}
@@ -45,14 +45,8 @@ class Convergence(Study):
     keys: ClassVar = ("data", "depth", "width", "seed", "step")
     columns: ClassVar = {
         "data": pl.String,
-        "depth": pl.Int64,
-        "width": pl.Int64,
-        "seed": pl.Int64,
-        "step": pl.Int64,
-        "excess": pl.Float64,
-        "envelope": pl.Float64,
-        "limit": pl.Float64,
-        "certified_rate": pl.Float64,
+        **dict.fromkeys(("depth", "width", "seed", "step"), pl.Int64),
+        **dict.fromkeys(("excess", "envelope", "limit", "certified_rate"), pl.Float64),
     }
     caption: ClassVar = (
         "Excess over its start against the step of gradient descent: median over seeds and the "
@@ -75,10 +69,10 @@ class Convergence(Study):
 
     def cost(self, cell: Cell) -> Cost:
         """Training, and compiling for about five seconds."""
-        width, depth = float(cell["width"] or 1), float(cell["depth"] or 1)
+        width, depth = cell["width"], cell["depth"]
         parameters = width * 66 + (depth - 1) * width * width
-        training = training_flops(cell, 64, STEPS)
-        return Cost(parameters * 8 * 12, 1.5e10 + float(cell["seeds"] or 1) * (3 * training + 1e9))
+        training = training_flops(cell, STEPS)
+        return Cost(parameters * 8 * 12, 1.5e10 + cell["seeds"] * (3 * training + 1e9))
 
     def measure(self, cell: Cell) -> list[Row]:
         """Train from each seed; the limit's curve does not depend on it."""
@@ -87,38 +81,27 @@ class Convergence(Study):
         problem = Problem(model, data.train, "squared")
         limit = infinite_training_curve(problem)
         step_size = 0.5 / float(limit.eigenvalues.max())
-        curve = infinite_training_curve(problem, step_size=step_size).excess(np.array(RECORDED))
+        steps = np.array(RECORDED)
+        curve = infinite_training_curve(problem, step_size=step_size).excess(steps).tolist()
         rows = []
-        for seed in range(int(cell["seeds"] or 1)):
-            rows += self._run(cell, data, model, seed, step_size, np.asarray(curve))
+        for seed in range(cell["seeds"]):
+            _, _, certificate, run = certified_run(data, model, seed, STEPS, step_size)
+            rate, envelope = None, [None] * len(steps)
+            if certificate.certified:
+                rate, envelope = certificate.rate, certificate.envelope(steps).tolist()
+            own = identity(cell, "depth", "width", seed=seed, certified_rate=rate)
+            rows += [
+                own | {"step": t, "excess": excess, "envelope": most, "limit": there}
+                for t, excess, most, there in zip(
+                    RECORDED, run.history.excess[steps].tolist(), envelope, curve, strict=True
+                )
+            ]
         return rows
-
-    def _run(
-        self, cell: Cell, data: Any, model: Any, seed: int, step_size: float, curve: np.ndarray
-    ) -> list[Row]:
-        _, _, certificate, run = certified_run(data, model, seed, STEPS, step_size)
-        history = run.history
-        certified = certificate.certified
-        envelope = certificate.envelope(np.array(RECORDED)) if certified else None
-        return [
-            {
-                "data": label(cell),
-                "depth": cell["depth"],
-                "width": cell["width"],
-                "seed": seed,
-                "step": t,
-                "excess": float(history.excess[t]),
-                "envelope": None if envelope is None else float(envelope[i]),
-                "limit": float(curve[i]),
-                "certified_rate": certificate.rate if certified else None,
-            }
-            for i, t in enumerate(RECORDED)
-        ]
 
     def findings(self, table: pl.DataFrame) -> list[Finding]:
         """The envelope, the approach to the limit, and the rates."""
         found = [self._envelope(table)]
-        for (data, depth), part in table.group_by(["data", "depth"], maintain_order=True):
+        for data, depth, part in parts(table, "data", "depth"):
             apart = (pl.col("excess") - pl.col("limit")).abs() / pl.col("limit").first()
             runs = part.group_by("width", "seed", maintain_order=True)
             slope = exponent(runs.agg(apart.max().alias("gap")), "width", "gap")
@@ -126,7 +109,7 @@ class Convergence(Study):
             claim += "wide network's like width^-1/2."
             what = "Of the largest distance over the excess at the start. "
             found.append(power_law(claim, slope, -0.5, WITHIN, what))
-            found.append(self._rates(str(data), int(depth), part))
+            found.append(self._rates(data, depth, part))
         return found
 
     def _envelope(self, table: pl.DataFrame) -> Finding:
@@ -168,23 +151,22 @@ class Convergence(Study):
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
         """A panel for each data set and depth."""
-        groups = list(table.group_by(["data", "depth"], maintain_order=True))
+        groups = list(parts(table, "data", "depth"))
         figure, panels = plotting.canvas(len(groups), rows=2)
-        for axes, ((data, depth), part) in zip(panels, groups, strict=True):
-            for series, (width, runs) in enumerate(part.group_by(["width"], maintain_order=True)):
-                steps, values = plotting.by_seed(runs, "step", "excess")
-                start = np.nanmedian(values[:, 0])
-                plotting.band(axes, steps, values / start, series, f"width {width[0]:,}")
-            steps, limit = plotting.by_seed(runs, "step", "limit")
-            plotting.theory_curve(axes, steps, limit[0] / limit[0, 0], "infinite width")
-            envelope = plotting.by_seed(runs, "step", "envelope")[1]
-            if np.isfinite(envelope).any():
-                level = np.nanmedian(envelope, axis=0) / start
+        for axes, (data, depth, part) in zip(panels, groups, strict=True):
+            for series, (width, runs) in enumerate(parts(part, "width")):
+                start = median(runs.filter(pl.col("step") == 0)["excess"])
+                relative = pl.col("excess") / start
+                plotting.band(axes, runs, "step", relative, series, f"width {width:,}")
+            limit = pl.col("limit") / pl.col("limit").first()
+            plotting.theory_curve(axes, runs, "step", limit, "infinite width")
+            certified = runs.drop_nulls("envelope")
+            if certified.height:
+                steps, level = plotting.medians(certified, "step", "envelope")
                 style: dict[str, Any] = {"color": "#6b6b6b", "linestyle": "-.", "linewidth": 1.2}
-                axes.plot(steps, level, label="certified, widest", **style)
-            axes.set(
-                xscale="symlog", yscale="log", xlabel="step", title=f"{data}, {_layers(depth)}"
-            )
+                axes.plot(steps, level / start, label="certified, widest", **style)
+            title = f"{data}, {_layers(depth)}"
+            axes.set(xscale="symlog", yscale="log", xlabel="step", title=title)
             axes.set_xlim(0, STEPS)
             axes.legend(fontsize=7.5, loc="lower left")
         for axes in panels[:: max(1, len(panels) // 2)]:
@@ -192,7 +174,7 @@ class Convergence(Study):
         return figure
 
 
-def _layers(depth: Any) -> str:
+def _layers(depth: int) -> str:
     return "1 hidden layer" if depth == 1 else f"{depth} hidden layers"
 
 

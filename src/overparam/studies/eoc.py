@@ -14,9 +14,9 @@ from overparam.model.activation import abs_linear
 from overparam.model.mlp import MLP
 from overparam.report.svg import styled
 from overparam.studies import plotting
-from overparam.studies.problems import Source, label, read_cell, sources, start_of
-from overparam.studies.statistics import median
-from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.studies.problems import Source, identity, read_cell, sources, sphere, start_of
+from overparam.studies.statistics import median, slope
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 
 DELTAS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """Delta = b^2 / (a^2 + b^2) of act(s) = a s + b |s|; 1/2 is relu's."""
@@ -44,15 +44,9 @@ class EdgeOfChaos(Study):
     )
     keys: ClassVar = ("data", "delta", "width", "seed", "depth")
     columns: ClassVar = {
-        "data": pl.String,
-        "points": pl.Int64,
-        "delta": pl.Float64,
-        "width": pl.Int64,
-        "seed": pl.Int64,
-        "depth": pl.Int64,
-        "condition": pl.Float64,
-        "limit": pl.Float64,
-        "overlap": pl.Float64,
+        **{"data": pl.String, "points": pl.Int64, "delta": pl.Float64},
+        **dict.fromkeys(("width", "seed", "depth"), pl.Int64),
+        **dict.fromkeys(("condition", "limit", "overlap"), pl.Float64),
     }
     caption: ClassVar = (
         "Condition number of the limiting kernel against depth (left) and against Delta times "
@@ -63,69 +57,48 @@ class EdgeOfChaos(Study):
 
     def cells(self, settings: Settings) -> list[Cell]:
         """The limit for every Delta, and finite networks for two of them."""
-        depths = 256 if settings.quick else 1024
-        own = [
-            Source("digits", "parity", 20),
-            Source("diabetes", None, 20),
-            Source("sphere", None, 20),
-        ]
+        quick = settings.quick
+        own = [Source("digits", "parity", 20), Source("diabetes", None, 20)]
+        infinite = {"width": 0, "depths": 256 if quick else 1024}
+        finite = {"width": 512 if quick else WIDE, "depths": 8 if quick else 16}
+        finite["seeds"] = settings.seeds or (3 if quick else 6)
         cells: list[Cell] = []
-        for source in sources(settings, own):
-            for delta in DELTAS:
-                cells.append({**source.cell(), "delta": delta, "width": 0, "depths": depths})
-            for delta in (1.0, 0.25):
-                cells.append(
-                    {**source.cell(), "delta": delta, "width": WIDE if not settings.quick else 512}
-                    | {"depths": 8 if settings.quick else 16}
-                    | {"seeds": settings.seeds or (3 if settings.quick else 6)}
-                )
+        for source in sources(settings, [*own, Source("sphere", None, 20)]):
+            cells += [{**source.cell(), "delta": delta, **infinite} for delta in DELTAS]
+            cells += [{**source.cell(), "delta": delta, **finite} for delta in (1.0, 0.25)]
         return cells[::-1]
 
     def cost(self, cell: Cell) -> Cost:
         """Layers of kernels; finite networks also compile one program a depth."""
-        n, depth, width = (float(cell[c] or 0) for c in ("points", "depths", "width"))
+        n, depth, width = cell["points"], cell["depths"], cell["width"]
         if not width:
             return Cost(1e8, 3e9 + 20 * n * n * depth * 60)
         weights = depth * width * width
-        work = float(cell["seeds"] or 1) * weights * n * 30
-        return Cost(8 * 4 * weights, 2e10 + work)
+        return Cost(8 * 4 * weights, 2e10 + cell["seeds"] * weights * n * 30)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Condition numbers over depths."""
-        x = _points(cell)
-        delta, width = float(cell["delta"] or 0), int(cell["width"] or 0)
-        rows = []
-        for depth in _depths(int(cell["depths"] or 1)):
-            model = edge_of_chaos(x.shape[1], depth, delta, max(width, 1))
+        x, width, rows = _points(cell), cell["width"], []
+        for depth in _depths(cell["depths"]):
+            model = edge_of_chaos(x.shape[1], depth, cell["delta"], max(width, 1))
             with jax.enable_x64(True):
                 limit = np.asarray(infinite_ntk(model, x).ntk)
-            for seed in range(int(cell.get("seeds") or 1)):
+            for seed in range(cell.get("seeds", 1)):
                 kernel = limit
                 if width:
                     kernel = np.asarray(empirical_ntk(model, start_of(model, seed), x))
-                rows.append(
-                    {
-                        "data": label(cell),
-                        "points": len(x),
-                        "delta": delta,
-                        "width": width,
-                        "seed": seed,
-                        "depth": depth,
-                        "condition": condition(kernel),
-                        "limit": condition(limit),
-                        "overlap": overlap(kernel),
-                    }
-                )
+                own = identity(cell, "delta", "width", points=len(x), seed=seed, depth=depth)
+                own |= {"condition": condition(kernel), "limit": condition(limit)}
+                rows.append(own | {"overlap": overlap(kernel)})
         return rows
 
     def findings(self, table: pl.DataFrame) -> list[Finding]:
         """The limit, the pace, and finite width."""
         infinite = table.filter(pl.col("width") == 0)
         found = []
-        for (data,), part in infinite.group_by(["data"], maintain_order=True):
-            found += [_limit(str(data), part), _overlap(str(data), part), _pace(str(data), part)]
-        finite = table.filter(pl.col("width") > 0)
-        for (data,), part in finite.group_by(["data"], maintain_order=True):
+        for data, part in parts(infinite, "data"):
+            found += [_limit(data, part), _overlap(data, part), _pace(data, part)]
+        for data, part in parts(table.filter(pl.col("width") > 0), "data"):
             ratio = (part["condition"] / part["limit"]).to_numpy()
             away = float(np.max(np.abs(np.log(ratio))))
             found.append(
@@ -146,7 +119,7 @@ class EdgeOfChaos(Study):
         """By data set and Delta: conditioning at some depths, and the depth needed."""
         rows = []
         infinite = table.filter(pl.col("width") == 0)
-        for (data, delta), part in infinite.group_by(["data", "delta"], maintain_order=True):
+        for data, delta, part in parts(infinite, "data", "delta"):
             at = dict(zip(part["depth"], part["condition"], strict=True))
             limit = 1 + part["points"][0] / 3
             deepest = max(at)
@@ -161,23 +134,21 @@ class EdgeOfChaos(Study):
         table = table.filter(pl.col("data") == pl.col("data").first())
         n = int(table["points"][0])
         infinite = table.filter(pl.col("width") == 0)
-        groups = infinite.sort("delta", descending=True).group_by(["delta"], maintain_order=True)
-        for series, ((delta,), part) in enumerate(groups):
-            part, style = part.sort("depth"), plotting.SERIES[series % len(plotting.SERIES)]
-            depths = part["depth"].to_numpy()
-            for axes, scale in ((left, 1.0), (middle, float(str(delta)))):
-                style = {**style, "markersize": 3, "linewidth": 1.3}
-                axes.plot(scale * depths, part["condition"], label=f"Delta = {delta:g}", **style)
+        for series, (delta, part) in enumerate(parts(infinite.sort(-pl.col("delta")), "delta")):
+            part = part.sort("depth")
+            style = {**plotting.SERIES[series], "markersize": 3, "linewidth": 1.3}
+            for axes, scale in ((left, 1.0), (middle, delta)):
+                depths = scale * part["depth"].to_numpy()
+                axes.plot(depths, part["condition"], label=f"Delta = {delta:g}", **style)
         for axes, words in ((left, "hidden layers"), (middle, "Delta x hidden layers")):
             axes.axhline(1 + n / 3, **plotting.THEORY)
             axes.set(xscale="log", yscale="log", xlabel=words, title="infinite width")
         finite = table.filter(pl.col("width") > 0)
-        for series, ((delta,), part) in enumerate(finite.group_by(["delta"], maintain_order=True)):
-            depths, values = plotting.by_seed(part, "depth", "condition")
-            plotting.band(right, depths, values, series, f"Delta = {delta:g}")
-            limit = np.nanmedian(plotting.by_seed(part, "depth", "limit")[1], axis=0)
-            plotting.theory_curve(right, depths, limit, "infinite width" if series == 0 else "_")
-        plotting.log_ticks(right, depths, "hidden layers")
+        for series, (delta, part) in enumerate(parts(finite, "delta")):
+            plotting.band(right, part, "depth", "condition", series, f"Delta = {delta:g}")
+            text = "infinite width" if series == 0 else "_"
+            plotting.theory_curve(right, part, "depth", "limit", text)
+        plotting.log_ticks(right, finite["depth"], "hidden layers")
         right.set(yscale="log", title=f"width {finite['width'][0]:,}")
         plotting.plain_ticks(right.yaxis, (1.0, 2.0, 5.0))
         left.set_ylabel("condition number")
@@ -210,8 +181,7 @@ def overlap(kernel: Float[np.ndarray, "n n"]) -> float:
 def _points(cell: Cell) -> Float[np.ndarray, "n d"]:
     if cell["data"] != "sphere":
         return read_cell(cell).train.x
-    x = np.random.default_rng(0).standard_normal((int(cell["points"] or 1), 10))
-    return np.sqrt(10) * x / np.linalg.norm(x, axis=1, keepdims=True)
+    return np.sqrt(10) * sphere(cell["points"], 10)
 
 
 def _depths(deepest: int) -> list[int]:
@@ -235,7 +205,7 @@ def _limit(data: str, part: pl.DataFrame) -> Finding:
     deepest = part.filter(pl.col("depth") == pl.col("depth").max()).sort("delta")
     away = (deepest["condition"] / limit - 1).to_numpy()
     rates = []
-    for _, rows in part.group_by(["delta"], maintain_order=True):
+    for _, rows in parts(part, "delta"):
         ends = (rows.sort("depth")["condition"].tail(2) / limit - 1).to_numpy()
         rates.append(abs(ends[1]) < abs(ends[0]))
     return Finding(
@@ -263,26 +233,22 @@ def _overlap(data: str, part: pl.DataFrame) -> Finding:
 
 
 def _pace(data: str, part: pl.DataFrame) -> Finding:
-    needed: dict[float, float] = {}
-    for (delta,), rows in part.group_by(["delta"], maintain_order=True):
-        depth = _needed(rows)
-        if depth is not None:
-            needed[float(str(delta))] = depth
+    depths = [(delta, _needed(rows)) for delta, rows in parts(part, "delta")]
+    needed = pl.DataFrame(depths, schema=("delta", "depth"), orient="row").drop_nulls()
     claim = f"On {data}, the depth needed is inversely proportional to a small Delta."
-    small = {delta: depth for delta, depth in needed.items() if delta <= SMALL}
-    if len(small) < 3:
+    small = needed.filter(pl.col("delta") <= SMALL)
+    if small.height < 3:
         return Finding(claim, None, "Fewer than three small values of Delta reach the limit.", {})
-    deltas, depths = np.array(list(small)), np.array(list(small.values()))
-    slope = float(np.polyfit(np.log(deltas), np.log(depths), 1)[0])
-    shown = ", ".join(f"{d:.1f} for {delta:g}" for delta, d in needed.items())
+    exponent = slope(small["delta"], small["depth"])
+    shown = ", ".join(f"{depth:.1f} for {delta:g}" for delta, depth in needed.rows())
     return Finding(
         claim=claim,
-        holds=abs(slope + 1) < 0.1,
+        holds=abs(exponent + 1) < 0.1,
         words=(
-            f"Within a factor {FACTOR} of the limit from depth {shown} on; exponent {slope:.3f} "
+            f"Within a factor {FACTOR} of the limit from depth {shown} on; exponent {exponent:.3f} "
             f"over Delta up to {SMALL:g}: it holds to 0.1."
         ),
-        statistics={"exponent": slope},
+        statistics={"exponent": exponent},
     )
 
 

@@ -18,9 +18,9 @@ from overparam.problem.measure import Measure
 from overparam.report.svg import INK, styled
 from overparam.risk.risk_bound import RiskBound
 from overparam.studies import plotting
-from overparam.studies.problems import centred, label, network, start_of, training_flops
-from overparam.studies.statistics import LEVEL, median, proportion_interval
-from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.studies.problems import centred, identity, network, start_of, training_flops
+from overparam.studies.statistics import LEVEL, above, median, proportion_interval
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.gradient_descent import gradient_descent
 
 STEPS = 12
@@ -42,6 +42,13 @@ NAMES = {
 
 REFERENCE = "G3 kernel regime"
 
+LARGEST = pl.all_horizontal(
+    pl.col("width", "points") == pl.col("width", "points").max().over("data")
+)
+"""Of a table's rows those at the largest width and sample of each data set."""
+
+INFORMATIVE = pl.col("value") < pl.col("loss_bound")
+
 
 class Generalisation(Study):
     """Test error and bounds G1 to G4 over sample sizes and widths."""
@@ -57,18 +64,11 @@ class Generalisation(Study):
     keys: ClassVar = ("data", "width", "points", "seed", "bound")
     columns: ClassVar = {
         "data": pl.String,
-        "width": pl.Int64,
-        "points": pl.Int64,
-        "seed": pl.Int64,
+        **dict.fromkeys(("width", "points", "seed"), pl.Int64),
         "bound": pl.String,
-        "value": pl.Float64,
-        "risk": pl.Float64,
-        "test_error": pl.Float64,
-        "fresh_rows": pl.Int64,
-        "loss_bound": pl.Float64,
-        "confidence": pl.Float64,
-        "dominant": pl.String,
-        "kind": pl.String,
+        **dict.fromkeys(("value", "risk", "test_error"), pl.Float64),
+        **{"fresh_rows": pl.Int64, "loss_bound": pl.Float64, "confidence": pl.Float64},
+        **{"dominant": pl.String, "kind": pl.String},
     }
     caption: ClassVar = (
         "Bounds on the risk over the loss's largest value, at 95 %, against the sample size at the "
@@ -100,18 +100,15 @@ class Generalisation(Study):
 
     def cost(self, cell: Cell) -> Cost:
         """Descents, and 300,000 losses of stochastic networks; six seconds of compiling."""
-        points, width = float(cell["points"] or 1), float(cell["width"] or 1)
-        training = training_flops(cell, 64, 120) / 10  # large products run at ten times the rate
-        sampling = 3e5 * 4 * 66 * width
-        seeds = float(cell["seeds"] or 1)
-        return Cost(
-            8 * (4 * points**2 + 400 * width + points * width * 4),
-            1.8e10 + seeds * (training + sampling + 3 * points**3 + 3e8),
-        )
+        points, width = cell["points"], cell["width"]
+        training = training_flops(cell, 120) / 10  # large products run at ten times the rate
+        flops = training + 3e5 * 4 * 66 * width + 3 * points**3 + 3e8
+        size = 8 * (4 * points**2 + 400 * width + points * width * 4)
+        return Cost(size, 1.8e10 + cell["seeds"] * flops)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Draw, train, and bound, for each seed."""
-        return [row for seed in range(int(cell["seeds"] or 1)) for row in _run(cell, seed)]
+        return [row for seed in range(cell["seeds"]) for row in _run(cell, seed)]
 
     def findings(self, table: pl.DataFrame) -> list[Finding]:
         """Which bounds hold, and which say something."""
@@ -124,32 +121,21 @@ class Generalisation(Study):
 
     def summary(self, table: pl.DataFrame) -> pl.DataFrame:
         """At the largest width and sample of each data set."""
-        largest = pl.col("width", "points") == pl.col("width", "points").max().over("data")
-        return (
-            table.filter(pl.all_horizontal(largest))
-            .group_by("data", "bound", maintain_order=True)
-            .agg(
-                pl.col("value", "risk").median(),
-                (pl.col("value") < pl.col("loss_bound")).mean().alias("not vacuous"),
-                pl.col("kind").first(),
-            )
-        )
+        largest = table.filter(LARGEST).group_by("data", "bound", maintain_order=True)
+        useful = INFORMATIVE.mean().alias("not vacuous")
+        return largest.agg(pl.col("value", "risk").median(), useful, pl.col("kind").first())
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
         """A column of panels for each data set."""
-        names = table["data"].unique(maintain_order=True).to_list()
-        figure, panels = plotting.canvas(2 * len(names), rows=2)
-        for axes, (along, other) in zip(
-            panels,
-            [a for a in (("points", "width"), ("width", "points")) for _ in names],
-            strict=True,
-        ):
-            name = names[panels.index(axes) % len(names)]
-            part = table.filter(pl.col("data") == name)
-            _draw(axes, part.filter(pl.col(other) == pl.col(other).max()), along)
-            axes.set_title(f"{name}, {other} {max(part[other]):,}")
-        for axes in panels[:: len(names)]:
+        groups = list(parts(table, "data"))
+        figure, panels = plotting.canvas(2 * len(groups), rows=2)
+        left = iter(panels)
+        for along, other in (("points", "width"), ("width", "points")):
+            for (name, part), axes in zip(groups, left, strict=False):
+                _draw(axes, part.filter(pl.col(other) == pl.col(other).max()), along)
+                axes.set_title(f"{name}, {other} {max(part[other]):,}")
+        for axes in panels[:: len(groups)]:
             axes.set_ylabel("risk and bounds on it")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         figure.set_figheight(figure.get_figheight() + 1.0)
@@ -183,27 +169,26 @@ def _run(cell: Cell, seed: int) -> list[Row]:
     step = 1 / top_eigenvalue(tangent_kernel(type(problem)(model, part, "squared", start), start))
     trained = gradient_descent(problem, start, step, STEPS, dtype="float64").params
     bounds = risk_bounds(
-        problem,
-        start,
-        trained,
+        *(problem, start, trained),
         test=held_out,
         sample=data.sample,
         caveats=data.fitted_to(data.train_rows),
         fresh=fresh,
     )
-    return [_row(cell, seed, bound, bounds[0].details["fresh_risk"], fresh.n) for bound in bounds]
+    own = identity(cell, "width", "points", seed=seed, fresh_rows=fresh.n)
+    own["test_error"] = bounds[0].details["fresh_risk"]
+    return [own | _about(bound) for bound in bounds]
 
 
 def draw_rows(cell: Cell, seed: int) -> tuple[Dataset, Measure, Measure]:
     """A sample, the rows of the held-out bound, and fresh rows."""
-    points, tests = int(cell["points"] or 1), int(cell["tests"] or 2)
-    target = cell["target"]
+    samples = cell["points"] + cell["tests"]
     data = load(
-        str(cell["data"]),
-        target=None if target is None else str(target),
-        samples=points + tests,
-        test_fraction=tests / (points + tests),
-        standardize=str(cell["standardize"]),
+        cell["data"],
+        target=cell["target"],
+        samples=samples,
+        test_fraction=cell["tests"] / samples,
+        standardize=cell["standardize"],
         seed=seed,
     )
     test = data.test
@@ -214,21 +199,13 @@ def draw_rows(cell: Cell, seed: int) -> tuple[Dataset, Measure, Measure]:
     return data, Measure(test.x[first], test.y[first]), Measure(test.x[second], test.y[second])
 
 
-def _row(cell: Cell, seed: int, bound: RiskBound, test_error: float, fresh_rows: int) -> Row:
-    return {
-        "data": label(cell),
-        "width": cell["width"],
-        "points": cell["points"],
-        "seed": seed,
+def _about(bound: RiskBound) -> Row:
+    """What a bound says, in the columns of its names."""
+    numbers = {name: getattr(bound, name) for name in ("value", "loss_bound", "confidence")}
+    return numbers | {
         "bound": next(short for long, short in NAMES.items() if bound.name.startswith(long)),
-        "value": bound.value,
         "risk": bound.details.get("fresh_risk"),
-        "test_error": test_error,
-        "fresh_rows": fresh_rows,
-        "loss_bound": bound.loss_bound,
-        "confidence": bound.confidence,
-        "dominant": bound.dominant,
-        "kind": bound.kind,
+        **{"dominant": bound.dominant, "kind": bound.kind},
     }
 
 
@@ -259,8 +236,8 @@ def _draws(part: pl.DataFrame, value: pl.Expr) -> tuple[int, int]:
 
 
 def _kept(name: str, part: pl.DataFrame) -> Finding:
-    above = part.filter(pl.col("risk") > pl.col("value")).height
-    marks = pl.Series("refuted", [refuted(row) for row in part.iter_rows(named=True)])
+    over = part.filter(pl.col("risk") > pl.col("value")).height
+    marks = pl.Series("refuted", map(refuted, part.iter_rows(named=True)))
     broken, draws = _draws(part.with_columns(marks), pl.col("refuted").any())
     allowed = 1 - float(part["confidence"][0])
     low = proportion_interval(broken, draws)[0]
@@ -271,24 +248,23 @@ def _kept(name: str, part: pl.DataFrame) -> Finding:
         words=(
             f"Any of a draw's runs refuted the bound in {broken} of {draws} draws, by Clopper and "
             f"Pearson's interval at {LEVEL:.0%} for the risk on {min(part['fresh_rows'])} or more "
-            f"fresh rows; the error there was above the bound in {above} of {part.height} runs. "
+            f"fresh rows; the error there was above the bound in {over} of {part.height} runs. "
             f"It fails if more than {allowed:.0%} of draws are refuted beyond chance, and is "
             "undecided if any is."
         ),
-        statistics={"refuted": broken, "above": above, "draws": draws, "runs": part.height},
+        statistics={"refuted": broken, "above": over, "draws": draws, "runs": part.height},
     )
 
 
 def _informative(name: str, part: pl.DataFrame) -> Finding:
-    largest = pl.col("width", "points") == pl.col("width", "points").max().over("data")
-    top = part.filter(pl.all_horizontal(largest))
-    useful, draws = _draws(top, (pl.col("value") < pl.col("loss_bound")).all())
+    top = part.filter(LARGEST)
+    useful, draws = _draws(top, INFORMATIVE.all())
     low, high = proportion_interval(useful, draws)
     share = top["value"] / top["loss_bound"]
-    everywhere = part.filter(pl.col("value") < pl.col("loss_bound")).height
+    everywhere = part.filter(INFORMATIVE).height
     return Finding(
         claim=f"{name}: the bound is not vacuous in most draws, at the largest sample and width.",
-        holds=True if low > 0.5 else False if high < 0.5 else None,
+        holds=above(low, high, 0.5),
         words=(
             f"{useful} of {draws} draws, 95 % interval {low:.2f} to {high:.2f} against one half; "
             f"over the loss's largest value the median is {median(share):.3g}. Of all runs, "
@@ -300,9 +276,8 @@ def _informative(name: str, part: pl.DataFrame) -> Finding:
 
 def _improves(table: pl.DataFrame) -> Finding:
     """A sign test over draws at the largest width: all bounds must fall together."""
-    wide = table.filter(
-        (pl.col("width") == pl.col("width").max().over("data")) & (pl.col("bound") != REFERENCE)
-    ).sort("points")
+    widest = pl.col("width") == pl.col("width").max().over("data")
+    wide = table.filter(widest & (pl.col("bound") != REFERENCE)).sort("points")
     ends = wide.group_by("data", "bound", "seed", maintain_order=True).agg(
         pl.col("value").first().alias("few"),
         pl.col("value").last().alias("many"),
@@ -314,7 +289,7 @@ def _improves(table: pl.DataFrame) -> Finding:
     low, high = proportion_interval(fell, draws) if draws else (0.0, 1.0)
     return Finding(
         claim="The bounds fall with the sample size.",
-        holds=True if low > 0.5 else False if high < 0.5 else None,
+        holds=above(low, high, 0.5),
         words=(
             f"From the smallest to the largest sample all bounds fell in {fell} of {draws} draws "
             f"({single} of {ends.height} single bounds); sign test, 95 % interval {low:.2f} to "
@@ -328,20 +303,16 @@ def _draw(axes: Axes, part: pl.DataFrame, along: str) -> None:
     """Bounds and the error of one data set against sample size or width."""
     part = part.with_columns(pl.col("value", "test_error") / pl.col("loss_bound"))
     for series, (name, rows) in enumerate(_by_bound(part)):
-        x, values = plotting.by_seed(rows, along, "value")
-        plotting.band(axes, x, values, series, name)
+        plotting.band(axes, rows, along, "value", series, name)
     first = part.filter(pl.col("bound") == part["bound"][0])
-    x, errors = plotting.by_seed(first, along, "test_error")
     error: dict[str, Any] = {"color": "#8a8a8a", "linewidth": 3.5, "marker": "x"}
-    axes.plot(
-        x, np.nanmedian(errors, axis=0), label="trained network, error on fresh rows", **error
-    )
+    error["label"] = "trained network, error on fresh rows"
+    axes.plot(*plotting.medians(first, along, "test_error"), **error)
     reference = part.filter(pl.col("bound") == REFERENCE)
     if not reference.is_empty():
-        x, values = plotting.by_seed(reference, along, "value")
-        level = np.nanmedian(values, axis=0)
-        plotting.theory_curve(axes, x, level, "G3 kernel regime (reference, no bound)")
-    plotting.log_ticks(axes, x, "sample size" if along == "points" else "width")
+        text = "G3 kernel regime (reference, no bound)"
+        plotting.theory_curve(axes, reference, along, "value", text)
+    plotting.log_ticks(axes, part[along], "sample size" if along == "points" else "width")
     axes.set_yscale("log")
     top = max(axes.get_ylim()[1], 1.5)
     axes.axhspan(1, top, color=INK, alpha=0.08, linewidth=0)

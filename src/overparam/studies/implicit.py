@@ -13,13 +13,13 @@ from overparam.studies.problems import (
     Source,
     by_width,
     certified_run,
-    label,
+    identity,
     network,
     read_cell,
     training_flops,
 )
-from overparam.studies.statistics import exponent, median
-from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.studies.statistics import exponent
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.closest import ClosestInterpolant, closest_interpolant
 
 STEPS = 200
@@ -27,6 +27,10 @@ SCALE = 100.0
 SHARP: dict[str, Any] = {"tolerance": 1e-10, "optimality": 1e-5, "max_steps": 100}
 ROUNDING = 1e-9
 """Relative; what the searches for minimisers do not resolve."""
+
+
+DISTANCES = ("lower_bound", "closest", "travelled", "upper_bound")
+RATIOS = ("excess_ratio", "ratio_bound")
 
 
 class Implicit(Study):
@@ -42,17 +46,9 @@ class Implicit(Study):
     )
     keys: ClassVar = ("data", "width", "seed")
     columns: ClassVar = {
-        "data": pl.String,
-        "width": pl.Int64,
-        "seed": pl.Int64,
-        "certified": pl.Boolean,
-        "found": pl.Boolean,
-        "lower_bound": pl.Float64,
-        "closest": pl.Float64,
-        "travelled": pl.Float64,
-        "upper_bound": pl.Float64,
-        "excess_ratio": pl.Float64,
-        "ratio_bound": pl.Float64,
+        **{"data": pl.String, "width": pl.Int64, "seed": pl.Int64},
+        **{"certified": pl.Boolean, "found": pl.Boolean},
+        **dict.fromkeys((*DISTANCES, *RATIOS), pl.Float64),
     }
     caption: ClassVar = (
         "Left: distances from the initialisation over that of the closest global minimiser found. "
@@ -69,35 +65,26 @@ class Implicit(Study):
 
     def cost(self, cell: Cell) -> Cost:
         """Training, and about twenty kernels in the searches."""
-        training = training_flops(cell, 64, STEPS)
-        seeds, width = float(cell["seeds"] or 1), float(cell["width"] or 1)
-        return Cost(64 * 8 * 60 * width, 1.8e10 + seeds * (4 * training + 3e9))
+        flops = 1.8e10 + cell["seeds"] * (4 * training_flops(cell, STEPS) + 3e9)
+        return Cost(64 * 8 * 60 * cell["width"], flops)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Train from each seed, then project."""
         data = read_cell(cell)
-        model = network(data, cell)
-        return [self._run(cell, data, model, seed) for seed in range(int(cell["seeds"] or 1))]
-
-    def _run(self, cell: Cell, data: Any, model: Any, seed: int) -> Row:
-        problem, start, certificate, run = certified_run(data, model, seed, STEPS)
-        numbers, trained = certificate.numbers, run.params
-        closest = closest_interpolant(problem, start, **SHARP)
-        limit = closest_interpolant(problem, trained, **SHARP)
-        travelled = parameter_distance(limit.params, start)
-        return {
-            "data": label(cell),
-            "width": cell["width"],
-            "seed": seed,
-            "certified": certificate.certified,
-            "found": closest.converged and _ended(limit, travelled),
-            "lower_bound": numbers.distance_lower_bound,
-            "closest": closest.distance,
-            "travelled": travelled,
-            "upper_bound": numbers.limit_distance,
-            "excess_ratio": travelled / closest.distance - 1,
-            "ratio_bound": numbers.distance_ratio - 1,
-        }
+        model, rows = network(data, cell), []
+        for seed in range(cell["seeds"]):
+            problem, start, certificate, run = certified_run(data, model, seed, STEPS)
+            numbers = certificate.numbers
+            found = closest_interpolant(problem, start, **SHARP)
+            limit = closest_interpolant(problem, run.params, **SHARP)
+            closest, travelled = found.distance, parameter_distance(limit.params, start)
+            own = identity(cell, "width", seed=seed, certified=certificate.certified)
+            own["found"] = found.converged and _ended(limit, travelled)
+            bounds = numbers.distance_lower_bound, numbers.limit_distance
+            distances = bounds[0], closest, travelled, bounds[1]
+            ratios = travelled / closest - 1, numbers.distance_ratio - 1
+            rows.append(own | dict(zip(DISTANCES + RATIOS, distances + ratios, strict=True)))
+        return rows
 
     def findings(self, table: pl.DataFrame) -> list[Finding]:
         """The bounds, and how the ratio falls."""
@@ -121,12 +108,12 @@ class Implicit(Study):
                 statistics={**counts, "runs": sure.height},
             )
         ]
-        for (data,), part in sure.group_by(["data"], maintain_order=True):
+        for data, part in parts(sure, "data"):
             by_width = part.group_by("width", maintain_order=True)
-            medians = by_width.agg(pl.col("ratio_bound", "excess_ratio").median())
+            medians = by_width.agg(pl.col(RATIOS).median())
             steps = np.diff(medians["ratio_bound"].to_numpy())
             slope = exponent(part, "width", "ratio_bound")
-            largest = median(medians["excess_ratio"].tail(1))
+            largest, bound = medians.select(RATIOS).row(-1)
             found.append(
                 Finding(
                     claim=f"On {data}, the certified ratio to the closest minimum tends to one.",
@@ -134,7 +121,7 @@ class Implicit(Study):
                     words=(
                         f"Its excess over one falls at {int((steps < 0).sum())} of {len(steps)} "
                         f"steps of the width, like width^{slope}; at the largest width it is "
-                        f"{median(medians['ratio_bound'].tail(1)):.2g}, and measured {largest:.1g}."
+                        f"{bound:.2g}, and measured {largest:.1g}."
                     ),
                     statistics={"exponent": slope.value, "standard_error": slope.standard_error},
                 )
@@ -143,41 +130,35 @@ class Implicit(Study):
 
     def summary(self, table: pl.DataFrame) -> pl.DataFrame:
         """Medians by data set and width."""
-        columns = ("lower_bound", "closest", "travelled", "upper_bound")
-        ratios = ("excess_ratio", "ratio_bound")
-        return table.group_by("data", "width", maintain_order=True).agg(
-            pl.col("certified").sum(), *(pl.col(c).median() for c in columns + ratios)
-        )
+        medians = pl.col(DISTANCES + RATIOS).median()
+        groups = table.group_by("data", "width", maintain_order=True)
+        return groups.agg(pl.col("certified").sum(), medians)
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
         """Distances on the left, ratios on the right."""
         figure, (left, right) = plotting.canvas(2)
-        names = table["data"].unique(maintain_order=True).to_list()
-        for series, name in enumerate(names):
-            part = table.filter((pl.col("data") == name) & pl.col("found"))
-            widths, closest = plotting.by_seed(part, "width", "closest")
-            travelled = plotting.by_seed(part, "width", "travelled")[1]
-            plotting.band(left, widths, travelled / closest, series, f"travelled, {name}")
+        small: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7}
+        for series, (name, part) in enumerate(parts(table.filter("found"), "data")):
+            distance = pl.col("travelled") / pl.col("closest")
+            plotting.band(left, part, "width", distance, series, f"travelled, {name}")
             for bound in ("lower_bound", "upper_bound"):
-                level = np.nanmedian(plotting.by_seed(part, "width", bound)[1] / closest, axis=0)
+                level = pl.col(bound) / pl.col("closest")
                 text = "certified" if bound == "lower_bound" and series == 0 else "_"
-                plotting.theory_curve(left, widths, level, text)
-                start = (widths[0], level[0])  # where the bounds are apart
-                left.annotate(
-                    name, start, (-4, -2), textcoords="offset points", fontsize=7, ha="right"
-                )
-            ratio = plotting.by_seed(part, "width", "excess_ratio")[1]
-            plotting.band(right, widths, np.maximum(ratio, 1e-16), series, f"measured, {name}")
-            bound = np.nanmedian(plotting.by_seed(part, "width", "ratio_bound")[1], axis=0)
-            plotting.theory_curve(right, widths, bound, "certified" if series == 0 else "_")
-            right.annotate(
-                name, (widths[-1], bound[-1]), (3, -3), textcoords="offset points", fontsize=7
-            )
+                plotting.theory_curve(left, part, "width", level, text)
+                widths, levels = plotting.medians(part, "width", level)
+                # At the start, where the bounds are apart.
+                left.annotate(name, (widths[0], levels[0]), (-4, -2), ha="right", **small)
+            ratio = pl.col("excess_ratio").clip(1e-16)
+            plotting.band(right, part, "width", ratio, series, f"measured, {name}")
+            text = "certified" if series == 0 else "_"
+            plotting.theory_curve(right, part, "width", "ratio_bound", text)
+            widths, levels = plotting.medians(part, "width", "ratio_bound")
+            right.annotate(name, (widths[-1], levels[-1]), (3, -3), **small)
         left.set_ylabel("distance / closest found")
         right.set(yscale="log", ylabel="ratio to the closest - 1")
         for axes in (left, right):
-            plotting.log_ticks(axes, table["width"].unique().sort(), "width")
+            plotting.log_ticks(axes, table["width"], "width")
             axes.legend(fontsize=8)
             axes.margins(x=0.28 if axes is left else 0.12)
         return figure

@@ -1,8 +1,7 @@
 """How lazy training gets with width: movement, drift and linearisation error, and their bounds."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
@@ -12,13 +11,13 @@ from overparam.studies.problems import (
     Source,
     by_width,
     certified_run,
-    label,
+    identity,
     network,
     read_cell,
     training_flops,
 )
 from overparam.studies.statistics import exponent, median, never, power_law
-from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.laziness import measure_laziness
 
 TESTS = 50
@@ -74,37 +73,28 @@ class Lazy(Study):
 
     def cost(self, cell: Cell) -> Cost:
         """Training, and four kernels; compiling takes about five seconds a width."""
-        seeds, width = float(cell["seeds"] or 1), float(cell["width"] or 1)
-        training = training_flops(cell, 64, STEPS)
-        return Cost(size=64 * 8 * 40 * width, flops=1.5e10 + seeds * (6 * training + 1e9))
+        flops = 1.5e10 + cell["seeds"] * (6 * training_flops(cell, STEPS) + 1e9)
+        return Cost(64 * 8 * 40 * cell["width"], flops)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Train from each seed by the certified step."""
         data = read_cell(cell, TESTS)
-        model = network(data, cell)
-        return [self._run(cell, data, model, seed) for seed in range(int(cell["seeds"] or 1))]
-
-    def _run(self, cell: Cell, data: Any, model: Any, seed: int) -> Row:
-        problem, start, certificate, run = certified_run(data, model, seed, STEPS)
-        trained = run.params
-        lazy = measure_laziness(problem, start, trained, test_x=data.test.x)
-        return {
-            "data": label(cell),
-            "width": cell["width"],
-            "seed": seed,
-            "certified": certificate.certified,
-            "drift_bound": certificate.numbers.relative_kernel_drift,
-            "movement": lazy.movement,
-            "jacobian_drift": lazy.jacobian_drift,
-            "kernel_drift": lazy.kernel_drift,
-            "error_train": lazy.linearisation_error,
-            "error_test": lazy.linearisation_error_test,
-        }
+        model, rows = network(data, cell), []
+        assert data.test is not None
+        for seed in range(cell["seeds"]):
+            problem, start, certificate, run = certified_run(data, model, seed, STEPS)
+            lazy = measure_laziness(problem, start, run.params, test_x=data.test.x)
+            own = identity(cell, "width", seed=seed, certified=certificate.certified)
+            own["drift_bound"] = certificate.numbers.relative_kernel_drift
+            moved = lazy.movement, lazy.jacobian_drift, lazy.kernel_drift
+            errors = lazy.linearisation_error, lazy.linearisation_error_test
+            rows.append(own | dict(zip(THEORY, moved + errors, strict=True)))
+        return rows
 
     def findings(self, table: pl.DataFrame) -> list[Finding]:
         """The exponents, and the bound on the drift."""
         found = []
-        for (data,), part in table.group_by(["data"], maintain_order=True):
+        for data, part in parts(table, "data"):
             for column, (theory, words) in THEORY.items():
                 claim = f"On {data}, {words} falls like width^{theory:g}."
                 slope = exponent(part, "width", column)
@@ -126,19 +116,16 @@ class Lazy(Study):
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
         """A panel a data set."""
-        names = table["data"].unique(maintain_order=True).to_list()
-        figure, panels = plotting.canvas(len(names))
+        groups = list(parts(table, "data"))
+        figure, panels = plotting.canvas(len(groups))
         labels = ("parameters", "Jacobian", "kernel", "linearisation (train)", "(test)")
-        for axes, name in zip(panels, names, strict=True):
-            part = table.filter(pl.col("data") == name)
+        for axes, (name, part) in zip(panels, groups, strict=True):
             for series, (column, text) in enumerate(zip(THEORY, labels, strict=True)):
-                widths, values = plotting.by_seed(part, "width", column)
-                plotting.band(axes, widths, values, series, text)
-            _, bound = plotting.by_seed(part, "width", "drift_bound")
-            plotting.theory_curve(axes, widths, np.nanmedian(bound, axis=0), "bound on the kernel")
+                plotting.band(axes, part, "width", column, series, text)
+            plotting.theory_curve(axes, part, "width", "drift_bound", "bound on the kernel")
             for column, slope in (("jacobian_drift", -0.5), ("kernel_drift", -1.0)):
-                plotting.power(axes, widths, 1.6 * median(part[column].head(1)), slope)
-            plotting.log_ticks(axes, widths, "width")
+                plotting.power(axes, part["width"], 1.6 * part[column][0], slope)
+            plotting.log_ticks(axes, part["width"], "width")
             axes.set(yscale="log", title=name)
         panels[0].set_ylabel("relative change")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")

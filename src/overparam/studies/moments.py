@@ -19,8 +19,8 @@ from overparam.problem.problem import Problem
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.problems import Source, read_cell, sources, start_of
-from overparam.studies.statistics import mean
-from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
+from overparam.studies.statistics import above, mean, median, slope
+from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.gradient_descent import gradient_descent
 
 DIM, POINTS = 10, 200
@@ -58,17 +58,9 @@ class MomentsStudy(Study):
     )
     keys: ClassVar = ("data", "depth", "seed")
     columns: ClassVar = {
-        "data": pl.String,
-        "real": pl.Boolean,
-        "depth": pl.Int64,
-        "seed": pl.Int64,
-        "fourth": pl.Float64,
-        "law_fourth": pl.Float64,
-        "width": pl.Float64,
-        "jacobian": pl.Float64,
-        "jacobian_bound": pl.Float64,
-        "omega": pl.Float64,
-        "drift": pl.Float64,
+        **{"data": pl.String, "real": pl.Boolean, "depth": pl.Int64, "seed": pl.Int64},
+        **dict.fromkeys(("fourth", "law_fourth", "width"), pl.Float64),
+        **dict.fromkeys(("jacobian", "jacobian_bound", "omega", "drift"), pl.Float64),
     }
     caption: ClassVar = (
         "Left: the width required a priori against the fourth moment at fixed second moment, by "
@@ -81,11 +73,9 @@ class MomentsStudy(Study):
         """One cell a distribution and depth."""
         seeds = settings.seeds or (3 if settings.quick else 8)
         laws = ("sphere", "Gaussian", "Student t, df 8.5") if settings.quick else tuple(KNOWN)
-        real = [
-            Source("diabetes", None, 200),
-            Source("digits", "parity", 100),
-            Source("wine", None, 100),
-        ][: 1 if settings.quick else 3]
+        real = [Source("diabetes", None, 200)]
+        if not settings.quick:
+            real += [Source("digits", "parity", 100), Source("wine", None, 100)]
         found = [] if settings.data is not None else [Source(law, None, POINTS) for law in laws]
         return [
             {**source.cell(), "depth": depth, "width": WIDTH, "seeds": seeds}
@@ -96,16 +86,15 @@ class MomentsStudy(Study):
     def cost(self, cell: Cell) -> Cost:
         """Training and two kernels for every seed; the width takes about ten seconds."""
         weights = WIDTH * (64 + WIDTH)
-        work = float(cell["seeds"] or 1) * POINTS * weights * (6 * STEPS + 20)
+        work = cell["seeds"] * POINTS * weights * (6 * STEPS + 20)
         return Cost(16 * POINTS * WIDTH * 12, 2.5e10 + work)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Measured norms of networks on samples, beside what the moments give."""
-        law = str(cell["data"])
-        depth = int(cell["depth"] or 1)
-        return [self._draw(cell, law, depth, seed) for seed in range(int(cell["seeds"] or 1))]
+        return [self._draw(cell, seed) for seed in range(cell["seeds"])]
 
-    def _draw(self, cell: Cell, law: str, depth: int, seed: int) -> Row:
+    def _draw(self, cell: Cell, seed: int) -> Row:
+        law, depth = cell["data"], cell["depth"]
         x = sample(law, seed) if law in KNOWN else read_cell(cell, standardize="center").train.x
         d = x.shape[1]
         x = x * np.sqrt(d / np.mean(np.sum(x * x, axis=1)))
@@ -121,39 +110,28 @@ class MomentsStudy(Study):
         trained = gradient_descent(problem, start, 1 / top, STEPS, dtype="float64").params
         moved = np.asarray(empirical_ntk(model, trained, x)) / len(x) - kernel
         bounds = a_priori_coefficients(
-            own,
-            model,
-            residual=1.0,
-            min_eigenvalue=1e-12,
-            failure_probability=DELTA,
+            own, model, residual=1.0, min_eigenvalue=1e-12, failure_probability=DELTA
         )
         width = None
         if seed == 0:
-            width = float(
-                required_width(moments, model, residual=1.0, min_eigenvalue=SMALLEST).width
-            )
+            found = required_width(moments, model, residual=1.0, min_eigenvalue=SMALLEST)
+            width = float(found.width)
+        # Deeper networks' omega costs half a minute a draw, in composed layer Jacobians.
+        omega = jacobian_bounds(problem, start).modulus(1.0) if depth == 1 else None
+        fourth, law_fourth = (float(each.even[1]) / d**2 for each in (own, moments))
         return {
-            "data": law,
-            "real": law not in KNOWN,
-            "depth": depth,
-            "seed": seed,
-            "fourth": float(own.even[1]) / d**2,
-            "law_fourth": float(moments.even[1]) / d**2,
-            "width": width,
-            "jacobian": float(np.sqrt(top)),
-            "jacobian_bound": bounds["jacobian_norm"],
-            # Deeper networks' omega costs half a minute a draw, in composed layer Jacobians.
-            "omega": jacobian_bounds(problem, start).modulus(1.0) if depth == 1 else None,
+            **{"data": law, "real": law not in KNOWN, "depth": depth, "seed": seed},
+            **{"fourth": fourth, "law_fourth": law_fourth, "width": width, "omega": omega},
+            **{"jacobian": float(np.sqrt(top)), "jacobian_bound": bounds["jacobian_norm"]},
             "drift": float(np.linalg.norm(moved, 2)) / top,
         }
 
     def findings(self, table: pl.DataFrame) -> list[Finding]:
         """The order of the moment, the bound on J, and what is measured."""
         found = [_coverage(table)]
-        for (depth,), part in table.group_by(["depth"], maintain_order=True):
-            widths = part.filter(pl.col("width").is_not_null() & ~pl.col("real"))
-            if widths.height > 2:
-                found.append(_order(int(str(depth)), widths))
+        for depth, part in parts(table.drop_nulls("width").filter(~pl.col("real")), "depth"):
+            if part.height > 2:
+                found.append(_order(depth, part))
         laws = table.filter(~pl.col("real") & pl.col("omega").is_not_null())
         if laws["data"].n_unique() > 1:
             found += [_rising(laws), _drifting(laws)]
@@ -174,19 +152,18 @@ class MomentsStudy(Study):
     def figure(self, table: pl.DataFrame) -> Figure:
         """Required widths, and measured changes."""
         figure, (left, right) = plotting.canvas(2)
-        for series, ((depth,), part) in enumerate(table.group_by(["depth"], maintain_order=True)):
+        for series, (depth, part) in enumerate(parts(table, "depth")):
             style, name = plotting.SERIES[series], f"{depth} hidden"
-            rows = part.filter(pl.col("width").is_not_null()).sort("law_fourth")
+            rows = part.drop_nulls("width").sort("law_fourth")
             left.plot(rows["law_fourth"], rows["width"], label=name, **style)
+            plotting.power(left, rows["law_fourth"], rows["width"].min(), 1.0)
             dots = {**style, "linestyle": "none", "markersize": 3.5, "alpha": 0.6}
-            plotting.power(left, _span(rows["law_fourth"]), float(str(rows["width"].min())), 1.0)
             right.plot(part["fourth"], part["drift"], label=f"drift, {name}", **dots)
             known = part.drop_nulls("omega")
             if known.height:
                 dots |= {**plotting.SERIES[2], "linestyle": "none"}
                 right.plot(known["fourth"], known["omega"], label=f"omega(1), {name}", **dots)
-                least = float(str(known["omega"].min()))
-                plotting.power(right, _span(known["fourth"]), least, 0.5)
+                plotting.power(right, known["fourth"], known["omega"].min(), 0.5)
         for axes in (left, right):
             axes.set(xscale="log", yscale="log", xlabel="E|x|^4 / d^2")
             plotting.plain_ticks(axes.xaxis, (1.0, 1.2, 1.4, 1.6, 1.8, 2.0))
@@ -217,7 +194,7 @@ def sample(law: str, seed: int) -> Float[np.ndarray, "n d"]:
 
 def _coverage(table: pl.DataFrame) -> Finding:
     failed = table.filter(pl.col("jacobian") > pl.col("jacobian_bound")).height
-    slack = float(np.median(table["jacobian_bound"] / table["jacobian"]))
+    slack = median(table["jacobian_bound"] / table["jacobian"])
     return Finding(
         claim=f"|J| is below its a-priori bound in all but a share {DELTA} of the draws.",
         holds=failed <= DELTA * table.height,
@@ -232,53 +209,52 @@ def _coverage(table: pl.DataFrame) -> Finding:
 def _order(depth: int, widths: pl.DataFrame) -> Finding:
     rows = widths.sort("law_fourth")
     rising = bool((np.diff(rows["width"].to_numpy()) > 0).all())
-    slope = _slope(rows["law_fourth"], rows["width"])
+    exponent = slope(rows["law_fourth"], rows["width"])
     if depth == 1:
         claim = "One hidden layer: the required width is proportional to E|x|^4."
-        holds, test = abs(slope - 1) < 0.05, "it holds to 0.05"
+        holds, test = abs(exponent - 1) < 0.05, "it holds to 0.05"
     else:
         claim = f"{depth} hidden layers: heavier tails ask for more width, steeper than E|x|^4."
-        holds, test = rising and slope > 1, "it holds if it rises with a slope above 1"
+        holds, test = rising and exponent > 1, "it holds if it rises with a slope above 1"
     return Finding(
         claim=claim,
         holds=holds,
         words=(
             f"Over {rows.height} distributions of equal E|x|^2, from {rows['data'][0]} to "
-            f"{rows['data'][-1]}, the exponent in E|x|^4 is {slope:.3f}; {test}."
+            f"{rows['data'][-1]}, the exponent in E|x|^4 is {exponent:.3f}; {test}."
         ),
-        statistics={"exponent": slope},
+        statistics={"exponent": exponent},
     )
 
 
 def _rising(laws: pl.DataFrame) -> Finding:
-    slope = mean(_slopes(laws, "omega"))
+    found = mean(_slopes(laws, "omega"))
     return Finding(
         claim="1 hidden: omega(1) at initialisation grows with E|x|^4.",
-        holds=True if slope.low > 0 else False if slope.high < 0 else None,
+        holds=above(found.low, found.high, 0.0),
         words=(
-            f"Exponent {slope} over {slope.seeds} seeds, 95 % interval {slope.low:.3f} to "
-            f"{slope.high:.3f}; it holds if the interval is above 0. A priori it is 1/2; in a "
+            f"Exponent {found} over {found.seeds} seeds, 95 % interval {found.low:.3f} to "
+            f"{found.high:.3f}; it holds if the interval is above 0. A priori it is 1/2; in a "
             "sample the worst direction is that of its few largest points, and finds more."
         ),
-        statistics={"exponent": slope.value, "standard_error": slope.standard_error},
+        statistics={"exponent": found.value, "standard_error": found.standard_error},
     )
 
 
 def _drifting(laws: pl.DataFrame) -> Finding:
-    slope = mean(_slopes(laws, "drift"))
+    drift = mean(_slopes(laws, "drift"))
     behind = mean(_slopes(laws, "drift") - _slopes(laws, "omega"))
     return Finding(
         claim="1 hidden: the kernel's drift in training grows no faster than omega(1).",
         holds=True if behind.high <= 0 else False if behind.low > 0 else None,
         words=(
-            f"The drift's exponent is {slope}; less omega's, pair by pair, {behind} over "
+            f"The drift's exponent is {drift}; less omega's, pair by pair, {behind} over "
             f"{behind.seeds} seeds, 95 % interval {behind.low:.3f} to {behind.high:.3f}: it holds "
             "if that is not above 0. The bound provides for the worst direction; gradient descent "
             "takes another."
         ),
         statistics={
-            "exponent": slope.value,
-            "difference": behind.value,
+            **{"exponent": drift.value, "difference": behind.value},
             "standard_error": behind.standard_error,
         },
     )
@@ -286,17 +262,8 @@ def _drifting(laws: pl.DataFrame) -> Finding:
 
 def _slopes(laws: pl.DataFrame, column: str) -> Float[np.ndarray, " seeds"]:
     """For each seed, the exponent of a column in the sample's own fourth moment."""
-    groups = laws.sort("seed").group_by(["seed"], maintain_order=True)
-    return np.array([_slope(part["fourth"], part[column]) for _, part in groups])
-
-
-def _span(values: pl.Series) -> Float[np.ndarray, "2"]:
-    return np.array([float(str(values.min())), float(str(values.max()))])
-
-
-def _slope(x: pl.Series, y: pl.Series) -> float:
-    """The slope of log y over log x."""
-    return float(np.polyfit(np.log(x.to_numpy()), np.log(y.to_numpy()), 1)[0])
+    groups = parts(laws.sort("seed"), "seed")
+    return np.array([slope(part["fourth"], part[column]) for _, part in groups])
 
 
 STUDY = MomentsStudy()

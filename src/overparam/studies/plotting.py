@@ -36,37 +36,40 @@ def canvas(panels: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
 
 
 def band(
-    axes: Axes,
-    x: Sequence[float] | np.ndarray,
-    values: Float[np.ndarray, "seeds x"],
-    series: int,
-    label: str,
+    axes: Axes, table: pl.DataFrame, x: str, y: str | pl.Expr, series: int, label: str
 ) -> None:
-    """The median over seeds, and a band from their 10 % to their 90 % quantile."""
+    """The median of y over seeds against x, and a band from their 10 % to their 90 % quantile."""
     style = SERIES[series % len(SERIES)]
+    at, values = by_seed(table, x, y)
     low, middle, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
-    axes.plot(x, middle, label=label, **style)
-    axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+    axes.plot(at, middle, label=label, **style)
+    axes.fill_between(at, low, high, color=style["color"], alpha=0.18, linewidth=0)
 
 
-def theory_curve(axes: Axes, x: Any, y: Any, label: str) -> None:
-    """The theory's curve."""
-    axes.plot(x, y, label=label, **THEORY)
+def theory_curve(axes: Axes, table: pl.DataFrame, x: str, y: str | pl.Expr, label: str) -> None:
+    """The theory's curve: the median of y over seeds against x."""
+    axes.plot(*medians(table, x, y), label=label, **THEORY)
 
 
-def power(axes: Axes, x: Any, through: float, slope: float) -> None:
-    """A dotted line of a given slope in doubly logarithmic axes, its slope written beside it."""
-    x = np.asarray(x, dtype=np.float64)
-    y = through * (x / x[0]) ** slope
-    axes.plot(x, y, **THEORY)
-    axes.annotate(
-        f"slope {slope:g}", (x[-1], y[-1]), (4, 0), textcoords="offset points", fontsize=8
-    )
+def power(axes: Axes, x: pl.Series, through: Any, slope: float) -> None:
+    """A dotted line of a given slope in doubly logarithmic axes, its slope written beside it.
+
+    It goes through ``through`` at the least x.
+    """
+    ends = np.unique(x.to_numpy()).astype(np.float64)[[0, -1]]
+    heights = float(through) * (ends / ends[0]) ** slope
+    axes.plot(ends, heights, **THEORY)
+    beside_the_end(axes, f"slope {slope:g}", ends, heights)
 
 
-def log_ticks(axes: Axes, values: Any, words: str) -> None:
+def beside_the_end(axes: Axes, text: str, x: Any, y: Any, size: float = 8) -> None:
+    """A text beside the last point of a curve."""
+    axes.annotate(text, (x[-1], y[-1]), (4, 0), textcoords="offset points", fontsize=size)
+
+
+def log_ticks(axes: Axes, measured: pl.Series, words: str) -> None:
     """A logarithmic x axis with a tick at each value that was measured."""
-    values = np.asarray(values, dtype=np.float64)
+    values = measured.unique().sort().to_list()
     axes.set_xscale("log")
     axes.set_xticks(values, [f"{value:,g}" for value in values])
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -80,8 +83,19 @@ def plain_ticks(axis: Axis, multiples: Sequence[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def by_seed(table: pl.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+def by_seed(
+    table: pl.DataFrame, x: str, y: str | pl.Expr
+) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, "seeds x"]]:
     """The values of x, and y as an array of seeds by x; NaN where there is none."""
-    wide = table.pivot(x, index="seed", values=y, sort_columns=False).drop("seed")
+    column = table.with_columns((pl.col(y) if isinstance(y, str) else y).alias("y"))
+    wide = column.pivot(x, index="seed", values="y", sort_columns=False).drop("seed")
     order = sorted(wide.columns, key=float)
     return np.array([float(c) for c in order]), wide.select(order).to_numpy().astype(np.float64)
+
+
+def medians(
+    table: pl.DataFrame, x: str, y: str | pl.Expr
+) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " x"]]:
+    """The values of x, and the medians of y over seeds."""
+    at, values = by_seed(table, x, y)
+    return at, np.nanmedian(values, axis=0)

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
+from jaxtyping import Float
 
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import certify
@@ -13,8 +16,11 @@ from overparam.data.dataset import Dataset, load
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
-from overparam.studies.study import Cell, Scalar, Settings
+from overparam.studies.study import Cell, Row, Settings
 from overparam.train.gradient_descent import TrainResult, gradient_descent
+
+FEATURES = 64
+"""That a network is taken to have, in estimates of what it costs."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ def sources(settings: Settings, own: Sequence[Source]) -> list[Source]:
 
 
 def by_width(
-    settings: Settings, own: Sequence[Source], widths: Sequence[int], seeds: int, **rest: Scalar
+    settings: Settings, own: Sequence[Source], widths: Sequence[int], seeds: int, **rest: Any
 ) -> list[Cell]:
     """A cell for each width and data set."""
     return [
@@ -62,8 +68,13 @@ def by_width(
 
 def label(cell: Cell) -> str:
     """A short name of a cell's data for tables and legends."""
-    name = Path(str(cell["data"])).name
+    name = Path(cell["data"]).name
     return name if cell["target"] is None else f"{name} {cell['target']}"
+
+
+def identity(cell: Cell, *columns: str, **rest: Any) -> Row:
+    """What identifies a cell's row: its data, some of what the cell says, and the rest."""
+    return {"data": label(cell), **{name: cell[name] for name in columns}, **rest}
 
 
 @lru_cache(maxsize=8)
@@ -71,33 +82,26 @@ def read(
     data: str, target: str | None, points: int, tests: int = 0, standardize: str = "sphere"
 ) -> Dataset:
     """A data set with so many training points and test points, drawn with seed 0."""
-    everything = points + tests
-    return load(
-        data,
-        target=target,
-        samples=everything,
-        test_fraction=tests / everything,
-        standardize=standardize,
-    )
+    samples = points + tests
+    share = tests / samples
+    return load(data, target=target, samples=samples, test_fraction=share, standardize=standardize)
 
 
 def read_cell(cell: Cell, tests: int = 0, standardize: str = "sphere") -> Dataset:
     """The data set that a cell names."""
-    target = cell["target"]
-    return read(
-        str(cell["data"]),
-        None if target is None else str(target),
-        int(cell["points"] or 0),
-        tests,
-        standardize,
-    )
+    return read(cell["data"], cell["target"], cell["points"], tests, standardize)
 
 
-def network(dataset: Dataset, cell: Cell, activation: str = "gelu") -> MLP:
+def sphere(n: int, dim: int) -> Float[np.ndarray, "n d"]:
+    """Random directions, the same ones every time, shape (n, dim)."""
+    x = np.random.default_rng(0).standard_normal((n, dim))
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def network(dataset: Dataset, cell: Cell) -> MLP:
     """The network of a cell's width, depth and output scale."""
-    widths = (int(cell["width"] or 1),) * int(cell["depth"] or 1)
-    scale = float(cell.get("output_scale") or 1.0)
-    return MLP(dataset.train.dim, widths, dataset.train.outputs, activation, output_scale=scale)
+    widths, scale = (cell["width"],) * cell["depth"], cell.get("output_scale", 1.0)
+    return MLP(dataset.train.dim, widths, dataset.train.outputs, "gelu", output_scale=scale)
 
 
 def start_of(model: MLP, seed: int) -> Params:
@@ -122,8 +126,8 @@ def certified_run(
     return problem, start, certificate, run
 
 
-def training_flops(cell: Cell, features: int, steps: int, outputs: int = 1) -> float:
+def training_flops(cell: Cell, steps: int) -> int:
     """Operations of gradient descent: six a parameter, point and step."""
-    width, depth = float(cell["width"] or 1), float(cell.get("depth") or 1)
-    parameters = width * (features + outputs) + (depth - 1) * width * width
-    return 6 * parameters * float(cell["points"] or 1) * steps
+    width, depth = cell["width"], cell.get("depth", 1)
+    parameters = width * (FEATURES + 1) + (depth - 1) * width * width
+    return 6 * parameters * cell["points"] * steps

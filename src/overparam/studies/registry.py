@@ -1,9 +1,9 @@
 """The studies by name."""
 
-import difflib
 import importlib
 
 from overparam.errors import InputError
+from overparam.limits import require_choice
 from overparam.studies.study import Study
 
 NAMES = (
@@ -28,8 +28,5 @@ def get_study(name: str) -> Study:
             return importlib.import_module(name).STUDY
         except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise InputError(f"there is no study in the module {name}: {error}") from None
-    if name not in NAMES:
-        near = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown study {name!r}: {hint}choose one of {', '.join(NAMES)}")
+    require_choice("study", name, NAMES)
     return importlib.import_module(f"overparam.studies.{name}").STUDY

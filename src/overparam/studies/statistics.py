@@ -1,6 +1,5 @@
 """The tests that verdicts follow from."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from scipy.stats import beta
 from scipy.stats import t as student
 
-from overparam.studies.study import Finding
+from overparam.studies.study import Finding, parts
 
 LEVEL = 0.95
 """Of every interval."""
@@ -32,10 +31,6 @@ class Estimate:
     high: float
     seeds: int
 
-    def includes(self, number: float) -> bool:
-        """Whether a number is in the interval."""
-        return self.low <= number <= self.high
-
     def __str__(self) -> str:
         return f"{self.value:.3g} ± {self.standard_error:.2g}"
 
@@ -57,7 +52,7 @@ def mean(values: Float[np.ndarray, " seeds"]) -> Estimate:
     return Estimate(centre, error, centre - reach, centre + reach, count)
 
 
-def exponent(table: pl.DataFrame, x: str, y: str, seed: str = "seed") -> Estimate:
+def exponent(table: pl.DataFrame, x: str, y: str) -> Estimate:
     """The slope of log y over log x: fitted for each seed, then averaged over the seeds.
 
     Args:
@@ -65,24 +60,26 @@ def exponent(table: pl.DataFrame, x: str, y: str, seed: str = "seed") -> Estimat
             out, and so are seeds with fewer than two values of x.
         x: Column of the logarithm's argument, such as the width.
         y: Column of what is fitted.
-        seed: Column of the seeds.
     """
     good = table.filter((pl.col(y) > 0) & pl.col(y).is_finite())
-    slopes = []
-    for _, part in good.group_by([seed], maintain_order=True):
-        if part[x].n_unique() > 1:
-            slopes.append(np.polyfit(np.log(part[x].to_numpy()), np.log(part[y].to_numpy()), 1)[0])
-    return mean(np.array(slopes)) if slopes else Estimate(np.nan, np.inf, -np.inf, np.inf, 0)
+    seeds = [part for _, part in parts(good, "seed") if part[x].n_unique() > 1]
+    slopes = np.array([slope(part[x], part[y]) for part in seeds])
+    return mean(slopes) if seeds else Estimate(np.nan, np.inf, -np.inf, np.inf, 0)
+
+
+def slope(x: pl.Series, y: pl.Series) -> float:
+    """The slope of log y over log x."""
+    return float(np.polyfit(np.log(x.to_numpy()), np.log(y.to_numpy()), 1)[0])
 
 
 def power_law(
-    claim: str, slope: Estimate, expected: float, within: float, what: str = "", **more: float
+    claim: str, found: Estimate, expected: float, within: float, what: str = "", **more: float
 ) -> Finding:
     """Whether an exponent is the theory's, by equivalence.
 
     Args:
         claim: What the theory says.
-        slope: The fitted exponent.
+        found: The fitted exponent.
         expected: The theory's.
         within: How near all of its interval must be.
         what: What was fitted, if the claim does not say.
@@ -90,13 +87,13 @@ def power_law(
     """
     return Finding(
         claim=claim,
-        holds=near(slope, expected, within),
+        holds=near(found, expected, within),
         words=(
-            f"{what}Fitted exponent {slope} over {slope.seeds} seeds, 95 % interval "
-            f"{slope.low:.3f} to {slope.high:.3f}; it holds if the interval is within {within} of "
+            f"{what}Fitted exponent {found} over {found.seeds} seeds, 95 % interval "
+            f"{found.low:.3f} to {found.high:.3f}; it holds if the interval is within {within} of "
             f"{expected:g}."
         ),
-        statistics={"exponent": slope.value, "standard_error": slope.standard_error, **more},
+        statistics={"exponent": found.value, "standard_error": found.standard_error, **more},
     )
 
 
@@ -118,26 +115,17 @@ def never(claim: str, broken: int, cases: int, words: str, **counts: int) -> Fin
     )
 
 
+def above(low: float, high: float, limit: float) -> bool | None:
+    """Whether an interval is above a number, or below it; None if it is on both sides."""
+    return True if low > limit else False if high < limit else None
+
+
 def proportion_interval(successes: int, trials: int) -> tuple[float, float]:
     """Clopper and Pearson's interval for a probability."""
     tail = (1 - LEVEL) / 2
     low = float(beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
     high = float(beta.isf(tail, successes + 1, trials - successes)) if successes < trials else 1.0
     return low, high
-
-
-def bootstrap_interval(
-    values: Float[np.ndarray, "seeds ..."],
-    statistic: Callable[[np.ndarray], float] = np.median,
-    resamples: int = 2000,
-) -> tuple[float, float]:
-    """The percentile bootstrap's interval over the first axis, with a fixed seed."""
-    values = np.asarray(values)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, len(values), (resamples, len(values)))
-    found = [statistic(values[rows]) for rows in drawn]
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def near(estimate: Estimate, expected: float, within: float) -> bool | None:

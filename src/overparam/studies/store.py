@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from overparam.errors import InputError
@@ -61,12 +60,7 @@ class Store:
     def __enter__(self) -> "Store":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._lock.close()
 
     def _take(self, folder: Path) -> None:
@@ -100,14 +94,14 @@ class Store:
             differs = next((key for key in own if found.get(key) != own[key]), None)
         except (OSError, ValueError, AttributeError):
             raise InputError(f"{path} is damaged: name another folder, or delete it") from None
-        if differs is not None and not any(self.cells.glob("*.json")):
-            return write_whole(path, _json(own))  # nothing was measured: nothing would be mixed
-        if differs is not None:
+        if differs is None:
+            return None
+        if any(self.cells.glob("*.json")):
             raise InputError(
                 f"{self.folder} holds a study with {differs} {found.get(differs)}, not "
                 f"{own[differs]}: name another folder"
             )
-        return None
+        return write_whole(path, _json(own))  # nothing was measured: nothing would be mixed
 
     def read(self, cell: Cell) -> list[Row] | None:
         """The rows of a finished cell; None if it is not finished, or its file is damaged."""

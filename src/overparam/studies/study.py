@@ -6,7 +6,7 @@ resumed, spread over processes and repeated, and always ends with the same table
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,10 +16,9 @@ from matplotlib.figure import Figure
 from overparam.errors import InputError
 from overparam.limits import MOST_STEPS, require_whole
 
-Scalar = str | int | float | bool | None
-"""What a cell and a row may hold; floats may be infinite or NaN."""
+Cell = Mapping[str, Any]
+"""Numbers, strings, booleans and None by name; floats may be infinite or NaN. So is a row."""
 
-Cell = Mapping[str, Scalar]
 Row = dict[str, Any]
 
 
@@ -83,6 +82,12 @@ class Finding:
     def verdict(self) -> str:
         """``holds``, ``fails`` or ``undecided``."""
         return {True: "holds", False: "fails", None: "undecided"}[self.holds]
+
+
+def parts(table: pl.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """The values of some columns with the rows that have them, in the table's order."""
+    for values, rows in table.group_by(columns, maintain_order=True):
+        yield (*values, rows)
 
 
 class Study(ABC):

@@ -82,7 +82,7 @@ class Transfer(Study):
         """A window of step sizes for every seed, in float32; seeds share a program."""
         runs = len(WINDOW) * float(cell["seeds"] or 1)
         size = 4 * 66 * float(cell["width"] or 1) * 6 * float(cell["seeds"] or 1)
-        return Cost(size, 6e9 + runs * training_flops(cell, 64, STEPS) / 3)
+        return Cost(size, 6e9 + runs * training_flops(cell, STEPS) / 3)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Sweep a window of steps around the largest stable one of a network drawn there."""
@@ -175,7 +175,7 @@ class Transfer(Study):
                     widths, part["low"], part["high"], color=style["color"], alpha=0.2
                 )
                 text = "largest stable" if series == 0 else "_"
-                plotting.theory_curve(axes, widths, part["2 / lambda_max"], text)
+                axes.plot(widths, part["2 / lambda_max"], label=text, **plotting.THEORY)
             plotting.log_ticks(axes, summary["width"].unique().sort(), "width")
             axes.set(yscale="log", title=data)
             axes.legend(fontsize=8)
