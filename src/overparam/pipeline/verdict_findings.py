@@ -183,15 +183,15 @@ def _brief(certificate: Certificate, status: Status, place: str, run: TrainResul
         forecast = certificate.forecast
         return short if forecast is UNSET else f"{short}, or a run: {forecast.length} (--budget)"
     halving = steps_to_halve(certificate.rate)
-    speed = "" if halving is None else f"; the excess halves in at most {halving:,} steps"
+    speed = "" if halving is None else f"; excess halved in at most {halving:,} steps"
     held = ""
     if run is not None and run.certificate_held is not None and len(run.history) > 1:
-        held = "; every claim held" if run.certificate_held else "; VIOLATED: claims did not hold"
-        held += f" in {steps_words(len(run.history) - 1)} run from there"
+        held = "; all claims held" if run.certificate_held else "; VIOLATED: claims did not hold"
+        held += f" in {steps_words(len(run.history) - 1)}"
     return (
         f"certified by Theorem {certificate.theorem} ({certificate.rigor}): gradient descent with "
-        f"step size {number(certificate.step_size)} converges to a global minimum, one is within "
-        f"{at_most(certificate.existence_radius, 3)} of {place}{speed}; margin "
+        f"step {number(certificate.step_size)} converges to a global minimum within "
+        f"{at_most(certificate.radius, 3)} of {place}{speed}; margin "
         f"{at_least(certificate.margin, 3)}{held}"
     )
 
