@@ -438,6 +438,14 @@ def test_every_copy_of_a_multiple_eigenvalue_is_found(spectrum, count):
         assert found.upper() >= expected[0]
 
 
+def test_copies_are_found_from_any_start_and_a_key_gives_the_same_bits():
+    K = with_eigenvalues(MULTIPLE["two copies in the middle"][0])
+    for seed in range(20):
+        assert top_eigenvalues(K, 4, key=jax.random.key(seed)).converged
+    one, other = top_eigenvalues(K, 4), top_eigenvalues(K, 4)
+    np.testing.assert_array_equal(one.vectors, other.vectors)
+
+
 def test_converged_is_never_said_with_a_copy_missing():
     """Spectra drawn at random from few levels, close ones among them."""
     rng = np.random.default_rng(0)
