@@ -439,9 +439,13 @@ def test_every_copy_of_a_multiple_eigenvalue_is_found(spectrum, count):
 
 
 def test_copies_are_found_from_any_start_and_a_key_gives_the_same_bits():
-    K = with_eigenvalues(MULTIPLE["two copies in the middle"][0])
-    for seed in range(20):
-        assert top_eigenvalues(K, 4, key=jax.random.key(seed)).converged
+    in_the_middle = MULTIPLE["two copies in the middle"][0]
+    for spectrum in (in_the_middle, np.r_[np.full(4, 5.0), np.linspace(1, 4.999, 290)]):
+        K, expected = with_eigenvalues(spectrum), np.sort(spectrum)[::-1][:6]
+        for seed in range(20):
+            found = top_eigenvalues(K, 6, key=jax.random.key(seed))
+            assert found.converged
+            np.testing.assert_allclose(found.values, expected, rtol=1e-9)
     one, other = top_eigenvalues(K, 4), top_eigenvalues(K, 4)
     np.testing.assert_array_equal(one.vectors, other.vectors)
 
