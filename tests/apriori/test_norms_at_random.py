@@ -107,6 +107,7 @@ def same(measure):
     return measure
 
 
+@pytest.mark.slow
 def test_bounds_are_tight_in_the_limit_of_wide_layers():
     """Norms of one hidden layer tend to their limits, and a network of some width is near them."""
     measure = data()
