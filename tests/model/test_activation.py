@@ -149,7 +149,7 @@ def curvature(activation, z):
 
 @EVERY
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.sample(6)
+@pytest.mark.sample(7)
 def test_value_and_slope_agree_with_mpmath(activation, dtype):
     z = sample_points(dtype)
     with jax.enable_x64(True):

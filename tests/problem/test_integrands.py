@@ -235,7 +235,7 @@ def test_smoothness_under_attack(loss, outputs):
 @pytest.mark.parametrize(
     "level", [0.3, *(pytest.param(level, marks=pytest.mark.slow) for level in (1e-6, 0.02, 5.0))]
 )
-@pytest.mark.sample(3)
+@pytest.mark.sample(12)
 def test_pl_constant_under_attack(loss, outputs, level):
     """Minimise 1/2 |grad f|^2 / (f - f*) over the sublevel set {f - f* <= level}."""
     rng = np.random.default_rng(6)
