@@ -50,7 +50,7 @@ def find_violation(
     grid = np.unique(np.concatenate([-half, half])) + 0.0  # turns -0 into 0
     declared = [k for k, bound in enumerate(bounds.values()) if bound is not None]
     at = _derivatives(fn, slope, max(declared, default=0))
-    values, tangents = at(grid)
+    values, _ = at(grid)
     for what, value in (("fn", values[0]), ("derivative", values[1])):
         if not np.all(np.isfinite(value)):
             return f"{what} is not finite at {grid[np.argmin(np.isfinite(value))]:.6g}"
@@ -59,8 +59,7 @@ def find_violation(
         return fault
     for k, (field, bound) in enumerate(bounds.items()):
         if bound is not None:
-            tangent = _by_zooming(lambda s, k=k: np.abs(at(s)[1][k]), grid, np.abs(tangents[k]))
-            complaint = _exceeds(NAMES[k], values[k], tangent, grid, bound, field)
+            complaint = _exceeds(at, k, grid, bound, field)
             if complaint is not None:
                 return complaint
     point, depth = _by_zooming(lambda s: -at(s)[0][1], grid, -values[1])
@@ -110,10 +109,11 @@ def _find_wrong_derivative(at: Callable[[Points], Values], grid: Points) -> str 
 
 
 def _exceeds(
-    what: str, value: np.ndarray, steepest: Peak, grid: Points, bound: float, field: str
+    at: Callable[[Points], Values], k: int, grid: Points, bound: float, field: str
 ) -> str | None:
     """Complain if a function is seen to change faster than a bound allows."""
-    point, steepness = steepest
+    what, value, tangent = NAMES[k], *(parts[k] for parts in at(grid))
+    point, steepness = _by_zooming(lambda s: np.abs(at(s)[1][k]), grid, np.abs(tangent))
     if steepness > bound * (1 + _ALLOWANCE):
         return f"{what} has slope {steepness:.12g} at {point:.12g}: above {field}={bound}"
     change, step = np.abs(np.diff(value)), np.diff(grid)
