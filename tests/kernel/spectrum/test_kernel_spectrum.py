@@ -440,8 +440,8 @@ def test_every_copy_of_a_multiple_eigenvalue_is_found(spectrum, count):
 
 def test_copies_are_found_from_any_start_and_a_key_gives_the_same_bits():
     in_the_middle = MULTIPLE["two copies in the middle"][0]
-    for spectrum in (in_the_middle, np.r_[np.full(4, 5.0), np.linspace(1, 4.999, 290)]):
-        K, expected = with_eigenvalues(spectrum), np.sort(spectrum)[::-1][:6]
+    for values in (in_the_middle, np.r_[np.full(4, 5.0), np.linspace(1, 4.999, 290)]):
+        K, expected = with_eigenvalues(values), np.sort(values)[::-1][:6]
         for seed in range(20):
             found = top_eigenvalues(K, 6, key=jax.random.key(seed))
             assert found.converged
