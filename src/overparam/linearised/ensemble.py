@@ -5,7 +5,7 @@ process with the NNGP covariance Sigma. Training is affine in F_0,
 
     F_t(x) = F_0(x) + K_x A_t (y - F_0(X)),
 
-so that the trained network is Gaussian, too: docs/linearised.md, Theorem L6, has its mean and its
+so that the trained network is Gaussian, too: docs/posterior.md, Theorem L7, has its mean and its
 covariance. Outputs are independent and share the covariance, which does not depend on the targets.
 """
 
@@ -149,7 +149,7 @@ def infinite_ensemble(
             positive, the ridge is negative, or the activation has no limiting kernel.
 
     References:
-        docs/linearised.md, Theorem L6; J. Lee et al., Wide Neural Networks of Any Depth Evolve as
+        docs/posterior.md, Theorem L7; J. Lee et al., Wide Neural Networks of Any Depth Evolve as
         Linear Models Under Gradient Descent, 2019, equations 13 to 16.
     """
     model = _drawn_network(problem)
@@ -178,7 +178,7 @@ def nngp_posterior(
         InputError: The problem is centred, the noise is not positive, or the points do not fit.
 
     References:
-        docs/linearised.md, Theorem L6 (d); J. Lee et al., Deep Neural Networks as Gaussian
+        docs/posterior.md, Theorem L7 (d); J. Lee et al., Deep Neural Networks as Gaussian
         Processes, 2018.
     """
     if not 0 < noise < math.inf:

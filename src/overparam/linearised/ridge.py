@@ -2,7 +2,7 @@
 
 For least squares the error on a row fitted without it has a closed form (docs/linearised.md, Lemma
 L4), so all prices cost one eigendecomposition. Here a row may stand for several observations, and
-what is left out is one of them (docs/posterior.md, Lemma L7).
+what is left out is one of them (docs/posterior.md, Lemma L8).
 """
 
 import math
@@ -38,7 +38,7 @@ def left_out(
         The errors in the same coordinates.
 
     References:
-        docs/linearised.md, Lemma L4; docs/posterior.md, Lemma L7.
+        docs/linearised.md, Lemma L4; docs/posterior.md, Lemma L8.
     """
     n = len(shares)
     k = len(vectors) // n
@@ -114,7 +114,7 @@ def fit_ridge(
         The :class:`RidgeFit`.
 
     References:
-        docs/posterior.md, Lemma L7.
+        docs/posterior.md, Lemma L8.
     """
     weights = np.ones(len(y)) if weights is None else weights
     roots = np.sqrt(weights)

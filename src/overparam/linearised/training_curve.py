@@ -173,10 +173,11 @@ class TrainingCurve:
     def _cutoff(self) -> float:
         return len(self.eigenvalues) * np.finfo(np.float64).eps * self.eigenvalues[-1]
 
-    def factors(
-        self, t: float | int
-    ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-        """What remains of each mode's residual, and (1 - (1 - eta (lambda + mu))^t) / (lambda + mu).
+    def factors(self, t: float | int) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+        """The share of each mode's residual that remains, and the part of it that is learnt.
+
+        The latter is (1 - (1 - eta (lambda + mu))^t) / (lambda + mu): docs/posterior.md,
+        Proposition L6.
 
         Args:
             t: As for :meth:`train`.

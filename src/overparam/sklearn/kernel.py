@@ -90,11 +90,11 @@ class NTKKernel(Kernel):
             return np.asarray(getattr(pair, self.kind))
         if Y is not None:
             raise InputError("the kernel is differentiated with Y=None only")
-        scales = np.array([self.weight_scale, self.bias_scale])
+        scales = np.array([self.bias_scale, self.weight_scale])  # in scikit-learn's order
         with jax.enable_x64(True):
             plain = replace(self._model(x), weight_scale=1.0, bias_scale=1.0)
             value, slopes = map(np.asarray, _with_slopes(plain, self.kind, scales, x))
-        free = [not self.hyperparameter_weight_scale.fixed, not self.hyperparameter_bias_scale.fixed]
+        free = [not each.fixed for each in self.hyperparameters]
         return value, (slopes * scales)[:, :, free]
 
     def diag(self, X: Any) -> Float[np.ndarray, " n"]:
@@ -126,10 +126,10 @@ class NTKKernel(Kernel):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _with_slopes(model: MLP, kind: str, scales: Array, x: Array) -> tuple[Array, Array]:
-    """The kernel (n, n), and its derivatives in (s_w, s_b), (n, n, 2)."""
+    """The kernel (n, n), and its derivatives in (s_b, s_w), (n, n, 2)."""
 
     def kernel(scales: Array) -> Array:
-        scaled = replace(model, weight_scale=scales[0], bias_scale=scales[1])
+        scaled = replace(model, bias_scale=scales[0], weight_scale=scales[1])
         return getattr(infinite_ntk(scaled, x), kind)
 
     return kernel(scales), jnp.asarray(jax.jacfwd(kernel)(scales))

@@ -115,7 +115,7 @@ class WideNetwork(Prepared):
         return max(round(min(1 / (self.step_size_ * self.price_), most)), 1)
 
     def _descend(self) -> TrainResult:
-        """Gradient descent; a step that the theory picked is halved if a narrow network needs it."""
+        """Gradient descent; a step that the theory picked is halved if the network needs it."""
         for halvings in range(HALVINGS + 1):
             try:
                 return gradient_descent(
@@ -139,12 +139,14 @@ class WideNetwork(Prepared):
         return min_eigenvalue(tangent_kernel(self._problem, self._start)).lower
 
     def _risk(self) -> list[RiskBound]:
+        fitted = {"the features' mean and scale": self.standardize}
+        fitted |= {"the targets' mean and scale": isinstance(self, Regressor)}
         return risk_bounds(
             self._problem,
             self._start,
             self.params_,
             confidence=self.confidence,
-            caveats=("the features' mean and scale",) if self.standardize else (),
+            caveats=[what for what, was in fitted.items() if was],
             key=jax.random.key(self._seed),
         )
 
@@ -166,8 +168,8 @@ class OverparamRegressor(Regressor, WideNetwork):
         bias_scale: s_b, the factor on the biases.
         step_size: eta > 0; ``stable`` is half of the largest one for which the infinitely wide
             network is stable (``overparam.stable_step``), halved again where training diverges.
-        steps: Of gradient descent; ``loo`` stops it when it has learnt what the price with the least
-            leave-one-out error lets the infinitely wide network learn.
+        steps: Of gradient descent; ``loo`` stops it when it has learnt what the price with the
+            least leave-one-out error lets the infinitely wide network learn.
         max_iter: Most steps.
         dtype: ``float64`` or ``float32``, the precision of training.
         budget: Seconds that ``certificate_`` may spend on steps of its own; see
@@ -178,7 +180,8 @@ class OverparamRegressor(Regressor, WideNetwork):
 
     Attributes:
         params_: The trained parameters.
-        history_: Excess, length of the path and so on at each step (``overparam.training.History``).
+        history_: Excess, length of the path and so on at each step: an
+            ``overparam.training.History``.
         step_size_: eta.
         n_iter_: Steps made.
         price_: mu with the least leave-one-out error of the infinitely wide network: descent is
@@ -187,8 +190,8 @@ class OverparamRegressor(Regressor, WideNetwork):
             initialisation (``overparam.Certificate``). It and what follows are computed when they
             are first asked for.
         min_eigenvalue_: A lower bound on lambda_min of the tangent kernel at the start.
-        risk_bounds_: Bounds on the expected loss, the squared one of standardised targets (``overparam.risk.RiskBound``), for weights
-            that are all equal.
+        risk_bounds_: Bounds on the expected loss, the squared one of standardised targets, for
+            weights that are all equal; each an ``overparam.risk.RiskBound``.
         n_parameters_: Of the network.
         n_features_in_: d.
         feature_names_in_: Names of the columns, if X was a data frame.
@@ -210,7 +213,7 @@ class OverparamRegressor(Regressor, WideNetwork):
 
 
 class OverparamClassifier(Classifier, WideNetwork):
-    """Classification by a wide network, trained by gradient descent on classes coded as -1 and 1.
+    """Classification by a wide network, trained by gradient descent: classes are coded as -1, 1.
 
     Args:
         hidden_widths: Of the hidden layers.
@@ -219,8 +222,8 @@ class OverparamClassifier(Classifier, WideNetwork):
         bias_scale: s_b, the factor on the biases.
         step_size: eta > 0; ``stable`` is half of the largest one for which the infinitely wide
             network is stable (``overparam.stable_step``), halved again where training diverges.
-        steps: Of gradient descent; ``loo`` stops it when it has learnt what the price with the least
-            leave-one-out error lets the infinitely wide network learn.
+        steps: Of gradient descent; ``loo`` stops it when it has learnt what the price with the
+            least leave-one-out error lets the infinitely wide network learn.
         max_iter: Most steps.
         dtype: ``float64`` or ``float32``, the precision of training.
         budget: Seconds that ``certificate_`` may spend on steps of its own; see
@@ -233,7 +236,8 @@ class OverparamClassifier(Classifier, WideNetwork):
         classes_: The classes.
         sharpness_: Of the probabilities.
         params_: The trained parameters.
-        history_: Excess, length of the path and so on at each step (``overparam.training.History``).
+        history_: Excess, length of the path and so on at each step: an
+            ``overparam.training.History``.
         step_size_: eta.
         n_iter_: Steps made.
         price_: mu with the least leave-one-out error of the infinitely wide network: descent is
@@ -242,8 +246,8 @@ class OverparamClassifier(Classifier, WideNetwork):
             initialisation (``overparam.Certificate``). It and what follows are computed when they
             are first asked for.
         min_eigenvalue_: A lower bound on lambda_min of the tangent kernel at the start.
-        risk_bounds_: Bounds on the expected loss, the share of rows classified wrongly (``overparam.risk.RiskBound``), for weights
-            that are all equal.
+        risk_bounds_: Bounds on the chance that a row is classified wrongly, for weights that are
+            all equal; each an ``overparam.risk.RiskBound``.
         n_parameters_: Of the network.
         n_features_in_: d.
         feature_names_in_: Names of the columns, if X was a data frame.

@@ -55,9 +55,7 @@ class Prepared(BaseEstimator):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Inputs, targets and weights of the rows that have any."""
         X, y = validate_data(self, X, y, dtype=np.float64, **checks)
-        weights = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         kept = weights > 0
         if not kept.any():
             raise InputError("every sample_weight is zero: give one row a positive one")

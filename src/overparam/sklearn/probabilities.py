@@ -21,7 +21,9 @@ def probabilities(outputs: Float[np.ndarray, "p c"], sharpness: float) -> Float[
 
 
 def best_sharpness(
-    outputs: Float[np.ndarray, "n c"], codes: Int[np.ndarray, " n"], weights: Float[np.ndarray, " n"]
+    outputs: Float[np.ndarray, "n c"],
+    codes: Int[np.ndarray, " n"],
+    weights: Float[np.ndarray, " n"],
 ) -> float:
     """The likeliest s.
 

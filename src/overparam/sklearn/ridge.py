@@ -1,8 +1,8 @@
 """Kernel ridge regression with a tangent kernel: what a wide network learns, without training it.
 
-A wide network trained by gradient descent from a price on the way ends at kernel ridge regression
-with its tangent kernel (docs/posterior.md). The price is the one with the least leave-one-out error,
-which has a closed form.
+A wide network trained by gradient descent with a price on the way ends at kernel ridge regression
+with its tangent kernel (docs/posterior.md). The price is the one with the least leave-one-out
+error, which has a closed form.
 """
 
 from typing import Any

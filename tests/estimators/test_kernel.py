@@ -21,33 +21,38 @@ def test_it_is_the_closed_form_of_one_relu_layer(kind):
     kernel = NTKKernel(1, "relu", weight_scale=1.3, bias_scale=0.4, kind=kind)
     limits = arc_cosine_limits(X[:5], X, weight_scale=1.3, bias_scale=0.4)
     wanted = limits[0] if kind == "ntk" else limits[1]
-    np.testing.assert_allclose(kernel(X[:5], X), wanted, rtol=1e-10)
-    np.testing.assert_allclose(kernel.diag(X[:5]), np.diag(wanted[:, :5]), rtol=1e-10)
+    np.testing.assert_allclose(kernel(X[:5], X), wanted, rtol=1e-8)
+    np.testing.assert_allclose(kernel.diag(X[:5]), np.diag(wanted[:, :5]), rtol=1e-8)
 
 
 @pytest.mark.parametrize(
     ("kernel", "free"),
     [
-        (NTKKernel(2, "gelu", 1.2, 0.4), [0, 1]),
-        (NTKKernel(1, "tanh", 0.8, 0.3, kind="nngp"), [0, 1]),
-        (NTKKernel(2, "relu", 1.2, 0.4, weight_scale_bounds="fixed"), [1]),
-        (NTKKernel(1, "erf", 1.2, 0.0, bias_scale_bounds="fixed"), [0]),
+        (NTKKernel(2, "gelu", 1.2, 0.4), 2),
+        (NTKKernel(1, "tanh", 0.8, 0.3, kind="nngp"), 2),
+        (NTKKernel(2, "relu", 1.2, 0.4, weight_scale_bounds="fixed"), 1),
+        (NTKKernel(1, "erf", 1.2, 0.0, bias_scale_bounds="fixed"), 1),
     ],
     ids=["gelu", "tanh", "relu", "erf"],
 )
+@pytest.mark.sample(2)
 def test_derivatives_are_those_of_central_differences(kernel, free):
     value, slopes = kernel(X, eval_gradient=True)
     np.testing.assert_allclose(value, kernel(X), rtol=1e-9)
-    assert slopes.shape == (12, 12, len(free))
-    assert len(kernel.theta) == len(free)
-    for column, direction in enumerate(np.eye(len(free))):
-        ahead, back = (kernel.clone_with_theta(kernel.theta + h * direction)(X) for h in (1e-4, -1e-4))
-        np.testing.assert_allclose(slopes[:, :, column], (ahead - back) / 2e-4, rtol=1e-5, atol=1e-7)
+    assert slopes.shape == (12, 12, free)
+    assert len(kernel.theta) == free
+    for column, direction in enumerate(np.eye(free)):
+        ahead, back = (
+            kernel.clone_with_theta(kernel.theta + h * direction)(X) for h in (1e-4, -1e-4)
+        )
+        np.testing.assert_allclose(
+            slopes[:, :, column], (ahead - back) / 2e-4, rtol=1e-5, atol=1e-7
+        )
 
 
 def test_a_gaussian_process_finds_scales_that_are_likelier():
-    kernel = ConstantKernel(1.0) * NTKKernel(1, "erf") + WhiteKernel(0.1)
-    y = np.sin(2 * X[:, 0]) + X[:, 1]
+    kernel = ConstantKernel(1.0, "fixed") * NTKKernel(1, "erf") + WhiteKernel(0.1, "fixed")
+    y = np.sin(2 * X[:, 0]) + X[:, 1] + 1
     found = GaussianProcessRegressor(kernel, random_state=0).fit(X, y)
     before = found.log_marginal_likelihood(kernel.theta)
     assert found.log_marginal_likelihood_value_ > before + 1
@@ -59,7 +64,9 @@ def test_kernel_ridge_and_support_vectors_take_it_as_it_is():
     x, y = load_iris(return_X_y=True)
     x = (x - x.mean(0)) / x.std(0)
     assert SVC(kernel=NTKKernel()).fit(x[::2], y[::2]).score(x[1::2], y[1::2]) > 0.9
-    assert KernelRidge(kernel=NTKKernel(), alpha=0.1).fit(x[::2], y[::2]).score(x[1::2], y[1::2]) > 0.8
+    assert (
+        KernelRidge(kernel=NTKKernel(), alpha=0.1).fit(x[::2], y[::2]).score(x[1::2], y[1::2]) > 0.8
+    )
 
 
 def test_it_clones_and_says_what_it_is():

@@ -113,7 +113,7 @@ def test_a_wide_network_comes_close_to_the_limit(friedman):
         mean, std = finite.predict(new, return_std=True)
         assert std.shape == mean.shape == (20,)
         assert np.all(std > 0)
-    assert gaps[2048] < 0.2
+    assert gaps[2048] < 0.1 * y.std()
     assert gaps[2048] < gaps[32] / 2
 
 
@@ -202,7 +202,7 @@ def test_random_state_may_be_a_generator(friedman):
         ({"depth": -1}, "depth must be a whole number"),
         ({"width": 0}, "width must be a whole number"),
         ({"activation": "rleu"}, "rleu"),
-        ({"weight_scale": -1}, "weight_scale"),
+        ({"weight_scale": -1.0}, "weight_scale"),
     ],
 )
 def test_parameters_out_of_range_are_named(friedman, given, says):
@@ -212,7 +212,7 @@ def test_parameters_out_of_range_are_named(friedman, given, says):
 
 def test_weights_and_classes_that_leave_nothing_to_learn():
     x = np.eye(4)
-    with pytest.raises(InputError, match="every sample_weight is zero"):
+    with pytest.raises(ValueError, match="zero"):
         NTKRegressor().fit(x, np.arange(4), sample_weight=np.zeros(4))
     with pytest.raises(InputError, match="only one class"):
         NTKClassifier().fit(x, ["a"] * 4)
