@@ -9,7 +9,7 @@ import pytest
 from flint import arb
 
 from overparam.numbers import Interval, safe
-from overparam.theorems.weight_decay import longest_step, unique_minimiser
+from overparam.theorems.weight_decay import Bend, best_step, unique_minimiser
 from quadratic_map import random_map
 
 
@@ -27,10 +27,10 @@ def hypotheses(problem, decay, centre, radius):
     """What holds on a ball, with constants that are exact but for one triangle inequality."""
     bend, g = problem.curvature, problem.value(centre) - problem.target
     norm = float(np.linalg.norm(problem.jacobian(centre), 2)) + bend * radius
-    own = float(np.linalg.norm(np.einsum("kpq,k->pq", problem.bend, g), 2))
+    own, more = np.linalg.eigvalsh(np.einsum("kpq,k->pq", problem.bend, g)), bend * norm * radius
     return {
         "decay": decay,
-        "curvature": own + bend * norm * radius,
+        "bend": Bend(max(more - own[0], 0.0), max(own[-1] + more, 0.0)),
         "gradient": float(np.linalg.norm(gradient(problem, decay, centre))),
         "radius": radius,
         "jacobian_norm": norm,
@@ -53,7 +53,8 @@ def certified_balls(count, step=None):
         size = float(np.linalg.norm(gradient(problem, decay, theta)))
         radius = size / decay * 10.0 ** rng.uniform(0.3, 3) + 1e-9
         known = hypotheses(problem, decay, theta, radius)
-        longest = longest_step(decay=decay, jacobian_norm=known["jacobian_norm"], smoothness=1.0)
+        shared = {name: known[name] for name in ("decay", "bend", "jacobian_norm", "smoothness")}
+        longest = best_step(**shared)
         away = float(rng.uniform(0, 0.5)) * radius if rng.random() < 0.5 else 0.0
         ball = unique_minimiser(**known, away=away, step_size=(step or 1.0) * longest)
         if ball.certified:
@@ -68,8 +69,8 @@ def test_a_parabola_is_known_to_the_last_digit():
     a, y, decay, theta = 3.0, 2.0, 0.5, 0.75
     slope = a * (a * theta - y) + decay * theta
     exact = Fraction(6) / Fraction(19, 2)
-    shared = {"decay": decay, "curvature": 0.0, "jacobian_norm": a, "smoothness": 1.0}
-    step = longest_step(decay=decay, jacobian_norm=a, smoothness=1.0)
+    shared = {"decay": decay, "bend": Bend(0.0, 0.0), "jacobian_norm": a, "smoothness": 1.0}
+    step = best_step(**shared)
     ball = unique_minimiser(**shared, gradient=abs(slope), radius=100.0, step_size=step)
     assert ball.certified
     assert ball.strong_convexity == decay
@@ -89,14 +90,14 @@ def test_a_parabola_is_known_to_the_last_digit():
 
 
 def test_the_factor_two_and_the_border_of_every_condition():
-    shared = {"decay": 1.0, "curvature": 0.5, "radius": 4.0, "jacobian_norm": 1.0}
+    shared = {"decay": 1.0, "bend": Bend(0.5, 0.5), "radius": 4.0, "jacobian_norm": 1.0}
     shared |= {"smoothness": 1.0, "step_size": 0.1}
     assert unique_minimiser(**shared, gradient=0.999).certified
     assert not unique_minimiser(**shared, gradient=1.001).certified
     assert not unique_minimiser(**shared, gradient=0.999, away=0.1).certified
-    assert not unique_minimiser(**{**shared, "curvature": 1.0}, gradient=0.0).certified
-    assert not unique_minimiser(**{**shared, "curvature": math.nan}, gradient=0.0).certified
-    assert not unique_minimiser(**{**shared, "curvature": math.inf}, gradient=0.0).certified
+    assert not unique_minimiser(**{**shared, "bend": Bend(1.0, 1.0)}, gradient=0.0).certified
+    assert not unique_minimiser(**{**shared, "bend": Bend(math.nan, 1.0)}, gradient=0.0).certified
+    assert not unique_minimiser(**{**shared, "bend": Bend(0.5, math.inf)}, gradient=0.0).certified
     steepest = 1.0 + 0.5 + 1.0
     for factor, holds in ((0.999, True), (1.001, False)):
         step = {**shared, "step_size": factor * 2 / steepest}
@@ -171,7 +172,7 @@ def test_beyond_the_condition_there_are_two_minima():
     for decay, certified in ((1.9, False), (2.1, True)):
         ball = unique_minimiser(
             decay=decay,
-            curvature=2.0,
+            bend=Bend(2.0, 2.0),
             gradient=0.0,
             radius=0.5,
             jacobian_norm=1.0,
@@ -182,6 +183,12 @@ def test_beyond_the_condition_there_are_two_minima():
     assert 0.5 * (0.05 - 1) ** 2 + 0.95 * 0.05 < 0.5  # with 1.9, sqrt(0.05) is lower than 0
 
 
+def over(number, values):
+    """Theorem R over numbers of a type."""
+    numbers = {name: number(value) for name, value in values.items()}
+    return unique_minimiser(bend=Bend(numbers.pop("down"), numbers.pop("up")), **numbers)
+
+
 def test_the_three_number_types_agree_and_intervals_are_on_the_safe_side():
     rng = np.random.default_rng(1)
     decided = 0
@@ -189,7 +196,8 @@ def test_the_three_number_types_agree_and_intervals_are_on_the_safe_side():
         decay = float(10.0 ** rng.uniform(-4, 0))
         values = {
             "decay": decay,
-            "curvature": decay * float(rng.uniform(0.1, 1.1)),
+            "down": decay * float(rng.uniform(0.1, 1.1)),
+            "up": decay * float(rng.uniform(0.1, 3.0)),
             "radius": float(10.0 ** rng.uniform(-6, 0)),
             "jacobian_norm": float(10.0 ** rng.uniform(-1, 1)),
             "smoothness": 1.0,
@@ -198,17 +206,17 @@ def test_the_three_number_types_agree_and_intervals_are_on_the_safe_side():
         values["away"] = values["radius"] * float(rng.uniform(0, 0.5))
         B = values["jacobian_norm"]
         values["step_size"] = float(rng.uniform(0.1, 2.1)) / (B * B + 2 * decay)
-        plain = unique_minimiser(**values)
-        proved = safe(unique_minimiser(**{k: Interval.exact(v) for k, v in values.items()}))
-        balls = unique_minimiser(**{k: arb(v) for k, v in values.items()})
+        plain = over(float, values)
+        proved = safe(over(Interval.exact, values))
+        balls = over(arb, values)
         assert plain.certified == proved.certified == balls.certified
         decided += plain.certified
         if not plain.certified:
             continue
         with mp.workdps(60):
             v = {k: mp.mpf(x) for k, x in values.items()}
-            m = v["decay"] - v["curvature"]
-            top = v["jacobian_norm"] ** 2 + v["decay"] + v["curvature"]
+            m = v["decay"] - v["down"]
+            top = v["jacobian_norm"] ** 2 + v["decay"] + v["up"]
             rho = max(1 - v["step_size"] * m, v["step_size"] * top - 1)
             reach = v["gradient"] / m + v["away"]
             exact = {

@@ -302,7 +302,7 @@ class Numbers(Record, frozen=True, kw_only=True):
     ] = UNSET
     residual_curvature: Annotated[
         MaybeExtended,
-        _decayed("μ", "how much the residual bends the objective on the ball, at most"),
+        _decayed("μ", "how much the residual bends the objective down on the ball, at most"),
     ] = UNSET
     strong_convexity: Annotated[
         MaybeFinite, _decayed("λ − μ", "strong convexity of the objective on the ball, at least")

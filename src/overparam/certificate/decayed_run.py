@@ -110,7 +110,7 @@ def predict_decayed(known: Decayed, step_size: float) -> Prediction:
         step_size: eta.
     """
     problem, decay = known.problem, known.problem.weight_decay
-    rate = known.bend(0.0)
+    rate = known.growth(0.0)
     target = (SLOWEST * decay) ** 2 / (8 * rate) if rate else known.gradient
     fold = max(math.log(max(known.gradient / target, 1.0)), 1.0)
     steps = math.ceil(min(fold / (step_size * decay * SLOWEST), 1e18))
@@ -194,15 +194,14 @@ class _Attempt:
         if not self.deviation < math.inf:
             return None
         known = measure_decayed(self.problem, point, curvature=False)
-        decay, rate = self.problem.weight_decay, known.bend(0.0)
+        decay, rate = self.problem.weight_decay, known.growth(0.0)
         if rate and not known.gradient <= min(decay**2 / (8 * rate), self.wanted):
             return None
         known = measure_decayed(self.problem, point)
         found = known.minimum(self.run.step_size, self.deviation)
         if found.certified:
             return known, found
-        assert known.curvature is not None
-        left = max(decay - known.curvature, decay / 100)
+        left = max(known.left, decay / 100)
         self.wanted = min(left**2 / (8 * rate), known.gradient) / CLOSER if rate else math.inf
         return None
 
@@ -254,6 +253,6 @@ def _certified(
     values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
     sampled = known.sampled or run.randomised
     known = Decayed(
-        attempt.problem, known.point, known.gradient, known.residual, known.curvature, sampled
+        attempt.problem, known.point, known.gradient, known.residual, known.bend, sampled
     )
     return certificate_from(known, minimum, params, "initialisation", OneMinimum(), values)

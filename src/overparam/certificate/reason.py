@@ -207,10 +207,11 @@ class WouldTake(Why, frozen=True, tag="would_take"):
         """How long, and what to do."""
         steps = "" if self.steps is UNSET else f"about {count(self.steps)} steps, "
         more = "more than " if self.at_least else ""
+        last = "R" if "weight_decay" in n else "1"
         return (
             f"gradient descent with step size {self.step_size:.4g} would take {steps}{more}"
-            f"{duration(self.seconds)} here, to the region where Theorem 1 holds: allow it that "
-            "time with a larger budget, or anchor trained parameters"
+            f"{duration(self.seconds)} here, to the region where Theorem {last} holds: allow it "
+            "that time with a larger budget, or anchor trained parameters"
         )
 
 

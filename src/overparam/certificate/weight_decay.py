@@ -41,13 +41,13 @@ from overparam.certificate.trajectory_run import ROUNDINGS
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
-from overparam.jacobian.point_curvature import curvature_at
+from overparam.jacobian.point_curvature import bend_at
 from overparam.jacobian.random_curvature import FAILURE
 from overparam.kernel.empirical.tangent import objective_gradient
 from overparam.model.function import ParamTree, parameter_norm
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, plain_network
-from overparam.theorems.weight_decay import UniqueMinimum, longest_step, unique_minimiser
+from overparam.theorems.weight_decay import Bend, UniqueMinimum, best_step, unique_minimiser
 
 UP = 1 + 1e-9
 """Covers the rounding of sums of numbers >= 0, and of what is made of them."""
@@ -95,7 +95,7 @@ class Decayed:
         point: thetahat, with |J|, omega and L around it.
         gradient: gamma.
         residual: |ghat| from above.
-        curvature: mu_0 >= |D^2 <F, ghat>|; None where it was not measured.
+        bend: mu_0 and kappa_0; None where they were not measured.
         sampled: Whether that rests on a random vector.
     """
 
@@ -103,11 +103,16 @@ class Decayed:
     point: Point
     gradient: float
     residual: float
-    curvature: float | None
+    bend: Bend | None
     sampled: bool
 
-    def bend(self, radius: float) -> float:
-        """C of Lemma R3: |D^2 <F, grad f(F)>| grows by no more than this times the distance."""
+    @property
+    def left(self) -> float:
+        """lambda - mu_0, what the residual leaves of the weight decay; may be negative."""
+        return self.problem.weight_decay - (self.bend.down if self.bend is not None else 0.0)
+
+    def growth(self, radius: float) -> float:
+        """C of Lemma R3: D^2 <F, grad f(F)> changes by no more than this times the distance."""
         model, base = self.problem.mlp, self.point.base
         third = model.act.third_bound if model.hidden_widths else 0.0
         assert third is not None
@@ -118,27 +123,34 @@ class Decayed:
 
     def ball(self) -> float:
         """The radius with most to spare, r = (lambda - mu_0) / (2 c)."""
-        left = self.problem.weight_decay - (self.curvature or 0.0)
+        left = self.left
+        if self.bend is None or not left > 0:
+            return 0.0
         # Where nothing bends any ball will do: one that is larger than what is to be covered.
         farthest = 1.0 + 8 * self.gradient / left
-        rate = self.bend(0.0)
+        rate = self.growth(0.0)
         first = min(left / (2 * rate), farthest) if rate > 0 else farthest
-        rate = self.bend(first)
+        rate = self.growth(first)
         return min(left / (2 * rate), first) if rate > 0 else first
+
+    def bend_on(self, radius: float) -> Bend:
+        """mu and kappa on a ball."""
+        assert self.bend is not None
+        more = self.growth(radius) * radius if radius else 0.0
+        return Bend((self.bend.down + more) * UP, (self.bend.up + more) * UP)
 
     def minimum(self, step_size: float | None, away: float = 0.0) -> UniqueMinimum:
         """Theorem R; with no step given the one with the best rate."""
-        assert self.curvature is not None
         decay, M = self.problem.weight_decay, self.problem.loss.smoothness
-        known = decay > self.curvature
-        r = self.ball() if known else 0.0
+        r = self.ball()
+        bend = self.bend_on(r)
         omega, _ = self.point.bounds.on_ball(r)
         B = (self.point.jacobian_norm + omega) * UP
         if step_size is None:
-            step_size = longest_step(decay=decay, jacobian_norm=B, smoothness=M) * (2 - UP)
+            step_size = best_step(decay=decay, bend=bend, jacobian_norm=B, smoothness=M)
         return unique_minimiser(
             decay=decay,
-            curvature=(self.curvature + self.bend(r) * r) * UP if known else self.curvature,
+            bend=bend,
             gradient=self.gradient,
             radius=r,
             jacobian_norm=B,
@@ -174,15 +186,14 @@ def measure_decayed(problem: Problem, point: Point, *, curvature: bool = True) -
     gradient = (size + error + 8 * UNIT_ROUNDOFF * (size + 2 * pulled)) * UP
     if not curvature:
         return Decayed(problem, point, gradient, residual, None, False)
-    known, sampled = _curvature(problem, point, ghat, residual)
-    known += point.bounds.lipschitz(0.0) * off
-    return Decayed(problem, point, gradient, residual, known * UP, sampled)
+    known, sampled = _bend(problem, point, ghat, residual)
+    more = point.bounds.lipschitz(0.0) * off
+    bend = Bend(known.down + more, known.up + more)
+    return Decayed(problem, point, gradient, residual, bend, sampled)
 
 
-def _curvature(
-    problem: Problem, point: Point, ghat: np.ndarray, residual: float
-) -> tuple[float, bool]:
-    """|D^2 <F, ghat>| from above, and whether that rests on a random vector."""
+def _bend(problem: Problem, point: Point, ghat: np.ndarray, residual: float) -> tuple[Bend, bool]:
+    """mu and kappa at a point, and whether they rest on a random vector."""
     model, x = problem.mlp, problem.measure.x
     crude = point.bounds.lipschitz(0.0) * residual
     weighted = problem.measure.weights[:, None] * ghat
@@ -191,9 +202,9 @@ def _curvature(
         found = in_float64(neuron_curvature, model, point.params, grams, x, weighted)
         crude = min(crude, float(found))
     if crude <= SHARP * problem.weight_decay:
-        return crude, False
-    sampled = curvature_at(problem.function, point.params, x, weighted)
-    return (sampled, True) if sampled < crude else (crude, False)
+        return Bend(crude, crude), False
+    sampled = bend_at(problem.function, point.params, x, weighted)
+    return Bend(min(sampled.down, crude), min(sampled.up, crude)), True
 
 
 def _size(problem: Problem, seen: np.ndarray) -> float:
@@ -265,33 +276,28 @@ def certificate_from(
         numbers=_numbers(known, found, params).but(**values),
         remedies=Remedies(),
         problem=about,
-        nodes=(max(_radius(known), 1e-300),),
+        nodes=(max(known.ball(), 1e-300),),
         modulus=known.point.bounds.source,
         assumptions=with_random_vectors(granted) if known.sampled else granted,
         versions=software_versions(),
     )
 
 
-def _radius(known: Decayed) -> float:
-    mu = known.curvature
-    return known.ball() if mu is not None and mu < known.problem.weight_decay else 0.0
-
-
 def _why(known: Decayed, found: UniqueMinimum) -> Reason:
-    assert known.curvature is not None
+    assert known.bend is not None
     if found.certified:
         return OneMinimum()
-    if not known.curvature < known.problem.weight_decay:
-        return DecayTooWeak(ENOUGH * known.curvature)
+    if not known.left > 0:
+        return DecayTooWeak(ENOUGH * known.bend.down)
     if not found.step_size * found.smoothness < 2:
         return StepTooLong()
-    return NotAtMinimum(float(found.strong_convexity * _radius(known) / 2))
+    return NotAtMinimum(float(found.strong_convexity * known.ball() / 2))
 
 
 def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers:
     """Everything measured, and what follows; what Theorem R does not speak of is "no bound"."""
     problem, point = known.problem, known.point
-    decay, loss, r = problem.weight_decay, problem.loss, _radius(known)
+    decay, loss, r = problem.weight_decay, problem.loss, known.ball()
     omega, lipschitz = point.bounds.on_ball(r)
     excess = max(problem.excess(params), 0.0) * UP
     risen = found.smoothness / 2 * found.reach**2 * UP
@@ -327,9 +333,8 @@ def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers
         "region_minimum": excess,
         "rival_distance": rival_distance(excess, decay),
     }
-    if known.curvature is not None:
-        grown = known.bend(r) * r if r else 0.0
-        values["residual_curvature"] = (known.curvature + grown) * UP
+    if known.bend is not None:
+        values["residual_curvature"] = known.bend_on(r).down
     if known.sampled:
         values["failure_probability"] = FAILURE
     if problem.mlp.hidden_widths:

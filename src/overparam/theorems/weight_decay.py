@@ -22,7 +22,7 @@ class UniqueMinimum:
             where only the step is too long.
         step_size: eta.
         strong_convexity: m = lambda - mu, of the objective on the ball; 0 if mu >= lambda.
-        smoothness: l, a Lipschitz constant of its gradient there.
+        smoothness: l = M B^2 + kappa + lambda, a Lipschitz constant of its gradient there.
         contraction: rho, by which the distance to the minimiser shrinks at least, per step; 1 if
             not certified.
         distance: gamma / m, no farther is the minimiser from the ball's centre; infinite if not
@@ -44,15 +44,29 @@ class UniqueMinimum:
     path: Number = field(metadata=UPPER)
 
 
-def longest_step(*, decay: Number, jacobian_norm: Number, smoothness: Number) -> Number:
-    """2 / (M B^2 + 2 lambda): the step with the best rho, which is 1 - eta (lambda - mu)."""
-    return 2 / (smoothness * jacobian_norm * jacobian_norm + 2 * decay)
+@dataclass(frozen=True)
+class Bend:
+    """-mu <= D^2 <F, grad f(F)> <= kappa: how far the residual bends the objective.
+
+    Attributes:
+        down: mu >= 0.
+        up: kappa >= 0.
+    """
+
+    down: Number
+    up: Number
+
+
+def best_step(*, decay: Number, bend: Bend, jacobian_norm: Number, smoothness: Number) -> Number:
+    """2 / (l + m), the step with the best rho, which is 1 - eta m."""
+    steepest = smoothness * jacobian_norm * jacobian_norm
+    return 2 / (steepest + bend.up - bend.down + 2 * decay)
 
 
 def unique_minimiser(
     *,
     decay: Number,
-    curvature: Number,
+    bend: Bend,
     gradient: Number,
     radius: Number,
     jacobian_norm: Number,
@@ -64,7 +78,7 @@ def unique_minimiser(
 
     Args:
         decay: lambda > 0.
-        curvature: mu >= |D^2 <F, grad f(F)>| on the ball.
+        bend: mu and kappa on the ball.
         gradient: gamma, an upper bound on the gradient of the objective at the ball's centre.
         radius: r > 0.
         jacobian_norm: B >= |J| on the ball.
@@ -78,8 +92,8 @@ def unique_minimiser(
     References:
         docs/weight_decay.md, Theorem R.
     """
-    m = decay - curvature
-    steepest = smoothness * jacobian_norm * jacobian_norm + curvature + decay
+    m = decay - bend.down
+    steepest = smoothness * jacobian_norm * jacobian_norm + bend.up + decay
     rho = larger(1 - step_size * m, step_size * steepest - 1)
     room = m * (radius - away) / 2
     convex = bool(m > 0) and bool(radius > away)
