@@ -102,6 +102,13 @@ def anchor(**given: Any) -> None:
 @data_options
 @model_options
 @loss_option
+@click.option(
+    "--weight-decay",
+    type=float,
+    default=0.0,
+    help="lambda, towards the initialisation (with --no-centered towards 0), such as 1e-3; 0 for "
+    "none. What is certified then is the only minimum of a region, whatever the kernel.",
+)
 @click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
 @click.option(
     "--budget",
@@ -144,8 +151,8 @@ def anchor(**given: Any) -> None:
 @click.option(
     "--theorem",
     type=click.Choice(THEOREMS),
-    help="To certify the initialisation with; by default 1, then P where it has a chance. "
-    "overparam verify checks 1.",
+    help="To certify the initialisation with; by default 1, then P where it has a chance; with "
+    "--weight-decay R alone. overparam verify checks 1.",
 )
 @click.option(
     "--consequences/--no-consequences",

@@ -19,7 +19,7 @@ from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.linearised.prediction import check_step
 from overparam.model.function import ParamTree
 from overparam.precision import on_host
-from overparam.problem.problem import Problem, plain_network
+from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.results import pytree
 
 
@@ -260,6 +260,7 @@ def training_curve(
     References:
         docs/linearised.md, Theorem L1.
     """
+    require_no_decay(problem, "the training curve")
     problem.validate(params)
     if kernel is None:
         kernel = tangent_kernel(problem, params)
@@ -293,6 +294,7 @@ def infinite_training_curve(
     References:
         docs/linearised.md, Theorem L1.
     """
+    require_no_decay(problem, "the training curve")
     roots = np.sqrt(problem.measure.weights)
     limit = np.asarray(
         infinite_ntk(plain_network(problem, "the limiting kernel"), problem.measure.x).ntk,

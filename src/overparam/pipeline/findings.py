@@ -56,7 +56,7 @@ def summary(result: JobResult, found: list[Finding]) -> dict[str, Any]:
         "seconds": {name: round(value, 3) for name, value in result.seconds.items()},
     }
     if result.imported is None:
-        optional += ["gauss_newton", "obstacle", "stopped_early"]
+        optional += ["gauss_newton", "obstacle", "stopped_early", "newton", "enough_weight_decay"]
         rest["errors_before_gauss_newton"] = result.errors_before
     else:
         optional = ["anchor", "moved"]
