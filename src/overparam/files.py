@@ -4,12 +4,14 @@ import io
 import os
 import shutil
 import stat
+import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from overparam.errors import InputError
 
@@ -107,6 +109,32 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
+
+
+@contextmanager
+def open_npz(path: Path) -> Iterator[NpzFile]:
+    """An .npz archive of plain arrays: pickled objects, which could run any code, are refused.
+
+    Raises:
+        InputError: It cannot be read, is no archive, or is damaged, which may show only as its
+            arrays are read.
+    """
+    with open_regular(path) as file:
+        try:
+            # NumPy leaves a file that it opened itself open when it is not an archive.
+            with np.load(file, allow_pickle=False) as archive:
+                yield archive
+        except InputError:
+            raise
+        except Exception as error:  # of nearly any kind, depending on the byte that is damaged
+            if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
+                raise InputError(
+                    f"{path} holds pickled objects, which are not read because that could run any "
+                    "code: save plain arrays of numbers"
+                ) from error
+            raise InputError(
+                f"{path} is damaged or no .npz file: save it again, np.savez(path, ...)"
+            ) from error
 
 
 def prepare_folder(folder: Path) -> None:

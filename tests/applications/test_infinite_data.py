@@ -142,7 +142,7 @@ def test_bad_input_is_refused(app):
         quadrature_measure(wave, Box(0, 1), 0)
     with pytest.raises(InputError, match=r"shape \(5, 1\) for n=4"):
         sampled_measure(lambda g, n: np.zeros((n + 1, 1)), wave, 4, 0)
-    with pytest.raises(InputError, match="needs 2 or more"):
+    with pytest.raises(InputError, match="draws must be a whole number, 2 or more"):
         monte_carlo_objective(app.problem, app.params, uniform, wave, draws=1)
     with pytest.raises(InputError, match="between 0 and 1"):
         monte_carlo_objective(app.problem, app.params, uniform, wave, confidence=95.0)

@@ -63,7 +63,7 @@ def test_several_draws_at_a_point(small_digits, key, train_to_anchor):
 
 def test_the_same_point_twice_is_refused_and_would_make_the_kernel_singular(small_digits, key, app):
     twice = small_digits[0][[0, 1, 0]]
-    with pytest.raises(InputError, match=r"rows 1 and 3 of x are the same point.*samples=2"):
+    with pytest.raises(InputError, match=r"points 1 and 3 are equal.*samples=2"):
         variational_autoencoder(twice, 2, key, **SETTINGS)
     point = app.problem.measure.x[0]
     pairs = np.stack([point, np.append(point[:16], np.ones(4))])

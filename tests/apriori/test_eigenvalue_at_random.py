@@ -93,9 +93,7 @@ def test_gram_matrices_of_layers_deviate_no_more_than_the_bound():
     measure, delta, widths = points(), 0.5, (200_000, 200_000, 1)
     model = MLP(6, widths, activation="tanh")
     spectra, weights, found = known(model, measure)
-    allowed = root_deviation(
-        model=model, spectra=spectra, weights=weights, limits=found, failure_probability=delta / 2
-    )
+    allowed = root_deviation(model, spectra, weights, found, delta / 2)
     assert np.isfinite(allowed)
     layers = layer_kernels(model, measure.x)
     roots = np.sqrt(np.outer(weights, weights))
@@ -111,21 +109,16 @@ def test_gram_matrices_of_layers_deviate_no_more_than_the_bound():
 
 def test_truncation_against_the_plain_mean_of_bounded_units():
     """A million units: the bound is near the eigenvalue, and scales like the output's square."""
-    given = {
-        "min_eigenvalue": 0.02,
-        "gram_norm": 1.0,
-        "feature_norm": 0.5,
-        "slope_bound": 1.0,
-        "width": 10**6,
-        "order": 10,
-        "outputs": 1,
-        "weight_scale": 1.0,
-        "bias_scale": 0.1,
-        "output_scale": 1.0,
-        "failure_probability": 0.05,
-    }
-    once = truncated_chernoff(**given)
+
+    def bound(min_eigenvalue, width=10**6, output_scale=1.0):
+        return truncated_chernoff(
+            model=MLP(6, (width,), activation="tanh", output_scale=output_scale),
+            min_eigenvalue=min_eigenvalue,
+            **{"gram_norm": 1.0, "feature_norm": 0.5, "samples": 10},
+            failure_probability=0.05,
+        )
+
+    once = bound(0.02)
     assert 0.8 * 0.02 < once < 0.02
-    four = truncated_chernoff(**(given | {"output_scale": 2.0, "min_eigenvalue": 0.08}))
-    assert four == pytest.approx(4 * once, rel=1e-9)
-    assert truncated_chernoff(**(given | {"width": 10})) == 0.0
+    assert bound(0.08, output_scale=2.0) == pytest.approx(4 * once, rel=1e-9)
+    assert bound(0.02, width=10) == 0.0

@@ -109,9 +109,12 @@ def test_moments_of_a_sample_are_bounded_as_often_as_promised():
         (lambda: Moments.student_t(3, 2.0), "no variance"),
         (lambda: Moments.gaussian(3, 5), "an even order"),
         (lambda: Moments.gaussian(3, 4).require(6), "stop at order 4"),
-        (lambda: Moments.gaussian(3).scaled(0.0), "factor is 0.0"),
+        (lambda: Moments.gaussian(3).scaled(0.0), "factor must be positive"),
         (lambda: Moments.gaussian(3).scaled(1e200), "inf: the theorem needs finite moments"),
-        (lambda: Moments.gaussian(3).of_sample(0, 0.1), "n is 0"),
+        (
+            lambda: Moments.gaussian(3).of_sample(0, 0.1),
+            "n must be a whole number",
+        ),
         (lambda: Moments.gaussian(3).of_sample(5, 1.0), "failure_probability is 1.0"),
     ],
 )

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from overparam.apriori.coefficients import IMPROVES
+from overparam.apriori.coefficients import SOURCES
 from overparam.cli import width as command
 from overparam.cli.main import main
 
@@ -30,7 +30,7 @@ def test_the_answer_in_words_and_in_files(capsys, tmp_path, monkeypatch):
     folder = tmp_path / "answer"
     assert sorted(p.name for p in folder.iterdir()) == ["summary.json", "width.png", "width.svg"]
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    assert set(summary["coefficients"]) == set(IMPROVES)
+    assert set(summary["coefficients"]) == set(SOURCES)
     widths, margins = (summary["by_width"][name] for name in ("width", "margin"))
     for w, margin in zip(widths, margins, strict=True):
         assert (margin is not None and margin > 1) == (w >= summary["width"])
@@ -71,7 +71,7 @@ def test_an_assumption_that_may_fail_is_counted(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--failure-probability", "1"], "strictly between 0 and 1"),
+        (["--failure-probability", "1"], "choose it between 0 and 1"),
         (["--min-eigenvalue", "5"], "above the kernel's diagonal"),
         (["--min-eigenvalue", "0.01", "--assume-limit"], "not both"),
         (["--knowing", "moments"], "add --assume-limit or --min-eigenvalue"),

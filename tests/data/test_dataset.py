@@ -169,7 +169,7 @@ def test_few_samples_keep_a_training_row_of_every_class_that_was_drawn():
         ({"test_fraction": -0.1}, "test_fraction is -0.1"),
         ({"test_fraction": float("nan")}, "test_fraction is nan"),
         ({"samples": 4, "test_fraction": 0.8}, "leaves 1 for training"),
-        ({"standardize": "cube"}, "standardize is 'cube'"),
+        ({"standardize": "cube"}, "unknown standardize 'cube'"),
     ],
 )
 def test_bad_requests_are_refused_in_one_line(options, message):

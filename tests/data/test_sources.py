@@ -30,12 +30,12 @@ def test_csv_with_quotes_spaces_exponents_and_byte_order_mark(tmp_path):
     table = read_table(write(tmp_path / "pets.csv", text))
     assert table.feature_names == ("height", "weight, kg")
     assert table.features.tolist() == [[1.5, 20.0], [0.5, -0.03], [4.0, 5.0]]
-    assert (table.target_name, table.kind, table.classes) == (
+    assert (table.target.name, table.target.kind, table.target.classes) == (
         "kind",
         "classification",
         ("cat", "dog"),
     )
-    assert table.target.tolist() == [0, 0, 1]
+    assert table.target.values.tolist() == [0, 0, 1]
     assert table.rows.names([0, 1, 2]) == "lines 2, 4 and 5"
 
 
@@ -51,7 +51,7 @@ def test_quoted_newlines_do_not_disturb_line_numbers(tmp_path):
     path = write(tmp_path / "a.csv", 'x,"y\nz"\n1,"a\nb"\n2,c\n3,c\n')
     table = read_table(path)
     assert table.rows.numbers.tolist() == [3, 5, 6]
-    assert table.classes == ("a\nb", "c")
+    assert table.target.classes == ("a\nb", "c")
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
@@ -67,7 +67,7 @@ def test_other_separators_are_told_from_the_first_records(tmp_path, separator):
     table = read_table(write(tmp_path / "a.csv", text))
     assert table.feature_names == ("a, b", "c")
     assert table.features.tolist() == [[1.0, 2.5], [2.0, 4.0], [3.0, 5.5]]
-    assert table.classes == ("u", "v, w")
+    assert table.target.classes == ("u", "v, w")
     assert table.rows.numbers.tolist() == [2, 3, 5]
 
 
@@ -75,7 +75,7 @@ def test_decimal_commas_where_semicolons_separate(tmp_path):
     text = "x;note;y\n1,5;a, b;-,5e1\n-2;c;3,25\n"
     table = read_table(write(tmp_path / "a.csv", text), target="note", task="classification")
     assert table.features.tolist() == [[1.5, -5.0], [-2.0, 3.25]]
-    assert table.classes == ("a, b", "c")
+    assert table.target.classes == ("a, b", "c")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_any_column_can_be_the_target(tmp_path):
     path = write(tmp_path / "a.csv", "a,b,c\n1,2.5,3\n4,5.5,6\n7,8.5,9\n")
     table = read_table(path, "b")
     assert table.feature_names == ("a", "c")
-    assert table.target.tolist() == [[2.5], [5.5], [8.5]]
+    assert table.target.values.tolist() == [[2.5], [5.5], [8.5]]
 
 
 def test_csv_and_parquet_agree(tmp_path):
@@ -108,8 +108,8 @@ def test_csv_and_parquet_agree(tmp_path):
     frame.write_parquet(tmp_path / "a[1].parquet")
     from_csv, from_parquet = read_table(csv_path), read_table(tmp_path / "a[1].parquet")
     np.testing.assert_array_equal(from_csv.features, from_parquet.features)
-    np.testing.assert_array_equal(from_csv.target, from_parquet.target)
-    assert from_csv.classes == from_parquet.classes
+    np.testing.assert_array_equal(from_csv.target.values, from_parquet.target.values)
+    assert from_csv.target.classes == from_parquet.target.classes
     assert (from_csv.rows.name(0), from_parquet.rows.name(0)) == ("line 2", "row 1")
 
 
@@ -118,10 +118,10 @@ def test_npz(tmp_path):
     np.savez(tmp_path / "two.npz", x=x, y=y)
     np.savez(tmp_path / "one.npz", x=x.astype(np.float32), y=np.array(["b", "a", "a"]))
     two, one = read_table(tmp_path / "two.npz"), read_table(tmp_path / "one.npz", "y")
-    assert two.kind == "regression"
-    np.testing.assert_array_equal(two.target, y)
-    assert one.classes == ("a", "b")
-    assert one.target.tolist() == [1, 0, 0]
+    assert two.target.kind == "regression"
+    np.testing.assert_array_equal(two.target.values, y)
+    assert one.target.classes == ("a", "b")
+    assert one.target.values.tolist() == [1, 0, 0]
     assert one.feature_names == ("x1", "x2")
 
 
@@ -130,9 +130,9 @@ def test_bundled_sets_hold_what_scikit_learn_ships(name):
     bunch = getattr(datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
     table = read_table(name)
     np.testing.assert_array_equal(table.features, bunch.data)
-    np.testing.assert_array_equal(table.target.ravel(), bunch.target)
+    np.testing.assert_array_equal(table.target.values.ravel(), bunch.target)
     expected = () if name == "diabetes" else tuple(str(c) for c in bunch.target_names)
-    assert table.classes == expected
+    assert table.target.classes == expected
     assert table.feature_names == tuple(map(str, bunch.feature_names))
 
 
@@ -146,8 +146,8 @@ def test_a_bundled_set_is_read_without_importing_what_it_ships_with():
 
 def test_parity_of_digits():
     table = read_table("digits", "parity")
-    assert table.classes == ("odd", "even")
-    np.testing.assert_array_equal(table.target == 1, datasets.load_digits().target % 2 == 0)
+    assert table.target.classes == ("odd", "even")
+    np.testing.assert_array_equal(table.target.values == 1, datasets.load_digits().target % 2 == 0)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,13 @@ def test_parity_of_digits():
 )
 def test_what_counts_as_classes(tmp_path, values, kind):
     text = "x,y\n" + "\n".join(f"{i},{v}" for i, v in enumerate(values))
-    assert read_table(write(tmp_path / "a.csv", text)).kind == kind
+    assert read_table(write(tmp_path / "a.csv", text)).target.kind == kind
 
 
 def test_the_task_can_be_forced(tmp_path):
     path = write(tmp_path / "a.csv", "x,y\n1,10\n2,20\n3,10\n4,2.5\n")
-    assert read_table(path, task="classification").classes == ("2.5", "10", "20")
-    assert read_table("digits", task="regression").target.shape == (1797, 1)
+    assert read_table(path, task="classification").target.classes == ("2.5", "10", "20")
+    assert read_table("digits", task="regression").target.values.shape == (1797, 1)
 
 
 def csv(text, encoding="utf-8"):
@@ -293,10 +293,10 @@ BAD = {
     "date in parquet": (parquet(a=[DAY, DAY], b=[3, 4]), "column 'a' has type Date"),
     "list in parquet": (parquet(a=[[1], [2]], b=[3, 4]), "column 'a' has type List"),
     "parquet without rows": (parquet(a=[], b=[]), "has 0 rows"),
-    "corrupt npz": (raw_bytes("a.npz", GARBAGE), "not a readable .npz"),
-    "truncated npz": (raw_bytes("a.npz", b"PK\x03\x04" + GARBAGE), "not a readable .npz"),
-    "encrypted npz": (encrypted_npz, "not a readable .npz"),
-    "npy named npz": (npy_as_npz, "not a readable .npz"),
+    "corrupt npz": (raw_bytes("a.npz", GARBAGE), "damaged or no .npz file"),
+    "truncated npz": (raw_bytes("a.npz", b"PK\x03\x04" + GARBAGE), "damaged or no .npz file"),
+    "encrypted npz": (encrypted_npz, "damaged or no .npz file"),
+    "npy named npz": (npy_as_npz, "damaged or no .npz file"),
     "pickled npz": (npz(x=np.array([[{}], [1]]), y=np.arange(2)), "pickled objects"),
     "no x": (npz(z=X, y=np.arange(3)), r"no array x \(it has z, y\)"),
     "no y": (npz(x=X), "no array y"),
@@ -328,7 +328,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, make, message):
         ("iris", {"target": "zzzz"}, "it has 'sepal length .* among others"),
         ("iris", {"target": "parity"}, "no column 'parity'"),
         ("iris", {"task": "regression"}, "column 'target' holds text"),
-        ("iris", {"task": "ranking"}, "task is 'ranking'; choose one of auto"),
+        ("iris", {"task": "ranking"}, "unknown task 'ranking': choose one of auto"),
         (npz(x=X, y=X), {"task": "classification"}, "y in .* has 2 columns"),
         (npz(x=X, y=X), {"target": "z"}, "no target 'z'"),
     ],

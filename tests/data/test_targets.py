@@ -59,5 +59,5 @@ def test_a_training_part_must_determine_its_coding():
         fit_coding(np.array([0, 2]), "classification", "t", ("a", "b", "c", "d"))
     with pytest.raises(InputError, match="constant in the training part"):
         fit_coding(np.array([[1.0], [1.0]]), "regression", "t")
-    with pytest.raises(InputError, match="kind is 'ranking'"):
+    with pytest.raises(InputError, match="unknown kind 'ranking'"):
         fit_coding(np.array([0, 1]), "ranking", "t")

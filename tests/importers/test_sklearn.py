@@ -105,7 +105,7 @@ def test_tampered_coefficients_are_noticed(diabetes):
         MLPRegressor(hidden_layer_sizes=(6,), activation="tanh", max_iter=2, random_state=0), x, y
     )
     estimator.coefs_[0][0, 0] = np.nan
-    with pytest.raises(op.InputError, match=r"coefs_\[0\] has a NaN"):
+    with pytest.raises(op.InputError, match=r"coefs_\[0\]\) has a NaN"):
         importers.from_sklearn(estimator)
     estimator.coefs_[0] = np.ones((10, 5))
     with pytest.raises(op.InputError, match="do not belong together"):

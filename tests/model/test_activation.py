@@ -366,7 +366,7 @@ def test_absurd_declarations_are_refused():
         Activation("mine", jnp.sin, slope_bound=1.0, slope_floor=2.0)
     with pytest.raises(InputError, match="belongs to a built-in"):
         Activation("tanh", jnp.sin, slope_bound=1.0)
-    with pytest.raises(InputError, match="radius is 0"):
+    with pytest.raises(InputError, match="radius must be positive"):
         ACTIVATIONS["tanh"].check(radius=0.0)
 
 

@@ -79,9 +79,9 @@ def test_an_unbounded_loss_is_refused_with_the_way_to_clip_it(loss):
 
 
 def test_parameters_and_targets_out_of_range():
-    with pytest.raises(InputError, match="margin is 0"):
+    with pytest.raises(InputError, match="margin must be positive"):
         Ramp(0.0)
-    with pytest.raises(InputError, match="clip is inf"):
+    with pytest.raises(InputError, match="clip must be positive and finite, not inf"):
         ClippedSquared(float("inf"))
     with pytest.raises(InputError, match="code targets as -1 and \\+1"):
         ZeroOne()(np.zeros((2, 1)), np.array([[0.0], [1.0]]))

@@ -146,7 +146,7 @@ def test_without_noise_it_is_the_network_and_every_draw_is_its_own():
         ({"divergence": -1.0}, "divergence is -1.0"),
         ({"empirical_risk": 1.5}, "q is 1.5"),
         ({"sampling_share": 1.0}, "sampling_share is 1.0"),
-        ({"choices": 0}, "choices is 0"),
+        ({"choices": 0}, "choices must be a whole number, 1 or more, not 0"),
     ],
 )
 def test_hypotheses_that_fail_are_refused_in_one_line(change, message):
@@ -156,5 +156,5 @@ def test_hypotheses_that_fail_are_refused_in_one_line(change, message):
 
 
 def test_a_scale_must_be_positive():
-    with pytest.raises(InputError, match="scale is 0"):
+    with pytest.raises(InputError, match="scale must be positive"):
         gaussian_divergence(1.0, 0.0)

@@ -112,7 +112,7 @@ def test_radii_are_rounded_up_to_a_grid_fixed_in_advance():
         ({"lipschitz": math.inf}, r"bound the 0-1 error by a ramp, Ramp\(margin\)"),
         ({"radius": -1.0}, "radius is -1.0"),
         ({"remainder": math.nan}, "remainder is nan"),
-        ({"choices": 0}, "choices is 0"),
+        ({"choices": 0}, "choices must be a whole number, 1 or more, not 0"),
     ],
 )
 def test_hypotheses_that_fail_are_refused_in_one_line(change, message):

@@ -135,7 +135,7 @@ def test_divergence_is_named_with_its_step():
         ({"step_size": float("nan")}, "step_size must be positive and finite, not nan"),
         ({"steps": -1}, "steps must be a whole number, 0 or more, not -1"),
         ({"steps": True}, "steps must be a whole number, 0 or more, not True"),
-        ({"dtype": "float16"}, "dtype must be 'float32' or 'float64', not 'float16'"),
+        ({"dtype": "float16"}, "unknown dtype 'float16': did you mean 'float64'"),
         ({"params": draw_params(MLP(3, (9,), 2))}, "use params from this model's init"),
     ],
 )

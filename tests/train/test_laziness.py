@@ -235,5 +235,5 @@ def test_unfit_input_is_refused():
         measure_laziness(problem, start, other)
     with pytest.raises(InputError, match="use params from this model's init"):
         measure_laziness(problem, start, start, linearised=other)
-    with pytest.raises(InputError, match="rows must be 1 or more, not 0"):
+    with pytest.raises(InputError, match="rows must be a whole number, 1 or more, not 0"):
         measure_laziness(problem, start, start, rows=0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from overparam.errors import InputError
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
+from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
 
 
@@ -19,6 +20,21 @@ class Application:
 
     problem: Problem
     params: ParamTree
+
+
+def require_distinct(measure: Measure, why: str) -> None:
+    """Refuse a measure with two equal points.
+
+    Args:
+        measure: The points.
+        why: Why they have to be distinct, and the mend.
+
+    Raises:
+        InputError: Two are equal; the message names them and says why not.
+    """
+    for group in measure.duplicates():
+        rows = " and ".join(str(row + 1) for row in group)
+        raise InputError(f"points {rows} are equal: {why}")
 
 
 def fitting_model(

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from overparam.applications.base import Application, fitting_model
+from overparam.applications.base import Application, fitting_model, require_distinct
 from overparam.errors import InputError
 from overparam.limits import require_whole
 from overparam.model.function import ParamTree
@@ -124,16 +124,10 @@ def wasserstein_critic(
     model = fitting_model(model, high.shape[1], 1, "tanh")
     x = np.concatenate([high, low, middle])
     measure = Measure(x, Jet().pack(coefficients, np.zeros_like(x)), masses)
-    _require_distinct(measure)
+    require_distinct(
+        measure,
+        "of the real, the generated and those between them, in this order; the critic has one jet "
+        "there, so J is not onto; drop one of them",
+    )
     problem = Problem(model, measure, loss, observe="jet")
     return Critic(problem, model.init(init_key), len(high), len(low))
-
-
-def _require_distinct(measure: Measure) -> None:
-    groups = measure.duplicates()
-    if groups:
-        rows = " and ".join(str(row + 1) for row in groups[0])
-        raise InputError(
-            f"points {rows} of the measure (real, generated, between) are equal: the critic has "
-            "one jet there, so J is not onto; drop one of them"
-        )

@@ -29,7 +29,7 @@ from overparam.applications.base import Application, fitting_model
 from overparam.applications.physics import Box
 from overparam.applications.waves import waves_of
 from overparam.errors import InputError
-from overparam.limits import require_whole
+from overparam.limits import require_fraction, require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
@@ -248,10 +248,8 @@ def monte_carlo_objective(
     Raises:
         InputError: Too few draws, a confidence outside (0, 1), or an unusable sampler.
     """
-    if draws < 2:
-        raise InputError(f"draws is {draws}: a standard error needs 2 or more")
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence is {confidence}: choose it between 0 and 1")
+    require_whole("draws", draws, 2)
+    require_fraction("confidence", confidence)
     fresh = sampled_measure(sampler, target, draws, seed)
     values = np.asarray(problem.predict(params, fresh.x))
     assert fresh.y is not None

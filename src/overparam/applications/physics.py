@@ -22,8 +22,8 @@ from jaxtyping import Array, Float
 
 from overparam.applications.base import Application, fitting_model
 from overparam.errors import InputError
-from overparam.limits import require_whole
-from overparam.model.function import Function, ParamTree, as_function
+from overparam.limits import require_fraction, require_whole
+from overparam.model.function import Function, ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Laplacian, Observation
 from overparam.precision import in_float64
@@ -168,12 +168,8 @@ class PhysicsInformed(Application):
 
     def solution(self, params: ParamTree, x: Any) -> Float[np.ndarray, " m"]:
         """The network's u at points (m, d), float64."""
-        points = np.asarray(x, dtype=np.float64)
-        apply = jax.jit(as_function(self.model))
-        values = in_float64(apply, params, points)[:, 0]
-        if self.problem.centered_at is None:
-            return values
-        return values - in_float64(apply, self.problem.centered_at, points)[:, 0]
+        seen = Problem(self.model, self.problem.measure, "squared", self.problem.centered_at)
+        return np.asarray(seen.predict(params, np.asarray(x, np.float64)))[:, 0]
 
     def largest_error(self, params: ParamTree, exact: Field, cells: int = 100) -> float:
         """The largest |u - exact| over a grid of cell centres and the boundary's; measured."""
@@ -219,8 +215,7 @@ def physics_informed(
         Raissi, Perdikaris and Karniadakis, Physics-informed neural networks (2019);
         docs/applications.md.
     """
-    if not 0 < boundary_mass < 1:
-        raise InputError(f"boundary_mass is {boundary_mass!r}: choose it between 0 and 1")
+    require_fraction("boundary_mass", boundary_mass)
     require_whole("points", points, 1)
     inside, edge = box.cell_centres(points), box.face_centres(points)
     targets = np.concatenate(

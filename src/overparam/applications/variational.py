@@ -20,8 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.applications.base import Application
-from overparam.errors import InputError
+from overparam.applications.base import Application, require_distinct
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import in_float64
@@ -124,13 +123,11 @@ def variational_autoencoder(
     """
     loss = NegativeElbo(latent_dim, samples, beta, precision)
     data = Measure(x)
-    groups = data.duplicates()
-    if groups:
-        rows = " and ".join(str(row + 1) for row in groups[0])
-        raise InputError(
-            f"rows {rows} of x are the same point, where the encoder has one value only, so that J "
-            "is not onto: drop one and draw its noise with samples=2"
-        )
+    require_distinct(
+        data,
+        "the encoder has one value only there, so that J is not onto; drop one and draw its noise "
+        "with samples=2",
+    )
     noise_key, *keys = jax.random.split(key, 3)
     scales = {"weight_scale": weight_scale, "bias_scale": bias_scale}
     encoder = MLP(data.dim, hidden_widths, 2 * latent_dim, activation, **scales)

@@ -9,6 +9,7 @@ s* it could never say anything (docs/apriori.md, Proposition 12).
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,9 +18,9 @@ from overparam.apriori.inputs import Knowledge
 from overparam.apriori.setting import Setting, build_setting, jacobian_norm
 from overparam.certificate.constants import Constant
 from overparam.choices import Kind
-from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import MLPBounds
+from overparam.limits import require_fraction
 from overparam.model.mlp import MLP
 from overparam.results import brief
 from overparam.theorems.convergence import Convergence, gradient_descent_converges
@@ -31,23 +32,23 @@ from overparam.theorems.regularisation import descent_limit, distance_ratio
 NODES = np.geomspace(1 / 64, 16, 160)
 """Radii of the majorant, relative to the reference radius rho / sigma of the limit."""
 
-IMPROVES = {
-    "jacobian_norm": -1,
-    "min_eigenvalue": 1,
-    "modulus": -1,
-    "lipschitz": -1,
-    "margin": 1,
-    "radius": -1,
-    "sigma_end": 1,
-    "smoothness": -1,
-    "step_size": 1,
-    "rate": -1,
-    "limit_distance": -1,
-    "distance_ratio": -1,
-    "kernel_drift": -1,
-    "linearisation_distance": -1,
+SOURCES = {
+    "jacobian_norm": "|J(theta_0)|; docs/apriori.md, Corollary",
+    "min_eigenvalue": "lambda_min(K(theta_0)); docs/apriori.md, Theorem W3",
+    "modulus": "omega at the reference radius; docs/modulus.md, Theorem 2",
+    "lipschitz": "L on the ball of the reference radius; docs/modulus.md, Theorem 3",
+    "margin": "max Psi / rho; docs/convergence.md, Theorem 1",
+    "radius": "s*; docs/convergence.md, Theorem 1",
+    "sigma_end": "sigma_*; docs/convergence.md, Theorem 1",
+    "smoothness": "L_phi on the ball; docs/convergence.md, Theorem 1",
+    "step_size": "eta = 2 (1 - q) / L_phi; docs/convergence.md, Theorem 1",
+    "rate": "docs/convergence.md, Theorem 1",
+    "limit_distance": "|theta_inf - theta_0|; docs/regularisation.md, Theorem 5",
+    "distance_ratio": "the same over the closest minimiser's; docs/regularisation.md, Theorem 5'",
+    "kernel_drift": "|K_t - K_0| at every step; docs/lazy.md, Theorem 6",
+    "linearisation_distance": "|F - F_lin| at every step; docs/lazy.md, Theorem 7",
 }
-"""The coefficients, and whether they improve by growing (1) or by falling (-1)."""
+"""The coefficients, and where each is proved."""
 
 
 @brief
@@ -135,17 +136,6 @@ def a_priori_coefficients(
     return coefficients_at(setting, model.hidden_widths, step_fraction)
 
 
-def require_step_fraction(q: float) -> float:
-    """The step fraction, if it is one.
-
-    Raises:
-        InputError: It is not strictly between 0 and 1.
-    """
-    if not 0 < q < 1:
-        raise InputError(f"step_fraction is {q!r}: choose it strictly between 0 and 1, such as 0.9")
-    return float(q)
-
-
 @dataclass(frozen=True)
 class Conditions:
     """The hypotheses of Theorem 1 at given widths."""
@@ -187,7 +177,7 @@ def coefficients_at(
     setting: Setting, hidden_widths: tuple[int, ...], step_fraction: float = 0.9
 ) -> APrioriCoefficients:
     """Every coefficient at given widths; see :func:`a_priori_coefficients`."""
-    q = require_step_fraction(step_fraction)
+    q = require_fraction("step_fraction", step_fraction)
     found = conditions_at(setting, setting.at(hidden_widths), q)
     norm = jacobian_norm(found.base)
     result = gradient_descent_converges(
@@ -200,19 +190,13 @@ def coefficients_at(
         step_fraction=q,
     )
     at = int(np.searchsorted(NODES, 1.0))
-    values = {
-        "jacobian_norm": norm,
-        "min_eigenvalue": found.min_eigenvalue,
-        "modulus": float(found.majorant.modulus[at]),
-        "lipschitz": float(found.lipschitz[at]),
-        "margin": found.margin,
-        "radius": result.radius,
-        "sigma_end": result.sigma_end,
+    values = {name: getattr(result, name) for name in ("radius", "sigma_end", "rate")} | {
+        **{"jacobian_norm": norm, "min_eigenvalue": found.min_eigenvalue, "margin": found.margin},
+        **{"modulus": found.majorant.modulus[at], "lipschitz": found.lipschitz[at]},
         "smoothness": result.smoothness if result.certified else math.inf,
         "step_size": result.step_size if result.certified else 0.0,
-        "rate": result.rate,
+        **_consequences(setting, found, result, norm),
     }
-    values |= _consequences(setting, found, result, norm)
     return APrioriCoefficients(
         hidden_widths=hidden_widths,
         failure_probability=setting.total_failure_probability,
@@ -228,37 +212,26 @@ def _consequences(
     setting: Setting, found: Conditions, result: Convergence, norm: float
 ) -> dict[str, float]:
     """Implicit regularisation and lazy training."""
-    quadratic, majorant, path = setting.loss.quadratic, found.majorant, result.radius
-    apart = Linearisation(math.inf, math.inf, path)
-    shortest = None
+    quadratic, path = setting.loss.quadratic, result.radius
+    known: dict[str, Any] = {"majorant": found.majorant, "jacobian_norm": norm}
+    excess, smoothness = setting.residual**2 / 2, setting.loss.smoothness
+    apart, shortest, drift = Linearisation(math.inf, math.inf, path), None, math.inf
     if quadratic and result.certified:
-        shortest = setting.residual / majorant.sigma  # rho_K <= |r_0| / sigma_0
-        apart = linearisation_distance(
-            majorant=majorant,
-            path=path,
-            jacobian_norm=norm,
-            residual=setting.residual,
-            target_norm=shortest,
-            step_size=result.step_size,
-        )
+        shortest = setting.residual / found.majorant.sigma  # rho_K <= |r_0| / sigma_0
+        targets = {"residual": setting.residual, "target_norm": shortest}
+        apart = linearisation_distance(**known, **targets, path=path, step_size=result.step_size)
+    moved = apart.displacement
     limit = descent_limit(
-        majorant=majorant, path=path, displacement=apart.displacement, target_norm=shortest
+        majorant=found.majorant, path=path, displacement=moved, target_norm=shortest
     )
-    closest = distance_to_minimisers(
-        majorant=majorant,
-        jacobian_norm=norm,
-        smoothness=setting.loss.smoothness,
-        excess=setting.residual**2 / 2,
-    )
-    drift = math.inf
+    closest = distance_to_minimisers(**known, smoothness=smoothness, excess=excess)
     if result.certified:
-        drift = kernel_drift(majorant=majorant, displacement=apart.displacement, jacobian_norm=norm)
+        drift = kernel_drift(**known, displacement=moved)
+    ratio = distance_ratio(
+        majorant=found.majorant, limit=limit, closest=closest, least_squares=quadratic
+    )
     return {
-        "limit_distance": limit.distance,
-        "distance_ratio": distance_ratio(
-            majorant=majorant, limit=limit, closest=closest, least_squares=quadratic
-        ),
-        "kernel_drift": drift,
+        **{"limit_distance": limit.distance, "distance_ratio": ratio, "kernel_drift": drift},
         "linearisation_distance": apart.predictions,
     }
 
@@ -275,23 +248,6 @@ def _reason(found: Conditions, result: Convergence, delta: float) -> str:
     return f"max Psi / rho = {found.margin:.4g} is not above 1 {sure}: the widths are too small"
 
 
-_SOURCES = {
-    "jacobian_norm": "|J(theta_0)|; docs/apriori.md, Corollary",
-    "min_eigenvalue": "lambda_min(K(theta_0)); docs/apriori.md, Theorem W3",
-    "modulus": "omega at the reference radius; docs/modulus.md, Theorem 2",
-    "lipschitz": "L on the ball of the reference radius; docs/modulus.md, Theorem 3",
-    "margin": "max Psi / rho; docs/convergence.md, Theorem 1",
-    "radius": "s*; docs/convergence.md, Theorem 1",
-    "sigma_end": "sigma_*; docs/convergence.md, Theorem 1",
-    "smoothness": "L_phi on the ball; docs/convergence.md, Theorem 1",
-    "step_size": "eta = 2 (1 - q) / L_phi; docs/convergence.md, Theorem 1",
-    "rate": "docs/convergence.md, Theorem 1",
-    "limit_distance": "|theta_inf - theta_0|; docs/regularisation.md, Theorem 5",
-    "distance_ratio": "the same over the closest minimiser's; docs/regularisation.md, Theorem 5'",
-    "kernel_drift": "|K_t - K_0| at every step; docs/lazy.md, Theorem 6",
-    "linearisation_distance": "|F - F_lin| at every step; docs/lazy.md, Theorem 7",
-}
-
 _WITHOUT_EIGENVALUE = {"jacobian_norm", "modulus", "lipschitz"}
 """Coefficients that do not depend on lambda_min, but for the radius they are evaluated at."""
 
@@ -299,7 +255,7 @@ _WITHOUT_EIGENVALUE = {"jacobian_norm", "modulus", "lipschitz"}
 def _named(setting: Setting, values: dict[str, float]) -> dict[str, Constant]:
     bounds = "assumed" if setting.model.act.bounds_kind == "assumed" else "computed"
     constants = {}
-    for name, source in _SOURCES.items():
+    for name, source in SOURCES.items():
         rests_on = bounds if name in _WITHOUT_EIGENVALUE else setting.eigenvalue_kind
         kind: Kind = "assumed" if "assumed" in (rests_on, bounds) else "computed"
         constants[name] = Constant(float(values[name]), kind, source)

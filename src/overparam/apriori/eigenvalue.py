@@ -82,7 +82,6 @@ def _lowest(matrix: Float[np.ndarray, "n n"]) -> float:
 
 
 def root_deviation(
-    *,
     model: MLP,
     spectra: LimitSpectra,
     weights: Float[np.ndarray, " n"],
@@ -118,48 +117,39 @@ def root_deviation(
 
 def truncated_chernoff(
     *,
+    model: MLP,
     min_eigenvalue: float,
     gram_norm: float,
     feature_norm: float,
-    slope_bound: float,
-    width: int,
-    order: int,
-    outputs: int,
-    weight_scale: float,
-    bias_scale: float,
-    output_scale: float,
+    samples: int,
     failure_probability: float,
 ) -> float:
     """Proposition 10: lambda_min of one hidden layer's kernel, over its units' weights.
 
     Args:
+        model: Gives beta_1, the scales, k, and m, the units of the last hidden layer.
         min_eigenvalue: lambda, a lower bound on the smallest eigenvalue of the expectation.
         gram_norm: |Sigma|, of the (weighted) Gram matrix of the layer's inputs.
         feature_norm: sqrt(sum_i w_i E act(z_i)^2).
-        slope_bound: beta_1.
-        width: m, the units.
-        order: n k, the order of the kernel.
-        outputs: k.
-        weight_scale: s_w.
-        bias_scale: s_b.
-        output_scale: c.
+        samples: n.
         failure_probability: delta.
 
     Returns:
         The lower bound, 0 where it says nothing; nondecreasing in the width.
     """
-    reach = slope_bound * math.sqrt(gram_norm)
+    scale, outputs, width = model.output_scale**2, model.out_dim, model.hidden_widths[-1]
+    inner = model.weight_scale**2
+    reach = model.act.slope_bound * math.sqrt(gram_norm)
     t = FEATURE_TAILS[None, :]
     rho = feature_norm + t * reach
     tail = np.exp(-(t**2) / 2)
     beyond = math.sqrt(2 * math.pi) * ndtr(-t)
     lost = (rho**2 + 2 * reach**2) * tail + 2 * feature_norm * reach * beyond
     tau_square = chdtri(outputs + 2, OUTPUT_TAILS)[:, None]
-    mean = (1 - OUTPUT_TAILS)[:, None] * min_eigenvalue
-    mean = mean - (output_scale * weight_scale) ** 2 * lost
-    largest = (output_scale * weight_scale) ** 2 * (reach**2 * tau_square + rho**2)
-    largest = largest + (output_scale * bias_scale) ** 2
-    logarithm = math.log(order / failure_probability)
+    mean = (1 - OUTPUT_TAILS)[:, None] * min_eigenvalue - scale * inner * lost
+    largest = inner * (reach**2 * tau_square + rho**2) + model.bias_scale**2
+    largest = scale * largest
+    logarithm = math.log(samples * outputs / failure_probability)
     positive = np.maximum(mean, 0.0)
     # (1 - t) mean with t = sqrt(2 log(n k / delta) R / (m mean)), as mean minus a root.
     return max(0.0, float(np.max(mean - np.sqrt(2 * logarithm * largest * positive / width))))
@@ -185,13 +175,7 @@ def min_eigenvalue_bound(
         The bound, 0 where the network is too narrow for it to say anything.
     """
     share = failure_probability / (model.layers - 1)
-    apart = root_deviation(
-        model=model,
-        spectra=spectra,
-        weights=weights,
-        limits=limits,
-        failure_probability=share,
-    )
+    apart = root_deviation(model, spectra, weights, limits, share)
     beta, curvature = model.act.slope_bound, model.act.curvature_bound
     if not math.isfinite(apart) or (apart and curvature is None):
         return 0.0
@@ -204,15 +188,10 @@ def min_eigenvalue_bound(
         return 0.0
     typical = math.sqrt(float(limits.values[-1] ** 2 @ weights))
     return truncated_chernoff(
+        model=model,
         min_eigenvalue=root**2,
         gram_norm=(norm + apart) ** 2,
         feature_norm=typical + beta * apart,
-        slope_bound=beta,
-        width=model.hidden_widths[-1],
-        order=len(weights) * model.out_dim,
-        outputs=model.out_dim,
-        weight_scale=model.weight_scale,
-        bias_scale=model.bias_scale,
-        output_scale=model.output_scale,
+        samples=len(weights),
         failure_probability=share,
     )

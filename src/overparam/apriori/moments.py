@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from scipy.special import gammaln
 
 from overparam.errors import InputError
-from overparam.limits import require_whole
+from overparam.limits import require_fraction, require_positive, require_whole
 from overparam.problem.measure import Measure
 
 ORDER = 8
@@ -76,8 +75,7 @@ class Moments:
         Raises:
             InputError: The factor is not positive, or a moment leaves the range of floats.
         """
-        if not (math.isfinite(factor) and factor > 0):
-            raise InputError(f"factor is {factor!r}: give a positive, finite number")
+        require_positive("factor", factor)
         logs = [2 * (j + 1) * math.log(factor) for j in range(len(self.even))]
         pairs = zip(logs, self.even, strict=True)
         even = tuple(_exp(a + math.log(m)) if m else 0.0 for a, m in pairs)
@@ -99,9 +97,8 @@ class Moments:
         Raises:
             InputError: n is not positive or the probability not in (0, 1).
         """
-        if n < 1:
-            raise InputError(f"n is {n}: a sample has at least one point")
-        delta = require_probability(failure_probability)
+        require_whole("n", n, 1)
+        delta = require_fraction("failure_probability", failure_probability)
         share = delta / len(self.even)
         bounds = []
         for j, m in enumerate(self.even, start=1):
@@ -164,19 +161,6 @@ class Moments:
             tail = sum(math.log((df - 2) / (df - 2 * i)) for i in range(1, j + 1))
             logs.append(_log_gaussian(dim, j) + tail)
         return cls(*_described(dim, order, logs, f"Student's t with df = {df:g}"))
-
-
-def require_probability(delta: float) -> float:
-    """The failure probability, if it is one.
-
-    Raises:
-        InputError: It is not strictly between 0 and 1.
-    """
-    if not (isinstance(delta, float | int | np.floating) and 0 < delta < 1):
-        raise InputError(
-            f"failure_probability is {delta!r}: choose it strictly between 0 and 1, such as 0.05"
-        )
-    return float(delta)
 
 
 def _check(even: Sequence[float]) -> None:

@@ -17,11 +17,11 @@ from overparam.apriori.eigenvalue import LimitSpectra, limit_spectra, min_eigenv
 from overparam.apriori.from_moments import moment_base_point, required_order
 from overparam.apriori.inputs import Knowledge, lifted_norms, points_known
 from overparam.apriori.limits import Limits, limits
-from overparam.apriori.moments import Moments, require_probability
+from overparam.apriori.moments import Moments
 from overparam.choices import Kind
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
-from overparam.limits import require_whole
+from overparam.limits import require_fraction, require_positive, require_whole
 from overparam.model.mlp import MLP
 from overparam.problem.integrands import Integrand, get_integrand
 from overparam.problem.measure import Measure
@@ -172,7 +172,7 @@ def build_setting(
     Raises:
         InputError: An argument is unusable.
     """
-    delta = require_probability(failure_probability)
+    delta = require_fraction("failure_probability", failure_probability)
     layers = len(model.hidden_widths)
     if layers < 1:
         raise InputError("the model has no hidden layer, and so no width: give 1 or more")
@@ -283,8 +283,7 @@ def _check_eigenvalue(setting: Setting) -> None:
                 "(Measure.merged), remove nearly equal ones, or set bias_scale"
             )
         return
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"min_eigenvalue is {value!r}: give a positive, finite number")
+    require_positive("min_eigenvalue", value)
     most = _largest_min_eigenvalue(setting)
     if value > most * (1 + 1e-9):
         what = "the mean of the kernel's diagonal"

@@ -13,12 +13,12 @@ from overparam.apriori.coefficients import (
     Conditions,
     coefficients_at,
     conditions_at,
-    require_step_fraction,
     without_term,
 )
 from overparam.apriori.inputs import Knowledge
 from overparam.apriori.setting import Setting, build_setting
 from overparam.errors import InputError
+from overparam.limits import require_fraction
 from overparam.model.mlp import MLP
 from overparam.progress import Progress, silent
 from overparam.results import brief
@@ -125,7 +125,7 @@ def width_for(
     progress: Progress = silent,
 ) -> RequiredWidth:
     """The same for a setting that was checked; ``progress`` hears how many were tried."""
-    width = _search(setting, require_step_fraction(step_fraction), progress)
+    width = _search(setting, require_fraction("step_fraction", step_fraction), progress)
     found = _conditions(setting, width, step_fraction)
     shares = _shares(setting, found, step_fraction)
     layers = len(setting.model.hidden_widths)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from overparam.apriori.coefficients import IMPROVES, APrioriCoefficients
+from overparam.apriori.coefficients import SOURCES, APrioriCoefficients
 from overparam.apriori.inputs import Knowledge, Norms
 from overparam.apriori.moments import Moments
 from overparam.apriori.setting import Setting, build_setting
@@ -175,7 +175,7 @@ def _write(
     """summary.json with the curves, and their plot."""
     from overparam.report.width_plot import figure_width  # which loads what draws figures
 
-    columns = {name: np.array([c[name] for c in curves.values()]) for name in IMPROVES}
+    columns = {name: np.array([c[name] for c in curves.values()]) for name in SOURCES}
     summary["by_width"] = {"width": list(curves)} | {
         name: [finite(float(v)) for v in values] for name, values in columns.items()
     }

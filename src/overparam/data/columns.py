@@ -15,6 +15,7 @@ from jaxtyping import Float64, Int
 from overparam.data.csv_file import MISSING, has_decimal_comma
 from overparam.data.raw import Kind, RowNames, Target, quoted
 from overparam.errors import InputError
+from overparam.limits import require_choice
 
 MAX_CLASSES = 20
 TASKS = ("auto", *get_args(Kind))
@@ -76,8 +77,7 @@ def target_values(column: pl.Series, rows: RowNames, task: str) -> Target:
     Raises:
         InputError: if a cell is unusable, the column is constant, or it does not suit the task.
     """
-    if task not in TASKS:
-        raise InputError(f"task is {quoted(task)}; choose one of {', '.join(TASKS)}")
+    require_choice("task", task, TASKS)
     column = _stripped(column)
     _require_complete(column, rows)
     if _is_text(column) and task != "regression":

@@ -171,16 +171,22 @@ def load(
     drawn = _draw(raw.n, samples, seed)
     raw, class_notes = _drawn_classes(raw, drawn)
     train, test, split_notes = _split(drawn, test_fraction, raw)
+    learnt = raw.target
     coding = fit_coding(
-        raw.target[train], raw.kind, raw.target_name, raw.classes, standardize_target
+        learnt.values[train], learnt.kind, learnt.name, learnt.classes, standardize_target
     )
     preprocessing = fit_preprocessing(raw.features[train], standardize, raw.feature_names)
-    fitted = _fitted(preprocessing, standardize_target and bool(coding.mean), train)
-    drawn_measure = _measure(raw, train, preprocessing, coding)
-    measure, counts = drawn_measure, np.ones(len(train), dtype=np.int64)
-    merge_notes: tuple[str, ...] = ()
+    fitted: tuple[Fitted, ...] = ()
+    if preprocessing.fits_sample:
+        fitted += (Fitted("the features' mean and scale", train),)
+    if standardize_target and coding.mean:
+        fitted += (Fitted("the target's mean and scale", train),)
+    measure = _measure(raw, train, preprocessing, coding)
+    counts = np.ones(len(train), dtype=np.int64)
+    notes = class_notes + split_notes + preprocessing.notes
     if merge:
-        measure, train, counts, merge_notes = _merged(drawn_measure, raw, train)
+        measure, train, counts, merge_notes = _merged(measure, raw, train)
+        notes += merge_notes
     return Dataset(
         train=measure,
         test=_measure(raw, test, preprocessing, coding) if len(test) else None,
@@ -189,20 +195,11 @@ def load(
         feature_names=raw.feature_names,
         train_rows=train,
         test_rows=test,
-        notes=(*class_notes, *split_notes, *preprocessing.notes, *merge_notes),
+        notes=notes,
         source=_description(raw),
         fitted=fitted,
         multiplicities=counts,
     )
-
-
-def _fitted(
-    preprocessing: Preprocessing, target_fitted: bool, rows: Int[np.ndarray, " n"]
-) -> tuple[Fitted, ...]:
-    """What the training rows determined."""
-    features = (Fitted("the features' mean and scale", rows),) if preprocessing.fits_sample else ()
-    target = (Fitted("the target's mean and scale", rows),) if target_fitted else ()
-    return features + target
 
 
 def _draw(n: int, samples: SupportsIndex | None, seed: SupportsIndex) -> Int[np.ndarray, " m"]:
@@ -217,14 +214,16 @@ def _draw(n: int, samples: SupportsIndex | None, seed: SupportsIndex) -> Int[np.
 
 def _drawn_classes(raw: RawData, drawn: Int[np.ndarray, " m"]) -> tuple[RawData, tuple[str, ...]]:
     """The table with only the classes that were drawn, and what to note."""
-    present = np.unique(raw.target[drawn]) if raw.classes else np.empty(0, dtype=np.int64)
-    if len(present) == len(raw.classes) or len(present) < 2:
+    target = raw.target
+    present = np.unique(target.values[drawn]) if target.classes else ()
+    if len(present) < 2 or len(present) == len(target.classes):
         return raw, ()
-    index = np.full(len(raw.classes), -1)
+    index = np.full(len(target.classes), -1)
     index[present] = np.arange(len(present))
-    classes = tuple(raw.classes[i] for i in present)
-    note = f"{len(present)} of {len(raw.classes)} classes were drawn: {', '.join(classes)}"
-    return replace(raw, target=index[raw.target], classes=classes), (note,)
+    classes = tuple(target.classes[i] for i in present)
+    note = f"{len(present)} of {len(target.classes)} classes were drawn: {', '.join(classes)}"
+    drawn_target = replace(target, values=index[target.values], classes=classes)
+    return replace(raw, target=drawn_target), (note,)
 
 
 def _split(
@@ -240,10 +239,10 @@ def _split(
             f"test_fraction {test_fraction} of {m} rows leaves {m - wanted} for training; "
             "lower it, or raise samples"
         )
-    kept = set()
-    if raw.classes:  # the last drawn row of each class stays
-        kept = _last_of_each(raw.target[drawn])
-    free = np.array([i for i in range(m) if i not in kept], dtype=np.int64)
+    free = np.arange(m)
+    if raw.target.classes:  # the last drawn row of each class stays
+        _, last = np.unique(raw.target.values[drawn][::-1], return_index=True)
+        free = np.delete(free, m - 1 - last)
     if len(free) < wanted:
         raise InputError(
             f"test_fraction {test_fraction:g} of {m} rows leaves a class without a training row; "
@@ -265,16 +264,11 @@ def _split(
     return np.sort(drawn[~held]), np.sort(drawn[held]), notes
 
 
-def _last_of_each(labels: Int[np.ndarray, " m"]) -> set[int]:
-    """For each label the last position at which it stands."""
-    return {int(np.flatnonzero(labels == label)[-1]) for label in np.unique(labels)}
-
-
 def _measure(
     raw: RawData, rows: Int[np.ndarray, " m"], preprocessing: Preprocessing, coding: TargetCoding
 ) -> Measure:
     points = preprocessing.apply(raw.features[rows], raw.rows.take(rows))
-    return Measure(points, coding.encode(raw.target[rows]))
+    return Measure(points, coding.encode(raw.target.values[rows]))
 
 
 def _merged(
@@ -296,16 +290,18 @@ def _merged(
     repeated = [row for group in groups for row in group[1:]]
     if not repeated:
         return measure, rows, counts, ()
+    several = len(repeated) > 1
     note = (
-        f"{len(repeated)} training row{'s repeat' if len(repeated) > 1 else ' repeats'} another "
-        f"and {'were' if len(repeated) > 1 else 'was'} merged with it: weights are not uniform"
+        f"{len(repeated)} training {'rows repeat' if several else 'row repeats'} another and "
+        f"{'were' if several else 'was'} merged with it: weights are not uniform"
     )
     return measure.merged(), np.delete(rows, repeated), np.delete(counts, repeated), (note,)
 
 
 def _description(raw: RawData) -> str:
-    learnt = f"{len(raw.classes)} classes" if raw.classes else "regression"
+    classes = raw.target.classes
+    learnt = f"{len(classes)} classes" if classes else "regression"
     return (
         f"{raw.source}: {raw.n} rows, {len(raw.feature_names)} features, "
-        f"target {raw.target_name!r} ({learnt})"
+        f"target {raw.target.name!r} ({learnt})"
     )

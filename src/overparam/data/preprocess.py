@@ -15,8 +15,9 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from overparam.data.raw import RowNames, quoted
+from overparam.data.raw import RowNames
 from overparam.errors import InputError
+from overparam.limits import require_choice
 
 Mode = Literal["none", "norm", "center", "sphere"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -189,8 +190,7 @@ def constant_columns(columns: Float64[np.ndarray, "n k"]) -> Bool[np.ndarray, " 
 
 
 def _checked_mode(mode: object) -> Mode:
-    if mode not in MODES:
-        raise InputError(f"standardize is {quoted(str(mode))}; choose one of {', '.join(MODES)}")
+    require_choice("standardize", mode, MODES)
     return cast(Mode, mode)
 
 

@@ -71,20 +71,14 @@ class RawData:
     Attributes:
         features: shape (n, d).
         feature_names: d distinct names.
-        target: class indices, shape (n,), or real numbers, shape (n, k).
-        target_name: the target column's name.
-        kind: "classification" or "regression".
-        classes: the classes' labels in the order of their indices; empty for regression.
+        target: the column to be learnt.
         rows: what the rows are called in the file.
         source: the file or data set, as it was named.
     """
 
     features: Float64[np.ndarray, "n d"]
     feature_names: tuple[str, ...]
-    target: Int[np.ndarray, " n"] | Float64[np.ndarray, "n k"]
-    target_name: str
-    kind: Kind
-    classes: tuple[str, ...]
+    target: Target
     rows: RowNames
     source: str
 

@@ -4,7 +4,6 @@ import difflib
 import io
 import os
 import stat
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from overparam.data.columns import feature_matrix, pick_target, target_values
 from overparam.data.csv_file import read_csv
 from overparam.data.raw import RawData, RowNames, Target, quoted
 from overparam.errors import InputError
+from overparam.files import open_npz
 from overparam.problem.measure import real_array
 
 SUFFIXES = (".csv", ".parquet", ".npz")
@@ -91,28 +91,9 @@ def _from_frame(
     name = pick_target(frame.columns, target, source)
     _require_two_rows(frame.height, source)
     features = frame.drop(name)
-    return _raw(
-        feature_matrix(features, rows),
-        features.columns,
-        target_values(frame[name], rows, task),
-        rows,
-        source,
-    )
-
-
-def _raw(
-    features: np.ndarray, names: list[str], target: Target, rows: RowNames, source: str
-) -> RawData:
-    return RawData(
-        features=features,
-        feature_names=tuple(names),
-        target=target.values,
-        target_name=target.name,
-        kind=target.kind,
-        classes=target.classes,
-        rows=rows,
-        source=source,
-    )
+    target_column = target_values(frame[name], rows, task)
+    matrix = feature_matrix(features, rows)
+    return RawData(matrix, tuple(features.columns), target_column, rows, source)
 
 
 def _require_two_rows(n: int, source: str) -> None:
@@ -144,33 +125,21 @@ def _read_npz(path: Path, target: str | None, task: str) -> RawData:
         raise InputError(f"x in {path} has no columns; save at least one feature")
     _require_two_rows(len(x), str(path))
     rows = RowNames.counted(len(x))
-    names = [f"x{column + 1}" for column in range(x.shape[1])]
-    return _raw(x, names, _npz_target(arrays["y"], len(x), path, rows, task), rows, str(path))
+    names = tuple(f"x{column + 1}" for column in range(x.shape[1]))
+    learnt = _npz_target(arrays["y"], len(x), path, rows, task)
+    return RawData(x, names, learnt, rows, str(path))
 
 
 def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        # NumPy leaves a file that it opened itself open when it is not an archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            absent = [key for key in ("x", "y") if key not in archive]
-            if absent:
-                present = ", ".join(archive.files) or "none"
-                raise InputError(
-                    f"{path} has no array {' nor '.join(absent)} (it has {present}); "
-                    "save it with np.savez(path, x=..., y=...)"
-                )
-            return {key: archive[key] for key in ("x", "y")}
-    except InputError:
-        raise
-    except Exception as error:  # a damaged archive raises nearly anything, depending on the byte
-        if "pickle" in str(error).lower() and zipfile.is_zipfile(path):
+    with open_npz(path) as archive:
+        absent = [key for key in ("x", "y") if key not in archive]
+        if absent:
+            present = ", ".join(archive.files) or "none"
             raise InputError(
-                f"{path} holds pickled objects, which are not read for safety; "
-                "save plain arrays of numbers"
-            ) from error
-        raise InputError(
-            f"{path} is not a readable .npz archive; save it with np.savez(path, x=..., y=...)"
-        ) from error
+                f"{path} has no array {' nor '.join(absent)} (it has {present}); "
+                "save it with np.savez(path, x=..., y=...)"
+            )
+        return {key: archive[key] for key in ("x", "y")}
 
 
 def _npz_target(y: np.ndarray, n: int, path: Path, rows: RowNames, task: str) -> Target:

@@ -7,14 +7,16 @@ output whatever the units.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
+import msgspec
 import numpy as np
 from jaxtyping import Float64, Int
 
 from overparam.data.preprocess import constant_columns, mean_and_scale
 from overparam.data.raw import Kind, quoted
 from overparam.errors import InputError
+from overparam.limits import require_choice
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,7 @@ class TargetCoding:
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON represents exactly."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "classes": list(self.classes),
-            "mean": list(self.mean),
-            "scale": list(self.scale),
-        }
+        return msgspec.to_builtins(self)
 
     @staticmethod
     def from_dict(stored: Mapping[str, Any]) -> "TargetCoding":
@@ -101,18 +97,16 @@ class TargetCoding:
             InputError: if a key is missing or holds something else.
         """
         try:
-            kind = stored["kind"]
-            classes = tuple(str(label) for label in stored["classes"])
-            mean = tuple(float(value) for value in stored["mean"])
-            scale = tuple(float(value) for value in stored["scale"])
-            name = str(stored["name"])
-        except (KeyError, TypeError, ValueError) as error:
+            found = msgspec.convert(stored, TargetCoding)
+        except msgspec.ValidationError as error:
             raise InputError(f"stored target coding is damaged ({error}); save it again") from error
-        classification = kind == "classification" and len(classes) >= 2 and not mean
-        regression = kind == "regression" and len(mean) >= 1 and all(s > 0 for s in scale)
-        if not (classification or regression) or len(mean) != len(scale):
-            raise InputError(f"stored target coding of {quoted(name)} is damaged; save it again")
-        return TargetCoding(cast(Kind, kind), name, classes, mean, scale)
+        fits = len(found.classes) >= 2 and not found.mean
+        if found.kind == "regression":
+            fits = len(found.mean) >= 1 and all(s > 0 for s in found.scale)
+        if not fits or len(found.mean) != len(found.scale):
+            name = quoted(found.name)
+            raise InputError(f"stored target coding of {name} is damaged; save it again")
+        return found
 
 
 def fit_coding(
@@ -137,13 +131,11 @@ def fit_coding(
     Raises:
         InputError: if a regression target is constant, or a class has no example.
     """
-    if kind not in get_args(Kind):
-        raise InputError(f"kind is {quoted(kind)}; choose one of {', '.join(get_args(Kind))}")
+    require_choice("kind", kind, get_args(Kind))
     if kind == "classification":
         absent = [label for i, label in enumerate(classes) if not np.any(target == i)]
         if absent:
-            listed = ", ".join(quoted(label) for label in absent[:3])
-            listed += ", ..." if len(absent) > 3 else ""
+            listed = ", ".join(map(quoted, absent[:3])) + ", ..." * (len(absent) > 3)
             raise InputError(
                 f"the training part has no example of class {listed} of target {quoted(name)}; "
                 "raise samples, lower test_fraction or change the seed"

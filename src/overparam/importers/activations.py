@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from overparam.errors import InputError
+from overparam.limits import require_positive
 from overparam.model.activation import ACTIVATIONS, Activation, abs_linear
 
 GRID = np.concatenate([np.linspace(-30, 30, 241), np.linspace(-3, 3, 241) + 0.0123])
@@ -62,8 +63,7 @@ def celu(alpha: float = 1.0) -> Activation:
     """s for s > 0, alpha (e^(s / alpha) - 1) else."""
     if alpha == 1:
         return elu()
-    if not alpha > 0:
-        raise InputError(f"CELU(alpha={alpha}) is not supported: alpha must be positive")
+    require_positive("CELU's alpha", alpha)
     curvature = math.nextafter(1 / alpha, math.inf)
     return Activation(f"celu(alpha={alpha!r})", _Exponential(alpha, alpha), 1.0, curvature)
 
@@ -78,8 +78,7 @@ def softplus(beta: float = 1.0) -> Activation:
     """log(1 + e^(beta s)) / beta."""
     if beta == 1:
         return ACTIVATIONS["softplus"]
-    if not beta > 0:
-        raise InputError(f"Softplus(beta={beta}) is not supported: beta must be positive")
+    require_positive("Softplus's beta", beta)
     return Activation(f"softplus(beta={beta!r})", _Softplus(beta), 1.0, beta / 4)
 
 

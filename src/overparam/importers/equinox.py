@@ -8,9 +8,14 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.importers.activations import is_identity, recognise
-from overparam.importers.arrays import exact_float64
 from overparam.importers.network import Affine, ImportedNetwork, Scales, build
-from overparam.importers.steps import Pointwise, network_of
+from overparam.importers.steps import (
+    Pointwise,
+    evaluated,
+    linear,
+    network_of,
+    random_points,
+)
 from overparam.model.activation import Activation, get_activation
 
 
@@ -44,7 +49,7 @@ def from_equinox(
                 "the MLP's final_activation is not the identity: leave it out, so that the "
                 "outputs are the ones before it, and put it into the loss"
             )
-        layers = [_linear(layer, f"layer {i}") for i, layer in enumerate(module.layers)]
+        layers = [linear(f"layer {i}", a.weight, a.bias) for i, a in enumerate(module.layers)]
         inner = given or recognise(module.activation, "activation of the MLP")
         network = build(layers, inner, scales, name)
     elif name == "Sequential":
@@ -52,14 +57,9 @@ def from_equinox(
         network = network_of(steps, scales, name, notes)
     else:
         raise InputError(f"equinox.nn.{name} is not supported: give an MLP or a Sequential")
-    x = np.random.default_rng(0).standard_normal((64, network.model.in_dim))
+    x = random_points(network)
     network.check(x, _outputs(module, x))
     return network
-
-
-def _linear(layer: Any, label: str) -> Affine:
-    bias = None if layer.bias is None else exact_float64(layer.bias, f"the bias of {label}")
-    return Affine(label, exact_float64(layer.weight, f"the weight of {label}"), bias)
 
 
 def _steps(
@@ -71,7 +71,7 @@ def _steps(
         name = type(layer).__name__
         label = f"layer {number} ({name})"
         if name == "Linear":
-            steps.append(_linear(layer, label))
+            steps.append(linear(label, layer.weight, layer.bias))
         elif name == "Lambda":
             steps.append(Pointwise(label, given or recognise(layer.fn, label)))
         elif name == "Dropout":
@@ -90,13 +90,7 @@ def _outputs(module: Any, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k
             lambda leaf: np.asarray(leaf, np.float64) if isinstance(leaf, Array) else leaf, module
         )
         points = x[:, 0] if getattr(module, "in_size", None) == "scalar" else x
-        try:
-            outputs = np.asarray(jax.vmap(_inference(wide))(points))
-        except Exception as error:
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(f"the {type(module).__name__} cannot be evaluated: {reason}") from (
-                error
-            )
+        outputs = evaluated(module, lambda: jax.vmap(_inference(wide))(points))
     return outputs.reshape(len(x), -1)
 
 

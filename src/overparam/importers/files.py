@@ -1,6 +1,5 @@
 """Weights in files. Nothing in a file is ever executed: pickled objects are refused."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from overparam.errors import InputError
+from overparam.files import open_npz
 from overparam.importers.arrays import exact_float64
-from overparam.importers.network import FORMAT, Check, ImportedNetwork, Scales, compare
+from overparam.importers.network import FORMAT, SCALES, Check, ImportedNetwork, Scales, compare
 from overparam.importers.pytorch import from_arrays
 from overparam.importers.safetensors import read_safetensors
 from overparam.model.activation import ACTIVATIONS, Activation, get_activation
@@ -109,22 +109,8 @@ def _read_torch(file: Path) -> Mapping[str, Any]:
 
 
 def _read_npz(file: Path) -> dict[str, np.ndarray]:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
-    if not content:
-        raise InputError(f"{file} is empty: save the weights again")
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as error:  # a damaged archive raises nearly anything, depending on the byte
-        if "allow_pickle" in str(error) and content.startswith(b"PK"):
-            raise InputError(
-                f"{file} holds pickled objects, which are not read because that could run any "
-                "code: save plain arrays of numbers"
-            ) from error
-        raise InputError(f"{file} is damaged or no .npz file: save it again") from error
+    with open_npz(file) as archive:
+        return dict(archive)
 
 
 def _from_saved(
@@ -135,7 +121,7 @@ def _from_saved(
         raise InputError(f"{file} has the format {arrays['format']}, this version reads {FORMAT}")
     try:
         name = str(arrays["activation"])
-        scales = [float(arrays[f"{kind}_scale"]) for kind in ("weight", "bias", "output")]
+        scales = [float(arrays[f"{kind}_scale"]) for kind in SCALES]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is damaged ({error}): save it again") from error
     if given is None and name not in ACTIVATIONS:
@@ -148,7 +134,7 @@ def _from_run(folder: Path) -> ImportedNetwork:
     try:
         problem = json.loads((folder / "certificate.json").read_text("utf-8"))["problem"]
         name, centered = problem["activation"], problem.get("center_sha256") is not None
-        scales = [float(problem[f"{kind}_scale"]) for kind in ("weight", "bias", "output")]
+        scales = [float(problem[f"{kind}_scale"]) for kind in SCALES]
     except OSError as error:
         raise InputError(
             f"{folder} has no certificate.json, which says what network params.npz belongs to: "

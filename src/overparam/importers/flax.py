@@ -10,7 +10,6 @@ from jaxtyping import Float
 
 from overparam.errors import InputError
 from overparam.importers.activations import recognise
-from overparam.importers.arrays import exact_float64
 from overparam.importers.network import (
     FLOAT32_TOLERANCE,
     TOLERANCE,
@@ -21,7 +20,13 @@ from overparam.importers.network import (
     compare,
 )
 from overparam.importers.pytorch import from_arrays
-from overparam.importers.steps import Pointwise, network_of
+from overparam.importers.steps import (
+    Pointwise,
+    evaluated,
+    linear,
+    network_of,
+    random_points,
+)
 from overparam.model.activation import Activation, get_activation
 
 
@@ -86,7 +91,7 @@ def from_flax(
         network = from_arrays(
             params, given, name, layers=layers, scales=scales, ordered=False, compared=True
         )
-    x = np.random.default_rng(0).standard_normal((64, network.model.in_dim))
+    x = random_points(network)
     outputs, exact = _outputs(source, x)
     network.check(x, outputs, TOLERANCE if exact else FLOAT32_TOLERANCE)
     return compare(network, check)
@@ -105,11 +110,8 @@ def _steps(
         name = type(layer).__name__
         label = f"layer {number} ({getattr(layer, '__name__', name)})"
         if name == "Linear":
-            bias = None
-            if layer.bias is not None:
-                bias = exact_float64(layer.bias[...], f"the bias of {label}")
-            kernel = exact_float64(layer.kernel[...], f"the kernel of {label}")
-            steps.append(Affine(label, np.ascontiguousarray(kernel.T), bias))
+            bias = None if layer.bias is None else layer.bias[...]
+            steps.append(linear(label, layer.kernel[...], bias, "kernel"))
         elif name == "Dropout":
             notes = ("Dropout is the identity here: the network is the one in evaluation mode",)
         elif _is_nnx(layer):
@@ -125,21 +127,12 @@ def _outputs(module: Any, x: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, bool
 
     graph, state = nnx.split(module)
     with jax.enable_x64(True):
-        wide = jax.tree.map(
-            lambda a: (
-                jnp.asarray(np.asarray(a, np.float64))
-                if jnp.issubdtype(a.dtype, jnp.floating)
-                else a
-            ),
-            state,
-        )
-        twin = nnx.merge(graph, wide)
+
+        def widen(a: Any) -> Any:
+            real = jnp.issubdtype(a.dtype, jnp.floating)
+            return jnp.asarray(np.asarray(a, np.float64)) if real else a
+
+        twin = nnx.merge(graph, jax.tree.map(widen, state))
         twin.eval()
-        try:
-            outputs = np.asarray(twin(jnp.asarray(x)))
-        except Exception as error:
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(f"the {type(module).__name__} cannot be evaluated: {reason}") from (
-                error
-            )
+        outputs = evaluated(module, lambda: twin(jnp.asarray(x)))
     return np.asarray(outputs, np.float64), outputs.dtype == np.float64

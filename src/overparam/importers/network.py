@@ -40,6 +40,8 @@ FLOAT32_TOLERANCE = 1e-4
 
 FORMAT = "overparam.network:1"
 
+SCALES = ("weight", "bias", "output")
+
 Check = Any
 """A pair: points (n, d) and what the source makes of them, (n, k) or (n,); arrays or tensors."""
 
@@ -93,10 +95,11 @@ class ImportedNetwork:
             raise InputError(
                 f"x has shape {points.shape}; {self.source} takes (n, {self.model.in_dim}), n >= 1"
             )
-        values = np.asarray(in_float64(self.model.apply, self.params, points))
-        if self.centered_at is None:
-            return values
-        return values - np.asarray(in_float64(self.model.apply, self.centered_at, points))
+        apply: Any = self.model.apply
+        values = in_float64(apply, self.params, points)
+        if self.centered_at is not None:
+            values = values - in_float64(apply, self.centered_at, points)
+        return values
 
     def check(
         self,
@@ -146,13 +149,8 @@ class ImportedNetwork:
         if target.suffix.lower() != ".npz":
             raise InputError(f"{target} must end in .npz")
         model = self.model
-        content: dict[str, Any] = {
-            "format": FORMAT,
-            "activation": model.act.name,
-            "weight_scale": model.weight_scale,
-            "bias_scale": model.bias_scale,
-            "output_scale": model.output_scale,
-        }
+        scales = {f"{kind}_scale": getattr(model, f"{kind}_scale") for kind in SCALES}
+        content: dict[str, Any] = {"format": FORMAT, "activation": model.act.name, **scales}
         for kind, arrays in zip(("weights", "biases"), self.params, strict=True):
             content |= {f"{kind}_{layer}": array for layer, array in enumerate(arrays)}
         write_whole(target, npz_bytes({key: np.asarray(value) for key, value in content.items()}))
@@ -188,21 +186,14 @@ def build(
         notes += (
             f"{', '.join(without)} had no bias: it is 0 here, and gradient descent may move it",
         )
-    model = MLP(
-        in_dim=widths[0],
-        hidden_widths=tuple(widths[1:-1]),
-        out_dim=widths[-1],
-        activation=activation,
-        weight_scale=chosen.weight,
-        bias_scale=0.0 if len(without) == len(layers) else chosen.bias,
-        output_scale=chosen.output,
-    )
+    bias_scale = 0.0 if len(without) == len(layers) else chosen.bias
+    scales_of_model = chosen.weight, bias_scale, chosen.output
+    model = MLP(widths[0], tuple(widths[1:-1]), widths[-1], activation, *scales_of_model)
     weights, biases = [], []
     for layer, (weight, bias) in zip(layers, _factors(model), strict=True):
+        offset = np.zeros(len(layer.weight)) if layer.bias is None else layer.bias
         weights.append(layer.weight / weight)
-        biases.append(
-            np.zeros(len(layer.weight)) if layer.bias is None else layer.bias / (bias or 1.0)
-        )
+        biases.append(offset / (bias or 1.0))
     params = tuple(weights), tuple(biases)
     model.validate(params)
     return ImportedNetwork(model, params, source, notes)

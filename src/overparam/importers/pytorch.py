@@ -8,14 +8,10 @@ import numpy as np
 
 from overparam.errors import InputError
 from overparam.importers.activations import TORCH_LAYERS
-from overparam.importers.arrays import exact_float64
 from overparam.importers.network import Affine, Check, ImportedNetwork, Scales, build, compare
 from overparam.importers.state_dict import affine_layers
-from overparam.importers.steps import Pointwise, network_of
+from overparam.importers.steps import Pointwise, linear, network_of, random_points
 from overparam.model.activation import ACTIVATIONS, Activation, get_activation
-
-CHECKED_POINTS = 64
-"""Random points at which a module that can be called is compared with its import."""
 
 _DROPOUTS = ("Dropout", "AlphaDropout", "FeatureAlphaDropout", "Dropout1d")
 
@@ -119,7 +115,7 @@ def _steps(
         return steps, notes
     label = f"layer {path} ({name})"
     if known and name == "Linear":
-        return [_linear(module, label)], []
+        return [linear(label, module.weight, module.bias)], []
     if known and name == "Identity":
         return [], []
     if known and name in _DROPOUTS:
@@ -151,16 +147,11 @@ def _hint(name: str) -> str:
     )
 
 
-def _linear(layer: Any, label: str) -> Affine:
-    bias = None if layer.bias is None else exact_float64(layer.bias, f"the bias of {label}")
-    return Affine(label, exact_float64(layer.weight, f"the weight of {label}"), bias)
-
-
 def _check(network: ImportedNetwork, module: Any) -> None:
     """Compare at random points, in float64, on a copy in evaluation mode."""
     import torch  # the module brings it along
 
-    x = np.random.default_rng(0).standard_normal((CHECKED_POINTS, network.model.in_dim))
+    x = random_points(network)
     try:
         with torch.no_grad():
             twin = copy.deepcopy(module).cpu().double().eval()

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from overparam.errors import InputError
-from overparam.importers.arrays import exact_float64
-from overparam.importers.network import Affine, ImportedNetwork, Scales, build
+from overparam.importers.network import ImportedNetwork, Scales, build
+from overparam.importers.steps import linear, random_points
 
 ACTIVATION_NAMES = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 
@@ -53,16 +53,8 @@ def from_sklearn(estimator: Any, *, scales: Scales | str = "ntk") -> ImportedNet
             f"{estimator.out_activation_!r} (output): {', '.join(ACTIVATION_NAMES)} and "
             f"{', '.join(OUTPUTS)} are supported"
         )
-    layers = [
-        Affine(
-            f"layer {number}",
-            np.ascontiguousarray(exact_float64(weight, f"coefs_[{number}]").T),
-            exact_float64(bias, f"intercepts_[{number}]"),
-        )
-        for number, (weight, bias) in enumerate(
-            zip(estimator.coefs_, estimator.intercepts_, strict=True)
-        )
-    ]
+    pairs = zip(estimator.coefs_, estimator.intercepts_, strict=True)
+    layers = [linear(f"layer {i} (coefs_[{i}])", *pair, "kernel") for i, pair in enumerate(pairs)]
     notes: tuple[str, ...] = ()
     if estimator.out_activation_ != "identity":
         notes = (f"the outputs are those before scikit-learn's {estimator.out_activation_}",)
@@ -73,7 +65,7 @@ def from_sklearn(estimator: Any, *, scales: Scales | str = "ntk") -> ImportedNet
 
 
 def _check(network: ImportedNetwork, estimator: Any) -> None:
-    x = np.random.default_rng(0).standard_normal((64, network.model.in_dim))
+    x = random_points(network)
     link = OUTPUTS[estimator.out_activation_]
     mine = link(network.apply(x))
     if hasattr(estimator, "predict_proba"):

@@ -1,10 +1,14 @@
 """A stack of layers as a list of steps, whatever library they come from."""
 
 import itertools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
 
 from overparam.errors import InputError
+from overparam.importers.arrays import exact_float64
 from overparam.importers.network import Affine, ImportedNetwork, Scales, build
 from overparam.model.activation import Activation
 
@@ -14,6 +18,32 @@ class Pointwise(NamedTuple):
 
     name: str
     activation: Activation
+
+
+def linear(label: str, weight: Any, bias: Any, kind: str = "weight") -> Affine:
+    """A layer's arrays, of any library, as float64; a Flax kernel is (in, out)."""
+    exact = exact_float64(weight, f"the {kind} of {label}")
+    weight = np.ascontiguousarray(exact.T) if kind == "kernel" else exact
+    return Affine(label, weight, None if bias is None else exact_float64(bias, f"bias of {label}"))
+
+
+def random_points(network: ImportedNetwork) -> Float[np.ndarray, "64 d"]:
+    """Points at which a network that can be called is compared with its import."""
+    return np.random.default_rng(0).standard_normal((64, network.model.in_dim))
+
+
+def evaluated(module: Any, call: Callable[[], Any]) -> np.ndarray:
+    """What a call of a module gives.
+
+    Raises:
+        InputError: It raises something; the message says what.
+    """
+    try:
+        return np.asarray(call())
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        name = type(module).__name__
+        raise InputError(f"the {name} cannot be evaluated: {reason}") from error
 
 
 def network_of(

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.limits import require_choice
 from overparam.model.mlp import MLP
 from overparam.precision import floating_dtype
 from overparam.progress import Progress
@@ -126,8 +127,8 @@ class TiledKernel(ABC):
         dtype: str | None,
         *others: Any,
     ) -> None:
-        if dtype not in (None, "float32", "float64"):
-            raise InputError(f"dtype must be float32 or float64, not {dtype!r}")
+        if dtype is not None:
+            require_choice("dtype", dtype, ("float32", "float64"))
         self.model, self.symmetric = model, x2 is None
         self.x1 = points("x1", x1, model.in_dim)
         self.x2 = self.x1 if x2 is None else points("x2", x2, model.in_dim)

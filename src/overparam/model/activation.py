@@ -22,7 +22,6 @@ rounding is not part of them; the tests measure it (a few units in the last plac
 """
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -34,6 +33,7 @@ from jax.scipy.special import erf, erfc
 from jaxtyping import Array, ArrayLike, Float
 
 from overparam.errors import InputError
+from overparam.limits import require_choice, require_positive
 from overparam.model.activation_check import find_violation
 
 Elementwise = Callable[[Any], Array]
@@ -150,8 +150,7 @@ class Activation:
                 derivative is not the function's, a value is not finite, the function is
                 not elementwise or does not keep the dtype.  Also if the radius is not positive.
         """
-        if not 0 < radius < math.inf:
-            raise InputError(f"radius is {radius}: give a positive, finite number")
+        require_positive("radius", radius)
         with jax.enable_x64(True):
             bounds = {field: getattr(self, field) for field in BOUNDS}
             complaint = find_violation(self, self.slope, bounds, self.lowest_slope, radius)
@@ -178,13 +177,8 @@ def get_activation(activation: object) -> Activation:
             f"activation is a {type(activation).__name__}: give a name or "
             "Activation(name, fn, slope_bound=..., curvature_bound=...)"
         )
-    if activation in ACTIVATIONS:
-        return ACTIVATIONS[activation]
-    near = difflib.get_close_matches(activation.lower(), ACTIVATIONS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(
-        f"unknown activation {activation!r}: {hint}choose one of {', '.join(ACTIVATIONS)}"
-    )
+    require_choice("activation", activation, ACTIVATIONS)
+    return ACTIVATIONS[activation]
 
 
 # --- Built-in functions and slopes ----------------------------------------------------------------

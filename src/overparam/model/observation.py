@@ -12,7 +12,6 @@ output: value, then the d components of the gradient, then the Laplacian, so tha
 an array (n, k, K / k), flattened. ``pack`` builds targets in this layout, ``unpack`` undoes it.
 """
 
-import difflib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -23,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.limits import require_choice
 from overparam.model.function import Function, Network, as_function
 from overparam.model.mlp import MLP
 
@@ -215,16 +215,13 @@ def get_observation(observe: object) -> Observation:
     """
     if isinstance(observe, Observation):
         return observe
-    known = ", ".join(OBSERVATIONS)
     if not isinstance(observe, str):
+        known = ", ".join(OBSERVATIONS)
         raise InputError(
             f"observe is {observe!r}: give one of the names {known}, or an Observation of your own"
         )
-    if observe in OBSERVATIONS:
-        return OBSERVATIONS[observe]
-    near = difflib.get_close_matches(observe.lower(), OBSERVATIONS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"unknown observation {observe!r}: {hint}choose one of {known}")
+    require_choice("observation", observe, OBSERVATIONS)
+    return OBSERVATIONS[observe]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
+from overparam.limits import require_positive
 
 Outputs = Float[np.ndarray, "n k"]
 Losses = Float[np.ndarray, " n"]
@@ -31,9 +32,9 @@ class BoundedLoss(ABC):
         """What tables call it."""
 
     @property
-    @abstractmethod
     def bound(self) -> float:
         """The bound b."""
+        return 1.0
 
     @abstractmethod
     def lipschitz(self, outputs: int) -> float:
@@ -52,11 +53,6 @@ class ZeroOne(BoundedLoss):
     def name(self) -> str:
         """``0-1 error``."""
         return "0-1 error"
-
-    @property
-    def bound(self) -> float:
-        """Return 1."""
-        return 1.0
 
     def lipschitz(self, outputs: int) -> float:
         """Infinite: use the ramp, which is never smaller."""
@@ -78,17 +74,12 @@ class Ramp(BoundedLoss):
     margin: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_positive(self.margin, "margin")
+        require_positive("margin", self.margin)
 
     @property
     def name(self) -> str:
         """``ramp`` with its margin."""
         return f"ramp at margin {self.margin:.3g}"
-
-    @property
-    def bound(self) -> float:
-        """Return 1."""
-        return 1.0
 
     def lipschitz(self, outputs: int) -> float:
         """1 / gamma for one output, sqrt(2) / gamma for a difference of two."""
@@ -99,63 +90,59 @@ class Ramp(BoundedLoss):
         return np.clip(1 - margins(z, y) / self.margin, 0.0, 1.0)
 
 
-@dataclass(frozen=True)
-class ClippedSquared(BoundedLoss):
-    """min(1/2 |z - y|^2, b): sqrt(2 b)-Lipschitz, since the gradient is z - y where unclipped."""
+class _HalfSquare(BoundedLoss):
+    """min(1/2 |gap|^2, b): sqrt(2 b)-Lipschitz, if the gap is 1-Lipschitz in the outputs."""
 
-    clip: float = 2.0
+    clip: float
 
     def __post_init__(self) -> None:
-        _require_positive(self.clip, "clip")
+        require_positive("clip", self.clip)
+
+    @property
+    def bound(self) -> float:
+        """Return b."""
+        return self.clip
+
+    def lipschitz(self, outputs: int) -> float:
+        """Return sqrt(2 b)."""
+        del outputs
+        return math.sqrt(2 * self.clip)
+
+    def _of(self, gap: Outputs) -> Losses:
+        return np.minimum(0.5 * np.sum(gap**2, axis=1), self.clip)
+
+
+@dataclass(frozen=True)
+class ClippedSquared(_HalfSquare):
+    """min(1/2 |z - y|^2, b)."""
+
+    clip: float = 2.0
 
     @property
     def name(self) -> str:
         """``squared loss`` with its clip."""
         return f"squared loss clipped at {self.clip:.3g}"
 
-    @property
-    def bound(self) -> float:
-        """Return b."""
-        return self.clip
-
-    def lipschitz(self, outputs: int) -> float:
-        """Return sqrt(2 b)."""
-        del outputs
-        return math.sqrt(2 * self.clip)
-
     def __call__(self, z: Outputs, y: Outputs) -> Losses:
         """Evaluate min(1/2 |z - y|^2, b)."""
-        return np.minimum(0.5 * np.sum((z - y) ** 2, axis=1), self.clip)
+        return self._of(z - y)
 
 
 @dataclass(frozen=True)
-class ClippedSquaredHinge(BoundedLoss):
-    """min(1/2 sum_k max(0, 1 - y_k z_k)^2, b): sqrt(2 b)-Lipschitz, half a squared distance."""
+class ClippedSquaredHinge(_HalfSquare):
+    """min(1/2 sum_k max(0, 1 - y_k z_k)^2, b), half a squared distance."""
 
     clip: float = 0.5
-
-    def __post_init__(self) -> None:
-        _require_positive(self.clip, "clip")
 
     @property
     def name(self) -> str:
         """``squared hinge`` with its clip."""
         return f"squared hinge clipped at {self.clip:.3g}"
 
-    @property
-    def bound(self) -> float:
-        """Return b."""
-        return self.clip
-
-    def lipschitz(self, outputs: int) -> float:
-        """Return sqrt(2 b)."""
-        del outputs
-        return math.sqrt(2 * self.clip)
-
     def __call__(self, z: Outputs, y: Outputs) -> Losses:
         """Evaluate min(1/2 sum_k max(0, 1 - y_k z_k)^2, b)."""
         _require_signs(y)
-        return np.minimum(0.5 * np.sum(np.maximum(1 - y * z, 0.0) ** 2, axis=1), self.clip)
+        return self._of(np.maximum(1 - y * z, 0.0))
 
 
 def margins(z: Outputs, y: Outputs) -> Losses:
@@ -195,8 +182,3 @@ def _require_classes(y: Outputs) -> None:
     _require_signs(y)
     if y.shape[1] > 1 and not np.all(np.sum(y > 0, axis=1) == 1):
         raise InputError("this loss is about one right class a point: one +1 in each row of y")
-
-
-def _require_positive(value: float, name: str) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"{name} is {value}: choose a positive, finite number")

@@ -12,6 +12,7 @@ empirical risk is not computed but sampled, and bounded with a share of delta of
 import math
 
 from overparam.errors import InputError
+from overparam.limits import require_fraction, require_positive, require_whole
 from overparam.risk.binary_kl import kl_upper_inverse
 from overparam.risk.requirements import require_confidence, require_sample_size
 
@@ -22,8 +23,7 @@ def gaussian_divergence(distance: float, scale: float) -> float:
     Raises:
         InputError: s is not positive.
     """
-    if not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"scale is {scale}: the standard deviation s must be positive and finite")
+    require_positive("scale", scale)
     return distance**2 / (2 * scale**2)
 
 
@@ -84,10 +84,8 @@ def pac_bayes_kl_terms(
     """
     delta = require_confidence(confidence)
     require_sample_size(sample_size)
-    if not 0 < sampling_share < 1:
-        raise InputError(f"sampling_share is {sampling_share}: choose it between 0 and 1")
-    if choices < 1:
-        raise InputError(f"choices is {choices}: at least the prior itself is one")
+    require_fraction("sampling_share", sampling_share)
+    require_whole("choices", choices, 1)
     if not divergence >= 0:
         raise InputError(f"divergence is {divergence}: it cannot be negative")
     mean = empirical_risk / loss_bound

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
+from overparam.limits import require_whole
 from overparam.risk.requirements import require_confidence, require_sample_size
 
 
@@ -54,7 +55,7 @@ def rademacher_terms(
     References:
         docs/generalisation.md, Theorem G1.
     """
-    delta = require_confidence(confidence) / _require_choices(choices)
+    delta = require_confidence(confidence) / require_whole("choices", choices, 1)
     require_sample_size(sample_size)
     if not math.isfinite(lipschitz):
         raise InputError("the loss is not Lipschitz: bound the 0-1 error by a ramp, Ramp(margin)")
@@ -92,9 +93,3 @@ def radius_from_grid(distance: float, grid: Float[np.ndarray, " count"]) -> floa
     """The smallest radius of the grid that is not below the distance, None if there is none."""
     at = int(np.searchsorted(grid, distance))
     return float(grid[at]) if at < len(grid) else None
-
-
-def _require_choices(choices: int) -> int:
-    if choices < 1:
-        raise InputError(f"choices is {choices}: at least the radius itself is one")
-    return choices

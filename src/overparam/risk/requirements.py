@@ -3,6 +3,7 @@
 import numpy as np
 
 from overparam.errors import InputError
+from overparam.limits import require_fraction
 from overparam.problem.measure import Measure
 
 
@@ -12,9 +13,7 @@ def require_confidence(confidence: float) -> float:
     Raises:
         InputError: The confidence is not strictly between 0 and 1.
     """
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence is {confidence}: choose it between 0 and 1, such as 0.95")
-    return 1 - confidence
+    return 1 - require_fraction("confidence", confidence)
 
 
 def require_iid(measure: Measure, name: str) -> None:

@@ -1,8 +1,5 @@
 """Checkpoints of a training run: one file, replaced whole, refused if it is of another run."""
 
-import struct
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.files import npz_bytes, write_whole
+from overparam.files import npz_bytes, open_npz, write_whole
 from overparam.train.loop import State
-
-DAMAGE = (
-    *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-)
-"""What reading a damaged archive raises; a flipped bit may ask for another ZIP feature or size."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +45,11 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            saved = _read(self.path)
-            job, rows = str(saved["job"]), saved["rows"]
-            count = len(jax.tree.leaves(like))
-            leaves = [saved[f"leaf_{i}"] for i in range(count)] if job == self.job else []
-        except DAMAGE as error:
+            with open_npz(self.path) as saved:
+                job, rows = str(saved["job"]), saved["rows"]
+                count = len(jax.tree.leaves(like)) if job == self.job else 0
+                leaves = [saved[f"leaf_{i}"] for i in range(count)]
+        except InputError as error:
             raise InputError(
                 f"the checkpoint {self.path} is damaged: delete it to start anew"
             ) from error
@@ -74,11 +65,7 @@ def steps_saved(path: str | Path | None) -> int:
     if path is None:
         return 0
     try:
-        return len(_read(Path(path))["rows"])
-    except DAMAGE:
+        with open_npz(Path(path)) as saved:
+            return len(saved["rows"])
+    except InputError:
         return 0
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}

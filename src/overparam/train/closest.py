@@ -24,7 +24,7 @@ from overparam.enclosures.factor import factor_in_place
 from overparam.errors import InputError
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.kernel.empirical.tangent import push_forward, tangent_kernel, to_coordinates
-from overparam.model.function import ParamTree
+from overparam.model.function import ParamTree, parameter_distance, parameter_norm
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
@@ -88,12 +88,10 @@ def minimum_norm_solution(
         )
     way = minimum_norm_step(problem, start, factor, target)
     there = jax.tree.map(np.add, start, way)
-    return MinimumNormSolution(
-        params=there,
-        distance=_norm(way),
-        residual=_residual_norm(problem, there),
-        linearised_residual=float(np.linalg.norm(target - push_forward(problem, start, way))),
-    )
+    residual = to_coordinates(problem, problem.residual(there))
+    left = target - push_forward(problem, start, way)
+    sizes = parameter_norm(way), float(np.linalg.norm(residual)), float(np.linalg.norm(left))
+    return MinimumNormSolution(there, *sizes)
 
 
 @brief
@@ -206,18 +204,14 @@ class _Local(NamedTuple):
         return self.tangential / self.distance if self.distance else 0.0
 
 
+@dataclass(frozen=True)
 class _Search:
     """The steps of one projection: theta_0 and h* fixed."""
 
-    def __init__(
-        self,
-        problem: Problem,
-        origin: ParamTree,
-        target: Float[np.ndarray, "n k"],
-        optimality: float,
-    ) -> None:
-        self.problem, self.origin, self.target = problem, origin, target
-        self.optimality = optimality
+    problem: Problem
+    origin: ParamTree
+    target: Float[np.ndarray, "n k"]
+    optimality: float
 
     def expand(self, theta: ParamTree) -> _Local | None:
         """One kernel, one factor, one forward and two backward passes; None if K is singular."""
@@ -230,31 +224,26 @@ class _Search:
         back = _minus(way, minimum_norm_step(problem, theta, factor, seen))
         step = minimum_norm_step(problem, theta, factor, residual)
         multiplier = cho_solve((factor, True), residual + seen, check_finite=False)
-        tangential, distance = _norm(back), _norm(way)
+        tangential, distance = parameter_norm(back), parameter_norm(way)
         # Where the way back has been gone, more of it would only lead off the data again.
         near = tangential <= self.optimality * distance
-        return _Local(
-            factor=factor,
-            direction=step if near else _minus(step, back),
-            gap=residual,
-            residual=float(np.linalg.norm(residual)),
-            multiplier=float(np.linalg.norm(multiplier)),
-            tangential=tangential,
-            distance=distance,
-        )
+        direction = step if near else _minus(step, back)
+        sizes = float(np.linalg.norm(residual)), float(np.linalg.norm(multiplier))
+        return _Local(factor, direction, residual, *sizes, tangential, distance)
 
     def step(self, theta: ParamTree, local: _Local, penalty: float) -> ParamTree | None:
         """The longest of 1, 1/2, 1/4, ... times the direction that lowers the penalty function."""
         before = local.distance**2 / 2 + penalty * local.residual
-        slope = _norm(local.direction) ** 2 + (penalty - local.multiplier) * local.residual
+        slope = parameter_norm(local.direction) ** 2
+        slope += (penalty - local.multiplier) * local.residual
         # Near the end both sides are rounding, that of theta included: a full step is then as good
         # as any.
-        scale = before + local.distance * _norm(self.origin)
+        scale = before + local.distance * parameter_norm(self.origin)
         rounding = 16 * np.finfo(np.float64).eps * scale
         damping = 1.0
         while damping >= SMALLEST_DAMPING:
             moved = self._corrected(theta, local, damping)
-            distance = _norm(_minus(moved, self.origin))
+            distance = parameter_distance(moved, self.origin)
             after = distance**2 / 2 + penalty * float(np.linalg.norm(self._residual(moved)))
             if after <= before - SUFFICIENT * damping * slope + rounding:
                 return moved
@@ -285,44 +274,20 @@ class _Search:
                 residual=local.residual,
                 tangential=local.tangential,
             )
-        return ClosestInterpolant(
-            params=theta,
-            distance=local.distance,
-            residual=local.residual,
-            optimality=local.optimality,
-            multiplier=local.multiplier,
-            lower_bound=bound,
-            converged=converged,
-            steps=steps,
-            reason=reason,
-        )
+        found = local.distance, local.residual, local.optimality, local.multiplier
+        return ClosestInterpolant(theta, *found, bound, converged, steps, reason)
 
     def singular(self, theta: ParamTree, steps: int) -> ClosestInterpolant:
         """The kernel has no Cholesky factor: where the search stands, and that it ends there."""
-        return ClosestInterpolant(
-            params=theta,
-            distance=_norm(_minus(theta, self.origin)),
-            residual=float(np.linalg.norm(self._residual(theta))),
-            optimality=np.inf,
-            multiplier=np.inf,
-            lower_bound=0.0,
-            converged=False,
-            steps=steps,
-            reason=f"the tangent kernel is numerically singular after {steps} steps",
-        )
+        distance = parameter_distance(theta, self.origin)
+        found = distance, float(np.linalg.norm(self._residual(theta))), np.inf, np.inf
+        reason = f"the tangent kernel is numerically singular after {steps} steps"
+        return ClosestInterpolant(theta, *found, 0.0, False, steps, reason)
 
     def _residual(self, theta: ParamTree) -> Float[np.ndarray, " nk"]:
         values = np.asarray(self.problem.predict(theta))
         return to_coordinates(self.problem, self.target - values)
 
 
-def _residual_norm(problem: Problem, params: ParamTree) -> float:
-    return float(np.linalg.norm(to_coordinates(problem, problem.residual(params))))
-
-
 def _minus(a: ParamTree, b: ParamTree) -> ParamTree:
     return jax.tree.map(np.subtract, a, b)
-
-
-def _norm(tree: ParamTree) -> float:
-    return float(np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree))))

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.description import describe, params_fingerprint
 from overparam.errors import InputError, TheoremViolatedError
-from overparam.limits import require_whole
+from overparam.limits import require_choice, require_positive, require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
@@ -102,8 +102,7 @@ def gradient_descent(
             run, or training diverges.
         TheoremViolatedError: A certified claim does not hold, beyond the modelled rounding floor.
     """
-    if not (math.isfinite(step_size) and step_size > 0):
-        raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+    require_positive("step_size", step_size)
     _validate(problem, params, steps, dtype)
     monitor = _monitor(problem, params, step_size, certificate, dtype)
     return train(
@@ -157,13 +156,10 @@ def train(
     _validate(problem, params, steps, dtype)
     if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
         raise InputError(f"optimizer must be an optax one, such as optax.sgd(0.1), not {optimizer}")
-    loop = Loop(problem, params, optimizer, dtype)
-    saved = (
-        None
-        if checkpoint is None
-        else Checkpoint(Path(checkpoint), _job(problem, params, label, dtype))
-    )
-    state, rows = (None if saved is None else saved.load(loop.initial())) or (loop.initial(), [])
+    loop, saved = Loop(problem, params, optimizer, dtype), None
+    if checkpoint is not None:
+        saved = Checkpoint(Path(checkpoint), _job(problem, params, label, dtype))
+    state, rows = (saved and saved.load(loop.initial())) or (loop.initial(), [])
     done = sum(len(part) for part in rows)
     if done > steps:
         raise InputError(
@@ -244,8 +240,7 @@ def _monitor(
 
 def _validate(problem: Problem, params: ParamTree, steps: int, dtype: str) -> None:
     problem.validate(params)
-    if dtype not in ("float32", "float64"):
-        raise InputError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
+    require_choice("dtype", dtype, ("float32", "float64"))
     require_whole("steps", steps, 0)
 
 

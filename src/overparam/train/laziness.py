@@ -6,6 +6,7 @@ Everything here is measured on a run that has happened; the bounds that hold bef
 certificate's.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -15,10 +16,15 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import eigvalsh
 
-from overparam.errors import InputError
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.empirical.jacobian_change import jacobian_change_gram
-from overparam.model.function import as_function, compiled
+from overparam.limits import require_whole
+from overparam.model.function import (
+    as_function,
+    compiled,
+    parameter_distance,
+    parameter_norm,
+)
 from overparam.model.linearize import LinearizedModel
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64, on_host
@@ -113,8 +119,7 @@ def measure_laziness(
     plain_network(problem, "how lazily a network trained, layer by layer,")
     for params in (start, trained) if linearised is None else (start, trained, linearised):
         problem.validate(params)
-    if rows < 1:
-        raise InputError(f"rows must be 1 or more, not {rows!r}")
+    require_whole("rows", rows, 1)
     start, trained = as_float64(start), as_float64(trained)
     measure = _part(problem, rows, seed_of(key))
     jacobian, drift, alignment = _compare_kernels(problem, measure, start, trained)
@@ -173,11 +178,8 @@ def _compare_kernels(
     moved = max(_eigenvalue(after - before, top), -_eigenvalue(after - before, 0))
     norms = np.linalg.norm(before) * np.linalg.norm(after)
     alignment = float(np.vdot(before, after) / norms) if norms else 1.0
-    return (
-        float(np.sqrt(_ratio(max(_eigenvalue(change, top), 0.0), norm))),
-        _ratio(moved, norm),
-        min(alignment, 1.0),
-    )
+    jacobian = math.sqrt(_ratio(max(_eigenvalue(change, top), 0.0), norm))
+    return jacobian, _ratio(moved, norm), min(alignment, 1.0)
 
 
 def _eigenvalue(matrix: Float[np.ndarray, "m m"], index: int) -> float:
@@ -191,18 +193,11 @@ class _Errors:
     Training and test points are one array, so that each function is one program.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        start: Params,
-        trained: Params,
-        test_x: Float[Array | np.ndarray, "m d"] | None,
-    ) -> None:
+    def __init__(self, problem: Problem, start: Params, trained: Params, test_x: Any) -> None:
         self.model, self.start = problem.mlp, start
         self.roots = np.sqrt(problem.measure.weights)[:, None]
         self.tested = test_x is not None
-        parts = [problem.measure.x, *([] if test_x is None else [np.asarray(test_x)])]
-        self.x = np.concatenate(parts)
+        self.x = np.concatenate([problem.measure.x, *([np.asarray(test_x)] * self.tested)])
         apply = compiled(as_function(problem.mlp))
         self.before, self.values = (
             np.asarray(in_float64(apply, params, self.x)) for params in (start, trained)
@@ -215,11 +210,10 @@ class _Errors:
         """
         expanded = np.asarray(in_float64(_expanded, self.model, self.start, linearised, self.x))
         missed, change = self.values - expanded, self.values - self.before
-        n = len(self.roots)
-        train = _ratio(*(float(np.linalg.norm(self.roots * part[:n])) for part in (missed, change)))
-        if not self.tested:
-            return train, None
-        return train, _ratio(*(float(np.linalg.norm(part[n:])) for part in (missed, change)))
+        n, norm = len(self.roots), np.linalg.norm
+        train = _ratio(*(float(norm(self.roots * part[:n])) for part in (missed, change)))
+        test = _ratio(*(float(norm(part[n:])) for part in (missed, change)))
+        return train, test if self.tested else None
 
 
 @partial(jax.jit, static_argnums=0)
@@ -229,12 +223,7 @@ def _expanded(model: MLP, base: Params, params: Params, x: Array) -> Array:
 
 
 def _relative(moved: Any, base: Any) -> float:
-    change = jax.tree.map(np.subtract, moved, base)
-    return _ratio(_norm(change), _norm(base))
-
-
-def _norm(tree: Any) -> float:
-    return float(np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree))))
+    return _ratio(parameter_distance(moved, base), parameter_norm(base))
 
 
 def _ratio(part: float, whole: float) -> float:

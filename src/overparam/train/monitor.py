@@ -16,9 +16,8 @@ from jaxtyping import Float
 
 from overparam.certificate.certificate import Certificate
 from overparam.errors import TheoremViolatedError
-from overparam.model.function import ParamTree, compiled
+from overparam.model.function import ParamTree, compiled, parameter_norm
 from overparam.model.mlp import MLP
-from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
 UNKNOWN_DEPTH = 16
@@ -79,12 +78,11 @@ def rounding_floor(
         docs/rounding_floor.md
     """
     unit = float(np.finfo(dtype).eps) / 2
-    leaves = jax.tree.leaves(as_float64(params))
-    longest = max(problem.targets.size, *(leaf.size for leaf in leaves))
+    longest = max(problem.targets.size, *(np.size(leaf) for leaf in jax.tree.leaves(params)))
     return RoundingFloor(
         unit=unit,
         forward=SAFETY * _forward_error(problem, params, dtype),
-        start=unit * float(np.sqrt(sum(float(np.vdot(a, a)) for a in leaves))),
+        start=unit * parameter_norm(params),
         jacobian_norm=jacobian_norm,
         relative=unit * (16 + float(np.sqrt(longest))),
         backward=SAFETY * unit * _depth(problem),

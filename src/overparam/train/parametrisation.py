@@ -28,7 +28,7 @@ import optax
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.limits import require_whole
+from overparam.limits import require_choice, require_whole
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64, on_host
@@ -117,6 +117,7 @@ def parametrise(model: MLP, parametrisation: str, base_width: int | None = None)
         docs/transfer.md; G. Yang and E. J. Hu, Feature Learning in Infinite-Width Neural Networks,
         2021 (abc-parametrisations).
     """
+    require_choice("parametrisation", parametrisation, PARAMETRISATIONS)
     ones = (1.0,) * model.layers
     if parametrisation == "ntk":
         return Parametrised("ntk", model, ones, ones)
@@ -124,17 +125,12 @@ def parametrise(model: MLP, parametrisation: str, base_width: int | None = None)
         weights = tuple(1 / c**2 for c in model.weight_factors)
         bias = 1 / model.bias_scale**2 if model.bias_scale else 1.0
         return Parametrised("standard", model, weights, (bias,) * model.layers)
-    if parametrisation == "mup":
-        base = 1 if base_width is None else base_width
-        require_whole("base_width", base, 1)
-        if not model.hidden_widths:
-            raise InputError("mup scales with a hidden width: give the model a hidden layer")
-        ratio = model.hidden_widths[-1] / base
-        network = dataclasses.replace(model, output_scale=model.output_scale / math.sqrt(ratio))
-        return Parametrised("mup", network, (ratio,) * model.layers, (ratio,) * model.layers)
-    raise InputError(
-        f"unknown parametrisation {parametrisation!r}: choose one of {', '.join(PARAMETRISATIONS)}"
-    )
+    base = require_whole("base_width", 1 if base_width is None else base_width, 1)
+    if not model.hidden_widths:
+        raise InputError("mup scales with a hidden width: give the model a hidden layer")
+    ratio = model.hidden_widths[-1] / base
+    network = dataclasses.replace(model, output_scale=model.output_scale / math.sqrt(ratio))
+    return Parametrised("mup", network, (ratio,) * model.layers, (ratio,) * model.layers)
 
 
 def _kernel(network: Parametrised, params: Params, x: np.ndarray) -> jax.Array:

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from scipy.special import ndtr, stdtrit
 
 from overparam.errors import InputError
-from overparam.limits import require_whole
+from overparam.limits import require_fraction, require_whole
 from overparam.model.mlp import MLP, Params
 from overparam.precision import on_host
 from overparam.problem.integrands import Integrand
@@ -178,7 +178,7 @@ class StepSweep:
             InputError: The width was not swept, there are fewer than two seeds, or with some seed
                 no step ended below its start.
         """
-        _check_level(level)
+        require_fraction("level", level)
         runs = self._at(width)
         logs, edge = self._log_optima(runs)
         means = _resampled_means(logs, seed_of(key))
@@ -207,7 +207,7 @@ class StepSweep:
             InputError: There are fewer than two widths or two seeds, or with some seed no step
                 ended below its start.
         """
-        _check_level(level)
+        require_fraction("level", level)
         if not (math.isfinite(tolerance) and tolerance > 1):
             raise InputError(f"tolerance must be a factor above 1, such as 2, not {tolerance!r}")
         if len(self.runs) < 2:
@@ -220,26 +220,16 @@ class StepSweep:
         seed = seed_of(key)
         moved = _resampled_means(last, seed + 1) - _resampled_means(first, seed)
         low, high = _interval(moved, min(len(first), len(last)), level)
-        found = Transfer(
-            narrow=narrow,
-            wide=wide,
-            shift=shift,
-            low=low,
-            high=high,
-            resolution=HALF_STEP * math.log2(self.factor),
-            tolerance=tolerance,
-            transferred=None,
-            reason="",
-        )
+        resolution = HALF_STEP * math.log2(self.factor)
+        found = Transfer(narrow, wide, shift, low, high, resolution, tolerance, None, "")
         if narrow.edge is None and wide.edge is None:
-            found = dataclasses.replace(found, transferred=_verdict(found, found.resolution))
+            found = dataclasses.replace(found, transferred=_verdict(found, resolution))
         return dataclasses.replace(found, reason=_reason(self, found, level))
 
     def _at(self, width: int) -> Runs:
-        for runs in self.runs:
-            if runs.width == width:
-                return runs
-        raise InputError(f"width {width} was not swept: choose one of {self.widths}")
+        if width not in self.widths:
+            raise InputError(f"width {width} was not swept: choose one of {self.widths}")
+        return self.runs[self.widths.index(width)]
 
     def _log_optima(
         self, runs: Runs
@@ -257,11 +247,10 @@ class StepSweep:
                     f"at width {runs.width} no step ended below its start with seed {seed}: "
                     "extend step_sizes downwards"
                 )
+        last = len(capped) - 1
         edge: Literal["lower", "upper"] | None = None
-        if (at == len(capped) - 1).any():
-            edge = "upper"
-        if (at == 0).any():
-            edge = "lower"
+        if ((at == 0) | (at == last)).any():
+            edge = "lower" if (at == 0).any() else "upper"
         offsets = [_vertex(capped[:, j], int(k)) for j, k in enumerate(at)]
         return np.log(runs.step_sizes[at]) + math.log(self.factor) * np.array(offsets), edge
 
@@ -529,8 +518,3 @@ def _common_factor(grids: list[Float[np.ndarray, "s"]]) -> float:
             "geometric, as np.geomspace does, with one ratio at all widths"
         )
     return float(np.median(ratios))
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise InputError(f"level must be between 0 and 1, not {level!r}")

@@ -416,10 +416,16 @@ def test_a_disk_that_fills_up_on_the_way_is_no_loss(tmp_path, monkeypatch, step)
         (lambda: EmpiricalKernel(MODEL, PARAMS, POINTS, np.zeros((4, 2))), r"x2 has shape"),
         (lambda: EmpiricalKernel(MODEL, PARAMS, np.zeros((0, 3))), r"x1 has shape \(0, 3\)"),
         (lambda: EmpiricalKernel(MODEL, PARAMS, POINTS * np.nan), "x1 is not finite in row 1"),
-        (lambda: EmpiricalKernel(MODEL, PARAMS, POINTS, dtype="float16"), "dtype must be"),
+        (
+            lambda: EmpiricalKernel(MODEL, PARAMS, POINTS, dtype="float16"),
+            "unknown dtype",
+        ),
         (lambda: InfiniteKernel(MODEL, np.zeros((4, 2))), r"x1 has shape \(4, 2\)"),
         (lambda: InfiniteKernel(MODEL, POINTS * np.inf), "x1 is not finite in row 1"),
-        (lambda: InfiniteKernel(MODEL, POINTS, kind="nntk"), "kind must be ntk or nngp"),
+        (
+            lambda: InfiniteKernel(MODEL, POINTS, kind="nntk"),
+            "did you mean 'ntk'",
+        ),
     ],
 )
 def test_unusable_input_is_named(make, complaint):

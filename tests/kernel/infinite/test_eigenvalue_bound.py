@@ -98,5 +98,5 @@ def test_inputs_without_a_bound_are_refused():
     model = MLP(2, (1,), 1, "relu", bias_scale=0.0)
     with pytest.raises(InputError, match=r"zero in row 2 .* leave the row out"):
         infinite_eigenvalue_bound(model, np.array([[1.0, 0.0], [0.0, 0.0]]))
-    with pytest.raises(InputError, match="powers is 0"):
+    with pytest.raises(InputError, match="powers must be a whole number, 1 or more, not 0"):
         infinite_eigenvalue_bound(model, np.ones((1, 2)), powers=0)

@@ -153,5 +153,5 @@ def hidden(params, x):
 
 
 def test_one_network_has_no_standard_error():
-    with pytest.raises(InputError, match="needs 2 networks or more"):
+    with pytest.raises(InputError, match="draws must be a whole number, 2 or more"):
         sampled_kernels(MODEL, X, draws=1, key=jax.random.key(0))

@@ -400,15 +400,16 @@ def _gaussian(minus, plus, ntk, nngp, left, right, first, weight, bias):
 
 @compiled
 @no_type_check
-def _hermite(
-    minus, plus, ntk, nngp, left, right, first, c1, d1, c2, d2, parity, weight, bias, work
-):
+def _hermite(state, left, right, first, one, two, parity, weight, bias, work):
     """One layer of any activation, by its Hermite series: c of act over e, d of act'.
+
+    ``state`` is (minus, plus, ntk, nngp); ``one`` and ``two`` are (c, d) of row and columns.
 
     An odd or even activation has every second coefficient only, a series in rho^2. Terms are added
     up to where rho^k is negligible. Nearly parallel pairs need all of them, and the gap to one as a
     series of its own; where they are few, they are done one by one.
     """
+    minus, plus, ntk, nngp = state
     value, slope, gap, x = work[0], work[1], work[2], work[3]
     furthest, near = 0.0, 0
     for j in range(minus.size):
@@ -417,13 +418,13 @@ def _hermite(
         near += less < NEAR
         furthest = max(furthest, 1.0 - less if less >= NEAR else 0.0)
     if MANY * near > minus.size:
-        _series_with_gap(
-            value, slope, gap, work[4], work[5], minus, plus, c1, d1, c2, d2, first, parity
-        )
+        sums = value, slope, gap, work[4], work[5]
+        _series_with_gap(sums, minus, plus, one, two, first, parity)
     else:
         group = 4 if parity == 0 else 8
         terms = 4 * math.ceil(LOG_CUT / (math.log(furthest + 1e-300) * group))
-        _series(value, slope, work[4], x, c1, d1, c2, d2, first, min(max(terms, 4), c1.size))
+        terms = min(max(terms, 4), one[0].size)
+        _series(value, slope, work[4], x, one, two, first, terms)
         for j in range(minus.size):
             rho = 0.5 * (plus[j] - minus[j])
             value[j] *= rho if parity < 0 else 1.0
@@ -431,22 +432,9 @@ def _hermite(
             gap[j] = 1.0 - (abs(value[j]) if parity < 0 else value[j])
         for j in range(minus.size):
             if min(minus[j], plus[j]) < NEAR or gap[j] < NEAR:
-                one = slice(j, j + 1)
-                _series_with_gap(
-                    value[one],
-                    slope[one],
-                    gap[one],
-                    work[4, one],
-                    work[5, one],
-                    minus[one],
-                    plus[one],
-                    c1,
-                    d1,
-                    c2,
-                    d2,
-                    first + j,
-                    parity,
-                )
+                at = slice(j, j + 1)
+                sums = value[at], slope[at], gap[at], work[4, at], work[5, at]
+                _series_with_gap(sums, minus[at], plus[at], one, two, first + j, parity)
     e1, a1, b1, g1 = left[1], left[2], left[3], left[4]
     es, las, lbs, lgs = right[1, first:], right[2, first:], right[3, first:], right[4, first:]
     for j in range(minus.size):
@@ -467,8 +455,9 @@ def _hermite(
 
 @compiled
 @no_type_check
-def _series(value, slope, power, x, c1, d1, c2, d2, first, terms):
+def _series(value, slope, power, x, one, two, first, terms):
     """sum_i c1[i] c2[i] x^i, and the same of d, over ``terms`` (a multiple of four) terms."""
+    (c1, d1), (c2, d2) = one, two
     for j in range(x.size):
         value[j], slope[j], power[j] = 0.0, 0.0, 1.0
     for k in range(0, terms, 4):
@@ -485,11 +474,14 @@ def _series(value, slope, power, x, c1, d1, c2, d2, first, terms):
 
 @compiled
 @no_type_check
-def _series_with_gap(value, slope, gap, power, short, minus, plus, c1, d1, c2, d2, first, parity):
+def _series_with_gap(sums, minus, plus, one, two, first, parity):
     """The same, with 1 - value as a sum of small terms: c c' (1 - rho^k) + (c - c')^2 / 2.
 
-    Of an odd activation at negative rho the gap is that of -value.
+    Of an odd activation at negative rho the gap is that of -value. ``sums`` has room for value,
+    slope, gap, x^k and 1 - x^k.
     """
+    value, slope, gap, power, short = sums
+    (c1, d1), (c2, d2) = one, two
     for j in range(minus.size):
         value[j], slope[j], gap[j], power[j], short[j] = 0.0, 0.0, 0.0, 1.0, 0.0
     for k in range(c1.size):
@@ -513,12 +505,13 @@ def _series_with_gap(value, slope, gap, power, short, minus, plus, c1, d1, c2, d
 
 @compiled
 @no_type_check
-def _first_layer(row, minus, plus, ntk, r1, r2, u1, u2):
-    """Complements and covariances from a row of the Gram matrix of directions.
+def _first_layer(row, state, r1, r2, u1, u2):
+    """Complements and covariances from a row of the Gram matrix of directions, into ``state``.
 
     Nearly parallel or opposite pairs are computed anew from differences or sums of coordinates,
     whose rounding moves the angle by a few units in the last place and not by their square root.
     """
+    minus, plus, ntk, _ = state
     near, one, far = 0, row.dtype.type(1.0), row.dtype.type(1.0 - NEAR)
     for j in range(row.size):
         minus[j], plus[j] = one - row[j], one + row[j]
@@ -555,12 +548,8 @@ def _gram(rows, u1, u2, top, first):
                 here, below = u1[top + i, k : k + 4], u1[top + i + 1, k : k + 4]
                 a, b, c, d = real(here[0]), real(here[1]), real(here[2]), real(here[3])
                 e, f, g, h = real(below[0]), real(below[1]), real(below[2]), real(below[3])
-                ua, ub, uc, ud = (
-                    u2[k, first:],
-                    u2[k + 1, first:],
-                    u2[k + 2, first:],
-                    u2[k + 3, first:],
-                )
+                ua, ub = u2[k, first:], u2[k + 1, first:]
+                uc, ud = u2[k + 2, first:], u2[k + 3, first:]
                 for j in range(one.size):
                     va, vb, vc, vd = ua[j], ub[j], uc[j], ud[j]
                     one[j] += (a * va + b * vb) + (c * vc + d * vd)
@@ -605,7 +594,7 @@ def fill(kind, a, b, start, stop, chunk, u, points, series, scales, symmetric, o
     real = left.dtype.type
     weight, bias, output = real(scales[0]), real(scales[1]), real(scales[2])
     ntk_out, nngp_out = out
-    state, gram = np.empty((10, chunk), left.dtype), np.empty(BLOCK * chunk, left.dtype)
+    memory, gram = np.empty((10, chunk), left.dtype), np.empty(BLOCK * chunk, left.dtype)
     own = np.empty((2, BLOCK, c1.shape[0]))
     columns = ntk_out.shape[1]
     for top in range(start, stop, BLOCK):
@@ -624,22 +613,11 @@ def fill(kind, a, b, start, stop, chunk, u, points, series, scales, symmetric, o
                 if last <= first:
                     continue
                 size = last - first
-                minus, plus, ntk, nngp = (
-                    state[0, :size],
-                    state[1, :size],
-                    state[2, :size],
-                    state[3, :size],
-                )
-                _first_layer(
-                    rows[i - top, :size],
-                    minus,
-                    plus,
-                    ntk,
-                    left[0, i, 0],
-                    right[0, 0, first:last],
-                    u[0][i],
-                    u[1][first:last],
-                )
+                minus, plus = memory[0, :size], memory[1, :size]
+                ntk, nngp = memory[2, :size], memory[3, :size]
+                state = minus, plus, ntk, nngp
+                r1, r2 = left[0, i, 0], right[0, 0, first:last]
+                _first_layer(rows[i - top, :size], state, r1, r2, u[0][i], u[1][first:last])
                 for layer in range(left.shape[0]):
                     one, two = left[layer, i], right[layer]
                     if kind == ABS_LINEAR:
@@ -655,23 +633,9 @@ def fill(kind, a, b, start, stop, chunk, u, points, series, scales, symmetric, o
                         _gaussian(minus, plus, ntk, nngp, one, two, first, weight, bias)
                     else:
                         begin, after = begins[layer], begins[layer + 1]
-                        _hermite(
-                            minus,
-                            plus,
-                            ntk,
-                            nngp,
-                            one,
-                            two,
-                            first,
-                            own[0, i - top, begin:after],
-                            own[1, i - top, begin:after],
-                            c2[begin:after],
-                            d2[begin:after],
-                            parity,
-                            weight,
-                            bias,
-                            state[4:, :size],
-                        )
+                        mine = own[0, i - top, begin:after], own[1, i - top, begin:after]
+                        theirs, work = (c2[begin:after], d2[begin:after]), memory[4:, :size]
+                        _hermite(state, one, two, first, mine, theirs, parity, weight, bias, work)
                 ntk_row, nngp_row = ntk_out[i, first:last], nngp_out[i, first:last]
                 for j in range(size):
                     ntk_row[j] = output * ntk[j]

@@ -16,6 +16,7 @@ from overparam.errors import InputError
 from overparam.kernel.infinite.infinite_ntk import check_inputs
 from overparam.kernel.infinite.quadrature import HermiteDual, nodes
 from overparam.kernel.infinite.recursion import lifted
+from overparam.limits import require_whole
 from overparam.model.mlp import MLP
 
 
@@ -87,8 +88,7 @@ def infinite_eigenvalue_bound(
         InputError: Inputs do not fit the model, a row is zero and there is no bias, or ``powers``
             is not positive.
     """
-    if powers < 1:
-        raise InputError(f"powers is {powers}: give a positive integer")
+    require_whole("powers", powers, 1)
     r, u = lifted(model, check_inputs(model, "x", x).astype(np.float64))
     if not (r > 0).all():
         raise InputError(

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.errors import InputError
 from overparam.kernel.infinite import fast
 from overparam.kernel.infinite.closed_forms import closed_form
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.kernel.infinite.quadrature import MOST_TERMS
 from overparam.kernel.tiles import Computer, TiledKernel, Tiling, describe_inputs
+from overparam.limits import require_choice
 from overparam.model.mlp import MLP
 
 
@@ -43,8 +43,7 @@ class InfiniteKernel(TiledKernel):
         kind: str = "ntk",
         dtype: str | None = None,
     ) -> None:
-        if kind not in ("ntk", "nngp"):
-            raise InputError(f"kind must be ntk or nngp, not {kind!r}")
+        require_choice("kind", kind, ("ntk", "nngp"))
         super().__init__(model, x1, x2, dtype)
         self.kind = kind
         self.x1, self.x2 = self.x1.astype(np.float64), self.x2.astype(np.float64)

@@ -20,7 +20,7 @@ References:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -31,6 +31,7 @@ from overparam.errors import InputError
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.empirical.ntk_operator import ntk_diagonal
 from overparam.kernel.spectrum.low_rank import LowRankKernel
+from overparam.limits import require_choice
 from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
@@ -184,8 +185,7 @@ def nystrom(
     rows, n = len(residual), len(residual) // outputs
     if not 1 <= landmarks <= n:
         raise InputError(f"landmarks = {landmarks}: give a number from 1 to {n}, the samples")
-    if method not in ("rpcholesky", "greedy", "uniform"):
-        raise InputError(f"unknown method {method!r}: choose rpcholesky, greedy or uniform")
+    require_choice("method", method, get_args(Method))
     size = 1 if method == "greedy" else min(block or -(-landmarks // 10), landmarks)
     width = landmarks * outputs
     what = f"a Nystrom factor of {rows} x {width}"

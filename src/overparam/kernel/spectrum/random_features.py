@@ -26,6 +26,7 @@ from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.empirical.ntk_operator import push_tangents
 from overparam.kernel.spectrum.low_rank import LowRankKernel
 from overparam.kernel.tiles import blocks
+from overparam.limits import require_whole
 from overparam.memory import require_memory
 from overparam.model.function import Network, as_function, observe_function
 from overparam.model.layers import observe_layers
@@ -188,8 +189,7 @@ def sampled_kernels(
     Raises:
         InputError: ``draws`` is below 2 or points do not fit the model.
     """
-    if draws < 2:
-        raise InputError(f"draws = {draws}: a standard error needs 2 networks or more")
+    require_whole("draws", draws, 2)
     single = replace(model, out_dim=1)
     a = np.asarray(x1, dtype=np.float64)
     b = a if x2 is None else np.asarray(x2, dtype=np.float64)

@@ -14,7 +14,6 @@ Integrands are written with the operators of arrays: NumPy arrays give NumPy arr
 the host, and JAX arrays give JAX arrays, so that everything can be traced and differentiated.
 """
 
-import difflib
 import inspect
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, TypeVar
@@ -23,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.limits import require_choice
 from overparam.problem.integrands.refused import REFUSED
 
 Values = Float[Array | np.ndarray, "n k"]
@@ -193,19 +193,16 @@ def get_integrand(loss: object) -> Integrand:
     """
     if isinstance(loss, Integrand):
         return loss
-    known = ", ".join(INTEGRANDS)
     if not isinstance(loss, str):
+        known = ", ".join(INTEGRANDS)
         raise InputError(
             f"loss is {loss!r}: give an instance such as SquaredLoss() or one of the names {known}"
         )
     name, _, numbers = loss.partition(":")
-    if name in INTEGRANDS:
-        return INTEGRANDS[name].from_numbers(*_numbers(name, numbers))
     if name in REFUSED:
         raise InputError(f"no certificate can exist for the loss {name!r}: {REFUSED[name]}")
-    near = difflib.get_close_matches(name.lower(), INTEGRANDS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"unknown loss {loss!r}: {hint}choose one of {known}")
+    require_choice("loss", name, INTEGRANDS)
+    return INTEGRANDS[name].from_numbers(*_numbers(name, numbers))
 
 
 def _numbers(name: str, text: str) -> list[float]:
