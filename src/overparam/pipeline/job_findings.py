@@ -211,7 +211,7 @@ def obstacle(found: Obstacle) -> Finding:
     rows = f"rows {first} and {second} are {number(found.apart, 3)} of a row's norm apart, their "
     rows += f"targets {number(found.differ, 3)}"
     if found.direction_only:
-        rows += " (--standardize sphere keeps a row's direction only; norm and center keep more)"
+        rows += " (--standardize sphere keeps a row's direction only; lift keeps all of it)"
     steps = f"about {number(found.steps, 2)} steps"
     if math.isinf(found.steps):
         steps = "no number of steps"
