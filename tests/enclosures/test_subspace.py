@@ -20,7 +20,7 @@ def clustered(n: int, outputs: int, decay: float) -> tuple[np.ndarray, int]:
 
 @pytest.mark.parametrize("outputs", [1, 3, 10])
 @pytest.mark.parametrize("decay", [1.0, 2.0])
-@pytest.mark.sample(1)
+@pytest.mark.sample(3)
 def test_clusters_are_enclosed_without_a_factorisation(
     outputs: int, decay: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,6 @@ CENTERS = [pytest.param(None, id="plain"), pytest.param(CENTER, id="centred")]
 
 @pytest.mark.parametrize("center", CENTERS)
 @pytest.mark.parametrize("loss", ["squared", "squared_hinge"])
-@pytest.mark.sample(2)
 def test_gradient_is_the_adjoint_jacobian_at_the_residual(loss, center):
     problem = Problem(MODEL, Measure(X, SIGNS, WEIGHTS), loss, centered_at=center)
     with jax.enable_x64(True):
