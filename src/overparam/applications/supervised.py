@@ -38,7 +38,9 @@ def regression(
         The application, centred at its initial parameters.
     """
     measure = Measure(x, y, weights)
-    return _centred(measure, loss, hidden_widths, activation, key)
+    model = MLP(measure.dim, hidden_widths, measure.outputs, activation)
+    params = model.init(key)
+    return Application(Problem(model, measure, loss, params), params)
 
 
 def classification(
@@ -75,16 +77,5 @@ def classification(
         raise InputError(f"labels name {len(classes)} class: give points of two or more")
     columns = np.arange(1, 2) if len(classes) == 2 else np.arange(len(classes))
     y = np.where(index[:, None] == columns[None], 1.0, -1.0)
-    return _centred(Measure(x, y, weights), loss, hidden_widths, activation, key)
-
-
-def _centred(
-    measure: Measure,
-    loss: Integrand | str,
-    hidden_widths: tuple[int, ...],
-    activation: str,
-    key: Array,
-) -> Application:
-    model = MLP(measure.dim, hidden_widths, measure.outputs, activation)
-    params = model.init(key)
-    return Application(Problem(model, measure, loss, params), params)
+    network: dict[str, Any] = {"hidden_widths": hidden_widths, "activation": activation}
+    return regression(x, y, key, loss=loss, weights=weights, **network)

@@ -96,11 +96,7 @@ class PointBounds:
     @cached_property
     def weight_norms(self) -> list[float]:
         """Upper bounds on |A^l|, l = 1..D."""
-        widths = self.model.widths
-        return [
-            c * tails.matrix_norm(widths[layer + 1], widths[layer], self.share)
-            for layer, c in enumerate(self.model.weight_factors)
-        ]
+        return tails.weight_norms(self.model, self.share)
 
     def collective_input_norms(self) -> list[float]:
         """Upper bounds on calK_l, l = 1..D: Lemma 6."""

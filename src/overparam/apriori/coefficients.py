@@ -197,15 +197,9 @@ def coefficients_at(
         "step_size": result.step_size if result.certified else 0.0,
         **_consequences(setting, found, result, norm),
     }
-    return APrioriCoefficients(
-        hidden_widths=hidden_widths,
-        failure_probability=setting.total_failure_probability,
-        certified=result.certified,
-        reason=_reason(found, result, setting.total_failure_probability),
-        constants=_named(setting, values),
-        reference_radius=float(found.majorant.radii[at]),
-        base=found.base,
-    )
+    delta, radius = setting.total_failure_probability, float(found.majorant.radii[at])
+    said = result.certified, _reason(found, result, delta), _named(setting, values)
+    return APrioriCoefficients(hidden_widths, delta, *said, radius, found.base)
 
 
 def _consequences(

@@ -64,10 +64,7 @@ def moment_base_point(model: MLP, moments: Moments, failure_probability: float) 
     q = required_order(len(model.hidden_widths))
     share = failure_probability / event_families(model.layers)
     kappa = _input_norms(model, moments, q, share)
-    norms = [
-        c * tails.matrix_norm(model.widths[layer + 1], model.widths[layer], share)
-        for layer, c in enumerate(model.weight_factors)
-    ]
+    norms = tails.weight_norms(model, share)
     backward, upstream, columns = _backward(model, norms, q, share)
     return LayerNorms(
         weights=np.ones(1),

@@ -5,7 +5,7 @@ logarithm of E|x|^p is convex in p, so not every sequence is one of moments.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,13 +119,12 @@ class Moments:
     @classmethod
     def sphere(cls, dim: int, order: int = ORDER) -> "Moments":
         """Points on the sphere of radius sqrt(dim): E|x|^p = dim^(p/2)."""
-        return cls(*_described(dim, order, [math.log(dim) * j for j in _halves(order)], "a sphere"))
+        return cls(dim, _exps(math.log(dim) * j for j in _halves(order)), "a sphere")
 
     @classmethod
     def gaussian(cls, dim: int, order: int = ORDER) -> "Moments":
         """Standard normal points: E|x|^(2j) = d (d + 2) ... (d + 2j - 2)."""
-        logs = [_log_gaussian(dim, j) for j in _halves(order)]
-        return cls(*_described(dim, order, logs, "Gaussian points"))
+        return cls(dim, _exps(_log_gaussian(dim, j) for j in _halves(order)), "Gaussian points")
 
     @classmethod
     def laplace(cls, dim: int, order: int = ORDER) -> "Moments":
@@ -160,7 +159,7 @@ class Moments:
         for j in _halves(order):
             tail = sum(math.log((df - 2) / (df - 2 * i)) for i in range(1, j + 1))
             logs.append(_log_gaussian(dim, j) + tail)
-        return cls(*_described(dim, order, logs, f"Student's t with df = {df:g}"))
+        return cls(dim, _exps(logs), f"Student's t with df = {df:g}")
 
 
 def _check(even: Sequence[float]) -> None:
@@ -194,12 +193,6 @@ def _halves(order: int) -> range:
     return range(1, order // 2 + 1)
 
 
-def _described(
-    dim: int, order: int, logs: Sequence[float], name: str
-) -> tuple[int, tuple[float, ...], str]:
-    return dim, tuple(map(_exp, logs)), name
-
-
 def _log_gaussian(dim: int, j: int) -> float:
     return sum(math.log(dim + 2 * i) for i in range(j))
 
@@ -225,7 +218,11 @@ def _convex_above(bounds: Sequence[float]) -> tuple[float, ...]:
     logs = [0.0, *(math.log(b) if b else -math.inf for b in bounds)]
     for j in range(2, len(logs)):
         logs[j] = max(logs[j], 2 * logs[j - 1] - logs[j - 2])
-    return tuple(map(_exp, logs[1:]))
+    return _exps(logs[1:])
+
+
+def _exps(logs: Iterable[float]) -> tuple[float, ...]:
+    return tuple(map(_exp, logs))
 
 
 def _exp(log: float) -> float:

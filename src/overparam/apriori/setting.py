@@ -6,6 +6,7 @@ is computed once.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -191,16 +192,10 @@ def build_setting(
         )
     integrand = get_integrand(loss).for_outputs(model.out_dim)
     model = replace(model, hidden_widths=(1,) * layers)
-    setting = Setting(
-        data,
-        model,
-        integrand,
-        _residual(data, integrand, residual),
-        delta,
-        assumed=min_eigenvalue,
-        assumed_fails=_assumption_fails(min_eigenvalue, eigenvalue_failure_probability),
-        sample_size=_points(data, sample_size),
-    )
+    residual = _residual(data, integrand, residual)
+    assumed = min_eigenvalue, _assumption_fails(min_eigenvalue, eigenvalue_failure_probability)
+    points = _points(data, sample_size)
+    setting = Setting(data, model, integrand, residual, delta, *assumed, points)
     _check_total(setting)
     _check_activation(model)
     _check_eigenvalue(setting)
@@ -315,21 +310,21 @@ def _largest_min_eigenvalue(setting: Setting) -> float:
 
 def mean_square(base: LayerNorms) -> float:
     """A bound on the kernel's trace over k, sum_l |(|G_0^l| kappa_l)|_{L2(mu)}^2."""
-    last = np.full_like(base.weights, base.output_scale)
-    pairs = zip((*base.backward_norms, last), base.input_norms, strict=True)
-    return sum(float((g * kappa) ** 2 @ base.weights) for g, kappa in pairs)
+    return sum(apart for apart, _ in _blocks(base))
 
 
 def jacobian_norm(base: LayerNorms) -> float:
     """|J(theta_0)| <= sqrt(sum_l |J_l|^2) from the norms at theta_0."""
-    total = 0.0
-    last = np.full_like(base.weights, base.output_scale)
+    return math.sqrt(sum(min(bounds) for bounds in _blocks(base)))
+
+
+def _blocks(base: LayerNorms) -> Iterator[tuple[float, float]]:
+    """Two bounds on |J_l|^2 for each layer: point by point, and of all points together."""
+    backward = (*base.backward_norms, np.full_like(base.weights, base.output_scale))
     for g, kappa, shared in zip(
-        (*base.backward_norms, last), base.input_norms, base.collective_input_norms, strict=True
+        backward, base.input_norms, base.collective_input_norms, strict=True
     ):
-        apart = float((g * kappa) ** 2 @ base.weights)
-        total += min(apart, float(g.max() * shared) ** 2)
-    return math.sqrt(total)
+        yield float((g * kappa) ** 2 @ base.weights), float(g.max() * shared) ** 2
 
 
 def _binned(base: LayerNorms, norms: Float[np.ndarray, " n"]) -> LayerNorms:

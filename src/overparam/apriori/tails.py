@@ -9,6 +9,8 @@ import math
 import numpy as np
 from scipy.special import chdtrc, chdtri, gammaln
 
+from overparam.model.mlp import MLP
+
 
 def deviation(p: float) -> float:
     """t with exp(-t^2 / 2) = p: a 1-Lipschitz function of a Gaussian exceeds its mean by t."""
@@ -36,6 +38,12 @@ def image_norm(
 def matrix_norm(rows: int, columns: int, p: float) -> float:
     """The spectral norm of a standard Gaussian matrix (Davidson and Szarek 2001)."""
     return math.sqrt(rows) + math.sqrt(columns) + deviation(p)
+
+
+def weight_norms(model: MLP, p: float) -> list[float]:
+    """The spectral norms of all A^l = c_l W^l of a network, each with failure probability p."""
+    pairs = zip(model.widths[1:], model.widths[:-1], model.weight_factors, strict=True)
+    return [c * matrix_norm(rows, columns, p) for rows, columns, c in pairs]
 
 
 def chi(degrees: int, p: float) -> float:

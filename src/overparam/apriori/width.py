@@ -128,15 +128,9 @@ def width_for(
     width = _search(setting, require_fraction("step_fraction", step_fraction), progress)
     found = _conditions(setting, width, step_fraction)
     shares = _shares(setting, found, step_fraction)
-    layers = len(setting.model.hidden_widths)
-    return RequiredWidth(
-        width=width,
-        dominating=max(shares, key=lambda term: shares[term]),
-        shares=shares,
-        coefficients=coefficients_at(setting, (width,) * layers, step_fraction),
-        setting=setting,
-        step_fraction=step_fraction,
-    )
+    dominating = max(shares, key=lambda term: shares[term])
+    coefficients = coefficients_at(setting, found.model.hidden_widths, step_fraction)
+    return RequiredWidth(width, dominating, shares, coefficients, setting, step_fraction)
 
 
 def _conditions(setting: Setting, width: int, step_fraction: float) -> Conditions:

@@ -9,6 +9,7 @@ business of a :class:`TiledKernel`; where it goes, that of whoever asks for it: 
 
 import hashlib
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -291,14 +292,7 @@ def even(n: int, most: int) -> int:
 
 def largest_side(needed: Callable[[int], int], budget: int, most: int) -> int:
     """The largest number of points up to ``most`` whose tile fits the budget; 0 if none does."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if needed(middle) <= budget:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return bisect_right(range(1, most + 1), budget, key=needed)
 
 
 def points(name: str, x: Array | np.ndarray, dimension: int) -> np.ndarray:

@@ -65,8 +65,8 @@ class MLP:
     act: Activation = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "in_dim", _positive_integer("in_dim", self.in_dim))
-        object.__setattr__(self, "out_dim", _positive_integer("out_dim", self.out_dim))
+        for name in ("in_dim", "out_dim"):
+            object.__setattr__(self, name, require_whole(name, getattr(self, name), 1))
         object.__setattr__(self, "hidden_widths", _widths(self.hidden_widths))
         for name in ("weight_scale", "output_scale"):
             object.__setattr__(self, name, _scale(name, getattr(self, name), positive=True))
@@ -156,15 +156,10 @@ class MLP:
                     )
 
 
-def _positive_integer(name: str, value: int) -> int:
-    require_whole(name, value, 1)
-    return int(value)
-
-
 def _widths(widths: Sequence[int]) -> tuple[int, ...]:
     if isinstance(widths, int | np.integer):
         raise InputError(f"hidden_widths must be a tuple such as ({widths},), one entry a layer")
-    return tuple(_positive_integer("every entry of hidden_widths", m) for m in widths)
+    return tuple(require_whole("every entry of hidden_widths", m, 1) for m in widths)
 
 
 def _scale(name: str, value: Scale, positive: bool = False) -> Scale:

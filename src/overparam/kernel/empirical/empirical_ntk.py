@@ -140,12 +140,8 @@ class EmpiricalKernel(TiledKernel):
 
     def working_bytes(self, side: int) -> int:
         """A tile, and the layers of the points it is made from."""
-        itemsize = self.dtype.itemsize
-        pairs, singles = (
-            _bytes_per_pair(self.model, itemsize),
-            _bytes_per_point(self.model, itemsize),
-        )
-        return pairs * side**2 + singles * side
+        model, itemsize = self.model, self.dtype.itemsize
+        return _bytes_per_pair(model, itemsize) * side**2 + _bytes_per_point(model, itemsize) * side
 
     def computer(
         self, tiling: Tiling, working_memory: int, devices: Sequence[jax.Device] | None
@@ -153,12 +149,12 @@ class EmpiricalKernel(TiledKernel):
         """Keeps the layers of as many blocks of points as the working memory holds."""
         side, itemsize = max(tiling.side1, tiling.side2), self.dtype.itemsize
         with jax.enable_x64(self.dtype == np.float64):
-            network = self.model, self.params, self.x1, self.x2
-            parts: OnDevice | OnDevices = (
-                OnDevice(*network, self.symmetric)
-                if devices is None
-                else OnDevices(*network, tiling, devices)
-            )
+            model, params, points = self.model, self.params, (self.x1, self.x2)
+            parts: OnDevice | OnDevices
+            if devices is None:
+                parts = OnDevice(model, jax.device_put(params), *points, self.symmetric)
+            else:
+                parts = OnDevices(model, params, *points, tiling, devices)
         # A block's layers serve as rows and as columns, if they are the same points in one place.
         second = not self.symmetric or len(devices or ()) > 1
 

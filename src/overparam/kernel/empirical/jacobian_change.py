@@ -5,8 +5,8 @@ dG (x) a_1 + G_0 (x) da, so that (J_1 - J_0)(J_1 - J_0)^T is a sum of products o
 matrices. The differences are taken before the products: nothing cancels, however small the change.
 """
 
+import itertools
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,25 +50,21 @@ def jacobian_change_gram(
     return gram
 
 
-class _Change(NamedTuple):
-    """Layers' inputs h and derivatives G: at the end, at the start, and their differences."""
-
-    inputs: tuple[Float[Array, "n _"], ...]
-    d_inputs: tuple[Float[Array, "n _"], ...]
-    backward: tuple[Float[Array, "nk _"], ...]
-    d_backward: tuple[Float[Array, "nk _"], ...]
+Factor = tuple[Float[Array, "nk _"], Float[Array, "n _"]]
+"""G and h of a term G (x) (c h, s_b), or (c h, 0)."""
 
 
-def _observe(model: MLP, start: Params, end: Params, x: Array) -> _Change:
+def _observe(
+    model: MLP, start: Params, end: Params, x: Array
+) -> tuple[list[tuple[Factor, Factor]], Float[Array, "n _"]]:
+    """dG (x) a_1 and G_0 (x) da for each hidden layer, and dh of the output layer's input."""
     before, after = observe_layers(model, start, x), observe_layers(model, end, x)
-    pairs = zip(after.backward, before.backward, strict=True)
-    flat = [(_flat(g1), _flat(g0)) for g1, g0 in pairs]
-    return _Change(
-        inputs=after.inputs,
-        d_inputs=tuple(a - b for a, b in zip(after.inputs, before.inputs, strict=True)),
-        backward=tuple(g0 for _, g0 in flat),
-        d_backward=tuple(g1 - g0 for g1, g0 in flat),
-    )
+    terms = []
+    for g0, g1, h0, h1 in zip(
+        before.backward, after.backward, before.inputs, after.inputs, strict=False
+    ):
+        terms.append(((_flat(g1) - _flat(g0), h1), (_flat(g0), h1 - h0)))
+    return terms, after.inputs[-1] - before.inputs[-1]
 
 
 def _flat(g: Float[Array, "n k m"]) -> Float[Array, "nk m"]:
@@ -78,22 +74,17 @@ def _flat(g: Float[Array, "n k m"]) -> Float[Array, "nk m"]:
 @partial(jax.jit, static_argnums=0)
 def _tile(model: MLP, start: Params, end: Params, x1: Array, x2: Array | None) -> Array:
     k = model.out_dim
-    rows = _observe(model, start, end, x1)
-    columns = rows if x2 is None else _observe(model, start, end, x2)
+    rows, top = _observe(model, start, end, x1)
+    columns, other_top = (rows, top) if x2 is None else _observe(model, start, end, x2)
 
     def spread(gram: Float[Array, "n1 n2"]) -> Float[Array, "n1k n2k"]:
         return jnp.repeat(jnp.repeat(gram, k, axis=0), k, axis=1)
 
     # The output layer: G = c I at both parameters.
     factor = (model.output_scale * model.weight_factors[-1]) ** 2
-    total = jnp.kron(factor * rows.d_inputs[-1] @ columns.d_inputs[-1].T, jnp.eye(k))
-    for layer, c in enumerate(model.weight_factors[:-1]):
-        h1, h2 = rows.inputs[layer], columns.inputs[layer]
-        dh1, dh2 = rows.d_inputs[layer], columns.d_inputs[layer]
-        g1, g2 = rows.backward[layer], columns.backward[layer]
-        dg1, dg2 = rows.d_backward[layer], columns.d_backward[layer]
-        total = total + (dg1 @ dg2.T) * spread(c**2 * h1 @ h2.T + model.bias_scale**2)
-        total = total + (dg1 @ g2.T) * spread(c**2 * h1 @ dh2.T)
-        total = total + (g1 @ dg2.T) * spread(c**2 * dh1 @ h2.T)
-        total = total + (g1 @ g2.T) * spread(c**2 * dh1 @ dh2.T)
+    total = jnp.kron(factor * top @ other_top.T, jnp.eye(k))
+    for c, left, right in zip(model.weight_factors, rows, columns, strict=False):
+        for (i, (g1, h1)), (j, (g2, h2)) in itertools.product(enumerate(left), enumerate(right)):
+            bias = model.bias_scale**2 if i == j == 0 else 0.0
+            total = total + (g1 @ g2.T) * spread(c**2 * h1 @ h2.T + bias)
     return total

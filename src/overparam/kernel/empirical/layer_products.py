@@ -1,6 +1,7 @@
 """A tile of the empirical kernel from the layers of its points, on one device or on several."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -73,28 +74,24 @@ def lower_strips(model: MLP, side: int, both: Sides) -> list[Float[Array, "r c"]
     return strips
 
 
+@dataclass(frozen=True)
 class OnDevice:
     """Tiles one by one on the default device, of exactly their blocks' points.
 
     Args:
         model: The network.
-        params: Its parameters.
+        params: Its parameters, on the device.
         x1: Inputs of the rows.
         x2: Inputs of the columns.
         symmetric: Whether both are the same points: then three quarters of a large tile on the
             diagonal suffice.
     """
 
-    def __init__(
-        self,
-        model: MLP,
-        params: Params,
-        x1: Float[np.ndarray, "n1 d"],
-        x2: Float[np.ndarray, "n2 d"],
-        symmetric: bool,
-    ) -> None:
-        self.model, self.x1, self.x2, self.symmetric = model, x1, x2, symmetric
-        self.params = jax.device_put(params)
+    model: MLP
+    params: Params
+    x1: Float[np.ndarray, "n1 d"]
+    x2: Float[np.ndarray, "n2 d"]
+    symmetric: bool
 
     def observe_rows(self, rows: tuple[slice, ...]) -> Sides:
         """The layers of one block."""

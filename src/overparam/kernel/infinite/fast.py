@@ -5,7 +5,6 @@ halves the work.
 """
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -16,7 +15,9 @@ from overparam.kernel.infinite.closed_forms import CLOSED_FORMS
 from overparam.kernel.infinite.duals import AbsLinear
 from overparam.kernel.infinite.quadrature import BATCH, HermiteDual, nodes
 from overparam.kernel.infinite.recursion import next_layer
+from overparam.kernel.tiles import blocks
 from overparam.model.mlp import MLP
+from overparam.threads import cores
 
 LINEAR_ROWS = 256
 """Rows of a linear model's kernel computed at a time."""
@@ -55,10 +56,9 @@ def kind_of(dual: Any) -> tuple[int, float, float]:
     """The compiled formulas for a dual, and (a, b) for a|s| + b s."""
     if isinstance(dual, AbsLinear):
         return compiled.ABS_LINEAR, dual.a, dual.b
-    names = {"erf": "ERF", "gelu": "GELU", "sin": "SIN", "cos": "COS", "gaussian": "GAUSSIAN"}
-    for name, kind in names.items():
-        if dual is CLOSED_FORMS[name]:
-            return getattr(compiled, kind), 0.0, 0.0
+    for name, form in CLOSED_FORMS.items():
+        if dual is form:
+            return getattr(compiled, name.upper()), 0.0, 0.0
     return compiled.HERMITE, 0.0, 0.0
 
 
@@ -145,7 +145,7 @@ def fill_kernels(
     rows = out[0].shape[0]
     # Tasks of rows; those of a symmetric result grow, so the largest ones go first.
     starts = range((rows - 1) // TASK * TASK, -1, -TASK)
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         tasks = [
             pool.submit(compiled.fill, kind, a, b, start, min(start + TASK, rows), *shared)
             for start in starts
@@ -160,14 +160,9 @@ def _fill_linear(
     """Both kernels of the linear model: c^2 (s_w^2 <x, x'> / d + s_b^2)."""
     (r1, u1), (r2, u2) = directions(model, x1), directions(model, x2)
     across = (model.output_scale**2 * r2)[:, None] * u2
-    for top in range(0, len(r1), LINEAR_ROWS):
-        rows = slice(top, top + LINEAR_ROWS)
+    for rows in blocks(len(r1), LINEAR_ROWS):
         out[0][rows] = (r1[rows, None] * u1[rows]) @ across.T
         out[1][rows] = out[0][rows]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def working_memory(model: MLP, terms: int, n1: int, n2: int) -> int:
@@ -179,7 +174,7 @@ def working_memory(model: MLP, terms: int, n1: int, n2: int) -> int:
         n1: Points of the rows.
         n2: Points of the columns.
     """
-    tiles = _cores() * 8 * (compiled.CHUNK * (compiled.BLOCK + 10) + 2 * compiled.BLOCK * terms)
+    tiles = cores() * 8 * (compiled.CHUNK * (compiled.BLOCK + 10) + 2 * compiled.BLOCK * terms)
     if not model.hidden_widths:
         tiles = 2 * 8 * LINEAR_ROWS * n2
     per_point = 8 * (5 * (model.in_dim + 4) + len(model.hidden_widths) * 30 + 2 * terms)
