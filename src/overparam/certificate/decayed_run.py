@@ -214,7 +214,7 @@ def _not_certified(
     values: Mapping[str, SupportsFloat] = MappingProxyType({}),
 ) -> Certificate:
     infinite = dict.fromkeys(("smoothness", "distance", "excess", "reach", "path"), math.inf)
-    found = UniqueMinimum(False, 0.0, step_size, 0.0, contraction=1.0, **infinite)
+    found = UniqueMinimum(False, 0.0, step_size, 0.0, 0.0, contraction=1.0, **infinite)
     return certificate_from(known, found, params, "initialisation", why, values)
 
 

@@ -55,6 +55,13 @@ UP = 1 + 1e-9
 ENOUGH = 1.5
 """Times the curvature: the weight decay that is recommended where one is too weak."""
 
+SHARES = (1 / 16, 1 / 2)
+"""Of lambda - mu_0 that the change of curvature on the ball may use up; with a half it is largest
+in proportion to what the gradient may be."""
+
+EASILY = 4.0
+"""Times the gradient that the first share has room for, if it is taken."""
+
 SHARP = 0.5
 """Share of the weight decay below which the bound by neurons is sharp enough."""
 
@@ -121,17 +128,21 @@ class Decayed:
         B = self.point.jacobian_norm + omega
         return (N * self.residual + lipschitz * self.problem.loss.smoothness * B) * UP
 
-    def ball(self) -> float:
-        """The radius with most to spare, r = (lambda - mu_0) / (2 c)."""
+    def ball(self, away: float = 0.0) -> float:
+        """A radius on which little of what is left bends; else the one with most to spare."""
         left = self.left
         if self.bend is None or not left > 0:
             return 0.0
-        # Where nothing bends any ball will do: one that is larger than what is to be covered.
-        farthest = 1.0 + 8 * self.gradient / left
-        rate = self.growth(0.0)
-        first = min(left / (2 * rate), farthest) if rate > 0 else farthest
-        rate = self.growth(first)
-        return min(left / (2 * rate), first) if rate > 0 else first
+        for share in SHARES:
+            # Where nothing bends any ball will do: one that is larger than what is to be covered.
+            farthest = 1.0 + 8 * (self.gradient / left + away)
+            rate = self.growth(0.0)
+            first = min(share * left / rate, farthest) if rate > 0 else farthest
+            rate = self.growth(first)
+            r = min(share * left / rate, first) if rate > 0 else first
+            if EASILY * self.gradient <= (1 - share) * left * (r - away) / 2:
+                break
+        return r
 
     def bend_on(self, radius: float) -> Bend:
         """mu and kappa on a ball."""
@@ -142,7 +153,7 @@ class Decayed:
     def minimum(self, step_size: float | None, away: float = 0.0) -> UniqueMinimum:
         """Theorem R; with no step given the one with the best rate."""
         decay, M = self.problem.weight_decay, self.problem.loss.smoothness
-        r = self.ball()
+        r = self.ball(away)
         bend = self.bend_on(r)
         omega, _ = self.point.bounds.on_ball(r)
         B = (self.point.jacobian_norm + omega) * UP
@@ -276,7 +287,7 @@ def certificate_from(
         numbers=_numbers(known, found, params).but(**values),
         remedies=Remedies(),
         problem=about,
-        nodes=(max(known.ball(), 1e-300),),
+        nodes=(max(found.radius, 1e-300),),
         modulus=known.point.bounds.source,
         assumptions=with_random_vectors(granted) if known.sampled else granted,
         versions=software_versions(),
@@ -291,13 +302,13 @@ def _why(known: Decayed, found: UniqueMinimum) -> Reason:
         return DecayTooWeak(ENOUGH * known.bend.down)
     if not found.step_size * found.smoothness < 2:
         return StepTooLong()
-    return NotAtMinimum(float(found.strong_convexity * known.ball() / 2))
+    return NotAtMinimum(float(found.strong_convexity * found.radius / 2))
 
 
 def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers:
     """Everything measured, and what follows; what Theorem R does not speak of is "no bound"."""
     problem, point = known.problem, known.point
-    decay, loss, r = problem.weight_decay, problem.loss, known.ball()
+    decay, loss, r = problem.weight_decay, problem.loss, found.radius
     omega, lipschitz = point.bounds.on_ball(r)
     excess = max(problem.excess(params), 0.0) * UP
     risen = found.smoothness / 2 * found.reach**2 * UP

@@ -110,6 +110,9 @@ class JobSettings:
         require_confidence(self.confidence)
         get_integrand(self.loss)
         require_decay(self.weight_decay)
+        if self.theorem is not None and (self.theorem == "R") != bool(self.weight_decay):
+            about = "with" if self.theorem == "R" else "without"
+            raise InputError(f"Theorem {self.theorem} is about problems {about} weight_decay")
         if self.weight_decay and self.rigor != "computed":
             raise InputError(
                 f"with weight_decay there is no rigor {self.rigor!r} yet (Theorem R): leave it out"

@@ -21,6 +21,7 @@ class UniqueMinimum:
         margin: (lambda - mu)(r - delta) / (2 gamma); above 1 exactly if certified, and at most 1
             where only the step is too long.
         step_size: eta.
+        radius: r, of the ball.
         strong_convexity: m = lambda - mu, of the objective on the ball; 0 if mu >= lambda.
         smoothness: l = M B^2 + kappa + lambda, a Lipschitz constant of its gradient there.
         contraction: rho, by which the distance to the minimiser shrinks at least, per step; 1 if
@@ -35,6 +36,7 @@ class UniqueMinimum:
     certified: bool
     margin: Number = field(metadata=LOWER)
     step_size: Number = field(metadata=LOWER)
+    radius: Number = field(metadata=LOWER)
     strong_convexity: Number = field(metadata=LOWER)
     smoothness: Number = field(metadata=UPPER)
     contraction: Number = field(metadata=UPPER)
@@ -105,6 +107,7 @@ def unique_minimiser(
             certified=False,
             margin=smaller(margin, 1.0),
             step_size=step_size,
+            radius=radius,
             strong_convexity=larger(m, 0.0) if convex else 0.0,
             smoothness=steepest,
             contraction=1.0,
@@ -120,6 +123,7 @@ def unique_minimiser(
         certified=True,
         margin=margin,
         step_size=step_size,
+        radius=radius,
         strong_convexity=m,
         smoothness=steepest,
         contraction=rho,
