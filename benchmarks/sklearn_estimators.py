@@ -2,9 +2,9 @@
 
     python benchmarks/sklearn_estimators.py [--sets diabetes,wine,...]
 
-Inputs are standardised in each fold; targets of regression are for all that do not do so themselves.
-Scores are R^2 and shares classified rightly, means over five folds with their standard error; time is
-that of the processor, a fit and its predictions of one fold.
+Inputs are standardised in each fold, and so are targets of regression. Scores are R^2 and shares
+classified rightly, means over five folds with their standard error; time is that of the processor
+for a fit and its predictions, the median over the folds.
 """
 
 import argparse

@@ -90,7 +90,7 @@ def test_coordcheck_prints_a_verdict_for_each_parametrisation(capsys):
         (["--widths", "16"], "two or more"),
         (["--widths", "a,b"], "--widths must be numbers such as"),
         (["--widths", "16,99999999999"], "at most"),
-        (["--widths", "16,2000000"], "memory"),
+        (["--widths", "16,2000000", "--depth", "2"], "memory"),
         (["--depth", "0"], "--depth must be 1 or more"),
         (["--steps", "5000"], "steps must be at most"),
         (["--activation", "rleu"], "rleu"),

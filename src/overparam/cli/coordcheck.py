@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import jax
-import numpy as np
 
 from overparam.choices import PARAMETRISATIONS
 from overparam.cli.options import data_selection
@@ -122,7 +121,7 @@ def _table(check: CoordinateCheck) -> list[tuple[str, str]]:
 def _summary(check: CoordinateCheck) -> dict[str, Any]:
     """For machines; null where training diverged."""
 
-    def numbers(values: np.ndarray) -> Any:
+    def numbers(values: Any) -> Any:
         if values.ndim:
             return [numbers(each) for each in values]
         return float(values) if math.isfinite(values) else None
