@@ -20,3 +20,6 @@ THEOREMS = ("1", "P", "C", "R")
 
 FINISHES = ("gauss-newton", "none")
 OPTIMIZERS = ("gd", "adam", "adamw", "lion", "momentum", "rmsprop", "sgd", "adagrad", "nadam")
+
+PARAMETRISATIONS = ("ntk", "standard", "mup")
+"""NTK, standard, and maximal update (its form for gradient descent)."""

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, THEOREMS, Rigor
+from overparam.choices import FINISHES, OPTIMIZERS, PARAMETRISATIONS, RIGOURS, THEOREMS, Rigor
 from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
 from overparam.cli.options import (
     Duration,
@@ -297,3 +297,51 @@ def width(**given: Any) -> None:
     or a bundled set's name.
     """
     run("width", given)
+
+
+@cli.command()
+@click.argument("data")
+@data_options_with(test_fraction=0.0, standardize="center")
+@click.option("--widths", default="64,256,1024", help="Of the hidden layers, by commas.")
+@click.option("--depth", type=int, default=2, help="Number of hidden layers.")
+@click.option("--activation", default="gelu", help="tanh, erf, gelu, relu, softplus, sin, ...")
+@click.option(
+    "--parametrisation",
+    "parametrisations",
+    multiple=True,
+    type=click.Choice(PARAMETRISATIONS),
+    help="May be given several times; all by default.",
+)
+@click.option("--steps", type=int, default=5, help="Of gradient descent on all rows.")
+@click.option(
+    "--step", type=float, help="Step size; by default half the narrowest network's stable one."
+)
+@click.option("--seeds", type=int, default=3, help="Networks drawn at each width.")
+@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+def coordcheck(**given: Any) -> None:
+    """Do activations keep their size as the width grows, over some steps on DATA?
+
+    In the NTK, the standard and the maximal-update (mup) parametrisation, each with one step size
+    at all widths: how the change of each layer's activations depends on the width. Where it stays
+    put, a step size found on a narrow network serves a wide one, and wide networks learn features.
+
+    Example: overparam coordcheck digits --samples 200 --widths 64,256,1024
+    """
+    run("coordcheck", given)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it machine-readably.")
+def doctor(**given: Any) -> None:
+    """Say what overparam runs on: versions, devices, whether arithmetic is what proofs assume.
+
+    Exit status 1 if it is not. An answer to this is the best beginning of a bug report.
+    """
+    run("doctor", given)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it machine-readably.")
+def cite(**given: Any) -> None:
+    """Print how to cite overparam and the theorem that it rests on, as BibTeX."""
+    run("cite", given)

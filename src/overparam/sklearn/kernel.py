@@ -129,7 +129,8 @@ def _with_slopes(model: MLP, kind: str, scales: Array, x: Array) -> tuple[Array,
     """The kernel (n, n), and its derivatives in (s_b, s_w), (n, n, 2)."""
 
     def kernel(scales: Array) -> Array:
-        scaled = replace(model, bias_scale=scales[0], weight_scale=scales[1])
+        traced: Any = {"bias_scale": scales[0], "weight_scale": scales[1]}
+        scaled = replace(model, **traced)
         return getattr(infinite_ntk(scaled, x), kind)
 
     return kernel(scales), jnp.asarray(jax.jacfwd(kernel)(scales))

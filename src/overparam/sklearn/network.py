@@ -75,7 +75,7 @@ class WideNetwork(Prepared):
     def _train(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Train, and return the outputs on rows that the linearised model did not see."""
         for name in _ON_REQUEST:
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         model = MLP(
             x.shape[1],
             self.hidden_widths,

@@ -45,11 +45,6 @@ class Prepared(BaseEstimator):
     standardize: bool
     _outputs: Callable[[np.ndarray], np.ndarray]
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
-        return tags
-
     def _rows(
         self, X: Any, y: Any, sample_weight: Any, **checks: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -108,7 +108,7 @@ class NTKRegressor(Regressor, TangentKernelRidge):
 
     Attributes:
         alpha_: The price.
-        loo_error_: Mean squared leave-one-out error, in variances of the targets.
+        loo_error_: Mean squared leave-one-out error in variances of the targets, summed over them.
         dual_coef_: Coefficients of the kernel at the training rows, (n, k).
         noise_: Estimated standard deviation of the targets around the function, (k,), on their
             scale.
@@ -166,7 +166,7 @@ class NTKClassifier(Classifier, TangentKernelRidge):
         classes_: The classes.
         sharpness_: Of the probabilities.
         alpha_: The price.
-        loo_error_: Mean squared leave-one-out error of the outputs.
+        loo_error_: Mean squared leave-one-out error of the outputs, summed over them.
         dual_coef_: Coefficients of the kernel at the training rows, (n, k).
         n_parameters_: Of the network of finite width, or None.
         n_features_in_: d.
