@@ -10,6 +10,8 @@ evenly, and marks the others slow. ``--part K/N`` runs the K-th of N parts of wh
 
 import argparse
 import atexit
+import contextlib
+import ctypes
 import gc
 import os
 import re
@@ -79,6 +81,14 @@ ROOM = 2**29
 """Bytes by which a worker may grow before it forgets its compiled programs."""
 
 
+def forget_programs() -> None:
+    """Drop what JAX compiled, and give the memory back where the system's C library can."""
+    jax.clear_caches()
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)  # freed in small pieces, it would stay with the process
+
+
 def memory() -> int:
     """Bytes that this process holds; where the system does not say, the most it ever held."""
     try:
@@ -94,9 +104,8 @@ def bounded_memory(request):
     before = stash.setdefault(HELD, memory())
     yield
     if memory() > before + ROOM:
-        jax.clear_caches()
-        gc.collect()
-        stash[HELD] = memory()  # what was freed is used again, but seldom given back
+        forget_programs()
+        stash[HELD] = memory()
 
 
 HELD = pytest.StashKey[int]()

@@ -1,6 +1,8 @@
 """Gradient descent in mpmath, and how far it is from points in float64."""
 
+import jax
 import mpmath as mp
+import numpy as np
 
 from exact_network import exact_pass
 
@@ -19,20 +21,33 @@ def slope(loss, z, y):
     return mp.tanh(r)
 
 
-def exact_run(tiny, problem, start, loss, eta, steps):
-    """Gradient descent in mpmath; the iterates, as pairs of lists of matrices."""
+def exact_run(tiny, problem, start, loss, eta, steps, first=None):
+    """Gradient descent in mpmath; the iterates, as pairs of lists of matrices.
+
+    It begins at ``first``, such an iterate, or at ``start``, where a centred model is centred.
+    """
     weights = [mp.matrix(w.tolist()) for w in start[0]]
     biases = [mp.matrix(b.tolist()) for b in start[1]]
     s_w, s_b = mp.mpf(tiny.weight_scale), mp.mpf(tiny.bias_scale)
     factors = [s_w / mp.sqrt(w.cols) for w in weights]
     found, offset, step = [], None, mp.mpf(eta)
+    pulled = step * mp.mpf(problem.weight_decay)
+    towards = problem.decay_to or jax.tree.map(np.zeros_like, start)
+    towards = [[mp.matrix(a.tolist()) for a in arrays] for arrays in towards]
+    if first is not None:
+        assert problem.centered_at is not None
+        shown = exact_pass(tiny.model, (Exact.of(weights), Exact.of(biases)), problem.measure.x)
+        (weights, biases), offset = first, shown.outputs
     for _ in range(steps + 1):
         found.append(([w.copy() for w in weights], [b.copy() for b in biases]))
         seen = exact_pass(tiny.model, (Exact.of(weights), Exact.of(biases)), problem.measure.x)
         if offset is None:
             offset = seen.outputs if problem.centered_at is not None else None
             offset = offset or [mp.zeros(tiny.outputs, 1)] * tiny.points
-        new = [w.copy() for w in weights], [b.copy() for b in biases]
+        new = tuple(
+            [a - pulled * (a - b) for a, b in zip(arrays, references, strict=True)]
+            for arrays, references in zip((weights, biases), towards, strict=True)
+        )
         for i in range(tiny.points):
             shown = seen.outputs[i] - offset[i]
             ghat = mp.matrix(

@@ -73,7 +73,7 @@ def test_the_command_line_as_a_module():
 
 NAMESPACES = (
     *("applications", "apriori", "enclosures", "importers", "jacobian", "kernels", "linearised"),
-    *("losses", "model", "risk", "steps", "studies", "training"),
+    *("losses", "model", "risk", "sklearn", "steps", "studies", "training"),
 )
 
 

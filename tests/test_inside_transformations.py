@@ -94,9 +94,9 @@ def test_a_model_with_a_traced_scale_is_for_apply_and_the_limit_only(scale):
 SCALES = np.array([1.1, 0.3, 0.7])
 
 
-def network(scales, activation):
+def network(scales, activation, hidden):
     weight, bias, output = scales
-    return op.MLP(3, (5, 4), 2, activation, weight, bias, output)
+    return op.MLP(3, hidden, 2, activation, weight, bias, output)
 
 
 def differences(function):
@@ -107,20 +107,21 @@ def differences(function):
 
 
 @pytest.mark.parametrize("activation", [pytest.param("relu", marks=pytest.mark.slow), "tanh"])
+@pytest.mark.parametrize("hidden", [(5,), pytest.param((5, 4), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("jit", [jax.jit, pytest.param(lambda f: f, marks=pytest.mark.slow)])
-def test_outputs_and_limiting_kernels_are_differentiable_in_the_scales(activation, jit):
+def test_outputs_and_limiting_kernels_are_differentiable_in_the_scales(activation, hidden, jit):
     """Against central differences of the same functions called with numbers."""
     x = X.astype(np.float64)
-    params = draw_params(network(SCALES, activation))
+    params = draw_params(network(SCALES, activation, hidden))
 
     def outputs(scales):
-        return jnp.sum(network(scales, activation).apply(params, x) ** 2)
+        return jnp.sum(network(scales, activation, hidden).apply(params, x) ** 2)
 
     def kernel(scales):
-        return op.infinite_ntk(network(scales, activation), x).ntk[:2, 1:].sum()
+        return op.infinite_ntk(network(scales, activation, hidden), x).ntk[:2, 1:].sum()
 
     def diagonal(scales):
-        return kernels.infinite_ntk_diagonal(network(scales, activation), x).ntk.sum()
+        return kernels.infinite_ntk_diagonal(network(scales, activation, hidden), x).ntk.sum()
 
     with jax.enable_x64(True):
         for function in (outputs, kernel, diagonal):

@@ -5,7 +5,7 @@ start? Each answer is a number with its hypotheses, and says whether it was prov
 estimated or assumed.
 
 What most programs need is here. The rest is in the namespaces ``model, losses, kernels, jacobian,
-enclosures, linearised, training, steps, apriori, risk, applications, importers, studies``.
+enclosures, linearised, training, steps, apriori, risk, applications, importers, studies, sklearn``.
 """
 
 import warnings

@@ -10,6 +10,7 @@ from overparam import linearised as linearised
 from overparam import losses as losses
 from overparam import model as model
 from overparam import risk as risk
+from overparam import sklearn as sklearn
 from overparam import steps as steps
 from overparam import studies as studies
 from overparam import training as training

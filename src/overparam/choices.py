@@ -15,8 +15,11 @@ Kind = Literal["proved", "computed", "estimated", "assumed"]
 RIGOURS = ("computed", "proved")
 """Of the main job."""
 
-THEOREMS = ("1", "P", "C")
+THEOREMS = ("1", "P", "C", "R")
 """With which an initialisation can be certified."""
 
 FINISHES = ("gauss-newton", "none")
 OPTIMIZERS = ("gd", "adam", "adamw", "lion", "momentum", "rmsprop", "sgd", "adagrad", "nadam")
+
+PARAMETRISATIONS = ("ntk", "standard", "mup")
+"""NTK, standard, and maximal update (its form for gradient descent)."""

@@ -4,6 +4,10 @@ from overparam.train.closest import ClosestInterpolant as ClosestInterpolant
 from overparam.train.closest import MinimumNormSolution as MinimumNormSolution
 from overparam.train.closest import closest_interpolant as closest_interpolant
 from overparam.train.closest import minimum_norm_solution as minimum_norm_solution
+from overparam.train.coordinate_check import CoordinateCheck as CoordinateCheck
+from overparam.train.coordinate_check import coordinate_check as coordinate_check
+from overparam.train.decayed_minimum import DecayedMinimum as DecayedMinimum
+from overparam.train.decayed_minimum import decayed_minimum as decayed_minimum
 from overparam.train.gauss_newton import GaussNewtonResult as GaussNewtonResult
 from overparam.train.gauss_newton import gauss_newton as gauss_newton
 from overparam.train.gradient_descent import History as History

@@ -107,6 +107,7 @@ def same(measure):
     return measure
 
 
+@pytest.mark.slow
 def test_bounds_are_tight_in_the_limit_of_wide_layers():
     """Norms of one hidden layer tend to their limits, and a network of some width is near them."""
     measure = data()
@@ -161,7 +162,7 @@ def test_the_first_layers_moment_norm_is_exact():
         "gelu_tanh",
     ],
 )
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 def test_growth_lines_are_above_the_second_moment_everywhere(name):
     act = MLP(1, activation=name).act
     for variance in (0.05, 1.0, 40.0):

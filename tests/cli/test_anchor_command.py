@@ -52,7 +52,7 @@ def test_a_residual_that_is_too_large_is_said_with_the_factor(capsys, iris):
     assert summary["imported"]["short_by_factor"] > 1
     assert summary["errors"] == summary["imported_errors"]
     text = run(capsys, iris, *DATA).out
-    assert "not certified, short by a factor" in text
+    assert "not certified: short by a factor" in text
     assert "--polish 10 moves the weights" in " ".join(text.split())
 
 

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from overparam.cli import anchor, certify, kernel
+from overparam.cli import anchor, certify, coordcheck, kernel
 from overparam.cli.commands import cli
 from overparam.cli.main import main
 from overparam.data.sources import BUNDLED
@@ -215,6 +215,7 @@ def described_only(monkeypatch):
 
     monkeypatch.setattr(kernel, "write_kernel", enough)
     monkeypatch.setattr(anchor, "anchor_network", enough)
+    monkeypatch.setattr(coordcheck, "coordinate_check", enough)
     monkeypatch.setattr("overparam.studies.run.run_sweep", enough)
 
 
@@ -256,6 +257,12 @@ def test_anchor_at_any_weights(described_only, files, typed):
 
 
 @quietly
+@given(file=files, typed=options("coordcheck"))
+def test_coordcheck_of_any_table(described_only, file, typed):
+    run(["coordcheck", file[0], *typed], file)
+
+
+@quietly
 @given(content=st.binary(max_size=60) | words.map(lambda t: t.encode("utf-8", "surrogateescape")))
 def test_verify_of_any_file(content):
     run(["verify", "certificate.json"], ("certificate.json", content))
@@ -293,6 +300,14 @@ def test_anchor_to_the_end(files, typed):
 def test_kernel_to_the_end(file, typed, infinite):
     small = ["--width", "4", "--depth", "1", *["--infinite"] * infinite]
     run(["kernel", file[0], "--out", "K.npy", *typed, *small], file)
+
+
+@pytest.mark.slow
+@quietly
+@given(file=files, typed=options("coordcheck"))
+def test_coordcheck_to_the_end(file, typed):
+    small = ("--widths", "2,4", "--depth", "1", "--steps", "1", "--seeds", "1")
+    run(["coordcheck", file[0], *typed, *small], file)
 
 
 @pytest.mark.parametrize("name", list(cli.commands))

@@ -203,7 +203,7 @@ def test_a_narrow_network_is_certified_from_initialisation_within_a_budget(tmp_p
     with pytest.raises(SystemExit) as stop:
         main([*narrow, "--budget", "2m", *rest])
     assert stop.value.code == 0
-    assert "Theorem C: " in " ".join(capsys.readouterr().out.split())
+    assert "certified by Theorem C" in " ".join(capsys.readouterr().out.split())
     found = json.loads((tmp_path / "summary.json").read_text())["initialisation"]
     assert found["certified"] is True
     assert found["theorem"] == "C"

@@ -7,7 +7,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler, normalize
 
 from overparam.data import Preprocessing, RowNames, fit_preprocessing
-from overparam.data.preprocess import MODES
+from overparam.data.preprocess import LIFT, MODES
 from overparam.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -28,6 +28,19 @@ def test_the_sphere_keeps_directions_and_has_radius_sqrt_d():
     for x in (TRAIN, NEW):
         expected = 2.0 * normalize(scaler.transform(x))
         np.testing.assert_allclose(fitted.apply(x), expected, rtol=1e-12, atol=1e-13)
+
+
+def test_the_lift_is_one_to_one_onto_a_sphere():
+    """The centred point can be read off again; the mean and a single feature are no trouble."""
+    centred = fit_preprocessing(TRAIN, "center", NAMES).apply(NEW)
+    lifted = fit_preprocessing(TRAIN, "lift", NAMES).apply(NEW)
+    np.testing.assert_allclose(np.linalg.norm(lifted, axis=1), np.sqrt(5), rtol=1e-14)
+    height = LIFT * np.sqrt(4)
+    np.testing.assert_allclose(height * lifted[:, :4] / lifted[:, 4:], centred, rtol=1e-12)
+    mean = fit_preprocessing(TRAIN, "lift", NAMES).apply(TRAIN.mean(axis=0)[None])
+    np.testing.assert_allclose(mean, [[0, 0, 0, 0, np.sqrt(5)]], atol=1e-14)
+    one = fit_preprocessing(TRAIN[:, :1], "lift", ("a",)).apply(TRAIN[:, :1])
+    assert len(np.unique(one, axis=0)) == 30
 
 
 def test_none_changes_no_bit():
@@ -59,6 +72,7 @@ def test_norm_scales_each_point_by_itself_and_fits_nothing():
         "norm": False,
         "center": True,
         "sphere": True,
+        "lift": True,
     }
 
 
@@ -100,7 +114,7 @@ def test_a_damaged_preprocessing_is_refused(damage):
 def test_points_at_the_mean_have_no_direction():
     fitted = fit_preprocessing(TRAIN, "sphere", NAMES)
     at_mean = np.stack([TRAIN[0], TRAIN.mean(axis=0)])
-    with pytest.raises(InputError, match=r"line 9 lies at the mean .* use standardize='center'"):
+    with pytest.raises(InputError, match=r"line 9 lies at the mean .* use standardize='lift'"):
         fitted.apply(at_mean, RowNames("line", np.array([4, 9])))
 
 

@@ -22,7 +22,7 @@ def close(network, expected):
 
 @pytest.mark.parametrize("activation", FUNCTIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.sample(6)
+@pytest.mark.sample(5)
 def test_outputs_are_those_of_the_standard_form(activation, dtype):
     layers = draw_layers(WIDTHS, dtype=dtype)
     network = importers.from_torch(state_dict(layers), activation)

@@ -53,6 +53,7 @@ def norms(tiny, params, shifts, direction, measure):
 
 @pytest.mark.parametrize("tiny", ONE_LAYER, ids=str)
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.sample(8)
 def test_neurons_bound_the_dense_hessian(tiny, seed):
     measure, params = tiny.measure(seed), tiny.start(seed)
     direction = np.random.default_rng(seed).standard_normal((tiny.points, tiny.outputs))
@@ -70,7 +71,7 @@ def test_neurons_bound_the_dense_hessian(tiny, seed):
 
 @pytest.mark.parametrize("hidden", [(5,), (4, 3), (3, 3, 3)])
 @pytest.mark.parametrize("activation", ["gelu", "tanh", "sin"])
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 def test_nearby_the_hessian_changes_as_little_as_it_is_said_to(hidden, activation):
     tiny = Tiny(hidden, activation, 2, weight_scale=1.2)
     measure, params = tiny.measure(0), tiny.start(0)

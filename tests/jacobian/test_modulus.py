@@ -326,6 +326,7 @@ def test_composed_norms_only_sharpen():
 
 
 @pytest.mark.parametrize("tiny", [*CASES, Tiny((9, 8), "relu", outputs=2)], ids=str)
+@pytest.mark.sample(4)
 def test_a_second_text_of_the_recursions_gives_the_same_numbers(tiny):
     """Written from the statements of docs/modulus.md by itself; in extended precision, in balls."""
     base = measure_layer_norms(tiny.problem(0), tiny.start(0))

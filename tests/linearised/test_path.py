@@ -18,8 +18,8 @@ from overparam import InputError, certify, gradient_descent, load_certificate, v
 from overparam.jacobian.by_radius import JacobianBounds, Radii
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
-from overparam.linearised.path import LinearisedPath, PathPoint, look_along
-from overparam.linearised.path_theorem import PathConvergence, descent_follows_path
+from overparam.linearised.path import LinearisedPath, MeasuredPoint, follow, look_along
+from overparam.theorems.path import PathConvergence
 from quadratic_map import QuadraticMap, random_map
 from tiny import Tiny
 
@@ -54,7 +54,7 @@ def points_of(bent: QuadraticMap, path: LinearisedPath):
         theta = bent.slope.T @ path.dual(step)
         change = bent.jacobian(theta) - bent.slope
         spectrum = np.linalg.svd(bent.jacobian(theta), compute_uv=False)
-        yield PathPoint(
+        yield MeasuredPoint(
             step=step,
             sigma=float(spectrum[-1]),
             jacobian_norm=float(spectrum[0]),
@@ -66,7 +66,7 @@ def points_of(bent: QuadraticMap, path: LinearisedPath):
 
 def followed(bent: QuadraticMap, share: float = 0.7) -> PathConvergence:
     path = path_of(bent, share)
-    return descent_follows_path(path=path, points=points_of(bent, path))
+    return follow(path, points_of(bent, path))
 
 
 def scaled(bent: QuadraticMap, factor: float) -> QuadraticMap:
@@ -233,7 +233,7 @@ def test_a_tube_that_is_drawn_too_tight_would_be_left():
             small = Bent(0.02 * bent.curvature)
             yield dataclasses.replace(point, bounds=small, change_gram=0 * point.change_gram)
 
-    found = descent_follows_path(path=path, points=optimistic())
+    found = follow(path, optimistic())
     assert found.converges.certified
     with pytest.raises(AssertionError):
         hold_on_map(bent, found, steps=300)
@@ -284,7 +284,7 @@ def test_the_tube_holds_at_every_step(wide):
     at_start = Expansion(problem, start, tangent_kernel(problem, start))
     path = LinearisedPath(*at_start.modes, at_start.coefficients, certificate.step_size)
     points = list(look_along(problem, start, path))
-    found = descent_follows_path(path=path, points=points)
+    found = follow(path, points)
     assert found.tube == certificate.constants["tube_radius"].value
     run = descend(problem, start, certificate.step_size, found.handover)
     network = DenseNetwork(problem.model, problem.measure)

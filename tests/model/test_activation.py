@@ -149,7 +149,7 @@ def curvature(activation, z):
 
 @EVERY
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.sample(13)
+@pytest.mark.sample(7)
 def test_value_and_slope_agree_with_mpmath(activation, dtype):
     z = sample_points(dtype)
     with jax.enable_x64(True):
@@ -206,7 +206,7 @@ def largest_found(function, starts):
 
 
 @EVERY
-@pytest.mark.sample(5)
+@pytest.mark.sample(2)
 def test_bounds_hold_under_attack_and_are_attained(activation):
     starts = np.linspace(-8, 8, 17) + 0.03
     with jax.enable_x64(True):
@@ -268,6 +268,7 @@ def test_lower_tails_keep_relative_accuracy(name):
 
 
 @EVERY
+@pytest.mark.sample(6)
 def test_slopes_stay_above_their_floor(activation):
     """Against 50 digits near the lowest point of a grid; the smooth floors are attained."""
     slope = REFERENCE[activation.name][1]

@@ -58,6 +58,16 @@ def test_the_network_left_behind_is_the_one_stopped_early(job: JobResult) -> Non
     assert found["obstacle"]["descent_steps"] > 1e6
 
 
+def test_a_weight_decay_that_would_do_is_named_and_does(job: JobResult) -> None:
+    assert job.enough_decay is not None
+    assert f"--weight-decay {job.enough_decay:g}" in dict(lines(findings(job)))["weight decay"]
+    assert summary(job, findings(job))["enough_weight_decay"] == job.enough_decay
+    settings = JobSettings(width=64, depth=1, steps=5, weight_decay=job.enough_decay)
+    decayed = run_job(job.dataset, settings)
+    assert decayed.certificate.certified, decayed.certificate.reason
+    assert not decayed.certificate.exists
+
+
 @pytest.mark.slow
 def test_a_certified_anchor_says_what_fitting_every_row_costs() -> None:
     settings = JobSettings(width=256, depth=1, steps=20, consequences=False, anchor_steps=2)

@@ -60,6 +60,7 @@ def test_the_critic_by_hand():
 
 
 @EVERY
+@pytest.mark.sample(3)
 def test_gradient_is_the_one_of_the_value(loss, pair):
     z, y = pair(loss)
     z[0] = y[0]
@@ -169,6 +170,7 @@ def test_the_cap_changes_nothing_below_it_and_keeps_two_derivatives():
 
 
 @EVERY
+@pytest.mark.sample(2)
 def test_in_float32_under_jit(loss, pair):
     z, y = pair(loss)
     z32, y32 = jnp.asarray(z, jnp.float32), jnp.asarray(y, jnp.float32)

@@ -117,7 +117,7 @@ def test_weighted_quadratic_by_hand():
 
 
 @EVERY
-@pytest.mark.sample(6)
+@pytest.mark.sample(4)
 def test_gradient_is_the_one_of_the_value_and_of_the_excess(loss, outputs):
     z, y = random_pair(1, k=outputs)
     z[0] = loss.nearest_minimiser(z, y)[0]  # the kink of some slopes
@@ -235,7 +235,7 @@ def test_smoothness_under_attack(loss, outputs):
 @pytest.mark.parametrize(
     "level", [0.3, *(pytest.param(level, marks=pytest.mark.slow) for level in (1e-6, 0.02, 5.0))]
 )
-@pytest.mark.sample(24)
+@pytest.mark.sample(12)
 def test_pl_constant_under_attack(loss, outputs, level):
     """Minimise 1/2 |grad f|^2 / (f - f*) over the sublevel set {f - f* <= level}."""
     rng = np.random.default_rng(6)

@@ -36,7 +36,7 @@ def by_random_vectors():
     """Along a run whose curvature is bounded with luck."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("overparam.certificate.prediction.SAMPLED", 0.0)
-        return certify(*network(hidden=(4, 4)), theorem="C", budget=3600)
+        return certify(*network(scale=10.0, hidden=(4, 4)), theorem="C", budget=3600)
 
 
 CERTIFICATES = {
@@ -45,9 +45,9 @@ CERTIFICATES = {
     "proved": lambda: certify(*network(scale=1e4), rigor="proved"),
     "along the linearised path": lambda: certify(*network(scale=30.0), theorem="P"),
     "path that fails": lambda: certify(*network(), theorem="P"),
-    "along the run": lambda: certify(*network(hidden=(4, 4)), theorem="C", budget=3600),
+    "along the run": lambda: certify(*network(scale=10.0, hidden=(4, 4)), theorem="C", budget=3600),
     "along the run, proved": lambda: certify(
-        *network(hidden=(4,)), theorem="C", rigor="proved", budget=3600
+        *network(scale=10.0, hidden=(4,)), theorem="C", rigor="proved", budget=3600
     ),
     "along the run, by random vectors": by_random_vectors,
     "a run too long": lambda: certify(*network(), 1e-6, theorem="C", budget=0.1),

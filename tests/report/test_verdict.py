@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import textwrap
 
+from overparam.pipeline.findings import findings, lines
 from overparam.pipeline.formatting import number
 from overparam.pipeline.verdict_findings import verdict
 
@@ -25,3 +27,18 @@ def test_training_is_said_to_lower_the_residual_only_where_it_did(job):
     }
     idle = dataclasses.replace(run, history=dataclasses.replace(run.history, **first))
     assert remedy(job, idle).endswith(f"it is {number(job.initial.residual, 3)}")
+
+
+def test_the_gist_fits_a_screen(job):
+    """The verdicts in three lines of 100 columns each, everything else in one or two."""
+    gist, everything = lines(findings(job), verbose=False), lines(findings(job))
+    assert [heading for heading, _ in gist] == [heading for heading, _ in everything]
+    rows = {heading: len(textwrap.wrap(text, 79)) for heading, text in gist}
+    assert rows["from initialisation"] <= 3
+    assert rows["anchored"] <= 3
+    assert sum(rows.values()) <= 30
+    texts = dict(gist)
+    assert "certified by Theorem 1 (computed): gradient descent" in texts["anchored"]
+    assert "all claims held" in texts["anchored"]
+    assert "short by a factor" in texts["from initialisation"]
+    assert "units a layer" in texts["  to close the gap"]

@@ -180,6 +180,7 @@ def data_dependent(same_part: bool, confidence: float) -> int:
     return failures
 
 
+@pytest.mark.slow
 def test_pac_bayes_around_a_data_dependent_prior():
     assert data_dependent(same_part=False, confidence=0.5) <= 0.5 * REDRAWS
 

@@ -70,7 +70,7 @@ def small_problem(tiny: Tiny, seed: int, **options):
 
 @pytest.mark.parametrize("tiny", NETWORKS, ids=str)
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_the_kernels_error_is_below_its_bound(tiny, seed):
     problem, params = small_problem(tiny, seed)
     proved = prove_layer_norms(problem, params)
@@ -244,6 +244,7 @@ def test_every_activation_that_is_accepted_has_a_margin():
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+@pytest.mark.sample(5)
 def test_values_and_slopes_are_within_a_quarter_of_the_margin(name):
     act, points = MLP(1, activation=name).act, arguments()
     found = in_float64(act.value_and_slope, points)

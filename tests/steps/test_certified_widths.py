@@ -83,6 +83,6 @@ def test_a_network_that_nothing_moves_ends_within_the_budget():
     """Inputs are 0 and there is no bias: J vanishes, and how far a cell may go has no limit."""
     model = MLP(3, (8,), 1, activation="tanh", bias_scale=0.0)
     still = Problem(model, Measure(np.zeros((2, 3)), np.ones((2, 1))), "squared")
-    began = time.perf_counter()
+    began = time.process_time()  # whatever else the machine does
     assert not certified_widths(still, (8,), (0.1,), key=KEY, budget=0.5).converges.any()
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20

@@ -76,6 +76,7 @@ def test_for_a_model_that_is_linear_one_step_is_enough():
     assert found.lower_bound == pytest.approx(found.distance, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_general_optimiser_finds_no_closer_network():
     model = MLP(3, (6,), 1, "tanh")
     problem, params = make_problem(model, n=3, weights=None)

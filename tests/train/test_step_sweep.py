@@ -202,6 +202,7 @@ def test_the_tolerance_is_a_factor_whatever_the_grid(tolerance):
     assert set(verdicts.values()) <= {verdicts[2**0.125], None}
 
 
+@pytest.mark.slow
 def test_the_verdict_on_a_real_sweep_does_not_depend_on_the_grid():
     """Standard parametrisation: the best step falls by about 4 when the width grows by 4."""
     rng = np.random.default_rng(0)

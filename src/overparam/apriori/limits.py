@@ -9,6 +9,7 @@ and the root mean square of its slopes is s'(kappa) = sqrt(E act'(kappa z)^2).
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jax
 import numpy as np
@@ -110,6 +111,7 @@ def growth_lines(act: Activation, variance: float) -> list[tuple[float, float]]:
     return lines
 
 
+@lru_cache(maxsize=64)  # the search for a width asks for the first layer's again and again
 def _tangent(
     act: Activation, variance: float, growth: tuple[float, float]
 ) -> tuple[float, float] | None:

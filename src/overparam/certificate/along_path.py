@@ -11,12 +11,12 @@ from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.reason import Converges, PathLost, Reason, StepTooLongForPath
 from overparam.errors import InputError
 from overparam.kernel.empirical.expansion import Expansion
-from overparam.linearised.path import LinearisedPath, look_along
-from overparam.linearised.path_theorem import PathConvergence, descent_follows_path
+from overparam.linearised.path import LinearisedPath, follow, look_along
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, plain_network
 from overparam.theorems.lazy import jacobian_to_kernel_drift
+from overparam.theorems.path import PathConvergence
 
 LARGEST = 512
 """The number of values n k up to which Theorem P is tried unasked."""
@@ -83,7 +83,7 @@ def certify_along_path(
         bend = hypotheses.bounds.lipschitz(0.0) * hypotheses.residual
         step_size = 2 * (1 - FRACTION) / (hypotheses.jacobian_norm**2 + bend)
     path = LinearisedPath(*point.modes, point.coefficients, step_size)
-    found = descent_follows_path(path=path, points=look_along(point.problem, point.params, path))
+    found = follow(path, look_along(point.problem, point.params, path))
     numbers = _numbers(hypotheses, first, found)
     if found.converges.certified:
         why: Reason = Converges()

@@ -113,8 +113,9 @@ class Certificate(
 
     Attributes:
         theorem: Which one certifies, or fails to: ``1``; ``P`` along the linearised run
-            (docs/path.md), of the same meaning; or ``C`` along a run that was made
-            (docs/trajectory.md), whose ``rate`` holds from the number ``rate_since`` on.
+            (docs/path.md), of the same meaning; ``C`` along a run that was made
+            (docs/trajectory.md), whose ``rate`` holds from the number ``rate_since`` on; or ``R``,
+            with weight decay (docs/weight_decay.md), about the only minimum of a region.
         rigor: ``estimated``, ``computed`` or ``proved``: the weakest kind among the quantities that
             were not declared.
         start: ``initialisation`` or ``anchor`` (trained parameters).
@@ -152,7 +153,10 @@ class Certificate(
 
     @property
     def certified(self) -> bool:
-        """Gradient descent from here converges to a global minimiser: proved or computed."""
+        """Gradient descent from here converges: proved or computed.
+
+        To a global minimiser; with weight decay, Theorem R, to the only one of a region.
+        """
         return self.holds and self.rigor != "estimated"
 
     @property
@@ -177,7 +181,12 @@ class Certificate(
 
     @property
     def existence_radius(self) -> float:
-        """A bound on the distance to a global minimiser: s_K, or to where gradient descent ends."""
+        """A bound on the distance to a global minimiser: s_K, or to where gradient descent ends.
+
+        Infinite under Theorem R, which does not find a global one.
+        """
+        if self.theorem == "R":
+            return math.inf
         return min(self.numbers.existence_radius, self.numbers.limit_distance)
 
     @property
@@ -239,7 +248,8 @@ class Certificate(
     def envelope(self, t: Any) -> Any:
         """The bound on the excess after ``t`` steps: Delta_0 rate^t, rounded up if proved.
 
-        Of Theorem C that times the number ``overshoot``, which a run that rose at first needs.
+        Of Theorem C that times the number ``overshoot``, which a run that rose at first needs. Of
+        Theorem R the excess is that over the region's minimum, so that the bound tends to 0.
 
         Args:
             t: A number of steps, or an array of them.
@@ -249,6 +259,8 @@ class Certificate(
             nothing better is then known.
         """
         excess, overshoot = self.numbers.excess, self.numbers.get("overshoot", 1.0)
+        if self.theorem == "R" and self.holds:
+            excess = self.numbers["minimum_excess"]
         if self.rigor == "proved":
             top = excess if overshoot == 1 else math.nextafter(overshoot * excess, math.inf)
             return envelope_up(top, self.rate, np.asarray(t, dtype=np.float64))

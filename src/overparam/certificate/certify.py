@@ -1,5 +1,6 @@
 """Certificates from a problem and parameters: at initialisation, or anchored at trained ones."""
 
+import math
 from itertools import pairwise
 from typing import Any, SupportsFloat, get_args
 
@@ -10,6 +11,7 @@ from overparam.certificate.along_path import certify_along_path, check_path, wor
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.conclude import certificate_from
 from overparam.certificate.constants import Theorem
+from overparam.certificate.decayed_run import certify_decayed_run
 from overparam.certificate.hypotheses import Rigor, measure_hypotheses
 from overparam.certificate.trajectory import (
     BUDGET,
@@ -17,16 +19,18 @@ from overparam.certificate.trajectory import (
     check_trajectory,
     or_by_running,
 )
+from overparam.certificate.weight_decay import anchor_decayed, check_decayed
 from overparam.errors import InputError
 from overparam.kernel.empirical.expansion import Expansion
-from overparam.kernel.empirical.tangent import tangent_kernel
+from overparam.kernel.empirical.tangent import check_scales, tangent_kernel
 from overparam.limits import require_choice
 from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
+from overparam.rounding.float64 import check_excess
 from overparam.threads import threads_by
 
 
@@ -41,6 +45,30 @@ def _step(step_size: object) -> float | None:
     if isinstance(step_size, bool | np.bool_) or not isinstance(step_size, SupportsFloat):
         raise InputError(f"step_size must be positive and finite, not {step_size!r}")
     return float(step_size)
+
+
+def _check_decayed(
+    problem: Problem,
+    params: ParamTree,
+    step_size: float | None,
+    rigor: Rigor,
+    theorem: Theorem | None = None,
+) -> None:
+    """Raise unless Theorem R can speak, and was not asked for another.
+
+    Raises:
+        InputError: It cannot, or was.
+    """
+    if theorem not in (None, "R"):
+        require_no_decay(problem, f"Theorem {theorem}")
+    if step_size is not None and not (math.isfinite(step_size) and step_size > 0):
+        raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+    check_decayed(problem, rigor)
+    problem.validate(params)
+    check_scales(problem)
+    check_excess(problem, params)
+    size = problem.measure.n * problem.outputs
+    require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
 
 
 def _largest_matrix(problem: Problem, *_: Any, **__: Any) -> int:
@@ -66,6 +94,8 @@ def certify(
 ) -> Certificate:
     """From initialisation: does gradient descent from ``params`` converge?
 
+    With weight decay it is Theorem R that speaks, see :func:`anchor`, at the end of a run.
+
     Theorem 1 says so before any training. Where it does not certify, Theorem P may, with far fewer
     units: it follows the linearised run, known in advance, and costs a few dozen kernels. It is
     tried for least squares where it is affordable and not hopeless. Where that fails, too, Theorem
@@ -85,6 +115,7 @@ def certify(
             anew for that; ``computed`` trusts float64; ``estimated`` searches for the modulus of
             J. Of what only a search is known, see :class:`Problem`, ``computed`` is ``estimated``.
         theorem: ``1``, ``P`` or ``C`` to hear that theorem alone; None tries one after the other.
+            With weight decay there is ``R`` alone.
         budget: Seconds that the steps of Theorem C may take; 0 for none at all.
         target_norm: Whether rho_K sharpens the existence radius, for one more Cholesky factor.
 
@@ -95,17 +126,20 @@ def certify(
     Raises:
         InputError: Parameters, step size or memory are unusable, or nothing can be proved with the
             activation or the loss. Kernel or excess leave float64's range. The parameters are being
-            traced by jit, grad or vmap. Theorem P or C was asked for where it does not apply.
+            traced by jit, grad or vmap. Theorem P, C or R was asked for where it does not apply.
 
     References:
         docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md;
-        docs/trajectory.md.
+        docs/trajectory.md; docs/weight_decay.md.
     """
     step_size = _step(step_size)
     if not (isinstance(budget, int | float) and budget >= 0):
         raise InputError(f"budget must be a number of seconds, 0 or more, not {budget!r}")
     if theorem is not None:
         require_choice("theorem", theorem, get_args(Theorem))
+    if problem.weight_decay or theorem == "R":
+        _check_decayed(problem, params, step_size, rigor, theorem)
+        return certify_decayed_run(problem, params, step_size, budget=budget, progress=progress)
     if theorem == "P":
         check_path(problem, rigor)
     if theorem == "C":
@@ -151,11 +185,17 @@ def anchor(
     rigor: Rigor = "computed",
     target_norm: bool = True,
 ) -> Certificate:
-    """Theorem 1 at trained parameters, reached by any optimiser.
+    """Theorem 1 at trained parameters, reached by any optimiser; Theorem R with weight decay.
 
     The same theorem as :func:`certify`; only the starting point's name differs. Arguments, result
-    and errors are those of :func:`certify`.
+    and errors are those of :func:`certify`. With weight decay the parameters have to be near a
+    minimum of the objective, where ``decayed_minimum`` leads; of the kernel no eigenvalue is asked,
+    and of the loss no PL constant.
     """
+    if problem.weight_decay:
+        step_size = _step(step_size)
+        _check_decayed(problem, params, step_size, rigor)
+        return anchor_decayed(problem, params, "anchor", step_size)
     hypotheses = measure_hypotheses(
         problem, params, kernel=kernel, progress=progress, rigor=rigor, target_norm=target_norm
     )

@@ -16,13 +16,14 @@ from overparam.certificate.record import (
     Finite,
     MaybeExtended,
     MaybeFinite,
+    MaybeSigned,
     Record,
     Signed,
 )
 from overparam.choices import Kind
 from overparam.theorems.convergence import Convergence
 
-Theorem = Literal["1", "P", "C"]
+Theorem = Literal["1", "P", "C", "R"]
 
 Backing = Literal["measured", "concluded", "loss", "activation", "forecast"]
 """What a number's kind follows from: measured at theta_0, concluded by a theorem, closed forms of
@@ -32,6 +33,7 @@ REFERENCES: Mapping[str, str] = {
     "1": "docs/convergence.md, Theorem 1",
     "P": "docs/path.md, Theorem P",
     "C": "docs/trajectory.md, Theorem C",
+    "R": "docs/weight_decay.md, Theorem R",
 }
 
 
@@ -96,6 +98,11 @@ def _follows(symbol: str, meaning: str, one: str = "", always: str | None = None
 
 def _along(symbol: str, meaning: str, backing: Backing = "concluded") -> Meta:
     return _meta(symbol, meaning, "Along a run: Theorems P and C", backing, None)
+
+
+def _decayed(symbol: str, meaning: str, backing: Backing = "concluded") -> Meta:
+    source = "docs/weight_decay.md, Theorem R"
+    return _meta(symbol, meaning, "With weight decay: Theorem R", backing, source)
 
 
 def _meta(
@@ -284,6 +291,40 @@ class Numbers(Record, frozen=True, kw_only=True):
         _along("T̂", "steps to where Theorem 1 may take over, by the linearised run", "forecast"),
     ] = UNSET
     steps_made: Annotated[MaybeFinite, _along("t", "steps of the run before it ended")] = UNSET
+
+    weight_decay: Annotated[MaybeFinite, _decayed("λ", "weight decay", "measured")] = UNSET
+    loss_infimum: Annotated[
+        MaybeSigned,
+        _decayed("f*", "no parameters at all have a smaller objective than this", "loss"),
+    ] = UNSET
+    gradient_norm: Annotated[
+        MaybeFinite, _decayed("γ", "gradient of the objective where the ball is centred, at most")
+    ] = UNSET
+    residual_curvature: Annotated[
+        MaybeExtended,
+        _decayed("μ", "how much the residual bends the objective down on the ball, at most"),
+    ] = UNSET
+    strong_convexity: Annotated[
+        MaybeFinite, _decayed("λ − μ", "strong convexity of the objective on the ball, at least")
+    ] = UNSET
+    contraction: Annotated[
+        MaybeFinite,
+        _decayed("ρ", "factor by which the distance to the minimiser shrinks at least, per step"),
+    ] = UNSET
+    minimum_excess: Annotated[
+        MaybeExtended,
+        _decayed("E", "the start's objective exceeds the region's minimum by no more than this"),
+    ] = UNSET
+    region_minimum: Annotated[
+        MaybeFinite,
+        _decayed("φ(θ_*) − f*", "the region's minimum exceeds the loss's infimum by at most this"),
+    ] = UNSET
+    rival_distance: Annotated[
+        MaybeExtended,
+        _decayed(
+            "√(2(φ − f*) / λ)", "no better minimum is farther than this from where it decays to"
+        ),
+    ] = UNSET
 
     def but(self, **values: SupportsFloat) -> "Numbers":
         """The same with other values."""

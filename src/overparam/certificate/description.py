@@ -35,6 +35,8 @@ class Description(Record, frozen=True, kw_only=True, tag_field="model_kind"):
         center_sha256: The same of the parameters at which a centred model vanishes; absent if it is
             not centred.
         observe: What the loss sees of the model, where it is more than the values of an ``MLP``.
+        weight_decay: lambda; absent if there is none.
+        decay_sha256: Of theta_ref, like ``params_sha256``; absent if that is 0.
     """
 
     points: Count
@@ -48,6 +50,8 @@ class Description(Record, frozen=True, kw_only=True, tag_field="model_kind"):
     params_sha256: Hash
     center_sha256: Hash | UnsetType = UNSET
     observe: Word | UnsetType = UNSET
+    weight_decay: Positive | UnsetType = UNSET
+    decay_sha256: Hash | UnsetType = UNSET
 
     @property
     def values(self) -> int:
@@ -105,6 +109,10 @@ def describe(problem: Problem, params: ParamTree) -> NetworkDescription | Functi
         "params_sha256": params_fingerprint(params),
         "center_sha256": UNSET if centre is None else params_fingerprint(centre),
     }
+    if problem.weight_decay:
+        common["weight_decay"] = problem.weight_decay
+        if problem.decay_to is not None:
+            common["decay_sha256"] = params_fingerprint(problem.decay_to)
     if not isinstance(model, MLP):
         return FunctionDescription(**common, observe=observation.name, model=model_name(model))
     return NetworkDescription(

@@ -24,7 +24,7 @@ from overparam.kernel.empirical.tangent import check_scales, tangent_kernel, to_
 from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
 from overparam.rounding.float64 import (
     KernelErrors,
@@ -161,6 +161,7 @@ def measure_hypotheses(
     References:
         docs/proved.md.
     """
+    require_no_decay(problem, "Theorem 1")
     problem.validate(params)
     check_scales(problem)
     check_excess(problem, params)

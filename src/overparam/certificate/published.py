@@ -15,11 +15,11 @@ import msgspec
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.constants import ABOUT
 
-_INTRODUCTION = """# The numbers of a certificate
+_INTRODUCTION = r"""# The numbers of a certificate
 
 Every number in `certificate.constants` by its name, with its symbol in the proofs. Each carries a kind
 (`proved`, `computed`, `estimated`, `assumed`) and a source; where it is proved is in [notation.md](notation.md).
-Distances are Euclidean in the parameters, sizes of functions in `L2(mu; R^k)`, excesses in units of the loss.
+Distances are Euclidean in the parameters, sizes of functions in $L_2(\mu; \mathbb R^k)$, excesses in units of the loss.
 """  # noqa: E501 - lines of the page
 
 

@@ -203,14 +203,19 @@ class WouldTake(Why, frozen=True, tag="would_take"):
     at_least: bool
     steps: Steps | UnsetType = UNSET
 
+    @property
+    def length(self) -> str:
+        """How many steps, and how long here."""
+        steps = "" if self.steps is UNSET else f"about {count(self.steps)} steps, "
+        return f"{steps}{'more than ' if self.at_least else ''}{duration(self.seconds)} here"
+
     def words(self, n: Numbers, about: Description) -> str:
         """How long, and what to do."""
-        steps = "" if self.steps is UNSET else f"about {count(self.steps)} steps, "
-        more = "more than " if self.at_least else ""
+        last = "R" if "weight_decay" in n else "1"
         return (
-            f"gradient descent with step size {self.step_size:.4g} would take {steps}{more}"
-            f"{duration(self.seconds)} here, to the region where Theorem 1 holds: allow it that "
-            "time with a larger budget, or anchor trained parameters"
+            f"gradient descent with step size {self.step_size:.4g} would take {self.length}, to "
+            f"the region where Theorem {last} holds: allow it that time with a larger budget, or "
+            "anchor trained parameters"
         )
 
 
@@ -267,6 +272,56 @@ class Adrift(Why, frozen=True, tag="adrift"):
     )
 
 
+class OneMinimum(Why, frozen=True, tag="one_minimum"):
+    """Theorem R holds: one minimum in the region, and gradient descent converges to it."""
+
+    def words(self, n: Numbers, about: Description) -> str:
+        """What was found, and what was not."""
+        before = ""
+        if "handover" in n:
+            before = (
+                f"{n.handover:.0f} steps of gradient descent were made, known up to "
+                f"{n.deviation:.2g}; then "
+            )
+        return (
+            f"{before}the residual bends the objective by at most {n.residual_curvature:.4g}, less "
+            f"than the weight decay {n.weight_decay:.4g}: gradient descent with step size "
+            f"{n.step_size:.4g} converges to the only minimum of a region (Theorem R), within "
+            f"distance {n.limit_distance:.4g}; whether a better one exists elsewhere is not known"
+        )
+
+
+class DecayTooWeak(Why, frozen=True, tag="decay_too_weak"):
+    """The residual bends the objective by as much as the weight decay does, or more.
+
+    Attributes:
+        enough: A weight decay that would do, were the curvature there no larger.
+    """
+
+    enough: Extended
+
+    template: ClassVar[str] = (
+        "the residual may bend the objective by {n.residual_curvature:.4g}, and weight decay "
+        "{n.weight_decay:.4g} is not above that: about {self.enough:.2g} would do (Theorem R), or "
+        "a wider network"
+    )
+
+
+class NotAtMinimum(Why, frozen=True, tag="not_at_minimum"):
+    """The gradient is too large for a minimum to be found in the ball.
+
+    Attributes:
+        needed: What it must not exceed.
+    """
+
+    needed: Finite
+
+    template: ClassVar[str] = (
+        "the gradient of the objective is {n.gradient_norm:.3g} here, and Theorem R needs "
+        "{self.needed:.3g}: train on, or go to the minimum with decayed_minimum"
+    )
+
+
 Reason = (
     Converges
     | EqualPoints
@@ -287,6 +342,9 @@ Reason = (
     | TooCurved
     | Lost
     | Adrift
+    | OneMinimum
+    | DecayTooWeak
+    | NotAtMinimum
 )
 
 _SCALES: Mapping[str, float] = {" billion": 1e9, " million": 1e6}

@@ -20,6 +20,7 @@ Extended = Annotated[float, Meta(ge=0)]
 """Nonnegative, or infinite: no bound."""
 Signed = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 MaybeFinite = Finite | UnsetType
+MaybeSigned = Signed | UnsetType
 MaybeExtended = Extended | UnsetType
 Count = Annotated[int, Meta(ge=1)]
 Word = Annotated[str, Meta(min_length=1, max_length=400)]

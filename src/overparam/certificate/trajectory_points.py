@@ -1,6 +1,8 @@
 """What Theorem C asks about a point of a run, measured: as float64 gives it, or proved."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +22,7 @@ from overparam.rounding.passes import WeightNorms, weight_norms
 from overparam.rounding.residual import prove_residual
 from overparam.rounding.steps import StepErrors, step_errors
 from overparam.rounding.training import StepNoise, step_noise
-from overparam.theorems.residual_curvature import SAFE, Couplings, exact, layered_curvature
+from overparam.theorems.residual_curvature import SAFE, Couplings, Seen, exact, layered_curvature
 
 FLOOR = 0.3
 """beta_j is at least this share of the largest, so as to serve for a cell."""
@@ -118,7 +120,7 @@ def couplings_around(
     measure, model = problem.measure, problem.mlp
     ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
     with jax.enable_x64(True):
-        seen = see_layers(model, params, measure.x, measure.weights, ghat)
+        seen = _see_layers(model, params, measure.x, measure.weights, ghat)
         upstream, bends, sizes = jax.tree.map(np.asarray, (seen.upstream, seen.bends, seen.sizes))
     neurons, plain, weighted = [], [], []
     for layer in range(1, model.layers - 1):
@@ -139,9 +141,18 @@ def relative_curvature(problem: Problem, params: Params, base: LayerNorms) -> fl
     norm = float(np.sqrt(measure.weights @ (ghat**2).sum(axis=1)))
     couplings = couplings_around(problem, params, base, 0.0)
     with jax.enable_x64(True):
-        seen = see_layers(problem.mlp, params, measure.x, measure.weights, ghat)
-        found = float(layered_curvature(seen, couplings, exact(problem.mlp.layers)))
+        seen = _see_layers(problem.mlp, params, measure.x, measure.weights, ghat)
+        found = float(_layered_curvature(problem.mlp.layers, seen, couplings))
     return found / norm if norm else 0.0
+
+
+_see_layers = jax.jit(see_layers, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def _layered_curvature(layers: int, seen: Seen, couplings: Couplings) -> Any:
+    """Of what was seen as it is, in one program: step by step, each operation would be compiled."""
+    return layered_curvature(seen, couplings, exact(layers))
 
 
 def excess_at(problem: Problem, point: Point) -> float:

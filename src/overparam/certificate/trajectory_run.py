@@ -149,7 +149,10 @@ class Run:
         measure = problem.measure
         nothing = np.zeros((measure.n, problem.outputs))  # one program, centred or not
         offset = nothing if problem.offset is None else problem.offset
-        self._data = (measure.x, problem.targets, measure.weights, offset)
+        decay = (np.float64(problem.weight_decay), problem.decay_to)
+        decayed = decay if problem.weight_decay else None
+        self._away = parameter_norm(problem.displacement(self.start)) if decayed else 0.0
+        self._data = (measure.x, problem.targets, measure.weights, offset, decayed)
         self._grams = input_grams(problem.mlp, measure.x) if self.how == "neurons" else None
         self._advance = cell_program(problem.mlp, problem.loss, self.how)
 
@@ -340,6 +343,7 @@ class Run:
                 error=number(error[i]),
                 step_size=number(self.step_size),
                 smoothness=number(self.problem.loss.smoothness),
+                decay=number(self.problem.weight_decay),
             )
             self.spread = None if spread is None else safe_upper(spread)
             if self.spread is None:
@@ -368,7 +372,11 @@ class Run:
         """eps_t: the errors of passes, of the residual, of the update."""
         gradient, length, size = (rows[:, COLUMNS.index(n)] for n in ("gradient", "length", "size"))
         passes = noise.backward * gradient + ball.jacobian_norm * off
-        return (self.step_size * passes + UNIT_ROUNDOFF * (size + 4 * length)) * UP
+        updated = UNIT_ROUNDOFF * (size + 4 * length)
+        if self.problem.weight_decay:  # what cancels in a step is rounded before
+            pulled = self.step_size * self.problem.weight_decay * UNIT_ROUNDOFF
+            updated = updated + 8 * pulled * (rows[:, COLUMNS.index("distance")] + self._away)
+        return (self.step_size * passes + updated) * UP
 
     @property
     def _beta_3(self) -> float:

@@ -34,7 +34,7 @@ CAP_SAFETY = 1 + 1e-6
 """Covers the rounding of |ghat| in the cap of a step's curvature."""
 
 LEAST_SHARE = 0.03
-"""lambda_i is |gamma_i| and this share of the mean."""
+"""lambda_i is |zeta_i| and this share of the mean."""
 
 
 @lru_cache(maxsize=16)
@@ -42,17 +42,23 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
     """A cell's steps, compiled once for problems of one kind and shape."""
 
     def record(theta: Params, data: tuple) -> tuple[Any, Any, Any, Any]:
-        x, y, weights, offset, _ = data
+        x, y, weights, offset, decay, _ = data
         values, pull = jax.vjp(lambda p: model.apply(p, x), theta)
         seen = values - offset
         ghat = loss.gradient(seen, y)
         nearest = loss.nearest_minimiser(seen, y)
         size = weights @ jnp.sum(values**2 + offset**2 + seen**2 + nearest**2, axis=1)
         (gradient,) = pull(weights[:, None] * ghat)
-        return gradient, ghat, weights @ loss.excess(seen, y), jnp.sqrt(size)
+        excess = weights @ loss.excess(seen, y)
+        if decay is not None:
+            strength, towards = decay
+            way = theta if towards is None else jax.tree.map(jnp.subtract, theta, towards)
+            gradient = jax.tree.map(lambda g, w: g + strength * w, gradient, way)
+            excess = excess + strength / 2 * _norm(way) ** 2
+        return gradient, ghat, excess, jnp.sqrt(size)
 
     def curvature(theta: Params, ghat: Array, data: tuple) -> Array:
-        x, _, weights, _, extra = data
+        x, _, weights, _, _, extra = data
         if how == "none":
             return jnp.full((), jnp.inf)
         if how == "neurons":

@@ -12,14 +12,16 @@ from overparam.pipeline.run import anchor_network
 from overparam.pipeline.settings import AnchorSettings
 
 
-def anchor(weights: str, data: str, out: Path | None, as_json: bool, **options: Any) -> None:
+def anchor(
+    weights: str, data: str, out: Path | None, as_json: bool, verbose: bool, **options: Any
+) -> None:
     """Anchor a certificate at WEIGHTS, trained elsewhere, on DATA."""
     selection = data_selection(options)
     selection["standardize_target"] = options.pop("target_units") == "standardized"
     layers = options.pop("layers")
     reading = {name: options.pop(name) for name in ("activation", "scales")}
     settings = AnchorSettings(**options)
-    output = Output(out, as_json)
+    output = Output(out, as_json, verbose)
     with ProgressBar() as progress:
         progress("reading the weights", 0, 0)
         names = None if layers is None else [name.strip() for name in layers.split(",")]

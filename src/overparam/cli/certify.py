@@ -20,11 +20,11 @@ HEADINGS = 21
 """Columns of the summary's headings; what follows the verdict stands below it."""
 
 
-def certify(data: str, out: Path | None, as_json: bool, **options: Any) -> None:
+def certify(data: str, out: Path | None, as_json: bool, verbose: bool, **options: Any) -> None:
     """Certify a network on DATA: a CSV, Parquet or npz file, or a bundled set's name."""
     selection = data_selection(options)
     settings = JobSettings(seed=selection["seed"], **options)
-    output = Output(out, as_json)
+    output = Output(out, as_json, verbose)
     checkpoint = None if out is None else out / "checkpoint.npz"
     with ProgressBar() as progress:
         progress("reading the data", 0, 0)
@@ -44,10 +44,10 @@ def certify(data: str, out: Path | None, as_json: bool, **options: Any) -> None:
 class Output:
     """Where a job's findings go: the folder, and the terminal or JSON."""
 
-    def __init__(self, out: Path | None, as_json: bool) -> None:
+    def __init__(self, out: Path | None, as_json: bool, verbose: bool) -> None:
         if out is not None:
             prepare_folder(out)
-        self.out, self.as_json = out, as_json
+        self.out, self.as_json, self.verbose = out, as_json, verbose
         self.said: list[tuple[str, str]] = []
 
     def verdict(self, known: JobResult, progress: ProgressBar) -> None:
@@ -56,7 +56,7 @@ class Output:
         if self.out is not None:
             write_output(known, found, self.out, None)
         if not self.as_json:
-            self.said = lines(found)
+            self.said = lines(found, self.verbose)
             with progress.hidden():
                 print_table(self.said, HEADINGS)
                 flush()
@@ -76,7 +76,7 @@ class Output:
         found = findings(result)
         if self.as_json:
             return say_json(summary(result, found))
-        rest = [row for row in lines(found) if row not in self.said]
+        rest = [row for row in lines(found, self.verbose) if row not in self.said]
         if self.out is not None:
             rest.append(("report", str(self.out / "report.html")))
         return print_table(rest, HEADINGS)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, THEOREMS, Rigor
+from overparam.choices import FINISHES, OPTIMIZERS, PARAMETRISATIONS, RIGOURS, THEOREMS, Rigor
 from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
 from overparam.cli.options import (
     Duration,
@@ -21,6 +21,7 @@ from overparam.cli.options import (
     memory_option,
     model_options,
     process_options,
+    verbose_option,
 )
 from overparam.cli.terminal import drop_output, flush
 from overparam.memory import WORKING_MEMORY
@@ -84,6 +85,7 @@ def run(command: str, given: dict[str, Any]) -> None:
     help="proved: every bound includes rounding; slower.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all results.")
+@verbose_option
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def anchor(**given: Any) -> None:
     """Anchor a certificate at WEIGHTS, trained elsewhere, on DATA.
@@ -100,6 +102,13 @@ def anchor(**given: Any) -> None:
 @data_options
 @model_options
 @loss_option
+@click.option(
+    "--weight-decay",
+    type=float,
+    default=0.0,
+    help="lambda, towards the initialisation (with --no-centered towards 0), such as 1e-3; 0 for "
+    "none. What is certified then is the only minimum of a region, whatever the kernel.",
+)
 @click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
 @click.option(
     "--budget",
@@ -142,8 +151,8 @@ def anchor(**given: Any) -> None:
 @click.option(
     "--theorem",
     type=click.Choice(THEOREMS),
-    help="To certify the initialisation with; by default 1, then P where it has a chance. "
-    "overparam verify checks 1.",
+    help="To certify the initialisation with; by default 1, then P where it has a chance; with "
+    "--weight-decay R alone. overparam verify checks 1.",
 )
 @click.option(
     "--consequences/--no-consequences",
@@ -155,6 +164,7 @@ def anchor(**given: Any) -> None:
 )
 @memory_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all results.")
+@verbose_option
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def certify(**given: Any) -> None:
     """Certify a network on DATA: a CSV, Parquet or npz file, or a bundled set's name.
@@ -287,3 +297,51 @@ def width(**given: Any) -> None:
     or a bundled set's name.
     """
     run("width", given)
+
+
+@cli.command()
+@click.argument("data")
+@data_options_with(test_fraction=0.0, standardize="center")
+@click.option("--widths", default="64,256,1024", help="Of the hidden layers, by commas.")
+@click.option("--depth", type=int, default=2, help="Number of hidden layers.")
+@click.option("--activation", default="gelu", help="tanh, erf, gelu, relu, softplus, sin, ...")
+@click.option(
+    "--parametrisation",
+    "parametrisations",
+    multiple=True,
+    type=click.Choice(PARAMETRISATIONS),
+    help="May be given several times; all by default.",
+)
+@click.option("--steps", type=int, default=5, help="Of gradient descent on all rows.")
+@click.option(
+    "--step", type=float, help="Step size; by default half the narrowest network's stable one."
+)
+@click.option("--seeds", type=int, default=3, help="Networks drawn at each width.")
+@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+def coordcheck(**given: Any) -> None:
+    """Do activations keep their size as the width grows, over some steps on DATA?
+
+    In the NTK, the standard and the maximal-update (mup) parametrisation, each with one step size
+    at all widths: how the change of each layer's activations depends on the width. Where it stays
+    put, a step size found on a narrow network serves a wide one, and wide networks learn features.
+
+    Example: overparam coordcheck digits --samples 200 --widths 64,256,1024
+    """
+    run("coordcheck", given)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it machine-readably.")
+def doctor(**given: Any) -> None:
+    """Say what overparam runs on: versions, devices, whether arithmetic is what proofs assume.
+
+    Exit status 1 if it is not. An answer to this is the best beginning of a bug report.
+    """
+    run("doctor", given)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it machine-readably.")
+def cite(**given: Any) -> None:
+    """Print how to cite overparam and the theorem that it rests on, as BibTeX."""
+    run("cite", given)

@@ -81,11 +81,12 @@ def _data_options(command: Callable, test_fraction: float, standardize: str) -> 
             ),
             click.option(
                 "--standardize",
-                type=click.Choice(["none", "norm", "center", "sphere"]),
+                type=click.Choice(["none", "norm", "center", "sphere", "lift"]),
                 default=standardize,
                 help="center: mean 0, variance 1 per feature; sphere: then norm sqrt(d) per point; "
-                "norm: norm sqrt(d) only, which fits nothing to the sample and so keeps the bounds "
-                "evaluated on it free of that reservation.",
+                "lift: the same one to one, with one more coordinate; norm: norm sqrt(d) only, "
+                "which fits nothing to the sample and so keeps the bounds evaluated on it free of "
+                "that reservation.",
             ),
         )
     ):
@@ -121,6 +122,10 @@ loss_option = click.option(
 
 memory_option = click.option(
     "--memory", type=MemorySize(), help="Memory to use, such as 8GB; all free memory by default."
+)
+
+verbose_option = click.option(
+    "--verbose", "-v", is_flag=True, help="Say all that was found, not the gist of it."
 )
 
 process_options = click.option(

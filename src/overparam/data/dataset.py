@@ -154,7 +154,7 @@ def load(
         samples: how many rows to draw, training and test together; all if None.
         seed: seed of the draw and the split. Draws of different sizes with one seed are nested.
         test_fraction: fraction of the drawn rows held out, at least 0 and below 1.
-        standardize: "none", "norm", "center" or "sphere", see :class:`Preprocessing`.
+        standardize: "none", "norm", "center", "sphere" or "lift", see :class:`Preprocessing`.
         standardize_target: whether a regression target gets mean 0 and variance 1.
         merge: whether training points that coincide become one, and contradictory targets there
             are refused. False keeps every row, in the table's order.

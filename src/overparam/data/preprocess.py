@@ -6,6 +6,10 @@ sphere of radius sqrt(d). The constants come from the training part only, so a b
 the test part is none the worse for them. A bound evaluated on the training part asks more: that
 sample must have no part in choosing the preprocessing. "norm" fits nothing: each point is scaled to
 norm sqrt(d) by itself.
+
+A projection forgets how far a point is from the mean, which may be what tells it from another.
+"lift" does not: with one more coordinate of a constant height, (z, h) and (z', h) lie on one ray
+from the origin only if z = z', so points go to the sphere of radius sqrt(d + 1) one to one.
 """
 
 from collections.abc import Mapping
@@ -19,8 +23,11 @@ from overparam.data.raw import RowNames
 from overparam.errors import InputError
 from overparam.limits import require_choice
 
-Mode = Literal["none", "norm", "center", "sphere"]
+Mode = Literal["none", "norm", "center", "sphere", "lift"]
 MODES: tuple[str, ...] = get_args(Mode)
+
+LIFT = 0.5
+"""The height over the mean, in units of sqrt(d), the root mean square of a centred point's norm."""
 
 # A standardised point of norm below this fraction of sqrt(d) is the mean up to rounding, and its
 # direction is noise.
@@ -33,7 +40,8 @@ class Preprocessing:
 
     Attributes:
         mode: "none" leaves points alone, "norm" divides each point by its norm and multiplies it by
-            sqrt(d), "center" maps each feature to (value - mean) / scale, "sphere" does both.
+            sqrt(d), "center" maps each feature to (value - mean) / scale, "sphere" does both,
+            "lift" appends a constant to the centred point and brings it to norm sqrt(d + 1).
         mean: what is subtracted, shape (d,).
         scale: what is divided by, shape (d,), positive.
         notes: what the user should know, e.g. which features were constant.
@@ -47,11 +55,11 @@ class Preprocessing:
     @property
     def fits_sample(self) -> bool:
         """Whether constants were fitted to the points; "none" and "norm" have none."""
-        return self.mode in ("center", "sphere")
+        return self.mode not in ("none", "norm")
 
     def apply(
         self, x: Float64[np.ndarray, "n d"], rows: RowNames | None = None
-    ) -> Float64[np.ndarray, "n d"]:
+    ) -> Float64[np.ndarray, "n _"]:
         """Applies the fitted constants to points, new ones or those of the fit.
 
         Args:
@@ -59,7 +67,7 @@ class Preprocessing:
             rows: what the points are called in messages.
 
         Returns:
-            The preprocessed points, shape (n, d).
+            The preprocessed points, shape (n, d); (n, d + 1) if they are lifted.
 
         Raises:
             InputError: if the points have another number of features, or one of them cannot be
@@ -80,6 +88,9 @@ class Preprocessing:
             raise InputError("features exceed float64's range when centred; rescale them")
         if self.mode == "center":
             return centred
+        if self.mode == "lift":
+            height = LIFT * np.sqrt(x.shape[1])
+            centred = np.append(centred, np.full((len(x), 1), height), axis=1)
         place = "lies at the mean of the training part"
         return _on_the_sphere(centred, rows or RowNames.counted(len(x)), _AT_THE_MEAN, place)
 
@@ -124,7 +135,7 @@ def fit_preprocessing(
 
     Args:
         x: the training points, shape (n, d).
-        mode: one of "none", "norm", "center", "sphere".
+        mode: one of "none", "norm", "center", "sphere", "lift".
         names: the features' names.
 
     Returns:
@@ -148,7 +159,7 @@ def fit_preprocessing(
         raise InputError("every feature is constant in the training part; add one that varies")
     if mode == "sphere" and d - constant.sum() == 1:
         raise InputError(
-            "standardize='sphere' maps a single feature to two points; use standardize='center'"
+            "standardize='sphere' maps a single feature to two points; use standardize='lift'"
         )
     notes = () if not constant.any() else (_constant_note(constant, names),)
     return Preprocessing(mode, mean, scale, notes)
@@ -211,7 +222,7 @@ def _on_the_sphere(
     if np.any(directionless):
         raise InputError(
             f"{rows.name(int(np.argmax(directionless)))} {place} and has no direction; drop the "
-            f"{rows.unit} or use standardize='center'"
+            f"{rows.unit} or use standardize='lift'"
         )
     relative = points / largest  # so that the squares neither overflow nor underflow
     return relative * (radius / np.linalg.norm(relative, axis=1, keepdims=True))

@@ -129,7 +129,13 @@ def _lanczos(operator: LinearOperator, vectors: int, tolerance: float) -> Vector
     start = np.random.default_rng(0).standard_normal(operator.shape[0])
     try:
         _, found = eigsh(
-            operator, k=1, which="LA", v0=start, ncv=vectors, tol=tolerance, maxiter=60
+            *(operator, 1),
+            which="LA",
+            v0=start,
+            ncv=vectors,
+            tol=tolerance,
+            maxiter=60,
+            rng=np.random.default_rng(0),
         )
     except ArpackNoConvergence as stopped:
         found = stopped.eigenvectors

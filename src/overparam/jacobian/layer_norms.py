@@ -75,7 +75,7 @@ class LayerNorms:
 
     @property
     def slope_middle(self) -> float:
-        """|mu| for the middle mu of the interval that holds all slopes."""
+        """|mid| for the middle mid of the interval that holds all slopes."""
         return 0.0 if self.lowest_slope is None else abs(self.lowest_slope + self.slope_bound) / 2
 
     @property
@@ -120,7 +120,7 @@ def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMO
     """
     model, measure = problem.mlp, problem.measure
     params = as_float64(params)
-    partials = chains_measured(model, measure.n)
+    partials = partials_measured(model, measure.n)
     kept = model.layers - 1 if measure.n <= COLLECTIVE_POINTS else 0
     blocks: list[tuple] = []
     grams = tuple(InputGram(measure.n, m) for m in model.widths[:-1])
@@ -193,7 +193,7 @@ PLAIN = Arithmetic(
 """Float64 without regard to rounding."""
 
 
-def chains_measured(model: MLP, points: int) -> bool:
+def partials_measured(model: MLP, points: int) -> bool:
     """Whether norms of composed layer Jacobians are measured point by point."""
     hidden = model.hidden_widths
     return (

@@ -90,7 +90,7 @@ class Slopes:
 
     Attributes:
         bound: beta_1 >= |s^l_j|.
-        middle: |mu|, mu the middle of the interval that holds all slopes.
+        middle: |mid|, mid the middle of the interval that holds all slopes.
         half: Half its length.
         errors: Bounds on the distance of act'(z_0^l) from the slopes that stacks were measured
             with, by hidden layer.
@@ -158,7 +158,7 @@ def partial_jacobian_norms(
 def _norm_before(
     partial: PartialJacobian[Upper], a: Upper, y: Upper | None, dy: Upper, slopes: Slopes
 ) -> Upper:
-    """Bound on |Y^l|, of [B A; Y diag(s) A] with Y = Y^{l+1} and s = mu + at most half."""
+    """Bound on |Y^l|, of [B A; Y diag(s) A] with Y = Y^{l+1} and s = mid + at most half."""
     if y is None:
         return partial.head_moved
     through = slopes.bound * (y * a)

@@ -1,3 +1,7 @@
+from overparam.linearised.ensemble import GaussianPrediction as GaussianPrediction
+from overparam.linearised.ensemble import InfiniteEnsemble as InfiniteEnsemble
+from overparam.linearised.ensemble import infinite_ensemble as infinite_ensemble
+from overparam.linearised.ensemble import nngp_posterior as nngp_posterior
 from overparam.linearised.prediction import LinearisedDescent as LinearisedDescent
 from overparam.linearised.prediction import linearised_descent as linearised_descent
 from overparam.linearised.prediction import linearised_params as linearised_params

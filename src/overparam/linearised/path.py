@@ -2,12 +2,11 @@
 
 Gradient descent on the linearised model is known before any training: after t steps its residual is
 r_t = (I - eta K_0)^t r_0 and its parameters are theta_0 + J_0* a_t. The true network can be looked
-at there, in a few points, and Theorem P (``linearised/path_theorem.py``) says how far the true run
-can be.
+at there, in a few points, and Theorem P (``theorems/path.py``) says how far the true run can be.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +31,13 @@ from overparam.model.mlp import Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.rounding.float64 import KernelErrors, excess_with_rounding, kernel_errors
+from overparam.theorems.path import (
+    Cell,
+    PathConvergence,
+    PathPoint,
+    descent_follows_path,
+    every_mode_moves_one_way,
+)
 
 SPACING = 0.15
 """Consecutive points of the path are one step apart, or this fraction of the steps before them."""
@@ -67,7 +73,7 @@ class LinearisedPath:
     @property
     def monotone(self) -> bool:
         """Whether 0 < eta lambda <= 1 for every eigenvalue."""
-        return bool(self.eigenvalues[0] > 0 and self.step_size * self.eigenvalues[-1] <= 1 + 1e-12)
+        return every_mode_moves_one_way(self.step_size, *self._extremes)
 
     def residual(self, t: int) -> Vector:
         """r_t = (I - eta K_0)^t r_0."""
@@ -104,6 +110,10 @@ class LinearisedPath:
                 return
             t = max(t + 1, math.ceil(t * (1 + SPACING)))
 
+    @property
+    def _extremes(self) -> tuple[float, float]:
+        return float(self.eigenvalues[0]), float(self.eigenvalues[-1])
+
     @cached_property
     def _logs(self) -> Vector:
         with np.errstate(divide="ignore"):  # eta lambda = 1: the mode is learned in one step
@@ -114,7 +124,7 @@ class LinearisedPath:
 
 
 @dataclass(frozen=True, eq=False)
-class PathPoint:
+class MeasuredPoint:
     """What is measured at a point of the path.
 
     Attributes:
@@ -143,7 +153,64 @@ class PathPoint:
         return math.sqrt(max(float(residual @ self.change_gram @ residual), 0.0))
 
 
-def look_along(problem: Problem, params: Params, path: LinearisedPath) -> Iterator[PathPoint]:
+def follow(path: LinearisedPath, points: Iterable[MeasuredPoint]) -> PathConvergence:
+    """Theorem P along a path.
+
+    Args:
+        path: The linearised run.
+        points: What is measured along it, from step 0 on, at increasing steps; taken one by one.
+    """
+    points = iter(points)
+    first = next(points)
+    smallest, largest = path._extremes
+    return descent_follows_path(
+        start=_known(path, first),
+        cells=_cells(path, first, points),
+        step_size=path.step_size,
+        min_eigenvalue=smallest,
+        max_eigenvalue=largest,
+    )
+
+
+def _known(path: LinearisedPath, point: MeasuredPoint) -> PathPoint:
+    return PathPoint(
+        step=point.step,
+        sigma=point.sigma,
+        jacobian_norm=point.jacobian_norm,
+        change=point.change,
+        mismatch=point.mismatch,
+        residual=path.residual_norm(point.step),
+        behind=path.movement(0, point.step),
+        ahead=path.movement(point.step, math.inf),
+        on_ball=point.bounds.on_ball,
+    )
+
+
+def _cells(
+    path: LinearisedPath, a: MeasuredPoint, points: Iterable[MeasuredPoint]
+) -> Iterator[Cell]:
+    for b in points:
+        residuals, drifts = _sums(path, a, b)
+        movement = path.movement(a.step, b.step)
+        yield Cell(_known(path, a), _known(path, b), movement, residuals, drifts)
+        a = b
+
+
+def _sums(path: LinearisedPath, a: MeasuredPoint, b: MeasuredPoint) -> tuple[float, float]:
+    """Lemma P3's bounds on the sums over a <= t < b of |rbar_t| and of max_z |Dbar_z* rbar_t|."""
+    N = b.step - a.step
+    near = (a,) if N == 1 else (a, b)
+    first, last = path.residual(a.step), path.residual(b.step)
+    left, right = (N + 1) / 2, (N - 1) / 2  # weights of a chord's ends
+    residuals = left * float(np.linalg.norm(first)) + right * float(np.linalg.norm(last))
+    drifts = left * max(z.drift(first) for z in near)
+    if N > 1:
+        off = max(z.change for z in near) * path.chord_error(a.step, b.step)
+        drifts += right * max(z.drift(last) for z in near) + N * off
+    return residuals, drifts
+
+
+def look_along(problem: Problem, params: Params, path: LinearisedPath) -> Iterator[MeasuredPoint]:
     """The path's points, measured one after the other as they are asked for.
 
     Each costs two kernels, the eigenvalues of two matrices of order n k and a backward pass.
@@ -163,7 +230,7 @@ def look_along(problem: Problem, params: Params, path: LinearisedPath) -> Iterat
 
 def _look(
     problem: Problem, start: Params, path: LinearisedPath, step: int, kernel_error: float
-) -> tuple[PathPoint, KernelErrors]:
+) -> tuple[MeasuredPoint, KernelErrors]:
     """A point of the path, and how far the kernel there may be off; as K_0 may be, given."""
     there = start
     if step:
@@ -178,7 +245,7 @@ def _look(
     # theta_t is known; what F_lin is there is known up to the errors of the kernel and of F.
     off = excess_with_rounding(problem, there, residual).noise
     off += kernel_error * float(np.linalg.norm(path.dual(step)))
-    point = PathPoint(
+    point = MeasuredPoint(
         step=step,
         sigma=sqrt_down(max(errors.smallest(min_eigenvalue(kernel)).lower, 0.0)),
         jacobian_norm=sqrt_up(errors.largest(max_eigenvalue(kernel)).upper),

@@ -16,7 +16,7 @@ from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import coordinate_weights, pull_back
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
 from overparam.results import pytree
 
@@ -67,6 +67,7 @@ def linearised_descent(
     Raises:
         InputError: The step is not positive and finite, or the kernel has another shape.
     """
+    require_no_decay(problem, "linearised descent")
     check_step(step_size)
     roots = coordinate_weights(problem)
     if kernel.shape != 2 * roots.shape:

@@ -19,7 +19,7 @@ from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.linearised.prediction import check_step
 from overparam.model.function import ParamTree
 from overparam.precision import on_host
-from overparam.problem.problem import Problem, plain_network
+from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.results import pytree
 
 
@@ -36,6 +36,7 @@ class TrainingCurve:
         targets: y, (n, k).
         roots: sqrt(w_i), (n,).
         step_size: eta, or None for gradient flow.
+        ridge: mu, the price of the squared distance from theta_0; 0 for none.
     """
 
     eigenvalues: Float[np.ndarray, " m"]
@@ -44,11 +45,12 @@ class TrainingCurve:
     targets: Float[np.ndarray, "n k"]
     roots: Float[np.ndarray, " n"]
     step_size: float | int | None
+    ridge: float | int = 0.0
 
     @property
     def largest_step(self) -> float:
-        """2 / lambda_max: gradient descent converges along every mode exactly for steps below."""
-        top = float(self.eigenvalues[-1])
+        """2 / (lambda_max + mu): descent converges along every mode exactly for steps below."""
+        top = float(self._rates[-1])
         return 2 / top if top > 0 else math.inf
 
     @property
@@ -66,12 +68,11 @@ class TrainingCurve:
         """One line: whether training converges, and if not along which eigenvalue."""
         if self.step_size is None:
             return "gradient flow converges"
-        top, step = self.eigenvalues[-1], self.step_size
+        top, step = self._rates[-1], self.step_size
         if self.stable:
-            return (
-                f"converges: the step {step:.6g} is below 2 / lambda_max = {self.largest_step:.6g}"
-            )
-        count = int(np.sum(step * self.eigenvalues >= 2))
+            name = "(lambda_max + mu)" if self.ridge else "lambda_max"
+            return f"converges: the step {step:.6g} is below 2 / {name} = {self.largest_step:.6g}"
+        count = int(np.sum(step * self._rates >= 2))
         modes = "1 eigenvalue" if count == 1 else f"{count} eigenvalues"
         return (
             f"diverges along {modes}: eta lambda = {step * top:.6g} is not below 2 for lambda = "
@@ -88,7 +89,7 @@ class TrainingCurve:
         Raises:
             InputError: ``t`` is negative or not whole, or there is no limit.
         """
-        remaining, _ = self._progress(t)
+        remaining, _ = self.factors(t)
         left = self.modes @ _scaled(remaining, self.coefficients)
         return self.targets - left.reshape(self.targets.shape) / self.roots[:, None]
 
@@ -100,9 +101,10 @@ class TrainingCurve:
             t: As for :meth:`train`.
 
         Returns:
-            K^{-1} (I - (I - eta K)^t) r_0 in the coordinates of L2(mu; R^k), shape (n k,).
+            K^{-1} (I - (I - eta K)^t) r_0 in the coordinates of L2(mu; R^k), shape (n k,); with a
+            ridge K + mu in place of K.
         """
-        _, learned = self._progress(t)
+        _, learned = self.factors(t)
         return (self.modes @ _scaled(learned, self.coefficients)).reshape(-1)
 
     @on_host
@@ -159,40 +161,61 @@ class TrainingCurve:
         """
         times = np.asarray(t, dtype=np.float64)
         energy = np.sum(self.coefficients**2, axis=1, keepdims=True)
-        left = (self._progress(time)[0] ** 2 for time in times.flat)
+        left = (self.factors(time)[0] ** 2 for time in times.flat)
         return np.array([_scaled(mode, energy).sum() / 2 for mode in left]).reshape(times.shape)
+
+    @property
+    def _rates(self) -> Float[np.ndarray, " m"]:
+        """lambda + mu, by which the modes decay."""
+        return self.eigenvalues + self.ridge
 
     @property
     def _cutoff(self) -> float:
         return len(self.eigenvalues) * np.finfo(np.float64).eps * self.eigenvalues[-1]
 
-    def _progress(self, t: float | int) -> tuple[np.ndarray, np.ndarray]:
-        """For each mode, what remains of its residual and what is learned, over lambda."""
+    def factors(self, t: float | int) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+        """The share of each mode's residual that remains, and the part of it that is learnt.
+
+        The latter is (1 - (1 - eta (lambda + mu))^t) / (lambda + mu): docs/posterior.md,
+        Proposition L6.
+
+        Args:
+            t: As for :meth:`train`.
+
+        Returns:
+            Both, shape (m,).
+        """
         if math.isnan(t) or t < 0:
             raise InputError(f"t must be 0 or more, not {t!r}")
         if t == math.inf:
             return self._limit()
+        rates = self._rates
         if self.step_size is None:
-            exponents, sign = -self.eigenvalues * t, np.ones(len(self.eigenvalues))
+            exponents, sign = -rates * t, np.ones(len(rates))
             horizon = t
         else:
             if t != math.floor(t):
                 raise InputError(f"t must be a whole number of steps, not {t!r}")
-            exponents, sign = _log_factors(self.step_size * self.eigenvalues, t)
+            exponents, sign = _log_factors(self.step_size * rates, t)
             horizon = self.step_size * t
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            remaining = sign * np.exp(exponents)
-            learned = np.where(remaining < 0, 1 - remaining, -np.expm1(exponents))
+            decayed = sign * np.exp(exponents)
+            learned = np.where(decayed < 0, 1 - decayed, -np.expm1(exponents))
             # (1 - (1 - eta lambda)^t) / lambda tends to eta t as lambda -> 0.
-            return remaining, np.where(self.eigenvalues > 0, learned / self.eigenvalues, horizon)
+            learned = np.where(rates > 0, learned / rates, horizon)
+            if not self.ridge:
+                return decayed, learned
+            return (self.ridge + self.eigenvalues * decayed) / rates, learned
 
     def _limit(self) -> tuple[np.ndarray, np.ndarray]:
         """The minimum-norm interpolant; modes without an eigenvalue never move."""
         if not self.stable:
             raise InputError(f"training has no limit: it {self.diagnosis}")
-        moves = self.eigenvalues > self._cutoff
-        inverse = np.divide(1.0, self.eigenvalues, out=np.zeros(len(moves)), where=moves)
-        return np.where(moves, 0.0, 1.0), inverse
+        rates = self._rates
+        moves = rates > (0.0 if self.ridge else self._cutoff)
+        inverse = np.divide(1.0, rates, out=np.zeros(len(moves)), where=moves)
+        left = self.ridge * inverse if self.ridge else 0.0
+        return np.where(moves, left, 1.0), inverse
 
 
 def _log_factors(products: np.ndarray, t: float | int) -> tuple[np.ndarray, np.ndarray]:
@@ -237,6 +260,7 @@ def training_curve(
     References:
         docs/linearised.md, Theorem L1.
     """
+    require_no_decay(problem, "the training curve")
     problem.validate(params)
     if kernel is None:
         kernel = tangent_kernel(problem, params)
@@ -248,7 +272,7 @@ def training_curve(
 
 @on_host
 def infinite_training_curve(
-    problem: Problem, *, step_size: float | int | None = None
+    problem: Problem, *, step_size: float | int | None = None, ridge: float | int = 0.0
 ) -> TrainingCurve:
     """The training curve of the infinitely wide network, in closed form.
 
@@ -259,6 +283,7 @@ def infinite_training_curve(
     Args:
         problem: A least-squares problem; the hidden widths of its model are ignored.
         step_size: eta of gradient descent; None is gradient flow.
+        ridge: mu, the price of the squared distance from theta_0.
 
     Returns:
         The :class:`TrainingCurve`, with a kernel of order n.
@@ -269,12 +294,14 @@ def infinite_training_curve(
     References:
         docs/linearised.md, Theorem L1.
     """
+    require_no_decay(problem, "the training curve")
     roots = np.sqrt(problem.measure.weights)
     limit = np.asarray(
         infinite_ntk(plain_network(problem, "the limiting kernel"), problem.measure.x).ntk,
         dtype=np.float64,
     )
-    return kernel_curve(problem, limit * np.outer(roots, roots), step_size=step_size)
+    weighted = limit * np.outer(roots, roots)
+    return kernel_curve(problem, weighted, step_size=step_size, ridge=ridge)
 
 
 @on_host
@@ -284,6 +311,7 @@ def kernel_curve(
     initial: Float[np.ndarray, "n k"] | None = None,
     *,
     step_size: float | int | None = None,
+    ridge: float | int = 0.0,
 ) -> TrainingCurve:
     """The training curve of least squares with a given kernel.
 
@@ -293,6 +321,7 @@ def kernel_curve(
             the kernel sqrt(w_i w_j) Theta(x_i, x_j) that all outputs share.
         initial: F_0, (n, k); None means zeros, a centred model's.
         step_size: eta of gradient descent; None is gradient flow.
+        ridge: mu, the price of the squared distance from theta_0.
 
     Returns:
         The :class:`TrainingCurve`.
@@ -307,6 +336,8 @@ def kernel_curve(
         )
     if step_size is not None:
         check_step(step_size)
+    if not 0 <= ridge < math.inf:
+        raise InputError(f"ridge must be 0 or more and finite, not {ridge!r}")
     targets = problem.targets
     n, k = targets.shape
     if kernel.shape not in ((n, n), (n * k, n * k)):
@@ -323,7 +354,7 @@ def kernel_curve(
     eigenvalues, modes = eigh(np.asarray(kernel, dtype=np.float64), check_finite=False)
     coefficients = modes.T @ residual.reshape(len(kernel), -1)
     return TrainingCurve(
-        np.maximum(eigenvalues, 0.0), modes, coefficients, targets, roots, step_size
+        np.maximum(eigenvalues, 0.0), modes, coefficients, targets, roots, step_size, ridge
     )
 
 

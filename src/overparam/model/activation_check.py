@@ -14,11 +14,11 @@ from jaxtyping import Array, Float64
 
 Elementwise = Callable[[Any], Array]
 Points = Float64[np.ndarray, " n"]
+Values = tuple[list[np.ndarray], list[np.ndarray]]
+Peak = tuple[float, float]
 
-FOLLOWING = (
-    *("the derivative", "the second derivative"),
-    *("the third derivative", "the fourth derivative"),
-)
+NAMES = ("fn", "the derivative", "the second derivative", "the third derivative")
+"""What the declared bounds are the Lipschitz constants of, in their order."""
 
 _ALLOWANCE = 1e-9  # relative, for the rounding of the values compared
 _NOISE = 1e-12  # absolute per unit of size, for differences of nearby values
@@ -48,35 +48,56 @@ def find_violation(
     """
     half = radius * np.concatenate([np.geomspace(1e-8, 1.0, 1000), np.linspace(0.0, 1.0, 20_001)])
     grid = np.unique(np.concatenate([-half, half])) + 0.0  # turns -0 into 0
-    for what, function in (("fn", fn), ("derivative", slope)):
-        finite = np.isfinite(np.asarray(function(grid)))
-        if not np.all(finite):
-            return f"{what} is not finite at {grid[np.argmin(finite)]:.6g}"
-    return (
-        _find_shape_fault(fn, grid)
-        or _find_wrong_derivative(fn, slope, grid)
-        or _find_excess(fn, slope, grid, bounds)
-        or _falls_below(slope, grid, slope_floor)
-    )
+    declared = [k for k, bound in enumerate(bounds.values()) if bound is not None]
+    at = _derivatives(fn, slope, max(declared, default=0))
+    values, _ = at(grid)
+    for what, value in (("fn", values[0]), ("derivative", values[1])):
+        if not np.all(np.isfinite(value)):
+            return f"{what} is not finite at {grid[np.argmin(np.isfinite(value))]:.6g}"
+    fault = _find_shape_fault(fn, grid, values[0]) or _find_wrong_derivative(at, grid)
+    if fault is not None:
+        return fault
+    for k, (field, bound) in enumerate(bounds.items()):
+        if bound is not None:
+            complaint = _exceeds(at, k, grid, bound, field)
+            if complaint is not None:
+                return complaint
+    point, depth = _by_zooming(lambda s: -at(s)[0][1], grid, -values[1])
+    if -depth < slope_floor - _ALLOWANCE * (1 + abs(slope_floor)):
+        return f"the slope at {point:.12g} is {-depth:.12g}: below slope_floor={slope_floor}"
+    return None
 
 
-def _find_shape_fault(fn: Elementwise, grid: Points) -> str | None:
+def _find_shape_fault(fn: Elementwise, grid: Points, value: np.ndarray) -> str | None:
     """Complain unless the function keeps the dtype and treats each element by itself."""
     part = grid[::7]
-    if not np.allclose(fn(grid)[::7], fn(part), rtol=1e-6, atol=1e-9):
+    if not np.allclose(value[::7], jax.jit(fn)(part), rtol=1e-6, atol=1e-9):
         return "fn is not elementwise: its value at one entry depends on the others"
     for dtype in (jnp.float32, jnp.float64):
-        narrow = fn(jnp.asarray(part, dtype)).dtype
+        narrow = jax.eval_shape(fn, jax.ShapeDtypeStruct(part.shape, dtype)).dtype
         if narrow != dtype:
             return f"fn turns {jnp.dtype(dtype).name} into {narrow.name}: keep the dtype"
     return None
 
 
-def _find_wrong_derivative(fn: Elementwise, slope: Elementwise, grid: Points) -> str | None:
+def _derivatives(fn: Elementwise, slope: Elementwise, order: int) -> Callable[[Points], Values]:
+    """The function, its declared derivative and that one's, and the slope of each: one program."""
+
+    def derivative(function: Elementwise) -> Elementwise:
+        return lambda s: jax.jvp(function, (s,), (jnp.ones_like(s),))[1]
+
+    functions = [fn, slope]
+    for _ in range(1, order):
+        functions.append(derivative(functions[-1]))
+    tangents = [derivative(function) for function in functions[: order + 1]]
+    program = jax.jit(lambda s: ([f(s) for f in functions], [f(s) for f in tangents]))
+    return lambda s: jax.tree.map(np.asarray, program(s))
+
+
+def _find_wrong_derivative(at: Callable[[Points], Values], grid: Points) -> str | None:
     """Complain if the declared derivative is not the one of the function, away from kinks."""
     between = grid[:-1] + 0.3819660112501051 * np.diff(grid)  # avoids kinks at round numbers
-    declared = np.asarray(slope(between))
-    actual = np.asarray(jax.jvp(fn, (between,), (np.ones_like(between),))[1])
+    (_, declared, *_), (actual, *_) = at(np.append(between, between[-1]))  # the grid's own shape
     gap = np.abs(declared - actual)
     worst = int(np.argmax(gap / (1 + np.abs(actual))))
     if gap[worst] <= 1e-6 * (1 + abs(actual[worst])):
@@ -87,34 +108,14 @@ def _find_wrong_derivative(fn: Elementwise, slope: Elementwise, grid: Points) ->
     )
 
 
-def _find_excess(
-    fn: Elementwise, slope: Elementwise, grid: Points, bounds: Mapping[str, float | None]
-) -> str | None:
-    """Complain about the first function among fn, fn', ... that changes faster than declared."""
-    function, name = fn, "fn"
-    for (field, bound), following in zip(bounds.items(), FOLLOWING, strict=True):
-        complaint = _exceeds(name, function, grid, bound, field)
-        if complaint is not None:
-            return complaint
-        function, name = (slope if name == "fn" else _derivative(function)), following
-    return None
-
-
-def _derivative(function: Elementwise) -> Elementwise:
-    return lambda s: jax.jvp(function, (s,), (jnp.ones_like(s),))[1]
-
-
 def _exceeds(
-    what: str, function: Elementwise, grid: Points, bound: float | None, field: str
+    at: Callable[[Points], Values], k: int, grid: Points, bound: float, field: str
 ) -> str | None:
     """Complain if a function is seen to change faster than a bound allows."""
-    if bound is None:
-        return None
-    tangent = jax.jit(_derivative(function))
-    point, steepness = _maximise(lambda s: np.abs(np.asarray(tangent(s))), grid)
+    what, value, tangent = NAMES[k], *(parts[k] for parts in at(grid))
+    point, steepness = _by_zooming(lambda s: np.abs(at(s)[1][k]), grid, np.abs(tangent))
     if steepness > bound * (1 + _ALLOWANCE):
         return f"{what} has slope {steepness:.12g} at {point:.12g}: above {field}={bound}"
-    value = np.asarray(function(grid))
     change, step = np.abs(np.diff(value)), np.diff(grid)
     noise = _NOISE * (1 + np.maximum(np.abs(value[1:]), np.abs(value[:-1])))
     excess = change - noise - bound * (1 + _ALLOWANCE) * step
@@ -127,17 +128,8 @@ def _exceeds(
     return None
 
 
-def _falls_below(slope: Elementwise, grid: Points, floor: float) -> str | None:
-    """Complain if the slope is seen to be lower than its floor."""
-    point, depth = _maximise(lambda s: -np.asarray(slope(s)), grid)
-    if -depth < floor - _ALLOWANCE * (1 + abs(floor)):
-        return f"the slope at {point:.12g} is {-depth:.12g}: below slope_floor={floor}"
-    return None
-
-
-def _maximise(function: Callable[[Points], Points], grid: Points) -> tuple[float, float]:
+def _by_zooming(function: Callable[[Points], np.ndarray], grid: Points, value: np.ndarray) -> Peak:
     """Return the best point found, and its value, zooming in on the best points of a grid."""
-    value = function(grid)
     start = int(np.argmax(value))
     best = float(grid[start]), float(value[start])
     peaks = 1 + np.flatnonzero((value[1:-1] >= value[:-2]) & (value[1:-1] >= value[2:]))

@@ -19,6 +19,7 @@ from overparam.risk.risk_bound import RiskBound
 from overparam.train.laziness import LAZY, PARTLY_LAZY, Laziness
 
 ENDS = {"descent": "after the optimiser's steps", "anchor": "at the anchor"}
+TRANSFERRED = {True: "transfers", False: "does not transfer", None: "is undecided"}
 PARAMETRISATIONS = {"ntk": "NTK", "standard": "standard", "mup": "maximal update"}
 
 
@@ -69,6 +70,8 @@ def _regularisation(found: Regularisation, initial: Certificate) -> Finding:
         heading="distance",
         said=tuple(said),
         role="consequence",
+        brief=f"{number(found.reached)} from the initialisation"
+        + ("" if ratio is None else f", {number(ratio, 3)} times the closest network that fits"),
         numbers={"implicit_regularisation": _regularisation_numbers(found)},
         title="Implicit regularisation",
         details=tuple(details),
@@ -148,6 +151,7 @@ def _laziness(runs: dict[str, Laziness], result: JobResult) -> Finding:
         role="consequence",
         numbers={"laziness": {name: _laziness_numbers(lazy) for name, lazy in runs.items()}},
         title="Lazy training",
+        brief=f"{said[0]}: kernel drift {number(lazy.kernel_drift, 3)}" if runs else "",
         details=tuple(details),
         table=(("Measured", *(ENDS[name] for name in runs)), rows),
         picture=_picture(
@@ -235,6 +239,9 @@ def _transfer(study: TransferStudy) -> Finding:
             "valleys stand under one another, the step found on a narrow network serves a wide "
             "one.",
         ),
+        brief=f"the best step {TRANSFERRED[ntk.transferred]}: {number(ntk.narrow.step_size, 3)} at "
+        f"width {ntk.narrow.width:,}, {number(ntk.wide.step_size, 3)} at {ntk.wide.width:,}; "
+        f"stable below {stable[0]} and {stable[-1]}",
     )
 
 

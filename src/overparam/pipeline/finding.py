@@ -49,6 +49,7 @@ class Finding:
         details: Further clauses, for those who read the page.
         table: Head and rows, for the page.
         picture: What there is to draw.
+        brief: In a line or two, for the terminal; without it the first clause of what was found.
     """
 
     heading: str
@@ -59,11 +60,11 @@ class Finding:
     details: tuple[str, ...] = ()
     table: Table | None = None
     picture: Picture | None = None
+    brief: str = ""
 
-    @property
-    def line(self) -> str:
+    def line(self, verbose: bool = True) -> str:
         """What was found, for the terminal."""
-        return plain("; ".join(self.said))
+        return plain("; ".join(self.said) if verbose else self.brief or self.said[0])
 
     @property
     def sentences(self) -> list[str]:
@@ -79,11 +80,13 @@ class Verdict(Finding):
         certificate: It, with every constant.
         status: Convergence of gradient descent certified, existence alone, or neither.
         remedies: What alone would close the gap, each to follow "certified if".
+        needed: The same in a few words each.
     """
 
     certificate: Certificate = field(kw_only=True)
     status: Status = "not certified"
     remedies: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
 
 
 def sentence(clause: str) -> str:

@@ -33,14 +33,16 @@ def _findings(result: JobResult) -> Iterator[Finding]:
         yield from consequence_findings.consequences(result.consequences, result)
 
 
-def lines(found: list[Finding]) -> list[tuple[str, str]]:
-    """Heading and text of each finding, for the terminal."""
+def lines(found: list[Finding], verbose: bool = True) -> list[tuple[str, str]]:
+    """Heading and text of each finding, for the terminal; briefly unless verbose."""
     rows = []
     for each in found:
         if each.said:
-            rows.append((each.heading, each.line))
+            rows.append((each.heading, each.line(verbose)))
         if isinstance(each, Verdict) and each.remedies:
             text = f"certified if, all else being equal, {'; or '.join(each.remedies)}"
+            if not verbose:
+                text = f"one of: {', '.join(each.needed)}"
             rows.append(("  to close the gap", plain(text)))
     return rows
 
@@ -54,7 +56,7 @@ def summary(result: JobResult, found: list[Finding]) -> dict[str, Any]:
         "seconds": {name: round(value, 3) for name, value in result.seconds.items()},
     }
     if result.imported is None:
-        optional += ["gauss_newton", "obstacle", "stopped_early"]
+        optional += ["gauss_newton", "obstacle", "stopped_early", "newton", "enough_weight_decay"]
         rest["errors_before_gauss_newton"] = result.errors_before
     else:
         optional = ["anchor", "moved"]

@@ -6,7 +6,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.distance import pdist, squareform
 
+from overparam.certificate.weight_decay import ENOUGH, check_decayed
 from overparam.data import Dataset
+from overparam.errors import InputError
+from overparam.jacobian.point_curvature import guess_bend
 from overparam.model.mlp import Params
 from overparam.problem.problem import Problem
 from overparam.train.early_stopping import LinearFit, fit_at_price
@@ -62,6 +65,28 @@ def stop_early(problem: Problem, start: Params, fit: LinearFit) -> Params | None
         fit: Of the linearised model there.
     """
     return None if fit.price is None else fit_at_price(problem, start, fit.price)
+
+
+def enough_decay(problem: Problem, stopped: Stopped) -> float | None:
+    """About the least weight decay that Theorem R could certify, ``estimated``; None if unknown.
+
+    The network stopped early is, of the linearised model, the minimum with its price for the
+    weight decay: the curvature of the residual is looked at there.
+
+    Args:
+        problem: The learning problem.
+        stopped: That network.
+    """
+    model, measure, loss = problem.model, problem.measure, problem.loss
+    try:
+        decayed = Problem(model, measure, loss, problem.centered_at, stopped.price)
+        check_decayed(decayed, "computed")
+    except InputError:
+        return None
+    ghat = np.asarray(loss.gradient(problem.predict(stopped.params), problem.targets))
+    weighted = measure.weights[:, None] * ghat
+    seen = guess_bend(problem.function, stopped.params, measure.x, weighted).down
+    return float(f"{ENOUGH * seen:.1e}") if seen > 0 else None
 
 
 def find_obstacle(dataset: Dataset, fit: LinearFit, step_size: float) -> Obstacle | None:

@@ -11,9 +11,10 @@ from overparam.pipeline.curves import can_draw
 from overparam.pipeline.finding import Finding, Picture, steps_words
 from overparam.pipeline.fitting import Obstacle
 from overparam.pipeline.formatting import finite, number, rate
-from overparam.pipeline.result import JobResult, Spectrum
+from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import JobSettings
 from overparam.problem.integrands import get_integrand
+from overparam.train.decayed_minimum import DecayedMinimum
 from overparam.train.gauss_newton import GaussNewtonResult
 
 
@@ -21,7 +22,6 @@ def subject(result: JobResult) -> Iterator[Finding]:
     """The data and the network."""
     model, data, imported = result.model, result.dataset, result.imported
     test = 0 if data.test is None else data.test.n
-    loss = get_integrand(result.settings.loss)
     widths = "-".join(map(str, model.widths))
     source = f", from {imported.source}" if imported else ""
     notes = [*(imported.notes if imported else ()), *data.notes]
@@ -51,7 +51,7 @@ def subject(result: JobResult) -> Iterator[Finding]:
         "subject",
         about | ({"weights": imported.source} if imported else {}),
     )
-    yield Finding("loss", (loss.title,), "subject", {"loss": loss.spelling})
+    yield _loss(result)
     yield from (Finding("note", (note,), "subject") for note in notes)
     if result.outputs is not None:
         low, high = result.outputs
@@ -61,6 +61,16 @@ def subject(result: JobResult) -> Iterator[Finding]:
             (f"{words} (standardize: {data.preprocessing.mode})",),
             numbers={"output_range": [low, high]},
         )
+
+
+def _loss(result: JobResult) -> Finding:
+    settings, loss = result.settings, get_integrand(result.settings.loss)
+    if not (isinstance(settings, JobSettings) and settings.weight_decay):
+        return Finding("loss", (loss.title,), "subject", {"loss": loss.spelling})
+    towards = "the initialisation" if settings.centered else "0"
+    decay = f"weight decay {number(settings.weight_decay, 3)} towards {towards}"
+    numbers = {"loss": loss.spelling, "weight_decay": settings.weight_decay}
+    return Finding("loss", (loss.title, decay), "subject", numbers)
 
 
 def descent(result: JobResult) -> Finding:
@@ -118,6 +128,8 @@ def _descent_caption(result: JobResult) -> str:
 def fitting(result: JobResult) -> Iterator[Finding]:
     """Gauss-Newton, what kept it from the rest, and what stopping early gives."""
     anchored, stopped = result.anchored, result.stopped
+    if result.minimum is not None:
+        yield _newton(result.minimum, result.anchored)
     if anchored is None or anchored.gauss_newton is None:
         return
     yield _gauss_newton(result, anchored.gauss_newton, anchored.distance)
@@ -138,6 +150,25 @@ def fitting(result: JobResult) -> Iterator[Finding]:
         "final": result.keeps_stopped,
     }
     yield Finding("stopped early", (text,), numbers={"stopped_early": numbers})
+    if result.enough_decay is not None:
+        text = f"about {number(result.enough_decay, 2)} would be certified (Theorem R), whatever "
+        text += f"the kernel: --weight-decay {result.enough_decay:g}"
+        yield Finding("weight decay", (text,), numbers={"enough_weight_decay": result.enough_decay})
+
+
+def _newton(minimum: DecayedMinimum, anchored: Anchored | None) -> Finding:
+    assert anchored is not None
+    gradients = minimum.gradients
+    steps, first, last = len(gradients) - 1, number(gradients[0], 3), number(gradients[-1], 3)
+    numbers = {
+        "steps": steps,
+        "gradient_before": gradients[0],
+        "gradient_after": gradients[-1],
+        "converged": minimum.converged,
+    }
+    text = f"{steps_words(steps)}: gradient {first} to {last}, distance "
+    text += f"{number(anchored.distance)} from the initialisation"
+    return Finding("Newton", (text,), numbers={"newton": numbers})
 
 
 def _gauss_newton(result: JobResult, newton: GaussNewtonResult, distance: float) -> Finding:
@@ -180,7 +211,7 @@ def obstacle(found: Obstacle) -> Finding:
     rows = f"rows {first} and {second} are {number(found.apart, 3)} of a row's norm apart, their "
     rows += f"targets {number(found.differ, 3)}"
     if found.direction_only:
-        rows += " (--standardize sphere keeps a row's direction only; norm and center keep more)"
+        rows += " (--standardize sphere keeps a row's direction only; lift keeps all of it)"
     steps = f"about {number(found.steps, 2)} steps"
     if math.isinf(found.steps):
         steps = "no number of steps"
@@ -202,6 +233,7 @@ def obstacle(found: Obstacle) -> Finding:
             f"descent would leave 1 % of the residual after {steps}",
         ),
         numbers={"obstacle": numbers},
+        brief=rows,
     )
 
 

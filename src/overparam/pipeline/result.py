@@ -15,6 +15,7 @@ from overparam.pipeline.consequences import Consequences
 from overparam.pipeline.fitting import Obstacle, Stopped
 from overparam.pipeline.settings import AnchorSettings, JobSettings
 from overparam.problem.integrands import get_integrand
+from overparam.train.decayed_minimum import DecayedMinimum
 from overparam.train.gauss_newton import GaussNewtonResult
 from overparam.train.gradient_descent import TrainResult
 
@@ -85,6 +86,9 @@ class JobResult:
         consequences: What follows from convergence; None if it was not asked for.
         imported: The network that the job began with; None if it drew one.
         outputs: The imported network's least and largest output on the training points.
+        minimum: With weight decay, how Newton's method went to the anchor.
+        enough_decay: About the least weight decay that could be certified, where the training rows
+            could not be fitted; None if they could, or if it is not known.
     """
 
     settings: JobSettings | AnchorSettings
@@ -104,6 +108,8 @@ class JobResult:
     consequences: Consequences | None = None
     imported: ImportedNetwork | None = None
     outputs: tuple[float, float] | None = None
+    minimum: DecayedMinimum | None = None
+    enough_decay: float | None = None
 
     @property
     def zero_loss(self) -> bool:

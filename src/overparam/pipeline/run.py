@@ -3,7 +3,8 @@
 From initialisation: the certificate, the optimiser's steps, the linearised prediction of them. Then
 an anchor: Gauss-Newton (or the optimiser alone) until the anchored certificate can hold, the
 certificate, and gradient descent from the anchor held against it. Where Gauss-Newton does not get
-there, the network that stopping early gives takes the anchor's place.
+there, the network that stopping early gives takes the anchor's place. With weight decay the anchor
+is the objective's minimum, where Newton's method leads.
 
 From imported weights: the certificate there. Training by minibatches ends at small gradients, not
 at a small residual, and a certificate at trained weights needs one; ``polish`` then moves the
@@ -32,7 +33,7 @@ from overparam.memory import require_memory
 from overparam.model.function import parameter_distance
 from overparam.model.mlp import MLP, Params
 from overparam.pipeline.consequences import Consequences, Trained, measure_consequences
-from overparam.pipeline.fitting import FITTED, Stopped, find_obstacle, stop_early
+from overparam.pipeline.fitting import FITTED, Stopped, enough_decay, find_obstacle, stop_early
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import AnchorSettings, JobSettings
 from overparam.precision import as_float64
@@ -40,6 +41,7 @@ from overparam.problem.problem import Problem
 from overparam.progress import Progress, silent
 from overparam.threads import threads_for
 from overparam.train.checkpoint import steps_saved
+from overparam.train.decayed_minimum import decayed_minimum
 from overparam.train.early_stopping import LinearFit, linear_fit
 from overparam.train.gauss_newton import GaussNewtonResult, gauss_newton
 from overparam.train.gradient_descent import TrainResult, gradient_descent, train
@@ -252,12 +254,14 @@ class Drawn(Job):
         self.require_memory(dataset.train.n)
         start = jax.tree.map(np.asarray, self.model.init(jax.random.key(settings.seed)))
         center = start if settings.centered else None
-        problem = Problem(self.model, dataset.train, settings.loss, center)
+        problem = Problem(self.model, dataset.train, settings.loss, center, settings.weight_decay)
         super().__init__(dataset, problem, start, settings, progress)
 
     def run(self, verdict: Verdict | None = None) -> JobResult:
         """All phases."""
         settings = self.settings
+        if settings.weight_decay:
+            return self._run_decayed(verdict)
         with self.phase("kernel at initialisation"):
             point = Expansion(self.problem, self.start, self._kernel(self.start))
             kernel = point.kernel
@@ -287,7 +291,7 @@ class Drawn(Job):
                     self.within("linearised prediction"),
                 )
         del kernel, point
-        anchored = stopped = obstacle = None
+        anchored = stopped = obstacle = enough = None
         if settings.until_certified and settings.finish == "none":
             descent, anchored = self._train_until_certified(initial)
         else:
@@ -298,6 +302,9 @@ class Drawn(Job):
                 anchored = self._best_anchor(newton, stopped)
                 if fit is not None and not newton.converged:
                     obstacle = find_obstacle(self.dataset, fit, initial.step_size)
+                if stopped is not None and not anchored.certificate.certified:
+                    with self.phase("weight decay that would do"):
+                        enough = enough_decay(self.problem, stopped)
         final = descent.params if anchored is None else anchored.params
         fitted = anchored is not None and anchored.gauss_newton is not None
         known = JobResult(
@@ -316,11 +323,49 @@ class Drawn(Job):
             errors=self.errors(final),
             seconds=self.seconds,
             errors_before=self.errors(descent.params) if fitted else {},
+            enough_decay=enough,
         )
         if verdict is not None:
             verdict(known)
         consequences = self._consequences(initial, descent, linearised, anchored)
         return replace(known, consequences=consequences)
+
+    def _run_decayed(self, verdict: Verdict | None) -> JobResult:
+        """All phases with weight decay: the consequences of interpolation are no part of it."""
+        settings = self.settings
+        with self.phase("certificate from initialisation"):
+            initial = certify(
+                self.problem,
+                self.start,
+                settings.step,
+                budget=settings.budget,
+                theorem=settings.theorem,
+                progress=self.report,
+            )
+        descent, anchored, minimum = self._descend(initial, settings.steps), None, None
+        if settings.until_certified:
+            with self.phase("Newton's method"):
+                minimum = decayed_minimum(self.problem, self.start, progress=self.report)
+            with self.phase("anchored certificate"):
+                certificate = anchor(self.problem, minimum.params)
+            run = self.check(minimum.params, certificate, settings.anchor_steps)
+            moved = parameter_distance(self.start, minimum.params)
+            anchored = Anchored(None, minimum.params, moved, certificate, run, None)
+        known = JobResult(
+            settings=settings,
+            dataset=self.dataset,
+            model=self.model,
+            initial_params=self.start,
+            initial=initial,
+            descent=descent,
+            anchored=anchored,
+            errors=self.errors(descent.params if anchored is None else anchored.params),
+            seconds=self.seconds,
+            minimum=minimum,
+        )
+        if verdict is not None:
+            verdict(known)
+        return known
 
     def _consequences(
         self,

@@ -21,6 +21,7 @@ from overparam.limits import (
 from overparam.memory import available_memory
 from overparam.model.activation import Activation, get_activation
 from overparam.problem.integrands import get_integrand
+from overparam.problem.problem import require_decay
 from overparam.risk.requirements import require_confidence
 
 
@@ -33,6 +34,8 @@ class JobSettings:
         depth: Number of hidden layers; 0 is a linear model.
         activation: Name of the activation.
         loss: Spelling of the integrand, such as ``huber:0.5``.
+        weight_decay: lambda, towards the initialisation of a centred network, else towards 0; 0
+            for none. With it the job goes to the objective's minimum, and Theorem R speaks.
         seed: Of the initialisation.
         output_scale: c, the factor on the network's output.
         weight_scale: s_w.
@@ -64,6 +67,7 @@ class JobSettings:
     depth: int = 2
     activation: str | Activation = "gelu"
     loss: str = "squared"
+    weight_decay: float | int = 0.0
     seed: int = 0
     output_scale: float = 1.0
     weight_scale: float = 1.0
@@ -105,6 +109,14 @@ class JobSettings:
         require_choice("optimizer", self.optimizer, OPTIMIZERS)
         require_confidence(self.confidence)
         get_integrand(self.loss)
+        require_decay(self.weight_decay)
+        if self.theorem is not None and (self.theorem == "R") != bool(self.weight_decay):
+            about = "with" if self.theorem == "R" else "without"
+            raise InputError(f"Theorem {self.theorem} is about problems {about} weight_decay")
+        if self.weight_decay and self.rigor != "computed":
+            raise InputError(
+                f"with weight_decay there is no rigor {self.rigor!r} yet (Theorem R): leave it out"
+            )
         if not self.budget >= 0:
             raise InputError(f"budget must be a number of seconds, 0 or more, not {self.budget}")
         rate = self.learning_rate

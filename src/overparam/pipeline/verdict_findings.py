@@ -25,11 +25,12 @@ def first_verdict(result: JobResult) -> Verdict:
         title = "At the weights as imported"
     found = verdict(result.initial, place, result.descent, result.zero_loss)
     numbers = {key: certificate_numbers(result.initial)}
-    remedies = found.remedies
+    remedies, needed = found.remedies, found.needed
     if result.imported is not None:
         if result.anchored is None and "residual" in result.initial.remedies:
             polish = "; --polish 10 moves the weights there by Gauss-Newton steps"
             remedies = (remedies[0] + polish, *remedies[1:])
+            needed = (needed[0] + polish, *needed[1:])
         numbers["anchor"] = _anchor_numbers(result.initial, result.descent)
     return replace(
         found,
@@ -37,6 +38,7 @@ def first_verdict(result: JobResult) -> Verdict:
         title=title,
         numbers=numbers,
         remedies=remedies,
+        needed=needed,
         picture=_run_picture(result) if result.imported and not result.anchored else None,
     )
 
@@ -88,6 +90,8 @@ def verdict(
         certificate=certificate,
         status=status,
         remedies=() if certificate.certified else _remedies(certificate, run),
+        brief=_brief(certificate, status, place, run),
+        needed=_needed(certificate),
     )
 
 
@@ -107,8 +111,15 @@ def certificate_numbers(certificate: Certificate) -> dict[str, Any]:
         "theorem": certificate.theorem,
         "assumptions": list(certificate.assumptions),
     }
+    found |= {n: finite(v) for n, v in certificate.numbers.items() if n in DECAYED}
     return found | {name: finite(certificate.numbers.get(name, math.inf)) for name in FOLLOWING}
 
+
+DECAYED = (
+    *("weight_decay", "residual_curvature", "strong_convexity", "contraction", "gradient_norm"),
+    *("loss_infimum", "region_minimum", "rival_distance"),
+)
+"""Constants of Theorem R."""
 
 FOLLOWING = (
     *("newton_kantorovich", "limit_distance", "distance_ratio", "distance_lower_bound"),
@@ -153,6 +164,8 @@ def _claim(
             f"convergence of gradient descent to it is not certified{short}",
             *_would_take(certificate),
         )
+    if certificate.theorem == "R":
+        return _one_minimum(certificate, place)
     halving = steps_to_halve(certificate.rate)
     speed = "" if halving is None else f", and the excess halves in at most {halving:,} steps"
     them = "it" if certificate.start == "initialisation" else "them"
@@ -165,6 +178,72 @@ def _claim(
         f"the condition of Theorem {_condition(certificate)} holds with a factor "
         f"{at_least(certificate.margin, 3)} to spare",
         *_ran(certificate),
+    )
+
+
+def _brief(certificate: Certificate, status: Status, place: str, run: TrainResult | None) -> str:
+    """The verdict in three lines of a terminal."""
+    if status != "certified":
+        words = "existence of a minimum certified, convergence" if status == "exists" else ""
+        missing = _missing(certificate) if "residual" in certificate.remedies else None
+        if missing is None:
+            return f"{words} not certified: {certificate.reason}".strip()
+        short = f"{words} not certified: short by a factor {number(missing, 3)}".strip()
+        forecast = certificate.forecast
+        return short if forecast is UNSET else f"{short}, or a run: {forecast.length} (--budget)"
+    halving = steps_to_halve(certificate.rate)
+    speed = "" if halving is None else f"; excess halved in at most {halving:,} steps"
+    held = ""
+    if run is not None and run.certificate_held is not None and len(run.history) > 1:
+        held = "; all claims held" if run.certificate_held else "; VIOLATED: claims did not hold"
+        held += f" in {steps_words(len(run.history) - 1)}"
+    minimum, reach = "a global minimum", certificate.radius
+    if certificate.theorem == "R":
+        minimum, reach = "the only minimum nearby", certificate.numbers.limit_distance
+    return (
+        f"certified by Theorem {certificate.theorem} ({certificate.rigor}): gradient descent with "
+        f"step {number(certificate.step_size)} converges to {minimum} within "
+        f"{at_most(reach, 3)} of {place}{speed}; margin "
+        f"{at_least(certificate.margin, 3)}{held}"
+    )
+
+
+def _needed(certificate: Certificate) -> tuple[str, ...]:
+    """Each remedy in a few words."""
+    if certificate.certified:
+        return ()
+    needed, words = certificate.remedies, []
+    if needed.residual is not UNSET:
+        now = number(certificate.residual, 3)
+        words.append(f"a residual of {at_least(needed.residual, 3)} (now {now})")
+    if needed.output_scale is not UNSET:
+        words.append(f"--output-scale {number(needed.output_scale, 3)}")
+    if needed.width is not UNSET:
+        words.append(f"about {number(needed.width, 2)} units a layer")
+    return tuple(words)
+
+
+def _one_minimum(certificate: Certificate, place: str) -> tuple[str, ...]:
+    """What Theorem R certifies, and what it does not."""
+    n, ran = certificate.numbers, list[str]()
+    if "handover" in n:
+        ran.append(
+            f"{n.handover:,.0f} steps were made in float64, and in exact arithmetic the network is "
+            f"within {at_most(n['deviation'])} of where they led (Theorem R')"
+        )
+    share = number(100 * n["residual_curvature"] / n["weight_decay"], 2)
+    return (
+        f"certified ({certificate.rigor}): gradient descent from {place} converges to a minimum of "
+        f"the objective within distance {at_most(n.limit_distance)}, the only critical point of "
+        f"a ball of radius {at_least(n.ball, 3)}; in it the distance shrinks at least by the "
+        f"factor {rate(n['contraction'])} a step of size {number(n.step_size)}",
+        f"the residual bends the objective by at most {at_most(n['residual_curvature'], 3)}, "
+        f"{share} % of the weight decay; no eigenvalue of the kernel is needed (Theorem R)",
+        "not that no better minimum exists elsewhere: this one is at most "
+        f"{at_most(n['region_minimum'], 3)} above the loss's infimum, which nothing is below, and "
+        f"no better one is farther than {at_most(n['rival_distance'], 3)} from where weights decay "
+        "to",
+        *ran,
     )
 
 
@@ -254,7 +333,7 @@ def _anchor_numbers(certificate: Certificate, run: TrainResult | None) -> dict[s
 def _run_picture(result: JobResult) -> Picture | None:
     """Gradient descent from the anchor."""
     run = result.descent if result.anchored is None else result.anchored.run
-    if run is None or not can_compare(run.history):
+    if run is None or not can_compare(run.history) or result.certificate.theorem == "R":
         return None
     caption = anchored_run_caption(run.history, result.certificate)
     return Picture("anchored_run", "From the anchor", (run.history,), caption)

@@ -1,13 +1,15 @@
-"""The composite problem: a loss functional of a model observed on a measure.
+"""The composite problem: a loss functional of a model observed on a measure, and weight decay.
 
 F : Theta -> H = L2(mu; R^K) maps parameters to what is observed of the model on the data (its
 values, or also its derivatives in the input), f integrates a pointwise loss, and gradient descent
 minimises phi = f o F. The model may be *centred*: what is observed at fixed parameters is
-subtracted, so that F vanishes there and the residual is the target.
+subtracted, so that F vanishes there and the residual is the target. With weight decay lambda the
+objective is phi_lambda = f o F + lambda / 2 |theta - theta_ref|^2.
 """
 
+import math
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal, SupportsFloat
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,7 @@ from overparam.model.function import (
     as_function,
     compiled,
     observe_function,
+    parameter_norm,
 )
 from overparam.model.mlp import MLP
 from overparam.model.observation import Observation, Value, get_observation, observed
@@ -39,15 +42,19 @@ class Problem:
         measure: The data, with targets: K columns, in the layout of the observation.
         loss: An integrand or its name.
         centered_at: Parameters theta_0; if given, F(theta) = g(theta, .) - g(theta_0, .).
+        weight_decay: lambda >= 0; 0 for none.
+        decay_to: theta_ref; None stands for ``centered_at``, and for 0 where the model is not
+            centred.
         observe: What the loss sees of the model at a point, g: "value", "jet" (value and input
             gradient), "laplacian" (value, gradient, Laplacian), or an ``Observation``.
 
     Raises:
-        InputError: Shapes of model and data differ, targets are missing or unfit for the loss, or
-            the activation lacks a derivative that the observation needs.
+        InputError: Shapes of model and data differ, targets are missing or unfit for the loss, the
+            activation lacks a derivative that the observation needs, or the weight decay is
+            negative or no number.
 
     References:
-        docs/observations.md.
+        docs/observations.md; docs/weight_decay.md.
     """
 
     @on_host
@@ -57,7 +64,9 @@ class Problem:
         measure: Measure,
         loss: Integrand | str = "squared",
         centered_at: ParamTree | None = None,
+        weight_decay: float | int = 0.0,
         *,
+        decay_to: ParamTree | None = None,
         observe: Observation | str = "value",
     ) -> None:
         if not isinstance(model, MLP) and not callable(model):
@@ -73,10 +82,18 @@ class Problem:
             self.validate(centered_at)
             centered_at = as_float64(centered_at)
         self.centered_at = centered_at
+        self.weight_decay = require_decay(weight_decay)
+        self.decay_to = centered_at
+        if decay_to is not None:
+            if not self.weight_decay:
+                raise InputError("decay_to is given but no weight_decay: give one above 0, too")
+            self.validate(decay_to)
+            self.decay_to = as_float64(decay_to)
 
     def __repr__(self) -> str:
-        centred = "" if self.centered_at is None else ", centred"
-        return f"Problem({self.model!r}, {self.measure!r}, {self.loss!r}{centred})"
+        more = "" if self.centered_at is None else ", centred"
+        more += f", weight_decay={self.weight_decay!r}" if self.weight_decay else ""
+        return f"Problem({self.model!r}, {self.measure!r}, {self.loss!r}{more})"
 
     @property
     def outputs(self) -> int:
@@ -152,19 +169,38 @@ class Problem:
 
     def objective(self, params: ParamTree) -> Any:
         """phi(theta), a float computed in float64; a traced scalar under JAX transformations."""
-        if is_traced(params):
-            return self.loss_functional(self.predict(params))
-        pointwise = in_float64(_pointwise, self.loss, "value", self.predict(params), self.targets)
-        return float(self.measure.weights @ pointwise)
+        return self._functional("value", params) + self.penalty(params)
 
     def excess(self, params: ParamTree) -> Any:
         """Delta(theta) = phi(theta) - f*, with the infimum f* of the functional, not of a run.
 
-        Computed without the cancellation of the difference; types as for :meth:`objective`.
+        Computed without the cancellation of the difference; types as for :meth:`objective`. With
+        weight decay no parameters have an objective below f*, and mostly none reach it.
         """
+        return self._functional("excess", params) + self.penalty(params)
+
+    def displacement(self, params: ParamTree) -> ParamTree:
+        """Theta - theta_ref, what weight decay makes small; traceable."""
+        if self.decay_to is None:
+            return params
+        return jax.tree.map(lambda a, b: a - b, params, self.decay_to)
+
+    def penalty(self, params: ParamTree) -> Any:
+        """lambda / 2 |theta - theta_ref|^2, a float; a traced scalar under JAX transformations."""
+        if not self.weight_decay:
+            return 0.0
         if is_traced(params):
-            return self.excess_functional(self.predict(params))
-        pointwise = in_float64(_pointwise, self.loss, "excess", self.predict(params), self.targets)
+            leaves = jax.tree.leaves(self.displacement(params))
+            return self.weight_decay / 2 * sum(jnp.vdot(leaf, leaf) for leaf in leaves)
+        away = parameter_norm(self.displacement(as_float64(params)))
+        return self.weight_decay / 2 * away**2
+
+    def _functional(self, what: Literal["value", "excess"], params: ParamTree) -> Any:
+        values = self.predict(params)
+        if is_traced(params):
+            traced = {"value": self.loss_functional, "excess": self.excess_functional}
+            return traced[what](values)
+        pointwise = in_float64(_pointwise, self.loss, what, values, self.targets)
         return float(self.measure.weights @ pointwise)
 
     def loss_functional(self, values: Float[Array | np.ndarray, "n k"]) -> Float[Array, ""]:
@@ -199,6 +235,39 @@ class Problem:
 def _pointwise(loss: Integrand, what: str, values: Array, targets: Array) -> Float[Array, " n"]:
     """A loss at each point, one program for all of its operations."""
     return getattr(loss, what)(values, targets)
+
+
+def require_decay(weight_decay: object) -> float:
+    """A weight decay as a float, 0 for none.
+
+    Raises:
+        InputError: It is negative, infinite or no number.
+    """
+    number = isinstance(weight_decay, SupportsFloat) and not isinstance(
+        weight_decay, bool | np.bool_
+    )
+    if not number or not 0 <= float(weight_decay) < math.inf:  # type: ignore[arg-type]
+        raise InputError(
+            f"weight_decay must be a number, 0 (none) or more and finite, not {weight_decay!r}"
+        )
+    return float(weight_decay)  # type: ignore[arg-type]
+
+
+def require_no_decay(problem: Problem, purpose: str) -> None:
+    """Raise where weight decay would be passed over.
+
+    Args:
+        problem: The problem.
+        purpose: What is known without weight decay only, for the message.
+
+    Raises:
+        InputError: There is weight decay.
+    """
+    if problem.weight_decay:
+        raise InputError(
+            f"{purpose} is about problems without weight decay, and this one has weight_decay="
+            f"{problem.weight_decay:g}: build it without, or see certify and anchor (Theorem R)"
+        )
 
 
 def plain_network(problem: Problem, purpose: str) -> MLP:

@@ -117,7 +117,7 @@ def _forward(model: MLP, ball: _Ball, weights: WeightNorms) -> tuple[list[float]
 def _backward(
     model: MLP, ball: _Ball, weights: WeightNorms, e_z: list[float]
 ) -> tuple[list[tuple[float, float]], list[float], list[float]]:
-    """Bounds on |upsilon^l| and |xi^l| over |gamma|, and their errors; l = 1..D, in order."""
+    """Bounds on |upsilon^l| and |xi^l| over |zeta|, and their errors; l = 1..D, in order."""
     act, c = model.act, model.output_scale
     curvature = act.curvature_bound or 0.0
     sizes, e_u, e_x = [(c, c)], [0.0], [gamma(EXTRA) * c + TINY]

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from overparam.certificate.certify import certify
 from overparam.errors import InputError
 from overparam.limits import MOST_WIDTH, require_positive, require_whole
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
 from overparam.steps.stable_step import draw_at_width
 
@@ -79,6 +79,7 @@ def certified_widths(
     References:
         docs/trajectory.md, Theorem C; docs/transfer.md.
     """
+    require_no_decay(problem, "the scan over widths")
     widths, step_sizes = _checked(widths, step_sizes)
     shape = (len(widths), len(step_sizes))
     converges, stable = np.zeros(shape, bool), np.zeros(len(widths))

@@ -23,7 +23,7 @@ from overparam.limits import require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import Params
 from overparam.precision import on_host
-from overparam.problem.problem import Problem, plain_network
+from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.results import brief
 
 QUADRATURE = 120
@@ -93,6 +93,7 @@ def stable_step(
     References:
         docs/transfer.md, "Linear stability" and Theorem T4.
     """
+    require_no_decay(problem, "the stable step")
     smoothness = problem.loss.smoothness
     if at is None:
         return _stable(None, [limiting_eigenvalue(problem)], smoothness)

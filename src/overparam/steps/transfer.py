@@ -22,7 +22,7 @@ from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.limits import require_whole
 from overparam.linearised.prediction import linearised_descent
 from overparam.model.function import ParamTree
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
 from overparam.results import brief
 from overparam.steps.stable_step import draw_at_width
@@ -116,6 +116,7 @@ def step_guarantee(
     References:
         docs/transfer.md, Theorem T2; docs/convergence.md, Theorem 1.
     """
+    require_no_decay(problem, "the guarantee of a step")
     _check_steps(steps)
     return _Footing.measure(problem, params, steps).guarantee(step_size)
 
@@ -153,6 +154,7 @@ def transfer_step(
     References:
         docs/transfer.md.
     """
+    require_no_decay(problem, "transfer")
     _check_steps(steps)
     if problem.centered_at is not None and np.any(problem.predict(params)):
         raise InputError(
@@ -250,6 +252,7 @@ def certified_steps(
     Raises:
         InputError: An argument is unusable.
     """
+    require_no_decay(problem, "transfer")
     _check_steps(steps)
     if not widths or draws < 1:
         raise InputError("certified_steps needs at least one width and one draw")

@@ -39,11 +39,11 @@ class Off(NamedTuple):
 
     Attributes:
         relative: kappa: slopes and bends are off by at most kappa times ``steepest``, a^{l-1}_i by
-            kappa times its size, upsilon^l_i and xi^l_i by kappa |gamma_i| times theirs.
+            kappa times its size, upsilon^l_i and xi^l_i by kappa |zeta_i| times theirs.
         steepest: At least 1, |act'| and |act''|.
         inputs: At least |a^{l-1}_i|, l = 1 to D - 1.
-        upstream: At least |upsilon^l_i| / |gamma_i|, l = 1 to D - 1.
-        turned: At least |xi^l_i| / |gamma_i|, l = 2 to D.
+        upstream: At least |upsilon^l_i| / |zeta_i|, l = 1 to D - 1.
+        turned: At least |xi^l_i| / |zeta_i|, l = 2 to D.
     """
 
     relative: Number
@@ -66,7 +66,7 @@ class Seen(NamedTuple):
         bends: act''(z^l_i), likewise.
         upstream: upsilon^l_i, the gradients in h^l_i, likewise.
         turned: xi^l_i, the gradients in z^l_i, l = 2 to D: (n, m_l).
-        sizes: lambda_i > 0, at least |gamma_i| = |w_i ghat_i|, (n,).
+        sizes: lambda_i > 0, at least |zeta_i| = |w_i ghat_i|, (n,).
         factors: c_l, l = 2 to D.
     """
 

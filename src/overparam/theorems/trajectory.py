@@ -45,6 +45,7 @@ def next_spread(
     error: Number,
     step_size: Number,
     smoothness: Number,
+    decay: Number = 0.0,
 ) -> Number | None:
     """One step of Theorem C: from D_t to D_{t+1}, with |theta_t - thetahat_t| <= e^{a_t} D_t.
 
@@ -58,25 +59,26 @@ def next_spread(
         error: eps_t >= |thetahat_{t+1} - G(thetahat_t)|.
         step_size: eta.
         smoothness: M; f is convex.
+        decay: lambda of weight decay, which contracts deviations (Theorem R').
 
     Returns:
         D_{t+1}; None if the deviation may leave the ball, beyond which nothing is known.
 
     References:
-        docs/trajectory.md, Theorem C.
+        docs/trajectory.md, Theorem C; docs/weight_decay.md, Theorem R'.
     """
     deviation = slack * spread
     if not deviation <= ball.radius:
         return None
-    steepest = step_size * smoothness * ball.jacobian_norm * ball.jacobian_norm
-    beyond = larger(steepest - 2, 0.0)
+    steepest = smoothness * ball.jacobian_norm * ball.jacobian_norm + 2 * decay
+    beyond = larger(step_size * steepest - 2, 0.0)
     bend = ball.lipschitz * smoothness * ball.jacobian_norm + ball.third * gradient
-    growth = exponent + beyond + step_size * deviation * bend / 2
+    growth = exponent + beyond + step_size * (deviation * bend / 2 - decay)
     return exp_up(growth) * spread + error
 
 
 def exp_up(y: Number) -> Number:
-    """An upper bound on exp(y), y >= 0, by the four operations; sharp for small y."""
+    """An upper bound on exp(y) by the four operations; sharp for small y."""
     if not y <= LARGEST:
         return math.inf
     if y <= HALF:

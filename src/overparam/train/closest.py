@@ -26,7 +26,7 @@ from overparam.jacobian.bounds import jacobian_bounds
 from overparam.kernel.empirical.tangent import push_forward, tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree, parameter_distance, parameter_norm
 from overparam.precision import as_float64, on_host
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
 from overparam.results import brief
 from overparam.theorems.closest_interpolant import closest_interpolant_distance
@@ -76,6 +76,7 @@ def minimum_norm_solution(
     Raises:
         InputError: Parameters do not fit the model, or the kernel is numerically singular.
     """
+    require_no_decay(problem, "the minimum-norm solution")
     problem.validate(params)
     start = as_float64(params)
     target = to_coordinates(problem, problem.residual(start))
@@ -159,6 +160,7 @@ def closest_interpolant(
     Raises:
         InputError: Parameters do not fit the model, or memory does not suffice.
     """
+    require_no_decay(problem, "the search for the closest interpolant")
     problem.validate(params)
     origin = as_float64(params)
     if start is not None:

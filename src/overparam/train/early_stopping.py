@@ -25,6 +25,7 @@ from overparam.kernel.empirical.tangent import (
     tangent_kernel,
     to_coordinates,
 )
+from overparam.linearised.ridge import left_out
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
@@ -107,18 +108,14 @@ def linear_fit(point: Expansion) -> LinearFit:
     References:
         docs/linearised.md, Lemma L4.
     """
-    n, k = point.problem.measure.n, point.problem.outputs
-    (eigenvalues, vectors), components = point.modes, point.coefficients
-    blocks = vectors.reshape(n, k, -1)
+    n = point.problem.measure.n
+    eigenvalues, vectors = point.modes
     prices = float(eigenvalues[-1]) * PRICES
-    squares = np.empty((len(prices), n))
-    for price, of_rows in zip(prices, squares, strict=True):
-        inverse = 1 / (np.maximum(eigenvalues, 0.0) + price)
-        dual = (vectors @ (inverse * components)).reshape(n, k, 1)
-        own = np.matmul(blocks * inverse, blocks.transpose(0, 2, 1))
-        of_rows[:] = np.sum(np.linalg.solve(own, dual) ** 2, axis=(1, 2))
+    whole, components = np.ones(n), point.coefficients[:, None]
+    errors = (left_out(eigenvalues, vectors, components, price, whole) for price in prices)
+    squares = np.array([np.sum(error**2, axis=(1, 2)) for error in errors])
     spread = np.sqrt(n) * squares.std(axis=1)
-    return LinearFit(eigenvalues, components, prices, squares.sum(axis=1), spread)
+    return LinearFit(eigenvalues, point.coefficients, prices, squares.sum(axis=1), spread)
 
 
 def fit_at_price(

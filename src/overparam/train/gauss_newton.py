@@ -21,7 +21,7 @@ from overparam.enclosures.factor import factor_in_place
 from overparam.kernel.empirical.tangent import pull_back, tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
-from overparam.problem.problem import Problem
+from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
 from overparam.results import pytree
 
@@ -96,6 +96,7 @@ def gauss_newton(
     Raises:
         InputError: Parameters do not fit the model, or memory does not suffice.
     """
+    require_no_decay(problem, "Gauss-Newton to interpolation")
     problem.validate(params)
     params = as_float64(params)
     residual = problem.residual(params)

@@ -25,7 +25,7 @@ from overparam.progress import Progress
 from overparam.results import pytree
 from overparam.train.checkpoint import Checkpoint
 from overparam.train.loop import CHUNK, Loop, descent
-from overparam.train.monitor import Monitor, rounding_floor
+from overparam.train.monitor import DecayMonitor, Monitor, rounding_floor
 
 
 @pytree("excess", "gradient_norm", "path_length", "distance", "envelope")
@@ -207,7 +207,7 @@ def _path(rows: list[np.ndarray]) -> float:
 def _history(table: Float[np.ndarray, "t 4"], monitor: Monitor | None) -> History:
     excess, gradient, lengths, distance = table.T
     path = np.concatenate([[0.0], np.cumsum(lengths[:-1])])
-    envelope = None if monitor is None else monitor.certificate.envelope(np.arange(len(table)))
+    envelope = None if monitor is None else monitor.envelope(np.arange(float(len(table))))
     return History(excess, gradient, path, distance, envelope)
 
 
@@ -234,7 +234,8 @@ def _monitor(
         )
     numbers = certificate.numbers
     norm = math.sqrt(numbers.max_eigenvalue) + numbers.modulus_at_ball
-    return Monitor(certificate, rounding_floor(problem, params, dtype, norm))
+    kind = DecayMonitor if certificate.theorem == "R" else Monitor
+    return kind(certificate, rounding_floor(problem, params, dtype, norm))
 
 
 def _validate(problem: Problem, params: ParamTree, steps: int, dtype: str) -> None:
@@ -257,4 +258,7 @@ def _job(problem: Problem, params: ParamTree, label: str, dtype: str) -> str:
     spelling, fingerprint = problem.loss.spelling, problem.measure.fingerprint()
     parts = [label, dtype, _model(problem), spelling, fingerprint]
     parts += [params_fingerprint(params), "" if center is None else params_fingerprint(center)]
+    if problem.weight_decay:
+        towards = "0" if problem.decay_to is None else params_fingerprint(problem.decay_to)
+        parts.append(f"weight decay {problem.weight_decay!r} towards {towards}")
     return " | ".join(parts)

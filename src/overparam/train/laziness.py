@@ -29,7 +29,7 @@ from overparam.model.linearize import LinearizedModel
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64, on_host
 from overparam.problem.measure import Measure
-from overparam.problem.problem import Problem, plain_network
+from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.randomness import seed_of
 
 Verdict = Literal["lazy", "partly lazy", "not lazy"]
@@ -115,6 +115,7 @@ def measure_laziness(
     Raises:
         InputError: Parameters do not fit the model, or ``rows`` is not positive.
     """
+    require_no_decay(problem, "the measure of laziness")
     plain_network(problem, "how lazily a network trained, layer by layer,")
     for params in (start, trained) if linearised is None else (start, trained, linearised):
         problem.validate(params)

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.model.function import Function, ParamTree
+from overparam.precision import as_float64
 from overparam.problem.integrands import Integrand
 from overparam.problem.problem import Problem
 
@@ -95,7 +96,11 @@ class Loop:
         self.optimizer = optimizer
         measure = problem.measure
         offset = np.zeros((1, problem.outputs)) if problem.offset is None else problem.offset
-        self.data = self._cast((measure.x, problem.targets, measure.weights, offset))
+        decay = None
+        if problem.weight_decay:
+            away = problem.displacement(as_float64(start))
+            decay = (np.asarray(problem.weight_decay), away, problem.decay_to)
+        self.data = self._cast((measure.x, problem.targets, measure.weights, offset, decay))
         self._chunk = _program(problem.function, problem.loss, optimizer.update, self.dtype)
 
     def initial(self) -> State:
@@ -137,13 +142,25 @@ def _program(function: Function, loss: Integrand, update: Any, dtype: np.dtype) 
     """The loop, compiled once for problems of one kind and shape; its last row is where it ends."""
     taken = _extra_arguments(update)
 
-    def objective(params: ParamTree, data: tuple) -> Float[Array, ""]:
-        x, y, weights, offset = data
+    def misfit(params: ParamTree, data: tuple) -> Float[Array, ""]:
+        x, y, weights, offset, _ = data
         return weights @ loss.excess(function(params, x) - offset, y)
+
+    def objective(params: ParamTree, data: tuple) -> Float[Array, ""]:
+        if data[-1] is None:
+            return misfit(params, data)
+        decay, _, reference = data[-1]
+        way = params if reference is None else jax.tree.map(jnp.subtract, params, reference)
+        return misfit(params, data) + decay / 2 * _norm(way) ** 2
 
     def record(state: State, start: ParamTree, data: tuple) -> tuple[ParamTree, ParamTree, Array]:
         theta = jax.tree.map(jnp.add, start, state.delta)
-        value, gradient = jax.value_and_grad(objective)(theta, data)
+        value, gradient = jax.value_and_grad(misfit)(theta, data)
+        if data[-1] is not None:  # from delta, which is accurate in float32, too
+            decay, away, _ = data[-1]
+            way = jax.tree.map(jnp.add, away, state.delta)
+            gradient = jax.tree.map(lambda g, w: g + decay * w, gradient, way)
+            value = value + decay / 2 * _norm(way) ** 2
         return theta, gradient, value
 
     def body(step: Array, carry: tuple, start: ParamTree, data: tuple) -> tuple:

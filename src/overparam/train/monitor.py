@@ -188,6 +188,10 @@ class Monitor:
         self._claim("path length", steps, path, radius + self.path_slack(steps), "radius")
         self._claim("distance", steps, distance, radius + self.distance_slack(steps), "radius")
 
+    def envelope(self, steps: Steps) -> Steps:
+        """The proved bound on the excess after some steps."""
+        return self.certificate.envelope(steps)
+
     def _claim(
         self, name: str, steps: np.ndarray, seen: np.ndarray, allowed: np.ndarray, claim: str
     ) -> None:
@@ -198,3 +202,37 @@ class Monitor:
                 f"step {steps[i]:.0f}: {name} {seen[i]:.9g} exceeds {allowed[i]:.9g}, the "
                 f"certified {claim} and the rounding floor: the run does not follow its certificate"
             )
+
+
+class DecayMonitor(Monitor):
+    """Holds what Theorem R claims: the excess over the region's minimum, the path, the distance."""
+
+    def envelope(self, steps: Steps) -> Steps:
+        """Above f*: the region's minimum, and what a run may still exceed it by."""
+        return self.certificate.numbers["region_minimum"] + self.certificate.envelope(steps)
+
+    def path_slack(self, steps: Steps) -> Steps:
+        """What rounding may add: of the gradient, and of what weight decay pulls at."""
+        numbers, floor = self.certificate.numbers, self.floor
+        pulled = self.certificate.step_size * numbers["weight_decay"] * numbers["rival_distance"]
+        once = 8 * floor.unit * (pulled + self.certificate.radius)
+        return super().path_slack(steps) + steps * once * self._amplification
+
+    def check(self, first_step: int, excess: Steps, path: Steps, distance: Steps) -> None:
+        """Check records of consecutive steps, the first of which is step ``first_step``.
+
+        Raises:
+            TheoremViolatedError: A claim is violated; the first step is named.
+        """
+        numbers, floor = self.certificate.numbers, self.floor
+        steps = first_step + np.arange(len(excess), dtype=np.float64)
+        widening, moved = 1 + floor.relative + floor.backward, self.path_slack(steps)
+        # The root of the excess is the norm of residual and displacement, scaled.
+        M, decay = self._smoothness, numbers["weight_decay"]
+        steep = np.sqrt((M * floor.jacobian_norm**2 + decay) / 2)
+        seen = np.sqrt(M / 2) * floor.residual(self.certificate.radius)
+        allowed = np.sqrt(self.envelope(steps)) * widening + steep * moved + seen
+        self._claim("root excess", steps, np.sqrt(np.maximum(excess, 0.0)), allowed, "envelope")
+        radius, displacement = self.certificate.radius * widening, numbers.displacement * widening
+        self._claim("path length", steps, path, radius + moved, "radius")
+        self._claim("distance", steps, distance, displacement + moved, "radius")

@@ -27,15 +27,13 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
+from overparam.choices import PARAMETRISATIONS as PARAMETRISATIONS
 from overparam.errors import InputError
 from overparam.limits import require_choice, require_whole
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64, on_host
 from overparam.problem.measure import Measure
-
-PARAMETRISATIONS = ("ntk", "standard", "mup")
-"""NTK, standard, and maximal update (its form for gradient descent)."""
 
 
 @dataclass(frozen=True)

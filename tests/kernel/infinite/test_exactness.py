@@ -62,20 +62,27 @@ def at_60_digits(pair, model, x):
     with mp.workdps(60):
         weight, bias = mp.mpf(model.weight_scale) ** 2, mp.mpf(model.bias_scale) ** 2
         rows = [[mp.mpf(float(entry)) for entry in row] for row in x]
+
+        def first(a, b):
+            return weight * mp.fdot(a, b) / model.in_dim + bias
+
+        def variances(row):
+            found = [first(row, row)]
+            for _ in model.hidden_widths[1:]:
+                found.append(weight * pair(*3 * found[-1:])[0] + bias)
+            return found
+
+        by_layer = [variances(row) for row in rows]
         ntk, nngp = np.empty((2, len(x), len(x)))
         for i, a in enumerate(rows):
-            for j, b in enumerate(rows):
-                q1, q2, c = (
-                    weight * mp.fdot(s, t) / model.in_dim + bias
-                    for s, t in ((a, a), (b, b), (a, b))
-                )
-                kernel = c
-                for _ in model.hidden_widths:
+            for j, b in enumerate(rows[: i + 1]):
+                kernel = c = first(a, b)
+                for q1, q2 in zip(by_layer[i], by_layer[j], strict=True):
                     value, slope = pair(q1, q2, c)
-                    q1, q2 = (weight * pair(q, q, q)[0] + bias for q in (q1, q2))
                     c = weight * value + bias
                     kernel = c + weight * kernel * slope
-                ntk[i, j], nngp[i, j] = kernel, c
+                ntk[i, j] = ntk[j, i] = kernel
+                nngp[i, j] = nngp[j, i] = c
         return ntk, nngp
 
 

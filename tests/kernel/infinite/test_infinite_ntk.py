@@ -181,7 +181,7 @@ def test_a_zero_row_without_bias_is_what_the_network_makes_of_it(name):
 
 
 @EVERY
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_wide_networks_are_near_the_limit(name):
     """The mean over draws within 5 standard errors and the bias of order 1 / width."""
     model = MLP(3, (512, 512), 1, name, weight_scale=1.2, bias_scale=0.3, output_scale=1.5)
@@ -221,6 +221,9 @@ def test_several_outputs_share_the_scalar_kernel():
 
 # --- Derivatives ----------------------------------------------------------------------------------
 
+DEPTHS = pytest.mark.parametrize("depth", [1, 2])
+"""Programs of two layers take twice as long to compile: by default they are differentiated once."""
+
 
 @pytest.mark.parametrize("name", ["relu", "erf", "gelu", "sin", "cos", "gaussian", "tanh"])
 @pytest.mark.sample(1)
@@ -241,10 +244,11 @@ def test_derivatives_are_those_of_finite_differences(name):
 
 
 @EVERY
+@DEPTHS
 @pytest.mark.sample(1)
-def test_derivatives_where_inputs_coincide(name):
+def test_derivatives_where_inputs_coincide(name, depth):
     """By symmetry d/dx k(x, x') at x' = x is half the derivative of the diagonal."""
-    model = MLP(2, (1, 1), 1, name, bias_scale=0.3)
+    model = MLP(2, (1,) * depth, 1, name, bias_scale=0.3)
     x = np.random.default_rng(7).standard_normal((1, 2))
     with jax.enable_x64(True):
         x = jnp.asarray(x)
@@ -298,10 +302,11 @@ def test_mixed_second_derivatives_of_two_layers_where_inputs_coincide(name):
 
 
 @pytest.mark.parametrize("name", ["relu", "identity", "erf", "sin", "cos", "tanh"])
+@DEPTHS
 @pytest.mark.sample(1)
-def test_derivatives_where_inputs_are_orthogonal(name):
+def test_derivatives_where_inputs_are_orthogonal(name, depth):
     """One-hot inputs without bias: at rho = 0, |rho| has a kink, and no kernel has one."""
-    model = MLP(2, (1, 1), 1, name, weight_scale=1.4, bias_scale=0.0)
+    model = MLP(2, (1,) * depth, 1, name, weight_scale=1.4, bias_scale=0.0)
     with jax.enable_x64(True):
         x, y = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.5]])
 

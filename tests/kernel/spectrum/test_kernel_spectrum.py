@@ -439,6 +439,18 @@ def test_every_copy_of_a_multiple_eigenvalue_is_found(spectrum, count):
         assert found.upper() >= expected[0]
 
 
+def test_copies_are_found_from_any_start_and_a_key_gives_the_same_bits():
+    in_the_middle = MULTIPLE["two copies in the middle"][0]
+    for values in (in_the_middle, np.r_[np.full(4, 5.0), np.linspace(1, 4.999, 290)]):
+        K, expected = with_eigenvalues(values), np.sort(values)[::-1][:6]
+        for seed in range(20):
+            found = top_eigenvalues(K, 6, key=jax.random.key(seed))
+            assert found.converged
+            np.testing.assert_allclose(found.values, expected, rtol=1e-9)
+    one, other = top_eigenvalues(K, 4), top_eigenvalues(K, 4)
+    np.testing.assert_array_equal(one.vectors, other.vectors)
+
+
 def test_converged_is_never_said_with_a_copy_missing():
     """Spectra drawn at random from few levels, close ones among them."""
     rng = np.random.default_rng(0)

@@ -110,6 +110,24 @@ def pull_back(problem: Problem, params: ParamTree, g: Float[np.ndarray, " nk"]) 
     return in_float64(_pull_back, problem.function, params, problem.measure.x, cotangent)
 
 
+def objective_gradient(problem: Problem, params: ParamTree) -> ParamTree:
+    """The gradient of the objective, J* grad f(F) + lambda (theta - theta_ref), in float64.
+
+    Args:
+        problem: The learning problem.
+        params: theta.
+
+    Returns:
+        A pytree like ``params``, NumPy float64.
+    """
+    ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
+    found = pull_back(problem, params, to_coordinates(problem, ghat))
+    if not problem.weight_decay:
+        return found
+    away = problem.displacement(as_float64(params))
+    return jax.tree.map(lambda g, w: g + problem.weight_decay * w, found, away)
+
+
 def push_forward(problem: Problem, params: ParamTree, v: ParamTree) -> Float[np.ndarray, " nk"]:
     """J(theta) v by one forward pass in float64, in coordinates of L2(mu; R^k), shape (n k,).
 

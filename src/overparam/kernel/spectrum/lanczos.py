@@ -12,7 +12,7 @@ has each k times. Runs from new starts in the orthogonal complement of what was 
 other copies, until one finds nothing more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, inf, log, log1p, pi, sqrt
 from typing import Any
 
@@ -122,10 +122,12 @@ def top_eigenvalues(
         values, vectors = _largest(_dense(linear), count)
     else:
         _require_finite(linear.matvec(start))
-        run = _Run(krylov, tolerance, restarts)
+        run = _Run(krylov, tolerance, restarts, draw)
         values, vectors = _largest(run.top(linear, start, count), count)
         if count > 1:  # the first one is the first one, however often it occurs
-            values, vectors, complete = _with_copies(linear, values, vectors, run, draw)
+            # In the complement a value is about a third of what the iteration sees.
+            stricter = replace(run, tolerance=tolerance / 3)
+            values, vectors, complete = _with_copies(linear, values, vectors, stricter)
     residuals = np.linalg.norm(_require_finite(linear.matmat(vectors)) - vectors * values, axis=0)
     reached = residuals <= _allowed(tolerance, np.abs(values), float(np.abs(values).max()))
     return TopEigenvalues(values, vectors, residuals, complete and bool(reached.all()), krylov, n)
@@ -201,12 +203,20 @@ class _Run:
     krylov: int
     tolerance: float
     restarts: int
+    draw: np.random.Generator
 
     def top(
         self, linear: LinearOperator, start: np.ndarray, count: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Ritz pairs; what did not converge in time comes from the subspace that was reached."""
-        options = {"ncv": self.krylov, "tol": self.tolerance, "maxiter": self.restarts}
+        options: dict[str, Any] = {
+            "ncv": self.krylov,
+            "tol": self.tolerance,
+            "maxiter": self.restarts,
+            # Where an iteration breaks down, it starts anew: from vectors never used before, since
+            # what is left of a multiple eigenvalue is orthogonal to those that were.
+            "rng": self.draw,
+        }
         try:
             return eigsh(linear, k=count, which="LA", v0=start, **options)
         except ArpackNoConvergence as stopped:
@@ -229,7 +239,6 @@ def _with_copies(
     values: np.ndarray,
     vectors: np.ndarray,
     run: _Run,
-    draw: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Ritz pairs with the copies that their start did not see, and whether none is left.
 
@@ -238,7 +247,7 @@ def _with_copies(
     """
     count, sought = len(values), 1
     for _ in range(count + 1):
-        rest = _Complement(linear, values, vectors, draw.standard_normal(len(vectors)))
+        rest = _Complement(linear, values, vectors, run.draw.standard_normal(len(vectors)))
         tops, found = _largest(run.top(rest.operator, rest.start, sought), sought)
         residual = float(np.linalg.norm(rest.operator.matvec(found[:, 0]) - tops[0] * found[:, 0]))
         reached = residual <= _allowed(run.tolerance, abs(tops[0]), rest.scale)

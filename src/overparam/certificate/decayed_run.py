@@ -1,0 +1,258 @@
+"""Theorem R from the initialisation: gradient descent is run to where it certifies one minimum.
+
+The run is that of Theorem C, with weight decay in its steps, which contracts what rounding has
+done. At the end of its cells Theorem R is tried where the gradient is small enough for it.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import SupportsFloat
+
+import numpy as np
+
+from overparam.certificate.certificate import Certificate
+from overparam.certificate.prediction import PER_STEP, PER_VECTOR, SAMPLED, Prediction
+from overparam.certificate.reason import (
+    Diverged,
+    Lost,
+    OneMinimum,
+    OutOfRange,
+    Reason,
+    WouldTake,
+)
+from overparam.certificate.trajectory_certificate import envelope
+from overparam.certificate.trajectory_points import Point, relative_curvature
+from overparam.certificate.trajectory_run import Cell, Run
+from overparam.certificate.trajectory_steps import COLUMNS
+from overparam.certificate.weight_decay import (
+    UP,
+    Decayed,
+    certificate_from,
+    measure_decayed,
+    measured_point,
+    rival_distance,
+)
+from overparam.jacobian.random_curvature import beta_for, expected_vectors
+from overparam.model.function import ParamTree, parameter_distance
+from overparam.problem.problem import Problem
+from overparam.progress import Progress
+from overparam.theorems.weight_decay import UniqueMinimum
+
+STEPS = "steps of gradient descent in float64"
+"""What progress is told of."""
+
+SLOWEST = 0.5
+"""Share of the weight decay that is expected to be left of it by the curvature of the residual."""
+
+CLOSER = 1.5
+"""Where the ball was too small once, the gradient has to be this much below what was missing."""
+
+NUMBERS = 1e-60, 1e60
+"""Of M |J|^2: fourth powers of a run's curvature have to be numbers in float64."""
+
+
+def certify_decayed_run(
+    problem: Problem,
+    params: ParamTree,
+    step_size: float | None = None,
+    *,
+    budget: float | int,
+    progress: Progress | None = None,
+) -> Certificate:
+    """What Theorem R' certifies of gradient descent from given parameters.
+
+    Args:
+        problem: One that Theorem R is about.
+        params: theta_0.
+        step_size: eta, or None for 1 / (M |J(theta_0)|^2 + 2 lambda).
+        budget: Seconds the run may take; where a prediction says that twice that will not do, it is
+            not made.
+        progress: Called with the steps done and those predicted.
+
+    Returns:
+        A certificate of Theorem R; not certified if the run was not made, or did not get there.
+
+    References:
+        docs/weight_decay.md, Theorem R'.
+    """
+    start = measured_point(problem, params)
+    known = measure_decayed(problem, start, curvature=False)
+    steepest = problem.loss.smoothness * start.jacobian_norm**2
+    eta = step_size or 1 / (steepest + 2 * problem.weight_decay)
+    if steepest and not NUMBERS[0] < steepest < NUMBERS[1]:
+        return _not_certified(known, params, eta, OutOfRange())
+    predicted = predict_decayed(known, eta)
+    expected = predicted.seconds(problem)
+    if not budget or expected > 2 * budget:
+        why = WouldTake(eta, expected, False, predicted.steps)
+        return _not_certified(known, params, eta, why, {"predicted_steps": predicted.steps})
+    until = time.perf_counter() + budget
+    for sampled in (False, True) if not predicted.sampled else (True,):
+        run = Run(problem, start.params, eta, sampled=sampled)
+        attempt = _Attempt(problem, run, predicted, until, budget, progress)
+        found = attempt.make()
+        if found is not None:
+            return _certified(attempt, found, start, params)
+        if not (run.how == "layers" and isinstance(attempt.why, Lost)):
+            break
+    assert attempt.why is not None
+    return _not_certified(known, params, eta, attempt.why, {"steps_made": attempt.steps})
+
+
+def predict_decayed(known: Decayed, step_size: float) -> Prediction:
+    """Predict a run, ``estimated``: the gradient falls at the rate of the weight decay.
+
+    Args:
+        known: Measured at theta_0.
+        step_size: eta.
+    """
+    problem, decay = known.problem, known.problem.weight_decay
+    rate = known.growth(0.0)
+    target = (SLOWEST * decay) ** 2 / (8 * rate) if rate else known.gradient
+    fold = max(math.log(max(known.gradient / target, 1.0)), 1.0)
+    steps = math.ceil(min(fold / (step_size * decay * SLOWEST), 1e18))
+    if problem.mlp.layers <= 2:
+        return Prediction(steps, float(steps))
+    lipschitz, base = known.point.bounds.lipschitz(0.0), known.point.base
+    relative = min(lipschitz, relative_curvature(problem, known.point.params, base))
+    exponent = step_size * relative * known.residual
+    if steps * (exponent - step_size * decay) <= SAMPLED:
+        return Prediction(steps, PER_STEP * steps)
+    beta = beta_for(problem.mlp.parameter_count, problem.measure.n)
+    vectors = float(expected_vectors(exponent, beta))
+    return Prediction(steps, (PER_STEP + PER_VECTOR * vectors) * steps, True)
+
+
+@dataclass
+class _Attempt:
+    """The run up to where Theorem R takes over, with what is kept of each step."""
+
+    problem: Problem
+    run: Run
+    predicted: Prediction
+    until: float
+    budget: float | int
+    progress: Progress | None
+    why: Reason | None = None
+    steps: int = 0
+    length: float = 0.0
+    farthest: float = 0.0
+    deviation: float = 0.0
+    totals: list[np.ndarray] = field(default_factory=list)
+    errors: list[np.ndarray] = field(default_factory=list)
+    wanted: float = math.inf
+
+    def make(self) -> tuple[Decayed, UniqueMinimum] | None:
+        """Run until Theorem R takes over; None, and a reason, if that is not reached."""
+        for point in self._points():
+            found = self._hand_over(point)
+            if found is not None:
+                return found
+            if self.progress is not None:
+                self.progress(STEPS, self.steps, self.predicted.steps)
+            if time.perf_counter() > self.until:
+                steps = self.predicted.steps
+                self.why = WouldTake(self.run.step_size, self.budget, True, steps)
+                return None
+        self.why = self.run.why or Diverged(self.steps)
+        return None
+
+    def _points(self) -> Iterator[Point]:
+        """The first points of all cells."""
+        cells = self.run.cells()
+        point = self.run.measure(self.run.start, 0)
+        while point is not None:
+            yield point
+            cell = next(cells, None)
+            if cell is None:
+                return
+            self._keep(cell)
+            point = self.run.measure(cell.end, self.steps)
+
+    def _keep(self, cell: Cell) -> None:
+        columns = dict(zip(COLUMNS, cell.rows.T, strict=True))
+        before, after = cell.deviations[:-1], cell.deviations[1:]
+        M, decay = self.problem.loss.smoothness, self.problem.weight_decay
+        noise = self.run.residual_noise(cell.noise, columns["values"])
+        # By the gradient and its Lipschitz constant at the points, and by the rounding of F.
+        B, L = cell.ball.jacobian_norm, cell.ball.lipschitz
+        steep = M * B**2 + L * (columns["gradient"] + M * B * before) + decay
+        slope = columns["length"] / self.run.step_size
+        rounded = noise * (np.sqrt(2 * M * columns["excess"]) + M * noise)
+        self.errors.append(before * (slope + steep * before) + rounded)
+        self.totals.append(columns["excess"])
+        self.length += float((columns["length"] + before + after).sum())
+        self.farthest = max(self.farthest, float((columns["distance"] + before).max()))
+        self.deviation = float(cell.deviations[-1])
+        self.steps += len(cell.rows)
+
+    def _hand_over(self, point: Point) -> tuple[Decayed, UniqueMinimum] | None:
+        """Theorem R at a point of the run, if its gradient is small enough."""
+        if not self.deviation < math.inf:
+            return None
+        known = measure_decayed(self.problem, point, curvature=False)
+        decay, rate = self.problem.weight_decay, known.growth(0.0)
+        if rate and not known.gradient <= min(decay**2 / (8 * rate), self.wanted):
+            return None
+        known = measure_decayed(self.problem, point)
+        found = known.minimum(self.run.step_size, self.deviation)
+        if found.certified:
+            return known, found
+        left = max(known.left, decay / 100)
+        self.wanted = min(left**2 / (8 * rate), known.gradient) / CLOSER if rate else math.inf
+        return None
+
+
+def _not_certified(
+    known: Decayed,
+    params: ParamTree,
+    step_size: float,
+    why: Reason,
+    values: Mapping[str, SupportsFloat] = MappingProxyType({}),
+) -> Certificate:
+    infinite = dict.fromkeys(("smoothness", "distance", "excess", "reach", "path"), math.inf)
+    found = UniqueMinimum(False, 0.0, step_size, 0.0, 0.0, contraction=1.0, **infinite)
+    return certificate_from(known, found, params, "initialisation", why, values)
+
+
+def _certified(
+    attempt: _Attempt, found: tuple[Decayed, UniqueMinimum], start: Point, params: ParamTree
+) -> Certificate:
+    """The certificate of a run that Theorem R took over."""
+    known, minimum = found
+    run, steps = attempt.run, attempt.steps
+    end = attempt.problem.excess(known.point.params)
+    totals, errors = (np.concatenate([*each, []]) for each in (attempt.totals, attempt.errors))
+    off = (float(errors[-1]) if steps else 0.0) + 1e-12 * end
+    risen = minimum.smoothness / 2 * minimum.reach**2 * UP
+    upper = totals * UP + errors - (end - minimum.excess - off)
+    lower = np.maximum(totals * (2 - UP) - errors - (end + off), 0.0)
+    first = float(upper[0]) if steps else risen
+    decay = envelope(first, np.append(upper, risen), lower, minimum.contraction**2)
+    gone = parameter_distance(known.point.params, run.start)
+    rest = attempt.deviation + minimum.distance
+    radius = (attempt.length + minimum.path) * UP
+    limit = min((gone + rest) * UP, radius)
+    values: dict[str, SupportsFloat] = {
+        "min_eigenvalue": start.eigenvalue,
+        "max_eigenvalue": start.jacobian_norm**2 * UP,
+        "radius": radius,
+        "limit_distance": limit,
+        "limit_distance_lower": max(gone * (2 - UP) - rest * UP, 0.0),
+        "displacement": max(attempt.farthest, gone + attempt.deviation + 2 * minimum.reach) * UP,
+        "handover": steps,
+        "deviation": attempt.deviation,
+        "exponent": max(run.exponent + run.slack(steps), 0.0),
+        "minimum_excess": first,
+        "region_minimum": (end + off) * UP,
+        "rival_distance": rival_distance((end + off) * UP, attempt.problem.weight_decay),
+    }
+    values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
+    sampled = known.sampled or run.randomised
+    known = Decayed(
+        attempt.problem, known.point, known.gradient, known.residual, known.bend, sampled
+    )
+    return certificate_from(known, minimum, params, "initialisation", OneMinimum(), values)

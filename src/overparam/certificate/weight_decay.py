@@ -1,0 +1,366 @@
+"""Certificates from Theorem R: with weight decay, the only minimum of a region around a point.
+
+At parameters that training, or ``decayed_minimum``, has brought near a minimum the curvature of the
+residual is measured, by neurons or by a random vector; how much it changes on a tiny ball is
+bounded crudely. docs/weight_decay.md has the theorem.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import SupportsFloat
+
+import numpy as np
+
+from overparam.certificate.certificate import (
+    Certificate,
+    Remedies,
+    Start,
+    assumptions,
+    software_versions,
+    with_random_vectors,
+)
+from overparam.certificate.constants import Numbers
+from overparam.certificate.description import describe
+from overparam.certificate.reason import (
+    DecayTooWeak,
+    NotAtMinimum,
+    OneMinimum,
+    Reason,
+    StepTooLong,
+)
+from overparam.certificate.record import LARGEST
+from overparam.certificate.trajectory_points import (
+    Point,
+    centre_noise,
+    measure_point,
+    noise_around,
+)
+from overparam.certificate.trajectory_run import ROUNDINGS
+from overparam.enclosures.rounding import UNIT_ROUNDOFF
+from overparam.errors import InputError
+from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
+from overparam.jacobian.point_curvature import bend_at
+from overparam.jacobian.random_curvature import FAILURE
+from overparam.kernel.empirical.tangent import objective_gradient
+from overparam.model.function import ParamTree, parameter_norm
+from overparam.precision import as_float64, in_float64
+from overparam.problem.problem import Problem, plain_network
+from overparam.theorems.weight_decay import Bend, UniqueMinimum, best_step, unique_minimiser
+
+UP = 1 + 1e-9
+"""Covers the rounding of sums of numbers >= 0, and of what is made of them."""
+
+ENOUGH = 1.5
+"""Times the curvature: the weight decay that is recommended where one is too weak."""
+
+SHARES = (1 / 16, 1 / 2)
+"""Of lambda - mu_0 that the change of curvature on the ball may use up; with a half it is largest
+in proportion to what the gradient may be."""
+
+EASILY = 4.0
+"""Times the gradient that the first share has room for, if it is taken."""
+
+SHARP = 0.5
+"""Share of the weight decay below which the bound by neurons is sharp enough."""
+
+
+def check_decayed(problem: Problem, rigor: str) -> None:
+    """Raise unless Theorem R can say something about a problem.
+
+    Raises:
+        InputError: There is no weight decay, the model is no ``MLP`` observed by its values, the
+            activation lacks a bound on one of its first three derivatives, the loss is not known to
+            be convex, or the rigor is another than ``computed``.
+    """
+    if not problem.weight_decay:
+        raise InputError(
+            "Theorem R is about weight decay, and this problem has none: build it with "
+            "weight_decay=1e-3, say"
+        )
+    act = plain_network(problem, "Theorem R").act
+    if rigor != "computed":
+        raise InputError(f"Theorem R knows no rigor={rigor!r}: leave rigor out")
+    if not problem.loss.convex:
+        raise InputError(
+            f"Theorem R is about convex losses, and {problem.loss.spelling} is not known to be one"
+        )
+    if problem.mlp.hidden_widths and None in (act.curvature_bound, act.third_bound):
+        raise InputError(
+            f"Theorem R needs bounds on three derivatives of the activation, which {act.name} does "
+            "not have: choose gelu, tanh, softplus, ..."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Decayed:
+    """What Theorem R asks about a point, ``computed``.
+
+    Attributes:
+        problem: The learning problem.
+        point: thetahat, with |J|, omega and L around it.
+        gradient: gamma.
+        residual: |ghat| from above.
+        bend: mu_0 and kappa_0; None where they were not measured.
+        sampled: Whether that rests on a random vector.
+    """
+
+    problem: Problem
+    point: Point
+    gradient: float
+    residual: float
+    bend: Bend | None
+    sampled: bool
+
+    @property
+    def left(self) -> float:
+        """lambda - mu_0, what the residual leaves of the weight decay; may be negative."""
+        return self.problem.weight_decay - (self.bend.down if self.bend is not None else 0.0)
+
+    def growth(self, radius: float) -> float:
+        """C of Lemma R3: D^2 <F, grad f(F)> changes by no more than this times the distance."""
+        model, base = self.problem.mlp, self.point.base
+        third = model.act.third_bound if model.hidden_widths else 0.0
+        assert third is not None
+        N = third_derivative(base, third, radius)
+        omega, lipschitz = self.point.bounds.on_ball(radius)
+        B = self.point.jacobian_norm + omega
+        return (N * self.residual + lipschitz * self.problem.loss.smoothness * B) * UP
+
+    def ball(self, away: float = 0.0) -> float:
+        """A radius on which little of what is left bends; else the one with most to spare."""
+        left = self.left
+        if self.bend is None or not left > 0:
+            return 0.0
+        for share in SHARES:
+            # Where nothing bends any ball will do: one that is larger than what is to be covered.
+            farthest = 1.0 + 8 * (self.gradient / left + away)
+            rate = self.growth(0.0)
+            first = min(share * left / rate, farthest) if rate > 0 else farthest
+            rate = self.growth(first)
+            r = min(share * left / rate, first) if rate > 0 else first
+            if EASILY * self.gradient <= (1 - share) * left * (r - away) / 2:
+                break
+        return r
+
+    def bend_on(self, radius: float) -> Bend:
+        """mu and kappa on a ball."""
+        assert self.bend is not None
+        more = self.growth(radius) * radius if radius else 0.0
+        return Bend((self.bend.down + more) * UP, (self.bend.up + more) * UP)
+
+    def minimum(self, step_size: float | None, away: float = 0.0) -> UniqueMinimum:
+        """Theorem R; with no step given the one with the best rate."""
+        decay, M = self.problem.weight_decay, self.problem.loss.smoothness
+        r = self.ball(away)
+        bend = self.bend_on(r)
+        omega, _ = self.point.bounds.on_ball(r)
+        B = (self.point.jacobian_norm + omega) * UP
+        if step_size is None:
+            step_size = best_step(decay=decay, bend=bend, jacobian_norm=B, smoothness=M)
+        return unique_minimiser(
+            decay=decay,
+            bend=bend,
+            gradient=self.gradient,
+            radius=r,
+            jacobian_norm=B,
+            smoothness=M,
+            step_size=step_size,
+            away=away,
+        )
+
+
+def measure_decayed(problem: Problem, point: Point, *, curvature: bool = True) -> Decayed:
+    """Measure what Theorem R asks about a point.
+
+    Args:
+        problem: One that :func:`check_decayed` accepts.
+        point: thetahat, measured by ``measure_point``.
+        curvature: Whether to bound the curvature of the residual, too, which costs some hundred
+            gradients.
+    """
+    loss, measure, decay = problem.loss, problem.measure, problem.weight_decay
+    seen = np.asarray(problem.predict(point.params))
+    ghat = np.asarray(loss.gradient(seen, problem.targets))
+    noise = noise_around(problem, point, 0.0)
+    off = loss.smoothness * (
+        noise.output
+        + centre_noise(problem, False)
+        + ROUNDINGS * UNIT_ROUNDOFF * _size(problem, seen)
+        + loss.gradient_roundings * UNIT_ROUNDOFF * math.sqrt(problem.outputs)
+    )
+    residual = math.sqrt(float(measure.weights @ (ghat**2).sum(axis=1))) * UP + off
+    size = parameter_norm(objective_gradient(problem, point.params))
+    pulled = decay * parameter_norm(problem.displacement(point.params))
+    error = noise.backward * residual + point.jacobian_norm * off
+    gradient = (size + error + 8 * UNIT_ROUNDOFF * (size + 2 * pulled)) * UP
+    if not curvature:
+        return Decayed(problem, point, gradient, residual, None, False)
+    known, sampled = _bend(problem, point, ghat, residual)
+    more = point.bounds.lipschitz(0.0) * off
+    bend = Bend(known.down + more, known.up + more)
+    return Decayed(problem, point, gradient, residual, bend, sampled)
+
+
+def _bend(problem: Problem, point: Point, ghat: np.ndarray, residual: float) -> tuple[Bend, bool]:
+    """mu and kappa at a point, and whether they rest on a random vector."""
+    model, x = problem.mlp, problem.measure.x
+    crude = point.bounds.lipschitz(0.0) * residual
+    weighted = problem.measure.weights[:, None] * ghat
+    if model.layers == 2:
+        grams = input_grams(model, x)
+        found = in_float64(neuron_curvature, model, point.params, grams, x, weighted)
+        crude = min(crude, float(found))
+    if crude <= SHARP * problem.weight_decay:
+        return Bend(crude, crude), False
+    sampled = bend_at(problem.function, point.params, x, weighted)
+    return Bend(min(sampled.down, crude), min(sampled.up, crude)), True
+
+
+def _size(problem: Problem, seen: np.ndarray) -> float:
+    """Of the numbers that a residual is made of, in L2(mu)."""
+    offset = 0.0 if problem.offset is None else problem.offset
+    parts = seen**2 + (seen + offset) ** 2 + np.square(offset) + problem.targets**2
+    return math.sqrt(float(problem.measure.weights @ parts.sum(axis=1)))
+
+
+def anchor_decayed(
+    problem: Problem, params: ParamTree, start: Start, step_size: float | None = None
+) -> Certificate:
+    """Theorem R at given parameters.
+
+    Args:
+        problem: One that :func:`check_decayed` accepts.
+        params: thetahat.
+        start: What to call them.
+        step_size: eta, or None for the one with the best rate.
+
+    References:
+        docs/weight_decay.md, Theorem R.
+    """
+    known = measure_decayed(problem, measured_point(problem, params))
+    found = known.minimum(step_size)
+    return certificate_from(known, found, params, start)
+
+
+def measured_point(problem: Problem, params: ParamTree) -> Point:
+    """|J|, omega and L at given parameters.
+
+    Raises:
+        InputError: The kernel there is beyond float64.
+    """
+    point = measure_point(problem, as_float64(params), 0, False)
+    if point is None:
+        raise InputError(
+            "the tangent kernel at these parameters is beyond float64: rescale data or targets"
+        )
+    return point
+
+
+def certificate_from(
+    known: Decayed,
+    found: UniqueMinimum,
+    params: ParamTree,
+    start: Start,
+    why: Reason | None = None,
+    values: Mapping[str, SupportsFloat] = MappingProxyType({}),
+) -> Certificate:
+    """The certificate that Theorem R gives.
+
+    Args:
+        known: What was measured, at thetahat.
+        found: What follows.
+        params: theta_0, which the certificate is about: thetahat itself of an anchor.
+        start: What to call them.
+        why: Why it holds or not; None finds out.
+        values: Numbers in place of those of an anchor.
+    """
+    problem = known.problem
+    about = describe(problem, params)
+    granted = assumptions("computed", about)
+    return Certificate(
+        theorem="R",
+        rigor="computed",
+        start=start,
+        why=_why(known, found) if why is None else why,
+        numbers=_numbers(known, found, params).but(**values),
+        remedies=Remedies(),
+        problem=about,
+        nodes=(max(found.radius, 1e-300),),
+        modulus=known.point.bounds.source,
+        assumptions=with_random_vectors(granted) if known.sampled else granted,
+        versions=software_versions(),
+    )
+
+
+def _why(known: Decayed, found: UniqueMinimum) -> Reason:
+    assert known.bend is not None
+    if found.certified:
+        return OneMinimum()
+    if not known.left > 0:
+        return DecayTooWeak(ENOUGH * known.bend.down)
+    if not found.step_size * found.smoothness < 2:
+        return StepTooLong()
+    return NotAtMinimum(float(found.strong_convexity * found.radius / 2))
+
+
+def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers:
+    """Everything measured, and what follows; what Theorem R does not speak of is "no bound"."""
+    problem, point = known.problem, known.point
+    decay, loss, r = problem.weight_decay, problem.loss, found.radius
+    omega, lipschitz = point.bounds.on_ball(r)
+    excess = max(problem.excess(params), 0.0) * UP
+    risen = found.smoothness / 2 * found.reach**2 * UP
+    values: dict[str, SupportsFloat] = {
+        "excess": excess,
+        "residual": math.sqrt(2 * excess),
+        "min_eigenvalue": max(point.eigenvalue, -LARGEST),
+        "max_eigenvalue": point.jacobian_norm**2 * UP,
+        "smoothness": loss.smoothness,
+        "pl_constant": loss.functional_pl_constant(excess, problem.measure.weights),
+        "ball": r,
+        "modulus_at_ball": omega,
+        "lipschitz_on_ball": lipschitz,
+        "objective_smoothness": found.smoothness,
+        "step_size": found.step_size,
+        "step_fraction": max(1 - found.step_size * found.smoothness / 2, 0.0),
+        "level": known.gradient,
+        "margin": found.margin,
+        "radius": found.path * UP,
+        "sigma_end": 0.0,
+        "rate": min(found.contraction**2 * (1 + 2.0**-50), 1.0),
+        "existence_radius": math.inf,
+        "displacement": (found.distance + found.reach) * UP,
+        "limit_distance": found.distance * UP,
+        "distance_lower_bound": 0.0,
+        **dict.fromkeys(NOT_KNOWN, math.inf),
+        "weight_decay": decay,
+        "loss_infimum": problem.infimum,
+        "gradient_norm": known.gradient,
+        "strong_convexity": found.strong_convexity,
+        "contraction": found.contraction,
+        "minimum_excess": risen,
+        "region_minimum": excess,
+        "rival_distance": rival_distance(excess, decay),
+    }
+    if known.bend is not None:
+        values["residual_curvature"] = known.bend_on(r).down
+    if known.sampled:
+        values["failure_probability"] = FAILURE
+    if problem.mlp.hidden_widths:
+        act = problem.mlp.act
+        values |= {"slope_bound": act.slope_bound, "curvature_bound": act.curvature_bound or 0.0}
+    return Numbers(**{name: float(value) for name, value in values.items()})
+
+
+def rival_distance(excess: float, decay: float) -> float:
+    """How far parameters of a lower objective can be from theta_ref."""
+    return math.sqrt(2 * excess / decay) * UP
+
+
+NOT_KNOWN = (
+    *("distance_ratio", "kernel_drift", "relative_kernel_drift"),
+    *("linearisation_distance", "linearisation_parameter_distance"),
+)
+"""Consequences of interpolation, which there is none of."""

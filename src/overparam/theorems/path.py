@@ -1,0 +1,340 @@
+"""Theorem P: gradient descent stays in a tube around the linearised run until Theorem 1 holds.
+
+Along the linearised run the Jacobian is known, so only the distance e_t = theta_t - thetabar_t of
+the true run from that path is bounded by the worst case over a small ball. Statement and proof,
+with the symbols used here: docs/path.md.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from overparam.theorems.convergence import Convergence
+from overparam.theorems.handover import takes_over
+
+ROUNDS, SETTLED = 80, 1e-6
+"""How often, and to which relative accuracy, a cell's E is iterated to a fixed point."""
+
+ENOUGH = 0.9
+"""Share of the tube's least sigma that Theorem 1 has to keep for the search to end."""
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """What is known at a point thetabar_t of the path.
+
+    Attributes:
+        step: t.
+        sigma: A lower bound on sigma(thetabar_t).
+        jacobian_norm: An upper bound on |J(thetabar_t)|.
+        change: |Dbar_t| = |J(thetabar_t) - J_0|.
+        mismatch: |delta_t| = |F(thetabar_t) - F_lin(thetabar_t)|.
+        residual: |rbar_t|.
+        behind: |thetabar_t - theta_0|.
+        ahead: |thetabar_inf - thetabar_t|.
+        on_ball: omega_t(r) and L(r) on the ball around thetabar_t.
+    """
+
+    step: int
+    sigma: float
+    jacobian_norm: float
+    change: float
+    mismatch: float
+    residual: float
+    behind: float
+    ahead: float
+    on_ball: Callable[[float], tuple[float, float]]
+
+    def modulus(self, radius: float) -> float:
+        """omega_t(radius)."""
+        return self.on_ball(radius)[0]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What Lemma P3 says between two neighbouring points of the path, t = a, ..., b.
+
+    Attributes:
+        a: The point it begins with.
+        b: The point it ends with.
+        movement: m = |thetabar_b - thetabar_a|.
+        residuals: A bound on the sum of |rbar_t| over a <= t < b.
+        drifts: A bound on the sum of max_z |Dbar_z* rbar_t|, z in {a, b}.
+    """
+
+    a: PathPoint
+    b: PathPoint
+    movement: float
+    residuals: float
+    drifts: float
+
+
+@dataclass(frozen=True)
+class PathConvergence:
+    """What Theorem P gives.
+
+    Attributes:
+        converges: Step size, q, L_phi, sigma_*, rate and path bound of the whole run, in the same
+            sense as Theorem 1's; ``margin`` and ``level`` are those where Theorem 1 takes over.
+        handover: The step after which Theorem 1 takes over; the last one reached if it never does.
+        tube: The largest E_t up to there.
+        displacement: Bound on |theta_t - theta_0| for all t.
+        limit: Bound on |theta_inf - theta_0|.
+        parameters: Bound on |theta_t - thetabar_t| for all t.
+        predictions: Bound on |F(theta_t) - F_lin(thetabar_t)| for all t.
+        change: Bound on |J(theta_t) - J_0| for all t.
+        lipschitz: The largest Lipschitz constant of J that was used.
+        newton_kantorovich: L rho / sigma^2 where Theorem 1 takes over, with L on its ball.
+    """
+
+    converges: Convergence
+    handover: int
+    tube: float
+    displacement: float = math.inf
+    limit: float = math.inf
+    parameters: float = math.inf
+    predictions: float = math.inf
+    change: float = math.inf
+    lipschitz: float = math.inf
+    newton_kantorovich: float = math.inf
+
+
+def descent_follows_path(
+    *,
+    start: PathPoint,
+    cells: Iterable[Cell],
+    step_size: float,
+    min_eigenvalue: float,
+    max_eigenvalue: float,
+) -> PathConvergence:
+    """Theorem P, least squares: convergence from the start of the path.
+
+    Args:
+        start: theta_0.
+        cells: The path from there on. Taken one by one, and no more of them than are needed.
+        step_size: eta, gradient descent's and the path's.
+        min_eigenvalue: The smallest eigenvalue of K_0.
+        max_eigenvalue: The largest; eta times it must be at most 1.
+
+    Returns:
+        The :class:`PathConvergence`; not certified if the tube becomes too wide, or the cells end
+        before Theorem 1 holds.
+
+    References:
+        docs/path.md, Theorem P.
+    """
+    run = _Run(residual=start.residual)
+    if not every_mode_moves_one_way(step_size, min_eigenvalue, max_eigenvalue):
+        return _not_certified(step_size, 0.0, run.residual, 0, run)
+    best: PathConvergence | None = None
+    # T = 0, which is Theorem 1 itself: it counts where no later T is certified.
+    at_once = _tail(step_size, start, run)
+    margin, level, reached = at_once.margin, run.residual, start.step
+    first = run
+    for cell in cells:
+        through = _through(step_size, cell, run)
+        if through is None:
+            break
+        run, reached = through, cell.b.step
+        tail = _tail(step_size, cell.b, run)
+        margin, level = max(margin, tail.margin), run.residual
+        if tail.certified:
+            found = _whole(step_size, cell.b, run, tail)
+            if best is None or found.converges.rate < best.converges.rate:
+                best = found
+            if tail.sigma_end >= ENOUGH * run.sigma:  # looking on would hardly improve the rate
+                break
+    if best is None and at_once.certified:
+        best = _whole(step_size, start, first, at_once)
+    if best is not None and best.converges.stands:
+        return best
+    return _not_certified(step_size, min(margin, 1.0), level, reached, run)
+
+
+def every_mode_moves_one_way(
+    step_size: float, min_eigenvalue: float, max_eigenvalue: float
+) -> bool:
+    """Whether 0 < eta lambda <= 1 for every eigenvalue: what Lemma P3 is about."""
+    return bool(min_eigenvalue > 0 and step_size * max_eigenvalue <= 1 + 1e-12)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is known of gradient descent up to a point of the path; the defaults are at its start.
+
+    Attributes:
+        residual: Bound on |r_t|.
+        radius: E_t, a bound on |e_t|.
+        sigma: The least lower bound on sigma so far.
+        smoothness, lipschitz: The largest L_phi and the largest L so far.
+        slow: Bound on q times the part of the path behind, from (4) of docs/convergence.md: what
+            the residual that is left can still do counts with the least sigma so far.
+        length: Bound on the length of the path so far, from the descent itself.
+        parameters, predictions, change: Bounds so far, as in :class:`PathConvergence`.
+        distance: Bound on |theta_t - theta_0| so far.
+    """
+
+    residual: float
+    radius: float = 0.0
+    sigma: float = math.inf
+    smoothness: float = 0.0
+    lipschitz: float = 0.0
+    slow: float = 0.0
+    length: float = 0.0
+    parameters: float = 0.0
+    predictions: float = 0.0
+    change: float = 0.0
+    distance: float = 0.0
+
+
+@dataclass(frozen=True)
+class _InCell:
+    """What holds in a whole cell, once its E is found.
+
+    Attributes:
+        radius: E, a bound on |e_t| for a <= t <= b.
+        at_end: E_b <= E.
+        eps: Bound on |delta_t| + L |e_t|^2 / 2.
+        jacobian_norm: B.
+        lipschitz: L on the ball of radius m + E.
+        near: The points z that count.
+        h: How far thetabar_t is at most from the nearer of them.
+    """
+
+    radius: float
+    at_end: float
+    eps: float
+    jacobian_norm: float
+    lipschitz: float
+    near: tuple[PathPoint, ...]
+    h: float
+
+
+def _in_cell(eta: float, cell: Cell, E_a: float) -> _InCell | None:
+    """E with Lemma P2's E_b <= E on the ball that E itself asks for; None if there is none."""
+    a, b, N = cell.a, cell.b, cell.b.step - cell.a.step
+    near = (a,) if N == 1 else (a, b)  # with N = 1 there is nothing between
+    h = 0.0 if N == 1 else cell.movement / math.sqrt(2)
+    Dbar, delta = max(z.change for z in near), max(z.mismatch for z in near)
+    E = E_a
+    for _ in range(ROUNDS):
+        omega, L = a.on_ball(cell.movement + E)
+        B = a.jacobian_norm + omega
+        if not eta * B**2 < 2 or not math.isfinite(L):
+            return None
+        eps = delta + (Dbar + L * h) * h + L * E**2 / 2
+        # Lemma P2: sums over the cell of Lemma P1's c_t, p_t and q_t.
+        c = N * eta * eps**2 / (2 - eta * B**2)
+        p = eta * L * cell.residuals
+        q = eta * (cell.drifts + L * h * cell.residuals)
+        if p > 100:
+            return None
+        E_b = math.exp(p) * (math.hypot(E_a, math.sqrt(c)) + q)
+        if E_b <= E:
+            return _InCell(E, E_b, eps, B, L, near, h)
+        E = E_b * (1 + SETTLED)
+    return None
+
+
+def _through(eta: float, cell: Cell, run: _Run) -> _Run | None:
+    """From one point of the path to the next; None if the tube cannot be kept."""
+    held = _in_cell(eta, cell, run.radius)
+    if held is None:
+        return None
+    a, b, N = cell.a, cell.b, cell.b.step - cell.a.step
+    E, B, omega_z = (
+        held.radius,
+        held.jacobian_norm,
+        [z.modulus(held.radius + held.h) for z in held.near],
+    )
+    sigma = min(z.sigma - omega for z, omega in zip(held.near, omega_z, strict=True))
+    L_phi = B**2 + held.lipschitz * run.residual
+    q = 1 - eta * L_phi / 2
+    if sigma <= 0 or q <= 0:
+        return None
+    rate = max(1 - 2 * eta * q * sigma**2, 0.0)
+    off = b.mismatch + B * held.at_end  # |r_b - rbar_b| at most
+    descent = max(run.residual**2 - max(b.residual - off, 0.0) ** 2, 0.0)
+    least = min(run.sigma, sigma)
+    before = 0.0 if math.isinf(run.sigma) else 1 / run.sigma
+    return _Run(
+        residual=min(rate ** (N / 2) * run.residual, b.residual + off),
+        radius=held.at_end,
+        sigma=least,
+        smoothness=max(run.smoothness, L_phi),
+        lipschitz=max(run.lipschitz, held.lipschitz),
+        slow=run.slow + run.residual * (1 / least - before),
+        length=run.length + math.sqrt(N * eta / (2 * q) * descent),
+        parameters=max(run.parameters, E),
+        predictions=max(run.predictions, min(held.eps + B * E, run.residual + a.residual)),
+        change=max(
+            run.change, *(z.change + omega for z, omega in zip(held.near, omega_z, strict=True))
+        ),
+        distance=max(run.distance, max(a.behind, b.behind) + E),
+    )
+
+
+def _tail(eta: float, point: PathPoint, run: _Run) -> Convergence:
+    """Theorem 1 from any parameters within E_t of the point; docs/path.md, Lemma P4."""
+    return takes_over(
+        on_ball=point.on_ball,
+        away=run.radius,
+        sigma=point.sigma,
+        jacobian_norm=point.jacobian_norm,
+        smoothness=1.0,
+        pl_constant=1.0,
+        excess=run.residual**2 / 2,
+        step_size=eta,
+    )
+
+
+def _whole(eta: float, point: PathPoint, run: _Run, tail: Convergence) -> PathConvergence:
+    """The claims about the whole run: those up to the point, and Theorem 1's beyond it."""
+    sigma = min(run.sigma, tail.sigma_end)
+    smoothness = max(run.smoothness, tail.smoothness)
+    q = 1 - eta * smoothness / 2
+    slow = run.slow + run.residual * (1 / sigma - 1 / run.sigma)
+    length = min(slow / q, run.length + tail.radius)
+    lipschitz = point.on_ball(run.radius + tail.ball)[1]
+    reach = run.radius + tail.radius  # from thetabar_T
+    limit = point.behind + reach
+    return PathConvergence(
+        converges=replace(
+            tail,
+            step_fraction=q,
+            radius=length,
+            sigma_end=sigma,
+            smoothness=smoothness,
+            rate=1 - 2 * eta * q * sigma**2,
+        ),
+        handover=point.step,
+        tube=run.parameters,
+        displacement=min(max(run.distance, limit), length),
+        limit=min(limit, length),
+        parameters=max(run.parameters, reach + point.ahead),
+        predictions=max(run.predictions, run.residual + point.residual),
+        change=max(run.change, point.change + point.modulus(reach)),
+        lipschitz=max(run.lipschitz, lipschitz),
+        newton_kantorovich=lipschitz * tail.level / (point.sigma - point.modulus(run.radius)) ** 2,
+    )
+
+
+def _not_certified(
+    eta: float, margin: float, level: float, last: int, run: _Run
+) -> PathConvergence:
+    return PathConvergence(
+        converges=Convergence(
+            certified=False,
+            step_size=eta,
+            step_fraction=0.0,
+            level=level,
+            margin=margin,
+            radius=math.inf,
+            ball=0.0,
+            sigma_end=0.0,
+            smoothness=run.smoothness,
+            rate=1.0,
+        ),
+        handover=last,
+        tube=run.parameters,
+    )

@@ -1,0 +1,134 @@
+"""Theorem R: with weight decay one minimum in a ball, and gradient descent converges to it.
+
+No eigenvalue of the kernel is needed and no PL constant: the decay itself makes the objective
+strongly convex wherever the residual bends it by less. What is found is the only critical point of
+a region, not a global minimiser. Statement and proof with these symbols: docs/weight_decay.md.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from overparam.numbers import LOWER, UPPER, Number, larger, smaller
+
+
+@dataclass(frozen=True)
+class UniqueMinimum:
+    """What Theorem R gives.
+
+    Attributes:
+        certified: Whether its condition holds: mu < lambda, gamma <= (lambda - mu)(r - delta) / 2,
+            and a step below 2 / l.
+        margin: (lambda - mu)(r - delta) / (2 gamma); above 1 exactly if certified, and at most 1
+            where only the step is too long.
+        step_size: eta.
+        radius: r, of the ball.
+        strong_convexity: m = lambda - mu, of the objective on the ball; 0 if mu >= lambda.
+        smoothness: l = M B^2 + kappa + lambda, a Lipschitz constant of its gradient there.
+        contraction: rho, by which the distance to the minimiser shrinks at least, per step; 1 if
+            not certified.
+        distance: gamma / m, no farther is the minimiser from the ball's centre; infinite if not
+            certified, as is all that follows.
+        excess: gamma^2 / (2 m): the centre's objective exceeds the minimum by no more.
+        reach: gamma / m + delta, no farther does gradient descent begin from the minimiser.
+        path: Bound on the length of its path.
+    """
+
+    certified: bool
+    margin: Number = field(metadata=LOWER)
+    step_size: Number = field(metadata=LOWER)
+    radius: Number = field(metadata=LOWER)
+    strong_convexity: Number = field(metadata=LOWER)
+    smoothness: Number = field(metadata=UPPER)
+    contraction: Number = field(metadata=UPPER)
+    distance: Number = field(metadata=UPPER)
+    excess: Number = field(metadata=UPPER)
+    reach: Number = field(metadata=UPPER)
+    path: Number = field(metadata=UPPER)
+
+
+@dataclass(frozen=True)
+class Bend:
+    """-mu <= D^2 <F, grad f(F)> <= kappa: how far the residual bends the objective.
+
+    Attributes:
+        down: mu >= 0.
+        up: kappa >= 0.
+    """
+
+    down: Number
+    up: Number
+
+
+def best_step(*, decay: Number, bend: Bend, jacobian_norm: Number, smoothness: Number) -> Number:
+    """2 / (l + m), the step with the best rho, which is 1 - eta m."""
+    steepest = smoothness * jacobian_norm * jacobian_norm
+    return 2 / (steepest + bend.up - bend.down + 2 * decay)
+
+
+def unique_minimiser(
+    *,
+    decay: Number,
+    bend: Bend,
+    gradient: Number,
+    radius: Number,
+    jacobian_norm: Number,
+    smoothness: Number,
+    step_size: Number,
+    away: Number = 0.0,
+) -> UniqueMinimum:
+    """Theorem R on a ball.
+
+    Args:
+        decay: lambda > 0.
+        bend: mu and kappa on the ball.
+        gradient: gamma, an upper bound on the gradient of the objective at the ball's centre.
+        radius: r > 0.
+        jacobian_norm: B >= |J| on the ball.
+        smoothness: M; f is convex.
+        step_size: eta > 0.
+        away: delta >= 0, how far from the centre gradient descent may begin.
+
+    Returns:
+        The :class:`UniqueMinimum`.
+
+    References:
+        docs/weight_decay.md, Theorem R.
+    """
+    m = decay - bend.down
+    steepest = smoothness * jacobian_norm * jacobian_norm + bend.up + decay
+    rho = larger(1 - step_size * m, step_size * steepest - 1)
+    room = m * (radius - away) / 2
+    convex = bool(m > 0) and bool(radius > away)
+    margin = 0.0
+    if convex:
+        margin = room / gradient if gradient > 0 else math.inf
+    if not (convex and gradient <= room and margin > 1 and rho < 1 and steepest < math.inf):
+        return UniqueMinimum(
+            certified=False,
+            margin=smaller(margin, 1.0),
+            step_size=step_size,
+            radius=radius,
+            strong_convexity=larger(m, 0.0) if convex else 0.0,
+            smoothness=steepest,
+            contraction=1.0,
+            distance=math.inf,
+            excess=math.inf,
+            reach=math.inf,
+            path=math.inf,
+        )
+    rho = larger(rho, 0.0)
+    distance = gradient / m
+    reach = distance + away
+    return UniqueMinimum(
+        certified=True,
+        margin=margin,
+        step_size=step_size,
+        radius=radius,
+        strong_convexity=m,
+        smoothness=steepest,
+        contraction=rho,
+        distance=distance,
+        excess=gradient * distance / 2,
+        reach=reach,
+        path=(1 + rho) * reach / (1 - rho),
+    )

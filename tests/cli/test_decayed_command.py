@@ -1,0 +1,76 @@
+"""`overparam certify --weight-decay` end to end, on rows that no network of this size can fit."""
+
+import json
+
+import numpy as np
+import pytest
+
+import overparam as op
+from overparam.cli.main import main
+from overparam.pipeline.output import FILES
+
+COMMAND = ["certify", "iris", "--samples", "40", "--width", "64", "--depth", "1", "--steps", "20"]
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(list(map(str, arguments)))
+    return stop.value.code
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("decayed")
+    assert run(*COMMAND, "--weight-decay", "0.05", "--out", out) == 0
+    return out
+
+
+def test_the_anchor_is_certified_and_says_by_what(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["certified"] is True
+    assert summary["weight_decay"] == 0.05
+    anchor = summary["anchor"]
+    assert anchor["theorem"] == "R"
+    assert anchor["exists"] is False
+    assert anchor["certificate_held"] is True
+    assert 0 < anchor["residual_curvature"] < 0.05
+    assert anchor["gradient_norm"] < 1e-8
+    assert summary["newton"]["converged"] is True
+    assert summary["newton"]["gradient_after"] < 1e-10 * summary["newton"]["gradient_before"]
+
+
+def test_from_the_initialisation_it_is_certified_by_a_run(folder):
+    found = op.load_certificate(folder / "certificate-initialisation.json")
+    assert found.certified, found.reason
+    assert found.theorem == "R"
+    numbers = found.numbers
+    at_end = op.load_certificate(folder / "certificate.json").numbers
+    assert numbers.region_minimum == pytest.approx(at_end.region_minimum, rel=1e-6)
+    file = np.load(folder / "params.npz")
+    gaps = [file[name] - file[f"initial_{name}"] for name in ("weights_0", "weights_1")]
+    gaps += [file[name] - file[f"initial_{name}"] for name in ("biases_0", "biases_1")]
+    gone = np.sqrt(sum(float((gap.astype(float) ** 2).sum()) for gap in gaps))
+    assert numbers.limit_distance_lower - 1e-6 <= gone <= numbers.limit_distance + 1e-6
+
+
+def test_the_page_and_the_folder_are_whole(folder):
+    assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
+    page = (folder / "report.html").read_text()
+    assert "no eigenvalue of the kernel is needed (Theorem R)" in page
+    assert "not that no better minimum exists elsewhere" in page.lower()
+    assert "bend of the residual, certified below λ" in page
+
+
+def test_a_recheck_says_that_it_knows_nothing_of_it(folder, capsys):
+    assert run("verify", folder) == 1
+    assert "nothing can be checked again: the certificate rests on Theorem R" in (
+        capsys.readouterr().out
+    )
+
+
+def test_too_little_decay_names_one_that_would_do(capsys):
+    code = run(*COMMAND, "--weight-decay", "1e-6", "--budget", "0", "--json")
+    assert code == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["certified"] is False
+    assert "would do (Theorem R)" in summary["anchor"]["reason"]
