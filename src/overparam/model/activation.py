@@ -279,24 +279,16 @@ def _sigmoid_slope(s: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class _AbsLinear:
-    """The function a |s| + b s; a value, so that it hashes and pickles."""
+    """The function a |s| + b s; a value, so that it hashes and pickles.
+
+    JAX's derivative at the kink is the right-hand slope.
+    """
 
     a: float
     b: float
 
     def __call__(self, s: Array) -> Array:
         return jnp.where(s >= 0, (self.b + self.a) * s, (self.b - self.a) * s)
-
-
-@dataclasses.dataclass(frozen=True)
-class _AbsLinearSlope:
-    """Its slope, the right-hand one at the kink."""
-
-    a: float
-    b: float
-
-    def __call__(self, s: Array) -> Array:
-        return jnp.where(s >= 0, jnp.full_like(s, self.b + self.a), self.b - self.a)
 
 
 _HIGHER_BOUNDS = {
@@ -366,7 +358,6 @@ def abs_linear(a: float, b: float) -> Activation:
         _AbsLinear(a, b),
         math.nextafter(steepest, math.inf),
         0.0 if a == 0 else None,
-        _AbsLinearSlope(a, b),
     )
 
 
