@@ -225,16 +225,8 @@ def _relu(s: Array) -> Array:
     return jnp.where(s > 0, s, 0)
 
 
-def _relu_slope(s: Array) -> Array:
-    return jnp.where(s > 0, jnp.ones_like(s), 0)
-
-
 def _leaky_relu(s: Array) -> Array:
     return jnp.where(s >= 0, s, 0.01 * s)
-
-
-def _leaky_relu_slope(s: Array) -> Array:
-    return jnp.where(s >= 0, jnp.ones_like(s), 0.01)
 
 
 def _identity(s: Array) -> Array:
@@ -314,8 +306,8 @@ for _activation in (
     Activation("softplus", _softplus, 1.0, 0.25, jax.nn.sigmoid),
     Activation("sin", jnp.sin, 1.0, 1.0, jnp.cos),
     Activation("silu", _silu, 1.099839320128867, 0.5, _silu_slope),
-    Activation("relu", _relu, 1.0, None, _relu_slope),
-    Activation("leaky_relu", _leaky_relu, 1.0, None, _leaky_relu_slope),
+    Activation("relu", _relu, 1.0),
+    Activation("leaky_relu", _leaky_relu, 1.0),
     Activation("identity", _identity, 1.0, 0.0, jnp.ones_like),
     Activation("cos", jnp.cos, 1.0, 1.0, _cos_slope),
     Activation("gaussian", _gaussian, 0.6065306597126334, 1.0, _gaussian_slope),
