@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "enclosures": {"errors", "precision"},
     "numbers": set(),
     "theorems": {"numbers"},
-    "jacobian": MEASURES | {"numbers", "rounding"},
+    "jacobian": MEASURES | {"numbers", "theorems", "rounding"},
     "rounding": MEASURES | {"numbers", "theorems", "jacobian"},
     "linearised": MEASURES | {"numbers", "theorems", "jacobian", "rounding"},
     "certificate": THEOREMS,

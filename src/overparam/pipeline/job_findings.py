@@ -139,17 +139,20 @@ def fitting(result: JobResult) -> Iterator[Finding]:
         return
     what = f"a price {number(stopped.price, 3)} on the way, chosen leave-one-out on the training "
     text = f"the network kept is the one with {what}rows"
+    brief = ""
     if not result.keeps_stopped:
         text = f"with {what}rows"
         if "test" in stopped.errors:
             text += f": test error {formatting.errors(stopped.errors['test'])}, fitted to every "
             text += f"row {formatting.errors(result.errors['test'])}"
+            brief = "the network that stops there has a test error of "
+            brief += formatting.errors(stopped.errors["test"])
     numbers = {
         "price": stopped.price,
         "errors": stopped.errors,
         "final": result.keeps_stopped,
     }
-    yield Finding("stopped early", (text,), numbers={"stopped_early": numbers})
+    yield Finding("stopped early", (text,), numbers={"stopped_early": numbers}, brief=brief)
     if result.enough_decay is not None:
         text = f"about {number(result.enough_decay, 2)} would be certified (Theorem R), whatever "
         text += f"the kernel: --weight-decay {result.enough_decay:g}"
@@ -308,7 +311,7 @@ def errors(result: JobResult) -> Iterator[Finding]:
         rows = f"on {found['rows']:,} rows"
         yield Finding(f"{part} error", (f"{formatting.errors(found)} {rows}",), "error")
     if (cost := cost_of_fitting(result.errors_before, result.errors)) is not None:
-        yield Finding("cost of fitting", (cost,), "cost")
+        yield Finding("cost of fitting", (cost,), "cost", brief=cost.split(": ")[-1])
 
 
 def errors_as_imported(result: JobResult) -> Iterator[Finding]:
