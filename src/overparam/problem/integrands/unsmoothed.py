@@ -53,7 +53,7 @@ class CrossEntropy(SmoothedCrossEntropy):
 
     def infimum(self, y: Values) -> Pointwise:
         """Return 0, which is not attained, shape (n,)."""
-        return (y * 0).sum(axis=-1)
+        return y.__array_namespace__().zeros_like(y).sum(axis=-1)
 
     def excess(self, z: Values, y: Values) -> Pointwise:
         """Evaluate the loss itself, shape (n,)."""
