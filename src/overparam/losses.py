@@ -1,6 +1,7 @@
 """Integrands: the pointwise losses whose integral over the data is minimised."""
 
 from overparam.problem.integrands import INTEGRANDS as INTEGRANDS
+from overparam.problem.integrands import CrossEntropy as CrossEntropy
 from overparam.problem.integrands import CustomIntegrand as CustomIntegrand
 from overparam.problem.integrands import Expectile as Expectile
 from overparam.problem.integrands import HalfSquaredDistance as HalfSquaredDistance

@@ -291,3 +291,45 @@ def test_what_theorem_r_does_not_speak_of():
     function = Problem(TINY.model.apply, TINY.measure(0), "squared", None, 0.1)
     with pytest.raises(InputError, match="Theorem R is known for an MLP"):
         anchor(function, start)
+
+
+@pytest.mark.parametrize(
+    ("tiny", "loss"),
+    [
+        (Tiny((8,), "gelu", 1), "cross_entropy"),
+        (Tiny((8,), "tanh", 2), "huber:0.3"),
+        (Tiny((8,), "gelu", 1), "squared_hinge"),
+    ],
+    ids=str,
+)
+def test_losses_without_a_pl_constant_and_others(tiny, loss):
+    """Of cross-entropy, unsmoothed, the infimum is not attained; with weight decay it need not."""
+    problem, start = problem_of(tiny, 0.1, loss), tiny.start(0)
+    result = decayed_minimum(problem, start)
+    found = anchor(problem, result.params)
+    assert found.certified, found.reason
+    centre, objective = flat_objective(problem, result.params)
+    with jax.enable_x64(True):
+        least, *_, most = np.linalg.eigvalsh(np.asarray(jax.hessian(objective)(centre)))
+        slope = np.linalg.norm(np.asarray(jax.grad(objective)(centre)))
+    assert found.numbers.strong_convexity <= least
+    assert most <= found.numbers.objective_smoothness
+    assert slope <= found.numbers.gradient_norm
+    run = certify(problem, start, budget=3600)
+    assert run.certified, run.reason
+    held = gradient_descent(problem, start, run.step_size, 200, certificate=run, dtype="float64")
+    assert held.certificate_held
+
+
+def test_unsmoothed_cross_entropy_is_the_logistic_loss_and_needs_decay():
+    tiny = Tiny((4,), "gelu", 1)
+    problem, params = problem_of(tiny, 0.1, "cross_entropy"), tiny.start(3)
+    z, y = problem.predict(params), problem.targets
+    logistic = float(problem.measure.weights @ np.logaddexp(0, -z * y).sum(axis=1))
+    assert problem.objective(params) - problem.penalty(params) == pytest.approx(logistic)
+    slope = np.asarray(problem.loss.gradient(z, y))
+    np.testing.assert_allclose(slope, -y / (1 + np.exp(z * y)), rtol=1e-12)
+    assert problem.loss.smoothness == 0.25
+    assert problem.infimum == 0.0
+    with pytest.raises(InputError, match="no certificate can exist for the loss 'cross_entropy'"):
+        problem_of(tiny, 0.0, "cross_entropy")

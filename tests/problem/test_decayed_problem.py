@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from overparam import InputError, Problem, gradient_descent
+from overparam.kernel.empirical.tangent import objective_gradient
 from overparam.problem.problem import require_decay
 from overparam.train.gradient_descent import train
 from tiny import Tiny
@@ -105,3 +106,17 @@ def test_a_place_to_decay_to_needs_a_decay_and_must_fit():
         with_decay(0.0, decay_to=TINY.start(1))
     with pytest.raises(InputError):
         with_decay(0.1, decay_to=Tiny((5, 3), "tanh", 2).start(1))
+
+
+def test_descent_on_cross_entropy_makes_the_steps_of_the_closed_form():
+    """Compiled, the derivative of what does not depend on z was not a number."""
+    tiny = Tiny((8,), "gelu", 1)
+    start = tiny.start(0)
+    problem = Problem(tiny.model, tiny.measure(0), "cross_entropy", start, 0.1)
+    result = gradient_descent(problem, start, 0.5, 5, dtype="float64")
+    theta = start
+    for _ in range(5):
+        step = objective_gradient(problem, theta)
+        theta = jax.tree.map(lambda a, g: a - 0.5 * g, theta, step)
+    for a, b in zip(jax.tree.leaves(result.params), jax.tree.leaves(theta), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-13)

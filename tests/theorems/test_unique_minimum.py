@@ -9,7 +9,7 @@ import pytest
 from flint import arb
 
 from overparam.numbers import Interval, safe
-from overparam.theorems.weight_decay import Bend, best_step, unique_minimiser
+from overparam.theorems.weight_decay import best_step, unique_minimiser
 from quadratic_map import random_map
 
 
@@ -30,7 +30,8 @@ def hypotheses(problem, decay, centre, radius):
     own, more = np.linalg.eigvalsh(np.einsum("kpq,k->pq", problem.bend, g)), bend * norm * radius
     return {
         "decay": decay,
-        "bend": Bend(max(more - own[0], 0.0), max(own[-1] + more, 0.0)),
+        "down": max(more - own[0], 0.0),
+        "up": max(own[-1] + more, 0.0),
         "gradient": float(np.linalg.norm(gradient(problem, decay, centre))),
         "radius": radius,
         "jacobian_norm": norm,
@@ -53,7 +54,9 @@ def certified_balls(count, step=None):
         size = float(np.linalg.norm(gradient(problem, decay, theta)))
         radius = size / decay * 10.0 ** rng.uniform(0.3, 3) + 1e-9
         known = hypotheses(problem, decay, theta, radius)
-        shared = {name: known[name] for name in ("decay", "bend", "jacobian_norm", "smoothness")}
+        shared = {
+            name: known[name] for name in ("decay", "down", "up", "jacobian_norm", "smoothness")
+        }
         longest = best_step(**shared)
         away = float(rng.uniform(0, 0.5)) * radius if rng.random() < 0.5 else 0.0
         ball = unique_minimiser(**known, away=away, step_size=(step or 1.0) * longest)
@@ -69,7 +72,7 @@ def test_a_parabola_is_known_to_the_last_digit():
     a, y, decay, theta = 3.0, 2.0, 0.5, 0.75
     slope = a * (a * theta - y) + decay * theta
     exact = Fraction(6) / Fraction(19, 2)
-    shared = {"decay": decay, "bend": Bend(0.0, 0.0), "jacobian_norm": a, "smoothness": 1.0}
+    shared = {"decay": decay, "down": 0.0, "up": 0.0, "jacobian_norm": a, "smoothness": 1.0}
     step = best_step(**shared)
     ball = unique_minimiser(**shared, gradient=abs(slope), radius=100.0, step_size=step)
     assert ball.certified
@@ -90,14 +93,14 @@ def test_a_parabola_is_known_to_the_last_digit():
 
 
 def test_the_factor_two_and_the_border_of_every_condition():
-    shared = {"decay": 1.0, "bend": Bend(0.5, 0.5), "radius": 4.0, "jacobian_norm": 1.0}
+    shared = {"decay": 1.0, "down": 0.5, "up": 0.5, "radius": 4.0, "jacobian_norm": 1.0}
     shared |= {"smoothness": 1.0, "step_size": 0.1}
     assert unique_minimiser(**shared, gradient=0.999).certified
     assert not unique_minimiser(**shared, gradient=1.001).certified
     assert not unique_minimiser(**shared, gradient=0.999, away=0.1).certified
-    assert not unique_minimiser(**{**shared, "bend": Bend(1.0, 1.0)}, gradient=0.0).certified
-    assert not unique_minimiser(**{**shared, "bend": Bend(math.nan, 1.0)}, gradient=0.0).certified
-    assert not unique_minimiser(**{**shared, "bend": Bend(0.5, math.inf)}, gradient=0.0).certified
+    assert not unique_minimiser(**{**shared, "down": 1.0, "up": 1.0}, gradient=0.0).certified
+    assert not unique_minimiser(**{**shared, "down": math.nan, "up": 1.0}, gradient=0.0).certified
+    assert not unique_minimiser(**{**shared, "down": 0.5, "up": math.inf}, gradient=0.0).certified
     steepest = 1.0 + 0.5 + 1.0
     for factor, holds in ((0.999, True), (1.001, False)):
         step = {**shared, "step_size": factor * 2 / steepest}
@@ -172,7 +175,8 @@ def test_beyond_the_condition_there_are_two_minima():
     for decay, certified in ((1.9, False), (2.1, True)):
         ball = unique_minimiser(
             decay=decay,
-            bend=Bend(2.0, 2.0),
+            down=2.0,
+            up=2.0,
             gradient=0.0,
             radius=0.5,
             jacobian_norm=1.0,
@@ -185,8 +189,7 @@ def test_beyond_the_condition_there_are_two_minima():
 
 def over(number, values):
     """Theorem R over numbers of a type."""
-    numbers = {name: number(value) for name, value in values.items()}
-    return unique_minimiser(bend=Bend(numbers.pop("down"), numbers.pop("up")), **numbers)
+    return unique_minimiser(**{name: number(value) for name, value in values.items()})
 
 
 def test_the_three_number_types_agree_and_intervals_are_on_the_safe_side():

@@ -41,13 +41,13 @@ from overparam.certificate.trajectory_run import ROUNDINGS
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
-from overparam.jacobian.point_curvature import bend_at
+from overparam.jacobian.point_curvature import Bend, bend_at
 from overparam.jacobian.random_curvature import FAILURE
 from overparam.kernel.empirical.tangent import objective_gradient
 from overparam.model.function import ParamTree, parameter_norm
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, plain_network
-from overparam.theorems.weight_decay import Bend, UniqueMinimum, best_step, unique_minimiser
+from overparam.theorems.weight_decay import UniqueMinimum, best_step, unique_minimiser
 
 UP = 1 + 1e-9
 """Covers the rounding of sums of numbers >= 0, and of what is made of them."""
@@ -158,10 +158,13 @@ class Decayed:
         omega, _ = self.point.bounds.on_ball(r)
         B = (self.point.jacobian_norm + omega) * UP
         if step_size is None:
-            step_size = best_step(decay=decay, bend=bend, jacobian_norm=B, smoothness=M)
+            step_size = best_step(
+                decay=decay, down=bend.down, up=bend.up, jacobian_norm=B, smoothness=M
+            )
         return unique_minimiser(
             decay=decay,
-            bend=bend,
+            down=bend.down,
+            up=bend.up,
             gradient=self.gradient,
             radius=r,
             jacobian_norm=B,

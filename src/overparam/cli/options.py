@@ -117,7 +117,7 @@ loss_option = click.option(
     default="squared",
     help="squared, huber:DELTA, pseudo_huber:DELTA, log_cosh, expectile:TAU, "
     "weighted_quadratic:W1,W2,...; for classes also squared_hinge and "
-    "smoothed_cross_entropy:SMOOTHING.",
+    "smoothed_cross_entropy:SMOOTHING, and with weight decay cross_entropy.",
 )
 
 memory_option = click.option(

@@ -7,6 +7,7 @@ that is chosen. Statement and proof: docs/weight_decay.md, Lemma R2.
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,6 @@ from scipy.linalg import eigvalsh_tridiagonal
 from overparam.jacobian.random_curvature import FAILURE
 from overparam.model.function import Function, ParamTree
 from overparam.precision import as_float64
-from overparam.theorems.weight_decay import Bend
 
 LANCZOS = 32
 """Products for the guess of R's extreme eigenvalues."""
@@ -34,6 +34,19 @@ eigenvalues lie a little inside."""
 
 OWN = 0xC4E8
 """Tells the vectors' key from that of anything else drawn from the same seed."""
+
+
+@dataclass(frozen=True)
+class Bend:
+    """-mu <= D^2 <F, grad f(F)> <= kappa: how far the residual bends the objective.
+
+    Attributes:
+        down: mu >= 0.
+        up: kappa >= 0.
+    """
+
+    down: float
+    up: float
 
 
 def bend_at(

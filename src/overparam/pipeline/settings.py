@@ -20,7 +20,7 @@ from overparam.limits import (
 )
 from overparam.memory import available_memory
 from overparam.model.activation import Activation, get_activation
-from overparam.problem.integrands import get_integrand
+from overparam.problem.integrands import get_integrand, require_attained
 from overparam.problem.problem import require_decay
 from overparam.risk.requirements import require_confidence
 
@@ -108,8 +108,7 @@ class JobSettings:
             require_choice("theorem", self.theorem, get_args(Theorem))
         require_choice("optimizer", self.optimizer, OPTIMIZERS)
         require_confidence(self.confidence)
-        get_integrand(self.loss)
-        require_decay(self.weight_decay)
+        require_attained(get_integrand(self.loss), require_decay(self.weight_decay))
         if self.theorem is not None and (self.theorem == "R") != bool(self.weight_decay):
             about = "with" if self.theorem == "R" else "without"
             raise InputError(f"Theorem {self.theorem} is about problems {about} weight_decay")

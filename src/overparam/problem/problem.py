@@ -29,7 +29,7 @@ from overparam.model.function import (
 from overparam.model.mlp import MLP
 from overparam.model.observation import Observation, Value, get_observation, observed
 from overparam.precision import as_float64, in_float64, is_traced, on_host
-from overparam.problem.integrands import Integrand, get_integrand
+from overparam.problem.integrands import Integrand, get_integrand, require_attained
 from overparam.problem.integrands.labels import how_to_encode
 from overparam.problem.measure import Measure
 
@@ -83,6 +83,7 @@ class Problem:
             centered_at = as_float64(centered_at)
         self.centered_at = centered_at
         self.weight_decay = require_decay(weight_decay)
+        require_attained(self.loss, self.weight_decay)
         self.decay_to = centered_at
         if decay_to is not None:
             if not self.weight_decay:

@@ -46,29 +46,19 @@ class UniqueMinimum:
     path: Number = field(metadata=UPPER)
 
 
-@dataclass(frozen=True)
-class Bend:
-    """-mu <= D^2 <F, grad f(F)> <= kappa: how far the residual bends the objective.
-
-    Attributes:
-        down: mu >= 0.
-        up: kappa >= 0.
-    """
-
-    down: Number
-    up: Number
-
-
-def best_step(*, decay: Number, bend: Bend, jacobian_norm: Number, smoothness: Number) -> Number:
+def best_step(
+    *, decay: Number, down: Number, up: Number, jacobian_norm: Number, smoothness: Number
+) -> Number:
     """2 / (l + m), the step with the best rho, which is 1 - eta m."""
     steepest = smoothness * jacobian_norm * jacobian_norm
-    return 2 / (steepest + bend.up - bend.down + 2 * decay)
+    return 2 / (steepest + up - down + 2 * decay)
 
 
 def unique_minimiser(
     *,
     decay: Number,
-    bend: Bend,
+    down: Number,
+    up: Number,
     gradient: Number,
     radius: Number,
     jacobian_norm: Number,
@@ -80,7 +70,8 @@ def unique_minimiser(
 
     Args:
         decay: lambda > 0.
-        bend: mu and kappa on the ball.
+        down: mu >= 0, and
+        up: kappa >= 0, with -mu <= D^2 <F, grad f(F)> <= kappa on the ball.
         gradient: gamma, an upper bound on the gradient of the objective at the ball's centre.
         radius: r > 0.
         jacobian_norm: B >= |J| on the ball.
@@ -94,8 +85,8 @@ def unique_minimiser(
     References:
         docs/weight_decay.md, Theorem R.
     """
-    m = decay - bend.down
-    steepest = smoothness * jacobian_norm * jacobian_norm + bend.up + decay
+    m = decay - down
+    steepest = smoothness * jacobian_norm * jacobian_norm + up + decay
     rho = larger(1 - step_size * m, step_size * steepest - 1)
     room = m * (radius - away) / 2
     convex = bool(m > 0) and bool(radius > away)

@@ -1,6 +1,12 @@
 """Integrands: the pointwise losses whose integral over the data is minimised, one a file."""
 
-from overparam.problem.integrands.base import INTEGRANDS, Integrand, get_integrand, register
+from overparam.problem.integrands.base import (
+    INTEGRANDS,
+    Integrand,
+    get_integrand,
+    register,
+    require_attained,
+)
 from overparam.problem.integrands.cross_entropy import SmoothedCrossEntropy
 from overparam.problem.integrands.custom import CustomIntegrand
 from overparam.problem.integrands.distance import HalfSquaredDistance
@@ -11,10 +17,12 @@ from overparam.problem.integrands.pseudo_huber import PseudoHuber
 from overparam.problem.integrands.residual import ResidualLoss
 from overparam.problem.integrands.squared import SquaredLoss
 from overparam.problem.integrands.squared_hinge import SquaredHinge
+from overparam.problem.integrands.unsmoothed import CrossEntropy
 from overparam.problem.integrands.weighted_quadratic import WeightedQuadratic
 
 __all__ = [
     "INTEGRANDS",
+    "CrossEntropy",
     "CustomIntegrand",
     "Expectile",
     "HalfSquaredDistance",
@@ -29,4 +37,5 @@ __all__ = [
     "WeightedQuadratic",
     "get_integrand",
     "register",
+    "require_attained",
 ]

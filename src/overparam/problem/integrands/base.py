@@ -39,6 +39,7 @@ class Integrand(ABC):
         name: What it is called in files and on the command line.
         quadratic: Whether l(z, y) = 1/2 |z - y|^2, for statements about least squares.
         convex: Whether l(., y) is known to be convex for every admissible target.
+        attained: Whether its infimum is attained; if not it is for problems with weight decay only.
         gradient_roundings: Units of rounding by which an entry of the gradient may be off beyond
             those of z and of its minimiser.
         constants_kind: ``proved`` if M and alpha are proved in docs/integrands.md and computed with
@@ -48,6 +49,7 @@ class Integrand(ABC):
     name: ClassVar[str]
     quadratic: ClassVar[bool] = False
     convex: ClassVar[bool] = False
+    attained: ClassVar[bool] = True
     gradient_roundings: ClassVar[float] = 0.0
     constants_kind: ClassVar[Literal["proved", "assumed"]] = "proved"
 
@@ -176,6 +178,16 @@ def register(integrand: IntegrandClass) -> IntegrandClass:
     return integrand
 
 
+DECAYED: dict[str, type[Integrand]] = {}
+"""Those for problems with weight decay only, by name."""
+
+
+def register_decayed(integrand: IntegrandClass) -> IntegrandClass:
+    """Make an integrand known that is for problems with weight decay only; a class decorator."""
+    DECAYED[integrand.name] = integrand
+    return integrand
+
+
 def get_integrand(loss: object) -> Integrand:
     """Return a registered integrand by its spelling, or the instance given.
 
@@ -199,10 +211,25 @@ def get_integrand(loss: object) -> Integrand:
             f"loss is {loss!r}: give an instance such as SquaredLoss() or one of the names {known}"
         )
     name, _, numbers = loss.partition(":")
-    if name in REFUSED:
+    if name in REFUSED and name not in DECAYED:
         raise InputError(f"no certificate can exist for the loss {name!r}: {REFUSED[name]}")
-    require_choice("loss", name, INTEGRANDS)
-    return INTEGRANDS[name].from_numbers(*_numbers(name, numbers))
+    known_losses = INTEGRANDS | DECAYED
+    require_choice("loss", name, known_losses)
+    return known_losses[name].from_numbers(*_numbers(name, numbers))
+
+
+def require_attained(loss: Integrand, weight_decay: float) -> None:
+    """Raise unless a loss attains its infimum, or there is weight decay.
+
+    Raises:
+        InputError: It does not, and there is none.
+    """
+    if not loss.attained and not weight_decay:
+        raise InputError(
+            f"no certificate can exist for the loss {loss.name!r} without weight decay: its "
+            "infimum is not attained, so gradient descent has no limit to converge to; give "
+            "weight_decay, or use smoothed_cross_entropy"
+        )
 
 
 def _numbers(name: str, text: str) -> list[float]:

@@ -165,9 +165,10 @@ class SmoothedCrossEntropy(Integrand):
         low = self.smoothing / k
         marked = xp.asarray(y) > 0
         if z.shape[1] == 1:
-            z = xp.concatenate([z, z * 0], axis=1)
+            z = xp.concatenate([z, xp.zeros_like(z)], axis=1)
             marked = xp.concatenate([marked, ~marked], axis=1)
-        return z, xp.where(marked, z * 0 + (1 - (k - 1) * low), z * 0 + low)
+        # Constants, not multiples of z: XLA's compiled gradient of those has been NaN on CPUs.
+        return z, xp.where(marked, xp.full_like(z, 1 - (k - 1) * low), xp.full_like(z, low))
 
 
 def _log_sum_exp(logits: Classes) -> Pointwise:

@@ -14,8 +14,7 @@ REFUSED = {
     "pinball": f"{_KINK}; use expectile, its smooth relative",
     "hinge": f"{_KINK}; use squared_hinge",
     "poisson": "exp grows too fast for a smoothness constant M; use squared on the logarithms",
-    "logistic": f"{_TAIL}; use smoothed_cross_entropy",
-    "cross_entropy": f"{_TAIL}; use smoothed_cross_entropy",
+    "logistic": f"{_TAIL}; use smoothed_cross_entropy, or cross_entropy with weight decay",
     "exponential": f"{_TAIL}; use squared_hinge or smoothed_cross_entropy",
 }
 """Reasons by name."""
