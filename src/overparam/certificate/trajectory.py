@@ -44,6 +44,12 @@ STEP = 1.0
 HOPEFUL = 0.75
 """L rho / sigma^2 below which the hand-over is tried; it needs about 1/2."""
 
+SHARP = 1.2
+"""The ratio of what is known of the kernel's change from both sides from which on a run ends."""
+
+LONGER = 2
+"""Times the steps to where Theorem 1 takes over, a run is not made longer for the sake of that."""
+
 HALVINGS = ATTEMPTS - 1
 """How often a step that was not asked for is halved where a run with it cannot be followed."""
 
@@ -242,19 +248,25 @@ class _Attempt:
         self.length = self.farthest = 0.0
 
     def make(self) -> Found | None:
-        """Run until Theorem 1 takes over; None, and a reason, if that is not reached."""
-        began, before = time.perf_counter(), None
-        deviation = 0.0
+        """Run until Theorem 1 takes over, and on until the end is known well.
+
+        Returns:
+            What was found last; None, and a reason, if Theorem 1 did not take over.
+        """
+        began, before, last = time.perf_counter(), None, math.inf
+        deviation, best = 0.0, None
         cells = self.run.cells()
         point = self.run.measure(self.run.start, 0)
         while point is not None:
             found = self._hand_over(point, deviation)
             if found is not None:
-                return found
-            if self.run.proved and deviation and self._hand_over(point, 0.0) is not None:
+                best, last = found, min(last, LONGER * found.steps)
+                if found.sharp(SHARP):
+                    return found
+            if best is None and self.run.proved and deviation and self._nears(point):
                 self.adrift = True  # only for rounding
                 break
-            cell = next(cells, None)
+            cell = next(cells, None) if self.steps < last else None
             if cell is None:
                 break
             self._keep(cell)
@@ -266,10 +278,14 @@ class _Attempt:
             if before is None:  # what the first cell compiled does not count
                 began, before, self.run.stepping = now, self.work, 0.0
             if self._too_long(now - began, self.work - before):
-                return None
+                return best
             point = self.run.measure(cell.end, self.steps)
         self.why, self.lost = self.run.why or Adrift(), True
-        return None
+        return best
+
+    def _nears(self, point: Point) -> bool:
+        """Whether Theorem 1 would take over but for rounding."""
+        return self._hand_over(point, 0.0) is not None
 
     def steps_in_balls(self) -> int:
         """How many of the first steps float64 rounds too much for what comes after them."""
@@ -371,4 +387,5 @@ class _Attempt:
             lower=np.concatenate([*self.lower, []]),
             length=self.length,
             farthest=self.farthest,
+            movement=self.run.movement(point, deviation, tail, excess),
         )
