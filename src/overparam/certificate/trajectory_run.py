@@ -158,9 +158,28 @@ class Run:
         self._grams = input_grams(problem.mlp, measure.x) if self.how == "neurons" else None
         self._advance = cell_program(problem.mlp, problem.loss, self.how)
 
-    def cells(self) -> Iterator[Cell]:
-        """The run, cell by cell, until it is left or cannot go on; then ``why`` says why."""
-        params, step = self.start, 0
+    @property
+    def in_balls(self) -> bool:
+        """Whether the next steps are made in balls."""
+        return self._balls is not None
+
+    def begin(self) -> None:
+        """Look at theta_0, as the first cell does: for a run that goes on from a later point."""
+        point = self.measure(self.start, 0)
+        assert point is not None
+        reach, _, _ = self._radius(point)
+        noise = noise_around(self.problem, point, 1.25 * reach)
+        self.looks = Looks(self.problem, point, self.step_size, noise)
+        self._balls = None
+
+    def cells(self, params: Params | None = None, step: int = 0) -> Iterator[Cell]:
+        """The run, cell by cell, until it is left or cannot go on; then ``why`` says why.
+
+        Args:
+            params: thetahat_t to go on from; None is theta_0.
+            step: t.
+        """
+        params = self.start if params is None else params
         while True:
             point = self.measure(params, step)
             cell = None if point is None else self._cell(point)

@@ -124,6 +124,7 @@ class Beside:
 
     Attributes:
         largest: The largest drift at a look, without errors.
+        seen: Drift and distance from the linearised run at the last look.
     """
 
     def __init__(self, linear: LinearRun | None, share: float) -> None:
@@ -132,6 +133,7 @@ class Beside:
         self._initial, self._began = 0.0, False
         self._drift = self._predictions = self._least = self._parameters = 0.0
         self._steps = 0
+        self.seen = (0.0, 0.0)
         self.look(0.0, 0.0, 0.0)
 
     def look(self, drift: float, gone: float, apart: float) -> None:
@@ -142,7 +144,7 @@ class Beside:
             gone: |theta_t - theta_0|, about.
             apart: |theta_t - theta_t^lin| as computed.
         """
-        self._look, self._way = (drift, apart), 0.0
+        self.seen, self._way = (drift, apart), 0.0
         self._start = self.linear.path if self.linear else 0.0
         self.largest = max(self.largest, drift)
         self._farthest = max(self._farthest, apart, gone / 20)
@@ -162,7 +164,7 @@ class Beside:
             size: |theta_t|.
             residual: r_t as computed, in coordinates; None where there is no linearised run.
         """
-        drift, apart = self._look
+        drift, apart = self.seen
         seen = _Seen(drift, self._way, apart + self._way, 0.0, 0.0, 0.0, 0.0, size)
         if self.linear is not None and residual is not None:
             linear = self.linear
