@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from overparam.enclosures.eigenvalue import max_eigenvalue
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
+from overparam.problem.problem import Problem
 from overparam.report.svg import styled
+from overparam.steps.certified_widths import certified_widths
 from overparam.studies import plotting
 from overparam.studies.problems import Source, label, read_cell, sources, training_flops
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study
@@ -32,6 +34,10 @@ WINDOW = np.arange(-5.0, 6.0)
 """Exponents of the steps around the largest stable one of a network drawn at a width."""
 
 
+BUDGET = 10.0
+"""Seconds in which Theorem C has to certify a step at a width, or it says nothing."""
+
+
 class Transfer(Study):
     """The best step size against width in the NTK, standard and maximal-update parametrisation."""
 
@@ -42,7 +48,9 @@ class Transfer(Study):
         "so the best step at one width should be the best at others; so it should be in the "
         "maximal-update parametrisation, and not in the standard one, whose stable step falls like "
         "1/width. Each run is full-batch gradient descent from a centred start with one hidden "
-        "layer; the optimum of a seed is the step with the least final excess."
+        "layer; the optimum of a seed is the step with the least final excess. In the NTK "
+        "parametrisation, whose steps are gradient descent's, each step is certified to converge "
+        "to a global minimiser, or not, by Theorem C from the first seed's network."
     )
     keys: ClassVar = ("data", "parametrisation", "width", "step_size", "seed")
     columns: ClassVar = {
@@ -55,11 +63,12 @@ class Transfer(Study):
         "final_excess": pl.Float64,
         "best_excess": pl.Float64,
         "stable_step": pl.Float64,
+        "certified": pl.Boolean,
     }
     caption: ClassVar = (
         "The step size with the least excess after 30 steps against the width, with the 95 % "
         "bootstrap interval over seeds; dotted, 2 / lambda_max of a network drawn at each width, "
-        "the largest step stable at its start."
+        "the largest step stable at its start; dots, steps certified to converge (NTK)."
     )
 
     def cells(self, settings: Settings) -> list[Cell]:
@@ -82,7 +91,8 @@ class Transfer(Study):
         """A window of step sizes for every seed, in float32; seeds share a program."""
         runs = len(WINDOW) * float(cell["seeds"] or 1)
         size = 4 * 66 * float(cell["width"] or 1) * 6 * float(cell["seeds"] or 1)
-        return Cost(size, 6e9 + runs * training_flops(cell, 64, STEPS) / 3)
+        certifying = len(WINDOW) * BUDGET * 1e9 * (cell["parametrisation"] == "ntk")
+        return Cost(size, 6e9 + certifying + runs * training_flops(cell, 64, STEPS) / 3)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Sweep a window of steps around the largest stable one of a network drawn there."""
@@ -101,11 +111,21 @@ class Transfer(Study):
             keys=[jax.random.key(seed) for seed in range(int(cell["seeds"] or 1))],
             steps=STEPS,
         )
+        certified = {}
+        if name == "ntk":
+            chosen = sweep.runs[0].step_sizes
+            problem, key = Problem(model, measure), jax.random.key(0)
+            known = certified_widths(problem, [width], chosen, key=key, budget=BUDGET)
+            certified = dict(zip(chosen.tolist(), known.converges[0].tolist(), strict=True))
         columns = sweep.table()
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return [
             {key: value.item() for key, value in row.items()}
-            | {"data": label(cell), "stable_step": stable}
+            | {
+                "data": label(cell),
+                "stable_step": stable,
+                "certified": None if row["seed"] else certified.get(float(row["step_size"])),
+            }
             for row in rows
         ]
 
@@ -149,11 +169,13 @@ class Transfer(Study):
             sweep = _sweep(part)
             for width in sweep.widths:
                 optimum = _optimum(sweep, width)
-                stable = part.filter(pl.col("width") == width)["stable_step"][0]
+                there = part.filter(pl.col("width") == width)
+                largest = there.filter("certified")["step_size"].max()
                 found = (None,) * 3 if optimum is None else optimum
-                rows.append((data, name, width, stable, *found))
-        head = ("data", "parametrisation", "width", "2 / lambda_max", "best step", "low", "high")
-        return pl.DataFrame(rows, schema=head, orient="row")
+                rows.append((data, name, width, there["stable_step"][0], largest, *found))
+        head = ("data", "parametrisation", "width", "2 / lambda_max", "largest certified")
+        head += ("best step", "low", "high")
+        return pl.DataFrame(rows, schema=head, orient="row", infer_schema_length=None)
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
@@ -176,6 +198,12 @@ class Transfer(Study):
                 )
                 text = "largest stable" if series == 0 else "_"
                 plotting.theory_curve(axes, widths, part["2 / lambda_max"], text)
+                sure = table.filter(
+                    (pl.col("data") == data)
+                    & (pl.col("parametrisation") == name)
+                    & pl.col("certified")
+                )
+                axes.plot(sure["width"], sure["step_size"], ".", color=style["color"], ms=3)
             plotting.log_ticks(axes, summary["width"].unique().sort(), "width")
             axes.set(yscale="log", title=data)
             axes.legend(fontsize=8)
