@@ -8,6 +8,8 @@ import pytest
 
 import overparam as op
 from overparam.cli.main import main
+from overparam.pipeline.consequence_findings import _certified_laziness
+from overparam.pipeline.job_findings import descent
 from overparam.pipeline.run import run_job
 from overparam.pipeline.settings import JobSettings
 
@@ -60,3 +62,21 @@ def test_one_theorem_alone(tmp_path, capsys):
     assert status("certify", "digits", *CHOSEN, *alone) == 0
     found = json.loads(capsys.readouterr().out)["initialisation"]
     assert (found["certified"], found["theorem"]) == (False, "1")
+
+
+@pytest.mark.slow
+def test_the_figure_says_where_theorem_1_takes_over_from_the_run():
+    """And the laziness is stated from both sides."""
+    data = op.load("digits", target="parity", samples=5, test_fraction=0.0)
+    settings = JobSettings(
+        width=24, depth=1, steps=600, theorem="C", until_certified=False, consequences=False
+    )
+    found = run_job(data, settings)
+    numbers = found.initial.numbers
+    assert (found.initial.certified, found.initial.theorem) == (True, "C")
+    picture = descent(found).picture
+    assert picture.data[-1] == (numbers.handover, numbers.deviation)
+    assert f"Up to step {numbers.handover:,.0f} the certificate follows a run" in picture.caption
+    said = _certified_laziness(found.initial)
+    assert "in the end at least" in said
+    assert "(Proposition C9)" in said

@@ -40,6 +40,14 @@ def test_descent_draws_the_run_and_the_prediction() -> None:
     np.testing.assert_array_equal(curves["linearised model"], [[0, 1], [1, 0.4], [2, np.nan]])
 
 
+def test_where_theorem_1_takes_over_is_marked_with_what_is_known_there() -> None:
+    run = history([1.0, 0.5, 0.25])
+    curves = drawn(plots.figure_descent(run, None, "gd", (2, 1.42e-10)))
+    (mark,) = (xy for name, xy in curves.items() if "Theorem 1 takes over, δ_T = 1" in name)
+    assert mark[:, 0].tolist() == [2, 2]
+    assert len(drawn(plots.figure_descent(run, None, "gd", (3, 1e-9)))) == 1  # not reached
+
+
 def test_long_runs_are_thinned_but_keep_their_ends() -> None:
     run = history(0.999 ** np.arange(20_001))
     points = drawn(plots.figure_descent(run, None))["network (gradient descent)"]

@@ -15,7 +15,8 @@ CELL = {
 }  # fmt: skip
 
 
-def test_a_cell_is_gradient_descent_at_every_step_and_seed():
+def test_a_cell_is_gradient_descent_at_every_step_and_seed(monkeypatch):
+    monkeypatch.setattr(transfer, "BUDGET", 1e-3)  # what is certified is another test's
     rows = STUDY.measure(CELL)
     steps = sorted({row["step_size"] for row in rows})
     assert len(rows) == 11 * 2
@@ -27,6 +28,23 @@ def test_a_cell_is_gradient_descent_at_every_step_and_seed():
         assert row["initial_excess"] == pytest.approx(excess[0], rel=1e-4)
         assert row["final_excess"] == pytest.approx(excess[-1], rel=1e-4)
         assert row["best_excess"] == pytest.approx(min(excess), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_each_step_is_certified_to_converge_or_not():
+    """By Theorem C, for the first seed: 5 digits at 16 units."""
+    cell = {"data": "digits", "target": "parity", "points": 5, "width": 16, "seeds": 2}
+    rows = STUDY.measure(cell | {"parametrisation": "ntk"})
+    assert {row["certified"] for row in rows if row["seed"]} == {None}
+    known = {row["step_size"]: row["certified"] for row in rows if not row["seed"]}
+    assert len(known) == 11
+    sure = [step for step, certified in known.items() if certified]
+    assert min(known) in sure
+    assert max(known) not in sure  # 5.7 times 2 / lambda_max
+    (largest,) = STUDY.summary(STUDY.table(rows))["largest certified"]
+    assert largest == max(sure)
+    others = STUDY.measure(cell | {"parametrisation": "standard"})
+    assert {row["certified"] for row in others} == {None}
 
 
 def descended(x, y, seed, step_size):
@@ -65,6 +83,8 @@ def made(moved, spread=0.0):
                     final = float(np.exp(0.3 * away**2 - 5))
                     found = {"initial_excess": 1.0, "final_excess": final, "best_excess": final}
                     where = {"data": "made", "parametrisation": name, "stable_step": 8.0}
+                    sure = step <= 8 if name == "ntk" and not seed else None
+                    where["certified"] = sure
                     rows.append(where | {"width": width, "step_size": step, "seed": seed} | found)
     return STUDY.table(rows)
 
@@ -88,3 +108,4 @@ def test_the_summary_finds_the_optimum_and_the_figure_names_the_parametrisations
     assert summary["best step"].to_list() == pytest.approx([4.14, 8.29], rel=0.01)
     labels = STUDY.figure(table).axes[0].get_legend_handles_labels()[1]
     assert {"NTK", "standard", "maximal-update", "largest stable"} == set(labels)
+    assert summary["largest certified"].to_list() == pytest.approx([8.0, 8.0])

@@ -76,6 +76,13 @@ FORGERIES = {
     "less excess": ("handover_excess", lambda c, v: v * 0.9),
     "a larger eigenvalue": ("handover_eigenvalue", lambda c, v: v * 1.01),
     "a kernel that does not drift": ("kernel_drift", lambda c, v: 1e-3),
+    "a kernel that drifts less": ("kernel_drift", lambda c, v: v * 0.9),
+    "the same, relative": ("relative_kernel_drift", lambda c, v: v * 0.9),
+    "a kernel that drifts more": ("kernel_drift_lower", lambda c, v: v * 1.05),
+    "a lazier network": ("linearisation_distance", lambda c, v: v * 0.99),
+    "a less lazy one": ("linearisation_distance_lower", lambda c, v: v * 1.01),
+    "nearer parameters": ("linearisation_parameter_distance", lambda c, v: v * 0.9),
+    "farther ones": ("linearisation_parameter_distance_lower", lambda c, v: v * 1.05),
     "a kernel of another start": ("max_eigenvalue", lambda c, v: v * 0.99),
 }
 

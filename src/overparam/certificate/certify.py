@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, SupportsFloat, get_args
 
 import numpy as np
@@ -91,6 +92,7 @@ def certify(
     theorem: Theorem | None = None,
     budget: float | int = BUDGET,
     target_norm: bool = True,
+    checkpoint: str | Path | None = None,
 ) -> Certificate:
     """From initialisation: does gradient descent from ``params`` converge?
 
@@ -118,6 +120,8 @@ def certify(
             With weight decay there is ``R`` alone.
         budget: Seconds that the steps of Theorem C may take; 0 for none at all.
         target_norm: Whether rho_K sharpens the existence radius, for one more Cholesky factor.
+        checkpoint: An .npz file in which the steps of Theorem C are saved now and then; if it is
+            there, they go on from it, to the same bits. None saves nothing.
 
     Returns:
         The certificate, in float64, certified or not. Its ``rigor`` is ``proved`` only if every
@@ -127,6 +131,7 @@ def certify(
         InputError: Parameters, step size or memory are unusable, or nothing can be proved with the
             activation or the loss. Kernel or excess leave float64's range. The parameters are being
             traced by jit, grad or vmap. Theorem P, C or R was asked for where it does not apply.
+            The checkpoint is damaged, of another run, or cannot be written.
 
     References:
         docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md;
@@ -169,7 +174,12 @@ def certify(
         if along.certified or theorem == "P":
             return along
     run = certify_by_running if theorem == "C" else or_by_running
-    return run(point, hypotheses, first, step_size, budget=budget, progress=progress)
+    return run(
+        *(point, hypotheses, first, step_size),
+        budget=budget,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
 
 
 @on_host

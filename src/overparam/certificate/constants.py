@@ -244,13 +244,22 @@ class Numbers(Record, frozen=True, kw_only=True):
     relative_kernel_drift: Annotated[
         Extended, _follows("|Kₜ − K₀| / |K₀|", "the same, relative", _SIX)
     ]
+    kernel_drift_lower: Annotated[
+        MaybeFinite, _follows("|K∞ − K₀|", "the kernel has changed at least by this in the end")
+    ] = UNSET
     linearisation_distance: Annotated[
         Extended,
         _follows("δ", "bound on the distance to the linearised model's predictions", _SEVEN),
     ]
+    linearisation_distance_lower: Annotated[
+        MaybeFinite, _follows("δ₋", "predictions are at least as far apart as this at some step")
+    ] = UNSET
     linearisation_parameter_distance: Annotated[
         Extended, _follows("π", "bound on the distance to its parameters", _SEVEN)
     ]
+    linearisation_parameter_distance_lower: Annotated[
+        MaybeFinite, _follows("π₋", "parameters end at least as far apart as this")
+    ] = UNSET
 
     tube_radius: Annotated[
         MaybeFinite,

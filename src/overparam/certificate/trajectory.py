@@ -2,6 +2,7 @@
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from overparam.certificate.reason import (
     WouldTake,
 )
 from overparam.certificate.trajectory_certificate import Found, certificate_of, not_certified
+from overparam.certificate.trajectory_checkpoint import Saved, saved_at
 from overparam.certificate.trajectory_points import Point, excess_at, sigma_at
 from overparam.certificate.trajectory_run import UP, Cell, Run
 from overparam.certificate.trajectory_steps import COLUMNS
@@ -43,6 +45,12 @@ STEP = 1.0
 
 HOPEFUL = 0.75
 """L rho / sigma^2 below which the hand-over is tried; it needs about 1/2."""
+
+SHARP = 1.2
+"""The ratio of what is known of the kernel's change from both sides from which on a run ends."""
+
+LONGER = 2
+"""Times the steps to where Theorem 1 takes over, a run is not made longer for the sake of that."""
 
 HALVINGS = ATTEMPTS - 1
 """How often a step that was not asked for is halved where a run with it cannot be followed."""
@@ -119,6 +127,7 @@ def or_by_running(
     *,
     budget: float | int = BUDGET,
     progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Certificate:
     """The certificate at hand if it certifies; else Theorem C's, where the budget suffices.
 
@@ -128,7 +137,11 @@ def or_by_running(
     if not budget or not _worth_a_run(point.problem, first):
         return first
     found = certify_by_running(
-        *(point, hypotheses, first, step_size), budget=budget, unasked=True, progress=progress
+        *(point, hypotheses, first, step_size),
+        budget=budget,
+        unasked=True,
+        progress=progress,
+        checkpoint=checkpoint,
     )
     if found.certified:
         return found
@@ -146,6 +159,7 @@ def certify_by_running(
     budget: float | int = BUDGET,
     unasked: bool = False,
     progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Certificate:
     """What Theorem C certifies, beside what Theorem 1 said.
 
@@ -157,6 +171,7 @@ def certify_by_running(
         budget: Seconds the run may take.
         unasked: Whether to run only where a prediction says that the budget suffices.
         progress: Called with the steps done and those predicted, or 0.
+        checkpoint: Where the run is saved, and goes on from; None for nowhere.
 
     Returns:
         A certificate of Theorem C; not certified if the run was not made, or did not get there.
@@ -172,6 +187,7 @@ def certify_by_running(
         return not_certified(first, first.step_size, OutOfRange(), 0, None)
     step = STEP / largest if step_size is None else step_size
     until = time.perf_counter() + budget
+    saved = saved_at(checkpoint, problem, point.params, step_size, hypotheses.rigor)
     proved = hypotheses.rigor == "proved"
     for _ in range(1 + HALVINGS * free):
         predicted = predict_run(point, hypotheses, step)
@@ -180,7 +196,7 @@ def certify_by_running(
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
             why = WouldTake(step, predicted.seconds(problem), False, predicted.steps)
             return not_certified(first, step, why, 0, predicted)
-        settings = (predicted, until, budget, progress)
+        settings = (predicted, until, budget, progress, saved)
         sampled = not proved and (predicted is None or predicted.sampled)
         run = Run(problem, point.params, step, proved=proved, sampled=sampled)
         attempt, found = _attempt(problem, run, *settings)
@@ -215,8 +231,12 @@ def _attempt(
     until: float,
     budget: float | int,
     progress: Progress | None,
+    saved: Saved | None,
 ) -> tuple["_Attempt", Found | None]:
-    attempt = _Attempt(problem, run, predicted, until - time.perf_counter(), budget, progress)
+    if saved is not None:
+        saved.attempt += 1
+    left = until - time.perf_counter()
+    attempt = _Attempt(problem, run, predicted, left, budget, progress, saved)
     return attempt, attempt.make()
 
 
@@ -231,34 +251,45 @@ class _Attempt:
         left: float,
         budget: float | int,
         progress: Progress | None,
+        saved: Saved | None,
     ) -> None:
-        self.problem, self.run, self.left = problem, run, left
+        self.problem, self.run, self.left, self.saved = problem, run, left, saved
         self.predicted, self.budget, self.progress = predicted, budget, progress
         self.why: Reason | None = None
         self.upper: list[np.ndarray] = []
         self.lower: list[np.ndarray] = []
         self.exponents: list[np.ndarray] = []
         self.steps, self.work, self.lost, self.adrift = 0, 0.0, False, False
-        self.length = self.farthest = 0.0
+        self.length = self.farthest = self.deviation = 0.0
+        self.last = math.inf  # the step at which to end, though the end is not known well
 
     def make(self) -> Found | None:
-        """Run until Theorem 1 takes over; None, and a reason, if that is not reached."""
-        began, before = time.perf_counter(), None
-        deviation = 0.0
-        cells = self.run.cells()
-        point = self.run.measure(self.run.start, 0)
+        """Run until Theorem 1 takes over, and on until the end is known well.
+
+        Returns:
+            What was found last; None, and a reason, if Theorem 1 did not take over.
+        """
+        began, before, best = time.perf_counter(), None, None
+        here = self.saved.restore(self) if self.saved else None
+        here = self.run.start if here is None else here
+        cells = self.run.cells(here, self.steps)
+        point = self.run.measure(here, self.steps)
         while point is not None:
-            found = self._hand_over(point, deviation)
+            found = self._hand_over(point, self.deviation)
             if found is not None:
-                return found
-            if self.run.proved and deviation and self._hand_over(point, 0.0) is not None:
+                best, self.last = found, min(self.last, LONGER * found.steps)
+                if found.sharp(SHARP):
+                    return found
+            if self.last == math.inf and self.run.proved and self._adrift(point):
                 self.adrift = True  # only for rounding
                 break
-            cell = next(cells, None)
+            cell = next(cells, None) if self.steps < self.last else None
             if cell is None:
                 break
             self._keep(cell)
-            deviation = float(cell.deviations[-1])
+            self.deviation = float(cell.deviations[-1])
+            if self.saved is not None:
+                self.saved.save(self, cell.end)
             if self.progress is not None:
                 total = self.predicted.steps if self.predicted else 0
                 self.progress(STEPS, self.steps, total)
@@ -266,10 +297,14 @@ class _Attempt:
             if before is None:  # what the first cell compiled does not count
                 began, before, self.run.stepping = now, self.work, 0.0
             if self._too_long(now - began, self.work - before):
-                return None
+                return best
             point = self.run.measure(cell.end, self.steps)
         self.why, self.lost = self.run.why or Adrift(), True
-        return None
+        return best
+
+    def _adrift(self, point: Point) -> bool:
+        """Whether Theorem 1 would take over but for rounding."""
+        return self.deviation > 0 and self._hand_over(point, 0.0) is not None
 
     def steps_in_balls(self) -> int:
         """How many of the first steps float64 rounds too much for what comes after them."""
@@ -371,4 +406,5 @@ class _Attempt:
             lower=np.concatenate([*self.lower, []]),
             length=self.length,
             farthest=self.farthest,
+            movement=self.run.movement(point, deviation, tail, excess),
         )

@@ -17,16 +17,20 @@ from overparam.certificate.trajectory_points import Point, sigma_at
 from overparam.certificate.trajectory_run import Run
 from overparam.jacobian.random_curvature import FAILURE
 from overparam.model.function import parameter_distance
+from overparam.theorems.beside import Movement
 from overparam.theorems.convergence import Convergence
 
 ROUNDING = 1 + 1e-9
 """Covers the rounding of sums over a run, and of distances."""
 
+LEAST_PATH = 1e3
+"""Times the deviation: with a path behind T that is shorter a later T knows hardly more."""
+
 UNKNOWN = (
     *("kernel_drift", "relative_kernel_drift"),
     *("linearisation_distance", "linearisation_parameter_distance"),
 )
-"""What Theorem C does not bound; Theorem 1 may have, but of another run."""
+"""What a run that was not finished does not bound; Theorem 1 may have, but of another run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,7 @@ class Found:
         lower: The same from below.
         length: Of the path up to T.
         farthest: The largest distance from theta_0 up to T.
+        movement: What kernel and parameters have moved, and the linearised run beside them.
     """
 
     run: Run
@@ -54,11 +59,18 @@ class Found:
     lower: Float[np.ndarray, " steps"]
     length: float
     farthest: float
+    movement: Movement
 
     @property
     def steps(self) -> int:
         """T."""
         return len(self.lower)
+
+    def sharp(self, ratio: float) -> bool:
+        """Whether the kernel's change is known from both sides up to this, or cannot be better."""
+        moved = self.movement
+        known = moved.drift_at_end <= ratio * moved.drift_lower
+        return known or not self.tail.radius > LEAST_PATH * self.deviation
 
 
 def not_certified(
@@ -170,9 +182,24 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
         "limit_distance_lower": max(gone * (2 - ROUNDING) - rest * ROUNDING, 0.0),
         "distance_ratio": limit / closest * ROUNDING if closest else math.inf,
     }
+    values |= _movement(found.movement, hypotheses.max_eigenvalue.lower)
     values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
     if found.run.proved:
         values["steps_in_balls"] = found.run.early
     if found.run.randomised:
         values["failure_probability"] = FAILURE
-    return first.numbers.but(**dict.fromkeys(UNKNOWN, math.inf), **values)
+    return first.numbers.but(**values)
+
+
+def _movement(found: Movement, kernel_norm: float) -> dict[str, SupportsFloat]:
+    """Proposition C9's numbers by their names."""
+    relative = found.drift / kernel_norm * ROUNDING if kernel_norm > 0 else math.inf
+    return {
+        "kernel_drift": found.drift,
+        "kernel_drift_lower": found.drift_lower,
+        "relative_kernel_drift": relative,
+        "linearisation_distance": found.predictions,
+        "linearisation_distance_lower": found.predictions_lower,
+        "linearisation_parameter_distance": found.parameters,
+        "linearisation_parameter_distance_lower": found.parameters_lower,
+    }

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from overparam.certificate.trajectory_steps import see_layers
 from overparam.enclosures import max_eigenvalue, min_eigenvalue, spectral_norm
@@ -35,6 +36,7 @@ class Point:
     Attributes:
         step: t.
         params: thetahat_t.
+        kernel: K there, as computed.
         eigenvalue: A lower bound on lambda_min(K).
         jacobian_norm: An upper bound on |J|.
         bounds: omega and L around it.
@@ -43,6 +45,7 @@ class Point:
 
     step: int
     params: Params
+    kernel: Float[np.ndarray, "m m"]
     eigenvalue: float
     jacobian_norm: float
     bounds: JacobianBounds
@@ -73,12 +76,13 @@ def measure_point(problem: Problem, params: Params, step: int, proved: bool) -> 
         lowest = min_eigenvalue(kernel, norm_error=layers.kernel_error).lower
         highest = max_eigenvalue(kernel, norm_error=layers.kernel_error).upper
         bounds = MLPBounds(layers.norms, "proved")
-        return Point(step, params, lowest, sqrt_up(highest), bounds, layers.weights)
+        return Point(step, params, kernel, lowest, sqrt_up(highest), bounds, layers.weights)
     measured = jacobian_bounds(problem, params)
     errors = kernel_errors(problem, params, kernel, base_of(measured))
     return Point(
         step=step,
         params=params,
+        kernel=kernel,
         eigenvalue=errors.smallest(min_eigenvalue(kernel)).lower,
         jacobian_norm=sqrt_up(errors.largest(max_eigenvalue(kernel)).upper),
         bounds=measured,
@@ -160,6 +164,15 @@ def excess_at(problem: Problem, point: Point) -> float:
     if point.weights is not None:
         return prove_residual(problem, point.params, point.weights).excess.upper
     return excess_with_rounding(problem, point.params, problem.residual(point.params)).upper
+
+
+def residual_terms(problem: Problem, params: Params) -> float:
+    """Root mean square of the numbers that a residual is made of."""
+    seen = np.asarray(problem.predict(params))
+    offset = np.zeros_like(seen) if problem.offset is None else np.asarray(problem.offset)
+    nearest = np.asarray(problem.loss.nearest_minimiser(seen, problem.targets))
+    squares = (seen + offset) ** 2 + offset**2 + seen**2 + nearest**2
+    return float(np.sqrt(problem.measure.weights @ squares.sum(axis=1)))
 
 
 def sigma_at(point: Point) -> float:

@@ -17,14 +17,16 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
+from overparam.certificate.trajectory_movement import Looks
 from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,
     couplings_around,
     measure_point,
     noise_around,
+    residual_terms,
 )
-from overparam.certificate.trajectory_steps import COLUMNS, Curvature, cell_program
+from overparam.certificate.trajectory_steps import CHUNK, COLUMNS, Curvature, cell_program
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.jacobian.curvature import input_grams, third_derivative
 from overparam.jacobian.random_curvature import (
@@ -42,6 +44,8 @@ from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
 from overparam.rounding.steps import StepErrors
 from overparam.rounding.training import StepNoise
+from overparam.theorems.beside import Movement
+from overparam.theorems.convergence import Convergence
 from overparam.theorems.residual_curvature import exact
 from overparam.theorems.trajectory import Ball, next_spread
 
@@ -142,6 +146,7 @@ class Run:
         self.spread: float | None = 0.0
         self.why: Reason | None = None
         self.early = early
+        self.looks: Looks | None = None
         self._balls = _in_balls(problem, self.start, step_size, bits) if early else None
         self._reach = 0.0
         self._last: Point | None = None
@@ -156,9 +161,28 @@ class Run:
         self._grams = input_grams(problem.mlp, measure.x) if self.how == "neurons" else None
         self._advance = cell_program(problem.mlp, problem.loss, self.how)
 
-    def cells(self) -> Iterator[Cell]:
-        """The run, cell by cell, until it is left or cannot go on; then ``why`` says why."""
-        params, step = self.start, 0
+    @property
+    def in_balls(self) -> bool:
+        """Whether the next steps are made in balls."""
+        return self._balls is not None
+
+    def begin(self) -> None:
+        """Look at theta_0, as the first cell does: for a run that goes on from a later point."""
+        point = self.measure(self.start, 0)
+        assert point is not None
+        reach, _, _ = self._radius(point)
+        noise = noise_around(self.problem, point, 1.25 * reach)
+        self.looks = Looks(self.problem, point, self.step_size, noise)
+        self._balls = None
+
+    def cells(self, params: Params | None = None, step: int = 0) -> Iterator[Cell]:
+        """The run, cell by cell, until it is left or cannot go on; then ``why`` says why.
+
+        Args:
+            params: thetahat_t to go on from; None is theta_0.
+            step: t.
+        """
+        params = self.start if params is None else params
         while True:
             point = self.measure(params, step)
             cell = None if point is None else self._cell(point)
@@ -177,6 +201,23 @@ class Run:
             return 0.0
         bounds = self.step_size * cell.rows[:, COLUMNS.index("curvature")]
         return float(np.sum(expected_vectors(bounds, self.beta)))
+
+    def movement(
+        self, point: Point, deviation: float, tail: Convergence, excess: float
+    ) -> Movement:
+        """What the run has moved, if it ends at a point where Theorem 1 takes over.
+
+        Args:
+            point: thetahat_T.
+            deviation: delta_T.
+            tail: Theorem 1 from there on.
+            excess: Delta_T, from above.
+        """
+        noise = noise_around(self.problem, point, 0.0)
+        if self.looks is None:  # T = 0
+            self.looks = Looks(self.problem, point, self.step_size, noise)
+        off = float(self.residual_noise(noise, residual_terms(self.problem, point.params)))
+        return self.looks.ends(point, noise, off, deviation, tail, excess)
 
     def measure(self, params: Params, step: int) -> Point | None:
         """All that is measured at a point; None, and a reason, where the run has diverged."""
@@ -202,7 +243,9 @@ class Run:
             couplings = couplings_around(self.problem, point.params, point.base, 1.25 * reach)
             off = noise.off if isinstance(noise, StepErrors) else exact(self.problem.mlp.layers)
             extra = (couplings, off)
-        made = self._steps(point, reach, lipschitz, extra)
+        if self.looks is None:
+            self.looks = Looks(self.problem, point, self.step_size, noise)
+        made = self._steps(point, reach, ball, extra)
         table, end = made.rows, made.end
         if not np.isfinite(table).all():
             self.why = Diverged(point.step)
@@ -216,22 +259,24 @@ class Run:
         away = made.away * (4 + self.step_size * steepest) * UP
         deviations = self._deviations(point, ball, *bounds) + away
         deviations = deviations * (SPARE if self.proved else 1.0)
+        values = self.residual_noise(noise, table[:, COLUMNS.index("values")])
+        self.looks.settle(ball, noise, deviations[:-1], values)
         return Cell(point, ball, noise, table, bounds[1], deviations, end)
 
-    def _steps(self, point: Point, reach: float, lipschitz: float, extra: Any) -> "_Made":
+    def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> "_Made":
         """The steps of a cell, in balls up to the step that was asked for."""
         left = self.early - point.step
         if self._balls is None or left <= 0:
-            end, rows = self._advanced(point.params, reach, lipschitz, extra, point.step)
+            end, rows = self._advanced(point, point.params, reach, ball, extra)
             return _Made(rows, end)
         found, errors = list[np.ndarray](), list[float]()
         here, away = point.params, 0.0
         while len(found) < left:
-            # One step from the nearest float64 point, for its record only.
-            _, rows = self._advanced(here, 0.0, lipschitz, extra, point.step)
             moved = parameter_norm(jax.tree.map(np.subtract, here, point.params))
             if found and moved > reach:
                 break
+            # One step from the nearest float64 point, for its record only.
+            _, rows = self._advanced(point, here, 0.0, ball, extra, 1)
             row = rows[0]
             row[COLUMNS.index("moved")] = moved
             size = row[COLUMNS.index("size")]
@@ -245,23 +290,29 @@ class Run:
         return _Made(np.array(found), here, np.array(errors), away)
 
     def _advanced(
-        self, first: Params, reach: float, lipschitz: float, extra: Any, step: int
+        self, point: Point, first: Params, reach: float, ball: Ball, extra: Any, most: int = CHUNK
     ) -> tuple[Params, np.ndarray]:
-        """Compiled steps from a point, until they are farther from it than ``reach``."""
-        began = time.perf_counter()
-        with jax.enable_x64(True):
-            end, rows, count = self._advance(
-                first,
-                self.start,
-                (*self._data, extra),
-                np.float64(self.step_size),
-                np.float64(lipschitz),
-                np.float64(reach),
-                (self.key, np.int32(step)),
-            )
-            made = jax.tree.map(np.asarray, end), np.array(rows)[: int(count)]
-        self.stepping += time.perf_counter() - began
-        return made
+        """Compiled steps from a point of a cell, until they are farther from it than ``reach``."""
+        assert self.looks is not None
+        here, tables, left, moved = first, list[np.ndarray](), most, 0.0
+        while left and moved <= reach:
+            looked = self.looks.look(here, must=here is point.params)
+            room = self.looks.room(ball) if looked else math.inf
+            began = time.perf_counter()
+            with jax.enable_x64(True):
+                end, rows, ghats, count, far = self._advance(
+                    *(here, first, self.looks.origin, (*self._data, extra)),
+                    np.float64(self.step_size),
+                    np.float64(ball.lipschitz),
+                    (np.float64(reach), np.float64(room), np.int32(left)),
+                    (self.key, np.int32(point.step + most - left)),
+                )
+                here, made, moved = end, int(count), float(far)
+            tables.append(np.array(rows)[:made])
+            self.looks.follow(tables[-1], np.array(ghats)[:made])
+            self.stepping += time.perf_counter() - began
+            left -= made
+        return jax.tree.map(np.asarray, here), np.concatenate(tables)
 
     def _radius(self, point: Point) -> tuple[float, float, float]:
         """How far a cell may go, and omega and L on the ball that is a quarter larger."""
@@ -352,7 +403,7 @@ class Run:
         found.append(math.inf if self.spread is None else last * self.spread)
         return np.array(found)
 
-    def residual_noise(self, noise: StepNoise | StepErrors, values: np.ndarray) -> np.ndarray:
+    def residual_noise(self, noise: StepNoise | StepErrors, values: Any) -> Any:
         """How far computed residuals of a cell may be off in L2(mu)."""
         outputs = math.sqrt(self.problem.outputs)
         if self.proved:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from overparam.jacobian.curvature import neuron_curvature
 from overparam.jacobian.random_curvature import beta_for, curvature_sample
+from overparam.kernel.empirical.layer_products import multiply, observe
 from overparam.model.mlp import MLP, Params
 from overparam.problem.integrands import Integrand
 from overparam.theorems.residual_curvature import Seen, layered_curvature
@@ -74,40 +75,62 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
         return curvature_sample(against, theta, cap, key, beta_for(model.parameter_count, len(x)))
 
     def cell(
+        begin: Params,
         first: Params,
         start: Params,
         data: tuple,
         step_size: Array,
         lipschitz: Array,
-        reach: Array,
+        limits: tuple[Array, Array, Array],
         draws: tuple[Array, Array],
     ) -> tuple:
         key, before = draws
+        reach, room, most = limits
         weights = data[2]
 
         def body(state: tuple) -> tuple:
-            theta, rows, i, moved = state
+            theta, rows, ghats, i, moved, way = state
             gradient, ghat, excess, size = record(theta, data)
             norm = jnp.sqrt(weights @ jnp.sum(ghat**2, axis=1))
             bound = jnp.fmin(lipschitz * norm, curvature(theta, ghat, data)) * CAP_SAFETY
             fresh = jax.random.fold_in(key, before + i)
             seen = sample(theta, ghat, data, step_size * bound, fresh)
             step = jax.tree.map(lambda g: step_size * g, gradient)
-            row = [excess, norm, _norm(step), moved, _between(theta, start), _norm(theta)]
+            length = _norm(step)
+            row = [excess, norm, length, moved, _between(theta, start), _norm(theta)]
             rows = rows.at[i].set(jnp.stack([*row, size, bound, seen]))
+            ghats = ghats.at[i].set(ghat)
             theta = jax.tree.map(jnp.subtract, theta, step)
-            return theta, rows, i + 1, _between(theta, first)
+            return theta, rows, ghats, i + 1, _between(theta, first), way + length
 
         def go_on(state: tuple) -> Array:
-            _, _, i, moved = state
-            return (i < CHUNK) & (moved <= reach)
+            _, _, _, i, moved, way = state
+            return (i < most) & (moved <= reach) & (way <= room)
 
         rows = jnp.zeros((CHUNK, len(COLUMNS)), np.float64)
-        initial = (first, rows, np.int32(0), np.float64(0.0))
-        theta, rows, count, _ = jax.lax.while_loop(go_on, body, initial)
-        return theta, rows, count
+        ghats = jnp.zeros((CHUNK, *data[1].shape), np.float64)
+        nothing = np.float64(0.0)
+        initial = (begin, rows, ghats, np.int32(0), _between(begin, first), nothing)
+        theta, rows, ghats, count, moved, _ = jax.lax.while_loop(go_on, body, initial)
+        return theta, rows, ghats, count, moved
 
     return jax.jit(cell)
+
+
+@lru_cache(maxsize=16)
+def look_program(model: MLP) -> Callable:
+    """What a look at a point of a run compares it with, compiled once for a network."""
+
+    def look(theta: Params, start: Params, alpha: Array, data: tuple) -> tuple:
+        x, roots, kernel = data
+        sides = observe(model, theta, x)
+        change = multiply(model, sides, sides) * jnp.outer(roots, roots) - kernel
+        _, pull = jax.vjp(lambda p: model.apply(p, x), start)
+        (moved,) = pull((roots * alpha).reshape(len(x), -1))
+        gone = jax.tree.map(jnp.subtract, theta, start)
+        return change, _norm(gone), _between(gone, moved)
+
+    return jax.jit(look)
 
 
 def see_layers(

@@ -13,7 +13,7 @@ from overparam.files import prepare_folder
 from overparam.pipeline.findings import findings, lines, summary
 from overparam.pipeline.output import write_output
 from overparam.pipeline.result import JobResult
-from overparam.pipeline.run import run_job
+from overparam.pipeline.run import certified_run, run_job
 from overparam.pipeline.settings import JobSettings
 
 HEADINGS = 21
@@ -38,6 +38,7 @@ def certify(data: str, out: Path | None, as_json: bool, verbose: bool, **options
         output.write(result, progress)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
+        certified_run(checkpoint).unlink(missing_ok=True)
     output.say(result)
 
 

@@ -177,13 +177,16 @@ def _certified_laziness(certificate: Certificate) -> str:
         f"certified for the whole run of gradient descent from the {where}: the kernel drifts by "
         f"at most {at_most(numbers.relative_kernel_drift, 3)} of its norm"
     )
-    apart = numbers.linearisation_distance
-    if math.isfinite(apart):
-        text += (
-            f", and the predictions stay within {at_most(apart, 3)} of the linearised model's "
-            "(Theorems 6 and 7)"
-        )
-    return text
+    least, apart = numbers.get("kernel_drift_lower", 0.0), numbers.linearisation_distance
+    if least:
+        text += f", in the end at least {at_least(least / numbers.max_eigenvalue, 3)} of it"
+    if not math.isfinite(apart):
+        return text
+    text += f", and the predictions stay within {at_most(apart, 3)} of the linearised model's"
+    if least := numbers.get("linearisation_distance_lower", 0.0):
+        text += f", at some step at least {at_least(least, 3)} apart"
+    source = "Proposition C9" if certificate.theorem == "C" else "Theorems 6 and 7"
+    return f"{text} ({source})"
 
 
 def _transfer(study: TransferStudy) -> Finding:

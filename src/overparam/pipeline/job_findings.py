@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from overparam.certificate.certificate import Certificate
 from overparam.importers.network import standard_steps
 from overparam.pipeline import distances, formatting
 from overparam.pipeline.curves import can_draw
 from overparam.pipeline.finding import Finding, Picture, steps_words
 from overparam.pipeline.fitting import Obstacle
-from overparam.pipeline.formatting import finite, number, rate
+from overparam.pipeline.formatting import at_most, finite, number, rate
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import JobSettings
 from overparam.problem.integrands import get_integrand
@@ -101,9 +102,17 @@ def descent(result: JobResult) -> Finding:
         said.append(f"{where}the linearised model predicts {number(float(linearised[-1]))}")
     picture = None
     if can_draw(excess):
-        data = (run.history, linearised, settings.optimizer)
+        data = (run.history, linearised, settings.optimizer, _handover(result.initial))
         picture = Picture("descent", "From initialisation", data, _descent_caption(result))
     return Finding("descent", tuple(said), numbers={"descent": numbers}, picture=picture)
+
+
+def _handover(certificate: Certificate) -> tuple[int, float] | None:
+    """T and delta_T of Theorem C, if it certified."""
+    numbers = certificate.numbers
+    if certificate.theorem != "C" or not certificate.certified:
+        return None
+    return int(numbers.get("handover", 0.0)), numbers.get("deviation", 0.0)
 
 
 def _descent_caption(result: JobResult) -> str:
@@ -122,6 +131,13 @@ def _descent_caption(result: JobResult) -> str:
         text += " The network diverges: infinite values are not drawn."
     if history.envelope is not None:
         text += " The hatched region above the certified envelope is excluded by the certificate."
+    made = _handover(result.initial)
+    if made is not None:
+        text += (
+            f" Up to step {made[0]:,} the certificate follows a run that was made, from which "
+            f"exact gradient descent is at most δ_T = {at_most(made[1], 2)} away; from there on "
+            "Theorem 1 bounds the rest."
+        )
     return text
 
 

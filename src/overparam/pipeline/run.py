@@ -74,7 +74,8 @@ def run_job(
         settings: What to do; None means the defaults.
         progress: Called as the job advances.
         verdict: Called once the certificates are known, before the consequences are measured.
-        checkpoint: A file from which the optimiser's run resumes after a kill.
+        checkpoint: A file from which the optimiser's run resumes after a kill; one beside it
+            (``certified_run``) is for the run that Theorem C makes.
 
     Returns:
         The :class:`JobResult`.
@@ -231,6 +232,11 @@ class Imported(Job):
             return anchor(self.problem, params, rigor=self.rigor, progress=self.within(phase))
 
 
+def certified_run(checkpoint: str | Path) -> Path:
+    """Where the run that is made to be certified is saved, beside the optimiser's."""
+    return Path(checkpoint).with_name("checkpoint-certified.npz")
+
+
 class Drawn(Job):
     """The job from a network drawn anew."""
 
@@ -278,6 +284,7 @@ class Drawn(Job):
                 theorem=settings.theorem,
                 target_norm=len(kernel) <= FULL_SPECTRUM,
                 progress=self.report,
+                checkpoint=None if self.checkpoint is None else certified_run(self.checkpoint),
             )
         linearised = None
         if settings.optimizer == "gd":

@@ -31,7 +31,10 @@ FEW = 60
 
 @styled
 def figure_descent(
-    history: History, linearised: Float[np.ndarray, " t"] | None, optimizer: str = "gd"
+    history: History,
+    linearised: Float[np.ndarray, " t"] | None,
+    optimizer: str = "gd",
+    handover: tuple[int, float] | None = None,
 ) -> Figure:
     """The excess from initialisation, the linearised prediction, and the certified envelope.
 
@@ -39,6 +42,8 @@ def figure_descent(
         history: The optimiser's run.
         linearised: The linearised model's excess at the same steps, if known.
         optimizer: Names the run in the legend.
+        handover: The step T at which Theorem 1 takes over from the run that Theorem C made, and
+            delta_T; None for other theorems.
 
     Returns:
         The figure.
@@ -50,6 +55,9 @@ def figure_descent(
         _curve(axes, linearised, label="linearised model", color=VERMILLION, linestyle=(0, (4, 2)))
     if history.envelope is not None:
         _envelope(axes, history.envelope)
+    if handover is not None and handover[0] < len(history):
+        text = f"Theorem 1 takes over, δ_T = {at_most(handover[1], 2)}"
+        axes.axvline(handover[0], color=GREY, linestyle=":", label=text)
     log_axis(axes, "y")
     axes.set(xlabel="step", ylabel="excess loss  φ − f*")
     axes.legend(loc="best")

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from overparam.enclosures.eigenvalue import max_eigenvalue
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
+from overparam.problem.problem import Problem
 from overparam.report.svg import styled
+from overparam.steps.certified_widths import certified_widths
 from overparam.studies import plotting
 from overparam.studies.problems import Source, label, read_cell, sources, training_flops
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
@@ -32,6 +34,10 @@ WINDOW = np.arange(-5.0, 6.0)
 """Exponents of the steps around the largest stable one of a network drawn at a width."""
 
 
+BUDGET = 10.0
+"""Seconds in which Theorem C has to certify a step at a width, or it says nothing."""
+
+
 class Transfer(Study):
     """A step size carries over to other widths in the right parametrisation.
 
@@ -39,7 +45,9 @@ class Transfer(Study):
     the best step at one width should be the best at others; so it should be in the maximal-update
     parametrisation, and not in the standard one, whose stable step falls like 1/width. Each run
     is full-batch gradient descent from a centred start with one hidden layer; the optimum of a
-    seed is the step with the least final excess.
+    seed is the step with the least final excess. In the NTK parametrisation, whose steps are
+    gradient descent's, each step is certified to converge to a global minimiser, or not, by
+    Theorem C from the first seed's network.
     """
 
     name: ClassVar = "transfer"
@@ -49,6 +57,7 @@ class Transfer(Study):
         **{"step_size": pl.Float64, "seed": pl.Int64},
         **dict.fromkeys(("initial_excess", "final_excess", "best_excess"), pl.Float64),
         "stable_step": pl.Float64,
+        "certified": pl.Boolean,
     }
 
     def cells(self, settings: Settings) -> list[Cell]:
@@ -71,7 +80,8 @@ class Transfer(Study):
         """A window of step sizes for every seed, in float32; seeds share a program."""
         runs = len(WINDOW) * cell["seeds"]
         size = 4 * 66 * cell["width"] * 6 * cell["seeds"]
-        return Cost(size, 6e9 + runs * training_flops(cell, STEPS) / 3)
+        certifying = len(WINDOW) * BUDGET * 1e9 * (cell["parametrisation"] == "ntk")
+        return Cost(size, 6e9 + certifying + runs * training_flops(cell, STEPS) / 3)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Sweep a window of steps around the largest stable one of a network drawn there."""
@@ -90,11 +100,21 @@ class Transfer(Study):
             keys=[jax.random.key(seed) for seed in range(cell["seeds"])],
             steps=STEPS,
         )
+        certified = {}
+        if name == "ntk":
+            chosen = sweep.runs[0].step_sizes
+            problem, key = Problem(model, measure), jax.random.key(0)
+            known = certified_widths(problem, [width], chosen, key=key, budget=BUDGET)
+            certified = dict(zip(chosen.tolist(), known.converges[0].tolist(), strict=True))
         columns = sweep.table()
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return [
             {key: value.item() for key, value in row.items()}
-            | {"data": label(cell), "stable_step": stable}
+            | {
+                "data": label(cell),
+                "stable_step": stable,
+                "certified": None if row["seed"] else certified.get(float(row["step_size"])),
+            }
             for row in rows
         ]
 
@@ -136,11 +156,13 @@ class Transfer(Study):
             sweep = _sweep(part)
             for width in sweep.widths:
                 optimum = _optimum(sweep, width)
-                stable = part.filter(pl.col("width") == width)["stable_step"][0]
+                there = part.filter(pl.col("width") == width)
+                largest = there.filter("certified")["step_size"].max()
                 found = (None,) * 3 if optimum is None else optimum
-                rows.append((data, name, width, stable, *found))
-        head = ("data", "parametrisation", "width", "2 / lambda_max", "best step", "low", "high")
-        return pl.DataFrame(rows, schema=head, orient="row")
+                rows.append((data, name, width, there["stable_step"][0], largest, *found))
+        head = ["data", "parametrisation", "width", "2 / lambda_max", "largest certified"]
+        head += ["best step", "low", "high"]
+        return pl.DataFrame(rows, schema=head, orient="row", infer_schema_length=None)
 
     @styled
     def figure(self, table: pl.DataFrame) -> Figure:
@@ -148,7 +170,7 @@ class Transfer(Study):
 
         The step size with the least excess after 30 steps against the width, with the 95 %
         bootstrap interval over seeds; dotted, 2 / lambda_max of a network drawn at each width,
-        the largest step stable at its start.
+        the largest step stable at its start; dots, steps certified to converge (NTK).
         """
         summary = self.summary(table)
         groups = list(parts(summary, "data"))
@@ -162,6 +184,12 @@ class Transfer(Study):
                 axes.fill_between(widths, *ends, color=style["color"], alpha=0.2)
                 text = "largest stable" if series == 0 else "_"
                 axes.plot(widths, part["2 / lambda_max"], label=text, **plotting.THEORY)
+                sure = table.filter(
+                    (pl.col("data") == data)
+                    & (pl.col("parametrisation") == name)
+                    & pl.col("certified")
+                )
+                axes.plot(sure["width"], sure["step_size"], ".", color=style["color"], ms=3)
             plotting.log_ticks(axes, summary["width"], "width")
             axes.set(yscale="log", title=data)
             axes.legend(fontsize=8)

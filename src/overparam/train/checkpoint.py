@@ -1,5 +1,6 @@
 """Checkpoints of a training run: one file, replaced whole, refused if it is of another run."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,15 @@ class Checkpoint:
             InputError: The file cannot be written.
         """
         leaves = {f"leaf_{i}": np.asarray(a) for i, a in enumerate(jax.tree.leaves(state))}
-        write_whole(self.path, npz_bytes({"job": np.array(self.job), "rows": rows, **leaves}))
+        self.write({"rows": rows, **leaves})
+
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write arrays by their names.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        write_whole(self.path, npz_bytes({"job": np.array(self.job), **arrays}))
 
     def load(self, like: State) -> tuple[State, list[Float[np.ndarray, "t 4"]]] | None:
         """The saved state and record, or None if there is no file.
@@ -42,13 +51,25 @@ class Checkpoint:
         Raises:
             InputError: The file is damaged or belongs to another run.
         """
+        count = len(jax.tree.leaves(like))
+        saved = self.read(("rows", *(f"leaf_{i}" for i in range(count))))
+        if saved is None:
+            return None
+        leaves = [saved[f"leaf_{i}"] for i in range(count)]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), [saved["rows"]]
+
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray] | None:
+        """The arrays of these names, or None if there is no file.
+
+        Raises:
+            InputError: The file is damaged or belongs to another run.
+        """
         if not self.path.exists():
             return None
         try:
             with open_npz(self.path) as saved:
-                job, rows = str(saved["job"]), saved["rows"]
-                count = len(jax.tree.leaves(like)) if job == self.job else 0
-                leaves = [saved[f"leaf_{i}"] for i in range(count)]
+                job = str(saved["job"])
+                found = {name: saved[name] for name in names} if job == self.job else {}
         except InputError as error:
             raise InputError(
                 f"the checkpoint {self.path} is damaged: delete it to start anew"
@@ -57,7 +78,7 @@ class Checkpoint:
             raise InputError(
                 f"the checkpoint {self.path} belongs to another run: delete it or name another"
             )
-        return jax.tree.unflatten(jax.tree.structure(like), leaves), [rows]
+        return found
 
 
 def steps_saved(path: str | Path | None) -> int:

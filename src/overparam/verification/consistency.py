@@ -48,7 +48,8 @@ def _assumptions(claim: Claim) -> Iterator[str]:
 
 _OF_A_RUN = {
     *("limit_distance_lower", "handover", "deviation", "exponent", "handover_excess"),
-    *("handover_eigenvalue", "rate_since", "overshoot"),
+    *("handover_eigenvalue", "rate_since", "overshoot", "kernel_drift_lower"),
+    *("linearisation_distance_lower", "linearisation_parameter_distance_lower"),
 }
 _OF_SOME = _OF_A_RUN | {
     *("steps_in_balls", "failure_probability"),

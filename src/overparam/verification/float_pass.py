@@ -157,7 +157,7 @@ class FloatNetwork:
         name, _, text = architecture.loss.partition(":")
         numbers = [float(part) for part in text.split(",")] if text else []
         self.gradient = lambda z: GRADIENTS[name](z, y, *numbers)
-        self.exact = name in EXACT
+        self.exact, self.squared = name in EXACT, name == "squared"
         self.offset = np.zeros((1, y.shape[1]))
         if center is not None:
             self.offset = self._forward(center)[-1]
@@ -167,14 +167,41 @@ class FloatNetwork:
         inputs, slopes, bends, output = self._forward(params)
         values = output - self.offset
         ghat = self.gradient(values)
-        xi = self.architecture.output_scale * (self.weights[:, None] * ghat)
-        upstream, turned = list[np.ndarray](), [xi]
+        upstream, turned = self._backward(params, slopes, self.weights[:, None] * ghat)
+        return Passed(inputs, slopes, bends, upstream, turned, values, ghat)
+
+    def pulled_back(self, params: Parameters, g: np.ndarray) -> Parameters:
+        """sum_i DN(x_i)* g_i, g of shape (n k,)."""
+        inputs, slopes, _, _ = self._forward(params)
+        _, turned = self._backward(params, slopes, g.reshape(self.y.shape))
+        parts = [xi.T @ a for xi, a in zip(turned, inputs, strict=True)]
+        weights, biases = tuple(p[:, :-1] for p in parts), tuple(p[:, -1] for p in parts)
+        return Parameters(weights, biases, "float64")
+
+    def kernel(self, params: Parameters) -> np.ndarray:
+        """<DN_a(x_i), DN_b(x_j)>, (n k, n k), sample-major."""
+        inputs, slopes, _, _ = self._forward(params)
+        n, k = self.y.shape
+        grams = [a @ a.T for a in inputs]
+        columns = [np.tile(row, (n, 1)) for row in np.eye(k)]
+        passed = [self._backward(params, slopes, column)[1] for column in columns]
+        total = np.zeros((n, k, n, k))
+        for layer, gram in enumerate(grams):
+            g = np.stack([turned[layer] for turned in passed], axis=1).reshape(n * k, -1)
+            total += gram[:, None, :, None] * (g @ g.T).reshape(n, k, n, k)
+        return total.reshape(n * k, n * k)
+
+    def _backward(
+        self, params: Parameters, slopes: list[np.ndarray], g: np.ndarray
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """upsilon^l and xi^l for derivatives g of the values."""
+        upstream, turned = list[np.ndarray](), [self.architecture.output_scale * g]
         for layer in range(len(slopes) - 1, -1, -1):
             w = params.weights[layer + 1]
             u = self._factor(w) * (turned[0] @ w)
             upstream.insert(0, u)
             turned.insert(0, u * slopes[layer])
-        return Passed(inputs, slopes, bends, upstream, turned, values, ghat)
+        return upstream, turned
 
     def _forward(self, params: Parameters) -> tuple:
         h, inputs, slopes, bends = self.x, list[np.ndarray](), list[np.ndarray](), []

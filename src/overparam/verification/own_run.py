@@ -22,6 +22,7 @@ from overparam.verification.balls import bound_of
 from overparam.verification.float_pass import FloatNetwork, Passed, between, size_of, stepped
 from overparam.verification.float_rounding import Rounding, rounding_near
 from overparam.verification.measure import Measured, centre_of, measure
+from overparam.verification.movement import Looks
 from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Parameters, Subject
 
@@ -57,6 +58,9 @@ class OwnRun:
         gone: |theta_T - theta_0| of this run.
         jacobian_norm: The largest B_t.
         exponents: e_t.
+        looks: At the run, beside the linearised one.
+        last: The run's last point.
+        noise: How far K_T and K_0 as computed may be off together, and r_T.
     """
 
     measured: Measured
@@ -69,6 +73,9 @@ class OwnRun:
     gone: float
     jacobian_norm: float
     exponents: np.ndarray
+    looks: Looks
+    last: Parameters
+    noise: tuple[float, float]
 
     def early(self) -> int:
         """How many of the first steps float64 rounds too much for what comes after them."""
@@ -129,6 +136,7 @@ class _Run:
         self.length = self.farthest = self.largest = 0.0
         self.centre = 0.0
         self.reach = 0.0
+        self.looks: Looks | None = None
 
     def until(self, steps: int) -> OwnRun:
         """Make the steps, cell by cell."""
@@ -140,6 +148,8 @@ class _Run:
             if not done and self.subject.center is not None:
                 self.centre = self._centre(measured)
             on_ball = around(measured)
+            if self.looks is None:
+                self.looks = self._looks(measured)
             if done == steps:
                 break
             cell = _Cell(self, there, measured, on_ball, done)
@@ -156,7 +166,30 @@ class _Run:
             gone=between(here, self.subject.params) * _UP,
             jacobian_norm=self.largest,
             exponents=np.array(self.exponents),
+            looks=self.looks,
+            last=here,
+            noise=self._noise(there, measured),
         )
+
+    def _noise(self, there: Subject, measured: Measured) -> tuple[float, float]:
+        assert self.looks is not None
+        rounding, norm = rounding_near(there, measured.norms, 0.0), measured.max_eigenvalue.sqrt()
+        of_kernel = self.looks.off + self.looks.kernel_error(_above(norm), rounding.backward)
+        return of_kernel, self.noise(rounding, self.network.passed(there.params))
+
+    def noise(self, rounding: Rounding, passed: Passed) -> float:
+        """How far the values may be off in L2(mu), a gradient's own rounding counted with them."""
+        w, offset = self.subject.weights, np.broadcast_to(self.network.offset, passed.values.shape)
+        squares = passed.values**2 + offset**2 + (passed.values + offset) ** 2 + self.subject.y**2
+        terms = 2 * float(np.sqrt(w @ squares.sum(1)))
+        if not self.network.exact:
+            terms += math.sqrt(passed.values.shape[1])
+        return (rounding.output + self.centre + 64 * _UNIT * terms) * _UP
+
+    def _looks(self, measured: Measured) -> Looks:
+        norm = _above(measured.max_eigenvalue.sqrt())
+        backward = rounding_near(self.subject, measured.norms, 0.0).backward
+        return Looks(self.network, self.subject.params, self.eta, norm, backward)
 
     def _centre(self, measured: Measured) -> float:
         """How far the centre's outputs may be off; most often it is where the run starts."""
@@ -200,13 +233,20 @@ class _Cell:
     def advance(self, done: int, steps: int) -> tuple[Parameters, int]:
         """Step until the cell ends, or the run; the last point, and how many steps."""
         run, first, here, made = self.run, self.there.params, self.there.params, 0
-        start = run.subject.params
+        start, looks = run.subject.params, run.looks
+        deviations, noises = list[float](), list[float]()
+        assert looks is not None
+        looks.look(here)
+        since, room = 0.0, looks.beside.room(self.B, self.lipschitz)
         while done + made < steps and (not made or between(here, first) * _UP <= self.reach):
             in_balls = run.balls is not None and done + made < run.early
+            if since > room:
+                looks.look(here)
+                since, room = 0.0, looks.beside.room(self.B, self.lipschitz)
             passed = run.network.passed(here)
             ahead, length = stepped(here, passed, run.eta)
             ghat = float(np.sqrt(run.subject.weights @ (passed.ghat**2).sum(1)))
-            noise = self._noise(passed)
+            noise = run.noise(self.rounding, passed)
             size = size_of(here)
             away = 2 * _UNIT * size * _UP if in_balls else 0.0
             gradient = (ghat + run.M * (noise + self.B * away)) * _UP
@@ -221,19 +261,24 @@ class _Cell:
                 passes = self.rounding.backward * ghat + self.B * run.M * noise
                 error = (run.eta * passes + _UNIT * (size + 4 * length)) * _UP
             steep = run.eta * (self.lipschitz * gradient + run.M * self.B**2)
-            self._record(passed, noise, length, between(here, start), away * (4 + steep))
+            deviation = math.inf if run.spread is None else _above(run.spread) * _UP
+            deviations.append(deviation + away * (4 + steep))
+            noises.append(noise)
+            self._record(passed, noise, length, between(here, start), deviations[-1])
+            looks.beside.step(length, size, looks.residual(passed))
+            since += length
             self._spread(gradient, exponent, error)
             here, made = ahead, made + 1
             if done + made == run.early:  # what comes has less room
                 break
+        looks.settle(deviations, noises, self.B, self.lipschitz, self.rounding.backward)
         return here, made
 
     def _record(
-        self, passed: Passed, noise: float, length: float, distance: float, away: float
+        self, passed: Passed, noise: float, length: float, distance: float, deviation: float
     ) -> None:
         """Delta_t, the path's length and its distance from theta_0, of exact gradient descent."""
         run = self.run
-        deviation = math.inf if run.spread is None else _above(run.spread) * _UP + away
         root = self._root(passed)
         off = (math.sqrt(run.M) * (noise + self.B * deviation) + 128 * _UNIT * root) * _UP
         run.upper.append((root + off) ** 2 / 2 * _UP)
@@ -250,16 +295,6 @@ class _Cell:
         pairs = zip(passed.values.tolist(), run.subject.y.tolist(), w.tolist(), strict=True)
         total = sum((arb(u) * run.loss.excess(list(map(arb, z)), y) for z, y, u in pairs), arb(0))
         return float((2 * total).nonnegative_part().sqrt())
-
-    def _noise(self, passed: Passed) -> float:
-        """How far the values may be off in L2(mu), a gradient's own rounding counted with them."""
-        run, w = self.run, self.run.subject.weights
-        offset = np.broadcast_to(run.network.offset, passed.values.shape)
-        squares = passed.values**2 + offset**2 + (passed.values + offset) ** 2 + run.subject.y**2
-        terms = 2 * float(np.sqrt(w @ squares.sum(1)))
-        if not run.network.exact:
-            terms += math.sqrt(passed.values.shape[1])
-        return (self.rounding.output + run.centre + 64 * _UNIT * terms) * _UP
 
     def _spread(self, gradient: float, exponent: float, error: float) -> None:
         run = self.run

@@ -39,10 +39,6 @@ EXPONENTS = 0.1
 
 _MOST_STEPS = 10**8
 _NODES = np.geomspace(TAIL_RADII[0], TAIL_RADII[-1], 4 * len(TAIL_RADII) - 3)
-_SILENT = (
-    *("kernel_drift", "relative_kernel_drift"),
-    *("linearisation_distance", "linearisation_parameter_distance"),
-)
 
 
 def not_followed(claim: Claim) -> str | None:
@@ -81,7 +77,7 @@ def compare_run(claim: Claim, subject: Subject, start: Measured, say: Progress) 
     if not math.isfinite(found.deviation):
         check.say(f"nothing is known of {int(steps)} steps with step size {eta:.6g}: no bound")
         return check.faults
-    _Check(check, claim, found, eta).run()
+    _Check(check, claim, start, found, eta).run()
     return check.faults
 
 
@@ -89,6 +85,7 @@ def compare_run(claim: Claim, subject: Subject, start: Measured, say: Progress) 
 class _Check:
     check: Comparison
     claim: Claim
+    start: Measured
     found: OwnRun
     eta: float
 
@@ -131,10 +128,46 @@ class _Check:
         nearest = (arb(found.gone) * (1 - arb(2) ** -29) - rest).max(arb(0))
         check.lower("limit_distance_lower", nearest, **allowed)
         check.upper("displacement", limit.max(arb(found.farthest)), **allowed)
-        for name in _SILENT:
-            check.upper(name, math.inf)
+        self._movement(tail, excess, slack)
         for text in self._decay(tail, excess, slack):
             check.say(text)
+
+    def _movement(self, tail: Convergence, excess: arb, slack: float) -> None:
+        """What moved, from both sides, by Proposition C9 for the own run."""
+        found, check, start = self.found, self.check, self.start
+        path, B, off = _above(tail.radius), found.jacobian_norm, found.deviation
+        modulus, lipschitz = found.on_ball(off + path)
+        moved = found.looks.ends(
+            found.last,
+            deviation=off,
+            path=path,
+            modulus=modulus,
+            jacobian_norm=_above(found.measured.max_eigenvalue.sqrt()),
+            kernel_error=found.noise[0],
+            residual_noise=found.noise[1],
+            level=_above((2 * excess).sqrt()),
+            lowest=_below(start.min_eigenvalue.max(arb(0)).sqrt()),
+        )
+        # What deviations may move, and the tail, whose length hangs on the excess.
+        of_drift = 2 * B * (4 * lipschitz * off + slack * modulus)
+        self._between("kernel_drift", moved.drift, moved.drift_lower, of_drift)
+        drift, norm = arb(moved.drift), start.kernel_norm
+        relative = drift / norm if norm > 0 else arb(math.inf)
+        allowed = self._relative(of_drift, moved.drift)
+        check.upper("relative_kernel_drift", relative, slack=allowed, far=False)
+        name, of_outputs = "linearisation_distance", 4 * B * off
+        self._between(name, moved.predictions, moved.predictions_lower, of_outputs)
+        name, of_parameters = "linearisation_parameter_distance", 4 * off + slack * path
+        self._between(name, moved.parameters, moved.parameters_lower, of_parameters)
+
+    def _between(self, name: str, upper: float, lower: float, spread: float) -> None:
+        """A number that is known from both sides."""
+        self.check.upper(name, upper, slack=self._relative(spread, upper), far=False)
+        self.check.lower(f"{name}_lower", lower, slack=self._relative(spread, lower), far=False)
+
+    def _relative(self, spread: float, value: float) -> float:
+        """The tolerance of a ``computed`` number."""
+        return RELATIVE + self.check.allowed.plain + spread / max(value, 1e-300)
 
     def _deviation(self) -> None:
         stored, own = self.claim.number("deviation"), self.found.deviation

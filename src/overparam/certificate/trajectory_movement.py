@@ -1,0 +1,158 @@
+"""What a run that is to be certified moves: its kernel, and itself beside the linearised run."""
+
+import math
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from overparam.certificate.trajectory_points import Point, sigma_at
+from overparam.certificate.trajectory_steps import COLUMNS, look_program
+from overparam.enclosures import spectral_norm
+from overparam.kernel.empirical.tangent import coordinate_weights, to_coordinates
+from overparam.model.function import parameter_norm
+from overparam.model.mlp import Params
+from overparam.problem.problem import Problem
+from overparam.rounding.steps import StepErrors
+from overparam.rounding.training import StepNoise
+from overparam.theorems.beside import UP, Beside, LinearRun, Movement, kernel_noise
+from overparam.theorems.convergence import Convergence
+from overparam.theorems.trajectory import Ball
+
+SHARE = 0.08
+"""Of the kernel's largest drift so far, and of the largest distance from the linearised run, that
+may go unseen between two looks."""
+
+PATIENCE = 5000
+"""Steps' worth of work that looks may cost beside as much as the steps so far."""
+
+
+class Looks:
+    """Looks at a run from theta_0 on.
+
+    Args:
+        problem: The learning problem.
+        start: theta_0 and its kernel.
+        step_size: eta.
+        noise: Of the passes near theta_0.
+
+    Attributes:
+        origin: theta_0 on the device.
+    """
+
+    def __init__(
+        self, problem: Problem, start: Point, step_size: float, noise: StepNoise | StepErrors
+    ) -> None:
+        self.problem, self.start = problem, start
+        self._steepest = step_size * start.jacobian_norm**2
+        self._off = self._kernel_error(noise, start.jacobian_norm)
+        linear = None
+        if problem.loss.quadratic and self._steepest <= 2:
+            residual = to_coordinates(problem, problem.residual(start.params))
+            linear = LinearRun(
+                *(start.kernel, residual, step_size),
+                error=self._off,
+                jacobian_norm=start.jacobian_norm,
+                backward=noise.backward,
+            )
+        self.beside = Beside(linear, SHARE)
+        m, model = len(start.kernel), problem.mlp
+        self._program = look_program(model)
+        with jax.enable_x64(True):
+            here = start.params, problem.measure.x, coordinate_weights(problem), start.kernel
+            self.origin, *self._data = jax.device_put(here)
+        self._nothing = np.zeros(m)
+        self._price = (4.0 * m**3 + 4e7) / (6.0 * model.parameter_count * problem.measure.n + 4e6)
+        self._spent, self._steps = 0.0, 0
+
+    def look(self, params: Params, must: bool) -> bool:
+        """Compare a point of the run with theta_0, if it must be or that is affordable."""
+        if not must and self._spent > PATIENCE + self._steps:
+            return False
+        self._spent += self._price
+        change, gone, apart = self._compared(params)
+        if not np.isfinite(change).all():
+            return False
+        self.beside.look(spectral_norm(change).upper, gone, apart)
+        return True
+
+    def room(self, ball: Ball) -> float:
+        """How long a way may be until the next look."""
+        return self.beside.room(float(ball.jacobian_norm), float(ball.lipschitz))
+
+    def follow(
+        self, rows: Float[np.ndarray, "steps 9"], ghats: Float[np.ndarray, "steps n k"]
+    ) -> None:
+        """Steps of the run since the last look."""
+        lengths, sizes = (rows[:, COLUMNS.index(name)].tolist() for name in ("length", "size"))
+        roots = coordinate_weights(self.problem)
+        for length, size, ghat in zip(lengths, sizes, ghats, strict=True):
+            # Of the squared loss, whose gradient is F - y; of others it is not used.
+            self.beside.step(length, size, -roots * ghat.reshape(-1))
+        self._steps += len(rows)
+
+    def settle(
+        self,
+        ball: Ball,
+        noise: StepNoise | StepErrors,
+        deviations: Float[np.ndarray, " steps"],
+        residual_noise: Float[np.ndarray, " steps"],
+    ) -> None:
+        """The end of a cell."""
+        norm = float(ball.jacobian_norm)
+        self.beside.settle(
+            deviations=deviations,
+            residual_noise=residual_noise,
+            kernel_error=self._off + self._kernel_error(noise, norm),
+            jacobian_norm=norm,
+            lipschitz=float(ball.lipschitz),
+        )
+
+    def ends(
+        self,
+        point: Point,
+        noise: StepNoise | StepErrors,
+        residual_noise: float,
+        deviation: float,
+        tail: Convergence,
+        excess: float,
+    ) -> Movement:
+        """What is known of all steps, once Theorem 1 takes over at a point.
+
+        Args:
+            point: thetahat_T.
+            noise: Of the passes there.
+            residual_noise: Of the residual there.
+            deviation: delta_T.
+            tail: Theorem 1 from there on.
+            excess: Delta_T, from above.
+        """
+        change, _, apart = self._compared(point.params)
+        drift = spectral_norm(change)
+        return self.beside.ends(
+            drift=(drift.lower, drift.upper),
+            apart=apart,
+            size=parameter_norm(point.params),
+            deviation=deviation,
+            path=float(tail.radius),
+            modulus=point.bounds.modulus(np.nextafter(deviation + float(tail.radius), math.inf)),
+            jacobian_norm=point.jacobian_norm,
+            residual_noise=residual_noise,
+            kernel_error=self._off + self._kernel_error(noise, point.jacobian_norm),
+            level=math.sqrt(2 * excess) * UP,
+            lowest=sigma_at(self.start),
+            steepest=self._steepest,
+        )
+
+    def _compared(self, params: Params) -> tuple[Float[np.ndarray, "m m"], float, float]:
+        """K - K_0, |theta - theta_0| and |theta - theta^lin|."""
+        linear = self.beside.linear
+        alpha = self._nothing if linear is None else linear.alpha
+        with jax.enable_x64(True):
+            change, gone, apart = self._program(params, self.origin, alpha, tuple(self._data))
+            return np.asarray(change), float(gone), float(apart)
+
+    def _kernel_error(self, noise: StepNoise | StepErrors, norm: float) -> float:
+        """|K^ - K| where |J| is at most ``norm``."""
+        trace, outputs = len(self.start.kernel) * norm**2, self.problem.outputs
+        return kernel_noise(trace, 2 * max(self.problem.mlp.widths), outputs, noise.backward, norm)
