@@ -160,8 +160,10 @@ class Transfer(Study):
                 largest = there.filter("certified")["step_size"].max()
                 found = (None,) * 3 if optimum is None else optimum
                 rows.append((data, name, width, there["stable_step"][0], largest, *found))
-        head = ["data", "parametrisation", "width", "2 / lambda_max", "largest certified"]
-        head += ["best step", "low", "high"]
+        head = (
+            *("data", "parametrisation", "width", "2 / lambda_max", "largest certified"),
+            *("best step", "low", "high"),
+        )
         return pl.DataFrame(rows, schema=head, orient="row", infer_schema_length=None)
 
     @styled
