@@ -49,6 +49,10 @@ def refuse(capsys, *arguments):
             ["wine", "--weight-decay", "0.1", "--theorem", "1"],
             "about problems without weight_decay",
         ),
+        (
+            ["wine", "--weight-decay", "0.1", "--activation", "relu", "--learning-rate", "0.1"],
+            "Theorem R needs bounds on three derivatives",
+        ),
         (["wine", "--theorem", "R"], "Theorem R is about problems with weight_decay"),
         (["wine", "--optimizer", "sgdd"], "sgdd"),
         (["wine", "--memory", "some"], "memory size"),

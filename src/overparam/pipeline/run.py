@@ -24,6 +24,7 @@ from scipy.linalg import eigvalsh
 
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import anchor, certify
+from overparam.certificate.weight_decay import check_decayed
 from overparam.data import Dataset
 from overparam.importers.network import ImportedNetwork
 from overparam.kernel.empirical.expansion import Expansion
@@ -261,6 +262,8 @@ class Drawn(Job):
         start = jax.tree.map(np.asarray, self.model.init(jax.random.key(settings.seed)))
         center = start if settings.centered else None
         problem = Problem(self.model, dataset.train, settings.loss, center, settings.weight_decay)
+        if settings.weight_decay:
+            check_decayed(problem, settings.rigor)
         super().__init__(dataset, problem, start, settings, progress)
 
     def run(self, verdict: Verdict | None = None) -> JobResult:
