@@ -10,6 +10,7 @@ import overparam
 ROOT = Path(overparam.__file__).parent
 
 FOUNDATION = {
+    "checkpoint",
     "choices",
     "errors",
     "progress",
@@ -29,6 +30,7 @@ MAY_IMPORT = {
     "errors": set(),
     "precision": {"errors"},
     "files": {"errors"},
+    "checkpoint": {"errors", "files"},
     "limits": {"errors"},
     "memory": {"errors"},
     "public": set(),

@@ -87,7 +87,7 @@ def test_what_is_no_decay_is_refused_in_one_line(bad):
         with_decay(bad)
 
 
-@pytest.mark.parametrize("bad", ["much", True, None, 1j])
+@pytest.mark.parametrize("bad", ["much", True, None, 1j, 10**400, 1e-300, 1e155, [0.1]])
 def test_nor_is_what_is_no_number(bad):
     with pytest.raises(InputError, match=r"^weight_decay must be a number"):
         require_decay(bad)

@@ -32,6 +32,11 @@ def of_an_unknown_model():
     return certify(Problem(lambda p, x: model.apply(p, x), MEASURE, "squared"), params)
 
 
+def decayed():
+    problem, params = network(hidden=(4,))
+    return Problem(problem.model, MEASURE, "squared", params, 3.0), params
+
+
 def by_random_vectors():
     """Along a run whose curvature is bounded with luck."""
     with pytest.MonkeyPatch.context() as patch:
@@ -54,6 +59,7 @@ CERTIFICATES = {
     "classes": lambda: certify(*network("squared_hinge", scale=1e4)),
     "anchored": lambda: anchor(network()[0], gauss_newton(*network()).params),
     "estimated": of_an_unknown_model,
+    "with weight decay": lambda: certify(*decayed(), budget=3600),
 }
 
 

@@ -13,11 +13,12 @@ import pytest
 
 from altered import altered
 from networks import draw_inputs, draw_params
+from overparam.checkpoint import Checkpoint
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
-from overparam.train.checkpoint import Checkpoint
+from overparam.train.checkpoint import load
 from overparam.train.gradient_descent import gradient_descent, train
 from overparam.train.loop import Loop
 
@@ -113,7 +114,7 @@ def test_every_damage_is_refused_or_harmless(tmp_path):
     like = Loop(make_problem(), PARAMS, optax.sgd(0.2), "float32").initial()
     with np.load(path) as file:
         saved = Checkpoint(path, str(file["job"]))
-    state, rows = saved.load(like)
+    state, rows = load(saved, like)
     draw = np.random.default_rng(0)
     damaged = [whole[:cut] for cut in (0, 1, 100, len(whole) // 2, len(whole) - 1)]
     for at in draw.integers(len(whole), size=300):
@@ -124,7 +125,7 @@ def test_every_damage_is_refused_or_harmless(tmp_path):
     for content in damaged:
         path.write_bytes(content)
         try:
-            found, found_rows = saved.load(like)
+            found, found_rows = load(saved, like)
         except InputError:
             refused += 1
         else:  # a flip in what ZIP does not need

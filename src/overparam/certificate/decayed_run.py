@@ -4,10 +4,11 @@ The run is that of Theorem C, with weight decay in its steps, which contracts wh
 done. At the end of its cells Theorem R is tried where the gradient is small enough for it.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import SupportsFloat
 
@@ -82,17 +83,18 @@ def certify_decayed_run(
     known = measure_decayed(problem, start, curvature=False)
     steepest = problem.loss.smoothness * start.jacobian_norm**2
     eta = step_size or 1 / (steepest + 2 * problem.weight_decay)
-    if steepest and not NUMBERS[0] < steepest < NUMBERS[1]:
+    sizes = [size for size in (steepest, known.gradient, known.residual) if size]
+    if not all(NUMBERS[0] < size < NUMBERS[1] for size in sizes):
         return _not_certified(known, params, eta, OutOfRange())
     predicted = predict_decayed(known, eta)
     expected = predicted.seconds(problem)
     if not budget or expected > 2 * budget:
         why = WouldTake(eta, expected, False, predicted.steps)
         return _not_certified(known, params, eta, why, {"predicted_steps": predicted.steps})
-    until = time.perf_counter() + budget
+    until, attempts = time.perf_counter() + budget, itertools.count()
     for sampled in (False, True) if not predicted.sampled else (True,):
         run = Run(problem, start.params, eta, sampled=sampled)
-        attempt = _Attempt(problem, run, predicted, until, budget, progress)
+        attempt = _Attempt(problem, run, predicted, until, budget, progress, attempts)
         found = attempt.make()
         if found is not None:
             return _certified(attempt, found, start, params)
@@ -136,11 +138,14 @@ class _Attempt:
     until: float
     budget: float | int
     progress: Progress | None
+    attempts: Iterator[int]
     why: Reason | None = None
     steps: int = 0
     length: float = 0.0
     farthest: float = 0.0
     deviation: float = 0.0
+    growth: float = 0.0
+    exponent: float = 0.0
     totals: list[np.ndarray] = field(default_factory=list)
     errors: list[np.ndarray] = field(default_factory=list)
     wanted: float = math.inf
@@ -187,6 +192,10 @@ class _Attempt:
         self.length += float((columns["length"] + before + after).sum())
         self.farthest = max(self.farthest, float((columns["distance"] + before).max()))
         self.deviation = float(cell.deviations[-1])
+        # The largest sum of e_t - eta lambda over consecutive steps: what may become of an error.
+        for exponent in cell.exponents - self.run.step_size * decay:
+            self.growth = max(self.growth + float(exponent), 0.0)
+            self.exponent = max(self.exponent, self.growth)
         self.steps += len(cell.rows)
 
     def _hand_over(self, point: Point) -> tuple[Decayed, UniqueMinimum] | None:
@@ -197,7 +206,7 @@ class _Attempt:
         decay, rate = self.problem.weight_decay, known.growth(0.0)
         if rate and not known.gradient <= min(decay**2 / (8 * rate), self.wanted):
             return None
-        known = measure_decayed(self.problem, point)
+        known = measure_decayed(self.problem, point, attempt=next(self.attempts))
         found = known.minimum(self.run.step_size, self.deviation)
         if found.certified:
             return known, found
@@ -226,7 +235,7 @@ def _certified(
     run, steps = attempt.run, attempt.steps
     end = attempt.problem.excess(known.point.params)
     totals, errors = (np.concatenate([*each, []]) for each in (attempt.totals, attempt.errors))
-    off = (float(errors[-1]) if steps else 0.0) + 1e-12 * end
+    off = (float(errors[-1]) if steps else 0.0) + 1e-12 * end + (known.height - end)
     risen = minimum.smoothness / 2 * minimum.reach**2 * UP
     upper = totals * UP + errors - (end - minimum.excess - off)
     lower = np.maximum(totals * (2 - UP) - errors - (end + off), 0.0)
@@ -245,14 +254,12 @@ def _certified(
         "displacement": max(attempt.farthest, gone + attempt.deviation + 2 * minimum.reach) * UP,
         "handover": steps,
         "deviation": attempt.deviation,
-        "exponent": max(run.exponent + run.slack(steps), 0.0),
+        "exponent": attempt.exponent + run.slack(steps),
         "minimum_excess": first,
         "region_minimum": (end + off) * UP,
         "rival_distance": rival_distance((end + off) * UP, attempt.problem.weight_decay),
     }
     values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
     sampled = known.sampled or run.randomised
-    known = Decayed(
-        attempt.problem, known.point, known.gradient, known.residual, known.bend, sampled
-    )
+    known = replace(known, sampled=sampled)
     return certificate_from(known, minimum, params, "initialisation", OneMinimum(), values)

@@ -15,11 +15,11 @@ import numpy as np
 
 from overparam.certificate.description import describe
 from overparam.certificate.trajectory_run import Run
+from overparam.checkpoint import Checkpoint
 from overparam.errors import InputError
 from overparam.model.mlp import Params
 from overparam.problem.problem import Problem
 from overparam.theorems.beside import Beside, LinearRun
-from overparam.train.checkpoint import Checkpoint
 
 SAVE_EVERY = 5.0
 """Seconds between two savings, at least."""

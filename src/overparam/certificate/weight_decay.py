@@ -27,7 +27,9 @@ from overparam.certificate.reason import (
     DecayTooWeak,
     NotAtMinimum,
     OneMinimum,
+    OutOfRange,
     Reason,
+    RoundsToOne,
     StepTooLong,
 )
 from overparam.certificate.record import LARGEST
@@ -102,6 +104,7 @@ class Decayed:
         point: thetahat, with |J|, omega and L around it.
         gradient: gamma.
         residual: |ghat| from above.
+        seen: How far the outputs may be from those that float64 gives.
         bend: mu_0 and kappa_0; None where they were not measured.
         sampled: Whether that rests on a random vector.
     """
@@ -110,6 +113,7 @@ class Decayed:
     point: Point
     gradient: float
     residual: float
+    seen: float
     bend: Bend | None
     sampled: bool
 
@@ -117,6 +121,12 @@ class Decayed:
     def left(self) -> float:
         """lambda - mu_0, what the residual leaves of the weight decay; may be negative."""
         return self.problem.weight_decay - (self.bend.down if self.bend is not None else 0.0)
+
+    @property
+    def height(self) -> float:
+        """phi_lambda(thetahat) - f* from above: f is convex with an M-Lipschitz gradient."""
+        off = self.seen * (self.residual + self.problem.loss.smoothness * self.seen / 2)
+        return (max(self.problem.excess(self.point.params), 0.0) + off) * UP
 
     def growth(self, radius: float) -> float:
         """C of Lemma R3: D^2 <F, grad f(F)> changes by no more than this times the distance."""
@@ -174,7 +184,9 @@ class Decayed:
         )
 
 
-def measure_decayed(problem: Problem, point: Point, *, curvature: bool = True) -> Decayed:
+def measure_decayed(
+    problem: Problem, point: Point, *, curvature: bool = True, attempt: int | None = None
+) -> Decayed:
     """Measure what Theorem R asks about a point.
 
     Args:
@@ -182,31 +194,33 @@ def measure_decayed(problem: Problem, point: Point, *, curvature: bool = True) -
         point: thetahat, measured by ``measure_point``.
         curvature: Whether to bound the curvature of the residual, too, which costs some hundred
             gradients.
+        attempt: The how-manieth point of a run this is, from 0, of which any may do: each has a
+            random vector of its own, and all together half the probability of failure.
     """
     loss, measure, decay = problem.loss, problem.measure, problem.weight_decay
     seen = np.asarray(problem.predict(point.params))
     ghat = np.asarray(loss.gradient(seen, problem.targets))
     noise = noise_around(problem, point, 0.0)
-    off = loss.smoothness * (
-        noise.output
-        + centre_noise(problem, False)
-        + ROUNDINGS * UNIT_ROUNDOFF * _size(problem, seen)
-        + loss.gradient_roundings * UNIT_ROUNDOFF * math.sqrt(problem.outputs)
-    )
+    apart = noise.output + centre_noise(problem, False)
+    apart += ROUNDINGS * UNIT_ROUNDOFF * _size(problem, seen)
+    rounded = loss.gradient_roundings * UNIT_ROUNDOFF * math.sqrt(problem.outputs)
+    off = loss.smoothness * (apart + rounded)
     residual = math.sqrt(float(measure.weights @ (ghat**2).sum(axis=1))) * UP + off
     size = parameter_norm(objective_gradient(problem, point.params))
     pulled = decay * parameter_norm(problem.displacement(point.params))
     error = noise.backward * residual + point.jacobian_norm * off
     gradient = (size + error + 8 * UNIT_ROUNDOFF * (size + 2 * pulled)) * UP
     if not curvature:
-        return Decayed(problem, point, gradient, residual, None, False)
-    known, sampled = _bend(problem, point, ghat, residual)
+        return Decayed(problem, point, gradient, residual, apart, None, False)
+    known, sampled = _bend(problem, point, ghat, residual, attempt)
     more = point.bounds.lipschitz(0.0) * off
     bend = Bend(known.down + more, known.up + more)
-    return Decayed(problem, point, gradient, residual, bend, sampled)
+    return Decayed(problem, point, gradient, residual, apart, bend, sampled)
 
 
-def _bend(problem: Problem, point: Point, ghat: np.ndarray, residual: float) -> tuple[Bend, bool]:
+def _bend(
+    problem: Problem, point: Point, ghat: np.ndarray, residual: float, attempt: int | None
+) -> tuple[Bend, bool]:
     """mu and kappa at a point, and whether they rest on a random vector."""
     model, x = problem.mlp, problem.measure.x
     crude = point.bounds.lipschitz(0.0) * residual
@@ -217,8 +231,16 @@ def _bend(problem: Problem, point: Point, ghat: np.ndarray, residual: float) -> 
         crude = min(crude, float(found))
     if crude <= SHARP * problem.weight_decay:
         return Bend(crude, crude), False
-    sampled = bend_at(problem.function, point.params, x, weighted)
+    failure = FAILURE if attempt is None else share_of_failure(attempt)
+    sampled = bend_at(
+        problem.function, point.params, x, weighted, seed=attempt or 0, failure=failure
+    )
     return Bend(min(sampled.down, crude), min(sampled.up, crude)), True
+
+
+def share_of_failure(attempt: int) -> float:
+    """Of an attempt's random vector: 1/2, 1/6, 1/12, ... of a half, which is their sum."""
+    return FAILURE / 2 / ((attempt + 1) * (attempt + 2))
 
 
 def _size(problem: Problem, seen: np.ndarray) -> float:
@@ -301,10 +323,14 @@ def _why(known: Decayed, found: UniqueMinimum) -> Reason:
     assert known.bend is not None
     if found.certified:
         return OneMinimum()
+    if not known.bend.down + known.bend.up + known.growth(0.0) < math.inf:
+        return OutOfRange()
     if not known.left > 0:
         return DecayTooWeak(ENOUGH * known.bend.down)
     if not found.step_size * found.smoothness < 2:
         return StepTooLong()
+    if found.margin >= 1:
+        return RoundsToOne()
     return NotAtMinimum(float(found.strong_convexity * found.radius / 2))
 
 
@@ -344,8 +370,8 @@ def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers
         "strong_convexity": found.strong_convexity,
         "contraction": found.contraction,
         "minimum_excess": risen,
-        "region_minimum": excess,
-        "rival_distance": rival_distance(excess, decay),
+        "region_minimum": known.height,
+        "rival_distance": rival_distance(known.height, decay),
     }
     if known.bend is not None:
         values["residual_curvature"] = known.bend_on(r).down

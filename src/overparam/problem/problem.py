@@ -9,7 +9,7 @@ objective is phi_lambda = f o F + lambda / 2 |theta - theta_ref|^2.
 
 import math
 from functools import cached_property, partial
-from typing import Any, Literal, SupportsFloat
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -232,6 +232,10 @@ class Problem:
             return in_float64(self._apply, params, x)
 
 
+WEIGHT_DECAYS = 1e-30, 1e30
+"""The least and the largest weight decay, beside none."""
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def _pointwise(loss: Integrand, what: str, values: Array, targets: Array) -> Float[Array, " n"]:
     """A loss at each point, one program for all of its operations."""
@@ -242,16 +246,21 @@ def require_decay(weight_decay: object) -> float:
     """A weight decay as a float, 0 for none.
 
     Raises:
-        InputError: It is negative, infinite or no number.
+        InputError: It is negative, infinite, no number, or so small or large that float64 cannot
+            tell it from none, or from all there is.
     """
-    number = isinstance(weight_decay, SupportsFloat) and not isinstance(
-        weight_decay, bool | np.bool_
-    )
-    if not number or not 0 <= float(weight_decay) < math.inf:  # type: ignore[arg-type]
+    try:
+        is_flag = isinstance(weight_decay, bool | np.bool_ | str)
+        value = math.nan if is_flag else float(weight_decay)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if value and not WEIGHT_DECAYS[0] <= value <= WEIGHT_DECAYS[1]:
+        least, most = WEIGHT_DECAYS
         raise InputError(
-            f"weight_decay must be a number, 0 (none) or more and finite, not {weight_decay!r}"
+            "weight_decay must be a number, 0 (none) or more and finite, from "
+            f"{least:g} to {most:g}, not {str(weight_decay)[:40]}"
         )
-    return float(weight_decay)  # type: ignore[arg-type]
+    return value
 
 
 def require_no_decay(problem: Problem, purpose: str) -> None:

@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 
 from overparam.numbers import LOWER, UPPER, Number, larger, smaller
 
+SPARE = 2**-50
+"""Of 1 - rho, relative to it and to 1, for the rounding of floats: where rho is close to 0 or to 1
+nothing else would be left of them."""
+
 
 @dataclass(frozen=True)
 class UniqueMinimum:
@@ -87,13 +91,16 @@ def unique_minimiser(
     """
     m = decay - down
     steepest = smoothness * jacobian_norm * jacobian_norm + up + decay
-    rho = larger(1 - step_size * m, step_size * steepest - 1)
+    # 1 - rho, from below
+    gap = smaller(step_size * m * (1 - SPARE), 2 - step_size * steepest - SPARE)
+    rho = 1 - gap + SPARE
     room = m * (radius - away) / 2
     convex = bool(m > 0) and bool(radius > away)
     margin = 0.0
     if convex:
         margin = room / gradient if gradient > 0 else math.inf
-    if not (convex and gradient <= room and margin > 1 and rho < 1 and steepest < math.inf):
+    told = bool(rho < 1) and bool(gap > 0)
+    if not (convex and gradient <= room and margin > 1 and told and steepest < math.inf):
         return UniqueMinimum(
             certified=False,
             margin=smaller(margin, 1.0),
@@ -107,7 +114,6 @@ def unique_minimiser(
             reach=math.inf,
             path=math.inf,
         )
-    rho = larger(rho, 0.0)
     distance = gradient / m
     reach = distance + away
     return UniqueMinimum(
@@ -121,5 +127,5 @@ def unique_minimiser(
         distance=distance,
         excess=gradient * distance / 2,
         reach=reach,
-        path=(1 + rho) * reach / (1 - rho),
+        path=(1 + rho) * reach / gap,
     )

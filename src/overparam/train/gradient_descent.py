@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.description import describe, params_fingerprint
+from overparam.checkpoint import Checkpoint
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.limits import require_choice, require_positive, require_whole
 from overparam.model.function import ParamTree
@@ -23,7 +24,7 @@ from overparam.precision import on_host
 from overparam.problem.problem import Problem, model_name
 from overparam.progress import Progress
 from overparam.results import pytree
-from overparam.train.checkpoint import Checkpoint
+from overparam.train.checkpoint import load, save
 from overparam.train.loop import CHUNK, Loop, descent
 from overparam.train.monitor import DecayMonitor, Monitor, rounding_floor
 
@@ -159,7 +160,7 @@ def train(
     loop, saved = Loop(problem, params, optimizer, dtype), None
     if checkpoint is not None:
         saved = Checkpoint(Path(checkpoint), _job(problem, params, label, dtype))
-    state, rows = (saved and saved.load(loop.initial())) or (loop.initial(), [])
+    state, rows = (saved and load(saved, loop.initial())) or (loop.initial(), [])
     done = sum(len(part) for part in rows)
     if done > steps:
         raise InputError(
@@ -173,7 +174,7 @@ def train(
         done += len(part)
         _hold(rows[-1:], last, monitor, done - len(part), _path(rows[:-1]))
         if saved is not None:
-            saved.save(state, np.concatenate(rows))
+            save(saved, state, np.concatenate(rows))
         if progress is not None:
             progress("descent", done, steps)
     last = loop.observe(state) if last is None else last

@@ -51,10 +51,18 @@ _OF_A_RUN = {
     *("handover_eigenvalue", "rate_since", "overshoot", "kernel_drift_lower"),
     *("linearisation_distance_lower", "linearisation_parameter_distance_lower"),
 }
-_OF_SOME = _OF_A_RUN | {
-    *("steps_in_balls", "failure_probability"),
-    *("tube_radius", "predicted_steps", "steps_made"),
+_WITH_WEIGHT_DECAY = {
+    *("weight_decay", "loss_infimum", "gradient_norm", "residual_curvature", "strong_convexity"),
+    *("contraction", "minimum_excess", "region_minimum", "rival_distance"),
 }
+_OF_SOME = (
+    _OF_A_RUN
+    | _WITH_WEIGHT_DECAY
+    | {
+        *("steps_in_balls", "failure_probability"),
+        *("tube_radius", "predicted_steps", "steps_made"),
+    }
+)
 
 
 def _of_other_theorems(claim: Claim) -> Iterator[str]:
