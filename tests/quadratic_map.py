@@ -11,9 +11,9 @@ import numpy as np
 
 from overparam.theorems.convergence import Convergence, gradient_descent_converges
 from overparam.theorems.distance import distance_to_minimisers
+from overparam.theorems.implicit_bias import descent_limit, distance_ratio
 from overparam.theorems.lazy import linearisation_distance
 from overparam.theorems.majorant import Majorant
-from overparam.theorems.regularisation import descent_limit, distance_ratio
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from overparam.model.mlp import MLP
 from overparam.results import brief
 from overparam.theorems.convergence import Convergence, gradient_descent_converges
 from overparam.theorems.distance import distance_to_minimisers
+from overparam.theorems.implicit_bias import descent_limit, distance_ratio
 from overparam.theorems.lazy import Linearisation, kernel_drift, linearisation_distance
 from overparam.theorems.majorant import Majorant
-from overparam.theorems.regularisation import descent_limit, distance_ratio
 
 NODES = np.geomspace(1 / 64, 16, 160)
 """Radii of the majorant, relative to the reference radius rho / sigma of the limit."""

@@ -20,8 +20,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from overparam.certificate.constants import ABOUT, Constant, Numbers, Theorem
 from overparam.certificate.description import FunctionDescription, NetworkDescription
+from overparam.certificate.field_types import MaybeFinite, Positive, Record, Word
 from overparam.certificate.reason import Reason, WouldTake
-from overparam.certificate.record import MaybeFinite, Positive, Record, Word
 from overparam.choices import Kind as Kind
 from overparam.choices import Rigor as Rigor
 from overparam.errors import InputError

@@ -19,8 +19,8 @@ from overparam.certificate.certificate import (
 )
 from overparam.certificate.constants import Numbers, converging
 from overparam.certificate.description import Description, describe
+from overparam.certificate.field_types import LARGEST
 from overparam.certificate.hypotheses import Hypotheses
-from overparam.certificate.record import LARGEST
 from overparam.errors import InputError
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP

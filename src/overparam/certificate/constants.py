@@ -11,7 +11,7 @@ from typing import Annotated, Literal, SupportsFloat, get_type_hints
 from msgspec import UNSET, Meta
 from msgspec.structs import replace
 
-from overparam.certificate.record import (
+from overparam.certificate.field_types import (
     Extended,
     Finite,
     MaybeExtended,

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
-from overparam.certificate.record import Count, Finite, Hash, Positive, Record, Word
+from overparam.certificate.field_types import Count, Finite, Hash, Positive, Record, Word
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value

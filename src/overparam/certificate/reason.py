@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from overparam.certificate.constants import Numbers
 from overparam.certificate.description import Description
-from overparam.certificate.record import Count, Extended, Finite
+from overparam.certificate.field_types import Count, Extended, Finite
 
 Steps = Annotated[int, Meta(ge=0)]
 

@@ -23,7 +23,7 @@ from overparam.rounding.passes import WeightNorms, weight_norms
 from overparam.rounding.residual import prove_residual
 from overparam.rounding.steps import StepErrors, step_errors
 from overparam.rounding.training import StepNoise, step_noise
-from overparam.theorems.residual_curvature import SAFE, Couplings, Seen, exact, layered_curvature
+from overparam.theorems.trajectory_curvature import SAFE, Couplings, Seen, exact, layered_curvature
 
 FLOOR = 0.3
 """beta_j is at least this share of the largest, so as to serve for a cell."""

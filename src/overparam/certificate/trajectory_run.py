@@ -46,8 +46,8 @@ from overparam.rounding.steps import StepErrors
 from overparam.rounding.training import StepNoise
 from overparam.theorems.beside import Movement
 from overparam.theorems.convergence import Convergence
-from overparam.theorems.residual_curvature import exact
 from overparam.theorems.trajectory import Ball, next_spread
+from overparam.theorems.trajectory_curvature import exact
 
 if TYPE_CHECKING:
     from overparam.certificate.ball_steps import BallRun

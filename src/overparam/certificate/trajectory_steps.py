@@ -14,7 +14,7 @@ from overparam.jacobian.random_curvature import beta_for, curvature_sample
 from overparam.kernel.empirical.layer_products import multiply, observe
 from overparam.model.mlp import MLP, Params
 from overparam.problem.integrands import Integrand
-from overparam.theorems.residual_curvature import Seen, layered_curvature
+from overparam.theorems.trajectory_curvature import Seen, layered_curvature
 
 CHUNK = 256
 """Steps a cell has at most."""

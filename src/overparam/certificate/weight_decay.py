@@ -23,6 +23,7 @@ from overparam.certificate.certificate import (
 )
 from overparam.certificate.constants import Numbers
 from overparam.certificate.description import describe
+from overparam.certificate.field_types import LARGEST
 from overparam.certificate.reason import (
     DecayTooWeak,
     NotAtMinimum,
@@ -32,7 +33,6 @@ from overparam.certificate.reason import (
     RoundsToOne,
     StepTooLong,
 )
-from overparam.certificate.record import LARGEST
 from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,

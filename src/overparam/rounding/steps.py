@@ -19,7 +19,7 @@ from overparam.rounding.passes import (
     WeightNorms,
     require_known_rounding,
 )
-from overparam.theorems.residual_curvature import Off
+from overparam.theorems.trajectory_curvature import Off
 
 BEND = 2.0**-40
 """An activation's computed second derivative is off by at most this times max(1, beta_2)."""

@@ -12,6 +12,7 @@ from overparam.theorems.convergence import (
     interpolation_exists,
 )
 from overparam.theorems.distance import distance_to_minimisers
+from overparam.theorems.implicit_bias import Limit, descent_limit, distance_ratio
 from overparam.theorems.lazy import (
     Linearisation,
     kernel_drift,
@@ -19,7 +20,6 @@ from overparam.theorems.lazy import (
     linearisation_within,
 )
 from overparam.theorems.majorant import Majorant
-from overparam.theorems.regularisation import Limit, descent_limit, distance_ratio
 
 
 @dataclass(frozen=True)

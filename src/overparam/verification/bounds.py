@@ -21,8 +21,8 @@ from overparam.numbers import over, smaller
 from overparam.theorems import conclusions
 from overparam.theorems.conclusions import Premises
 from overparam.theorems.convergence import Convergence
+from overparam.theorems.implicit_bias import Limit
 from overparam.theorems.majorant import Majorant
-from overparam.theorems.regularisation import Limit
 from overparam.verification.claim import Claim
 from overparam.verification.measure import Measured
 

@@ -13,7 +13,7 @@ from flint import arb
 
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.numbers.upper import Upper
-from overparam.theorems.residual_curvature import Off
+from overparam.theorems.trajectory_curvature import Off
 from overparam.verification.balls import bound_of
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS
 from overparam.verification.refusal import RefusedError

@@ -15,8 +15,8 @@ from flint import arb
 from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.numbers.upper import EXTENDED, strict
 from overparam.progress import Progress
-from overparam.theorems.residual_curvature import RAISE, Couplings, Seen, layered_curvature
 from overparam.theorems.trajectory import Ball, next_spread
+from overparam.theorems.trajectory_curvature import RAISE, Couplings, Seen, layered_curvature
 from overparam.verification.ball_steps import BallDescent, has_steps
 from overparam.verification.balls import bound_of
 from overparam.verification.float_pass import FloatNetwork, Passed, between, size_of, stepped

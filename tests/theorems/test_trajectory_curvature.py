@@ -11,7 +11,7 @@ from overparam.certificate.trajectory_points import couplings_around, measure_po
 from overparam.certificate.trajectory_steps import see_layers
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.mlp_bounds import base_of
-from overparam.theorems.residual_curvature import _block_norm, exact, layered_curvature
+from overparam.theorems.trajectory_curvature import _block_norm, exact, layered_curvature
 from tiny import Tiny
 
 

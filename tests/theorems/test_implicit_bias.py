@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from overparam.theorems.implicit_bias import Limit, descent_limit, distance_ratio
 from overparam.theorems.majorant import Majorant
-from overparam.theorems.regularisation import Limit, descent_limit, distance_ratio
 from quadratic_map import QuadraticMap, random_map
 
 
