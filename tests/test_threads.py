@@ -4,6 +4,7 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from overparam.certificate.hypotheses import measure_hypotheses
+from overparam.kernel.empirical.expansion import Expansion
 from tiny import Tiny
 
 TINY = Tiny((8,), "gelu", outputs=1)
@@ -15,7 +16,7 @@ def threads():
 
 
 def test_bounds_on_many_balls_are_computed_on_one_thread(monkeypatch):
-    hypotheses = measure_hypotheses(TINY.problem(0), TINY.start(0))
+    hypotheses = measure_hypotheses(Expansion(TINY.problem(0), TINY.start(0)))
     seen, on_ball = [], type(hypotheses.bounds).on_ball
 
     def watched(bounds, radius):

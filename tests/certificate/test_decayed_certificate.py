@@ -134,6 +134,7 @@ def gap(a, b):
     return mp.sqrt(mp.fsum(e**2 for part in parts for e in part))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize(
     "tiny", [Tiny((5,), "gelu", 1), Tiny((4, 3), "tanh", 2), Tiny((), "identity", 1)], ids=str
@@ -293,6 +294,7 @@ def test_what_theorem_r_does_not_speak_of():
         anchor(function, start)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("tiny", "loss"),
     [

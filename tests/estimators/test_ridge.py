@@ -100,6 +100,7 @@ def test_held_out_targets_lie_within_the_standard_deviations():
     assert far.min() > std.mean()
 
 
+@pytest.mark.slow
 def test_a_wide_network_comes_close_to_the_limit(friedman):
     x, y = friedman
     new = RNG.random((20, 6))

@@ -11,6 +11,7 @@ import pytest
 from overparam import MLP, InputError, Measure, Problem, anchor, certify
 from overparam.certificate.hypotheses import measure_hypotheses
 from overparam.enclosures import Enclosure
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.rounding.float64 import KernelErrors, kernel_errors, sum_rounding
 from tiny import Tiny
@@ -134,9 +135,9 @@ def test_a_start_that_is_a_minimiser_exactly_stays_there():
 
 
 def test_the_shortest_way_is_computed_without_squares_that_leave_the_range():
-    one = measure_hypotheses(*scaled())
+    one = measure_hypotheses(Expansion(*scaled()))
     for targets in (1e-140, 1e120):
-        other = measure_hypotheses(*scaled(targets))
+        other = measure_hypotheses(Expansion(*scaled(targets)))
         assert other.target_norm == pytest.approx(targets * one.target_norm)
         assert other.target_norm_lower <= other.target_norm <= other.target_norm_upper
         assert other.target_norm_upper == pytest.approx(other.target_norm_lower, rel=1e-6)

@@ -24,6 +24,7 @@ from exact_network import (
 from overparam import MLP, Activation, InputError, Measure, Problem, certify
 from overparam.certificate import hypotheses as hypotheses_module
 from overparam.certificate.hypotheses import measure_hypotheses
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.precision import as_float64, in_float64
 from overparam.problem.integrands import SquaredLoss
@@ -82,7 +83,7 @@ def test_the_kernels_error_is_below_its_bound(tiny, seed):
     assert error <= proved.kernel_error
     assert proved.kernel_error <= 1e-10 * norm(exact)
     values = mp.eigsy(exact, eigvals_only=True)
-    found = measure_hypotheses(problem, params, rigor="proved")
+    found = measure_hypotheses(Expansion(problem, params), rigor="proved")
     assert found.min_eigenvalue.lower <= min(values) <= found.min_eigenvalue.upper
     assert found.max_eigenvalue.lower <= max(values) <= found.max_eigenvalue.upper
     assert mp.mpf(found.jacobian_norm) ** 2 >= max(values)
@@ -130,7 +131,7 @@ def test_accurate_outputs_and_the_residual_are_enclosed(tiny, seed):
         assert norm(mp.matrix(values[i].tolist()) - outputs[i]) <= errors[i]
         r = mp.matrix(problem.targets[i].tolist()) - outputs[i] + offset[i]
         squares += mp.mpf(float(measure.weights[i])) * norm(r) ** 2
-    found = measure_hypotheses(problem, params, rigor="proved")
+    found = measure_hypotheses(Expansion(problem, params), rigor="proved")
     assert found.excess_lower <= squares / 2 <= found.excess
     assert mp.mpf(found.residual) ** 2 >= squares
     assert found.excess - found.excess_lower <= 1e-10 * found.excess
@@ -152,7 +153,7 @@ def test_a_residual_far_below_the_outputs_is_still_known():
     outputs = exact_pass(tiny.model, params, tiny.measure(0).x).outputs
     y = np.array([[float(v[0]) + 1e-11] for v in outputs])
     problem = Problem(tiny.model, Measure(tiny.measure(0).x, y))
-    found = measure_hypotheses(problem, params, rigor="proved")
+    found = measure_hypotheses(Expansion(problem, params), rigor="proved")
     exact = mp.sqrt(
         sum((mp.mpf(float(t[0])) - v[0]) ** 2 for t, v in zip(y, outputs, strict=True)) / 4
     )

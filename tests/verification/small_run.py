@@ -12,6 +12,7 @@ from overparam import MLP, Certificate, Measure, Problem, gauss_newton
 from overparam.certificate import hypotheses as hypotheses_module
 from overparam.certificate.conclude import certificate_from
 from overparam.certificate.hypotheses import Hypotheses, Rigor, measure_hypotheses
+from overparam.kernel.empirical.expansion import Expansion
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Run:
 
     def _from(self, hypotheses: Hypotheses) -> Certificate:
         with patch.object(hypotheses_module, "NODES", self.nodes):
-            return certificate_from(self.problem, self.params, hypotheses, "anchor")
+            return certificate_from(hypotheses, "anchor")
 
     def save(self, folder: Path) -> Path:
         """Write what ``overparam certify --out`` writes; the certificate's path."""
@@ -64,7 +65,7 @@ def small_run(tolerance: float = 1e-4, rigor: Rigor = "computed") -> Run:
     start = model.init(jax.random.key(1))
     problem = Problem(model, measure, centered_at=start)
     params = gauss_newton(problem, start, tolerance=tolerance).params
-    return Run(problem, start, params, measure_hypotheses(problem, params, rigor=rigor))
+    return Run(problem, start, params, measure_hypotheses(Expansion(problem, params), rigor=rigor))
 
 
 @cache
@@ -74,4 +75,6 @@ def tiny_run(rigor: Rigor = "computed") -> Run:
     start = model.init(jax.random.key(0))
     problem = Problem(model, Measure(np.eye(2), [0.2, -0.1]), centered_at=start)
     params = gauss_newton(problem, start, tolerance=1e-2).params
-    return Run(problem, start, params, measure_hypotheses(problem, params, rigor=rigor), nodes=6)
+    return Run(
+        problem, start, params, measure_hypotheses(Expansion(problem, params), rigor=rigor), nodes=6
+    )

@@ -8,6 +8,7 @@ from small_run import small_run
 from networks import dense_jacobian
 from overparam.certificate.hypotheses import measure_hypotheses
 from overparam.jacobian.modulus import modulus_and_lipschitz
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.numbers.upper import EXTENDED
 from overparam.verification import verify
 from overparam.verification.balls import bound_of, midpoints
@@ -68,6 +69,6 @@ def test_where_chains_are_too_much_work_both_paths_leave_them_out(monkeypatch):
     for limit in ("jacobian.layer_norms.COMPOSED_WORK", "verification.partial_jacobians.WORK"):
         monkeypatch.setattr(f"overparam.{limit}", 1.0)
     run = small_run()
-    hypotheses = measure_hypotheses(run.problem, run.params)
+    hypotheses = measure_hypotheses(Expansion(run.problem, run.params))
     assert hypotheses.bounds.base.composed.energy.layers_below[0].before is None
     assert verify(run.certificate(hypotheses), run.problem, run.params).reasons == ()

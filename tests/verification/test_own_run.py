@@ -98,6 +98,7 @@ def test_forgeries_are_refused(run, forgery):
     assert not result.reasons[0].startswith(UNCHECKED)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("name", "factor"), [("radius", 0.98), ("limit_distance_lower", 1.02), ("overshoot", 0.9)]
 )

@@ -10,7 +10,6 @@ from overparam.certificate.constants import Numbers, converging
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.reason import Converges, PathLost, Reason, StepTooLongForPath
 from overparam.errors import InputError
-from overparam.kernel.empirical.expansion import Expansion
 from overparam.linearised.path import LinearisedPath, follow, look_along
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
@@ -63,16 +62,12 @@ def worth_a_path(problem: Problem, first: Certificate) -> bool:
 
 
 def certify_along_path(
-    point: Expansion,
-    hypotheses: Hypotheses,
-    first: Certificate,
-    step_size: float | None = None,
+    hypotheses: Hypotheses, first: Certificate, step_size: float | None = None
 ) -> Certificate:
     """What Theorem P certifies, beside what Theorem 1 said.
 
     Args:
-        point: theta_0, with the squared loss.
-        hypotheses: Measured there.
+        hypotheses: Measured at theta_0, with the squared loss.
         first: Theorem 1's certificate, for all that does not depend on the theorem.
         step_size: eta, or None to choose it.
 
@@ -82,6 +77,7 @@ def certify_along_path(
     if step_size is None:
         bend = hypotheses.bounds.lipschitz(0.0) * hypotheses.residual
         step_size = 2 * (1 - FRACTION) / (hypotheses.jacobian_norm**2 + bend)
+    point = hypotheses.point
     path = LinearisedPath(*point.modes, point.coefficients, step_size)
     found = follow(path, look_along(point.problem, point.params, path))
     numbers = _numbers(hypotheses, first, found)

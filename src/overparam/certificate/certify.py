@@ -23,7 +23,7 @@ from overparam.certificate.trajectory import (
 from overparam.certificate.weight_decay import anchor_decayed, check_decayed
 from overparam.errors import InputError
 from overparam.kernel.empirical.expansion import Expansion
-from overparam.kernel.empirical.tangent import check_scales, tangent_kernel
+from overparam.kernel.empirical.tangent import check_scales
 from overparam.limits import require_choice
 from overparam.memory import require_memory
 from overparam.model.function import ParamTree
@@ -150,32 +150,20 @@ def certify(
     if theorem == "C":
         problem.validate(params)
         check_trajectory(problem, rigor)
-    if kernel is None and theorem != "1" and rigor != "estimated":
-        size = problem.measure.n * problem.outputs
-        problem.validate(params)
-        require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
-        kernel = tangent_kernel(problem, params, progress=progress)
-    point = kernel
-    if not (point is None or isinstance(point, Expansion)):
-        point = Expansion(problem, params, point)
-    hypotheses = measure_hypotheses(
-        problem,
-        params,
-        kernel=None if point is None else point.kernel,
-        target_norm=target_norm,
-        progress=progress,
-        rigor=rigor,
+    point = (
+        kernel if isinstance(kernel, Expansion) else Expansion(problem, params, kernel, progress)
     )
-    first = certificate_from(problem, params, hypotheses, "initialisation", step_size)
-    if point is None or theorem == "1":
+    hypotheses = measure_hypotheses(point, target_norm=target_norm, rigor=rigor)
+    first = certificate_from(hypotheses, "initialisation", step_size)
+    if theorem == "1" or rigor == "estimated":
         return first
     if theorem == "P" or (theorem is None and worth_a_path(problem, first)):
-        along = certify_along_path(point, hypotheses, first, step_size)
+        along = certify_along_path(hypotheses, first, step_size)
         if along.certified or theorem == "P":
             return along
     run = certify_by_running if theorem == "C" else or_by_running
     return run(
-        *(point, hypotheses, first, step_size),
+        *(hypotheses, first, step_size),
         budget=budget,
         progress=progress,
         checkpoint=checkpoint,
@@ -206,7 +194,6 @@ def anchor(
         step_size = _step(step_size)
         _check_decayed(problem, params, step_size, rigor)
         return anchor_decayed(problem, params, "anchor", step_size)
-    hypotheses = measure_hypotheses(
-        problem, params, kernel=kernel, progress=progress, rigor=rigor, target_norm=target_norm
-    )
-    return certificate_from(problem, params, hypotheses, "anchor", _step(step_size))
+    point = Expansion(problem, params, kernel, progress)
+    hypotheses = measure_hypotheses(point, rigor=rigor, target_norm=target_norm)
+    return certificate_from(hypotheses, "anchor", _step(step_size))

@@ -22,7 +22,7 @@ from overparam.certificate.description import Description, describe
 from overparam.certificate.field_types import LARGEST
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.errors import InputError
-from overparam.model.function import ParamTree
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.mlp import MLP
 from overparam.numbers import Interval, Number, safe, safe_lower, safe_upper
 from overparam.problem.problem import Problem
@@ -34,18 +34,12 @@ from overparam.theorems.majorant import Majorant
 
 @np.errstate(all="ignore")
 def certificate_from(
-    problem: Problem,
-    params: ParamTree,
-    hypotheses: Hypotheses,
-    start: Start,
-    step_size: float | None = None,
+    hypotheses: Hypotheses, start: Start, step_size: float | None = None
 ) -> Certificate:
     """The certificate that measured hypotheses give; cheap.
 
     Args:
-        problem: The learning problem.
-        params: theta_0, for its fingerprint.
-        hypotheses: Measured at ``params``.
+        hypotheses: Measured at theta_0.
         start: ``initialisation`` or ``anchor``.
         step_size: eta > 0, or None.
 
@@ -54,10 +48,11 @@ def certificate_from(
     """
     if step_size is not None and not (math.isfinite(step_size) and step_size > 0):
         raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+    problem, params = hypotheses.point.problem, hypotheses.point.params
     alpha = problem.loss.functional_pl_constant(hypotheses.excess, problem.measure.weights)
     growth = math.sqrt(2 * hypotheses.excess / alpha) if alpha else math.inf
     majorant, lipschitz = hypotheses.grid(growth if math.isfinite(growth) else 0.0)
-    premises = _premises(problem, hypotheses, majorant, lipschitz, alpha)
+    premises = _premises(hypotheses, majorant, lipschitz, alpha)
     smooth = objective_smoothness(
         modulus=majorant.modulus,
         lipschitz=lipschitz,
@@ -71,15 +66,15 @@ def certificate_from(
         ball = majorant.peak  # not for lack of a step, or by its rounding only
         result = conclusions.convergence(premises, None, ball)
     on_ball = float(majorant.modulus[ball]), float(lipschitz[ball])
-    numbers = _numbers(problem, hypotheses, premises, result, ball, on_ball)
+    numbers = _numbers(hypotheses, premises, result, ball, on_ball)
     about = describe(problem, params)
     return Certificate(
         theorem="1",
         rigor=hypotheses.rigor,
         start=start,
-        why=_why(problem, hypotheses, about, numbers),
+        why=_why(hypotheses, about, numbers),
         numbers=numbers,
-        remedies=_remedies(problem, params, numbers, free_step=step_size is None),
+        remedies=_remedies(hypotheses.point, numbers, free_step=step_size is None),
         problem=about,
         nodes=tuple(map(float, majorant.radii)),
         modulus=hypotheses.bounds.source,
@@ -90,14 +85,13 @@ def certificate_from(
 
 
 def _premises(
-    problem: Problem,
     hypotheses: Hypotheses,
     majorant: Majorant,
     lipschitz: Float[np.ndarray, " nodes"],
     alpha: float,
 ) -> conclusions.Premises:
     """The hypotheses as numbers that count their rounding, or do not."""
-    proved = hypotheses.rigor == "proved"
+    problem, proved = hypotheses.point.problem, hypotheses.rigor == "proved"
     number: Callable[[Any], Number] = Interval.exact if proved else lambda value: value
     norm = hypotheses.target_norm
     measured = norm is not None and math.isfinite(norm)
@@ -109,7 +103,7 @@ def _premises(
         smoothness=number(problem.loss.smoothness),
         pl_constant=number(alpha),
         excess=number(hypotheses.excess),
-        least_excess=number(_least_excess(problem, hypotheses, alpha)),
+        least_excess=number(_least_excess(hypotheses, alpha)),
         target_norm=number(longest) if math.isfinite(longest) else None,
         least_target_norm=number(hypotheses.target_norm_lower) if measured else None,
         kernel_norm=number(hypotheses.max_eigenvalue.lower),
@@ -118,14 +112,14 @@ def _premises(
     )
 
 
-def _least_excess(problem: Problem, hypotheses: Hypotheses, alpha: float) -> float:
+def _least_excess(hypotheses: Hypotheses, alpha: float) -> float:
     """Delta_0 from below; of a declared loss it may be known up to a factor M / alpha only."""
-    known = problem.loss.constants_kind == "proved"
-    return hypotheses.excess_lower * (1.0 if known else alpha / problem.loss.smoothness)
+    loss = hypotheses.point.problem.loss
+    known = loss.constants_kind == "proved"
+    return hypotheses.excess_lower * (1.0 if known else alpha / loss.smoothness)
 
 
 def _numbers(
-    problem: Problem,
     hypotheses: Hypotheses,
     premises: conclusions.Premises,
     found: Convergence,
@@ -133,7 +127,7 @@ def _numbers(
     on_ball: tuple[float, float],
 ) -> Numbers:
     """Everything measured, and everything that the theorems say of it."""
-    closest = conclusions.distance(premises)
+    problem, closest = hypotheses.point.problem, conclusions.distance(premises)
     modulus, lipschitz = on_ball
     values = converging(safe(found)) | asdict(
         safe(conclusions.consequences(premises, found, closest))
@@ -163,14 +157,12 @@ def _numbers(
     return Numbers(**{name: float(value) for name, value in values.items()})
 
 
-def _why(
-    problem: Problem, hypotheses: Hypotheses, about: Description, numbers: Numbers
-) -> reason.Reason:
+def _why(hypotheses: Hypotheses, about: Description, numbers: Numbers) -> reason.Reason:
     """Why gradient descent is certified to converge, or why not."""
     if numbers.margin > 1:
         return reason.Converges()
     if hypotheses.sigma == 0:
-        return _singular(problem, about)
+        return _singular(hypotheses.point.problem, about)
     # What was searched for needs no bound on the activation.
     if about.widths and "curvature_bound" not in numbers and hypotheses.rigor != "estimated":
         return reason.NoCurvatureBound()
@@ -192,17 +184,16 @@ def _singular(problem: Problem, about: Description) -> reason.Reason:
     return reason.Singular()
 
 
-def _remedies(
-    problem: Problem, params: ParamTree, numbers: Numbers, *, free_step: bool
-) -> Remedies:
+def _remedies(point: Expansion, numbers: Numbers, *, free_step: bool) -> Remedies:
     """What alone would close the gap, if everything else stayed or scaled as in the theory."""
     if not 0 < numbers.margin <= 1 or numbers.step_fraction <= 0:
         return Remedies()
+    problem = point.problem
     factor, model = 1 / numbers.margin, problem.model
     scale: float | UnsetType = UNSET
     width: float | UnsetType = UNSET
     if isinstance(model, MLP):
-        if free_step and not np.any(problem.predict(params)):
+        if free_step and not np.any(problem.predict(point.params)):
             # K, J and omega scale with c; the residual does not where the model is centred here.
             scale = model.output_scale * factor * 1.25
         if model.hidden_widths:

@@ -20,12 +20,11 @@ from overparam.enclosures.rounding import sqrt_down, sqrt_up
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.by_radius import JacobianBounds
 from overparam.jacobian.mlp_bounds import MLPBounds, base_of
-from overparam.kernel.empirical.tangent import check_scales, tangent_kernel, to_coordinates
+from overparam.kernel.empirical.expansion import Expansion
+from overparam.kernel.empirical.tangent import check_scales, tangent_kernel
 from overparam.memory import require_memory
-from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
-from overparam.problem.problem import Problem, require_no_decay
-from overparam.progress import Progress
+from overparam.problem.problem import require_no_decay
 from overparam.rounding.float64 import (
     KernelErrors,
     check_excess,
@@ -59,6 +58,7 @@ class Hypotheses:
     """What Theorem 1 assumes, as numbers at theta_0.
 
     Attributes:
+        point: theta_0.
         min_eigenvalue: Enclosure of lambda_min(K).
         max_eigenvalue: Enclosure of lambda_max(K) = |J|^2.
         excess: Delta_0 from above.
@@ -74,6 +74,7 @@ class Hypotheses:
         downgrade: Why ``proved`` was asked for and not given.
     """
 
+    point: Expansion
     min_eigenvalue: Enclosure
     max_eigenvalue: Enclosure
     excess: float
@@ -129,23 +130,13 @@ class Hypotheses:
 @on_host
 @np.errstate(all="ignore")  # whatever the caller's: an overflow is refused, or not certified
 def measure_hypotheses(
-    problem: Problem,
-    params: ParamTree,
-    *,
-    kernel: Float[np.ndarray, "nk nk"] | None = None,
-    target_norm: bool = True,
-    progress: Progress | None = None,
-    rigor: Rigor = "computed",
+    point: Expansion, *, target_norm: bool = True, rigor: Rigor = "computed"
 ) -> Hypotheses:
-    """Measure the hypotheses of Theorem 1 at ``params`` in float64.
+    """Measure the hypotheses of Theorem 1 at a point in float64.
 
     Args:
-        problem: The learning problem.
-        params: theta_0.
-        kernel: K(theta_0) if it is already at hand; it is not changed. Under ``proved`` it is
-            computed anew, where its rounding is known.
+        point: theta_0. Under ``proved`` its kernel is computed anew, where its rounding is known.
         target_norm: Whether to compute rho_K, which costs one more Cholesky factor.
-        progress: Called after every tile of the kernel.
         rigor: ``proved`` makes every number a bound on the real one, rounding included; if the
             arithmetic at hand does not allow that, the result is ``computed`` and says why.
             ``estimated`` searches for the modulus even where a bound is known; where none is,
@@ -161,6 +152,7 @@ def measure_hypotheses(
     References:
         docs/proved.md.
     """
+    problem, params = point.problem, point.params
     require_no_decay(problem, "Theorem 1")
     problem.validate(params)
     check_scales(problem)
@@ -169,29 +161,22 @@ def measure_hypotheses(
     if rigor == "proved":
         check_provable(problem)
         downgrade = arithmetic_fault(inner_dimensions(problem))
-        kernel = None if downgrade is None else kernel
-    if kernel is None:
+    anew = rigor == "proved" and downgrade is None
+    if anew or point.given is None:
         size = problem.measure.n * problem.outputs
         require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
-    if rigor == "proved" and downgrade is None:
+    if anew:
         with jax.default_device(on_cpu()):
-            return _proved(problem, as_float64(params), target_norm, progress)
-    if kernel is None:
-        kernel = tangent_kernel(problem, params, progress=progress)
-    return _computed(problem, params, kernel, target_norm, rigor == "estimated", downgrade)
+            return _proved(point, target_norm)
+    return _computed(point, target_norm, rigor == "estimated", downgrade)
 
 
 def _computed(
-    problem: Problem,
-    params: ParamTree,
-    kernel: Float[np.ndarray, "nk nk"],
-    target_norm: bool,
-    estimated: bool,
-    downgrade: ArithmeticFault | None,
+    point: Expansion, target_norm: bool, estimated: bool, downgrade: ArithmeticFault | None
 ) -> Hypotheses:
     """Every number in float64, moved outward by what its rounding may have hidden."""
-    residual = problem.residual(params)
-    excess = excess_with_rounding(problem, params, residual)
+    problem, params, kernel = point.problem, point.params, point.kernel
+    excess = excess_with_rounding(problem, params, point.to_minimiser)
     check_kernel_range(kernel)
     computed = _smallest_eigenvalue(kernel)
     root = sqrt_down(max(computed.lower, 0.0))
@@ -207,9 +192,9 @@ def _computed(
     smallest = errors.smallest(computed)
     rho = _TargetNorm(None, 0.0, math.inf)
     if target_norm:
-        coordinates = to_coordinates(problem, residual)
-        rho = _target_norm(kernel, coordinates, computed, smallest, errors, excess.noise)
+        rho = _target_norm(point, computed, smallest, errors, excess.noise)
     return Hypotheses(
+        point=point,
         min_eigenvalue=smallest,
         max_eigenvalue=largest,
         excess=excess.upper,
@@ -224,18 +209,18 @@ def _computed(
     )
 
 
-def _proved(
-    problem: Problem, params: ParamTree, target_norm: bool, progress: Progress | None
-) -> Hypotheses:
-    """Every number as a bound on the real one; params in float64."""
+def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
+    """Every number as a bound on the real one."""
+    problem, params = point.problem, as_float64(point.params)
     base = prove_layer_norms(problem, params)
     residual = prove_residual(problem, params, base.weights)
-    kernel = tangent_kernel(problem, params, progress=progress)
+    kernel = tangent_kernel(problem, params, progress=point.progress)
     smallest = _smallest_eigenvalue(kernel, base.kernel_error)
     rho = None
     if target_norm:
         rho = prove_target_norm(kernel, base.kernel_error, smallest.lower, residual)
     return Hypotheses(
+        point=point,
         min_eigenvalue=smallest,
         max_eigenvalue=max_eigenvalue(kernel, norm_error=base.kernel_error),
         excess=residual.excess.upper,
@@ -267,8 +252,7 @@ class _TargetNorm(NamedTuple):
 
 
 def _target_norm(
-    kernel: np.ndarray,
-    residual: np.ndarray,
+    point: Expansion,
     computed: Enclosure,
     smallest: Enclosure,
     errors: KernelErrors,
@@ -277,14 +261,14 @@ def _target_norm(
     """rho_K = sqrt(r^T K^{-1} r) from the computed kernel; docs/convergence.md has the bounds.
 
     Args:
-        kernel: The computed kernel.
-        residual: r in coordinates.
-        computed: Its lambda_min.
+        point: Its kernel and residual, as they were computed.
+        computed: The kernel's lambda_min.
         smallest: That of K.
         errors: How far the kernel is from K.
         noise: How far the residual may be off.
     """
     unknown = _TargetNorm(math.inf, 0.0, math.inf)
+    kernel, residual = point.kernel, point.residual
     factor = factor_in_place(kernel.copy()) if smallest.lower > 0 else None
     if factor is None:
         return unknown

@@ -11,7 +11,6 @@ from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.trajectory_points import relative_curvature
 from overparam.jacobian.mlp_bounds import base_of
 from overparam.jacobian.random_curvature import beta_for, expected_vectors
-from overparam.kernel.empirical.expansion import Expansion
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
@@ -56,7 +55,7 @@ class Prediction:
         return self.work * operations / (RATE * (os.cpu_count() or 1))
 
 
-def predict_run(point: Expansion, hypotheses: Hypotheses, step_size: float) -> Prediction | None:
+def predict_run(hypotheses: Hypotheses, step_size: float) -> Prediction | None:
     """Predict a run by the linearised model; None if float64 sees no progress in it.
 
     Its kernel is singular, or the step so short that the slowest mode's rate rounds to 1.
@@ -64,10 +63,10 @@ def predict_run(point: Expansion, hypotheses: Hypotheses, step_size: float) -> P
     Least squares in closed form; for other losses the same with f'' = alpha near a minimiser.
 
     Args:
-        point: theta_0.
-        hypotheses: Measured there.
+        hypotheses: Measured at theta_0.
         step_size: eta.
     """
+    point = hypotheses.point
     problem, lowest = point.problem, hypotheses.min_eigenvalue.lower
     alpha = problem.loss.functional_pl_constant(0.0, problem.measure.weights)
     if not (lowest > 0 and alpha > 0 and 1 - step_size * alpha * lowest < 1):

@@ -28,7 +28,6 @@ from overparam.certificate.trajectory_run import UP, Cell, Run
 from overparam.certificate.trajectory_steps import COLUMNS
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import ATTEMPTS
-from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.numbers import Interval, safe, safe_upper
@@ -120,7 +119,6 @@ def _worth_a_run(problem: Problem, first: Certificate) -> bool:
 
 
 def or_by_running(
-    point: Expansion,
     hypotheses: Hypotheses,
     first: Certificate,
     step_size: float | None = None,
@@ -134,10 +132,10 @@ def or_by_running(
     Arguments are those of :func:`certify_by_running`. Where it would take longer the certificate
     at hand comes back, and its reason says how long.
     """
-    if not budget or not _worth_a_run(point.problem, first):
+    if not budget or not _worth_a_run(hypotheses.point.problem, first):
         return first
     found = certify_by_running(
-        *(point, hypotheses, first, step_size),
+        *(hypotheses, first, step_size),
         budget=budget,
         unasked=True,
         progress=progress,
@@ -151,7 +149,6 @@ def or_by_running(
 
 
 def certify_by_running(
-    point: Expansion,
     hypotheses: Hypotheses,
     first: Certificate,
     step_size: float | None = None,
@@ -164,8 +161,7 @@ def certify_by_running(
     """What Theorem C certifies, beside what Theorem 1 said.
 
     Args:
-        point: theta_0.
-        hypotheses: Measured there.
+        hypotheses: Measured at theta_0.
         first: Theorem 1's certificate, for all that does not depend on the theorem.
         step_size: eta, or None for 1 / (M |J(theta_0)|^2).
         budget: Seconds the run may take.
@@ -179,7 +175,7 @@ def certify_by_running(
     References:
         docs/trajectory.md, Theorem C.
     """
-    free, problem = step_size is None, point.problem
+    free, problem, start = step_size is None, hypotheses.point.problem, hypotheses.point.params
     if not hypotheses.jacobian_norm:
         return not_certified(first, first.step_size, NothingMoves(), 0, None)
     largest = problem.loss.smoothness * hypotheses.jacobian_norm**2
@@ -187,10 +183,10 @@ def certify_by_running(
         return not_certified(first, first.step_size, OutOfRange(), 0, None)
     step = STEP / largest if step_size is None else step_size
     until = time.perf_counter() + budget
-    saved = saved_at(checkpoint, problem, point.params, step_size, hypotheses.rigor)
+    saved = saved_at(checkpoint, problem, start, step_size, hypotheses.rigor)
     proved = hypotheses.rigor == "proved"
     for _ in range(1 + HALVINGS * free):
-        predicted = predict_run(point, hypotheses, step)
+        predicted = predict_run(hypotheses, step)
         if unasked and predicted is None:
             return not_certified(first, step, NoForecast(), 0, None)
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
@@ -198,15 +194,15 @@ def certify_by_running(
             return not_certified(first, step, why, 0, predicted)
         settings = (predicted, until, budget, progress, saved)
         sampled = not proved and (predicted is None or predicted.sampled)
-        run = Run(problem, point.params, step, proved=proved, sampled=sampled)
+        run = Run(problem, start, step, proved=proved, sampled=sampled)
         attempt, found = _attempt(problem, run, *settings)
         if run.how == "layers" and isinstance(attempt.why, Lost) and not proved:
-            again = Run(problem, point.params, step, sampled=True)
+            again = Run(problem, start, step, sampled=True)
             attempt, found = _attempt(problem, again, *settings)
         if found is None and attempt.adrift and _has_balls(problem):
             early = attempt.steps_in_balls()
             bits = BITS + math.ceil(1.45 * attempt.run.exponent)
-            again = Run(problem, point.params, step, proved=True, early=early, bits=bits)
+            again = Run(problem, start, step, proved=True, early=early, bits=bits)
             attempt, found = _attempt(problem, again, *settings)
         if found is not None:
             return certificate_of(hypotheses, first, found)

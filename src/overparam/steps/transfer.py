@@ -18,6 +18,7 @@ from overparam.certificate.certificate import Certificate
 from overparam.certificate.conclude import certificate_from
 from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.errors import InputError
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.limits import require_whole
 from overparam.linearised.prediction import linearised_descent
@@ -272,8 +273,6 @@ def certified_steps(
 class _Footing:
     """A network's measured hypotheses, and L_phi on balls that suit ``steps`` steps."""
 
-    problem: Problem
-    params: ParamTree
     hypotheses: Hypotheses
     radii: Float[np.ndarray, "balls"]
     modulus: Float[np.ndarray, "balls"]
@@ -288,14 +287,14 @@ class _Footing:
         steps: int,
         kernel: Float[np.ndarray, "nk nk"] | None = None,
     ) -> "_Footing":
-        found = measure_hypotheses(problem, params, kernel=kernel, target_norm=False)
+        found = measure_hypotheses(Expansion(problem, params, kernel), target_norm=False)
         radii = np.geomspace(NEAR, FAR, BALLS) * _reach(problem, found, steps)
-        return cls(problem, params, found, radii, *_on_balls(problem, found, radii), steps)
+        return cls(found, radii, *_on_balls(problem, found, radii), steps)
 
     @classmethod
     def for_steps(cls, problem: Problem, params: ParamTree, steps: int) -> "_Footing":
         """With the balls that a search for the largest step of descent tries."""
-        found = measure_hypotheses(problem, params, target_norm=False)
+        found = measure_hypotheses(Expansion(problem, params), target_norm=False)
         tried: dict[float, tuple[float, float]] = {}
 
         def inverse_step(log_radius: float) -> float:
@@ -309,7 +308,11 @@ class _Footing:
         golden_section(inverse_step, math.log(NEAR * reach), math.log(FAR * reach), SEARCHED)
         radii = np.array(sorted(tried))
         modulus, smooth = np.array([tried[radius] for radius in radii]).T
-        return cls(problem, params, found, radii, modulus, smooth, steps)
+        return cls(found, radii, modulus, smooth, steps)
+
+    @property
+    def problem(self) -> Problem:
+        return self.hypotheses.point.problem
 
     @property
     def hopeless(self) -> bool:
@@ -325,9 +328,7 @@ class _Footing:
         return 2 / (self.problem.loss.smoothness * self.hypotheses.max_eigenvalue.upper)
 
     def certificate(self, step_size: float | None = None) -> Certificate:
-        return certificate_from(
-            self.problem, self.params, self.hypotheses, "initialisation", step_size
-        )
+        return certificate_from(self.hypotheses, "initialisation", step_size)
 
     def descent_step(self) -> tuple[float, int]:
         return descent_step(

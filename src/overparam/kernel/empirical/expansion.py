@@ -7,29 +7,44 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import eigh
 
-from overparam.kernel.empirical.tangent import to_coordinates
+from overparam.kernel.empirical.tangent import tangent_kernel, to_coordinates
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
+from overparam.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)
 class Expansion:
-    """A point with its tangent kernel, and what follows from both as it is asked for.
+    """A point, and what is known there as it is asked for, each thing once.
 
     Attributes:
         problem: The learning problem.
         params: theta.
-        kernel: K(theta) from ``tangent_kernel``, shape (m, m), m = n k; it is not changed.
+        given: K(theta), if it is at hand; it is not changed.
+        progress: Called while the kernel is computed.
     """
 
     problem: Problem
     params: ParamTree
-    kernel: Float[np.ndarray, "m m"]
+    given: Float[np.ndarray, "m m"] | None = None
+    progress: Progress | None = None
+
+    @cached_property
+    def kernel(self) -> Float[np.ndarray, "m m"]:
+        """K(theta) as ``tangent_kernel`` has it, m = n k."""
+        if self.given is not None:
+            return self.given
+        return tangent_kernel(self.problem, self.params, progress=self.progress)
+
+    @cached_property
+    def to_minimiser(self) -> Float[np.ndarray, "n k"]:
+        """From F(theta) to the nearest minimiser h* of the loss, point by point."""
+        return np.asarray(self.problem.residual(self.params))
 
     @cached_property
     def residual(self) -> Float[np.ndarray, " m"]:
         """r = h* - F(theta) in the coordinates of L2(mu; R^k)."""
-        return to_coordinates(self.problem, self.problem.residual(self.params))
+        return to_coordinates(self.problem, self.to_minimiser)
 
     @cached_property
     def modes(self) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "m m"]]:
