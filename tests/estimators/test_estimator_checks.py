@@ -27,7 +27,7 @@ SKIPPED = {
 
 
 @parametrize_with_checks(KERNELS, expected_failed_checks=lambda _: EXPECTED_TO_FAIL)
-@pytest.mark.sample(24)
+@pytest.mark.sample(10)
 def test_the_kernel_estimators_pass(estimator, check):
     check(estimator)
 

@@ -303,6 +303,7 @@ def test_a_monitored_run_holds_the_certificate(wide):
     assert run.certificate_held
 
 
+@pytest.mark.slow
 def test_theorem_p_is_tried_where_theorem_1_fails(wide):
     problem, start, _ = wide
     assert certify(problem, start).theorem == "P"

@@ -103,6 +103,7 @@ def test_a_lazy_network_has_no_remainder_to_speak_of():
     assert not lazy.vacuous
 
 
+@pytest.mark.slow
 def test_what_was_fitted_to_the_sample_labels_the_bounds_evaluated_on_it():
     bounds = bounds_of("breast_cancer", "sphere")
     assert {b.name.split()[0] for b in bounds if b.kind == "assumed"} == {"G1", "G2", "G3"}

@@ -33,6 +33,7 @@ def found(problem, stable):
     return certified_widths(problem, WIDTHS, steps, key=KEY, budget=120.0)
 
 
+@pytest.mark.slow
 def test_moderate_steps_are_certified_at_every_width_and_huge_ones_at_none(found, stable):
     assert found.converges[:, 0].all()
     assert not found.converges[:, 2].any()
