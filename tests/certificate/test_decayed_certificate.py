@@ -294,7 +294,7 @@ def test_what_theorem_r_does_not_speak_of():
         anchor(function, start)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tiny", "loss"),
     [

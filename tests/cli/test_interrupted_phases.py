@@ -68,7 +68,7 @@ def test_these_are_the_phases(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 def test_what_was_finished_is_kept(phase, tmp_path, monkeypatch, capsys):
     def ctrl_c(now):
         if now == phase:

@@ -8,6 +8,7 @@ depth. Statements and proofs: docs/trajectory.md, with these symbols.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -45,6 +46,7 @@ def input_grams(model: MLP, x: Float[np.ndarray, "n d"]) -> InputGrams:
     return InputGrams(points, np.sqrt(np.diag(gram)), gram * gram)
 
 
+@partial(jax.jit, static_argnums=0)
 def neuron_curvature(
     model: MLP,
     params: Params,
