@@ -163,7 +163,7 @@ def test_the_hand_over_holds_for_all_parameters_nearby(seed):
     )
     eta = 0.5 / norm**2
     tail = takes_over(
-        on_ball=lambda r: (problem.curvature * r, problem.curvature),
+        on_balls=lambda radii: problem.curvature * np.stack([radii, np.ones_like(radii)], axis=1),
         away=away,
         sigma=problem.majorant().sigma,
         jacobian_norm=norm,
@@ -190,7 +190,7 @@ def test_the_hand_over_at_no_distance_is_theorem_1():
     free = problem.converges()
     norm = float(np.linalg.norm(problem.slope, 2))
     tail = takes_over(
-        on_ball=lambda r: (problem.curvature * r, problem.curvature),
+        on_balls=lambda radii: problem.curvature * np.stack([radii, np.ones_like(radii)], axis=1),
         away=0.0,
         sigma=problem.majorant().sigma,
         jacobian_norm=norm,

@@ -379,7 +379,7 @@ class _Attempt:
             return None
         tail = safe(
             takes_over(
-                on_ball=point.bounds.on_ball,
+                on_balls=point.bounds.on_balls,
                 away=deviation,
                 sigma=sigma,
                 jacobian_norm=point.jacobian_norm,

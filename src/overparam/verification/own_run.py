@@ -6,11 +6,11 @@ first point of each cell all norms are measured in balls.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from flint import arb
+from jaxtyping import Float
 
 from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.numbers.upper import EXTENDED, strict
@@ -49,7 +49,7 @@ class OwnRun:
 
     Attributes:
         measured: What holds at its last point.
-        on_ball: omega and L around that point.
+        around: omega and L around that point.
         deviation: How far at most the exact theta_T is from it; infinite if that is not known.
         upper: Upper bounds on Delta_0, ..., Delta_{T-1} of exact gradient descent.
         lower: Lower bounds.
@@ -64,7 +64,7 @@ class OwnRun:
     """
 
     measured: Measured
-    on_ball: Callable[[float], tuple[float, float]]
+    around: "Around"
     deviation: float
     upper: np.ndarray
     lower: np.ndarray
@@ -100,21 +100,27 @@ def own_run(subject: Subject, step_size: float, steps: int, early: int, say: Pro
     return found
 
 
-def around(measured: Measured) -> Callable[[float], tuple[float, float]]:
-    """omega(r) and L(r) as floats that are not below them."""
-    known: dict[float, tuple[float, float]] = {}
+class Around:
+    """omega(r) and L(r) around a point, as floats that are not below them."""
 
-    def on_ball(radius: float) -> tuple[float, float]:
-        if radius not in known:
-            with strict():
-                ((omega, lipschitz),) = modulus_and_lipschitz(measured.norms, [radius], EXTENDED)
-            known[radius] = (
-                _above(bound_of(omega)),
-                math.inf if lipschitz is None else _above(bound_of(lipschitz)),
-            )
-        return known[radius]
+    def __init__(self, measured: Measured) -> None:
+        self.norms = measured.norms
+        self.known: dict[float, tuple[float, float]] = {}
 
-    return on_ball
+    def on_balls(self, radii: np.ndarray) -> Float[np.ndarray, "radii 2"]:
+        """(omega, L) for each radius."""
+        new = [r for r in dict.fromkeys(radii.tolist()) if r not in self.known]
+        with strict():
+            found = list(modulus_and_lipschitz(self.norms, new, EXTENDED))
+        for radius, (omega, lipschitz) in zip(new, found, strict=True):
+            bend = math.inf if lipschitz is None else _above(bound_of(lipschitz))
+            self.known[radius] = (_above(bound_of(omega)), bend)
+        return np.array([self.known[r] for r in radii.tolist()])
+
+    def on_ball(self, radius: float) -> tuple[float, float]:
+        """(omega(radius), L(radius))."""
+        omega, lipschitz = self.on_balls(np.array([radius]))[0]
+        return float(omega), float(lipschitz)
 
 
 def _above(ball: arb) -> float:
@@ -147,17 +153,17 @@ class _Run:
             measured = measure(there, lambda _: None, centre)
             if not done and self.subject.center is not None:
                 self.centre = self._centre(measured)
-            on_ball = around(measured)
+            near = Around(measured)
             if self.looks is None:
                 self.looks = self._looks(measured)
             if done == steps:
                 break
-            cell = _Cell(self, there, measured, on_ball, done)
+            cell = _Cell(self, there, measured, near, done)
             here, made = cell.advance(done, steps)
             done += made
         return OwnRun(
             measured=measured,
-            on_ball=on_ball,
+            around=near,
             deviation=math.inf if self.spread is None else _above(self.spread) * _UP,
             upper=np.array(self.upper),
             lower=np.array(self.lower),
@@ -210,19 +216,19 @@ class _Cell:
         run: _Run,
         there: Subject,
         measured: Measured,
-        on_ball: Callable[[float], tuple[float, float]],
+        near: Around,
         done: int,
     ) -> None:
         self.run, self.there, self.measured = run, there, measured
         norm = _above(measured.max_eigenvalue.sqrt())
         room = _FAR if done < run.early else _ROOM
         allowed = max(room * (math.sqrt(2 / (run.eta * run.M)) - norm), _LEAST * norm)
-        reach = 2 * run.reach or allowed / max(on_ball(1e-9)[1], 1e-300)
+        reach = 2 * run.reach or allowed / max(near.on_ball(1e-9)[1], 1e-300)
         reach = min(reach, _WIDEST * (1 + size_of(there.params)))
-        while on_ball(1.25 * reach)[0] > allowed and reach > 1e-12:
-            reach *= max(0.25, min(0.9, allowed / on_ball(1.25 * reach)[0]))
+        while near.on_ball(1.25 * reach)[0] > allowed and reach > 1e-12:
+            reach *= max(0.25, min(0.9, allowed / near.on_ball(1.25 * reach)[0]))
         run.reach = self.reach = reach
-        omega, self.lipschitz = on_ball(1.25 * reach)
+        omega, self.lipschitz = near.on_ball(1.25 * reach)
         self.B = (norm + omega) * _UP
         run.largest = max(run.largest, self.B)
         self.rounding: Rounding = rounding_near(there, measured.norms, 1.25 * reach)

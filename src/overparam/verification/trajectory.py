@@ -114,7 +114,7 @@ class _Check:
         check.lower("margin", tail.margin, **allowed)
         check.lower("sigma_end", tail.sigma_end, **allowed)
         reach = claim.number("deviation") + claim.number("ball")
-        omega, lipschitz = found.on_ball(reach)
+        omega, lipschitz = found.around.on_ball(reach)
         check.upper("modulus_at_ball", omega, **allowed)
         check.upper("lipschitz_on_ball", lipschitz, **allowed)
         rest = arb(found.deviation) + tail.radius
@@ -136,7 +136,7 @@ class _Check:
         """What moved, from both sides, by Proposition C9 for the own run."""
         found, check, start = self.found, self.check, self.start
         path, B, off = _above(tail.radius), found.jacobian_norm, found.deviation
-        modulus, lipschitz = found.on_ball(off + path)
+        modulus, lipschitz = found.around.on_ball(off + path)
         moved = found.looks.ends(
             found.last,
             deviation=off,
@@ -183,14 +183,14 @@ class _Check:
 
     def _left(self) -> arb:
         """A lower bound on sigma(theta_T), or 0."""
-        omega, _ = self.found.on_ball(self.found.deviation)
+        omega, _ = self.found.around.on_ball(self.found.deviation)
         sigma = self.found.measured.min_eigenvalue.max(arb(0)).sqrt()
         return (sigma - omega).max(arb(0)).lower()
 
     def _hand_over(self) -> tuple[Convergence, arb]:
         """Lemma C3 in balls, and an upper bound on Delta_T."""
         measured, away = self.found.measured, self.found.deviation
-        omega, _ = self.found.on_ball(away)
+        omega, _ = self.found.around.on_ball(away)
         norm, smooth = measured.max_eigenvalue.sqrt().upper(), measured.loss.smoothness().upper()
         excess = excess_within(
             excess=measured.excess.nonnegative_part().upper(),
@@ -200,7 +200,7 @@ class _Check:
         ).upper()
         alpha = measured.loss.pl_constant(excess / measured.least_weight)
         tail = takes_over(
-            on_ball=self.found.on_ball,
+            on_balls=self.found.around.on_balls,
             away=away,
             sigma=_below(measured.min_eigenvalue.max(arb(0)).sqrt()),
             jacobian_norm=_above(norm),
@@ -226,7 +226,7 @@ class _Check:
         moved = found.jacobian_norm * found.deviation
         moved *= math.sqrt(_above(found.measured.loss.smoothness()))
         of_excess = 8 * moved / max(float((2 * excess).sqrt()), 1e-300)
-        of_sigma = 8 * found.on_ball(found.deviation)[0] / max(float(self._left()), 1e-300)
+        of_sigma = 8 * found.around.on_ball(found.deviation)[0] / max(float(self._left()), 1e-300)
         return RELATIVE + self.check.allowed.plain + min(of_excess, 0.5) + min(of_sigma, 0.5)
 
     def _decay(self, tail: Convergence, excess: arb, slack: float) -> Iterator[str]:
