@@ -54,4 +54,19 @@ def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -
         except LatexError as error:
             raise PluginError(f"{page.file.src_uri}: {latex!r}: {error}") from error
 
-    return FORMULA.sub(convert, text)
+    text = FORMULA.sub(convert, text)
+    if "arithmatex" in text or "<code>math\n" in text:
+        raise PluginError(f"{page.file.src_uri}: a formula was not recognised as one")
+    return _with_links(text, page, files) if page.file.src_uri.startswith("reference/") else text
+
+
+def _with_links(text: str, page: Page, files: Files) -> str:
+    """Docstrings with links to the pages they name, and Sphinx's roles without their colons."""
+
+    def link(match: re.Match[str]) -> str:
+        target = files.get_file_from_path(match[1])
+        if target is None:
+            raise PluginError(f"{page.file.src_uri}: there is no page {match[0]}")
+        return f'<a href="{target.url_relative_to(page.file)}">{match[1]}</a>'
+
+    return re.sub(r"docs/(\w+\.md)", link, re.sub(r":[a-z]+:(?=<code>)", "", text))
