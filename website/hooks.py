@@ -42,6 +42,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links between documents and notebooks as they are in the repository, for the site."""
+    if page.file.src_uri.startswith("notebooks/"):
+        return text.replace("](../docs/", "](../")
+    return re.sub(r"\]\(\.\./((?:\.\./)*notebooks/\w+)\.py\)", r"](\1.md)", text)
+
+
 def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Formulas as MathML."""
 
