@@ -43,7 +43,7 @@ def ball(axes: plt.Axes) -> None:
         path.append(weights - STEP * (weights.prod() - 1) * weights[::-1])
     axes.plot(*np.transpose(path), ".-", color=BLUE, markersize=5)
     axes.annotate("start", START, (0.18, 1.86), color=BLUE, ha="right")
-    axes.annotate("gradient descent", (0.2, 1.7), color=BLUE)
+    axes.annotate("gradient descent", (0.04, 1.7), color=BLUE)
     axes.add_patch(plt.Circle(START, RADIUS, fill=False, linestyle="--", color=VERMILLION))
     axes.annotate("it never leaves this ball", (-0.13, 1.22), color=VERMILLION)
     axes.set(xlabel="weight a", ylabel="weight b", aspect="equal")
