@@ -301,7 +301,7 @@ def _risks(risks: tuple[RiskBound, ...], result: JobResult) -> Finding:
         numbers={"risk_bounds": [_risk_numbers(bound) for bound in risks]},
         title="Generalisation",
         details=tuple(details),
-        table=(("Bound", "Of", "Loss", "Value", "", "Largest term", "Rows", "Kind"), rows),
+        table=(("Bound", "Of", "Loss", "Value", "Verdict", "Largest term", "Rows", "Kind"), rows),
         picture=_picture(
             *("risks", "Generalisation", risks, measured),
             caption="Bounds on the expected loss; hollow squares are vacuous (they say no more "

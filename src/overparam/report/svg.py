@@ -2,8 +2,9 @@
 
 matplotlib writes a whole XML document with its own identifiers, fonts and links. Inside a page the
 identifiers of two figures would collide, links to namespaces look like requests, and a fixed size
-does not fit a narrow screen, so all three are taken out. Text stays text: it can be searched,
-copied and read aloud. The same figure always gives the same bytes.
+does not fit a narrow screen, so all three are taken out. Colours are the page's, light or dark.
+Text stays text: it can be searched, copied and read aloud. The same figure always gives the same
+bytes.
 """
 
 import io
@@ -22,6 +23,18 @@ BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 PURPLE, ORANGE = "#CC79A7", "#E69F00"
 """Colours of Okabe and Ito, told apart by colour-blind readers."""
 INK, GREY = "#222222", "#6b6b6b"
+GRID, HATCH = "#e3e3e3", "#c8c8c8"
+VARIABLES = {
+    BLUE: "blue",
+    VERMILLION: "vermillion",
+    GREEN: "green",
+    INK: "ink",
+    GREY: "soft",
+    GRID: "line",
+    HATCH: "line",
+    "#ffffff": "paper",
+}
+"""The page's names for colours, which are others in dark mode; outside a page they are these."""
 
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 """What the page is set in; the figures are measured in DejaVu Sans, which is wider."""
@@ -39,7 +52,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN, PURPLE]),
-    "grid.color": "#e3e3e3",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "xtick.color": GREY,
     "ytick.color": GREY,
@@ -49,7 +62,7 @@ STYLE: dict[str, Any] = {
     "legend.fontsize": 9.5,
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
-    "hatch.color": "#c8c8c8",
+    "hatch.color": HATCH,
     "hatch.linewidth": 0.6,
 }
 
@@ -90,6 +103,8 @@ def inline_svg(figure: Figure, prefix: str, description: str) -> Markup:
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = text.replace("url(#", f"url(#{prefix}-").replace('xlink:href="#', f'href="#{prefix}-')
     text = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'", rf"\1{FONTS}", text)
+    for colour, name in VARIABLES.items():
+        text = text.replace(f": {colour.lower()}", f": var(--{name}, {colour.lower()})")
     label = escape(description)
     head = f'<svg role="img" aria-label="{label}" viewBox="{_view_box(text)}">'
     return Markup(re.sub(r"<svg[^>]*>", lambda _: head, text, count=1))
