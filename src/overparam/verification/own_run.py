@@ -16,14 +16,13 @@ from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.numbers.upper import EXTENDED, strict
 from overparam.progress import Progress
 from overparam.theorems.trajectory import Ball, next_spread
-from overparam.theorems.trajectory_curvature import RAISE, Couplings, Seen, layered_curvature
-from overparam.verification.ball_steps import BallDescent, has_steps
+from overparam.verification.ball_steps import BallDescent
 from overparam.verification.balls import bound_of
+from overparam.verification.curvature import Curvature
 from overparam.verification.float_pass import FloatNetwork, Passed, between, size_of, stepped
 from overparam.verification.float_rounding import Rounding, rounding_near
 from overparam.verification.measure import Measured, centre_of, measure
 from overparam.verification.movement import Looks
-from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Parameters, Subject
 
 _UNIT = 2.0**-53
@@ -95,7 +94,7 @@ def own_run(subject: Subject, step_size: float, steps: int, early: int, say: Pro
         say: Told what is being computed.
     """
     found = _Run(subject, step_size, min(early, steps), say).until(steps)
-    if math.isinf(found.deviation) and not early and has_steps(subject):
+    if math.isinf(found.deviation) and not early:
         found = _Run(subject, step_size, found.early(), say).until(steps)
     return found
 
@@ -227,8 +226,8 @@ class _Cell:
         run.largest = max(run.largest, self.B)
         self.rounding: Rounding = rounding_near(there, measured.norms, 1.25 * reach)
         self.ball = Ball(*map(arb, (reach / 4.001, self.B, self.lipschitz, self.rounding.third)))
-        deep = len(there.params.weights) > 2
-        self.couplings = self._couplings() if deep else None
+        passed = run.network.passed(there.params)
+        self.bends = Curvature.around(there, self.rounding.off, passed, 1.25 * reach)
 
     def advance(self, done: int, steps: int) -> tuple[Parameters, int]:
         """Step until the cell ends, or the run; the last point, and how many steps."""
@@ -318,79 +317,8 @@ class _Cell:
     ) -> float:
         """An upper bound on |D^2 <F, ghat>| at the exact gradient of f."""
         general = self.lipschitz * gradient
-        if len(passed.slopes) == 1:
-            found = self._neurons(here, passed)
-        elif self.couplings is not None:
-            found = self._layers(passed)
-        else:
+        found = self.bends.bound(here.weights[-1], passed)
+        if found is None:
             return general * _UP
         moved = self.lipschitz * self.run.M * (noise + self.B * away)
         return min(general, found + moved + self.rounding.third * gradient * away) * _UP
-
-    def _neurons(self, here: Parameters, passed: Passed) -> float:
-        """Lemma C4."""
-        w, top = here.weights[1], self._top
-        u, a = top * (self.run.subject.weights[:, None] * passed.ghat), passed.inputs[0]
-        gram, lengths = a @ a.T, np.sqrt((a**2).sum(1))
-        sizes = np.sqrt((u**2).sum(1))
-        slope, inner = passed.slopes[0], (u @ w) * passed.bends[0]
-        c = _forms(slope, (u @ u.T) * gram, sizes * lengths)
-        d = _forms(inner, gram * gram, lengths**2)
-        off = self.rounding.off
-        total = float(sizes.sum()) * off.inputs[0]
-        wrong = off.apart(4) * off.steepest * total
-        c = c + wrong
-        d = d + wrong * 2 * off.upstream[0] / top * off.inputs[0]
-        return float(np.max(d + np.sqrt(d**2 + 4 * c**2))) / 2 * _UP
-
-    def _seen(self, passed: Passed) -> Seen:
-        """What Lemma C7 is about."""
-        weights, params = self.run.subject.weights, self.there.params
-        size = np.sqrt((passed.ghat**2).sum(1))
-        mean = math.sqrt(float(weights @ size**2))
-        return Seen(
-            inputs=tuple(passed.inputs[:-1]),
-            slopes=tuple(passed.slopes),
-            bends=tuple(passed.bends),
-            upstream=tuple(passed.upstream),
-            turned=tuple(passed.turned[1:]),
-            sizes=weights * (size * (1 + 1e-12) + 0.03 * mean) + 1e-290,
-            factors=tuple(self._factor(w) * (1 + 1e-12) for w in params.weights[1:]),
-        )
-
-    def _layers(self, passed: Passed) -> float:
-        """Lemma C7."""
-        assert self.couplings is not None
-        found = layered_curvature(self._seen(passed), self.couplings, self.rounding.off)
-        return float(found) * _UP
-
-    def _couplings(self) -> Couplings:
-        """How weights couple neurons in this cell; the neurons' shares are a guess that serves."""
-        seen = self._seen(self.run.network.passed(self.there.params))
-        neurons, plain, weighted = [], [], []
-        for layer, w in enumerate(self.there.params.weights[1:-1], start=1):
-            c = self._factor(w)
-            share = abs(seen.upstream[layer] * seen.bends[layer] / seen.sizes[:, None]).max(0)
-            share = np.maximum(share / max(float(share.max()), 1e-290), 0.3)
-            share = share / share.max()
-            drift = c * 1.25 * self.reach
-            neurons.append(share)
-            plain.append((spectral_norm(c * w) + drift) * _UP)
-            weighted.append((spectral_norm(np.sqrt(share)[:, None] * (c * w)) + drift) * _UP)
-        return Couplings(tuple(neurons), tuple(plain), tuple(weighted))
-
-    @property
-    def _top(self) -> float:
-        """c c_D."""
-        last = self.there.params.weights[-1]
-        return self.there.architecture.output_scale * self._factor(last)
-
-    def _factor(self, w: np.ndarray) -> float:
-        return self.there.architecture.weight_scale / math.sqrt(w.shape[1])
-
-
-def _forms(s: np.ndarray, gram: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The roots of s_j^T G s_j, raised by the rounding of sums whose terms may cancel."""
-    squares = np.maximum((s * (gram @ s)).sum(0), 0.0)
-    raised = 4 * (len(s) + RAISE) * _UNIT * (lengths @ np.abs(s)) ** 2
-    return np.sqrt(squares + raised)

@@ -173,6 +173,7 @@ def _about_something_else(claim: Claim, subject: Subject) -> Iterator[str]:
         "data_sha256": "the data are not those that the certificate is about",
         "params_sha256": "the parameters are not those that the certificate is about",
         "center_sha256": "the centre is not the one that the certificate is about",
+        "decay_sha256": "the weights do not decay to where the certificate says",
     }
     described = subject.description()
     for name in {**described, **claim.problem}:
