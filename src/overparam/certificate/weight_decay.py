@@ -377,9 +377,10 @@ def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers
         values["residual_curvature"] = known.bend_on(r).down
     if known.sampled:
         values["failure_probability"] = FAILURE
-    if problem.mlp.hidden_widths:
-        act = problem.mlp.act
-        values |= {"slope_bound": act.slope_bound, "curvature_bound": act.curvature_bound or 0.0}
+    act = problem.mlp.act
+    values["slope_bound"] = act.slope_bound
+    if act.curvature_bound is not None:
+        values["curvature_bound"] = act.curvature_bound
     return Numbers(**{name: float(value) for name, value in values.items()})
 
 

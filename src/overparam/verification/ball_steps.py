@@ -26,6 +26,8 @@ class BallDescent:
         self.weights = [to_balls(w) for w in subject.params.weights]
         self.biases = [to_balls(b[:, None]) for b in subject.params.biases]
         self.x = to_balls(subject.x)
+        self.ghat: list[arb] = []
+        """grad f(F), point by point, where ``gradient`` was called last."""
         self.offset: arb_mat | None = None
         if subject.center is not None:
             center = Network.of(subject.architecture, subject.center)
@@ -55,8 +57,8 @@ class BallDescent:
             slopes.append([slope for _, slope in pairs])
         scale, found = self.network.output_scale, list[tuple[arb_mat, arb_mat]]()
         output = self._affine(last, inputs[-1]) * scale
-        self.values = output if self.offset is None else output - self.offset
-        back = self._weighted(self.values) * scale
+        output = output if self.offset is None else output - self.offset
+        back = self._weighted(output) * scale
         for layer in range(last, -1, -1):
             factor, weights = self.network.factors[layer], self.weights[layer]
             transposed = back.transpose()
@@ -92,11 +94,11 @@ class BallDescent:
 
     def _weighted(self, output: arb_mat) -> arb_mat:
         """w_i ghat_i."""
-        k, entries, found = output.ncols(), output.entries(), []
+        k, entries, self.ghat = output.ncols(), output.entries(), []
         for i, targets in enumerate(self.subject.y.tolist()):
-            found += self.loss.gradient(entries[i * k : (i + 1) * k], targets)
+            self.ghat += self.loss.gradient(entries[i * k : (i + 1) * k], targets)
         weights = [arb(float(w)) for w in self.subject.weights]
-        return scale_rows(arb_mat(output.nrows(), k, found), weights)
+        return scale_rows(arb_mat(output.nrows(), k, self.ghat), weights)
 
 
 def _floats(matrix: arb_mat) -> np.ndarray:

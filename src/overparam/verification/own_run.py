@@ -19,7 +19,14 @@ from overparam.theorems.trajectory import Ball, next_spread
 from overparam.verification.ball_steps import BallDescent
 from overparam.verification.balls import bound_of
 from overparam.verification.curvature import Curvature
-from overparam.verification.float_pass import FloatNetwork, Passed, between, size_of, stepped
+from overparam.verification.float_pass import (
+    FloatNetwork,
+    Passed,
+    between,
+    displacement,
+    size_of,
+    stepped,
+)
 from overparam.verification.float_rounding import Rounding, rounding_near
 from overparam.verification.measure import Measured, centre_of, measure
 from overparam.verification.movement import Looks
@@ -57,7 +64,7 @@ class OwnRun:
         gone: |theta_T - theta_0| of this run.
         jacobian_norm: The largest B_t.
         exponents: e_t.
-        looks: At the run, beside the linearised one.
+        looks: At the run, beside the linearised one; None with weight decay.
         last: The run's last point.
         noise: How far K_T and K_0 as computed may be off together, and r_T.
     """
@@ -72,7 +79,7 @@ class OwnRun:
     gone: float
     jacobian_norm: float
     exponents: np.ndarray
-    looks: Looks
+    looks: Looks | None
     last: Parameters
     noise: tuple[float, float]
 
@@ -147,7 +154,7 @@ class _Run:
             if not done and self.subject.center is not None:
                 self.centre = self._centre(measured)
             on_ball = around(measured)
-            if self.looks is None:
+            if self.looks is None and not self.subject.decay:
                 self.looks = self._looks(measured)
             if done == steps:
                 break
@@ -171,9 +178,10 @@ class _Run:
         )
 
     def _noise(self, there: Subject, measured: Measured) -> tuple[float, float]:
-        assert self.looks is not None
         rounding, norm = rounding_near(there, measured.norms, 0.0), measured.max_eigenvalue.sqrt()
-        of_kernel = self.looks.off + self.looks.kernel_error(_above(norm), rounding.backward)
+        of_kernel = 0.0
+        if self.looks is not None:
+            of_kernel = self.looks.off + self.looks.kernel_error(_above(norm), rounding.backward)
         return of_kernel, self.noise(rounding, self.network.passed(there.params))
 
     def noise(self, rounding: Rounding, passed: Passed) -> float:
@@ -232,18 +240,16 @@ class _Cell:
     def advance(self, done: int, steps: int) -> tuple[Parameters, int]:
         """Step until the cell ends, or the run; the last point, and how many steps."""
         run, first, here, made = self.run, self.there.params, self.there.params, 0
-        start, looks = run.subject.params, run.looks
+        start, looks, decay = run.subject.params, run.looks, run.subject.decay
         deviations, noises = list[float](), list[float]()
-        assert looks is not None
-        looks.look(here)
-        since, room = 0.0, looks.beside.room(self.B, self.lipschitz)
+        since, room = 0.0, self._look(here)
         while done + made < steps and (not made or between(here, first) * _UP <= self.reach):
             in_balls = run.balls is not None and done + made < run.early
             if since > room:
-                looks.look(here)
-                since, room = 0.0, looks.beside.room(self.B, self.lipschitz)
-            passed = run.network.passed(here)
-            ahead, length = stepped(here, passed, run.eta)
+                since, room = 0.0, self._look(here)
+            there, passed = replace(run.subject, params=here), run.network.passed(here)
+            ahead, length = stepped(there, passed, run.eta)
+            pulled = size_of(displacement(there)) if decay else 0.0
             ghat = float(np.sqrt(run.subject.weights @ (passed.ghat**2).sum(1)))
             noise = run.noise(self.rounding, passed)
             size = size_of(here)
@@ -258,20 +264,38 @@ class _Cell:
                     error += 2 * _UNIT * size_of(ahead) * _UP
             else:
                 passes = self.rounding.backward * ghat + self.B * run.M * noise
-                error = (run.eta * passes + _UNIT * (size + 4 * length)) * _UP
-            steep = run.eta * (self.lipschitz * gradient + run.M * self.B**2)
+                rounded = size + 4 * length + 8 * run.eta * decay * pulled
+                error = (run.eta * passes + _UNIT * rounded) * _UP
+            steep = run.eta * (self.lipschitz * gradient + run.M * self.B**2 + decay)
             deviation = math.inf if run.spread is None else _above(run.spread) * _UP
             deviations.append(deviation + away * (4 + steep))
             noises.append(noise)
             self._record(passed, noise, length, between(here, start), deviations[-1])
-            looks.beside.step(length, size, looks.residual(passed))
+            self._penalise(pulled, deviations[-1])
+            if looks is not None:
+                looks.beside.step(length, size, looks.residual(passed))
             since += length
             self._spread(gradient, exponent, error)
             here, made = ahead, made + 1
             if done + made == run.early:  # what comes has less room
                 break
-        looks.settle(deviations, noises, self.B, self.lipschitz, self.rounding.backward)
+        if looks is not None:
+            looks.settle(deviations, noises, self.B, self.lipschitz, self.rounding.backward)
         return here, made
+
+    def _look(self, here: Parameters) -> float:
+        """Compare with theta_0; how far the run may go until the next time."""
+        looks = self.run.looks
+        if looks is None:
+            return math.inf
+        looks.look(here)
+        return looks.beside.room(self.B, self.lipschitz)
+
+    def _penalise(self, pulled: float, deviation: float) -> None:
+        """Add what weight decay adds to the objective, |theta - theta_ref| being ``pulled``."""
+        run, half = self.run, self.run.subject.decay / 2
+        run.upper[-1] += half * (pulled * _UP + deviation) ** 2 * _UP
+        run.lower[-1] += half * max(pulled * (2 - _UP) - deviation, 0.0) ** 2 * (2 - _UP)
 
     def _record(
         self, passed: Passed, noise: float, length: float, distance: float, deviation: float
@@ -309,6 +333,7 @@ class _Cell:
             error=arb(error),
             step_size=arb(run.eta),
             smoothness=arb(run.M),
+            decay=arb(run.subject.decay),
         )
         run.spread = None if found is None or not arb(found).is_finite() else arb(found).upper()
 
