@@ -37,7 +37,7 @@ _UP = 1 + 1e-9
 """Covers sums of numbers >= 0, one for each parameter."""
 
 _ROOM, _LEAST = 0.85, 0.03
-"""Of the way to eta M |J|^2 = 2, and of |J|, that a cell's modulus may use up."""
+"""Of the way to eta (M |J|^2 + 2 lambda) = 2, and of |J|, that a cell's modulus may use up."""
 
 _WIDEST = 10.0
 """Times 1 + |theta|, no cell reaches farther: bounds on a larger ball may be no numbers."""
@@ -223,7 +223,8 @@ class _Cell:
         self.run, self.there, self.measured = run, there, measured
         norm = _above(measured.max_eigenvalue.sqrt())
         room = _FAR if done < run.early else _ROOM
-        allowed = max(room * (math.sqrt(2 / (run.eta * run.M)) - norm), _LEAST * norm)
+        steepest = math.sqrt(max(2 / run.eta - 2 * run.subject.decay, 0.0) / run.M)
+        allowed = max(room * (steepest - norm), _LEAST * norm)
         reach = 2 * run.reach or allowed / max(on_ball(1e-9)[1], 1e-300)
         reach = min(reach, _WIDEST * (1 + size_of(there.params)))
         while on_ball(1.25 * reach)[0] > allowed and reach > 1e-12:

@@ -16,7 +16,7 @@ from flint import arb
 from overparam.progress import Progress
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
-from overparam.verification.bounds import RELATIVE, Comparison
+from overparam.verification.bounds import RELATIVE, ZERO, Comparison
 from overparam.verification.claim import Claim
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS, GRADIENTS
 from overparam.verification.measure import Measured
@@ -104,7 +104,7 @@ def compare_deviation(check: Comparison, found: OwnRun, exponent: float) -> None
     """
     claim, own = check.claim, found.deviation
     stored, proved = claim.number("deviation"), claim.kind("deviation") == "proved"
-    if stored * (1.0 if proved else ESTIMATED) < own:
+    if stored * (1.0 if proved else ESTIMATED) + ZERO < own:
         check.say(f"deviation is {stored:.6g}: below {own:.6g}, the least that is proved")
     if proved and stored > FAR_ABOVE * own:
         check.say(f"deviation is {stored:.6g}: far above {own:.6g}, which is proved")
