@@ -61,11 +61,11 @@ def test_the_page_and_the_folder_are_whole(folder):
     assert "bend of the residual, certified below λ" in page
 
 
-def test_a_recheck_says_that_it_knows_nothing_of_it(folder, capsys):
-    assert run("verify", folder) == 1
-    assert "nothing can be checked again: the certificate rests on Theorem R" in (
-        capsys.readouterr().out
-    )
+def test_a_recheck_confirms_the_anchor_and_the_run(folder, capsys):
+    assert run("verify", folder) == 0
+    said = capsys.readouterr().out
+    assert "certificate.json: OK" in said
+    assert "certificate-initialisation.json: OK" in said
 
 
 def test_too_little_decay_names_one_that_would_do(capsys):

@@ -24,6 +24,7 @@ from overparam.verification.subject import subject_of
 from overparam.verification.verify import UNCHECKED
 from tiny import Tiny
 
+SLOW = pytest.mark.slow
 WIDE = Tiny((12,), "gelu", 1)
 DEEP = Tiny((6, 5), "tanh", 2)
 LARGER_IS_STRONGER = {
@@ -57,10 +58,10 @@ def from_start(loss="squared"):
     "about",
     [
         {},
-        {"centred": False, "decay": 0.3},
+        pytest.param({"centred": False, "decay": 0.3}, marks=SLOW),
         {"loss": "cross_entropy"},
-        {"loss": "smoothed_cross_entropy:0.2"},
-        {"loss": "huber:0.5"},
+        pytest.param({"loss": "smoothed_cross_entropy:0.2"}, marks=SLOW),
+        pytest.param({"loss": "huber:0.5"}, marks=SLOW),
         {"tiny": Tiny((), "identity", 1)},
         {"tiny": DEEP, "decay": 0.3},
     ],
@@ -72,14 +73,16 @@ def test_honest_ones_pass(about):
     assert verify(found, problem, params).reasons == ()
 
 
-@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("loss", ["squared", pytest.param("cross_entropy", marks=SLOW)])
 def test_so_do_those_of_a_run(loss):
     problem, start, found = from_start(loss)
     assert found.certified, found.reason
     assert verify(found, problem, start).reasons == ()
 
 
-@pytest.mark.parametrize("made", [anchored, from_start], ids=["anchor", "run"])
+@pytest.mark.parametrize(
+    "made", [anchored, pytest.param(from_start, marks=SLOW)], ids=["anchor", "run"]
+)
 def test_no_number_can_be_made_stronger(made):
     problem, params, found = made()
     for name, value in json.loads(found.to_json())["numbers"].items():

@@ -91,6 +91,7 @@ class Cell:
         exponents: e_t of each.
         deviations: delta_t of each, and of the point they lead to: shape (steps + 1,); infinite
             from where it is not known any more.
+        errors: eps_t of each.
         end: That point, in float64.
     """
 
@@ -100,6 +101,7 @@ class Cell:
     rows: Float[np.ndarray, "steps 9"]
     exponents: Float[np.ndarray, " steps"]
     deviations: Float[np.ndarray, " _"]
+    errors: Float[np.ndarray, " steps"]
     end: Params
 
 
@@ -261,7 +263,7 @@ class Run:
         deviations = deviations * (SPARE if self.proved else 1.0)
         values = self.residual_noise(noise, table[:, COLUMNS.index("values")])
         self.looks.settle(ball, noise, deviations[:-1], values)
-        return Cell(point, ball, noise, table, bounds[1], deviations, end)
+        return Cell(point, ball, noise, table, bounds[1], deviations, bounds[2], end)
 
     def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> "_Made":
         """The steps of a cell, in balls up to the step that was asked for."""
@@ -316,7 +318,8 @@ class Run:
 
     def _radius(self, point: Point) -> tuple[float, float, float]:
         """How far a cell may go, and omega and L on the ball that is a quarter larger."""
-        largest = math.sqrt(2 / (self.step_size * self.problem.loss.smoothness))
+        steepest = max(2 / self.step_size - 2 * self.problem.weight_decay, 0.0)
+        largest = math.sqrt(steepest / self.problem.loss.smoothness)
         norm = point.jacobian_norm
         allowed = max(ROOM * (largest - norm), LEAST * norm)
         if not self._reach:
