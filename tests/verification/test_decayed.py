@@ -73,6 +73,36 @@ def test_honest_ones_pass(about):
     assert verify(found, problem, params).reasons == ()
 
 
+@pytest.mark.parametrize(
+    "about",
+    [
+        {},
+        {"tiny": Tiny((), "identity", 1)},
+        pytest.param({"loss": "smoothed_cross_entropy:0.2"}, marks=SLOW),
+        pytest.param({"tiny": DEEP, "decay": 1.5}, marks=SLOW),
+    ],
+    ids=str,
+)
+def test_proved_ones_pass_without_tolerance(about):
+    problem, params, computed = anchored(**about)
+    found = anchor(problem, params, rigor="proved")
+    assert found.rigor == "proved"
+    assert found.certified, found.reason
+    assert found.numbers.gradient_norm >= computed.numbers.gradient_norm
+    assert verify(found, problem, params).reasons == ()
+    for name in ("residual_curvature", "gradient_norm", "excess", "region_minimum"):
+        if found.numbers[name]:
+            forged = altered(found, **{name: 0.9 * found.numbers[name]})
+            assert not verify(forged, problem, params).ok, name
+
+
+def test_a_computed_one_cannot_be_called_proved():
+    problem, params, found = anchored()
+    granted = anchor(problem, params, rigor="proved").assumptions
+    forged = structs.replace(found, rigor="proved", assumptions=granted)
+    assert not verify(forged, problem, params).ok
+
+
 @pytest.mark.parametrize("loss", ["squared", pytest.param("cross_entropy", marks=SLOW)])
 def test_so_do_those_of_a_run(loss):
     problem, start, found = from_start(loss)

@@ -23,6 +23,7 @@ from overparam.certificate.trajectory_points import (
     centre_noise,
     couplings_around,
     measure_point,
+    neuron_error,
     noise_around,
     residual_terms,
 )
@@ -363,11 +364,7 @@ class Run:
         """What the errors of the passes may hide of |R|, where it is bounded neuron by neuron."""
         if not isinstance(noise, StepErrors) or self.how != "neurons":
             return 0.0
-        model, off = self.problem.mlp, noise.off
-        top = model.output_scale * model.weight_factors[1]
-        a = off.inputs[0]
-        reached = a + 2 * off.upstream[0] / top * a * a
-        return off.apart(4) * off.steepest * top * reached * gradient
+        return neuron_error(self.problem.mlp, noise.off) * gradient
 
     def _deviations(
         self,

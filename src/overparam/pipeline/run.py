@@ -357,7 +357,7 @@ class Drawn(Job):
             with self.phase("Newton's method"):
                 minimum = decayed_minimum(self.problem, self.start, progress=self.report)
             with self.phase("anchored certificate"):
-                certificate = anchor(self.problem, minimum.params)
+                certificate = anchor(self.problem, minimum.params, rigor=settings.rigor)
             run = self.check(minimum.params, certificate, settings.anchor_steps)
             moved = parameter_distance(self.start, minimum.params)
             anchored = Anchored(None, minimum.params, moved, certificate, run, None)

@@ -124,7 +124,7 @@ def around(measured: Measured) -> Callable[[float], tuple[float, float]]:
 
 
 def _above(ball: arb) -> float:
-    return math.nextafter(float(ball.upper()), math.inf)
+    return math.nextafter(float(ball.upper()), math.inf) if ball != 0 else 0.0
 
 
 class _Run:
