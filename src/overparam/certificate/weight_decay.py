@@ -99,12 +99,12 @@ def check_decayed(problem: Problem, rigor: str) -> None:
     if rigor not in ("computed", "proved"):
         raise InputError(f"Theorem R knows no rigor={rigor!r}: leave rigor out")
     if rigor == "proved":
-        check_provable(problem)
         if not problem.loss.attained:
             raise InputError(
                 f"the rounding of {problem.loss.spelling} is not bounded: leave rigor out, or take "
                 "smoothed_cross_entropy:0.1"
             )
+        check_provable(problem)
     if not problem.loss.convex:
         raise InputError(
             f"Theorem R is about convex losses, and {problem.loss.spelling} is not known to be one"

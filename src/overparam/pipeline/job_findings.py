@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from overparam.certificate.certificate import Certificate
+from overparam.certificate.reason import duration
 from overparam.importers.network import standard_steps
 from overparam.pipeline import distances, formatting
 from overparam.pipeline.curves import can_draw
@@ -17,6 +18,7 @@ from overparam.pipeline.settings import JobSettings
 from overparam.problem.integrands import get_integrand
 from overparam.train.decayed_minimum import DecayedMinimum
 from overparam.train.gauss_newton import GaussNewtonResult
+from overparam.train.leave_one_out import LeftOut
 
 
 def subject(result: JobResult) -> Iterator[Finding]:
@@ -146,6 +148,8 @@ def fitting(result: JobResult) -> Iterator[Finding]:
     anchored, stopped = result.anchored, result.stopped
     if result.minimum is not None:
         yield _newton(result.minimum, result.anchored)
+    if result.left_out is not None:
+        yield _left_out(result)
     if anchored is None or anchored.gauss_newton is None:
         return
     yield _gauss_newton(result, anchored.gauss_newton, anchored.distance)
@@ -188,6 +192,22 @@ def _newton(minimum: DecayedMinimum, anchored: Anchored | None) -> Finding:
     text = f"{steps_words(steps)}: gradient {first} to {last}, distance "
     text += f"{number(anchored.distance)} from the initialisation"
     return Finding("Newton", (text,), numbers={"newton": numbers})
+
+
+def _left_out(result: JobResult) -> Finding:
+    found = result.left_out
+    if not isinstance(found, LeftOut):
+        assert found is not None
+        text = f"not asked: about {duration(found)} with training.leave_one_out, or --budget"
+        return Finding("leave-one-out", (text,), numbers={"leave_one_out": None})
+    wrong = result.dataset.error(found.predictions, result.dataset.train)
+    rows, farthest = len(found.rows), float(found.errors.max())
+    text = f"{formatting.errors(wrong)} on the training rows, each predicted by a network that has "
+    text += f"not seen it; certified for {found.certified} of {rows} (Theorem R5)"
+    if math.isfinite(farthest):
+        text += f", outputs to within {at_most(farthest, 2)}"
+    numbers = {**wrong, "certified": found.certified, "output_error": finite(farthest)}
+    return Finding("leave-one-out", (text,), numbers={"leave_one_out": numbers})
 
 
 def _gauss_newton(result: JobResult, newton: GaussNewtonResult, distance: float) -> Finding:

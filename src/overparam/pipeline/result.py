@@ -18,6 +18,7 @@ from overparam.problem.integrands import get_integrand
 from overparam.train.decayed_minimum import DecayedMinimum
 from overparam.train.gauss_newton import GaussNewtonResult
 from overparam.train.gradient_descent import TrainResult
+from overparam.train.leave_one_out import LeftOut
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class JobResult:
         minimum: With weight decay, how Newton's method went to the anchor.
         enough_decay: About the least weight decay that could be certified, where the training rows
             could not be fitted; None if they could, or if it is not known.
+        left_out: With weight decay, each training row's prediction by a network without it; the
+            seconds that they would take, if those are many; None where nothing is certified.
     """
 
     settings: JobSettings | AnchorSettings
@@ -110,6 +113,7 @@ class JobResult:
     outputs: tuple[float, float] | None = None
     minimum: DecayedMinimum | None = None
     enough_decay: float | None = None
+    left_out: LeftOut | float | None = None
 
     @property
     def zero_loss(self) -> bool:
