@@ -21,7 +21,7 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("decayed")
-    assert run(*COMMAND, "--weight-decay", "0.05", "--out", out) == 0
+    assert run(*COMMAND, "--weight-decay", "0.05", "--no-consequences", "--out", out) == 0
     return out
 
 
@@ -74,3 +74,14 @@ def test_too_little_decay_names_one_that_would_do(capsys):
     summary = json.loads(capsys.readouterr().out)
     assert summary["certified"] is False
     assert "would do (Theorem R)" in summary["anchor"]["reason"]
+
+
+@pytest.mark.slow
+def test_rows_are_predicted_by_networks_that_have_not_seen_them(capsys):
+    few = ["certify", "iris", "--samples", "12", "--width", "16", "--depth", "1", "--steps", "5"]
+    assert run(*few, "--weight-decay", "0.3", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    found, train = summary["leave_one_out"], summary["errors"]["train"]
+    assert found["rows"] == train["rows"] == found["certified"]
+    assert found["error"] >= train["error"]
+    assert 0 < found["output_error"] < 1e-3

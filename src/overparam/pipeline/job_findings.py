@@ -148,8 +148,6 @@ def fitting(result: JobResult) -> Iterator[Finding]:
     anchored, stopped = result.anchored, result.stopped
     if result.minimum is not None:
         yield _newton(result.minimum, result.anchored)
-    if result.left_out is not None:
-        yield _left_out(result)
     if anchored is None or anchored.gauss_newton is None:
         return
     yield _gauss_newton(result, anchored.gauss_newton, anchored.distance)
@@ -199,7 +197,7 @@ def _left_out(result: JobResult) -> Finding:
     if not isinstance(found, LeftOut):
         assert found is not None
         text = f"not asked: about {duration(found)} with training.leave_one_out, or --budget"
-        return Finding("leave-one-out", (text,), numbers={"leave_one_out": None})
+        return Finding("leave-one-out", (text,), "error", {"leave_one_out": None})
     wrong = result.dataset.error(found.predictions, result.dataset.train)
     rows, farthest = len(found.rows), float(found.errors.max())
     text = f"{formatting.errors(wrong)} on the training rows, each predicted by a network that has "
@@ -207,7 +205,7 @@ def _left_out(result: JobResult) -> Finding:
     if math.isfinite(farthest):
         text += f", outputs to within {at_most(farthest, 2)}"
     numbers = {**wrong, "certified": found.certified, "output_error": finite(farthest)}
-    return Finding("leave-one-out", (text,), numbers={"leave_one_out": numbers})
+    return Finding("leave-one-out", (text,), "error", {"leave_one_out": numbers})
 
 
 def _gauss_newton(result: JobResult, newton: GaussNewtonResult, distance: float) -> Finding:
@@ -346,6 +344,8 @@ def errors(result: JobResult) -> Iterator[Finding]:
     for part, found in result.errors.items():
         rows = f"on {found['rows']:,} rows"
         yield Finding(f"{part} error", (f"{formatting.errors(found)} {rows}",), "error")
+    if result.left_out is not None:
+        yield _left_out(result)
     if (cost := cost_of_fitting(result.errors_before, result.errors)) is not None:
         yield Finding("cost of fitting", (cost,), "cost", brief=cost.split(": ")[-1])
 
