@@ -85,3 +85,4 @@ def test_rows_are_predicted_by_networks_that_have_not_seen_them(capsys):
     assert found["rows"] == train["rows"] == found["certified"]
     assert found["error"] >= train["error"]
     assert 0 < found["output_error"] < 1e-3
+    assert any(bound["name"].startswith("G4") for bound in summary["consequences"]["risk_bounds"])

@@ -31,6 +31,8 @@ def _findings(result: JobResult) -> Iterator[Finding]:
     yield from job_findings.errors(result)
     if result.consequences is not None:
         yield from consequence_findings.consequences(result.consequences, result)
+    if result.risks:
+        yield consequence_findings.risk(result.risks, result)
 
 
 def lines(found: list[Finding], verbose: bool = True) -> list[tuple[str, str]]:

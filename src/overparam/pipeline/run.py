@@ -33,7 +33,12 @@ from overparam.linearised.prediction import LinearisedDescent, linearised_descen
 from overparam.memory import require_memory
 from overparam.model.function import parameter_distance
 from overparam.model.mlp import MLP, Params
-from overparam.pipeline.consequences import Consequences, Trained, measure_consequences
+from overparam.pipeline.consequences import (
+    Consequences,
+    Trained,
+    bound_risk,
+    measure_consequences,
+)
 from overparam.pipeline.fitting import FITTED, Stopped, enough_decay, find_obstacle, stop_early
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import AnchorSettings, JobSettings
@@ -383,7 +388,24 @@ class Drawn(Job):
         )
         if verdict is not None:
             verdict(known)
-        return known
+        if anchored is None or not settings.consequences:
+            return known
+        networks = Trained(
+            start=self.start,
+            initial=initial,
+            descended=None,
+            linearised=None,
+            anchor=anchored.params,
+            anchored=anchored.certificate,
+        )
+        with self.phase("bounds on the risk"):
+            risks = bound_risk(
+                *(self.dataset, self.problem, networks),
+                confidence=settings.confidence,
+                seed=settings.seed,
+                progress=self.report,
+            )
+        return replace(known, risks=risks)
 
     def _left_out(self, params: Params) -> LeftOut | float | None:
         """Every training row by a network without it; the seconds, if those are many."""
