@@ -152,7 +152,7 @@ def anchor(**given: Any) -> None:
     "--theorem",
     type=click.Choice(THEOREMS),
     help="To certify the initialisation with; by default 1, then P where it has a chance; with "
-    "--weight-decay R alone. overparam verify checks 1.",
+    "--weight-decay R alone. overparam verify checks all but P.",
 )
 @click.option(
     "--consequences/--no-consequences",

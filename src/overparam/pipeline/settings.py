@@ -112,10 +112,6 @@ class JobSettings:
         if self.theorem is not None and (self.theorem == "R") != bool(self.weight_decay):
             about = "with" if self.theorem == "R" else "without"
             raise InputError(f"Theorem {self.theorem} is about problems {about} weight_decay")
-        if self.weight_decay and self.rigor != "computed":
-            raise InputError(
-                f"with weight_decay there is no rigor {self.rigor!r} yet (Theorem R): leave it out"
-            )
         if not self.budget >= 0:
             raise InputError(f"budget must be a number of seconds, 0 or more, not {self.budget}")
         rate = self.learning_rate

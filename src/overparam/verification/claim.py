@@ -55,6 +55,11 @@ class Claim:
         return self.content["theorem"] == "C"
 
     @property
+    def decayed(self) -> bool:
+        """Whether it is about the only minimum of a region: Theorem R."""
+        return self.content["theorem"] == "R"
+
+    @property
     def hidden_widths(self) -> list[int]:
         """Units of each hidden layer."""
         return [int(width) for width in self.problem["hidden_widths"]]  # JSON may say 2.0

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from overparam.problem.integrands import INTEGRANDS
+from overparam.problem.integrands.base import DECAYED, INTEGRANDS
 from overparam.problem.problem import Problem
 from overparam.verification.activations import ACTIVATIONS
 from overparam.verification.arrays import Shape, read_arrays
@@ -81,6 +81,8 @@ class Subject:
         params: theta_0.
         center: The parameters at which a centred model vanishes, or None.
         architecture: Scales, activation and loss.
+        decay: lambda of weight decay, 0 for none.
+        decay_to: theta_ref, or None for 0.
     """
 
     x: np.ndarray
@@ -89,6 +91,8 @@ class Subject:
     params: Parameters
     center: Parameters | None
     architecture: Architecture
+    decay: float = 0.0
+    decay_to: Parameters | None = None
 
     def description(self) -> dict[str, Any]:
         """The ``problem`` field of a certificate about this."""
@@ -113,6 +117,10 @@ class Subject:
         }
         if self.center is not None:
             found["center_sha256"] = self.center.fingerprint()
+        if self.decay:
+            found["weight_decay"] = self.decay
+        if self.decay_to is not None:
+            found["decay_sha256"] = self.decay_to.fingerprint()
         return found
 
     def validate(self) -> None:
@@ -123,10 +131,12 @@ class Subject:
         """
         _check_data(self.x, self.y, self.weights)
         _check_layers("params", self.params, self.x.shape[1], self.y.shape[1])
-        if self.center is not None:
-            _check_layers("the centre", self.center, self.x.shape[1], self.y.shape[1])
-            if [w.shape for w in self.center.weights] != [w.shape for w in self.params.weights]:
-                raise RefusedError("the centre's parameters have other shapes than the parameters")
+        for name, other in (("the centre", self.center), ("decay_to", self.decay_to)):
+            if other is None:
+                continue
+            _check_layers(name, other, self.x.shape[1], self.y.shape[1])
+            if [w.shape for w in other.weights] != [w.shape for w in self.params.weights]:
+                raise RefusedError(f"{name} has parameters of other shapes than the parameters")
         if self.architecture.activation not in ACTIVATIONS:
             raise RefusedError(
                 f"the activation {self.architecture.activation!r} is not built in: its constants "
@@ -138,9 +148,9 @@ class Subject:
 def subject_of(problem: Problem, params: Any) -> Subject:
     """The subject that a problem and parameters describe."""
     model, loss, measure = problem.mlp, problem.loss, problem.measure
-    known = INTEGRANDS.get(loss.name) is type(loss)
+    known = (INTEGRANDS | DECAYED).get(loss.name) is type(loss)
     proved = model.act.bounds_kind == "proved"
-    center = problem.centered_at
+    center, towards = problem.centered_at, problem.decay_to if problem.weight_decay else None
     return Subject(
         x=measure.x,
         y=problem.targets,
@@ -154,6 +164,8 @@ def subject_of(problem: Problem, params: Any) -> Subject:
             output_scale=model.output_scale,
             loss=loss.spelling if known else f"{loss.spelling} (user-defined)",
         ),
+        decay=problem.weight_decay,
+        decay_to=None if towards is None else Parameters.of(*towards),
     )
 
 
@@ -172,7 +184,7 @@ def subject_in(folder: Path, content: Mapping[str, Any]) -> Subject:
     claimed = content["problem"]
     prefix = "initial_" if content["start"] == "initialisation" else ""
     shapes = parameter_shapes(claimed, prefix)
-    if "center_sha256" in claimed:
+    if "center_sha256" in claimed or "decay_sha256" in claimed:
         shapes |= parameter_shapes(claimed, "initial_")
     arrays = read_arrays(folder / "params.npz", shapes)
     params = _parameters(arrays, prefix)
@@ -192,6 +204,8 @@ def subject_in(folder: Path, content: Mapping[str, Any]) -> Subject:
             output_scale=float(claimed["output_scale"]),
             loss=claimed["loss"],
         ),
+        decay=float(claimed.get("weight_decay", 0.0)),
+        decay_to=_parameters(arrays, "initial_") if "decay_sha256" in claimed else None,
     )
 
 
