@@ -59,7 +59,7 @@ def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:
         return MLPBounds(measure_layer_norms(problem, params))
     if not isinstance(observation, Jet | Laplacian):
         return None
-    if not model.hidden_widths:
+    if not model.bends:
         return FixedJacobian()
     act = model.act
     betas = (act.slope_bound, act.curvature_bound, act.third_bound, act.fourth_bound)

@@ -148,8 +148,8 @@ def _squared_terms(network: Network, ahead: Forward) -> np.ndarray:
 
 
 def _input_gram(network: Network, layer: int, h: arb_mat) -> arb_mat:
-    """<a_i, a_j> for a = (c_l h, s_b), (n, n)."""
-    factor, shift = network.factors[layer] ** 2, network.bias_scale**2
+    """<a_i, a_j> for a = (c_l h, s_b), of what moves, (n, n)."""
+    factor, shift = (number**2 for number in network.trained[layer])
     gram = h * h.transpose()
     return arb_mat(gram.nrows(), gram.ncols(), [factor * e + shift for e in gram.entries()])
 
@@ -214,7 +214,7 @@ def _norms(
     ]
     norms = StartingNorms(
         weights=exact(subject.weights),
-        factors=[upper_of(c) for c in network.factors],
+        factors=[upper_of(c) for c, _ in network.trained],
         weight_norms=[upper_of(a) for a in weight_norms],
         slope=upper_of(activation.slope_bound()),
         curvature=None if curvature is None else upper_of(curvature()),
@@ -258,9 +258,9 @@ def _collective(network: Network, layer: int, h: arb_mat, gram: arb_mat, roots: 
         return largest_eigenvalue(weighted).sqrt()
     entries, rows = h.entries(), []
     for i, root in enumerate(roots):
-        factor = root * network.factors[layer]
+        factor, shift = (root * number for number in network.trained[layer])
         rows += [factor * e for e in entries[i * m : i * m + m]]
-        rows.append(root * network.bias_scale)
+        rows.append(shift)
     return operator_norm(arb_mat(n, m + 1, rows))
 
 
