@@ -109,6 +109,12 @@ def anchor(**given: Any) -> None:
     help="lambda, towards the initialisation (with --no-centered towards 0), such as 1e-3; 0 for "
     "none. What is certified then is the only minimum of a region, whatever the kernel.",
 )
+@click.option(
+    "--trainable",
+    default="all",
+    help='What moves: "last layer", layers.1: (all but the first), weights, biases.0, several with '
+    "commas; the rest keeps its initial values.",
+)
 @click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
 @click.option(
     "--budget",

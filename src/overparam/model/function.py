@@ -7,7 +7,7 @@ fast paths are for ``MLP``.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from scipy.linalg import norm
 
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
+from overparam.model.trainable import PartlyTrained, Trainable, freeze
 from overparam.precision import as_float64, floating_dtype
 
 Function = Callable[[Any, Any], Any]
@@ -51,6 +52,42 @@ def as_function(network: Network) -> Function:
 def compiled(function: Function) -> Any:
     """``jax.jit(function)``, the same for equal functions: a network of one shape compiles once."""
     return jax.jit(function)
+
+
+def train_only(model: Network, trainable: Trainable) -> Network:
+    """The model with everything frozen but what is named.
+
+    Raises:
+        InputError: A name is unknown, or nothing is left that moves.
+    """
+    if isinstance(model, MLP):
+        return replace(model, trainable=trainable)
+    return freeze(model, trainable)
+
+
+def require_all_trainable(model: Network, purpose: str) -> None:
+    """Raise where frozen parameters would be taken for ones that move.
+
+    Args:
+        model: The network.
+        purpose: What is known of networks all of whose parameters move only, for the message.
+
+    Raises:
+        InputError: Some are frozen.
+    """
+    if partly_trained(model):
+        trainable = getattr(model, "trainable", "all")
+        raise InputError(
+            f"{purpose} is about networks all of whose parameters move, and this one has trainable="
+            f"{trainable!r}: leave trainable out"
+        )
+
+
+def partly_trained(model: Network) -> bool:
+    """Whether some parameters are frozen."""
+    if isinstance(model, MLP):
+        return model.trainable != "all"
+    return isinstance(model, PartlyTrained)
 
 
 def parameter_norm(params: ParamTree) -> float:

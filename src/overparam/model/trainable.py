@@ -5,6 +5,7 @@ constant: with P the projection onto the parameters that move, the Jacobian is J
 P J* g, the tangent kernel J P J*. Statements and proofs: docs/trainable.md.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -182,6 +183,16 @@ class PartlyTrained:
             found += [f"{path}{part}"[:400]] if moves else []
         return tuple(found)
 
+    def fingerprint(self) -> str:
+        """What tells these parts from others."""
+        if not isinstance(self.trainable, Booleans):
+            return ", ".join(self.trainable)
+        leaves, tree = jax.tree.flatten(self.trainable.tree)
+        digest = hashlib.sha256(str(tree).encode())
+        for leaf in map(np.asarray, leaves):
+            digest.update(repr(leaf.shape).encode() + np.packbits(leaf).tobytes())
+        return digest.hexdigest()
+
     def moving(self, params: Any) -> Any:
         """Zeros in place of what is frozen, in a pytree like the parameters; traceable."""
         return jax.tree.map(lambda leaf, mask: leaf * mask, params, self.mask(params))
@@ -194,7 +205,7 @@ class Booleans:
     tree: Any
 
 
-def partly_trained(function: Callable[[Any, Any], Any], trainable: Trainable) -> Any:
+def freeze(function: Callable[[Any, Any], Any], trainable: Trainable) -> Any:
     """A function with frozen parameters.
 
     Raises:

@@ -257,6 +257,7 @@ class Drawn(Job):
             weight_scale=settings.weight_scale,
             bias_scale=settings.bias_scale,
             output_scale=settings.output_scale,
+            trainable=settings.trainable,
         )
         self.require_memory(dataset.train.n)
         start = jax.tree.map(np.asarray, self.model.init(jax.random.key(settings.seed)))

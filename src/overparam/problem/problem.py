@@ -8,7 +8,6 @@ objective is phi_lambda = f o F + lambda / 2 |theta - theta_ref|^2.
 """
 
 import math
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -26,10 +25,12 @@ from overparam.model.function import (
     compiled,
     observe_function,
     parameter_norm,
+    partly_trained,
+    train_only,
 )
 from overparam.model.mlp import MLP
 from overparam.model.observation import Observation, Value, get_observation, observed
-from overparam.model.trainable import PartlyTrained, Trainable, partly_trained
+from overparam.model.trainable import PartlyTrained, Trainable
 from overparam.precision import as_float64, in_float64, is_traced, on_host
 from overparam.problem.integrands import Integrand, get_integrand, require_attained
 from overparam.problem.integrands.labels import how_to_encode
@@ -197,11 +198,15 @@ class Problem:
             away = jax.tree.map(lambda a, b: a - b, params, self.decay_to)
         return self.moving(away)
 
+    @property
+    def all_move(self) -> bool:
+        """Whether nothing is frozen."""
+        return not partly_trained(self.model)
+
     def moving(self, params: ParamTree) -> ParamTree:
         """Zeros in place of what is frozen, in a pytree like ``params``; traceable."""
-        if isinstance(self.model, MLP | PartlyTrained):
-            return self.model.moving(params)
-        return params
+        model: Any = self.model
+        return params if self.all_move else model.moving(params)
 
     def penalty(self, params: ParamTree) -> Any:
         """lambda / 2 |theta - theta_ref|^2, a float; a traced scalar under JAX transformations."""
@@ -278,34 +283,6 @@ def require_decay(weight_decay: object) -> float:
             f"{least:g} to {most:g}, not {str(weight_decay)[:40]}"
         )
     return value
-
-
-def train_only(model: Network, trainable: Trainable) -> Network:
-    """The model with everything frozen but what is named.
-
-    Raises:
-        InputError: A name is unknown, or nothing is left that moves.
-    """
-    if isinstance(model, MLP):
-        return replace(model, trainable=trainable)
-    return partly_trained(model, trainable)
-
-
-def require_all_trainable(model: Network, purpose: str) -> None:
-    """Raise where frozen parameters would be taken for ones that move.
-
-    Args:
-        model: The network.
-        purpose: What is known of networks all of whose parameters move only, for the message.
-
-    Raises:
-        InputError: Some are frozen.
-    """
-    if isinstance(model, PartlyTrained) or (isinstance(model, MLP) and model.trainable != "all"):
-        raise InputError(
-            f"{purpose} is about networks all of whose parameters move, and this one has trainable="
-            f"{model.trainable!r}: leave trainable out"
-        )
 
 
 def require_no_decay(problem: Problem, purpose: str) -> None:
