@@ -155,7 +155,8 @@ def _second_derivative(norms: StartingNorms, change: PerturbedPasses) -> Upper:
     if change.energies:
         energy = _reached(change.energies, entering, again)
         curved = curved.minimum(norms.l2(energy.squared() + bent))
-    both = Upper.exact(float(min(4, norms.layers - 1)), mixed.values.dtype).sqrt()
+    pairs = len(norms.moving) - 1  # layers that move above another one that does
+    both = Upper.exact(float(min(4, pairs)), mixed.values.dtype).sqrt()
     found = both * mixed.sqrt()
     return found if norms.curvature is None else found + norms.curvature * curved
 
