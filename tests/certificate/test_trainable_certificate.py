@@ -77,10 +77,14 @@ def test_a_frozen_first_layer_is_certified_saved_and_checked_again(rigor, tmp_pa
     assert any("trainable" in reason for reason in verify(again, whole, params).reasons)
 
 
+TINY_RUN = Tiny((24, 16), "tanh", outputs=1, points=3)
+
+
 @pytest.mark.slow
-def test_the_run_of_a_part_is_certified_step_by_step():
-    tiny = Tiny((8,), "gelu", outputs=1, points=3)
-    problem, params = partly(tiny, "weights", centered_at=tiny.start(0)), tiny.start(0)
+@pytest.mark.parametrize("trainable", ["weights", "layers.1:", "layers.0"])
+def test_the_run_of_a_part_is_certified_step_by_step(trainable):
+    params = TINY_RUN.start(0)
+    problem = partly(TINY_RUN, trainable, centered_at=params, scale=0.3)
     certificate = certify(problem, params, theorem="C")
     assert certificate.certified
     run = gradient_descent(
@@ -90,8 +94,7 @@ def test_the_run_of_a_part_is_certified_step_by_step():
     gone = frozen_and_moving(problem, params, run.params)
     assert gone[0] == 0
     assert gone[1] > 0
-    (reason,) = verify(certificate, problem, params).reasons
-    assert "frozen" in reason
+    assert verify(certificate, problem, params)
 
 
 @pytest.mark.sample(1)

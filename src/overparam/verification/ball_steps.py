@@ -62,6 +62,9 @@ class BallDescent:
                 up = (back * old * factor).entries()
                 turned = [u * s for u, s in zip(up, slopes[layer - 1], strict=True)]
                 back = arb_mat(back.nrows(), old.ncols(), turned)
+            weights, biases = self.subject.architecture.moves(layer)
+            ahead = ahead if weights else old
+            shifted = shifted if biases else self.biases[layer]
             for matrix in (ahead, shifted):
                 radii = np.array([float(e.rad()) for e in matrix.entries()])
                 error = math.hypot(error, float(np.linalg.norm(radii)))

@@ -6,7 +6,7 @@ residual, and the norms from which the modulus starts.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from flint import arb, arb_mat
@@ -44,6 +44,7 @@ class Measured:
         terms: Root mean square, in L2(mu), of the terms that are summed up in the residual. A
             float64 figure that only a tolerance uses.
         norms: What the modulus starts from.
+        whole: The same with the layers' inputs as they are, whatever moves: what rounding is about.
     """
 
     min_eigenvalue: arb
@@ -56,6 +57,7 @@ class Measured:
     target_norm: arb | None
     terms: float
     norms: StartingNorms
+    whole: StartingNorms
 
 
 LARGE = 64
@@ -110,7 +112,24 @@ def measure(subject: Subject, say: Say, centre: Forward | None = None) -> Measur
         target_norm=None if form is None else form.nonnegative_part().sqrt(),
         terms=terms,
         norms=norms,
+        whole=_whole(subject, network, ahead, norms),
     )
+
+
+def _whole(
+    subject: Subject, network: Network, ahead: Forward, norms: StartingNorms
+) -> StartingNorms:
+    """The norms with c_l and |(c_l h_i, s_b)| of all layers."""
+    if subject.architecture.trainable is None:
+        return norms
+    inputs = []
+    for factor, h in zip(network.factors, ahead.inputs, strict=True):
+        entries, m = h.entries(), h.ncols()
+        rows = (entries[i * m : i * m + m] for i in range(h.nrows()))
+        squares = (sum((e * e for e in row), arb(0)) for row in rows)
+        lengths = [(factor**2 * square + network.bias_scale**2).sqrt() for square in squares]
+        inputs.append(upper_of(lengths))
+    return replace(norms, factors=[upper_of(c) for c in network.factors], inputs=inputs)
 
 
 def _residual(

@@ -173,7 +173,7 @@ class _Run:
 
     def _noise(self, there: Subject, measured: Measured) -> tuple[float, float]:
         assert self.looks is not None
-        rounding, norm = rounding_near(there, measured.norms, 0.0), measured.max_eigenvalue.sqrt()
+        rounding, norm = rounding_near(there, measured.whole, 0.0), measured.max_eigenvalue.sqrt()
         of_kernel = self.looks.off + self.looks.kernel_error(_above(norm), rounding.backward)
         return of_kernel, self.noise(rounding, self.network.passed(there.params))
 
@@ -188,7 +188,7 @@ class _Run:
 
     def _looks(self, measured: Measured) -> Looks:
         norm = _above(measured.max_eigenvalue.sqrt())
-        backward = rounding_near(self.subject, measured.norms, 0.0).backward
+        backward = rounding_near(self.subject, measured.whole, 0.0).backward
         return Looks(self.network, self.subject.params, self.eta, norm, backward)
 
     def _centre(self, measured: Measured) -> float:
@@ -198,8 +198,8 @@ class _Run:
         if centre.fingerprint() != self.subject.params.fingerprint():
             there = replace(self.subject, params=centre)
             measured = measure(there, lambda _: None)
-            return rounding_near(there, measured.norms, 0.0).output
-        return rounding_near(self.subject, measured.norms, 0.0).output
+            return rounding_near(there, measured.whole, 0.0).output
+        return rounding_near(self.subject, measured.whole, 0.0).output
 
 
 class _Cell:
@@ -225,7 +225,7 @@ class _Cell:
         omega, self.lipschitz = on_ball(1.25 * reach)
         self.B = (norm + omega) * _UP
         run.largest = max(run.largest, self.B)
-        self.rounding: Rounding = rounding_near(there, measured.norms, 1.25 * reach)
+        self.rounding: Rounding = rounding_near(there, measured.whole, 1.25 * reach)
         self.ball = Ball(*map(arb, (reach / 4.001, self.B, self.lipschitz, self.rounding.third)))
         deep = len(there.params.weights) > 2
         self.couplings = self._couplings() if deep else None
@@ -334,7 +334,8 @@ class _Cell:
         gram, lengths = a @ a.T, np.sqrt((a**2).sum(1))
         sizes = np.sqrt((u**2).sum(1))
         slope, inner = passed.slopes[0], (u @ w) * passed.bends[0]
-        c = _forms(slope, (u @ u.T) * gram, sizes * lengths)
+        moves, _ = self.there.architecture.moves(1)
+        c = moves * _forms(slope, (u @ u.T) * gram, sizes * lengths)
         d = _forms(inner, gram * gram, lengths**2)
         off = self.rounding.off
         total = float(sizes.sum()) * off.inputs[0]
@@ -355,7 +356,10 @@ class _Cell:
             upstream=tuple(passed.upstream),
             turned=tuple(passed.turned[1:]),
             sizes=weights * (size * (1 + 1e-12) + 0.03 * mean) + 1e-290,
-            factors=tuple(self._factor(w) * (1 + 1e-12) for w in params.weights[1:]),
+            factors=tuple(
+                self._factor(w) * (1 + 1e-12) * self.there.architecture.moves(layer)[0]
+                for layer, w in enumerate(params.weights[1:], start=1)
+            ),
         )
 
     def _layers(self, passed: Passed) -> float:

@@ -163,8 +163,6 @@ def _beyond(claim: Claim) -> str | None:
             'the certificate rests on Theorem P (docs/path.md); certify(..., theorem="C") or '
             'theorem="1" makes one that can be, if the theorem holds'
         )
-    if "trainable" in problem and claim.by_run:
-        return "a run of which some parameters are frozen (docs/trainable.md) is not made again"
     if claim.content["theorem"] == "R":
         return "the certificate rests on Theorem R (docs/weight_decay.md), which is not known here"
     return not_followed(claim) if claim.by_run else None
