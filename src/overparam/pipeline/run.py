@@ -191,7 +191,8 @@ class Imported(Job):
         progress: Progress | None,
     ) -> None:
         problem = Problem(
-            network.model, dataset.train, settings.loss, centered_at=network.centered_at
+            *(network.model, dataset.train, settings.loss, network.centered_at),
+            trainable=settings.trainable,
         )
         super().__init__(dataset, problem, network.params, settings, progress)
         self.network, self.settings = network, settings
@@ -215,7 +216,7 @@ class Imported(Job):
         return JobResult(
             settings=settings,
             dataset=self.dataset,
-            model=self.network.model,
+            model=self.problem.mlp,
             initial_params=start,
             initial=initial,
             descent=descent,

@@ -163,6 +163,7 @@ class AnchorSettings:
 
     Attributes:
         loss: Spelling of the integrand, such as ``smoothed_cross_entropy:0.1``.
+        trainable: What moves: "all", "last layer", "layers.1:", "weights", ..., see ``MLP``.
         polish: Gauss-Newton steps at most towards an anchor; 0 leaves the weights alone.
         check_steps: Steps of gradient descent from the anchor, held against its certificate.
         rigor: ``computed``, or ``proved``: certificates with rounding included.
@@ -172,6 +173,7 @@ class AnchorSettings:
     """
 
     loss: str = "squared"
+    trainable: str = "all"
     polish: int = 0
     check_steps: int = 100
     rigor: Rigor = "computed"
