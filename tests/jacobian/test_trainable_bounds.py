@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from frozen import MASKS, TINY, dense, moving_entries, on_features, partly
 from overparam import Measure, Problem
+from overparam.certificate.description import describe
 from overparam.certificate.trajectory_points import relative_curvature
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
@@ -140,6 +141,29 @@ def test_the_curvature_of_the_residual_is_that_of_what_moves(hidden, trainable):
         assert found <= 1e-12
     slack = third_derivative(base, problem.model.act.third_bound, 0.1) * size * 0.1
     assert np.linalg.norm((moved - hessian) * np.outer(mask, mask), 2) <= slack + 1e-15
+
+
+def test_a_part_of_an_array_changes_no_more_than_the_whole_array():
+    params, rng = TINY.start(0), np.random.default_rng(0)
+    entries = rng.random((6, 8)) < 0.5
+    mask = ((False, entries, False), (False, False, True))
+    problem = partly(TINY, mask)
+    flat = np.concatenate([np.zeros(24), entries.ravel(), np.zeros(12 + 8 + 6), np.ones(2)])
+    roots = np.repeat(np.sqrt(problem.measure.weights), 2)
+    jacobian, _, attack = dense(TINY.model)
+    with jax.enable_x64(True):
+        theta, start = ravel_pytree(params)[0], rng.standard_normal(len(flat))
+        rows = np.asarray(jacobian(theta, problem.measure.x, roots)) * flat
+        found = float(attack(theta, flat, start, problem.measure.x, roots, 0.5))
+    kernel = tangent_kernel(problem, params)
+    np.testing.assert_allclose(kernel, rows @ rows.T, rtol=1e-11, atol=1e-14)
+    whole = partly(TINY, ((False, True, False), (False, False, True)))
+    bounds = jacobian_bounds(problem, params)
+    assert bounds.on_ball(0.5) == jacobian_bounds(whole, params).on_ball(0.5)
+    assert 0 < found <= bounds.modulus(0.5)
+    about = describe(problem, params)
+    assert about.trainable == (f"weights.1 ({entries.sum()} of 48 entries)", "biases.2")
+    assert about.parameters == entries.sum() + 2
 
 
 def test_a_search_moves_only_what_moves():

@@ -53,7 +53,7 @@ def test_names_positions_and_booleans_say_which_arrays_move(trainable, names):
         ([], "nothing to train"),
         (((False,) * 3, (False,) * 3), "nothing to train"),
         (((True,) * 2, (True,) * 2), "structure of the parameters"),
-        (((np.arange(20).reshape(4, 5) > 3, True, True), (True,) * 3), "whole arrays only"),
+        (((np.arange(20).reshape(4, 5) > 3, True, True), (True,) * 3), "give it to the Problem"),
     ],
 )
 def test_what_names_nothing_is_refused_in_one_line(trainable, message):

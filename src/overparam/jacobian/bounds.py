@@ -12,7 +12,7 @@ from overparam.jacobian.jet_modulus import JetBounds, measure_jet_point
 from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.jacobian.layered_jets import LayeredJetBounds, measure_layered_point
 from overparam.jacobian.mlp_bounds import MLPBounds
-from overparam.model.function import ParamTree
+from overparam.model.function import ParamTree, covering_network
 from overparam.model.mlp import MLP
 from overparam.model.observation import Jet, Laplacian, Value
 from overparam.precision import on_host
@@ -53,6 +53,10 @@ def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:
     """What is proved of the observed model, if anything."""
     model, measure = problem.model, problem.measure
     observation = problem.observation.part_of() or problem.observation
+    covering = covering_network(model)
+    if covering is not None:
+        whole = Problem(covering, measure, problem.loss, observe=problem.observation)
+        return _known(whole, params)
     if not isinstance(model, MLP):
         return None
     if isinstance(observation, Value):

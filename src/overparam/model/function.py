@@ -18,7 +18,14 @@ from scipy.linalg import norm
 
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
-from overparam.model.trainable import PartlyTrained, Trainable, freeze
+from overparam.model.trainable import (
+    KINDS,
+    Booleans,
+    PartlyTrained,
+    Trainable,
+    freeze,
+    is_mask,
+)
 from overparam.precision import as_float64, floating_dtype
 
 Function = Callable[[Any, Any], Any]
@@ -57,12 +64,27 @@ def compiled(function: Function) -> Any:
 def train_only(model: Network, trainable: Trainable) -> Network:
     """The model with everything frozen but what is named.
 
+    Of an ``MLP`` a part of an array may move, too, by a pytree of arrays of booleans: the result is
+    then a function, whose Jacobian's changes are bounded by those of the whole arrays.
+
     Raises:
         InputError: A name is unknown, or nothing is left that moves.
     """
-    if isinstance(model, MLP):
+    if not isinstance(model, MLP):
+        return freeze(model, trainable)
+    if not is_mask(trainable):
         return replace(model, trainable=trainable)
-    return freeze(model, trainable)
+    arrays = jax.tree.map(lambda leaf: bool(np.any(leaf)), trainable)
+    whole = replace(model, trainable=arrays)
+    if all(np.all(leaf) == np.any(leaf) for leaf in jax.tree.leaves(trainable)):
+        return whole
+    return PartlyTrained(as_function(whole), Booleans(trainable), KINDS)
+
+
+def covering_network(model: Network) -> MLP | None:
+    """The ``MLP`` whose arrays move, of one in which a part of their entries does."""
+    inner = model.function if isinstance(model, PartlyTrained) else None
+    return inner.model if isinstance(inner, _Applied) else None
 
 
 def require_all_trainable(model: Network, purpose: str) -> None:

@@ -84,8 +84,8 @@ def _of_mask(mask: Any, layers: int) -> Trained:
     parts = [np.asarray(leaf) for pair in pairs for leaf in pair]
     if any(part.any() != part.all() for part in parts):
         raise InputError(
-            "trainable freezes a part of an array, but of an MLP whole arrays only: give the "
-            "function lambda params, x: model.apply(params, x) as the model for that"
+            "trainable freezes a part of an array, but an MLP has whole arrays that move only: "
+            "give it to the Problem, Problem(model, ..., trainable=...)"
         )
     return tuple((bool(np.all(w)), bool(np.all(b))) for w, b in pairs)
 
@@ -145,10 +145,12 @@ class PartlyTrained:
     Args:
         function: f.
         trainable: Names, as in the path to an array ("dense", "dense.kernel"), or booleans.
+        kinds: What to call the parameters' first two parts, in place of 0 and 1.
     """
 
     function: Callable[[Any, Any], Any]
     trainable: "tuple[str, ...] | Booleans"
+    kinds: tuple[str, ...] = ()
 
     def __call__(self, params: Any, x: Any) -> Any:
         """F, with no derivative in what is frozen."""
@@ -178,6 +180,9 @@ class PartlyTrained:
         found = []
         masks = jax.tree.leaves(self.mask(params))
         for path, leaf, mask in zip(_paths(params), jax.tree.leaves(params), masks, strict=True):
+            if self.kinds:
+                first, _, rest = path.partition(".")
+                path = f"{self.kinds[int(first)]}.{rest}"
             moves, size = int(np.sum(np.broadcast_to(mask, np.shape(leaf)))), int(np.size(leaf))
             part = "" if moves == size else f" ({moves} of {size} entries)"
             found += [f"{path}{part}"[:400]] if moves else []

@@ -23,6 +23,7 @@ from overparam.model.function import (
     ParamTree,
     as_function,
     compiled,
+    covering_network,
     observe_function,
     parameter_norm,
     partly_trained,
@@ -326,6 +327,8 @@ def model_name(model: Network) -> str:
     """What to call a model in files and messages."""
     if isinstance(model, MLP):
         return "MLP"
+    if covering_network(model) is not None:
+        return "MLP with frozen entries"
     if isinstance(model, PartlyTrained):
         return model_name(model.function)
     return getattr(model, "__qualname__", None) or type(model).__qualname__
