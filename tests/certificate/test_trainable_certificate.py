@@ -122,6 +122,7 @@ def test_with_weight_decay_what_moves_goes_to_the_only_minimum_of_a_region():
     assert frozen_and_moving(problem, start, found.params)[0] == 0
     certificate = anchor(problem, found.params)
     assert certificate.certified
+    assert "nothing can be checked again" in verify(certificate, problem, found.params).reasons[0]
     mask, measure = moving_entries(problem, start), problem.measure
     with jax.enable_x64(True):
         theta = ravel_pytree(found.params)[0]
