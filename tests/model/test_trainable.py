@@ -67,6 +67,14 @@ def test_biases_that_are_switched_off_do_not_move():
         MLP(5, (4,), 1, bias_scale=0.0, trainable="biases")
 
 
+def test_what_moves_keeps_the_structure_of_the_parameters():
+    model = MLP(3, (2,), 1, trainable="weights.1, biases.0")
+    params = [np.ones((2, 3)), np.ones((1, 2))], [np.ones(2), np.ones(1)]
+    weights, biases = model.moving(params)
+    assert isinstance(weights, list)
+    assert [float(a.sum()) for a in (*weights, *biases)] == [0, 2, 2, 0]
+
+
 def two_layers(params, x):
     return jnp.tanh(x @ params["first"]["w"] + params["first"]["b"]) @ params["last"]
 

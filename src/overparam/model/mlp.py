@@ -12,7 +12,7 @@ in all layers keep their size as the network grows.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -123,12 +123,14 @@ class MLP:
         """Whether a hidden layer moves; else J is constant, and the model linear in what moves."""
         return any(map(any, self.trained[:-1]))
 
-    def moving(self, params: Params) -> Params:
+    def moving(self, params: Any) -> Any:
         """Zeros in place of the arrays that are frozen, in a pytree like ``params``; traceable."""
         if self.trainable == "all":
             return params
-        mask = tuple(zip(*self.trained, strict=True))
-        return jax.tree.map(lambda moves, leaf: leaf if moves else 0 * leaf, mask, params)
+        leaves, structure = jax.tree.flatten(params)
+        moves = [moves for kind in zip(*self.trained, strict=True) for moves in kind]
+        kept = zip(leaves, moves, strict=True)
+        return jax.tree.unflatten(structure, [a if moves else 0 * a for a, moves in kept])
 
     def init(self, key: Array, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
         """Draw the initial parameters, independent N(0, 1).
