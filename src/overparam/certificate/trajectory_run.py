@@ -432,7 +432,7 @@ class Run:
     @property
     def _beta_3(self) -> float:
         act = self.problem.mlp.act
-        if not self.problem.mlp.hidden_widths:
+        if not self.problem.mlp.bends:
             return 0.0
         assert act.third_bound is not None
         return act.third_bound

@@ -109,7 +109,7 @@ def check_decayed(problem: Problem, rigor: str) -> None:
         raise InputError(
             f"Theorem R is about convex losses, and {problem.loss.spelling} is not known to be one"
         )
-    if problem.mlp.hidden_widths and None in (act.curvature_bound, act.third_bound):
+    if problem.mlp.bends and None in (act.curvature_bound, act.third_bound):
         raise InputError(
             f"Theorem R needs bounds on three derivatives of the activation, which {act.name} does "
             "not have: choose gelu, tanh, softplus, ..."
@@ -159,7 +159,7 @@ class Decayed:
     def growth(self, radius: float) -> float:
         """C of Lemma R3: D^2 <F, grad f(F)> changes by no more than this times the distance."""
         model, base = self.problem.mlp, self.point.base
-        third = model.act.third_bound if model.hidden_widths else 0.0
+        third = model.act.third_bound if model.bends else 0.0
         assert third is not None
         N = third_derivative(base, third, radius)
         omega, lipschitz = self.point.bounds.on_ball(radius)

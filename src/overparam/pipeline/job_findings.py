@@ -42,6 +42,9 @@ def subject(result: JobResult) -> Iterator[Finding]:
         "parameters": model.parameter_count,
         "activation": model.act.name,
     }
+    if model.trainable != "all":
+        about["trainable"] = list(model.trainable)
+    moving = "" if model.trainable == "all" else f"; training moves {', '.join(model.trainable)}"
     yield Finding(
         "data",
         (f"{data.source}", f"{data.train.n:,} for training, {test:,} held out"),
@@ -50,7 +53,7 @@ def subject(result: JobResult) -> Iterator[Finding]:
     )
     yield Finding(
         "network",
-        (f"{widths} {model.act.name}, {model.parameter_count:,} parameters{source}",),
+        (f"{widths} {model.act.name}, {model.parameter_count:,} parameters{source}{moving}",),
         "subject",
         about | ({"weights": imported.source} if imported else {}),
     )

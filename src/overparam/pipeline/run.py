@@ -200,7 +200,8 @@ class Imported(Job):
         progress: Progress | None,
     ) -> None:
         problem = Problem(
-            network.model, dataset.train, settings.loss, centered_at=network.centered_at
+            *(network.model, dataset.train, settings.loss, network.centered_at),
+            trainable=settings.trainable,
         )
         super().__init__(dataset, problem, network.params, settings, progress)
         self.network, self.settings = network, settings
@@ -224,7 +225,7 @@ class Imported(Job):
         return JobResult(
             settings=settings,
             dataset=self.dataset,
-            model=self.network.model,
+            model=self.problem.mlp,
             initial_params=start,
             initial=initial,
             descent=descent,
@@ -266,6 +267,7 @@ class Drawn(Job):
             weight_scale=settings.weight_scale,
             bias_scale=settings.bias_scale,
             output_scale=settings.output_scale,
+            trainable=settings.trainable,
         )
         self.require_memory(dataset.train.n)
         start = jax.tree.map(np.asarray, self.model.init(jax.random.key(settings.seed)))

@@ -65,12 +65,16 @@ class BallDescent:
             ones = arb_mat(back.nrows(), 1, [arb(1)] * back.nrows())
             slope = transposed * inputs[layer] * factor
             shift = transposed * ones * self.network.bias_scale
-            found.insert(0, self._decayed(layer, slope, shift))
+            found.insert(0, self._of_what_moves(layer, *self._decayed(layer, slope, shift)))
             if layer:
                 up = (back * weights * factor).entries()
                 turned = [u * s for u, s in zip(up, slopes[layer - 1], strict=True)]
                 back = arb_mat(back.nrows(), weights.ncols(), turned)
         return found
+
+    def _of_what_moves(self, layer: int, slope: arb_mat, shift: arb_mat) -> tuple[arb_mat, arb_mat]:
+        weights, biases = self.subject.architecture.moves(layer)
+        return slope if weights else slope * 0, shift if biases else shift * 0
 
     def _decayed(self, layer: int, slope: arb_mat, shift: arb_mat) -> tuple[arb_mat, arb_mat]:
         decay, towards = arb(self.subject.decay), self.subject.decay_to

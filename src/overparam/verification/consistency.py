@@ -250,10 +250,9 @@ def _remedies(claim: Claim) -> Iterator[str]:
         if remedies:
             yield "remedies are stated where there is nothing to mend, or no way to tell"
         return
-    widths = claim.problem["hidden_widths"]
     expected = {"residual": claim.number("residual") * margin}
-    if widths:
-        expected["width"] = float(math.ceil(min(widths) / margin**2))
+    if claim.bends:
+        expected["width"] = float(math.ceil(min(claim.hidden_widths) / margin**2))
     if "output_scale" in remedies and "center_sha256" in claim.problem:
         expected["output_scale"] = claim.problem["output_scale"] / margin * 1.25
     if set(remedies) != set(expected):

@@ -68,7 +68,8 @@ class Curvature:
         gram, lengths = a @ a.T, np.sqrt((a**2).sum(1))
         sizes = np.sqrt((u**2).sum(1))
         slope, inner = passed.slopes[0], (u @ w) * passed.bends[0]
-        c = _forms(slope, (u @ u.T) * gram, sizes * lengths)
+        moves, _ = self.there.architecture.moves(1)
+        c = moves * _forms(slope, (u @ u.T) * gram, sizes * lengths)
         d = _forms(inner, gram * gram, lengths**2)
         off = self.off
         total = float(sizes.sum()) * off.inputs[0]
@@ -89,7 +90,10 @@ class Curvature:
             upstream=tuple(passed.upstream),
             turned=tuple(passed.turned[1:]),
             sizes=weights * (size * (1 + 1e-12) + 0.03 * mean) + 1e-290,
-            factors=tuple(self._factor(w) * (1 + 1e-12) for w in params.weights[1:]),
+            factors=tuple(
+                self._factor(w) * (1 + 1e-12) * self.there.architecture.moves(layer)[0]
+                for layer, w in enumerate(params.weights[1:], start=1)
+            ),
         )
 
     def _couplings(self, passed: Passed, radius: float) -> Couplings:

@@ -101,7 +101,7 @@ class Point:
 
     @cached_property
     def _rounding(self) -> Rounding:
-        return rounding_near(self.there, self.measured.norms, 0.0)
+        return rounding_near(self.there, self.measured.whole, 0.0)
 
     @cached_property
     def _passed(self) -> Passed:
@@ -132,7 +132,7 @@ class Point:
 
     def growth(self, radius: float) -> arb:
         """C of Lemma R3."""
-        third = rounding_near(self.there, self.measured.norms, radius).third
+        third = rounding_near(self.there, self.measured.whole, radius).third
         omega, lipschitz = self.on_ball(radius)
         B = self.measured.max_eigenvalue.sqrt() + omega
         M = self.measured.loss.smoothness()

@@ -127,7 +127,7 @@ class Passed:
     """One forward and one backward pass.
 
     Attributes:
-        inputs: a^{l-1} = (c_l h^{l-1}, s_b), l = 1..D, (n, m_{l-1} + 1).
+        inputs: a^{l-1} = (c_l h^{l-1}, s_b) of what moves, l = 1..D, (n, m_{l-1} + 1).
         slopes: act'(z^l), l < D.
         bends: act''(z^l), l < D.
         upstream: upsilon^l, l < D: what z^l's slopes are multiplied with, (n, m_l).
@@ -184,13 +184,13 @@ class FloatNetwork:
         values = output - self.offset
         ghat = self.gradient(values) if ghat is None else ghat
         upstream, turned = self._backward(params, slopes, self.weights[:, None] * ghat)
-        return Passed(inputs, slopes, bends, upstream, turned, values, ghat)
+        return Passed(self._moving(inputs), slopes, bends, upstream, turned, values, ghat)
 
     def pulled_back(self, params: Parameters, g: np.ndarray) -> Parameters:
         """sum_i DN(x_i)* g_i, g of shape (n k,)."""
         inputs, slopes, _, _ = self._forward(params)
         _, turned = self._backward(params, slopes, g.reshape(self.y.shape))
-        parts = [xi.T @ a for xi, a in zip(turned, inputs, strict=True)]
+        parts = [xi.T @ a for xi, a in zip(turned, self._moving(inputs), strict=True)]
         weights, biases = tuple(p[:, :-1] for p in parts), tuple(p[:, -1] for p in parts)
         return Parameters(weights, biases, "float64")
 
@@ -198,7 +198,7 @@ class FloatNetwork:
         """<DN_a(x_i), DN_b(x_j)>, (n k, n k), sample-major."""
         inputs, slopes, _, _ = self._forward(params)
         n, k = self.y.shape
-        grams = [a @ a.T for a in inputs]
+        grams = [a @ a.T for a in self._moving(inputs)]
         columns = [np.tile(row, (n, 1)) for row in np.eye(k)]
         passed = [self._backward(params, slopes, column)[1] for column in columns]
         total = np.zeros((n, k, n, k))
@@ -231,6 +231,16 @@ class FloatNetwork:
                 slopes.append(slope)
                 bends.append(bend)
         return inputs, slopes, bends, self.architecture.output_scale * z
+
+    def _moving(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """(c_l h^{l-1}, s_b) with zeros for weights and for biases that are frozen."""
+        if self.architecture.trainable is None:
+            return inputs
+        found = []
+        for layer, a in enumerate(inputs):
+            weights, biases = self.architecture.moves(layer)
+            found.append(np.hstack([a[:, :-1] * weights, a[:, -1:] * biases]))
+        return found
 
     def _factor(self, w: np.ndarray) -> float:
         return self.architecture.weight_scale / np.sqrt(w.shape[1])

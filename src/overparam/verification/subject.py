@@ -53,13 +53,20 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the parameters do not say about the model, and the loss."""
+    """What the parameters do not say about the model, and the loss; what moves, None for all."""
 
     activation: str
     weight_scale: float
     bias_scale: float
     output_scale: float
     loss: str
+    trainable: tuple[str, ...] | None = None
+
+    def moves(self, layer: int) -> tuple[bool, bool]:
+        """Whether the weights of a layer, counted from 0, move in training, and its biases."""
+        if self.trainable is None:
+            return True, True
+        return f"weights.{layer}" in self.trainable, f"biases.{layer}" in self.trainable
 
     def loss_for(self, outputs: int) -> BallLoss:
         """The loss in balls.
@@ -108,13 +115,15 @@ class Subject:
             "weight_scale": self.architecture.weight_scale,
             "bias_scale": self.architecture.bias_scale,
             "output_scale": self.architecture.output_scale,
-            "parameters": sum(m * (n + 1) for m, n in shapes),
+            "parameters": self._moving_entries(),
             "loss": self.architecture.loss,
             "loss_constants": "proved",
             "params_dtype": self.params.dtype,
             "data_sha256": _data_fingerprint(self.x, self.y, self.weights),
             "params_sha256": self.params.fingerprint(),
         }
+        if self.architecture.trainable is not None:
+            found["trainable"] = list(self.architecture.trainable)
         if self.center is not None:
             found["center_sha256"] = self.center.fingerprint()
         if self.decay:
@@ -122,6 +131,13 @@ class Subject:
         if self.decay_to is not None:
             found["decay_sha256"] = self.decay_to.fingerprint()
         return found
+
+    def _moving_entries(self) -> int:
+        total = 0
+        for layer, w in enumerate(self.params.weights):
+            weights, biases = self.architecture.moves(layer)
+            total += w.size * weights + w.shape[0] * biases
+        return total
 
     def validate(self) -> None:
         """Refuse shapes that do not fit together and data the theorem does not speak of.
@@ -142,6 +158,7 @@ class Subject:
                 f"the activation {self.architecture.activation!r} is not built in: its constants "
                 "are assumed and cannot be checked"
             )
+        _check_names(self.architecture, len(self.params.weights))
         self.architecture.loss_for(self.y.shape[1]).check_targets(self.y)
 
 
@@ -163,6 +180,7 @@ def subject_of(problem: Problem, params: Any) -> Subject:
             bias_scale=model.bias_scale,
             output_scale=model.output_scale,
             loss=loss.spelling if known else f"{loss.spelling} (user-defined)",
+            trainable=None if model.trainable == "all" else model.trainable,
         ),
         decay=problem.weight_decay,
         decay_to=None if towards is None else Parameters.of(*towards),
@@ -203,6 +221,7 @@ def subject_in(folder: Path, content: Mapping[str, Any]) -> Subject:
             bias_scale=float(claimed["bias_scale"]),
             output_scale=float(claimed["output_scale"]),
             loss=claimed["loss"],
+            trainable=tuple(claimed["trainable"]) if "trainable" in claimed else None,
         ),
         decay=float(claimed.get("weight_decay", 0.0)),
         decay_to=_parameters(arrays, "initial_") if "decay_sha256" in claimed else None,
@@ -258,6 +277,13 @@ def _check_layers(name: str, params: Parameters, inputs: int, outputs: int) -> N
         raise RefusedError(
             f"{name}: the last layer has {width} outputs, the targets {outputs} columns"
         )
+
+
+def _check_names(architecture: Architecture, layers: int) -> None:
+    known = {f"{kind}.{layer}" for kind in ("weights", "biases") for layer in range(layers)}
+    unknown = set(architecture.trainable or ()) - known
+    if unknown:
+        raise RefusedError(f"trainable names {min(unknown)!r}, which the network does not have")
 
 
 def _data_fingerprint(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> str:
