@@ -15,7 +15,7 @@ Kind = Literal["proved", "computed", "estimated", "assumed"]
 RIGOURS = ("computed", "proved")
 """Of the main job."""
 
-THEOREMS = ("1", "P", "C", "R")
+THEOREMS = ("1", "P", "C", "R", "S")
 """With which an initialisation can be certified."""
 
 FINISHES = ("gauss-newton", "none")

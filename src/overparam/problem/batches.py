@@ -48,7 +48,7 @@ class Batches(Struct, frozen=True, forbid_unknown_fields=True):
         return rng.choice(measure.n, self.size, replace=False)
 
 
-def get_batches(measure: Measure, batch_size: Any, sampling: str = "subsets") -> Batches:
+def get_batches(measure: Measure, batch_size: Any, sampling: Any = "subsets") -> Batches:
     """The batches that arguments of these names describe.
 
     Raises:

@@ -23,6 +23,7 @@ class BatchDescent:
             S' s over the distance the run may reach; above 1 exactly if certified, and 0 if
             curvature or the step leave no descent.
         step_size: eta.
+        level: Of S d_0 (1 + L s / (c sigma')), of S' E d_0 / (1 - x); infinite if there is none.
         radius: s; a run that stays keeps this close to the minimiser that was closest to its start.
         gain: c, what curvature and noise leave of twice the descent; at most 2.
         smoothness: Of S the expected one, b^2; of S' that of every batch, C^2.
@@ -36,6 +37,7 @@ class BatchDescent:
 
     certified: bool
     margin: Number = field(metadata=LOWER)
+    level: Number = field(metadata=UPPER)
     step_size: Number = field(metadata=LOWER)
     radius: Number = field(metadata=LOWER)
     gain: Number = field(metadata=LOWER)
@@ -133,10 +135,11 @@ def mini_batches_converge(
     margin = sqrt(failure) * s / level if level > 0 else math.inf
     rate = larger(1 - step_size * c * sigma * sigma, 0.0)
     if not (margin > 1 and rate < 1):
-        return _nothing(step_size, near, c, smoothness, smaller(margin, 1.0))
+        return _nothing(step_size, near, c, smoothness, level, smaller(margin, 1.0))
     return BatchDescent(
         certified=True,
         margin=margin,
+        level=level,
         step_size=step_size,
         radius=s,
         gain=c,
@@ -149,11 +152,17 @@ def mini_batches_converge(
 
 
 def _nothing(
-    step_size: Number, near: Nearby, gain: Number, smoothness: Number, margin: Number = 0.0
+    step_size: Number,
+    near: Nearby,
+    gain: Number,
+    smoothness: Number,
+    level: Number = math.inf,
+    margin: Number = 0.0,
 ) -> BatchDescent:
     return BatchDescent(
         certified=False,
         margin=margin,
+        level=level,
         step_size=step_size,
         radius=near.radius,
         gain=larger(gain, 0.0),
@@ -210,10 +219,11 @@ def epochs_converge(
     margin = s / reach if reach > 0 else math.inf
     rate = larger(1 - step_size * c * sigma * sigma, 0.0)
     if not (margin > 1 and rate < 1):
-        return _nothing(step_size, near, c, smoothness, smaller(margin, 1.0))
+        return _nothing(step_size, near, c, smoothness, reach, smaller(margin, 1.0))
     return BatchDescent(
         certified=True,
         margin=margin,
+        level=reach,
         step_size=step_size,
         radius=s,
         gain=c,

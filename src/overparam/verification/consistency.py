@@ -55,9 +55,11 @@ _WITH_WEIGHT_DECAY = {
     *("weight_decay", "loss_infimum", "gradient_norm", "residual_curvature", "strong_convexity"),
     *("contraction", "minimum_excess", "region_minimum", "rival_distance"),
 }
+_IN_BATCHES = {"minimum_distance", "point_norm", "batch_smoothness", "exit_probability"}
 _OF_SOME = (
     _OF_A_RUN
     | _WITH_WEIGHT_DECAY
+    | _IN_BATCHES
     | {
         *("steps_in_balls", "failure_probability"),
         *("tube_radius", "predicted_steps", "steps_made"),
@@ -90,6 +92,8 @@ def _flags(claim: Claim) -> Iterator[str]:
         yield "limit_distance <= displacement <= radius does not hold"
     if not 0 <= claim.number("step_fraction") <= 1:
         yield "step_fraction is not between 0 and 1"
+    if "batches" in claim.content:
+        yield "batches are stated of a theorem about all points"
     if "not_proved" in claim.content and claim.content["rigor"] != "computed":
         yield "not_proved is stated of a certificate that is"
     if "forecast" in claim.content and claim.certified:

@@ -165,6 +165,8 @@ def _beyond(claim: Claim) -> str | None:
         )
     if claim.content["theorem"] == "R":
         return "the certificate rests on Theorem R (docs/weight_decay.md), which is not known here"
+    if claim.content["theorem"] == "S":
+        return "the certificate rests on Theorem S (docs/stochastic.md), which is not known here"
     return not_followed(claim) if claim.by_run else None
 
 
