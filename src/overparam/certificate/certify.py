@@ -22,6 +22,7 @@ from overparam.certificate.trajectory import (
     or_by_running,
 )
 from overparam.certificate.weight_decay import anchor_decayed, check_decayed
+from overparam.choices import Sampling
 from overparam.errors import InputError
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import check_scales
@@ -30,7 +31,7 @@ from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
-from overparam.problem.batches import Batches, Sampling, get_batches
+from overparam.problem.batches import Batches, get_batches
 from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
 from overparam.rounding.float64 import check_excess

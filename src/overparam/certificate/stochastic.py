@@ -101,7 +101,7 @@ def with_batches(
     """
     distance = first.existence_radius
     if not distance < math.inf:
-        return replace(first, theorem="S", batches=batches)
+        return _no_minimum_known(hypotheses, first, batches, step_size)
     tried = _on_balls(hypotheses, first.nodes, batches, distance, step_size)
     best = max(tried, key=lambda one: one.merit)
     return replace(
@@ -112,6 +112,21 @@ def with_batches(
         numbers=_numbers(hypotheses, first, batches, best),
         remedies=Remedies(),
     )
+
+
+def _no_minimum_known(
+    hypotheses: Hypotheses, first: Certificate, batches: Batches, step_size: float | None
+) -> Certificate:
+    """Theorem 1's failure, with the step that the theorem would take were a minimum near."""
+    nodes = first.nodes[:1]
+    one = next(_on_balls(hypotheses, nodes, batches, 0.0, step_size))
+    numbers = first.numbers.but(
+        step_size=one.found.step_size,
+        point_norm=one.near.point_norm,
+        batch_smoothness=one.found.smoothness,
+        exit_probability=1.0,
+    )
+    return replace(first, theorem="S", batches=batches, numbers=numbers, remedies=Remedies())
 
 
 def point_norms(hypotheses: Hypotheses) -> Float[np.ndarray, " n"]:

@@ -6,7 +6,7 @@ from typing import get_args
 import optax
 
 from overparam.certificate.certificate import Theorem
-from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor
+from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor, Sampling
 from overparam.errors import InputError
 from overparam.limits import (
     MOST_STEPS,
@@ -36,6 +36,8 @@ class JobSettings:
         loss: Spelling of the integrand, such as ``huber:0.5``.
         weight_decay: lambda, towards the initialisation of a centred network, else towards 0; 0
             for none. With it the job goes to the objective's minimum, and Theorem R speaks.
+        batch_size: Points of a mini-batch, of which Theorem S speaks; None for all of them.
+        sampling: How they are drawn, as in ``gradient_descent``.
         seed: Of the initialisation.
         output_scale: c, the factor on the network's output.
         weight_scale: s_w.
@@ -68,6 +70,8 @@ class JobSettings:
     activation: str | Activation = "gelu"
     loss: str = "squared"
     weight_decay: float | int = 0.0
+    batch_size: int | None = None
+    sampling: Sampling = "subsets"
     seed: int = 0
     output_scale: float = 1.0
     weight_scale: float = 1.0
@@ -112,6 +116,11 @@ class JobSettings:
         if self.theorem is not None and (self.theorem == "R") != bool(self.weight_decay):
             about = "with" if self.theorem == "R" else "without"
             raise InputError(f"Theorem {self.theorem} is about problems {about} weight_decay")
+        if self.batch_size is not None and self.weight_decay:
+            raise InputError("Theorem S (batch_size) knows no weight_decay: leave one of them out")
+        if self.theorem is not None and (self.theorem == "S") != (self.batch_size is not None):
+            about = "with" if self.theorem == "S" else "without"
+            raise InputError(f"Theorem {self.theorem} is about descent {about} batch_size")
         if self.weight_decay and self.rigor != "computed":
             raise InputError(
                 f"with weight_decay there is no rigor {self.rigor!r} yet (Theorem R): leave it out"

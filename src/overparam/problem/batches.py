@@ -1,18 +1,15 @@
 """How the points of a batch are drawn: anew each step, or every point once an epoch."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
 from msgspec import Meta, Struct
 
+from overparam.choices import Sampling
 from overparam.errors import InputError
 from overparam.limits import require_choice, require_whole
 from overparam.problem.measure import Measure
-
-Sampling = Literal["subsets", "replacement", "epochs"]
-"""Each batch a uniform subset of the points; or points drawn one by one from the measure; or the
-points in a new order each epoch, of which each is in one batch."""
 
 
 class Batches(Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +17,7 @@ class Batches(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         size: b.
-        sampling: See :data:`Sampling`.
+        sampling: See ``overparam.choices.Sampling``.
     """
 
     size: Annotated[int, Meta(ge=1)]

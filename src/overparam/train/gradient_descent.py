@@ -17,13 +17,14 @@ from jaxtyping import Float
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.description import describe, params_fingerprint
 from overparam.checkpoint import Checkpoint
+from overparam.choices import Sampling
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.limits import require_choice, require_positive, require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.precision import on_host
-from overparam.problem.batches import Sampling, get_batches
+from overparam.problem.batches import get_batches
 from overparam.problem.problem import Problem, model_name
 from overparam.progress import Progress
 from overparam.randomness import seed_of
