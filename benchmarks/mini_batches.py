@@ -18,6 +18,11 @@ MOVED = 1e-6
 """Relative to the weights: so far from where Gauss-Newton ends the runs begin."""
 
 
+def moved(leaf: np.ndarray) -> np.ndarray:
+    """A little away."""
+    return leaf * (1 + MOVED * np.random.default_rng(0).standard_normal(leaf.shape))
+
+
 def main() -> None:
     """Print a row for each set and way of drawing batches."""
     for name, rows, width in SETS:
@@ -27,8 +32,7 @@ def main() -> None:
         start = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
         problem = Problem(model, train, "squared", start)
         fitted = gauss_newton(problem, start).params
-        rng = np.random.default_rng(0)
-        near = jax.tree.map(lambda a: a * (1 + MOVED * rng.standard_normal(a.shape)), fitted)
+        near = jax.tree.map(moved, fitted)
         whole = anchor(problem, near)
         for size, sampling in SIZES:
             given = {"batch_size": size, "sampling": sampling}

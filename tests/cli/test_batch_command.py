@@ -9,6 +9,7 @@ from overparam.cli.main import main
 from overparam.pipeline.output import FILES
 
 COMMAND = ["certify", "iris", "--samples", "12", "--width", "64", "--depth", "1", "--steps", "20"]
+COMMAND += ["--budget", "0"]
 
 
 def run(*arguments):

@@ -15,8 +15,10 @@ from overparam.certificate.constants import Theorem
 from overparam.certificate.decayed_run import certify_decayed_run
 from overparam.certificate.hypotheses import Rigor, measure_hypotheses
 from overparam.certificate.stochastic import check_batches, with_batches
+from overparam.certificate.stochastic_run import certify_batch_run
 from overparam.certificate.trajectory import (
     BUDGET,
+    can_run,
     certify_by_running,
     check_trajectory,
     or_by_running,
@@ -34,6 +36,7 @@ from overparam.precision import on_host
 from overparam.problem.batches import Batches, get_batches
 from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
+from overparam.randomness import seed_of
 from overparam.rounding.float64 import check_excess
 from overparam.threads import threads_by
 
@@ -115,13 +118,14 @@ def certify(
     budget: float | int = BUDGET,
     batch_size: int | None = None,
     sampling: Sampling = "subsets",
+    key: Any = None,
     target_norm: bool = True,
     checkpoint: str | Path | None = None,
 ) -> Certificate:
     """From initialisation: does gradient descent from ``params`` converge?
 
     With weight decay it is Theorem R that speaks, see :func:`anchor`, at the end of a run; with a
-    batch size Theorem S, before any training.
+    batch size Theorem S, before any training or at the end of a run with the batches of a key.
 
     Theorem 1 says so before any training. Where it does not certify, Theorem P may, with far fewer
     units: it follows the linearised run, known in advance, and costs a few dozen kernels. It is
@@ -148,6 +152,8 @@ def certify(
             full batches.
         sampling: How they are drawn: ``subsets``, ``replacement`` or ``epochs``, as in
             ``gradient_descent``.
+        key: Of the batches of a run that is made to where Theorem S takes over; None stands for
+            ``jax.random.key(0)``. The certificate is about runs that begin with these batches.
         target_norm: Whether rho_K sharpens the existence radius, for one more Cholesky factor.
         checkpoint: An .npz file in which the steps of Theorem C are saved now and then; if it is
             there, they go on from it, to the same bits. None saves nothing.
@@ -186,7 +192,12 @@ def certify(
     hypotheses = measure_hypotheses(point, target_norm=target_norm, rigor=rigor)
     if batches is not None:
         first = certificate_from(hypotheses, "initialisation")
-        return with_batches(hypotheses, first, batches, step_size)
+        found = with_batches(hypotheses, first, batches, step_size)
+        if found.certified or not budget or not can_run(problem, rigor):
+            return found
+        return certify_batch_run(
+            *(hypotheses, found, seed_of(key), step_size), budget=budget, progress=progress
+        )
     first = certificate_from(hypotheses, "initialisation", step_size)
     if theorem == "1" or rigor == "estimated":
         return first

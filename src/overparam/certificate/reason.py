@@ -327,12 +327,17 @@ class BatchesConverge(Why, frozen=True, tag="batches_converge"):
 
     def words(self, n: Numbers, about: Description) -> str:
         """With which probability, and how far."""
-        odds = "whatever the order of the batches"
+        before, odds = "", "whatever the order of the batches"
+        if "handover" in n:
+            before = (
+                f"{n['handover']:.0f} steps with given batches were made, known up to "
+                f"{n['deviation']:.2g}; then "
+            )
         if n["exit_probability"]:
             odds = f"but for runs of probability {n['exit_probability']:.2g}"
         return (
-            f"mini-batches with the constant step size {n.step_size:.4g} converge to a global "
-            f"minimum within distance {n.limit_distance:.4g}, {odds} (Theorem S)"
+            f"{before}mini-batches with the constant step size {n.step_size:.4g} converge to a "
+            f"global minimum within distance {n.limit_distance:.4g}, {odds} (Theorem S)"
         )
 
 

@@ -25,7 +25,9 @@ from overparam.certificate.reason import (
 )
 from overparam.certificate.weight_decay import NOT_KNOWN, UP
 from overparam.errors import InputError
+from overparam.model.function import ParamTree
 from overparam.problem.batches import Batches
+from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem, require_no_decay
 from overparam.rounding.float64 import kernel_errors
 from overparam.theorems.descent import objective_smoothness
@@ -89,27 +91,32 @@ class Tried(NamedTuple):
 
 @one_thread
 def with_batches(
-    hypotheses: Hypotheses, first: Certificate, batches: Batches, step_size: float | None
+    hypotheses: Hypotheses,
+    first: Certificate,
+    batches: Batches,
+    step_size: float | None,
+    away: float = 0.0,
 ) -> Certificate:
-    """Theorem S or S' at the point where Theorem 1 was tried.
+    """Theorem S or S' at the point where Theorem 1 was tried, or near it.
 
     Args:
         hypotheses: Measured there.
         first: Theorem 1's certificate, or its failure, which knows how near a minimiser is.
         batches: The mini-batches.
         step_size: eta, or None for the one with the best rate.
+        away: No farther from the point does the descent begin.
     """
-    distance = first.existence_radius
+    distance = first.existence_radius + away
     if not distance < math.inf:
         return _no_minimum_known(hypotheses, first, batches, step_size)
-    tried = _on_balls(hypotheses, first.nodes, batches, distance, step_size)
+    tried = _on_balls(hypotheses, first.nodes, batches, distance, step_size, away)
     best = max(tried, key=lambda one: one.merit)
     return replace(
         first,
         theorem="S",
         batches=batches,
         why=_why(best, step_size),
-        numbers=_numbers(hypotheses, first, batches, best),
+        numbers=_numbers(hypotheses, first, batches, distance, best),
         remedies=Remedies(),
     )
 
@@ -129,15 +136,20 @@ def _no_minimum_known(
     return replace(first, theorem="S", batches=batches, numbers=numbers, remedies=Remedies())
 
 
-def point_norms(hypotheses: Hypotheses) -> Float[np.ndarray, " n"]:
-    """sqrt(w_i) |J_i(theta_0)| from above: of the kernel's diagonal blocks."""
-    point = hypotheses.point
-    problem, kernel = point.problem, point.kernel
+def point_norms(
+    problem: Problem, params: ParamTree, kernel: Float[np.ndarray, "nk nk"]
+) -> Float[np.ndarray, " n"]:
+    """sqrt(w_i) |J_i| from above: of the kernel's diagonal blocks."""
     n, k = problem.measure.n, problem.outputs
     own = np.arange(n)
     largest = np.linalg.eigvalsh(kernel.reshape(n, k, n, k)[own, :, own, :])[:, -1]
-    errors = kernel_errors(problem, point.params, kernel)
+    errors = kernel_errors(problem, params, kernel)
     return (np.sqrt(np.maximum(largest, 0.0) + errors.products) + errors.jacobian) * UP
+
+
+def in_a_batch(batches: Batches, measure: Measure) -> Float[np.ndarray, " n"]:
+    """sqrt(v_i / w_i), which makes of sqrt(w_i) |J_i| what it counts in a batch."""
+    return np.sqrt(batches.factors(measure) / measure.weights)
 
 
 def _on_balls(
@@ -146,23 +158,27 @@ def _on_balls(
     batches: Batches,
     distance: float,
     step_size: float | None,
+    away: float = 0.0,
 ) -> Iterator[Tried]:
     """The theorem on balls that reach beyond the minimiser, the smallest first."""
-    norms = point_norms(hypotheses)
-    measure = hypotheses.point.problem.measure
-    spread = np.sqrt(batches.factors(measure) / measure.weights)
-    majorant, lipschitz = hypotheses.grid(distance * hypotheses.sigma)
-    for R, omega, L in zip(majorant.radii, majorant.modulus, lipschitz, strict=True):
-        if distance < R:
-            near = Nearby(
-                radius=float(R - distance) / 2,
-                sigma=hypotheses.sigma - float(omega),
-                lipschitz=float(L),
-                jacobian_norm=hypotheses.jacobian_norm + float(omega),
-                point_norm=float(np.max(spread * (norms + omega))) * UP,
-            )
-            found = _theorem(near, batches, measure.n, distance, step_size)
-            yield Tried(float(R), float(omega), near, found)
+    point, covered = hypotheses.point, distance + away
+    measure = point.problem.measure
+    norms, spread = (
+        point_norms(point.problem, point.params, point.kernel),
+        in_a_batch(batches, measure),
+    )
+    radii = [R for R in nodes if covered < R][::NODES_APART] or [2 * covered]
+    known = hypotheses.bounds.on_balls(np.array(radii)).tolist()
+    for R, (omega, lipschitz) in zip(radii, known, strict=True):
+        near = Nearby(
+            radius=(R - covered) / 2,
+            sigma=hypotheses.sigma - omega,
+            lipschitz=lipschitz,
+            jacobian_norm=hypotheses.jacobian_norm + omega,
+            point_norm=float(np.max(spread * (norms + omega))) * UP,
+        )
+        found = _theorem(near, batches, measure.n, distance, step_size)
+        yield Tried(R, omega, near, found)
 
 
 def _theorem(
@@ -188,9 +204,11 @@ def _why(best: Tried, step_size: float | None) -> Reason:
     return RoundsToOne() if found.margin == 1 else MayLeave()
 
 
-def _numbers(hypotheses: Hypotheses, first: Certificate, batches: Batches, best: Tried) -> Numbers:
+def _numbers(
+    hypotheses: Hypotheses, first: Certificate, batches: Batches, distance: float, best: Tried
+) -> Numbers:
     """Those of Theorem 1 that do not depend on how the descent is made, and what follows."""
-    near, found, distance = best.near, best.found, first.existence_radius
+    near, found = best.near, best.found
     loss = hypotheses.point.problem.loss
     steep = objective_smoothness(
         modulus=best.modulus,
