@@ -211,7 +211,7 @@ class WouldTake(Why, frozen=True, tag="would_take"):
 
     def words(self, n: Numbers, about: Description) -> str:
         """How long, and what to do."""
-        last = "R" if "weight_decay" in n else "1"
+        last = "R" if "weight_decay" in n else "S" if "exit_probability" in n else "1"
         return (
             f"gradient descent with step size {self.step_size:.4g} would take {self.length}, to "
             f"the region where Theorem {last} holds: allow it that time with a larger budget, or "
