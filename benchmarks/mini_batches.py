@@ -25,6 +25,7 @@ from overparam import (
 
 SETS = (("wine", 40, 512), ("digits", 100, 512))
 SIZES = ((1, "subsets"), (10, "subsets"), (10, "replacement"), (10, "epochs"))
+STARTS = (("wine", 20, 512, 5), ("digits", 30, 512, 10), ("digits", 100, 512, 20))
 RUNS, STEPS = 8, 4000
 MOVED = 1e-6
 """Relative to the weights: so far from where Gauss-Newton ends the runs begin."""
@@ -45,7 +46,7 @@ def drawn(name: str, rows: int, width: int) -> tuple[Problem, tuple]:
 
 def from_start() -> None:
     """Print a row for each network."""
-    for name, rows, width, size in (("wine", 20, 512, 5), ("digits", 30, 512, 10)):
+    for name, rows, width, size in STARTS:
         problem, start = drawn(name, rows, width)
         began = time.process_time()
         found = certify(problem, start, batch_size=size, budget=900)

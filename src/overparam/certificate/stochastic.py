@@ -6,7 +6,7 @@ each point. docs/stochastic.md has the theorems.
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, SupportsFloat
+from typing import Any, NamedTuple, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float
@@ -34,11 +34,8 @@ from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.stochastic import (
     BatchDescent,
     Nearby,
-    best_batch_step,
-    best_epoch_step,
-    epochs_converge,
-    mini_batches_converge,
-    variance_share,
+    batches_converge,
+    best_step,
 )
 from overparam.threads import one_thread
 
@@ -106,7 +103,7 @@ def with_batches(
         step_size: eta, or None for the one with the best rate.
         away: No farther from the point does the descent begin.
     """
-    distance = first.existence_radius + away
+    distance = first.numbers.existence_radius + away
     if not distance < math.inf:
         return _no_minimum_known(hypotheses, first, batches, step_size)
     tried = _on_balls(hypotheses, first.nodes, batches, distance, step_size, away)
@@ -184,15 +181,10 @@ def _on_balls(
 def _theorem(
     near: Nearby, batches: Batches, points: int, distance: float, step_size: float | None
 ) -> BatchDescent:
-    if batches.sampling == "epochs":
-        m = points // batches.size
-        step = best_epoch_step(near, m) if step_size is None else step_size
-        return epochs_converge(near=near, batches=m, distance=distance, step_size=step)
-    share = variance_share(batches.size, points, replacement=batches.sampling == "replacement")
-    step = best_batch_step(near, share) if step_size is None else step_size
-    return mini_batches_converge(
-        near=near, share=share, distance=distance, step_size=step, failure=FAILURE
-    )
+    how: dict[str, Any] = {"size": batches.size, "points": points, "sampling": batches.sampling}
+    step = best_step(near, **how) if step_size is None else step_size
+    given: dict[str, Any] = {"distance": distance, "step_size": step, "failure": FAILURE}
+    return batches_converge(near=near, **how, **given)
 
 
 def _why(best: Tried, step_size: float | None) -> Reason:

@@ -9,6 +9,7 @@ proofs with these symbols: docs/stochastic.md.
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from overparam.numbers import LOWER, UPPER, Number, larger, over, smaller, sqrt
 
@@ -238,3 +239,44 @@ def epochs_converge(
 def _order(batches: int) -> float:
     """ell = sqrt(m (m - 1) / 2), above the norm of the strictly lower triangle of ones."""
     return math.sqrt(batches * (batches - 1) / 2)
+
+
+def best_step(near: Nearby, size: int, points: int, sampling: str) -> Number:
+    """The step with the best rate, for batches that are drawn in one of three ways."""
+    if sampling == "epochs":
+        return best_epoch_step(near, points // size)
+    return best_batch_step(near, _share(size, points, sampling))
+
+
+def batches_converge(
+    *,
+    near: Nearby,
+    size: int,
+    points: int,
+    sampling: str,
+    distance: Number,
+    step_size: Number,
+    failure: Number,
+) -> BatchDescent:
+    """Theorem S, or of ``epochs`` Theorem S'.
+
+    Args:
+        near: What is known around the minimiser.
+        size: b.
+        points: n.
+        sampling: ``subsets``, ``replacement`` or ``epochs``, of which b divides n.
+        distance: d_0.
+        step_size: eta.
+        failure: The probability that is allowed.
+
+    References:
+        docs/stochastic.md.
+    """
+    given: dict[str, Any] = {"near": near, "distance": distance, "step_size": step_size}
+    if sampling == "epochs":
+        return epochs_converge(batches=points // size, **given)
+    return mini_batches_converge(share=_share(size, points, sampling), failure=failure, **given)
+
+
+def _share(size: int, points: int, sampling: str) -> float:
+    return variance_share(size, points, replacement=sampling == "replacement")
