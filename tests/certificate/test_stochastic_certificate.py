@@ -17,7 +17,6 @@ from overparam import (
     gauss_newton,
     gradient_descent,
     load_certificate,
-    verify,
 )
 from overparam.certificate.stochastic import FAILURE
 
@@ -220,9 +219,3 @@ def test_other_objectives_are_refused(change, message):
 def test_one_run_is_not_held_against_a_mean(certificates, near):
     with pytest.raises(InputError, match="mean over many"):
         gradient_descent(PROBLEM, near, 0.1, 1, batch_size=2, certificate=certificates["subsets"])
-
-
-def test_the_re_check_says_that_it_does_not_know_the_theorem(certificates, near):
-    found = verify(certificates["subsets"], PROBLEM, near)
-    assert not found.ok
-    assert found.reasons[0].startswith("nothing can be checked again")

@@ -50,6 +50,13 @@ def test_the_file_is_that_certificate(folder):
     assert found.batches.size == 4
 
 
+def test_the_re_check_knows_the_anchor(folder, capsys):
+    assert run("verify", folder) == 0
+    printed = capsys.readouterr().out
+    assert f"{folder / 'certificate.json'}: OK" in printed
+    assert "certified claims only" in " ".join(printed.split())
+
+
 def test_epochs_are_certified_for_every_run(capsys):
     code = run(*COMMAND, "--batch-size", "5", "--sampling", "epochs")
     assert code == 0

@@ -15,6 +15,7 @@ from overparam.certificate.certificate import ASSUMPTIONS, with_random_vectors
 from overparam.verification.activations import ACTIVATIONS
 from overparam.verification.claim import Claim
 from overparam.verification.losses import loss_of
+from overparam.verification.mini_batches import batch_faults
 
 IDENTITY = 1e-9
 FAILURE = 1e-12
@@ -24,12 +25,13 @@ SPACING = 4.5e-16
 def faults(claim: Claim) -> Iterator[str]:
     """Sentences on everything that does not fit together."""
     yield from _assumptions(claim)
-    yield from _flags(claim)
+    yield from batch_faults(claim) if claim.in_batches else _flags(claim)
     yield from _grid(claim)
     yield from _of_other_theorems(claim)
     yield from _given_constants(claim)
     yield from _identities(claim)
-    yield from _remedies(claim)
+    if not claim.in_batches:
+        yield from _remedies(claim)
 
 
 MODULUS = "docs/modulus.md, Theorems 2 and 3"
@@ -71,6 +73,8 @@ def _of_other_theorems(claim: Claim) -> Iterator[str]:
     """Numbers that nothing here is held against: a certificate has its own theorem's, and all."""
     proved = claim.content["rigor"] == "proved"
     expected = _OF_A_RUN | ({"steps_in_balls"} if proved else set()) if claim.by_run else set()
+    if claim.in_batches:
+        expected = _IN_BATCHES | ({"overshoot"} if claim.number("excess") else set())
     for name in sorted(_OF_SOME):
         if name == "failure_probability" and claim.by_run and not proved:
             continue
@@ -143,6 +147,9 @@ def _constant(claim: Claim, name: str, exact: arb) -> Iterator[str]:
 def _identities(claim: Claim) -> Iterator[str]:
     """Formulas that tie stored numbers together."""
     expected = _of_the_hand_over(claim) if claim.by_run else _of_theorem_1(claim)
+    if claim.in_batches:
+        c = claim.number
+        expected = [("residual", c("residual"), math.sqrt(2 * c("excess")), 0.0, "sqrt(2 excess)")]
     for name, stored, value, slack, formula in expected:
         if not _close(stored, value, slack):
             yield f"{name} is {stored:.12g}, but {formula} is {value:.12g}"

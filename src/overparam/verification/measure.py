@@ -44,6 +44,7 @@ class Measured:
         terms: Root mean square, in L2(mu), of the terms that are summed up in the residual. A
             float64 figure that only a tolerance uses.
         norms: What the modulus starts from.
+        points: Upper bounds on w_i |J_i|^2; none if they were not asked for.
     """
 
     min_eigenvalue: arb
@@ -56,6 +57,7 @@ class Measured:
     target_norm: arb | None
     terms: float
     norms: StartingNorms
+    points: tuple[arb, ...] = ()
 
 
 LARGE = 64
@@ -69,13 +71,16 @@ def centre_of(subject: Subject) -> Forward | None:
     return forward(Network.of(subject.architecture, subject.center), subject.x)
 
 
-def measure(subject: Subject, say: Say, centre: Forward | None = None) -> Measured:
+def measure(
+    subject: Subject, say: Say, centre: Forward | None = None, *, points: bool = False
+) -> Measured:
     """Measure the hypotheses of Theorem 1.
 
     Args:
         subject: Data, parameters, model and loss.
         say: Told what is being computed.
         centre: What :func:`centre_of` gives, if it is at hand.
+        points: Whether to bound the Jacobian at each point, too.
 
     Returns:
         The numbers, at the precision of the current FLINT context.
@@ -110,7 +115,17 @@ def measure(subject: Subject, say: Say, centre: Forward | None = None) -> Measur
         target_norm=None if form is None else form.nonnegative_part().sqrt(),
         terms=terms,
         norms=norms,
+        points=_at_points(kernel, k) if points else (),
     )
+
+
+def _at_points(kernel: arb_mat, k: int) -> tuple[arb, ...]:
+    """The largest eigenvalues of the kernel's diagonal blocks."""
+    found = []
+    for i in range(0, kernel.nrows(), k):
+        block = [[kernel[i + a, i + b] for b in range(k)] for a in range(k)]
+        found.append(largest_eigenvalue(arb_mat(block)))
+    return tuple(found)
 
 
 def _residual(

@@ -26,6 +26,7 @@ from overparam.verification.claim import Claim, read_claim
 from overparam.verification.consistency import faults
 from overparam.verification.measure import measure
 from overparam.verification.memory import require_memory
+from overparam.verification.mini_batches import compare_batches, not_known
 from overparam.verification.refusal import UNCHECKED, RefusedError
 from overparam.verification.subject import Subject, subject_in, subject_of
 from overparam.verification.trajectory import compare_run, not_followed
@@ -130,7 +131,7 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
     if wrong is not None:
         yield wrong
         return
-    measured = measure(subject, lambda phase: tell(phase, 0, 0))
+    measured = measure(subject, lambda phase: tell(phase, 0, 0), points=claim.in_batches)
     found = compare_premises(claim, measured)
     if found:
         yield from found
@@ -140,10 +141,13 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
         for omega, lipschitz in modulus_and_lipschitz(measured.norms, claim.nodes, EXTENDED):
             tell("modulus", len(modulus), len(claim.nodes))
             modulus.append((bound_of(omega), None if lipschitz is None else bound_of(lipschitz)))
-    if not claim.by_run:
+    if not (claim.by_run or claim.in_batches):
         yield from compare_conclusions(claim, measured, modulus)
         return
     found = compare_existence(claim, measured, modulus)
+    if claim.in_batches:
+        yield from found or compare_batches(claim, measured, modulus, subject.weights)
+        return
     yield from found or compare_run(claim, subject, measured, tell)
 
 
@@ -165,8 +169,8 @@ def _beyond(claim: Claim) -> str | None:
         )
     if claim.content["theorem"] == "R":
         return "the certificate rests on Theorem R (docs/weight_decay.md), which is not known here"
-    if claim.content["theorem"] == "S":
-        return "the certificate rests on Theorem S (docs/stochastic.md), which is not known here"
+    if claim.in_batches:
+        return not_known(claim)
     return not_followed(claim) if claim.by_run else None
 
 
