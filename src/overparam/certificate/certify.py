@@ -156,7 +156,8 @@ def certify(
             ``jax.random.key(0)``. The certificate is about runs that begin with these batches.
         target_norm: Whether rho_K sharpens the existence radius, for one more Cholesky factor.
         checkpoint: An .npz file in which the steps of Theorem C are saved now and then; if it is
-            there, they go on from it, to the same bits. None saves nothing.
+            there, they go on from it, to the same bits. None saves nothing; nor are steps of
+            mini-batches saved.
 
     Returns:
         The certificate, in float64, certified or not. Its ``rigor`` is ``proved`` only if every

@@ -86,7 +86,7 @@ class Nearby:
 
 
 def variance_share(batch_size: int, points: int, *, replacement: bool) -> float:
-    """nu: the share of one point's variance that the mean over a batch keeps.
+    """nu: the share of one point's variance that the mean over a batch keeps, to a float's digits.
 
     Args:
         batch_size: b, from 1 to n (of draws with replacement any number from 1).
