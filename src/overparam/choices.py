@@ -12,10 +12,14 @@ Rigor = Literal["estimated", "computed", "proved"]
 Kind = Literal["proved", "computed", "estimated", "assumed"]
 """What backs a number: see ``Constant``."""
 
+Sampling = Literal["subsets", "replacement", "epochs"]
+"""Each mini-batch a uniform subset of the points; or points drawn one by one from the measure; or
+the points in a new order each epoch, of which each is in one batch."""
+
 RIGOURS = ("computed", "proved")
 """Of the main job."""
 
-THEOREMS = ("1", "P", "C", "R")
+THEOREMS = ("1", "P", "C", "R", "S")
 """With which an initialisation can be certified."""
 
 FINISHES = ("gauss-newton", "none")

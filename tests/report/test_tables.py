@@ -59,6 +59,9 @@ CERTIFICATES = {
     "anchored": lambda: anchor(network()[0], gauss_newton(*network()).params),
     "estimated": of_an_unknown_model,
     "with weight decay": lambda: certify(*decayed(), budget=3600),
+    "with mini-batches": lambda: anchor(
+        network()[0], gauss_newton(*network()).params, batch_size=2
+    ),
 }
 
 

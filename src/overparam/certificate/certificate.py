@@ -27,6 +27,7 @@ from overparam.choices import Rigor as Rigor
 from overparam.errors import InputError
 from overparam.files import read_start, write_whole
 from overparam.jacobian.by_radius import ModulusSource
+from overparam.problem.batches import Batches
 from overparam.rounding.probes import ArithmeticFault
 from overparam.theorems.envelope import envelope_up
 
@@ -114,8 +115,10 @@ class Certificate(
     Attributes:
         theorem: Which one certifies, or fails to: ``1``; ``P`` along the linearised run
             (docs/path.md), of the same meaning; ``C`` along a run that was made
-            (docs/trajectory.md), whose ``rate`` holds from the number ``rate_since`` on; or ``R``,
-            with weight decay (docs/weight_decay.md), about the only minimum of a region.
+            (docs/trajectory.md), whose ``rate`` holds from the number ``rate_since`` on; ``R``,
+            with weight decay (docs/weight_decay.md), about the only minimum of a region; or ``S``,
+            with mini-batches (docs/stochastic.md), about the mean over runs, but for a share of
+            them, ``exit_probability``.
         rigor: ``estimated``, ``computed`` or ``proved``: the weakest kind among the quantities that
             were not declared.
         start: ``initialisation`` or ``anchor`` (trained parameters).
@@ -128,6 +131,7 @@ class Certificate(
         modulus: The statement or procedure that omega comes from.
         assumptions: What is taken for granted, a clause each.
         versions: Of the packages and Python.
+        batches: Of Theorem S: how many points a batch has, and how they are drawn.
         forecast: If Theorem C was considered and not tried: how long its run would take.
         not_proved: If ``proved`` was asked for and cannot be had on this machine: why.
     """
@@ -143,6 +147,7 @@ class Certificate(
     modulus: ModulusSource
     assumptions: Annotated[tuple[Assumption, ...], Meta(max_length=10)]
     versions: Versions
+    batches: Batches | UnsetType = UNSET
     forecast: WouldTake | UnsetType = UNSET
     not_proved: ArithmeticFault | UnsetType = UNSET
 
@@ -155,7 +160,8 @@ class Certificate(
     def certified(self) -> bool:
         """Gradient descent from here converges: proved or computed.
 
-        To a global minimiser; with weight decay, Theorem R, to the only one of a region.
+        To a global minimiser; with weight decay, Theorem R, to the only one of a region; with
+        mini-batches, Theorem S, but for runs of the probability ``exit_probability``.
         """
         return self.holds and self.rigor != "estimated"
 
@@ -176,7 +182,10 @@ class Certificate(
 
     @property
     def radius(self) -> float:
-        """s*, a bound on the length of gradient descent's whole path; infinite if it fails."""
+        """s*, a bound on the length of gradient descent's whole path; infinite if it fails.
+
+        Of Theorem S on the mean over runs, as long as they stay.
+        """
         return self.numbers.radius
 
     @property
@@ -196,7 +205,7 @@ class Certificate(
 
     @property
     def rate(self) -> float:
-        """The factor by which the excess shrinks at least, per step."""
+        """The factor by which the excess shrinks at least, per step; of Theorem S in the mean."""
         return self.numbers.rate
 
     @property
@@ -249,7 +258,8 @@ class Certificate(
         """The bound on the excess after ``t`` steps: Delta_0 rate^t, rounded up if proved.
 
         Of Theorem C that times the number ``overshoot``, which a run that rose at first needs. Of
-        Theorem R the excess is that over the region's minimum, so that the bound tends to 0.
+        Theorem R the excess is that over the region's minimum, so that the bound tends to 0. Of
+        Theorem S it bounds the mean over runs of the excess, 0 of those that have left.
 
         Args:
             t: A number of steps, or an array of them.

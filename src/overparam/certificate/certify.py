@@ -14,13 +14,17 @@ from overparam.certificate.conclude import certificate_from
 from overparam.certificate.constants import Theorem
 from overparam.certificate.decayed_run import certify_decayed_run
 from overparam.certificate.hypotheses import Rigor, measure_hypotheses
+from overparam.certificate.stochastic import check_batches, with_batches
+from overparam.certificate.stochastic_run import certify_batch_run
 from overparam.certificate.trajectory import (
     BUDGET,
+    can_run,
     certify_by_running,
     check_trajectory,
     or_by_running,
 )
 from overparam.certificate.weight_decay import anchor_decayed, check_decayed
+from overparam.choices import Sampling
 from overparam.errors import InputError
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import check_scales
@@ -29,8 +33,10 @@ from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
+from overparam.problem.batches import Batches, get_batches
 from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
+from overparam.randomness import seed_of
 from overparam.rounding.float64 import check_excess
 from overparam.threads import threads_by
 
@@ -39,19 +45,40 @@ def _step(step_size: object) -> float | None:
     """A step size as a number of float64, whatever its type was.
 
     Raises:
-        InputError: It is no number.
+        InputError: It is no positive number.
     """
     if step_size is None:
         return None
-    if isinstance(step_size, bool | np.bool_) or not isinstance(step_size, SupportsFloat):
-        raise InputError(f"step_size must be positive and finite, not {step_size!r}")
-    return float(step_size)
+    if isinstance(step_size, SupportsFloat) and not isinstance(step_size, bool | np.bool_):
+        number = float(step_size)
+        if math.isfinite(number) and number > 0:
+            return number
+    raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+
+
+def _batches(
+    problem: Problem, batch_size: object, sampling: Sampling, rigor: Rigor, theorem: object = None
+) -> Batches | None:
+    """The mini-batches, if any were asked for, of which Theorem S can speak.
+
+    Raises:
+        InputError: It cannot, or another theorem was asked for, or Theorem S without batches.
+    """
+    if batch_size is None:
+        if theorem == "S":
+            raise InputError("Theorem S is about mini-batches: give batch_size, such as 32")
+        return None
+    if theorem not in (None, "S"):
+        raise InputError(
+            f"Theorem {theorem} is about full batches: leave theorem or batch_size out"
+        )
+    check_batches(problem, rigor)
+    return get_batches(problem.measure, batch_size, sampling)
 
 
 def _check_decayed(
     problem: Problem,
     params: ParamTree,
-    step_size: float | None,
     rigor: Rigor,
     theorem: Theorem | None = None,
 ) -> None:
@@ -62,8 +89,6 @@ def _check_decayed(
     """
     if theorem not in (None, "R"):
         require_no_decay(problem, f"Theorem {theorem}")
-    if step_size is not None and not (math.isfinite(step_size) and step_size > 0):
-        raise InputError(f"step_size must be positive and finite, not {step_size!r}")
     check_decayed(problem, rigor)
     problem.validate(params)
     check_scales(problem)
@@ -91,12 +116,16 @@ def certify(
     rigor: Rigor = "computed",
     theorem: Theorem | None = None,
     budget: float | int = BUDGET,
+    batch_size: int | None = None,
+    sampling: Sampling = "subsets",
+    key: Any = None,
     target_norm: bool = True,
     checkpoint: str | Path | None = None,
 ) -> Certificate:
     """From initialisation: does gradient descent from ``params`` converge?
 
-    With weight decay it is Theorem R that speaks, see :func:`anchor`, at the end of a run.
+    With weight decay it is Theorem R that speaks, see :func:`anchor`, at the end of a run; with a
+    batch size Theorem S, before any training or at the end of a run with the batches of a key.
 
     Theorem 1 says so before any training. Where it does not certify, Theorem P may, with far fewer
     units: it follows the linearised run, known in advance, and costs a few dozen kernels. It is
@@ -117,11 +146,18 @@ def certify(
             anew for that; ``computed`` trusts float64; ``estimated`` searches for the modulus of
             J. Of what only a search is known, see :class:`Problem`, ``computed`` is ``estimated``.
         theorem: ``1``, ``P`` or ``C`` to hear that theorem alone; None tries one after the other.
-            With weight decay there is ``R`` alone.
+            With weight decay there is ``R`` alone, with mini-batches ``S``.
         budget: Seconds that the steps of Theorem C may take; 0 for none at all.
+        batch_size: b, from 1 to n, to hear Theorem S on mini-batches of so many points; None for
+            full batches.
+        sampling: How they are drawn: ``subsets``, ``replacement`` or ``epochs``, as in
+            ``gradient_descent``.
+        key: Of the batches of a run that is made to where Theorem S takes over; None stands for
+            ``jax.random.key(0)``. The certificate is about runs that begin with these batches.
         target_norm: Whether rho_K sharpens the existence radius, for one more Cholesky factor.
         checkpoint: An .npz file in which the steps of Theorem C are saved now and then; if it is
-            there, they go on from it, to the same bits. None saves nothing.
+            there, they go on from it, to the same bits. None saves nothing; nor are steps of
+            mini-batches saved.
 
     Returns:
         The certificate, in float64, certified or not. Its ``rigor`` is ``proved`` only if every
@@ -135,15 +171,16 @@ def certify(
 
     References:
         docs/convergence.md, Theorems 1 and 1'; docs/modulus.md, Theorems 2 and 3; docs/path.md;
-        docs/trajectory.md; docs/weight_decay.md.
+        docs/trajectory.md; docs/weight_decay.md; docs/stochastic.md.
     """
     step_size = _step(step_size)
     if not (isinstance(budget, int | float) and budget >= 0):
         raise InputError(f"budget must be a number of seconds, 0 or more, not {budget!r}")
     if theorem is not None:
         require_choice("theorem", theorem, get_args(Theorem))
+    batches = _batches(problem, batch_size, sampling, rigor, theorem)
     if problem.weight_decay or theorem == "R":
-        _check_decayed(problem, params, step_size, rigor, theorem)
+        _check_decayed(problem, params, rigor, theorem)
         if rigor == "proved":
             raise InputError(
                 "a run to where Theorem R holds is computed, not proved: leave rigor out, or take "
@@ -159,6 +196,14 @@ def certify(
         kernel if isinstance(kernel, Expansion) else Expansion(problem, params, kernel, progress)
     )
     hypotheses = measure_hypotheses(point, target_norm=target_norm, rigor=rigor)
+    if batches is not None:
+        first = certificate_from(hypotheses, "initialisation")
+        found = with_batches(hypotheses, first, batches, step_size)
+        if found.certified or not budget or not can_run(problem, rigor):
+            return found
+        return certify_batch_run(
+            *(hypotheses, found, seed_of(key), step_size), budget=budget, progress=progress
+        )
     first = certificate_from(hypotheses, "initialisation", step_size)
     if theorem == "1" or rigor == "estimated":
         return first
@@ -186,19 +231,24 @@ def anchor(
     kernel: Float[np.ndarray, "nk nk"] | None = None,
     progress: Progress | None = None,
     rigor: Rigor = "computed",
+    batch_size: int | None = None,
+    sampling: Sampling = "subsets",
     target_norm: bool = True,
 ) -> Certificate:
-    """Theorem 1 at trained parameters, reached by any optimiser; Theorem R with weight decay.
+    """Theorem 1 at trained parameters, reached by any optimiser.
 
-    The same theorem as :func:`certify`; only the starting point's name differs. Arguments, result
-    and errors are those of :func:`certify`. With weight decay the parameters have to be near a
-    minimum of the objective, where ``decayed_minimum`` leads; of the kernel no eigenvalue is asked,
-    and of the loss no PL constant.
+    With weight decay it is Theorem R, with a batch size Theorem S. The same theorem as in
+    :func:`certify`; only the starting point's name differs. Arguments, result and errors are those
+    of :func:`certify`. With weight decay the parameters have to be near a minimum of the objective,
+    where ``decayed_minimum`` leads; of the kernel no eigenvalue is asked, and of the loss no PL
+    constant.
     """
+    step_size, batches = _step(step_size), _batches(problem, batch_size, sampling, rigor)
     if problem.weight_decay:
-        step_size = _step(step_size)
-        _check_decayed(problem, params, step_size, rigor)
+        _check_decayed(problem, params, rigor)
         return anchor_decayed(problem, params, "anchor", step_size, rigor)
     point = Expansion(problem, params, kernel, progress)
     hypotheses = measure_hypotheses(point, rigor=rigor, target_norm=target_norm)
-    return certificate_from(hypotheses, "anchor", _step(step_size))
+    if batches is not None:
+        return with_batches(hypotheses, certificate_from(hypotheses, "anchor"), batches, step_size)
+    return certificate_from(hypotheses, "anchor", step_size)

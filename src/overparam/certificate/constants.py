@@ -23,7 +23,7 @@ from overparam.certificate.field_types import (
 from overparam.choices import Kind
 from overparam.theorems.convergence import Convergence
 
-Theorem = Literal["1", "P", "C", "R"]
+Theorem = Literal["1", "P", "C", "R", "S"]
 
 Backing = Literal["measured", "concluded", "loss", "activation", "forecast"]
 """What a number's kind follows from: measured at theta_0, concluded by a theorem, closed forms of
@@ -34,6 +34,7 @@ REFERENCES: Mapping[str, str] = {
     "P": "docs/path.md, Theorem P",
     "C": "docs/trajectory.md, Theorem C",
     "R": "docs/weight_decay.md, Theorem R",
+    "S": "docs/stochastic.md, Theorem S",
 }
 
 
@@ -103,6 +104,11 @@ def _along(symbol: str, meaning: str, backing: Backing = "concluded") -> Meta:
 def _decayed(symbol: str, meaning: str, backing: Backing = "concluded") -> Meta:
     source = "docs/weight_decay.md, Theorem R"
     return _meta(symbol, meaning, "With weight decay: Theorem R", backing, source)
+
+
+def _in_batches(symbol: str, meaning: str) -> Meta:
+    source = "docs/stochastic.md, Theorem S"
+    return _meta(symbol, meaning, "With mini-batches: Theorems S and S'", "concluded", source)
 
 
 def _meta(
@@ -333,6 +339,23 @@ class Numbers(Record, frozen=True, kw_only=True):
         _decayed(
             "√(2(φ − f*) / λ)", "no better minimum is farther than this from where it decays to"
         ),
+    ] = UNSET
+
+    minimum_distance: Annotated[
+        MaybeFinite, _in_batches("d₀", "a global minimum is no farther from the start than this")
+    ] = UNSET
+    point_norm: Annotated[
+        MaybeFinite,
+        _in_batches("A", "norm of the Jacobian at each point, as it counts in a batch, at most"),
+    ] = UNSET
+    batch_smoothness: Annotated[
+        MaybeFinite,
+        _in_batches(
+            "b̄²", "expected smoothness of a batch's loss; of epochs that of every batch, C²"
+        ),
+    ] = UNSET
+    exit_probability: Annotated[
+        MaybeFinite, _in_batches("p", "that a run leaves the region where it converges, at most")
     ] = UNSET
 
     def but(self, **values: SupportsFloat) -> "Numbers":

@@ -211,7 +211,7 @@ class WouldTake(Why, frozen=True, tag="would_take"):
 
     def words(self, n: Numbers, about: Description) -> str:
         """How long, and what to do."""
-        last = "R" if "weight_decay" in n else "1"
+        last = "R" if "weight_decay" in n else "S" if "exit_probability" in n else "1"
         return (
             f"gradient descent with step size {self.step_size:.4g} would take {self.length}, to "
             f"the region where Theorem {last} holds: allow it that time with a larger budget, or "
@@ -322,6 +322,51 @@ class NotAtMinimum(Why, frozen=True, tag="not_at_minimum"):
     )
 
 
+class BatchesConverge(Why, frozen=True, tag="batches_converge"):
+    """Theorem S holds: with mini-batches and a constant step a run converges."""
+
+    def words(self, n: Numbers, about: Description) -> str:
+        """With which probability, and how far."""
+        before, odds = "", "whatever the order of the batches"
+        if "handover" in n:
+            before = (
+                f"{n['handover']:.0f} steps with given batches were made, known up to "
+                f"{n['deviation']:.2g}; then "
+            )
+        if n["exit_probability"]:
+            odds = f"but for runs of probability {n['exit_probability']:.2g}"
+        return (
+            f"{before}mini-batches with the constant step size {n.step_size:.4g} converge to a "
+            f"global minimum within distance {n.limit_distance:.4g}, {odds} (Theorem S)"
+        )
+
+
+class BatchStepTooLong(Why, frozen=True, tag="batch_step_too_long"):
+    """The step size is too long for the noise of mini-batches.
+
+    Attributes:
+        longest: It must be below this.
+    """
+
+    longest: Extended
+
+    template: ClassVar[str] = (
+        "the step size {n.step_size:.4g} is not below {self.longest:.4g}, which the noise of these "
+        "batches asks for (Theorem S): take a smaller one, larger batches, or none to have it "
+        "chosen"
+    )
+
+
+class MayLeave(Why, frozen=True, tag="may_leave"):
+    """A run with mini-batches may leave the region where anything is known."""
+
+    template: ClassVar[str] = (
+        "a minimum exists within {n.minimum_distance:.4g}, yet too far for Theorem S: mini-batches "
+        "may carry a run out of the region where it converges (margin {n.margin:.3g}, not above "
+        "1); train on, or widen the network"
+    )
+
+
 Reason = (
     Converges
     | EqualPoints
@@ -345,6 +390,9 @@ Reason = (
     | OneMinimum
     | DecayTooWeak
     | NotAtMinimum
+    | BatchesConverge
+    | BatchStepTooLong
+    | MayLeave
 )
 
 _SCALES: Mapping[str, float] = {" billion": 1e9, " million": 1e6}

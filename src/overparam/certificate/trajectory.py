@@ -85,6 +85,11 @@ def check_trajectory(problem: Problem, rigor: str) -> None:
         raise InputError(obstacle)
 
 
+def can_run(problem: Problem, rigor: str) -> bool:
+    """Whether Theorem C knows the problem."""
+    return _obstacle(problem, rigor) is None
+
+
 def _obstacle(problem: Problem, rigor: str) -> str | None:
     try:
         model = plain_network(problem, "Theorem C")

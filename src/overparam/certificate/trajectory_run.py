@@ -140,7 +140,7 @@ class Run:
     ) -> None:
         self.problem, self.step_size, self.proved = problem, step_size, proved
         self.start = as_float64(params)
-        self.how = _curvature(problem.mlp.layers, sampled)
+        self.how = curvature_of(problem.mlp.layers, sampled)
         self.randomised = self.how == "random"
         self.beta = beta_for(problem.mlp.parameter_count, problem.measure.n)
         # A key of its own: networks and data are often drawn from small seeds.
@@ -461,7 +461,7 @@ def _in_balls(problem: Problem, params: Params, step_size: float, bits: int) -> 
     return BallRun(problem, params, step_size, bits)
 
 
-def _curvature(layers: int, sampled: bool) -> Curvature:
+def curvature_of(layers: int, sampled: bool) -> Curvature:
     """How |R| is bounded."""
     if layers == 1:
         return "none"

@@ -40,9 +40,17 @@ LEAST_SHARE = 0.03
 
 @lru_cache(maxsize=16)
 def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
-    """A cell's steps, compiled once for problems of one kind and shape."""
+    """A cell's steps, compiled once for problems of one kind and shape.
 
-    def record(theta: Params, data: tuple) -> tuple[Any, Any, Any, Any]:
+    The data's weights are those of the measure; or a table, a row for each step's batch and, last,
+    the measure's, over which the excess is taken.
+    """
+
+    def at_step(data: tuple, i: Array) -> tuple:
+        x, y, weights, *rest = data
+        return data if weights.ndim == 1 else (x, y, weights[i], *rest)
+
+    def record(theta: Params, data: tuple, every: Array) -> tuple[Any, Any, Any, Any]:
         x, y, weights, offset, decay, _ = data
         values, pull = jax.vjp(lambda p: model.apply(p, x), theta)
         seen = values - offset
@@ -50,7 +58,7 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
         nearest = loss.nearest_minimiser(seen, y)
         size = weights @ jnp.sum(values**2 + offset**2 + seen**2 + nearest**2, axis=1)
         (gradient,) = pull(weights[:, None] * ghat)
-        excess = weights @ loss.excess(seen, y)
+        excess = every @ loss.excess(seen, y)
         if decay is not None:
             strength, towards = decay
             way = theta if towards is None else jax.tree.map(jnp.subtract, theta, towards)
@@ -87,15 +95,16 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
     ) -> tuple:
         key, before = draws
         reach, room, most = limits
-        weights = data[2]
+        every = jnp.atleast_2d(data[2])[-1]
 
         def body(state: tuple) -> tuple:
             theta, rows, ghats, i, moved, way = state
-            gradient, ghat, excess, size = record(theta, data)
-            norm = jnp.sqrt(weights @ jnp.sum(ghat**2, axis=1))
-            bound = jnp.fmin(lipschitz * norm, curvature(theta, ghat, data)) * CAP_SAFETY
+            now = at_step(data, i)
+            gradient, ghat, excess, size = record(theta, now, every)
+            norm = jnp.sqrt(now[2] @ jnp.sum(ghat**2, axis=1))
+            bound = jnp.fmin(lipschitz * norm, curvature(theta, ghat, now)) * CAP_SAFETY
             fresh = jax.random.fold_in(key, before + i)
-            seen = sample(theta, ghat, data, step_size * bound, fresh)
+            seen = sample(theta, ghat, now, step_size * bound, fresh)
             step = jax.tree.map(lambda g: step_size * g, gradient)
             length = _norm(step)
             row = [excess, norm, length, moved, _between(theta, start), _norm(theta)]

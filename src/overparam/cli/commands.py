@@ -10,7 +10,15 @@ from typing import Any, get_args
 
 import click
 
-from overparam.choices import FINISHES, OPTIMIZERS, PARAMETRISATIONS, RIGOURS, THEOREMS, Rigor
+from overparam.choices import (
+    FINISHES,
+    OPTIMIZERS,
+    PARAMETRISATIONS,
+    RIGOURS,
+    THEOREMS,
+    Rigor,
+    Sampling,
+)
 from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
 from overparam.cli.options import (
     Duration,
@@ -112,6 +120,19 @@ def anchor(**given: Any) -> None:
     "none. What is certified then is the only minimum of a region, whatever the kernel.",
 )
 @trainable_option
+@click.option(
+    "--batch-size",
+    type=int,
+    help="Points of a mini-batch; all of them by default. What is certified then is convergence "
+    "in the mean over runs, but for a few (Theorem S).",
+)
+@click.option(
+    "--sampling",
+    type=click.Choice(get_args(Sampling)),
+    default="subsets",
+    help="Of mini-batches: subsets of different points, points drawn with replacement, or every "
+    "point once an epoch.",
+)
 @click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
 @click.option(
     "--budget",
@@ -155,7 +176,7 @@ def anchor(**given: Any) -> None:
     "--theorem",
     type=click.Choice(THEOREMS),
     help="To certify the initialisation with; by default 1, then P where it has a chance; with "
-    "--weight-decay R alone. overparam verify checks all but P.",
+    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P.",
 )
 @click.option(
     "--consequences/--no-consequences",

@@ -98,6 +98,8 @@ def descent(result: JobResult) -> Finding:
     if steps < 1:
         return Finding("descent", ("no steps",), numbers={"descent": numbers})
     size = f" of size {number(result.initial.step_size)}" if settings.optimizer == "gd" else ""
+    if settings.batch_size is not None:
+        size += f" on batches of {settings.batch_size:,}"
     text = f"{steps} {settings.optimizer} steps{size}: excess {number(float(excess[0]))} to "
     text += number(float(excess[-1]))
     said = [text]

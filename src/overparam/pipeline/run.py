@@ -4,7 +4,8 @@ From initialisation: the certificate, the optimiser's steps, the linearised pred
 an anchor: Gauss-Newton (or the optimiser alone) until the anchored certificate can hold, the
 certificate, and gradient descent from the anchor held against it. Where Gauss-Newton does not get
 there, the network that stopping early gives takes the anchor's place. With weight decay the anchor
-is the objective's minimum, where Newton's method leads.
+is the objective's minimum, where Newton's method leads. With mini-batches the phases are the same,
+but for what follows from gradient descent over all points.
 
 From imported weights: the certificate there. Training by minibatches ends at small gradients, not
 at a small residual, and a certificate at trained weights needs one; ``polish`` then moves the
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,6 +26,7 @@ from scipy.linalg import eigvalsh
 
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import anchor, certify
+from overparam.certificate.stochastic import check_batches
 from overparam.certificate.weight_decay import check_decayed
 from overparam.data import Dataset
 from overparam.importers.network import ImportedNetwork
@@ -43,6 +46,7 @@ from overparam.pipeline.fitting import FITTED, Stopped, enough_decay, find_obsta
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import AnchorSettings, JobSettings
 from overparam.precision import as_float64
+from overparam.problem.batches import get_batches
 from overparam.problem.problem import Problem
 from overparam.progress import Progress, silent
 from overparam.threads import threads_for
@@ -150,8 +154,11 @@ class Job:
             )
 
     def check(self, params: Params, certificate: Certificate, steps: int) -> TrainResult | None:
-        """Gradient descent from a certified anchor, held against its certificate."""
-        if not (certificate.certified and steps):
+        """Gradient descent from a certified anchor, held against its certificate.
+
+        Not with mini-batches, of which a certificate speaks in the mean.
+        """
+        if not (certificate.certified and steps) or certificate.theorem == "S":
             return None
         with self.phase("descent from the anchor"):
             return gradient_descent(
@@ -275,6 +282,13 @@ class Drawn(Job):
         problem = Problem(self.model, dataset.train, settings.loss, center, settings.weight_decay)
         if settings.weight_decay:
             check_decayed(problem, settings.rigor)
+        if settings.batch_size is not None:
+            check_batches(problem, settings.rigor)
+            get_batches(dataset.train, settings.batch_size, settings.sampling)
+        self.batches: dict[str, Any] = {
+            "batch_size": settings.batch_size,
+            "sampling": settings.sampling,
+        }
         super().__init__(dataset, problem, start, settings, progress)
 
     def run(self, verdict: Verdict | None = None) -> JobResult:
@@ -298,10 +312,11 @@ class Drawn(Job):
                 theorem=settings.theorem,
                 target_norm=len(kernel) <= FULL_SPECTRUM,
                 progress=self.report,
+                **self.batches,
                 checkpoint=None if self.checkpoint is None else certified_run(self.checkpoint),
             )
         linearised = None
-        if settings.optimizer == "gd":
+        if settings.optimizer == "gd" and settings.batch_size is None:
             with self.phase("linearised prediction"):
                 linearised = linearised_descent(
                     self.problem,
@@ -431,7 +446,7 @@ class Drawn(Job):
         linearised: LinearisedDescent | None,
         anchored: Anchored | None,
     ) -> Consequences | None:
-        if not self.settings.consequences:
+        if not self.settings.consequences or self.settings.batch_size is not None:
             return None
         steps = len(descent.history) - 1
         # The linearised run stands for the same number of steps, unless it diverged.
@@ -467,6 +482,8 @@ class Drawn(Job):
             "dtype": settings.training_dtype,
             "checkpoint": self.checkpoint,
             "progress": self.report,
+            "key": jax.random.key(settings.seed),
+            **self.batches,
         }
         with self.phase("descent"):
             if settings.optimizer == "gd":
@@ -475,7 +492,7 @@ class Drawn(Job):
                     self.start,
                     initial.step_size,
                     steps,
-                    certificate=initial,
+                    certificate=initial if settings.batch_size is None else None,
                     **shared,
                 )
             label = f"{settings.optimizer}, learning rate {settings.learning_rate}"
@@ -535,9 +552,8 @@ class Drawn(Job):
         with self.phase("anchored certificate"):
             # rho_K sharpens the existence radius, for a Cholesky factor: not of a large kernel.
             small = len(kernel) <= FULL_SPECTRUM
-            return anchor(
-                self.problem, params, kernel=kernel, rigor=self.rigor, target_norm=small
-            ), spectrum
+            given: dict[str, Any] = {"kernel": kernel, "target_norm": small, **self.batches}
+            return anchor(self.problem, params, rigor=self.rigor, **given), spectrum
 
     def _kernel(self, params: Params) -> Float[np.ndarray, "nk nk"]:
         return tangent_kernel(self.problem, params, progress=self.report)

@@ -6,7 +6,7 @@ from typing import get_args
 import optax
 
 from overparam.certificate.certificate import Theorem
-from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor
+from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor, Sampling
 from overparam.errors import InputError
 from overparam.limits import (
     MOST_STEPS,
@@ -38,6 +38,8 @@ class JobSettings:
         weight_decay: lambda, towards the initialisation of a centred network, else towards 0; 0
             for none. With it the job goes to the objective's minimum, and Theorem R speaks.
         trainable: What moves: "all", "last layer", "layers.1:", "weights", ..., see ``MLP``.
+        batch_size: Points of a mini-batch, of which Theorem S speaks; None for all of them.
+        sampling: How they are drawn, as in ``gradient_descent``.
         seed: Of the initialisation.
         output_scale: c, the factor on the network's output.
         weight_scale: s_w.
@@ -71,6 +73,8 @@ class JobSettings:
     loss: str = "squared"
     weight_decay: float | int = 0.0
     trainable: str = "all"
+    batch_size: int | None = None
+    sampling: Sampling = "subsets"
     seed: int = 0
     output_scale: float = 1.0
     weight_scale: float = 1.0
@@ -115,6 +119,11 @@ class JobSettings:
         if self.theorem is not None and (self.theorem == "R") != bool(self.weight_decay):
             about = "with" if self.theorem == "R" else "without"
             raise InputError(f"Theorem {self.theorem} is about problems {about} weight_decay")
+        if self.batch_size is not None and self.weight_decay:
+            raise InputError("Theorem S (batch_size) knows no weight_decay: leave one of them out")
+        if self.theorem is not None and (self.theorem == "S") != (self.batch_size is not None):
+            about = "with" if self.theorem == "S" else "without"
+            raise InputError(f"Theorem {self.theorem} is about descent {about} batch_size")
         if not self.budget >= 0:
             raise InputError(f"budget must be a number of seconds, 0 or more, not {self.budget}")
         rate = self.learning_rate

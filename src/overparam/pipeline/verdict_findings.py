@@ -109,10 +109,21 @@ def certificate_numbers(certificate: Certificate) -> dict[str, Any]:
         "remedies": dict(certificate.remedies),
         "rigor": certificate.rigor,
         "theorem": certificate.theorem,
+        **batch_numbers(certificate),
         "assumptions": list(certificate.assumptions),
     }
     found |= {n: finite(v) for n, v in certificate.numbers.items() if n in DECAYED}
     return found | {name: finite(certificate.numbers.get(name, math.inf)) for name in FOLLOWING}
+
+
+def batch_numbers(certificate: Certificate) -> dict[str, Any]:
+    """Those of mini-batches; none of another theorem."""
+    batches = certificate.batches
+    if batches is UNSET:
+        return {}
+    names = ("minimum_distance", "point_norm", "batch_smoothness", "exit_probability")
+    found = {n: finite(certificate.numbers[n]) for n in names if n in certificate.numbers}
+    return {"batch_size": batches.size, "sampling": batches.sampling, **found}
 
 
 DECAYED = (
@@ -159,11 +170,16 @@ def _claim(
             return (f"not certified: {certificate.reason}",)
         return (f"not certified{short}", *_would_take(certificate))
     if status == "exists":
+        descent = "gradient descent"
+        if certificate.theorem == "S":
+            descent, short = "mini-batches", f": {certificate.reason}"
         return (
             f"existence certified: {minimum} exists within distance {radius} of {place}",
-            f"convergence of gradient descent to it is not certified{short}",
+            f"convergence of {descent} to it is not certified{short}",
             *_would_take(certificate),
         )
+    if certificate.theorem == "S":
+        return _in_batches(certificate, minimum, place)
     if certificate.theorem == "R":
         return _one_minimum(certificate, place)
     halving = steps_to_halve(certificate.rate)
@@ -198,11 +214,18 @@ def _brief(certificate: Certificate, status: Status, place: str, run: TrainResul
         held = "; all claims held" if run.certificate_held else "; VIOLATED: claims did not hold"
         held += f" in {steps_words(len(run.history) - 1)}"
     minimum, reach = "a global minimum", certificate.radius
+    descent = f"gradient descent with step {number(certificate.step_size)} converges"
     if certificate.theorem == "R":
         minimum, reach = "the only minimum nearby", certificate.numbers.limit_distance
+    if certificate.batches is not UNSET:
+        descent = f"batches of {certificate.batches.size:,}, step {number(certificate.step_size)}, "
+        descent += "converge"
+        speed = speed.replace("excess", "mean square distance")
+        reach, p = certificate.numbers.limit_distance, certificate.numbers["exit_probability"]
+        held = f"; all but {at_most(100 * p, 2)} % of runs" if p else "; every run"
     return (
-        f"certified by Theorem {certificate.theorem} ({certificate.rigor}): gradient descent with "
-        f"step {number(certificate.step_size)} converges to {minimum} within "
+        f"certified by Theorem {certificate.theorem} ({certificate.rigor}): {descent} to "
+        f"{minimum} within "
         f"{at_most(reach, 3)} of {place}{speed}; margin "
         f"{at_least(certificate.margin, 3)}{held}"
     )
@@ -244,6 +267,30 @@ def _one_minimum(certificate: Certificate, place: str) -> tuple[str, ...]:
         f"no better one is farther than {at_most(n['rival_distance'], 3)} from where weights decay "
         "to",
         *ran,
+    )
+
+
+def _in_batches(certificate: Certificate, minimum: str, place: str) -> tuple[str, ...]:
+    """What Theorem S or S' certifies of mini-batches."""
+    n, batches = certificate.numbers, certificate.batches
+    assert batches is not UNSET
+    points = "1 point" if batches.size == 1 else f"{batches.size:,} points"
+    step = f"with the constant step size {number(n.step_size)}"
+    reach = f"within distance {at_most(n.limit_distance)} of {place}"
+    fits = "what fits every point is fitted by every batch, so the step need not shrink"
+    if batches.sampling == "epochs":
+        return (
+            f"certified ({certificate.rigor}): batches of {points}, every point once an epoch in "
+            f"whatever order, converge {step} to {minimum} {reach}; an epoch multiplies the bound "
+            f"on the excess by {rate(n.rate ** (certificate.problem.points / batches.size))}",
+            f"{fits} (Theorem S')",
+        )
+    return (
+        f"certified ({certificate.rigor}): batches of {points} ({batches.sampling}) converge "
+        f"{step} to {minimum} {reach}, but for runs of probability "
+        f"{at_most(n['exit_probability'], 2)}; in the mean over the others the bound on the excess "
+        f"shrinks by the factor {rate(n.rate)} a step",
+        f"{fits} (Theorem S)",
     )
 
 

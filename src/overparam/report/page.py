@@ -8,6 +8,7 @@ from itertools import count
 
 import jinja2
 from markupsafe import Markup
+from msgspec import UNSET
 
 from overparam.certificate.certificate import Certificate
 from overparam.pipeline import formatting
@@ -109,6 +110,15 @@ def _key_numbers(found: Certificate) -> list[tuple[str, str, str]]:
     rate = formatting.rate(found.rate) if found.certified else "none"
     if found.theorem == "R":
         return _decayed_key_numbers(found, rate)
+    if found.batches is not UNSET:
+        leave = formatting.at_most(found.numbers["exit_probability"], 2)
+        return [
+            ("batch size", f"{found.batches.size:,}", f"points, {found.batches.sampling}"),
+            ("margin", formatting.at_least(found.margin, 3), "certified above 1"),
+            ("p", leave, "runs that may be lost, at most"),
+            ("rate", rate, "of the mean excess, per step"),
+            ("step size", formatting.number(found.step_size, 3), "constant"),
+        ]
     return [
         ("margin", formatting.at_least(found.margin, 3), "max Ψ / ρ, certified above 1"),
         ("radius s*", radius, "bound on the whole path"),

@@ -1,12 +1,14 @@
 """Gradient descent (and, on the way to an anchor, any optax optimiser) with a monitor.
 
 ``gradient_descent`` is the algorithm of Theorem 1: full batch, constant step. Handed a certificate,
-it holds the theorem's claims at every step and stops at the first violation.
+it holds the theorem's claims at every step and stops at the first violation. With a batch size it
+is that of Theorem S.
 """
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optax
@@ -15,6 +17,7 @@ from jaxtyping import Float
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.description import describe, params_fingerprint
 from overparam.checkpoint import Checkpoint
+from overparam.choices import Sampling
 from overparam.errors import InputError, TheoremViolatedError
 from overparam.limits import require_choice, require_positive, require_whole
 from overparam.model.function import ParamTree
@@ -22,8 +25,10 @@ from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.model.trainable import PartlyTrained
 from overparam.precision import on_host
+from overparam.problem.batches import get_batches
 from overparam.problem.problem import Problem, model_name
 from overparam.progress import Progress
+from overparam.randomness import seed_of
 from overparam.results import pytree
 from overparam.train.checkpoint import load, save
 from overparam.train.loop import CHUNK, Loop, descent
@@ -37,7 +42,8 @@ class History:
 
     Attributes:
         excess: Delta_t.
-        gradient_norm: |grad phi(theta_t)|.
+        gradient_norm: |grad phi(theta_t)|; of mini-batches that of the batch's gradient, but for
+            the last entry.
         path_length: Length of the path from theta_0 to theta_t.
         distance: |theta_t - theta_0|.
         envelope: The proved bound on the excess, or None without a certificate that certifies.
@@ -78,11 +84,16 @@ def gradient_descent(
     steps: int,
     *,
     certificate: Certificate | None = None,
+    batch_size: int | None = None,
+    sampling: Sampling = "subsets",
+    key: Any = None,
     dtype: str = "float32",
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Full-batch gradient descent theta <- theta - eta grad phi(theta).
+    """Gradient descent theta <- theta - eta grad phi(theta), full-batch or with mini-batches.
+
+    The excess is recorded at every step over all points, whatever the batches.
 
     Args:
         problem: The learning problem.
@@ -90,7 +101,13 @@ def gradient_descent(
         step_size: eta > 0.
         steps: Number of steps, 0 or more.
         certificate: A certificate at ``params``. If it certifies gradient descent with this step,
-            its envelope, rate and radius are held at every step.
+            its envelope, rate and radius are held at every step. Not with mini-batches: what a
+            certificate says of them it says of the mean over many runs.
+        batch_size: b, from 1 to n; None for all points at every step.
+        sampling: How batches are drawn: ``subsets`` of b different points, ``replacement`` (each
+            point drawn from the measure), or ``epochs`` (every point once an epoch, in an order
+            drawn anew).
+        key: Of their draws; None stands for ``jax.random.key(0)``.
         dtype: ``float32`` or ``float64``, the precision training runs in.
         checkpoint: A file to save the run to after each chunk and to resume from; the resumed run
             ends with the same bits.
@@ -106,6 +123,11 @@ def gradient_descent(
     """
     require_positive("step_size", step_size)
     _validate(problem, params, steps, dtype)
+    if certificate is not None and (batch_size is not None or certificate.theorem == "S"):
+        raise InputError(
+            "one run with mini-batches is not held against a certificate, which speaks of the mean "
+            "over many: leave certificate out, and compare the mean of several runs with it"
+        )
     monitor = _monitor(problem, params, step_size, certificate, dtype)
     return train(
         problem,
@@ -114,6 +136,9 @@ def gradient_descent(
         steps,
         label=f"gradient descent, step {step_size!r}",
         monitor=monitor,
+        batch_size=batch_size,
+        sampling=sampling,
+        key=key,
         dtype=dtype,
         checkpoint=checkpoint,
         progress=progress,
@@ -129,11 +154,14 @@ def train(
     *,
     label: str,
     monitor: Monitor | None = None,
+    batch_size: int | None = None,
+    sampling: Sampling = "subsets",
+    key: Any = None,
     dtype: str = "float32",
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Full-batch training with an optax optimiser.
+    """Training with an optax optimiser, full-batch or with mini-batches.
 
     Args:
         problem: The learning problem.
@@ -144,6 +172,9 @@ def train(
         steps: Number of steps, 0 or more.
         label: Names optimiser and settings; a checkpoint resumes only under the same label.
         monitor: Claims to hold, if any.
+        batch_size: As in :func:`gradient_descent`, as are the next two.
+        sampling: How batches are drawn.
+        key: Of their draws.
         dtype: ``float32`` or ``float64``.
         checkpoint: See :func:`gradient_descent`.
         progress: Called after each chunk.
@@ -158,7 +189,11 @@ def train(
     _validate(problem, params, steps, dtype)
     if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
         raise InputError(f"optimizer must be an optax one, such as optax.sgd(0.1), not {optimizer}")
-    loop, saved = Loop(problem, params, optimizer, dtype), None
+    batches, seed = None, seed_of(key)
+    if batch_size is not None:
+        batches = get_batches(problem.measure, batch_size, sampling)
+        label = f"{label}, {batches}, seed {seed}"
+    loop, saved = Loop(problem, params, optimizer, dtype, batches, seed), None
     if checkpoint is not None:
         saved = Checkpoint(Path(checkpoint), _job(problem, params, label, dtype))
     state, rows = (saved and load(saved, loop.initial())) or (loop.initial(), [])
@@ -170,7 +205,7 @@ def train(
         )
     last = None
     while done < steps:
-        state, part, last = loop.advance(state, min(CHUNK - done % CHUNK, steps - done))
+        state, part, last = loop.advance(state, min(CHUNK - done % CHUNK, steps - done), done)
         rows.append(part)
         done += len(part)
         _hold(rows[-1:], last, monitor, done - len(part), _path(rows[:-1]))

@@ -1,4 +1,4 @@
-"""The compiled training loop: full batch, in chunks, recorded at every step.
+"""The compiled training loop: full batch or mini-batches, in chunks, recorded at every step.
 
 The parameters are kept as theta_0 + delta. Wide networks move little, so delta is small and its
 rounding error far below that of theta itself: in float32 the parameters do not get stuck once
@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from overparam.errors import InputError
 from overparam.model.function import Function, ParamTree
 from overparam.precision import as_float64
+from overparam.problem.batches import Batches
 from overparam.problem.integrands import Integrand
 from overparam.problem.problem import Problem
 
@@ -81,6 +82,8 @@ class Loop:
         optimizer: An optax transformation; ``descent(eta)`` is gradient descent. If it takes
             optax's usual extra arguments, it gets them: value, gradient, the value's function.
         dtype: ``float32`` or ``float64``.
+        batches: The mini-batches to take gradients over; None for all points.
+        seed: Of their draws.
     """
 
     def __init__(
@@ -89,12 +92,15 @@ class Loop:
         start: ParamTree,
         optimizer: optax.GradientTransformation,
         dtype: str,
+        batches: Batches | None = None,
+        seed: int = 0,
     ) -> None:
         self.double = dtype == "float64"
         self.dtype = np.dtype(dtype)
         self.start = self._cast(start)
         self.optimizer = optimizer
         measure = problem.measure
+        self.measure, self.batches, self.seed = measure, batches, seed
         offset = np.zeros((1, problem.outputs)) if problem.offset is None else problem.offset
         decay = None
         if problem.weight_decay:
@@ -114,24 +120,41 @@ class Loop:
             return State(delta, jax.tree.map(np.asarray, self.optimizer.init(self.start)))
 
     def advance(
-        self, state: State, steps: int
+        self, state: State, steps: int, done: int = 0
     ) -> tuple[State, Float[np.ndarray, "steps 4"], Float[np.ndarray, "1 4"]]:
         """Make ``steps`` <= CHUNK steps; the records (see COLUMNS) are float64.
+
+        Args:
+            state: Where the run stands.
+            steps: How many steps to make.
+            done: How many were made before, which says what batches are next.
 
         Returns:
             The state, the records of the steps, and what :meth:`observe` gives at their end.
         """
-        state, rows = self._run(state, steps)
+        state, rows = self._run(state, steps, done)
         return state, rows[:steps], rows[-1:]
 
     def observe(self, state: State) -> Float[np.ndarray, "1 4"]:
         """The record at a state without making a step; its step length is zero."""
         return self._run(state, 0)[1][-1:]
 
-    def _run(self, state: State, steps: int) -> tuple[State, Float[np.ndarray, "rows 4"]]:
+    def _run(
+        self, state: State, steps: int, done: int = 0
+    ) -> tuple[State, Float[np.ndarray, "rows 4"]]:
+        batches = self._batches(steps, done)
         with jax.enable_x64(self.double):
-            state, rows = self._chunk(state, self.start, self.data, np.int32(steps))
+            state, rows = self._chunk(state, self.start, self.data, batches, np.int32(steps))
             return state, np.asarray(rows, dtype=np.float64)
+
+    def _batches(self, steps: int, done: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """The points of the batches of a chunk, and what each point weighs in one."""
+        if self.batches is None:
+            return None
+        points = np.zeros((CHUNK, self.batches.size), dtype=np.int32)
+        for i in range(steps):
+            points[i] = self.batches.drawn(self.measure, self.seed, done + i)
+        return points, self._cast(self.batches.factors(self.measure) / self.batches.size)
 
     def params(self, state: State) -> ParamTree:
         """The parameters theta_0 + delta as NumPy arrays of the training dtype."""
@@ -169,9 +192,13 @@ def _program(
             value = value + decay / 2 * _norm(way) ** 2
         return theta, gradient, value
 
-    def body(step: Array, carry: tuple, start: ParamTree, data: tuple) -> tuple:
+    def body(
+        step: Array, carry: tuple, start: ParamTree, data: tuple, batches: tuple | None
+    ) -> tuple:
         state, rows = carry
         theta, gradient, value = record(state, start, data)
+        if batches is not None:  # and then that gradient is not computed
+            gradient = record(state, start, _on_batch(data, batches, step))[1]
         extra = {"value": value, "grad": gradient, "value_fn": lambda p: objective(p, data)}
         try:
             change, memory = update(
@@ -188,15 +215,25 @@ def _program(
         delta = jax.tree.map(jnp.add, state.delta, change)
         return State(delta, memory), rows.at[step].set(row)
 
-    def chunk(state: State, start: ParamTree, data: tuple, steps: Array) -> tuple[State, Array]:
+    def chunk(
+        state: State, start: ParamTree, data: tuple, batches: tuple | None, steps: Array
+    ) -> tuple[State, Array]:
         rows = jnp.zeros((CHUNK, len(COLUMNS)), dtype)
-        run: Callable = lambda i, carry: body(i, carry, start, data)  # noqa: E731
+        run: Callable = lambda i, carry: body(i, carry, start, data, batches)  # noqa: E731
         state, rows = jax.lax.fori_loop(0, steps, run, (state, rows))
         _, gradient, value = record(state, start, data)
         end = jnp.stack([value, _norm(gradient), jnp.zeros((), dtype), _norm(state.delta)])
         return state, jnp.concatenate([rows, end[None]])
 
     return jax.jit(chunk)
+
+
+def _on_batch(data: tuple, batches: tuple, step: Array) -> tuple:
+    """The data of one batch, with the weights of its mean."""
+    x, y, _, offset, decay = data
+    points, factors = batches
+    rows = points[step]
+    return x[rows], y[rows], factors[rows], offset[rows] if len(offset) > 1 else offset, decay
 
 
 def _extra_arguments(update: Any) -> tuple[str, ...]:

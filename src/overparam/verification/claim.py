@@ -60,6 +60,11 @@ class Claim:
         return self.content["theorem"] == "R"
 
     @property
+    def in_batches(self) -> bool:
+        """Whether it is about mini-batches: Theorem S."""
+        return self.content["theorem"] == "S"
+
+    @property
     def hidden_widths(self) -> list[int]:
         """Units of each hidden layer."""
         return [int(width) for width in self.problem["hidden_widths"]]  # JSON may say 2.0

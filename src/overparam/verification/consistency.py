@@ -15,6 +15,7 @@ from overparam.certificate.certificate import ASSUMPTIONS, with_random_vectors
 from overparam.verification.activations import ACTIVATIONS
 from overparam.verification.claim import Claim
 from overparam.verification.losses import loss_of
+from overparam.verification.mini_batches import batch_faults
 
 IDENTITY = 1e-9
 FAILURE = 1e-12
@@ -24,12 +25,13 @@ SPACING = 4.5e-16
 def faults(claim: Claim) -> Iterator[str]:
     """Sentences on everything that does not fit together."""
     yield from _assumptions(claim)
-    yield from _flags(claim)
+    yield from batch_faults(claim) if claim.in_batches else _flags(claim)
     yield from _grid(claim)
     yield from _of_other_theorems(claim)
     yield from _given_constants(claim)
     yield from _identities(claim)
-    yield from _remedies(claim)
+    if not claim.in_batches:
+        yield from _remedies(claim)
 
 
 MODULUS = "docs/modulus.md, Theorems 2 and 3"
@@ -58,9 +60,11 @@ _WITH_WEIGHT_DECAY = {
     *("weight_decay", "loss_infimum", "gradient_norm", "residual_curvature", "strong_convexity"),
     *("contraction", "minimum_excess", "region_minimum", "rival_distance"),
 }
+_IN_BATCHES = {"minimum_distance", "point_norm", "batch_smoothness", "exit_probability"}
 _OF_SOME = (
     _OF_A_RUN
     | _WITH_WEIGHT_DECAY
+    | _IN_BATCHES
     | {
         *("steps_in_balls", "failure_probability"),
         *("tube_radius", "predicted_steps", "steps_made"),
@@ -90,6 +94,8 @@ def _expected(claim: Claim, proved: bool) -> set[str]:
         return _WITH_WEIGHT_DECAY | (_OF_A_DECAYED_RUN if run else set())
     if claim.by_run:
         return _OF_A_RUN | ({"steps_in_balls"} if proved else set())
+    if claim.in_batches:
+        return _IN_BATCHES | ({"overshoot"} if claim.number("excess") else set())
     return set()
 
 
@@ -107,6 +113,8 @@ def _flags(claim: Claim) -> Iterator[str]:
         yield "limit_distance <= displacement <= radius does not hold"
     if not 0 <= claim.number("step_fraction") <= 1:
         yield "step_fraction is not between 0 and 1"
+    if "batches" in claim.content:
+        yield "batches are stated of a theorem about all points"
     if "not_proved" in claim.content and claim.content["rigor"] != "computed":
         yield "not_proved is stated of a certificate that is"
     if "forecast" in claim.content and claim.certified:
@@ -160,6 +168,9 @@ def _identities(claim: Claim) -> Iterator[str]:
     """Formulas that tie stored numbers together."""
     if claim.decayed:
         expected = _of_theorem_r(claim)
+    elif claim.in_batches:
+        c = claim.number
+        expected = [("residual", c("residual"), math.sqrt(2 * c("excess")), 0.0, "sqrt(2 excess)")]
     else:
         expected = _of_the_hand_over(claim) if claim.by_run else _of_theorem_1(claim)
     for name, stored, value, slack, formula in expected:

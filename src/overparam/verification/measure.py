@@ -45,6 +45,7 @@ class Measured:
             float64 figure that only a tolerance uses.
         norms: What the modulus starts from.
         whole: The same with the layers' inputs as they are, whatever moves: what rounding is about.
+        points: Upper bounds on w_i |J_i|^2; none if they were not asked for.
     """
 
     min_eigenvalue: arb
@@ -58,6 +59,7 @@ class Measured:
     terms: float
     norms: StartingNorms
     whole: StartingNorms
+    points: tuple[arb, ...] = ()
 
 
 LARGE = 64
@@ -71,13 +73,16 @@ def centre_of(subject: Subject) -> Forward | None:
     return forward(Network.of(subject.architecture, subject.center), subject.x)
 
 
-def measure(subject: Subject, say: Say, centre: Forward | None = None) -> Measured:
+def measure(
+    subject: Subject, say: Say, centre: Forward | None = None, *, points: bool = False
+) -> Measured:
     """Measure the hypotheses of Theorem 1.
 
     Args:
         subject: Data, parameters, model and loss.
         say: Told what is being computed.
         centre: What :func:`centre_of` gives, if it is at hand.
+        points: Whether to bound the Jacobian at each point, too.
 
     Returns:
         The numbers, at the precision of the current FLINT context.
@@ -113,6 +118,7 @@ def measure(subject: Subject, say: Say, centre: Forward | None = None) -> Measur
         terms=terms,
         norms=norms,
         whole=_whole(subject, network, ahead, norms),
+        points=_at_points(kernel, k) if points else (),
     )
 
 
@@ -130,6 +136,15 @@ def _whole(
         lengths = [(factor**2 * square + network.bias_scale**2).sqrt() for square in squares]
         inputs.append(upper_of(lengths))
     return replace(norms, factors=[upper_of(c) for c in network.factors], inputs=inputs)
+
+
+def _at_points(kernel: arb_mat, k: int) -> tuple[arb, ...]:
+    """The largest eigenvalues of the kernel's diagonal blocks."""
+    found = []
+    for i in range(0, kernel.nrows(), k):
+        block = [[kernel[i + a, i + b] for b in range(k)] for a in range(k)]
+        found.append(largest_eigenvalue(arb_mat(block)))
+    return tuple(found)
 
 
 def _residual(

@@ -27,6 +27,7 @@ from overparam.verification.consistency import faults
 from overparam.verification.decayed import compare_minimum, not_decayed
 from overparam.verification.measure import measure
 from overparam.verification.memory import require_memory
+from overparam.verification.mini_batches import compare_batches, not_known
 from overparam.verification.refusal import UNCHECKED, RefusedError
 from overparam.verification.subject import Subject, subject_in, subject_of
 from overparam.verification.trajectory import compare_run, not_followed
@@ -131,7 +132,7 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
     if wrong is not None:
         yield wrong
         return
-    measured = measure(subject, lambda phase: tell(phase, 0, 0))
+    measured = measure(subject, lambda phase: tell(phase, 0, 0), points=claim.in_batches)
     if claim.decayed:
         yield from compare_minimum(claim, subject, measured, tell)
         return
@@ -144,10 +145,13 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
         for omega, lipschitz in modulus_and_lipschitz(measured.norms, claim.nodes, EXTENDED):
             tell("modulus", len(modulus), len(claim.nodes))
             modulus.append((bound_of(omega), None if lipschitz is None else bound_of(lipschitz)))
-    if not claim.by_run:
+    if not (claim.by_run or claim.in_batches):
         yield from compare_conclusions(claim, measured, modulus)
         return
     found = compare_existence(claim, measured, modulus)
+    if claim.in_batches:
+        yield from found or compare_batches(claim, measured, modulus, subject.weights)
+        return
     yield from found or compare_run(claim, subject, measured, tell)
 
 
@@ -171,6 +175,8 @@ def _beyond(claim: Claim) -> str | None:
         )
     if claim.decayed:
         return not_decayed(claim)
+    if claim.in_batches:
+        return not_known(claim)
     return not_followed(claim) if claim.by_run else None
 
 

@@ -22,7 +22,9 @@ def wrong_reason(claim: Claim, x: np.ndarray) -> str | None:
 
 def _why(claim: Claim, x: np.ndarray) -> dict[str, Any]:
     if claim.certified:
-        return {"code": "one_minimum" if claim.decayed else "converges"}
+        if claim.decayed:
+            return {"code": "one_minimum"}
+        return {"code": "batches_converge" if claim.in_batches else "converges"}
     if claim.number("min_eigenvalue") <= 0:
         return _singular(claim, x)
     name = claim.problem["activation"]

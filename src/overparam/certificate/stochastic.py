@@ -1,0 +1,237 @@
+"""Certificates from Theorems S and S': mini-batches on least squares, with a constant step.
+
+What Theorem 1 measures at given parameters is all that is needed, and the norm of the Jacobian at
+each point. docs/stochastic.md has the theorems.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, SupportsFloat
+
+import numpy as np
+from jaxtyping import Float
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from overparam.certificate.certificate import Certificate, Remedies
+from overparam.certificate.constants import Numbers
+from overparam.certificate.hypotheses import Hypotheses
+from overparam.certificate.reason import (
+    BatchesConverge,
+    BatchStepTooLong,
+    MayLeave,
+    Reason,
+    RoundsToOne,
+)
+from overparam.certificate.weight_decay import NOT_KNOWN, UP
+from overparam.errors import InputError
+from overparam.model.function import ParamTree
+from overparam.problem.batches import Batches
+from overparam.problem.measure import Measure
+from overparam.problem.problem import Problem, require_no_decay
+from overparam.rounding.float64 import kernel_errors
+from overparam.theorems.descent import objective_smoothness
+from overparam.theorems.stochastic import (
+    BatchDescent,
+    Nearby,
+    batches_converge,
+    best_step,
+)
+from overparam.threads import one_thread
+
+FAILURE = 1e-3
+"""The probability of leaving the ball up to which a certificate is given."""
+
+
+NODES_APART = 3
+"""Of Theorem 1's radii, which are closer together than is needed here, every third is tried."""
+
+
+def check_batches(problem: Problem, rigor: str) -> None:
+    """Raise unless Theorem S can say something about a problem.
+
+    Raises:
+        InputError: The loss is not the squared one, there is weight decay, or every rounding error
+            was to be bounded.
+    """
+    require_no_decay(problem, "Theorem S")
+    if not problem.loss.quadratic:
+        raise InputError(
+            f"Theorem S (mini-batches) is about least squares, not about {problem.loss.spelling}: "
+            "leave batch_size out"
+        )
+    if rigor == "proved":
+        raise InputError("Theorem S (mini-batches) knows no rigor='proved': leave rigor out")
+
+
+class Tried(NamedTuple):
+    """The theorem on one ball.
+
+    Attributes:
+        ball: R = d_0 + 2 s, around the parameters.
+        modulus: omega(R).
+        near: What is known on the ball.
+        found: What follows.
+    """
+
+    ball: float
+    modulus: float
+    near: Nearby
+    found: BatchDescent
+
+    @property
+    def merit(self) -> float:
+        """Above 0 if certified: the decrease of a step, less where the condition is tight."""
+        rate, margin = float(self.found.rate), float(self.found.margin)
+        return (1 - rate) * (1 - 1 / margin) if self.found.certified else margin - 1
+
+
+@one_thread
+def with_batches(
+    hypotheses: Hypotheses,
+    first: Certificate,
+    batches: Batches,
+    step_size: float | None,
+    away: float = 0.0,
+) -> Certificate:
+    """Theorem S or S' at the point where Theorem 1 was tried, or near it.
+
+    Args:
+        hypotheses: Measured there.
+        first: Theorem 1's certificate, or its failure, which knows how near a minimiser is.
+        batches: The mini-batches.
+        step_size: eta, or None for the one with the best rate.
+        away: No farther from the point does the descent begin.
+    """
+    distance = first.numbers.existence_radius + away
+    if not distance < math.inf:
+        return _no_minimum_known(hypotheses, first, batches, step_size)
+    tried = _on_balls(hypotheses, first.nodes, batches, distance, step_size, away)
+    best = max(tried, key=lambda one: one.merit)
+    return replace(
+        first,
+        theorem="S",
+        batches=batches,
+        why=_why(best, step_size),
+        numbers=_numbers(hypotheses, first, batches, distance, best),
+        remedies=Remedies(),
+    )
+
+
+def _no_minimum_known(
+    hypotheses: Hypotheses, first: Certificate, batches: Batches, step_size: float | None
+) -> Certificate:
+    """Theorem 1's failure, with the step that the theorem would take were a minimum near."""
+    nodes = first.nodes[:1]
+    one = next(_on_balls(hypotheses, nodes, batches, 0.0, step_size))
+    numbers = first.numbers.but(
+        step_size=one.found.step_size,
+        point_norm=one.near.point_norm,
+        batch_smoothness=one.found.smoothness,
+        exit_probability=1.0,
+    )
+    return replace(first, theorem="S", batches=batches, numbers=numbers, remedies=Remedies())
+
+
+def point_norms(
+    problem: Problem, params: ParamTree, kernel: Float[np.ndarray, "nk nk"]
+) -> Float[np.ndarray, " n"]:
+    """sqrt(w_i) |J_i| from above: of the kernel's diagonal blocks."""
+    n, k = problem.measure.n, problem.outputs
+    own = np.arange(n)
+    largest = np.linalg.eigvalsh(kernel.reshape(n, k, n, k)[own, :, own, :])[:, -1]
+    errors = kernel_errors(problem, params, kernel)
+    return (np.sqrt(np.maximum(largest, 0.0) + errors.products) + errors.jacobian) * UP
+
+
+def in_a_batch(batches: Batches, measure: Measure) -> Float[np.ndarray, " n"]:
+    """sqrt(v_i / w_i), which makes of sqrt(w_i) |J_i| what it counts in a batch."""
+    return np.sqrt(batches.factors(measure) / measure.weights)
+
+
+def _on_balls(
+    hypotheses: Hypotheses,
+    nodes: tuple[float, ...],
+    batches: Batches,
+    distance: float,
+    step_size: float | None,
+    away: float = 0.0,
+) -> Iterator[Tried]:
+    """The theorem on balls that reach beyond the minimiser, the smallest first."""
+    point, covered = hypotheses.point, distance + away
+    measure = point.problem.measure
+    norms, spread = (
+        point_norms(point.problem, point.params, point.kernel),
+        in_a_batch(batches, measure),
+    )
+    radii = [R for R in nodes if covered < R][::NODES_APART] or [2 * covered]
+    known = hypotheses.bounds.on_balls(np.array(radii)).tolist()
+    for R, (omega, lipschitz) in zip(radii, known, strict=True):
+        near = Nearby(
+            radius=(R - covered) / 2,
+            sigma=hypotheses.sigma - omega,
+            lipschitz=lipschitz,
+            jacobian_norm=hypotheses.jacobian_norm + omega,
+            point_norm=float(np.max(spread * (norms + omega))) * UP,
+        )
+        found = _theorem(near, batches, measure.n, distance, step_size)
+        yield Tried(R, omega, near, found)
+
+
+def _theorem(
+    near: Nearby, batches: Batches, points: int, distance: float, step_size: float | None
+) -> BatchDescent:
+    how: dict[str, Any] = {"size": batches.size, "points": points, "sampling": batches.sampling}
+    step = best_step(near, **how) if step_size is None else step_size
+    given: dict[str, Any] = {"distance": distance, "step_size": step, "failure": FAILURE}
+    return batches_converge(near=near, **how, **given)
+
+
+def _why(best: Tried, step_size: float | None) -> Reason:
+    found = best.found
+    if found.certified:
+        return BatchesConverge()
+    if step_size is not None and not found.gain > 0:
+        return BatchStepTooLong(2 * float(1 - best.near.loss_of_descent) / float(found.smoothness))
+    return RoundsToOne() if found.margin == 1 else MayLeave()
+
+
+def _numbers(
+    hypotheses: Hypotheses, first: Certificate, batches: Batches, distance: float, best: Tried
+) -> Numbers:
+    """Those of Theorem 1 that do not depend on how the descent is made, and what follows."""
+    near, found = best.near, best.found
+    loss = hypotheses.point.problem.loss
+    steep = objective_smoothness(
+        modulus=best.modulus,
+        lipschitz=near.lipschitz,
+        jacobian_norm=hypotheses.jacobian_norm,
+        smoothness=loss.smoothness,
+        excess=hypotheses.excess,
+    )
+    reach = (distance + near.radius) * UP if found.certified else math.inf
+    m = hypotheses.point.problem.measure.n // batches.size if batches.sampling == "epochs" else 1
+    values: dict[str, SupportsFloat] = {
+        "ball": best.ball,
+        "modulus_at_ball": best.modulus,
+        "lipschitz_on_ball": near.lipschitz,
+        "objective_smoothness": steep,
+        "step_size": found.step_size,
+        "step_fraction": min(found.gain / 2, 1.0),
+        "level": found.level,
+        "margin": found.margin,
+        "radius": found.path * UP,
+        "sigma_end": max(near.sigma, 0.0) if found.certified else 0.0,
+        "rate": min(found.rate ** (1 / m) * (1 + 2.0**-50), 1.0),
+        "displacement": reach,
+        "limit_distance": reach,
+        **dict.fromkeys(NOT_KNOWN, math.inf),
+        "minimum_distance": distance,
+        "point_norm": near.point_norm,
+        "batch_smoothness": found.smoothness,
+        "exit_probability": found.exit_probability,
+    }
+    if found.certified and first.numbers.excess > 0:
+        mean = (near.jacobian_norm * distance * found.swell) ** 2 / 2
+        values["overshoot"] = mean * found.rate ** ((1 - m) / m) / first.numbers.excess * UP
+    return replace(first.numbers.but(**values), newton_kantorovich=UNSET)
