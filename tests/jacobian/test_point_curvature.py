@@ -8,7 +8,7 @@ import pytest
 
 from networks import dense_hessian
 from overparam.jacobian import point_curvature
-from overparam.jacobian.point_curvature import DEGREE, bend_at
+from overparam.jacobian.point_curvature import DEGREE, Bend, bend_at
 from tiny import Tiny
 
 CASES = [Tiny((6,), "gelu", 1), Tiny((5, 4), "tanh", 2), Tiny((4, 3, 3), "softplus", 1)]
@@ -60,8 +60,10 @@ def test_it_scales_with_ghat_down_to_the_smallest_numbers():
 
 
 @pytest.mark.parametrize("factor", [0.7, -0.7])
-def test_a_single_eigenvalue_is_bounded_too(factor):
-    """Of factor |theta|^2 / 2 every vector is an eigenvector: the guess is of width zero."""
+def test_a_guess_of_width_zero_is_widened(monkeypatch, factor):
+    """Of factor |theta|^2 / 2 every vector is an eigenvector, and without rounding that is seen."""
+    guess = Bend(-factor, factor)
+    monkeypatch.setattr(point_curvature, "guess_bend", lambda *_, **__: guess)
     found = bend_at(lambda p, x: x * (p @ p) / 2, np.ones(3), np.ones((1, 1)), np.array([[factor]]))
     assert max(factor, 0.0) <= found.up < max(factor, 0.0) + 0.1
     assert max(-factor, 0.0) <= found.down < max(-factor, 0.0) + 0.1

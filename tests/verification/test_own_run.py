@@ -160,3 +160,11 @@ def test_activations_and_their_second_derivatives_are_within_their_margins():
             assert np.abs(ours - theirs).max() <= margin * max(1.0, np.abs(theirs).max()), name
         assert act.third_bound is not None
         assert act.third_bound <= found.third
+
+
+def test_a_run_with_cross_entropy_is_followed():
+    tiny = Tiny((8,), "tanh", 1, points=3)
+    problem, start = tiny.problem(0, "smoothed_cross_entropy:0.3", centred=True), tiny.start(0)
+    found = certify(problem, start, theorem="C", budget=3600)
+    assert found.certified
+    assert verify(found, problem, start).ok
