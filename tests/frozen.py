@@ -12,7 +12,7 @@ from overparam import MLP, Problem
 from tiny import Tiny
 
 TINY = Tiny((8, 6), "gelu", outputs=2, bias_scale=0.5)
-MASKS = ("last layer", "layers.1:", "weights", "biases", "weights.1", "first layer")
+MASKS = ("weights", "layers.1:", "last layer", "biases", "weights.1", "first layer")
 
 
 def partly(tiny: Tiny, trainable, loss: str = "squared", scale: float = 1.0, **options) -> Problem:

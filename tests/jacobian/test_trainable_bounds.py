@@ -30,7 +30,7 @@ def bounds_of(trainable: str) -> MLPBounds:
     return jacobian_bounds(partly(TINY, trainable), TINY.start(0))
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("trainable", MASKS)
 def test_kernel_and_gradient_are_those_of_the_dense_jacobian_without_the_frozen_columns(trainable):
     problem, params = partly(TINY, trainable), TINY.start(0)
@@ -48,7 +48,7 @@ def test_kernel_and_gradient_are_those_of_the_dense_jacobian_without_the_frozen_
     np.testing.assert_allclose(gradient, restricted.T @ residual, rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("trainable", MASKS)
 def test_an_attack_within_what_moves_does_not_exceed_the_modulus(trainable):
     problem, params = partly(TINY, trainable), TINY.start(0)
@@ -65,6 +65,7 @@ def test_an_attack_within_what_moves_does_not_exceed_the_modulus(trainable):
             assert (found > 0) == (trainable != "last layer")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("trainable", MASKS)
 def test_what_moves_changes_no_more_than_the_whole(trainable):
     whole, part = bounds_of("all").on_balls(RADII), bounds_of(trainable).on_balls(RADII)
@@ -109,7 +110,7 @@ def test_the_change_between_two_points_is_that_of_what_moves():
     np.testing.assert_allclose(change * np.outer(roots, roots), expected, rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("hidden", [(8,), (8, 6)], ids=str)
 @pytest.mark.parametrize("trainable", ["last layer", "layers.1:", "weights", "biases", "weights.0"])
 def test_the_curvature_of_the_residual_is_that_of_what_moves(hidden, trainable):
@@ -166,6 +167,7 @@ def test_a_part_of_an_array_changes_no_more_than_the_whole_array():
     assert about.parameters == entries.sum() + 2
 
 
+@pytest.mark.slow
 def test_a_search_moves_only_what_moves():
     def scaled(params, x):  # linear in v, and as curved as one likes in what is frozen
         return x @ params["v"] * (1 + params["u"] ** 2)

@@ -87,6 +87,7 @@ PARAMS = {
 ENTRIES = np.arange(10).reshape(5, 2) % 3 == 0
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("trainable", "moving", "names"),
     [
