@@ -50,6 +50,7 @@ def test_the_file_is_that_certificate(folder):
     assert found.batches.size == 4
 
 
+@pytest.mark.slow
 def test_the_re_check_knows_the_anchor(folder, capsys):
     assert run("verify", folder) == 0
     printed = capsys.readouterr().out
@@ -57,6 +58,7 @@ def test_the_re_check_knows_the_anchor(folder, capsys):
     assert "certified claims only" in " ".join(printed.split())
 
 
+@pytest.mark.slow
 def test_epochs_are_certified_for_every_run(capsys):
     code = run(*COMMAND, "--batch-size", "5", "--sampling", "epochs")
     assert code == 0
