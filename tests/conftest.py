@@ -58,6 +58,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
+# Most programs run once here: to optimise them takes longer than to run them unoptimised. With
+# XLA_FLAGS set, if only to nothing, they are what users run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 for library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 

@@ -1,7 +1,11 @@
-"""Small networks for tests: draws in float64 and the dense Jacobian as ground truth."""
+"""Small networks for tests: draws in float64; dense Jacobians and Hessians as ground truth."""
+
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from overparam.model.mlp import MLP
 
@@ -21,6 +25,23 @@ def draw_inputs(n: int, model: MLP, seed: int):
 def dense_jacobian(model: MLP, params, x):
     """dN/dtheta by automatic differentiation in float64, shape (n k, p), sample-major."""
     with jax.enable_x64(True):
-        blocks = jax.jit(jax.jacobian(model.apply))(params, x)
+        blocks = jax.tree.leaves(_jacobian(model, params, x))
         rows = len(x) * model.out_dim
-        return np.concatenate([np.reshape(b, (rows, -1)) for b in jax.tree.leaves(blocks)], axis=1)
+        return np.concatenate([np.reshape(np.asarray(b), (rows, -1)) for b in blocks], axis=1)
+
+
+def dense_hessian(model, params, x, weighted):
+    """D^2 <F, weighted> by automatic differentiation in float64, shape (p, p)."""
+    with jax.enable_x64(True):
+        return np.asarray(_hessian(model, params, x, weighted))
+
+
+@partial(jax.jit, static_argnums=0)
+def _jacobian(model, params, x):
+    return jax.jacobian(model.apply)(params, x)
+
+
+@partial(jax.jit, static_argnums=0)
+def _hessian(model, params, x, weighted):
+    flat, back = ravel_pytree(params)
+    return jax.hessian(lambda theta: jnp.vdot(weighted, model.apply(back(theta), x)))(flat)

@@ -67,7 +67,7 @@ def test_a_second_run_compiles_nothing_again(tmp_path):
     [b"", b"\x78\x9ccut short", b"not packed", zlib.compress(b"of another version")],
     ids=["empty", "cut", "foreign", "other"],
 )
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_a_damaged_program_is_compiled_anew(tmp_path, content):
     folder, first, _ = run(tmp_path)
     for path in programs(folder):

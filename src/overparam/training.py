@@ -16,6 +16,8 @@ from overparam.train.gradient_descent import gradient_descent as gradient_descen
 from overparam.train.gradient_descent import train as train
 from overparam.train.laziness import Laziness as Laziness
 from overparam.train.laziness import measure_laziness as measure_laziness
+from overparam.train.leave_one_out import LeftOut as LeftOut
+from overparam.train.leave_one_out import leave_one_out as leave_one_out
 from overparam.train.monitor import Monitor as Monitor
 from overparam.train.monitor import RoundingFloor as RoundingFloor
 from overparam.train.parametrisation import PARAMETRISATIONS as PARAMETRISATIONS

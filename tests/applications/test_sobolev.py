@@ -25,6 +25,7 @@ def test_values_and_gradients_of_a_known_function(rng):
     )
 
 
+@pytest.mark.slow
 def test_a_network_on_diabetes_is_distilled_with_its_gradients(key, train_to_anchor):
     x = 20 * load_diabetes().data[:6]
     model = MLP(10, (24, 24), 2, "tanh")

@@ -139,9 +139,10 @@ def battery(tiny, seed: int, steps: int, margins, losses) -> None:
 @pytest.mark.parametrize("tiny", SHAPES, ids=str)
 @pytest.mark.sample(1)
 def test_runs_stay_within_the_consequences(tiny):
-    battery(tiny, seed=0, steps=200, margins=(1.02, 300.0), losses=())
+    battery(tiny, seed=0, steps=200, margins=(1.02,), losses=())
 
 
+@pytest.mark.slow
 def test_other_losses_have_the_consequences_that_do_not_need_a_target():
     battery(SHAPES[0], seed=0, steps=200, margins=(), losses=("squared_hinge",))
 

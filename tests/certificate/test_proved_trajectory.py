@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from exact_descent import distance, exact_run
+from one_run import TINY
 from overparam import certify, gradient_descent
 from overparam.certificate.ball_steps import BallRun
 from overparam.certificate.trajectory_run import SPARE, Run
@@ -27,7 +28,7 @@ def step_of(problem, start, factor):
 
 
 @pytest.mark.parametrize(("tiny", "loss", "factor"), CASES, ids=lambda v: str(v))
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 def test_the_run_in_50_digits_stays_within_what_is_proved(tiny, loss, factor):
     """At the end of every cell; and the proof is not idle: errors are seen."""
     problem, start = tiny.problem(0, loss, centred=True), tiny.start(0)
@@ -97,7 +98,7 @@ DEEPER = Tiny((10, 10), "gelu", 1, points=3, output_scale=4.0)
 
 @pytest.fixture(
     scope="module",
-    params=[Tiny((12,), "gelu", 1, points=3), pytest.param(DEEPER, marks=pytest.mark.slow)],
+    params=[TINY, pytest.param(DEEPER, marks=pytest.mark.slow)],
     ids=str,
 )
 def proved(request):

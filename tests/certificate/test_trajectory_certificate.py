@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from exact_descent import distance, exact_run
 from exact_network import ACTIVATIONS
+from one_run import certified
 from overparam import (
     MLP,
     InputError,
@@ -49,7 +50,7 @@ def step_of(problem, start, factor):
 
 @pytest.mark.parametrize(("tiny", "loss", "factor"), CASES, ids=lambda v: str(v))
 @pytest.mark.parametrize("centred", [True, False])
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_the_run_in_50_digits_stays_within_delta(tiny, loss, factor, centred):
     """At the end of every cell the exact iterate is as near as Theorem C says."""
     assert not tiny.hidden or tiny.activation in ACTIVATIONS
@@ -76,9 +77,7 @@ def test_the_run_in_50_digits_stays_within_delta(tiny, loss, factor, centred):
 
 @pytest.fixture(scope="module")
 def small():
-    tiny = Tiny((12,), "gelu", 1)
-    problem, start = tiny.problem(0, centred=True), tiny.start(0)
-    return problem, start, certify(problem, start, theorem="C", budget=3600)
+    return certified()
 
 
 def test_a_dozen_units_are_certified_from_initialisation(small):
@@ -135,7 +134,7 @@ def test_a_catapult_is_certified():
     ],
     ids=str,
 )
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_deeper_networks_need_no_luck_or_state_its_probability(tiny, monkeypatch):
     """Layer by layer; with random vectors where that bound adds up to too much."""
     problem, start = tiny.problem(0, centred=True), tiny.start(0)
@@ -287,7 +286,7 @@ def test_a_step_of_low_precision_is_the_number_that_it_is():
 
 def test_the_least_distance_gone_is_below_what_is_gone():
     """Where the run reaches rounding within a cell, the two bounds nearly touch."""
-    for seed in range(4):
+    for seed in range(2):
         tiny = Tiny((5,), "tanh", 1, points=1)
         problem, start = tiny.problem(seed, centred=True), tiny.start(seed)
         certificate = certify(problem, start, theorem="C", budget=3600)

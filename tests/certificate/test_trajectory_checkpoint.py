@@ -1,24 +1,24 @@
 """A run that was interrupted goes on to the same certificate, bit for bit."""
 
+import tempfile
 from functools import cache
+from pathlib import Path
 
 import pytest
 
+import one_run
 from overparam import InputError, certify
-from tiny import Tiny
-
-TINY = Tiny((10,), "gelu", 1, points=3)
-PROBLEM, START = TINY.problem(0, centred=True), TINY.start(0)
 
 
-@cache
 def uninterrupted(rigor):
-    return certify(PROBLEM, START, theorem="C", rigor=rigor, budget=3600)
+    return one_run.certified(rigor)[2]
 
 
-def certified(path, rigor="computed", stop=None, start=START, step=None):
+def certified(path, rigor="computed", stop=None, seed=0, step=None):
     """Certify with a checkpoint; after ``stop`` cells somebody presses Ctrl-C."""
     told = []
+    problem, _, _ = one_run.certified(rigor)
+    start = one_run.TINY.start(seed)
 
     def progress(what, done, total):
         if what.startswith("steps of gradient descent"):
@@ -27,7 +27,7 @@ def certified(path, rigor="computed", stop=None, start=START, step=None):
                 raise KeyboardInterrupt
 
     found = certify(
-        *(PROBLEM, start, step),
+        *(problem, start, step),
         theorem="C",
         rigor=rigor,
         budget=3600,
@@ -42,13 +42,20 @@ def at_once(monkeypatch):
     monkeypatch.setattr("overparam.certificate.trajectory_checkpoint.SAVE_EVERY", 0.0)
 
 
+@cache
+def stopped():
+    """The content of a checkpoint of a run that was stopped after three cells."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.npz"
+        with pytest.raises(KeyboardInterrupt):
+            certified(path, stop=3)
+        return path.read_bytes()
+
+
 @pytest.fixture
 def interrupted(at_once, tmp_path):
-    """The checkpoint of a run that was stopped after three cells."""
     path = tmp_path / "run.npz"
-    with pytest.raises(KeyboardInterrupt):
-        certified(path, stop=3)
-    assert path.exists()
+    path.write_bytes(stopped())
     return path
 
 
@@ -74,7 +81,7 @@ def test_what_is_saved_at_the_end_gives_the_certificate_again(at_once, tmp_path)
     assert told == []
 
 
-@pytest.mark.parametrize("other", [{"step": 0.1}, {"rigor": "proved"}, {"start": TINY.start(1)}])
+@pytest.mark.parametrize("other", [{"step": 0.1}, {"rigor": "proved"}, {"seed": 1}])
 def test_another_runs_checkpoint_is_refused_and_kept(interrupted, other):
     content = interrupted.read_bytes()
     with pytest.raises(InputError, match="belongs to another run: delete it or name another"):

@@ -44,7 +44,10 @@ def refuse(capsys, *arguments):
         (["wine", "--weight-decay", "-1e-3"], "weight_decay must be a number, 0 (none) or more"),
         (["wine", "--weight-decay", "nan"], "weight_decay must be a number, 0 (none) or more"),
         (["wine", "--weight-decay", "inf"], "weight_decay must be a number, 0 (none) or more"),
-        (["wine", "--weight-decay", "0.1", "--rigor", "proved"], "no rigor 'proved'"),
+        (
+            ["wine", "--weight-decay", "0.1", "--rigor", "proved", "--loss", "cross_entropy"],
+            "the rounding of cross_entropy is not bounded",
+        ),
         (
             ["wine", "--weight-decay", "0.1", "--theorem", "1"],
             "about problems without weight_decay",

@@ -36,9 +36,9 @@ VERDICT = PHASES.index("implicit regularisation")
 
 
 def certify(folder):
-    small = ("--samples", "10", "--width", "8", "--depth", "1", "--steps", "3", "--budget", "0")
+    small = ("--samples", "20", "--width", "64", "--depth", "1", "--steps", "12", "--budget", "0")
     with pytest.raises(SystemExit) as stop:
-        main(["certify", "iris", *small, "--out", str(folder)])
+        main(["certify", "breast_cancer", *small, "--out", str(folder)])
     return stop.value.code
 
 
@@ -68,7 +68,7 @@ def test_these_are_the_phases(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 def test_what_was_finished_is_kept(phase, tmp_path, monkeypatch, capsys):
     def ctrl_c(now):
         if now == phase:

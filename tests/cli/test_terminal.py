@@ -69,6 +69,7 @@ def test_a_column_that_would_clear_the_screen(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
 @pytest.mark.parametrize("arguments", [("study", "--list"), ("--help",)])
+@pytest.mark.sample(1)
 def test_a_full_disk_behind_stdout_is_one_line(arguments):
     with open("/dev/full", "w", encoding="utf-8") as full:
         found = overparam(*arguments, stdout=full)

@@ -35,7 +35,7 @@ def test_it_is_the_closed_form_of_one_relu_layer(kind):
     ],
     ids=["gelu", "tanh", "relu", "erf"],
 )
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_derivatives_are_those_of_central_differences(kernel, free):
     value, slopes = kernel(X, eval_gradient=True)
     np.testing.assert_allclose(value, kernel(X), rtol=1e-9)

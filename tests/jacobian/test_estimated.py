@@ -44,7 +44,8 @@ def as_plain_function(tiny: Tiny) -> Problem:
     return Problem(lambda params, x: model.apply(params, x), problem.measure)
 
 
-@FIRST_CASE
+@pytest.mark.slow
+@pytest.mark.parametrize("tiny", CASES[:2], ids=str)
 def test_the_estimate_lies_between_an_independent_attack_and_the_proved_bound(tiny):
     problem, params = as_plain_function(tiny), tiny.start(0)
     estimate = estimate_bounds(problem, params, radius=0.5)

@@ -37,6 +37,7 @@ def attack(tiny: Tiny, seed: int = 0, *, curvature: bool = True, **strength) -> 
         assert 0 < found <= lipschitz * (1 + ROUNDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "curvature",
     [False, pytest.param(True, marks=pytest.mark.slow)],  # that of a jet is long to compile

@@ -2,12 +2,11 @@
 
 import math
 
-import jax
 import mpmath as mp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 
+from networks import dense_hessian
 from overparam.jacobian import point_curvature
 from overparam.jacobian.point_curvature import DEGREE, bend_at
 from tiny import Tiny
@@ -17,11 +16,7 @@ CASES = [Tiny((6,), "gelu", 1), Tiny((5, 4), "tanh", 2), Tiny((4, 3, 3), "softpl
 
 def dense(problem, params, weighted):
     """The extreme eigenvalues of the Hessian of <F, ghat>."""
-    x = problem.measure.x
-    with jax.enable_x64(True):
-        flat, back = ravel_pytree(params)
-        hessian = jax.hessian(lambda p: (weighted * problem.function(back(p), x)).sum())
-        found = np.linalg.eigvalsh(np.asarray(hessian(flat)))
+    found = np.linalg.eigvalsh(dense_hessian(problem.mlp, params, problem.measure.x, weighted))
     return -found[0], found[-1]
 
 
@@ -32,8 +27,9 @@ def at(tiny, seed):
 
 
 @pytest.mark.parametrize("tiny", CASES, ids=str)
+@pytest.mark.sample(2)
 def test_the_bounds_hold_on_both_sides_and_are_close(tiny):
-    for seed in range(1, 5):
+    for seed in (1, 2):
         problem, params, weighted = at(tiny, seed)
         down, up = dense(problem, params, weighted)
         found = bend_at(problem.function, params, problem.measure.x, weighted, seed=seed)
@@ -60,7 +56,15 @@ def test_it_scales_with_ghat_down_to_the_smallest_numbers():
     assert (nothing.down, nothing.up) == (0.0, 0.0)
     problem, params, weighted = at(Tiny((), "identity", 1), 1)
     linear = bend_at(problem.function, params, problem.measure.x, weighted)
-    assert (linear.down, linear.up) == (0.0, 0.0)
+    assert 0 < max(linear.down, linear.up) < 1e-12 * np.abs(weighted).max()  # it is not known
+
+
+@pytest.mark.parametrize("factor", [0.7, -0.7])
+def test_a_single_eigenvalue_is_bounded_too(factor):
+    """Of factor |theta|^2 / 2 every vector is an eigenvector: the guess is of width zero."""
+    found = bend_at(lambda p, x: x * (p @ p) / 2, np.ones(3), np.ones((1, 1)), np.array([[factor]]))
+    assert max(factor, 0.0) <= found.up < max(factor, 0.0) + 0.1
+    assert max(-factor, 0.0) <= found.down < max(-factor, 0.0) + 0.1
 
 
 def test_the_probability_is_not_larger_than_it_is_said_to_be():

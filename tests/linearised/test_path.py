@@ -263,7 +263,7 @@ def wide():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case[0]))
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_networks_follow_their_certificates_where_theorem_1_has_none(case):
     problem, start, certificate = beyond_theorem_1(*case)
     assert certificate.theorem == "P"

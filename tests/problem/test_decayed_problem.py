@@ -49,6 +49,7 @@ def test_the_objective_is_the_loss_and_half_the_squared_distance(where):
 
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.sample(2)
 def test_descent_makes_the_steps_of_autodiff(centred, dtype):
     problem, start = with_decay(0.2, centred=centred), TINY.start(0)
     result = gradient_descent(problem, start, 0.1, 30, dtype=dtype)
@@ -63,6 +64,7 @@ def test_descent_makes_the_steps_of_autodiff(centred, dtype):
     assert (np.diff(result.history.excess) < 0).all()
 
 
+@pytest.mark.slow
 def test_an_optimiser_sees_the_decay_in_value_and_value_fn():
     """A line search evaluates the objective itself."""
     problem, start = with_decay(0.5), TINY.start(0)

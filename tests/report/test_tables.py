@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+import one_run
 from overparam import MLP, Measure, Problem, anchor, certify, gauss_newton, load_certificate
 from overparam.certificate.constants import ABOUT
 from overparam.certificate.published import glossary, schema
@@ -50,10 +51,8 @@ CERTIFICATES = {
     "proved": lambda: certify(*network(scale=1e4), rigor="proved"),
     "along the linearised path": lambda: certify(*network(scale=30.0), theorem="P"),
     "path that fails": lambda: certify(*network(), theorem="P"),
-    "along the run": lambda: certify(*network(scale=10.0, hidden=(4, 4)), theorem="C", budget=3600),
-    "along the run, proved": lambda: certify(
-        *network(scale=10.0, hidden=(4,)), theorem="C", rigor="proved", budget=3600
-    ),
+    "along the run": lambda: one_run.certified()[2],
+    "along the run, proved": lambda: one_run.certified("proved")[2],
     "along the run, by random vectors": by_random_vectors,
     "a run too long": lambda: certify(*network(), 1e-6, theorem="C", budget=0.1),
     "classes": lambda: certify(*network("squared_hinge", scale=1e4)),

@@ -97,7 +97,7 @@ def task():
 
 
 @pytest.mark.parametrize("loss", [Ramp(0.5), ClippedSquared(1.0)], ids=lambda loss: loss.name)
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_rademacher(task, loss):
     x, y, trained, (fresh, labels) = task
     failures = dict.fromkeys(CONFIDENCES, 0)

@@ -93,6 +93,7 @@ def test_sampled_means_are_covered_though_the_draws_differ_in_law(confidence):
 
 
 @pytest.mark.parametrize("hidden", [(), (12, 16)])
+@pytest.mark.sample(1)
 def test_noise_on_preactivations_has_the_law_of_noise_on_parameters(hidden):
     """Mean, spread and distribution at each point against draws of all parameters."""
     model = MLP(3, hidden, 1, activation="tanh", bias_scale=0.5)

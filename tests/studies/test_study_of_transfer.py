@@ -15,6 +15,7 @@ CELL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_cell_is_gradient_descent_at_every_step_and_seed(monkeypatch):
     monkeypatch.setattr(transfer, "BUDGET", 1e-3)  # what is certified is another test's
     rows = STUDY.measure(CELL)

@@ -1,11 +1,10 @@
 """The bound on the curvature of the residual against the whole Hessian."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 
+from networks import dense_hessian
 from overparam import Measure, Problem
 from overparam.certificate.trajectory_points import couplings_around, measure_point
 from overparam.certificate.trajectory_steps import see_layers
@@ -17,11 +16,9 @@ from tiny import Tiny
 
 def hessian_norm(problem, params, ghat):
     """|D^2 <F, ghat>|, dense."""
-    weighted, x = problem.measure.weights[:, None] * ghat, problem.measure.x
-    with jax.enable_x64(True):
-        flat, back = ravel_pytree(params)
-        value = lambda t: jnp.vdot(weighted, problem.mlp.apply(back(t), x))  # noqa: E731
-        return float(np.abs(np.linalg.eigvalsh(np.asarray(jax.hessian(value)(flat)))).max())
+    weighted = problem.measure.weights[:, None] * ghat
+    hessian = dense_hessian(problem.mlp, params, problem.measure.x, weighted)
+    return float(np.abs(np.linalg.eigvalsh(hessian)).max())
 
 
 def seen_by(problem, params, ghat):
@@ -33,7 +30,7 @@ def seen_by(problem, params, ghat):
 @pytest.mark.parametrize("hidden", [(6,), (6, 5), (5, 6, 4), (4, 4, 4, 3)], ids=str)
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("activation", ["gelu", "tanh", "sin"])
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_the_bound_is_above_the_hessians_norm(hidden, outputs, activation):
     """At the cell's first point and elsewhere in it, for residuals of any kind."""
     ratios = []

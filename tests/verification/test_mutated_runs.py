@@ -18,6 +18,7 @@ def runs(tmp_path_factory) -> list[Path]:
 
 
 @pytest.mark.parametrize("part", range(10))
+@pytest.mark.sample(4)
 def test_no_traceback_no_hang_no_false_ok(runs, tmp_path, part):
     before = peak()
     for seed in range(part * CASES, (part + 1) * CASES):

@@ -1,7 +1,6 @@
 """Certificates of Theorem C are checked by another run; what it does not confirm is refused."""
 
 import json
-from functools import cache
 
 import jax
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from msgspec import structs
 
 from altered import altered
+from one_run import certified
 from overparam import certify
 from overparam.certificate.reason import Short
 from overparam.model.activation import get_activation
@@ -16,17 +16,6 @@ from overparam.verification import verify
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS
 from overparam.verification.verify import UNCHECKED
 from tiny import Tiny
-
-
-@cache
-def certified(rigor):
-    """A problem, its start, and what Theorem C says of it."""
-    tiny = Tiny((8,), "tanh", 1, points=3)
-    problem, start = tiny.problem(0, centred=True), tiny.start(0)
-    step = 0.3 / certify(problem, start, theorem="1").constants["max_eigenvalue"].value
-    found = certify(problem, start, step, theorem="C", rigor=rigor, budget=3600)
-    assert found.certified
-    return problem, start, found
 
 
 @pytest.fixture(params=["computed", "proved"])
@@ -88,7 +77,7 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-@pytest.mark.sample(8)
+@pytest.mark.sample(5)
 def test_forgeries_are_refused(run, forgery):
     problem, start, certificate = run
     name, change = FORGERIES[forgery]
@@ -98,7 +87,7 @@ def test_forgeries_are_refused(run, forgery):
     assert not result.reasons[0].startswith(UNCHECKED)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "factor"), [("radius", 0.98), ("limit_distance_lower", 1.02), ("overshoot", 0.9)]
 )

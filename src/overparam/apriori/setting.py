@@ -23,6 +23,7 @@ from overparam.choices import Kind
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.limits import require_fraction, require_positive, require_whole
+from overparam.model.function import require_all_trainable
 from overparam.model.mlp import MLP
 from overparam.problem.integrands import Integrand, get_integrand
 from overparam.problem.measure import Measure
@@ -173,6 +174,7 @@ def build_setting(
     Raises:
         InputError: An argument is unusable.
     """
+    require_all_trainable(model, "the a-priori width")
     delta = require_fraction("failure_probability", failure_probability)
     layers = len(model.hidden_widths)
     if layers < 1:

@@ -60,7 +60,8 @@ class BallRun:
             error = 0.0
             for layer in range(len(self._theta) - 1, -1, -1):
                 theta = self._theta[layer]
-                ahead = theta - (xi.transpose() * inputs[layer]) * self._eta
+                way = (xi.transpose() * inputs[layer]) * self._eta
+                ahead = theta - _moving(way, *self.problem.mlp.trained[layer])
                 if layer:
                     weights = _without_last(theta)
                     back = (xi * weights) * self._factors[layer]
@@ -116,6 +117,16 @@ def _matrix(array: np.ndarray) -> arb_mat:
 def _stacked(params: Params) -> list[arb_mat]:
     pairs = zip(*params, strict=True)
     return [_matrix(np.hstack([np.asarray(w), np.asarray(b)[:, None]])) for w, b in pairs]
+
+
+def _moving(way: arb_mat, weights: bool, biases: bool) -> arb_mat:
+    """Zeros in place of the columns that are frozen: all but the last, or the last."""
+    if weights and biases:
+        return way
+    m, none = way.ncols(), arb(0)
+    kept = [weights] * (m - 1) + [biases]
+    pairs = zip(way.entries(), kept * way.nrows(), strict=True)
+    return arb_mat(way.nrows(), m, [entry if keeps else none for entry, keeps in pairs])
 
 
 def _without_last(matrix: arb_mat) -> arb_mat:

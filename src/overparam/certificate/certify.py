@@ -144,6 +144,11 @@ def certify(
         require_choice("theorem", theorem, get_args(Theorem))
     if problem.weight_decay or theorem == "R":
         _check_decayed(problem, params, step_size, rigor, theorem)
+        if rigor == "proved":
+            raise InputError(
+                "a run to where Theorem R holds is computed, not proved: leave rigor out, or take "
+                'anchor(problem, decayed_minimum(problem, params).params, rigor="proved")'
+            )
         return certify_decayed_run(problem, params, step_size, budget=budget, progress=progress)
     if theorem == "P":
         check_path(problem, rigor)
@@ -193,7 +198,7 @@ def anchor(
     if problem.weight_decay:
         step_size = _step(step_size)
         _check_decayed(problem, params, step_size, rigor)
-        return anchor_decayed(problem, params, "anchor", step_size)
+        return anchor_decayed(problem, params, "anchor", step_size, rigor)
     point = Expansion(problem, params, kernel, progress)
     hypotheses = measure_hypotheses(point, rigor=rigor, target_norm=target_norm)
     return certificate_from(hypotheses, "anchor", _step(step_size))

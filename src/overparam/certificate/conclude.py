@@ -164,7 +164,7 @@ def _why(hypotheses: Hypotheses, about: Description, numbers: Numbers) -> reason
     if hypotheses.sigma == 0:
         return _singular(hypotheses.point.problem, about)
     # What was searched for needs no bound on the activation.
-    if about.widths and "curvature_bound" not in numbers and hypotheses.rigor != "estimated":
+    if about.bends and "curvature_bound" not in numbers and hypotheses.rigor != "estimated":
         return reason.NoCurvatureBound()
     if numbers.step_fraction <= 0:
         return reason.StepTooLong()
@@ -196,7 +196,7 @@ def _remedies(point: Expansion, numbers: Numbers, *, free_step: bool) -> Remedie
         if free_step and not np.any(problem.predict(point.params)):
             # K, J and omega scale with c; the residual does not where the model is centred here.
             scale = model.output_scale * factor * 1.25
-        if model.hidden_widths:
+        if model.bends:
             # omega falls like 1 / sqrt(width), the limiting kernel stays.
             width = float(math.ceil(min(model.hidden_widths) * factor**2))
     return Remedies(residual=numbers.residual / factor, output_scale=scale, width=width)

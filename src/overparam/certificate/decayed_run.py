@@ -185,7 +185,7 @@ class _Attempt:
         # By the gradient and its Lipschitz constant at the points, and by the rounding of F.
         B, L = cell.ball.jacobian_norm, cell.ball.lipschitz
         steep = M * B**2 + L * (columns["gradient"] + M * B * before) + decay
-        slope = columns["length"] / self.run.step_size
+        slope = (columns["length"] + cell.errors) / self.run.step_size
         rounded = noise * (np.sqrt(2 * M * columns["excess"]) + M * noise)
         self.errors.append(before * (slope + steep * before) + rounded)
         self.totals.append(columns["excess"])

@@ -8,9 +8,10 @@ import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from overparam.certificate.field_types import Count, Finite, Hash, Positive, Record, Word
-from overparam.model.function import ParamTree
+from overparam.model.function import Network, ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
+from overparam.model.trainable import PartlyTrained
 from overparam.precision import floating_dtype
 from overparam.problem.problem import Problem, model_name
 
@@ -24,7 +25,7 @@ class Description(Record, frozen=True, kw_only=True, tag_field="model_kind"):
         points: n.
         in_dim: d.
         outputs: Columns of the targets: the model's outputs if its values are observed.
-        parameters: Entries of all arrays.
+        parameters: Entries of all arrays that move.
         loss: Its spelling.
         loss_constants: ``proved``, or ``assumed`` because the user declared them.
         params_dtype: The precision the parameters came in.
@@ -37,6 +38,7 @@ class Description(Record, frozen=True, kw_only=True, tag_field="model_kind"):
         observe: What the loss sees of the model, where it is more than the values of an ``MLP``.
         weight_decay: lambda; absent if there is none.
         decay_sha256: Of theta_ref, like ``params_sha256``; absent if that is 0.
+        trainable: The arrays that move, by name; absent if all do.
     """
 
     points: Count
@@ -52,11 +54,19 @@ class Description(Record, frozen=True, kw_only=True, tag_field="model_kind"):
     observe: Word | UnsetType = UNSET
     weight_decay: Positive | UnsetType = UNSET
     decay_sha256: Hash | UnsetType = UNSET
+    trainable: Annotated[tuple[Word, ...], Meta(max_length=2000)] | UnsetType = UNSET
 
     @property
     def values(self) -> int:
         """n k."""
         return self.points * self.outputs
+
+    @property
+    def bends(self) -> bool:
+        """Whether something moves below the output layer of an ``MLP``: else J is constant."""
+        last = len(self.widths)
+        moving = self.get("trainable", (f"weights.{layer}" for layer in range(last)))
+        return bool(last) and any(int(name.rpartition(".")[2]) < last for name in moving)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -101,7 +111,7 @@ def describe(problem: Problem, params: ParamTree) -> NetworkDescription | Functi
         "points": problem.measure.n,
         "in_dim": problem.measure.dim,
         "outputs": problem.outputs,
-        "parameters": parameter_count(params),
+        "parameters": parameter_count(problem, params),
         "loss": problem.loss.spelling,
         "loss_constants": problem.loss.constants_kind,
         "params_dtype": str(floating_dtype(params)),
@@ -113,6 +123,9 @@ def describe(problem: Problem, params: ParamTree) -> NetworkDescription | Functi
         common["weight_decay"] = problem.weight_decay
         if problem.decay_to is not None:
             common["decay_sha256"] = params_fingerprint(problem.decay_to)
+    moving = trained_names(model, params)
+    if moving is not None:
+        common["trainable"] = moving
     if not isinstance(model, MLP):
         return FunctionDescription(**common, observe=observation.name, model=model_name(model))
     return NetworkDescription(
@@ -127,9 +140,17 @@ def describe(problem: Problem, params: ParamTree) -> NetworkDescription | Functi
     )
 
 
-def parameter_count(params: ParamTree) -> int:
-    """The number of entries of all arrays."""
-    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+def trained_names(model: Network, params: ParamTree) -> tuple[str, ...] | None:
+    """The arrays that move, and how much of those that move in part; None if all do."""
+    if isinstance(model, MLP):
+        return None if model.trainable == "all" else model.trainable
+    return model.names(params) if isinstance(model, PartlyTrained) else None
+
+
+def parameter_count(problem: Problem, params: ParamTree) -> int:
+    """The number of entries of all arrays that move."""
+    ones = jax.tree.map(lambda leaf: np.ones(np.shape(leaf)), params)
+    return sum(int(np.sum(leaf)) for leaf in jax.tree.leaves(problem.moving(ones)))
 
 
 def params_fingerprint(params: ParamTree) -> str:

@@ -98,7 +98,7 @@ def _obstacle(problem: Problem, rigor: str) -> str | None:
             'one: take theorem="1"'
         )
     act = model.act
-    if model.hidden_widths and (act.curvature_bound is None or act.third_bound is None):
+    if model.bends and (act.curvature_bound is None or act.third_bound is None):
         return (
             f"Theorem C needs bounds on three derivatives of the activation, which {act.name} "
             "does not have: choose gelu, tanh, softplus, ..."
@@ -379,7 +379,7 @@ class _Attempt:
             return None
         tail = safe(
             takes_over(
-                on_ball=point.bounds.on_ball,
+                on_balls=point.bounds.on_balls,
                 away=deviation,
                 sigma=sigma,
                 jacobian_norm=point.jacobian_norm,

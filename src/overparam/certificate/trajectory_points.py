@@ -1,7 +1,6 @@
 """What Theorem C asks about a point of a run, measured: as float64 gives it, or proved."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import MLPBounds, base_of
 from overparam.kernel.empirical.tangent import tangent_kernel
-from overparam.model.mlp import Params
+from overparam.model.mlp import MLP, Params
 from overparam.problem.problem import Problem
 from overparam.rounding.float64 import excess_with_rounding, kernel_errors
 from overparam.rounding.layer_norms import prove_layer_norms
@@ -23,7 +22,14 @@ from overparam.rounding.passes import WeightNorms, weight_norms
 from overparam.rounding.residual import prove_residual
 from overparam.rounding.steps import StepErrors, step_errors
 from overparam.rounding.training import StepNoise, step_noise
-from overparam.theorems.trajectory_curvature import SAFE, Couplings, Seen, exact, layered_curvature
+from overparam.theorems.trajectory_curvature import (
+    SAFE,
+    Couplings,
+    Off,
+    Seen,
+    exact,
+    layered_curvature,
+)
 
 FLOOR = 0.3
 """beta_j is at least this share of the largest, so as to serve for a cell."""
@@ -138,25 +144,46 @@ def couplings_around(
     return Couplings(tuple(neurons), tuple(plain), tuple(weighted))
 
 
+def neuron_error(model: MLP, off: Off) -> float:
+    """What the errors of the passes may hide of Lemma C4's bound, in units of |ghat|."""
+    top = model.output_scale * model.weight_factors[1]
+    a = off.inputs[0]
+    reached = a + 2 * off.upstream[0] / top * a * a
+    return off.apart(4) * off.steepest * top * reached
+
+
 def relative_curvature(problem: Problem, params: Params, base: LayerNorms) -> float:
     """|R| / |ghat| from above, by layers; 0 where ghat vanishes."""
+    ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
+    norm = float(np.sqrt(problem.measure.weights @ (ghat**2).sum(axis=1)))
+    found = curvature_by_layers(problem, params, base, exact(problem.mlp.layers))
+    return found / norm if norm else 0.0
+
+
+def curvature_by_layers(problem: Problem, params: Params, base: LayerNorms, off: Off) -> float:
+    """Lemma C7 at parameters.
+
+    Args:
+        problem: With a network of two hidden layers or more.
+        params: The parameters.
+        base: Norms there.
+        off: How far what a pass finds may be off.
+    """
     measure = problem.measure
     ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
-    norm = float(np.sqrt(measure.weights @ (ghat**2).sum(axis=1)))
     couplings = couplings_around(problem, params, base, 0.0)
     with jax.enable_x64(True):
         seen = _see_layers(problem.mlp, params, measure.x, measure.weights, ghat)
-        found = float(_layered_curvature(problem.mlp.layers, seen, couplings))
-    return found / norm if norm else 0.0
+        return float(_layered_curvature(seen, couplings, off))
 
 
 _see_layers = jax.jit(see_layers, static_argnums=0)
 
 
-@partial(jax.jit, static_argnums=0)
-def _layered_curvature(layers: int, seen: Seen, couplings: Couplings) -> Any:
-    """Of what was seen as it is, in one program: step by step, each operation would be compiled."""
-    return layered_curvature(seen, couplings, exact(layers))
+@jax.jit
+def _layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Any:
+    """In one program: step by step, each operation would be compiled."""
+    return layered_curvature(seen, couplings, off)
 
 
 def excess_at(problem: Problem, point: Point) -> float:

@@ -23,6 +23,7 @@ from overparam.certificate.trajectory_points import (
     centre_noise,
     couplings_around,
     measure_point,
+    neuron_error,
     noise_around,
     residual_terms,
 )
@@ -91,6 +92,7 @@ class Cell:
         exponents: e_t of each.
         deviations: delta_t of each, and of the point they lead to: shape (steps + 1,); infinite
             from where it is not known any more.
+        errors: eps_t of each.
         end: That point, in float64.
     """
 
@@ -100,6 +102,7 @@ class Cell:
     rows: Float[np.ndarray, "steps 9"]
     exponents: Float[np.ndarray, " steps"]
     deviations: Float[np.ndarray, " _"]
+    errors: Float[np.ndarray, " steps"]
     end: Params
 
 
@@ -261,7 +264,7 @@ class Run:
         deviations = deviations * (SPARE if self.proved else 1.0)
         values = self.residual_noise(noise, table[:, COLUMNS.index("values")])
         self.looks.settle(ball, noise, deviations[:-1], values)
-        return Cell(point, ball, noise, table, bounds[1], deviations, end)
+        return Cell(point, ball, noise, table, bounds[1], deviations, bounds[2], end)
 
     def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> "_Made":
         """The steps of a cell, in balls up to the step that was asked for."""
@@ -316,7 +319,8 @@ class Run:
 
     def _radius(self, point: Point) -> tuple[float, float, float]:
         """How far a cell may go, and omega and L on the ball that is a quarter larger."""
-        largest = math.sqrt(2 / (self.step_size * self.problem.loss.smoothness))
+        steepest = max(2 / self.step_size - 2 * self.problem.weight_decay, 0.0)
+        largest = math.sqrt(steepest / self.problem.loss.smoothness)
         norm = point.jacobian_norm
         allowed = max(ROOM * (largest - norm), LEAST * norm)
         if not self._reach:
@@ -360,11 +364,7 @@ class Run:
         """What the errors of the passes may hide of |R|, where it is bounded neuron by neuron."""
         if not isinstance(noise, StepErrors) or self.how != "neurons":
             return 0.0
-        model, off = self.problem.mlp, noise.off
-        top = model.output_scale * model.weight_factors[1]
-        a = off.inputs[0]
-        reached = a + 2 * off.upstream[0] / top * a * a
-        return off.apart(4) * off.steepest * top * reached * gradient
+        return neuron_error(self.problem.mlp, noise.off) * gradient
 
     def _deviations(
         self,
@@ -432,7 +432,7 @@ class Run:
     @property
     def _beta_3(self) -> float:
         act = self.problem.mlp.act
-        if not self.problem.mlp.hidden_widths:
+        if not self.problem.mlp.bends:
             return 0.0
         assert act.third_bound is not None
         return act.third_bound

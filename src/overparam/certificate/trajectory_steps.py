@@ -54,6 +54,7 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
         if decay is not None:
             strength, towards = decay
             way = theta if towards is None else jax.tree.map(jnp.subtract, theta, towards)
+            way = model.moving(way)
             gradient = jax.tree.map(lambda g, w: g + strength * w, gradient, way)
             excess = excess + strength / 2 * _norm(way) ** 2
         return gradient, ghat, excess, jnp.sqrt(size)
@@ -142,10 +143,11 @@ def see_layers(
 ) -> Seen:
     """What Lemma C7 is about."""
     c, h = model.weight_factors, jnp.asarray(x)
-    bias = jnp.full((len(x), 1), float(model.bias_scale))
+    moves = model.trained_factors
     inputs, slopes, bends = [], [], []
     for layer in range(model.layers - 1):
-        inputs.append(jnp.hstack([c[layer] * h, bias]))
+        factor, shift = moves[layer]
+        inputs.append(jnp.hstack([factor * h, jnp.full((len(x), 1), float(shift))]))
         z = model.preactivation(theta, layer, h)
         slope, bend = jax.jvp(model.act.slope, (z,), (jnp.ones_like(z),))
         slopes.append(slope)
@@ -164,7 +166,7 @@ def see_layers(
         upstream=tuple(upstream),
         turned=tuple(turned[1:]),
         sizes=weights * (size * (1 + 1e-12) + LEAST_SHARE * mean) + 1e-290,
-        factors=tuple(factor * (1 + 1e-12) for factor in c[1:]),
+        factors=tuple(factor * (1 + 1e-12) for factor, _ in moves[1:]),
     )
 
 

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import SupportsFloat
 
+import jax
 import numpy as np
+from msgspec import structs
 
 from overparam.certificate.certificate import (
     Certificate,
     Remedies,
+    Rigor,
     Start,
     assumptions,
     software_versions,
@@ -36,10 +39,13 @@ from overparam.certificate.reason import (
 from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,
+    curvature_by_layers,
+    excess_at,
     measure_point,
+    neuron_error,
     noise_around,
 )
-from overparam.certificate.trajectory_run import ROUNDINGS
+from overparam.certificate.trajectory_run import PROVED_ROUNDINGS, ROUNDINGS
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
@@ -47,8 +53,13 @@ from overparam.jacobian.point_curvature import Bend, bend_at
 from overparam.jacobian.random_curvature import FAILURE
 from overparam.kernel.empirical.tangent import objective_gradient
 from overparam.model.function import ParamTree, parameter_norm
+from overparam.numbers import Interval, safe
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, plain_network
+from overparam.rounding.probes import arithmetic_fault, inner_dimensions, on_cpu
+from overparam.rounding.provable import check_provable
+from overparam.rounding.steps import StepErrors
+from overparam.theorems.trajectory_curvature import Off
 from overparam.theorems.weight_decay import UniqueMinimum, best_step, unique_minimiser
 
 UP = 1 + 1e-9
@@ -64,6 +75,9 @@ in proportion to what the gradient may be."""
 EASILY = 4.0
 """Times the gradient that the first share has room for, if it is taken."""
 
+SPARE = 1 + 1e-5
+"""On proved curvature: the re-check's rounding is another, and its bound must not be above."""
+
 SHARP = 0.5
 """Share of the weight decay below which the bound by neurons is sharp enough."""
 
@@ -74,7 +88,7 @@ def check_decayed(problem: Problem, rigor: str) -> None:
     Raises:
         InputError: There is no weight decay, the model is no ``MLP`` observed by its values, the
             activation lacks a bound on one of its first three derivatives, the loss is not known to
-            be convex, or the rigor is another than ``computed``.
+            be convex, the rigor is ``estimated``, or nothing can be proved of the loss.
     """
     if not problem.weight_decay:
         raise InputError(
@@ -82,13 +96,20 @@ def check_decayed(problem: Problem, rigor: str) -> None:
             "weight_decay=1e-3, say"
         )
     act = plain_network(problem, "Theorem R").act
-    if rigor != "computed":
+    if rigor not in ("computed", "proved"):
         raise InputError(f"Theorem R knows no rigor={rigor!r}: leave rigor out")
+    if rigor == "proved":
+        if not problem.loss.attained:
+            raise InputError(
+                f"the rounding of {problem.loss.spelling} is not bounded: leave rigor out, or take "
+                "smoothed_cross_entropy:0.1"
+            )
+        check_provable(problem)
     if not problem.loss.convex:
         raise InputError(
             f"Theorem R is about convex losses, and {problem.loss.spelling} is not known to be one"
         )
-    if problem.mlp.hidden_widths and None in (act.curvature_bound, act.third_bound):
+    if problem.mlp.bends and None in (act.curvature_bound, act.third_bound):
         raise InputError(
             f"Theorem R needs bounds on three derivatives of the activation, which {act.name} does "
             "not have: choose gelu, tanh, softplus, ..."
@@ -97,7 +118,7 @@ def check_decayed(problem: Problem, rigor: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Decayed:
-    """What Theorem R asks about a point, ``computed``.
+    """What Theorem R asks about a point, ``computed``, or proved if the point is.
 
     Attributes:
         problem: The learning problem.
@@ -118,6 +139,11 @@ class Decayed:
     sampled: bool
 
     @property
+    def proved(self) -> bool:
+        """Whether every number is a bound on the real one, rounding included."""
+        return self.point.weights is not None
+
+    @property
     def left(self) -> float:
         """lambda - mu_0, what the residual leaves of the weight decay; may be negative."""
         return self.problem.weight_decay - (self.bend.down if self.bend is not None else 0.0)
@@ -125,13 +151,15 @@ class Decayed:
     @property
     def height(self) -> float:
         """phi_lambda(thetahat) - f* from above: f is convex with an M-Lipschitz gradient."""
+        if self.proved:
+            return proved_height(self.problem, self.point)
         off = self.seen * (self.residual + self.problem.loss.smoothness * self.seen / 2)
         return (max(self.problem.excess(self.point.params), 0.0) + off) * UP
 
     def growth(self, radius: float) -> float:
         """C of Lemma R3: D^2 <F, grad f(F)> changes by no more than this times the distance."""
         model, base = self.problem.mlp, self.point.base
-        third = model.act.third_bound if model.hidden_widths else 0.0
+        third = model.act.third_bound if model.bends else 0.0
         assert third is not None
         N = third_derivative(base, third, radius)
         omega, lipschitz = self.point.bounds.on_ball(radius)
@@ -171,17 +199,24 @@ class Decayed:
             step_size = best_step(
                 decay=decay, down=bend.down, up=bend.up, jacobian_norm=B, smoothness=M
             )
-        return unique_minimiser(
-            decay=decay,
-            down=bend.down,
-            up=bend.up,
-            gradient=self.gradient,
-            radius=r,
-            jacobian_norm=B,
-            smoothness=M,
-            step_size=step_size,
-            away=away,
+        number = Interval.exact if self.proved else float
+        found = unique_minimiser(
+            decay=number(decay),
+            down=number(bend.down),
+            up=number(bend.up),
+            gradient=number(self.gradient),
+            radius=number(r),
+            jacobian_norm=number(B),
+            smoothness=number(M),
+            step_size=number(step_size),
+            away=number(away),
         )
+        return safe(found)
+
+
+def proved_height(problem: Problem, point: Point) -> float:
+    """phi_lambda - f* from above, rounding included."""
+    return (excess_at(problem, point) + problem.penalty(point.params)) * UP
 
 
 def measure_decayed(
@@ -200,10 +235,14 @@ def measure_decayed(
     loss, measure, decay = problem.loss, problem.measure, problem.weight_decay
     seen = np.asarray(problem.predict(point.params))
     ghat = np.asarray(loss.gradient(seen, problem.targets))
+    proved, outputs = point.weights is not None, math.sqrt(problem.outputs)
     noise = noise_around(problem, point, 0.0)
-    apart = noise.output + centre_noise(problem, False)
-    apart += ROUNDINGS * UNIT_ROUNDOFF * _size(problem, seen)
-    rounded = loss.gradient_roundings * UNIT_ROUNDOFF * math.sqrt(problem.outputs)
+    apart = noise.output + centre_noise(problem, proved)
+    rounded = loss.gradient_roundings * UNIT_ROUNDOFF * outputs
+    if proved:
+        apart += PROVED_ROUNDINGS * UNIT_ROUNDOFF * (2 * _size(problem, seen) + outputs)
+    else:
+        apart += ROUNDINGS * UNIT_ROUNDOFF * _size(problem, seen)
     off = loss.smoothness * (apart + rounded)
     residual = math.sqrt(float(measure.weights @ (ghat**2).sum(axis=1))) * UP + off
     size = parameter_norm(objective_gradient(problem, point.params))
@@ -212,7 +251,11 @@ def measure_decayed(
     gradient = (size + error + 8 * UNIT_ROUNDOFF * (size + 2 * pulled)) * UP
     if not curvature:
         return Decayed(problem, point, gradient, residual, apart, None, False)
-    known, sampled = _bend(problem, point, ghat, residual, attempt)
+    if proved:
+        assert isinstance(noise, StepErrors)
+        known, sampled = _proved_bend(problem, point, ghat, residual, noise.off), False
+    else:
+        known, sampled = _bend(problem, point, ghat, residual, attempt)
     more = point.bounds.lipschitz(0.0) * off
     bend = Bend(known.down + more, known.up + more)
     return Decayed(problem, point, gradient, residual, apart, bend, sampled)
@@ -238,6 +281,22 @@ def _bend(
     return Bend(min(sampled.down, crude), min(sampled.up, crude)), True
 
 
+def _proved_bend(
+    problem: Problem, point: Point, ghat: np.ndarray, residual: float, off: Off
+) -> Bend:
+    """Without random vectors: by neurons, by layers, or by L."""
+    model, measure = problem.mlp, problem.measure
+    least = point.bounds.lipschitz(0.0) * residual
+    if model.layers == 2:
+        grams = input_grams(model, measure.x)
+        weighted = measure.weights[:, None] * ghat
+        found = float(in_float64(neuron_curvature, model, point.params, grams, measure.x, weighted))
+        least = min(least, found + neuron_error(model, off) * residual)
+    elif model.layers > 2:
+        least = min(least, curvature_by_layers(problem, point.params, point.base, off))
+    return Bend(least * SPARE, least * SPARE)
+
+
 def share_of_failure(attempt: int) -> float:
     """Of an attempt's random vector: 1/2, 1/6, 1/12, ... of a half, which is their sum."""
     return FAILURE / 2 / ((attempt + 1) * (attempt + 2))
@@ -251,7 +310,11 @@ def _size(problem: Problem, seen: np.ndarray) -> float:
 
 
 def anchor_decayed(
-    problem: Problem, params: ParamTree, start: Start, step_size: float | None = None
+    problem: Problem,
+    params: ParamTree,
+    start: Start,
+    step_size: float | None = None,
+    rigor: str = "computed",
 ) -> Certificate:
     """Theorem R at given parameters.
 
@@ -260,22 +323,27 @@ def anchor_decayed(
         params: thetahat.
         start: What to call them.
         step_size: eta, or None for the one with the best rate.
+        rigor: ``proved`` bounds every rounding error, and curvature without random vectors.
 
     References:
         docs/weight_decay.md, Theorem R.
     """
-    known = measure_decayed(problem, measured_point(problem, params))
-    found = known.minimum(step_size)
-    return certificate_from(known, found, params, start)
+    fault = arithmetic_fault(inner_dimensions(problem)) if rigor == "proved" else None
+    proved = rigor == "proved" and fault is None
+    with jax.default_device(on_cpu() if proved else None):
+        known = measure_decayed(problem, measured_point(problem, params, proved))
+        found = known.minimum(step_size)
+        certificate = certificate_from(known, found, params, start)
+    return certificate if fault is None else structs.replace(certificate, not_proved=fault)
 
 
-def measured_point(problem: Problem, params: ParamTree) -> Point:
-    """|J|, omega and L at given parameters.
+def measured_point(problem: Problem, params: ParamTree, proved: bool = False) -> Point:
+    """|J|, omega and L at given parameters; proved or ``computed``.
 
     Raises:
         InputError: The kernel there is beyond float64.
     """
-    point = measure_point(problem, as_float64(params), 0, False)
+    point = measure_point(problem, as_float64(params), 0, proved)
     if point is None:
         raise InputError(
             "the tangent kernel at these parameters is beyond float64: rescale data or targets"
@@ -303,10 +371,11 @@ def certificate_from(
     """
     problem = known.problem
     about = describe(problem, params)
-    granted = assumptions("computed", about)
+    rigor: Rigor = "proved" if known.proved else "computed"
+    granted = assumptions(rigor, about)
     return Certificate(
         theorem="R",
-        rigor="computed",
+        rigor=rigor,
         start=start,
         why=_why(known, found) if why is None else why,
         numbers=_numbers(known, found, params).but(**values),
@@ -339,7 +408,7 @@ def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers
     problem, point = known.problem, known.point
     decay, loss, r = problem.weight_decay, problem.loss, found.radius
     omega, lipschitz = point.bounds.on_ball(r)
-    excess = max(problem.excess(params), 0.0) * UP
+    excess = known.height if known.proved else max(problem.excess(params), 0.0) * UP
     risen = found.smoothness / 2 * found.reach**2 * UP
     values: dict[str, SupportsFloat] = {
         "excess": excess,
@@ -365,7 +434,7 @@ def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers
         "distance_lower_bound": 0.0,
         **dict.fromkeys(NOT_KNOWN, math.inf),
         "weight_decay": decay,
-        "loss_infimum": problem.infimum,
+        "loss_infimum": problem.infimum * (2 - UP if known.proved else 1.0),
         "gradient_norm": known.gradient,
         "strong_convexity": found.strong_convexity,
         "contraction": found.contraction,
@@ -377,9 +446,10 @@ def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers
         values["residual_curvature"] = known.bend_on(r).down
     if known.sampled:
         values["failure_probability"] = FAILURE
-    if problem.mlp.hidden_widths:
-        act = problem.mlp.act
-        values |= {"slope_bound": act.slope_bound, "curvature_bound": act.curvature_bound or 0.0}
+    act = problem.mlp.act
+    values["slope_bound"] = act.slope_bound
+    if act.curvature_bound is not None:
+        values["curvature_bound"] = act.curvature_bound
     return Numbers(**{name: float(value) for name, value in values.items()})
 
 

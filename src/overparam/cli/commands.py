@@ -21,6 +21,7 @@ from overparam.cli.options import (
     memory_option,
     model_options,
     process_options,
+    trainable_option,
     verbose_option,
 )
 from overparam.cli.terminal import drop_output, flush
@@ -71,6 +72,7 @@ def run(command: str, given: dict[str, Any]) -> None:
     help="standard: one step size for all layers; needs layers with equal numbers of inputs.",
 )
 @loss_option
+@trainable_option
 @click.option(
     "--polish",
     type=int,
@@ -109,6 +111,7 @@ def anchor(**given: Any) -> None:
     help="lambda, towards the initialisation (with --no-centered towards 0), such as 1e-3; 0 for "
     "none. What is certified then is the only minimum of a region, whatever the kernel.",
 )
+@trainable_option
 @click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
 @click.option(
     "--budget",
@@ -152,7 +155,7 @@ def anchor(**given: Any) -> None:
     "--theorem",
     type=click.Choice(THEOREMS),
     help="To certify the initialisation with; by default 1, then P where it has a chance; with "
-    "--weight-decay R alone. overparam verify checks 1.",
+    "--weight-decay R alone. overparam verify checks all but P.",
 )
 @click.option(
     "--consequences/--no-consequences",

@@ -120,6 +120,13 @@ loss_option = click.option(
     "smoothed_cross_entropy:SMOOTHING, and with weight decay cross_entropy.",
 )
 
+trainable_option = click.option(
+    "--trainable",
+    default="all",
+    help='What moves: "last layer", layers.1: (all but the first), weights, biases.0, several with '
+    "commas; the rest keeps its values.",
+)
+
 memory_option = click.option(
     "--memory", type=MemorySize(), help="Memory to use, such as 8GB; all free memory by default."
 )

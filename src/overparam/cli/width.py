@@ -186,6 +186,7 @@ def _write(
         for kind in ("svg", "png"):
             stream = io.BytesIO()
             figure.savefig(stream, format=kind, dpi=150)
+            figure.set_layout_engine("none")  # what the first drawing found is right for the next
             write_whole(new / f"width.{kind}", stream.getvalue())
 
 

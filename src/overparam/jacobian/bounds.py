@@ -11,8 +11,10 @@ from overparam.jacobian.estimated import estimate_bounds
 from overparam.jacobian.jet_modulus import JetBounds, measure_jet_point
 from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.jacobian.layered_jets import LayeredJetBounds, measure_layered_point
+from overparam.jacobian.low_rank_bounds import measure_low_rank
 from overparam.jacobian.mlp_bounds import MLPBounds
-from overparam.model.function import ParamTree
+from overparam.model.function import ParamTree, covering_network
+from overparam.model.low_rank import LowRank
 from overparam.model.mlp import MLP
 from overparam.model.observation import Jet, Laplacian, Value
 from overparam.precision import on_host
@@ -43,7 +45,7 @@ def jacobian_bounds(
     Returns:
         For an ``MLP`` observed by its values :class:`MLPBounds`; by its 1-jet, or with one hidden
         layer by value, gradient and Laplacian, the bounds of Theorems O1 and O2, also for a part
-        of these; else an estimate.
+        of these; for adapters of low rank those of Proposition F5; else an estimate.
     """
     known = None if estimated else _known(problem, params)
     return known or estimate_bounds(problem, params, sigma=sigma, radius=radius, path=path)
@@ -53,13 +55,19 @@ def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:
     """What is proved of the observed model, if anything."""
     model, measure = problem.model, problem.measure
     observation = problem.observation.part_of() or problem.observation
+    covering = covering_network(model)
+    if covering is not None:
+        whole = Problem(covering, measure, problem.loss, observe=problem.observation)
+        return _known(whole, params)
+    if isinstance(model, LowRank) and isinstance(problem.observation, Value):
+        return measure_low_rank(problem, params)
     if not isinstance(model, MLP):
         return None
     if isinstance(observation, Value):
         return MLPBounds(measure_layer_norms(problem, params))
     if not isinstance(observation, Jet | Laplacian):
         return None
-    if not model.hidden_widths:
+    if not model.bends:
         return FixedJacobian()
     act = model.act
     betas = (act.slope_bound, act.curvature_bound, act.third_bound, act.fourth_bound)

@@ -13,6 +13,7 @@ ModulusSource = Literal[
     "docs/modulus.md, Theorems 2 and 3",
     "docs/observations.md, Theorem O1",
     "docs/observations.md, Theorem O2",
+    "docs/trainable.md, Proposition F5",
     "the model is linear in its parameters",
     "search on spheres around theta_0; docs/observations.md",
 ]

@@ -8,6 +8,7 @@ depth. Statements and proofs: docs/trajectory.md, with these symbols.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -39,12 +40,13 @@ class InputGrams(NamedTuple):
 
 def input_grams(model: MLP, x: Float[np.ndarray, "n d"]) -> InputGrams:
     """The Gram matrices that :func:`neuron_curvature` uses at every step."""
-    bias = np.full((len(x), 1), float(model.bias_scale))
-    points = np.concatenate([model.weight_factors[0] * x, bias], axis=1)
+    factor, shift = model.trained_factors[0]
+    points = np.concatenate([factor * x, np.full((len(x), 1), float(shift))], axis=1)
     gram = points @ points.T
     return InputGrams(points, np.sqrt(np.diag(gram)), gram * gram)
 
 
+@partial(jax.jit, static_argnums=0)
 def neuron_curvature(
     model: MLP,
     params: Params,
@@ -71,7 +73,7 @@ def neuron_curvature(
     z = model.preactivation(params, 0, jnp.asarray(x))
     slope, bend = jax.jvp(model.act.slope, (z,), (jnp.ones_like(z),))
     top = model.output_scale * model.weight_factors[1]
-    mixed = top * weighted  # (n, k): the block between output and input weights
+    mixed = model.trained[1][0] * top * weighted  # (n, k): output weights against input weights
     inner = top * (weighted @ params[0][1]) * bend  # (n, m): the input weights' own block
     n, rounding = len(x), 2 * (len(x) + EXTRA) * UNIT_ROUNDOFF
     length = jnp.sqrt(jnp.sum(mixed**2, axis=1))
@@ -106,8 +108,8 @@ def third_derivative(base: LayerNorms, third_bound: float, radius: float) -> flo
     beta_1, beta_2, beta_3 = base.slope_bound, base.curvature_bound or 0.0, third_bound
     nothing = np.zeros_like(base.input_norms[0])
     moved = first = second = third = nothing  # of h^{l-1}: |dh|, |Dh|, |D^2 h|, |D^3 h|
-    for layer, kappa in enumerate(base.input_norms):
-        c = base.weight_factors[layer]
+    for layer in range(len(base.weight_norms)):
+        c, kappa, _ = base.of_trained(layer)
         gain = base.weight_norms[layer] + c * radius
         z_moved = base.weight_norms[layer] * moved + radius * (kappa + c * moved)
         z_first = np.hypot(kappa + c * moved, gain * first)

@@ -141,8 +141,10 @@ class _Search:
         with jax.enable_x64(True):
             gradient = jax.jit(jax.grad(problem.objective))(self.params)
             descent = -np.asarray(ravel_pytree(gradient)[0])
+            moves = problem.moving(jax.tree.map(np.ones_like, self.params))
+            moves = np.asarray(ravel_pytree(moves)[0])
         self.starts = max(starts, 4)
-        self.random = rng.standard_normal((self.starts, len(descent)))
+        self.random = rng.standard_normal((self.starts, len(descent))) * moves
         self.descent = descent if np.any(descent) else self.random[0]
         self.dual = rng.standard_normal((self.starts, len(self.roots)))
 

@@ -38,6 +38,9 @@ from overparam.problem.problem import Problem
 
 Vector = Float[np.ndarray, "n"]
 
+SUM_OF_WEIGHTS = 1 + 1e-12
+"""At least the root of the sum of a measure's weights."""
+
 
 @dataclass(frozen=True)
 class LayerNorms:
@@ -57,6 +60,8 @@ class LayerNorms:
         upstream_columns: max_j |U^l_{0,j}(x_i)|, the largest column, (n,) each, l = 1..D-1.
         lowest_slope: At most act', or None for -beta_1.
         composed: Norms of composed layer Jacobians, or None: then products of single norms.
+        trained: (c_l, s_b) with 0 for weights and for biases that are frozen, l = 1..D; None where
+            all move.
     """
 
     weights: Vector
@@ -72,6 +77,15 @@ class LayerNorms:
     upstream_columns: tuple[Vector, ...]
     lowest_slope: float | None = None
     composed: ComposedNorms | None = None
+    trained: tuple[tuple[float, float], ...] | None = None
+
+    def of_trained(self, layer: int) -> tuple[float, Vector, float]:
+        """c_l, kappa_l and calK_l of what moves in a layer, counted from 0 (docs/trainable.md)."""
+        kappa, together = self.input_norms[layer], self.collective_input_norms[layer]
+        factor, shift = (1.0, 0.0) if self.trained is None else self.trained[layer]
+        if factor:
+            return self.weight_factors[layer], kappa, together
+        return 0.0, np.full_like(kappa, shift), shift * SUM_OF_WEIGHTS
 
     @property
     def slope_middle(self) -> float:
@@ -178,6 +192,7 @@ def measure_layer_norms(
         upstream_norms=tuple(map(_root_top, seen.upstream_grams)),
         upstream_columns=seen.upstream_columns,
         lowest_slope=model.act.lowest_slope,
+        trained=model.trained_factors,
     )
     if not composed:
         return base
@@ -229,10 +244,10 @@ def with_composed(
     nothing = (np.zeros(n),) * hidden
     data = None
     if len(seen.inputs) == hidden and model.act.curvature_bound is not None:
-        pairs = zip(seen.inputs, base.weight_factors[:hidden], strict=True)
+        pairs = zip(seen.inputs, model.trained_factors[:hidden], strict=True)
         data = Data(
             weights=base.weights,
-            grams=tuple(c**2 * (h @ h.T) + model.bias_scale**2 for h, c in pairs),
+            grams=tuple(c**2 * (h @ h.T) + shift**2 for h, (c, shift) in pairs),
             norms=base.input_norms[:hidden],
             errors=nothing if input_errors is None else input_errors[:hidden],
             terms=max(model.widths),
@@ -281,16 +296,18 @@ def starting_norms(base: LayerNorms, dtype: Any = np.float64) -> StartingNorms:
 
     composed = base.composed or _single_norms(base)
     n = len(base.weights)
+    layers = map(base.of_trained, range(len(base.weight_norms)))
+    factors, inputs, collective = zip(*layers, strict=True)
     return StartingNorms(
         weights=exact(base.weights),
-        factors=each(base.weight_factors),
+        factors=each(factors),
         weight_norms=each(base.weight_norms),
         slope=exact(base.slope_bound),
         curvature=None if base.curvature_bound is None else exact(base.curvature_bound),
         middle=Upper(exact(base.slope_middle).values, 1),
         half=Upper(exact(base.slope_half).values, 1),
-        inputs=each(base.input_norms),
-        collective=each(base.collective_input_norms),
+        inputs=each(inputs),
+        collective=each(collective),
         backward=each([*base.backward_norms, np.full(n, base.output_scale)]),
         upstream=each(base.upstream_norms),
         columns=each(base.upstream_columns),

@@ -70,7 +70,7 @@ class MLPBounds(JacobianBounds):
 
     def _proved(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
         """Rounded up; both vanish for a linear model."""
-        if len(self.base.weight_norms) == 1:
+        if not self._start.bends:
             return np.zeros((len(radii), 2))
         pairs: list[tuple[float, float]] = []
         for dtype in (np.float64, EXTENDED):  # for range: underflow cannot be counted

@@ -5,8 +5,9 @@ parameters to L2(mu; R^k), and L(r) bounds the second derivative on the ball. Bo
 at theta_0 and add what a perturbation can change, layer by layer; the proofs stand in
 docs/modulus.md with the same symbols (Theorems 2 and 3).
 
-A perturbation of norm r splits over the layers as r_1^2 + ... + r_D^2 = r^2. Every bound below is
-evaluated at shares (r_1, ..., r_D) that dominate all splits in a cell (``splits``).
+A perturbation of norm r splits over the layers as r_1^2 + ... + r_D^2 = r^2, with r_l = 0 where a
+layer is frozen. Every bound below is evaluated at shares (r_1, ..., r_D) that dominate all splits
+in a cell (``branch_and_bound``).
 """
 
 from collections.abc import Iterator
@@ -45,16 +46,19 @@ def modulus_and_lipschitz(
 
 def _at_radii(norms: StartingNorms, radii: np.ndarray, dtype: Any) -> Iterator[OnBall]:
     roundings = np.zeros(2, dtype=int)
+    moving = norms.moving
 
     def bounds(squares: np.ndarray, owner: np.ndarray) -> np.ndarray:
         radius = Upper.exact(radii[owner], dtype)
-        shares = [Upper.exact(square, dtype).sqrt() * radius for square in squares.T]
+        shares = [Upper.exact(np.zeros(len(squares)), dtype)] * norms.layers
+        for layer, square in zip(moving, squares.T, strict=True):
+            shares[layer] = Upper.exact(square, dtype).sqrt() * radius
         found = modulus_at(norms, shares)
         counts = [number.roundings for number in found]
         roundings[: len(found)] = np.maximum(roundings[: len(found)], counts)
         return np.stack([number.values for number in found], axis=1)
 
-    tops = largest_over_splits(bounds, norms.layers, norms.points, len(radii))
+    tops = largest_over_splits(bounds, len(moving), norms.points, len(radii))
     for row in tops:
         omega, *lipschitz = map(Upper, row, roundings.tolist())
         yield omega, lipschitz[0] if lipschitz else None
@@ -64,7 +68,7 @@ def modulus_at(norms: StartingNorms, shares: list[Upper]) -> list[Upper]:
     """omega and, where it has a bound, L at each split, (splits,) each."""
     change = perturbed_passes(norms, shares)
     omega = _jacobian_change(norms, change)
-    if norms.curvature is None and norms.layers > 1:
+    if norms.curvature is None and norms.bends:
         return [omega]
     return [omega, _second_derivative(norms, change)]
 
@@ -151,7 +155,8 @@ def _second_derivative(norms: StartingNorms, change: PerturbedPasses) -> Upper:
     if change.energies:
         energy = _reached(change.energies, entering, again)
         curved = curved.minimum(norms.l2(energy.squared() + bent))
-    both = Upper.exact(float(min(4, norms.layers - 1)), mixed.values.dtype).sqrt()
+    pairs = len(norms.moving) - 1  # layers that move above another one that does
+    both = Upper.exact(float(min(4, pairs)), mixed.values.dtype).sqrt()
     found = both * mixed.sqrt()
     return found if norms.curvature is None else found + norms.curvature * curved
 

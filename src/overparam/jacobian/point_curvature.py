@@ -32,6 +32,9 @@ BEYOND = 0.015
 """Share of their distance by which the interval reaches beyond what Lanczos' method finds, whose
 eigenvalues lie a little inside."""
 
+LEAST = 2.0**-40
+"""Times the largest entry of the direction: widths below that are rounding."""
+
 OWN = 0xC4E8
 """Tells the vectors' key from that of anything else drawn from the same seed."""
 
@@ -75,12 +78,13 @@ def bend_at(
         docs/weight_decay.md, Lemma R2.
     """
     guess = guess_bend(function, params, x, weighted, seed=seed)
-    half = (guess.down + guess.up) / 2
-    if not half:
+    size = float(np.abs(weighted).max(initial=0.0))
+    if not size:
         return Bend(0.0, 0.0)
-    down, up = guess.down + 2 * BEYOND * half, guess.up + 2 * BEYOND * half
-    half *= 1 + 2 * BEYOND
-    size = float(np.abs(weighted).max())
+    # The lemma takes any interval: one of positive width even if all eigenvalues found are equal.
+    beyond = BEYOND * max(guess.down + guess.up, abs(guess.down), abs(guess.up), LEAST * size)
+    down, up = guess.down + beyond, guess.up + beyond
+    half = (down + up) / 2
     key = jax.random.fold_in(jax.random.key(seed), OWN + 1)
     with jax.enable_x64(True):
         data = as_float64((params, x, weighted / size))

@@ -63,6 +63,18 @@ class StartingNorms:
         return len(self.factors)
 
     @property
+    def moving(self) -> list[int]:
+        """The layers that a perturbation can move, from 0; the last one if nothing does."""
+        pairs = zip(self.factors, self.inputs, strict=True)
+        moves = [bool(c.values > 0 or (kappa.values > 0).any()) for c, kappa in pairs]
+        return [layer for layer, any_moves in enumerate(moves) if any_moves] or [self.layers - 1]
+
+    @property
+    def bends(self) -> bool:
+        """Whether J changes: it does not where nothing moves below the output layer."""
+        return self.moving[0] < self.layers - 1
+
+    @property
     def points(self) -> int:
         """n."""
         return len(self.weights.values)

@@ -195,6 +195,7 @@ def describe_inputs(kernel: TiledKernel) -> dict[str, Any]:
         "activation": [model.act.name, model.act.slope_bound, model.act.curvature_bound],
         "weight_scale": model.weight_scale,
         "bias_scale": model.bias_scale,
+        **({} if model.trainable == "all" else {"trainable": list(model.trainable)}),
         "output_scale": model.output_scale,
         "x1": digest(kernel.x1),
         "x2": None if kernel.symmetric else digest(kernel.x2),

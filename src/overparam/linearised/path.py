@@ -182,7 +182,7 @@ def _known(path: LinearisedPath, point: MeasuredPoint) -> PathPoint:
         residual=path.residual_norm(point.step),
         behind=path.movement(0, point.step),
         ahead=path.movement(point.step, math.inf),
-        on_ball=point.bounds.on_ball,
+        on_balls=point.bounds.on_balls,
     )
 
 

@@ -1,6 +1,7 @@
 from overparam.model.activation import ACTIVATIONS as ACTIVATIONS
 from overparam.model.activation import Activation as Activation
 from overparam.model.activation import abs_linear as abs_linear
+from overparam.model.low_rank import LowRank as LowRank
 from overparam.model.mlp import MLP as MLP
 from overparam.model.observation import OBSERVATIONS as OBSERVATIONS
 from overparam.model.observation import Jet as Jet

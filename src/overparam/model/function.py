@@ -7,7 +7,7 @@ fast paths are for ``MLP``.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,14 @@ from scipy.linalg import norm
 
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
+from overparam.model.trainable import (
+    KINDS,
+    Booleans,
+    PartlyTrained,
+    Trainable,
+    freeze,
+    is_mask,
+)
 from overparam.precision import as_float64, floating_dtype
 
 Function = Callable[[Any, Any], Any]
@@ -51,6 +59,57 @@ def as_function(network: Network) -> Function:
 def compiled(function: Function) -> Any:
     """``jax.jit(function)``, the same for equal functions: a network of one shape compiles once."""
     return jax.jit(function)
+
+
+def train_only(model: Network, trainable: Trainable) -> Network:
+    """The model with everything frozen but what is named.
+
+    Of an ``MLP`` a part of an array may move, too, by a pytree of arrays of booleans: the result is
+    then a function, whose Jacobian's changes are bounded by those of the whole arrays.
+
+    Raises:
+        InputError: A name is unknown, or nothing is left that moves.
+    """
+    if not isinstance(model, MLP):
+        return freeze(model, trainable)
+    if not is_mask(trainable):
+        return replace(model, trainable=trainable)
+    arrays = jax.tree.map(lambda leaf: bool(np.any(leaf)), trainable)
+    whole = replace(model, trainable=arrays)
+    if all(np.all(leaf) == np.any(leaf) for leaf in jax.tree.leaves(trainable)):
+        return whole
+    return PartlyTrained(as_function(whole), Booleans(trainable), KINDS)
+
+
+def covering_network(model: Network) -> MLP | None:
+    """The ``MLP`` whose arrays move, of one in which a part of their entries does."""
+    inner = model.function if isinstance(model, PartlyTrained) else None
+    return inner.model if isinstance(inner, _Applied) else None
+
+
+def require_all_trainable(model: Network, purpose: str) -> None:
+    """Raise where frozen parameters would be taken for ones that move.
+
+    Args:
+        model: The network.
+        purpose: What is known of networks all of whose parameters move only, for the message.
+
+    Raises:
+        InputError: Some are frozen.
+    """
+    if partly_trained(model):
+        trainable = getattr(model, "trainable", "all")
+        raise InputError(
+            f"{purpose} is about networks all of whose parameters move, and this one has trainable="
+            f"{trainable!r}: leave trainable out"
+        )
+
+
+def partly_trained(model: Network) -> bool:
+    """Whether some parameters are frozen."""
+    if isinstance(model, MLP):
+        return model.trainable != "all"
+    return isinstance(model, PartlyTrained)
 
 
 def parameter_norm(params: ParamTree) -> float:

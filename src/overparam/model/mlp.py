@@ -12,7 +12,7 @@ in all layers keep their size as the network grows.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from overparam.errors import InputError
 from overparam.limits import require_whole
 from overparam.model.activation import Activation, get_activation
 from overparam.model.draw import draw_parameters
+from overparam.model.trainable import Trainable, Trained, names_of, trained_arrays
 from overparam.precision import is_traced
 
 Params = tuple[tuple, tuple]
@@ -46,13 +47,16 @@ class MLP:
         weight_scale: s_w > 0.
         bias_scale: s_b >= 0; zero switches the biases off.
         output_scale: c > 0, the factor on the network's output. A large c makes training lazy.
+        trainable: What moves in training: "all", "last layer", "layers.1:", "weights", "biases.0",
+            ..., see :func:`~overparam.model.trainable.trained_arrays`. It is kept as "all", or as
+            the names of the arrays that move. The others are constants to every derivative.
 
     Inside a JAX transformation the three scales may be traced, to differentiate ``apply`` or
     ``infinite_ntk`` in them; nothing is then known of their sign, and nothing else takes the model.
 
     Raises:
         InputError: A width is not a positive integer, a scale is not a finite number of the right
-            sign, or the activation is unknown.
+            sign, the activation is unknown, or ``trainable`` names what is not there, or nothing.
     """
 
     in_dim: int
@@ -62,7 +66,9 @@ class MLP:
     weight_scale: Scale = 1.0
     bias_scale: Scale = 0.1
     output_scale: Scale = 1.0
+    trainable: Trainable = "all"
     act: Activation = field(init=False, repr=False)
+    trained: Trained = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("in_dim", "out_dim"):
@@ -72,6 +78,19 @@ class MLP:
             object.__setattr__(self, name, _scale(name, getattr(self, name), positive=True))
         object.__setattr__(self, "bias_scale", _scale("bias_scale", self.bias_scale))
         object.__setattr__(self, "act", get_activation(self.activation))
+        trained = trained_arrays(self.trainable, self.layers)
+        biases_alone = not any(weights for weights, _ in trained)
+        if biases_alone and isinstance(self.bias_scale, float) and not self.bias_scale:
+            raise InputError("trainable names biases alone, and bias_scale is 0: nothing moves")
+        whole = all(map(all, trained))
+        object.__setattr__(self, "trained", trained)
+        object.__setattr__(self, "trainable", "all" if whole else names_of(trained))
+
+    def __repr__(self) -> str:
+        names = ["in_dim", "hidden_widths", "out_dim", "activation"]
+        names += ["weight_scale", "bias_scale", "output_scale"]
+        names += [] if self.trainable == "all" else ["trainable"]
+        return f"MLP({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -92,6 +111,26 @@ class MLP:
     def weight_factors(self) -> tuple[Scale, ...]:
         """(c_1, ..., c_D) with c_l = s_w / sqrt(m_{l-1}), the factor in front of W^l."""
         return tuple(self.weight_scale / math.sqrt(m) for m in self.widths[:-1])
+
+    @property
+    def trained_factors(self) -> tuple[tuple[Scale, Scale], ...]:
+        """(c_l, s_b) for each layer, with 0 for weights and for biases that are frozen."""
+        pairs = zip(self.weight_factors, self.trained, strict=True)
+        return tuple((c if w else 0.0, self.bias_scale if b else 0.0) for c, (w, b) in pairs)
+
+    @property
+    def bends(self) -> bool:
+        """Whether a hidden layer moves; else J is constant, and the model linear in what moves."""
+        return any(map(any, self.trained[:-1]))
+
+    def moving(self, params: Any) -> Any:
+        """Zeros in place of the arrays that are frozen, in a pytree like ``params``; traceable."""
+        if self.trainable == "all":
+            return params
+        leaves, structure = jax.tree.flatten(params)
+        moves = [moves for kind in zip(*self.trained, strict=True) for moves in kind]
+        kept = zip(leaves, moves, strict=True)
+        return jax.tree.unflatten(structure, [a if moves else 0 * a for a, moves in kept])
 
     def init(self, key: Array, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
         """Draw the initial parameters, independent N(0, 1).
@@ -122,11 +161,15 @@ class MLP:
 
     def preactivation(self, params: Params, layer: int, h: Array) -> Array:
         """z^{l+1} from h^l, for ``layer`` = l counted from 0; shapes (n, m_l) -> (n, m_{l+1})."""
-        weights, biases = params
-        z = self.weight_factors[layer] * (h @ weights[layer].T)
+        weights, bias = params[0][layer], params[1][layer]
+        if not self.trained[layer][0]:
+            weights = jax.lax.stop_gradient(weights)
+        z = self.weight_factors[layer] * (h @ weights.T)
         if isinstance(self.bias_scale, float) and self.bias_scale == 0.0:  # not if it is traced
             return z
-        return z + self.bias_scale * jnp.expand_dims(biases[layer], 0)
+        if not self.trained[layer][1]:
+            bias = jax.lax.stop_gradient(bias)
+        return z + self.bias_scale * jnp.expand_dims(bias, 0)
 
     def validate(self, params: Params) -> None:
         """Check that ``params`` has this network's structure and only finite entries.

@@ -29,7 +29,7 @@ def consequences(found: Consequences, result: JobResult) -> Iterator[Finding]:
     yield _laziness(found.laziness, result)
     if found.transfer is not None:
         yield _transfer(found.transfer)
-    yield _risks(found.risks, result)
+    yield risk(found.risks, result)
 
 
 def _regularisation(found: Regularisation, initial: Certificate) -> Finding:
@@ -276,7 +276,8 @@ def _transfer_numbers(found: TransferStudy) -> dict[str, Any]:
     }
 
 
-def _risks(risks: tuple[RiskBound, ...], result: JobResult) -> Finding:
+def risk(risks: tuple[RiskBound, ...], result: JobResult) -> Finding:
+    """Bounds on the expected loss of the final network."""
     said = [_risk_words(bound) for bound in told(risks)]
     caveats = sorted({caveat for bound in risks for caveat in bound.caveats})
     assumptions = sorted({text for bound in risks for text in bound.assumptions})

@@ -105,20 +105,36 @@ def measure_consequences(
     with phase("learning-rate transfer"):
         transfer = study_transfer(problem, seed, progress)
     with phase("bounds on the risk"):
-        risks = risk_bounds(
-            problem,
-            networks.start,
-            final,
-            test=dataset.test,
-            sample=dataset.sample,
-            caveats=dataset.fitted_to(dataset.train_rows),
-            confidence=confidence,
-            loss=_bounded_loss(dataset),
-            certificate=networks.initial,
-            key=jax.random.key(seed),
-            progress=progress,
+        risks = bound_risk(
+            dataset, problem, networks, confidence=confidence, seed=seed, progress=progress
         )
-    return Consequences(regularisation, laziness, transfer, tuple(risks))
+    return Consequences(regularisation, laziness, transfer, risks)
+
+
+def bound_risk(
+    dataset: Dataset,
+    problem: Problem,
+    networks: Trained,
+    *,
+    confidence: float,
+    seed: int,
+    progress: Progress,
+) -> tuple[RiskBound, ...]:
+    """Bounds on the expected loss of the network that a job leaves behind; arguments as above."""
+    found = risk_bounds(
+        problem,
+        networks.start,
+        networks.final,
+        test=dataset.test,
+        sample=dataset.sample,
+        caveats=dataset.fitted_to(dataset.train_rows),
+        confidence=confidence,
+        loss=_bounded_loss(dataset),
+        certificate=networks.initial,
+        key=jax.random.key(seed),
+        progress=progress,
+    )
+    return tuple(found)
 
 
 def _bounded_loss(dataset: Dataset) -> BoundedLoss:

@@ -31,6 +31,8 @@ def _findings(result: JobResult) -> Iterator[Finding]:
     yield from job_findings.errors(result)
     if result.consequences is not None:
         yield from consequence_findings.consequences(result.consequences, result)
+    if result.risks:
+        yield consequence_findings.risk(result.risks, result)
 
 
 def lines(found: list[Finding], verbose: bool = True) -> list[tuple[str, str]]:
@@ -57,6 +59,7 @@ def summary(result: JobResult, found: list[Finding]) -> dict[str, Any]:
     }
     if result.imported is None:
         optional += ["gauss_newton", "obstacle", "stopped_early", "newton", "enough_weight_decay"]
+        optional += ["leave_one_out"]
         rest["errors_before_gauss_newton"] = result.errors_before
     else:
         optional = ["anchor", "moved"]

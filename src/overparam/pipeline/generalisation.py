@@ -250,8 +250,13 @@ class _Job:
     fresh: Measure | None = None
 
     def on(self, data: Measure) -> Problem:
-        """The learning problem on other data."""
-        return Problem(self.problem.mlp, data, self.problem.loss, self.problem.centered_at)
+        """The learning problem on other data, its weight decay included."""
+        problem = self.problem
+        decay = problem.weight_decay
+        return Problem(
+            *(problem.mlp, data, problem.loss, problem.centered_at, decay),
+            decay_to=problem.decay_to if decay else None,
+        )
 
     def held_out(self, trained: Params, test: Measure) -> RiskBound:
         """G4."""
@@ -394,7 +399,7 @@ class _Job:
     ) -> tuple[Params, Params]:
         """The network of the first part, and its continuation on all of the sample."""
         part = _rows(sample, first)
-        step = 1 / self._curvature(self.on(part))
+        step = 1 / (self._curvature(self.on(part)) + self.problem.weight_decay)
         centre = self._descend(part, self.start, prior.steps, step)
         return centre, self._descend(sample, centre, prior.continuation, step)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from overparam.certificate.certificate import Certificate
+from overparam.certificate.reason import duration
 from overparam.importers.network import standard_steps
 from overparam.pipeline import distances, formatting
 from overparam.pipeline.curves import can_draw
@@ -17,6 +18,7 @@ from overparam.pipeline.settings import JobSettings
 from overparam.problem.integrands import get_integrand
 from overparam.train.decayed_minimum import DecayedMinimum
 from overparam.train.gauss_newton import GaussNewtonResult
+from overparam.train.leave_one_out import LeftOut
 
 
 def subject(result: JobResult) -> Iterator[Finding]:
@@ -40,6 +42,9 @@ def subject(result: JobResult) -> Iterator[Finding]:
         "parameters": model.parameter_count,
         "activation": model.act.name,
     }
+    if model.trainable != "all":
+        about["trainable"] = list(model.trainable)
+    moving = "" if model.trainable == "all" else f"; training moves {', '.join(model.trainable)}"
     yield Finding(
         "data",
         (f"{data.source}", f"{data.train.n:,} for training, {test:,} held out"),
@@ -48,7 +53,7 @@ def subject(result: JobResult) -> Iterator[Finding]:
     )
     yield Finding(
         "network",
-        (f"{widths} {model.act.name}, {model.parameter_count:,} parameters{source}",),
+        (f"{widths} {model.act.name}, {model.parameter_count:,} parameters{source}{moving}",),
         "subject",
         about | ({"weights": imported.source} if imported else {}),
     )
@@ -190,6 +195,22 @@ def _newton(minimum: DecayedMinimum, anchored: Anchored | None) -> Finding:
     return Finding("Newton", (text,), numbers={"newton": numbers})
 
 
+def _left_out(result: JobResult) -> Finding:
+    found = result.left_out
+    if not isinstance(found, LeftOut):
+        assert found is not None
+        text = f"not asked: about {duration(found)} with training.leave_one_out, or --budget"
+        return Finding("leave-one-out", (text,), "error", {"leave_one_out": None})
+    wrong = result.dataset.error(found.predictions, result.dataset.train)
+    rows, farthest = len(found.rows), float(found.errors.max())
+    text = f"{formatting.errors(wrong)} on the training rows, each predicted by a network that has "
+    text += f"not seen it; certified for {found.certified} of {rows} (Theorem R5)"
+    if math.isfinite(farthest):
+        text += f", outputs to within {at_most(farthest, 2)}"
+    numbers = {**wrong, "certified": found.certified, "output_error": finite(farthest)}
+    return Finding("leave-one-out", (text,), "error", {"leave_one_out": numbers})
+
+
 def _gauss_newton(result: JobResult, newton: GaussNewtonResult, distance: float) -> Finding:
     residuals = newton.residuals
     steps, first, last = len(residuals) - 1, number(residuals[0], 3), number(residuals[-1], 3)
@@ -326,6 +347,8 @@ def errors(result: JobResult) -> Iterator[Finding]:
     for part, found in result.errors.items():
         rows = f"on {found['rows']:,} rows"
         yield Finding(f"{part} error", (f"{formatting.errors(found)} {rows}",), "error")
+    if result.left_out is not None:
+        yield _left_out(result)
     if (cost := cost_of_fitting(result.errors_before, result.errors)) is not None:
         yield Finding("cost of fitting", (cost,), "cost", brief=cost.split(": ")[-1])
 

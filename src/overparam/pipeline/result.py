@@ -15,9 +15,11 @@ from overparam.pipeline.consequences import Consequences
 from overparam.pipeline.fitting import Obstacle, Stopped
 from overparam.pipeline.settings import AnchorSettings, JobSettings
 from overparam.problem.integrands import get_integrand
+from overparam.risk.risk_bound import RiskBound
 from overparam.train.decayed_minimum import DecayedMinimum
 from overparam.train.gauss_newton import GaussNewtonResult
 from overparam.train.gradient_descent import TrainResult
+from overparam.train.leave_one_out import LeftOut
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ class JobResult:
         minimum: With weight decay, how Newton's method went to the anchor.
         enough_decay: About the least weight decay that could be certified, where the training rows
             could not be fitted; None if they could, or if it is not known.
+        left_out: With weight decay, each training row's prediction by a network without it; the
+            seconds that they would take, if those are many; None where nothing is certified.
+        risks: With weight decay, bounds on the expected loss of the network.
     """
 
     settings: JobSettings | AnchorSettings
@@ -110,6 +115,8 @@ class JobResult:
     outputs: tuple[float, float] | None = None
     minimum: DecayedMinimum | None = None
     enough_decay: float | None = None
+    left_out: LeftOut | float | None = None
+    risks: tuple[RiskBound, ...] = ()
 
     @property
     def zero_loss(self) -> bool:

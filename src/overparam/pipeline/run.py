@@ -33,7 +33,12 @@ from overparam.linearised.prediction import LinearisedDescent, linearised_descen
 from overparam.memory import require_memory
 from overparam.model.function import parameter_distance
 from overparam.model.mlp import MLP, Params
-from overparam.pipeline.consequences import Consequences, Trained, measure_consequences
+from overparam.pipeline.consequences import (
+    Consequences,
+    Trained,
+    bound_risk,
+    measure_consequences,
+)
 from overparam.pipeline.fitting import FITTED, Stopped, enough_decay, find_obstacle, stop_early
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import AnchorSettings, JobSettings
@@ -46,6 +51,7 @@ from overparam.train.decayed_minimum import decayed_minimum
 from overparam.train.early_stopping import LinearFit, linear_fit
 from overparam.train.gauss_newton import GaussNewtonResult, gauss_newton
 from overparam.train.gradient_descent import TrainResult, gradient_descent, train
+from overparam.train.leave_one_out import LeftOut, leave_one_out
 
 Verdict = Callable[[JobResult], None]
 """Called with the result as far as it is known: all but the consequences."""
@@ -55,6 +61,9 @@ FULL_SPECTRUM = 4096
 
 HISTORY = 100
 """Bytes that a step leaves in the records of a run and of its linearised prediction."""
+
+LEAVING_OUT = 60.0
+"""Seconds that leaving each row out may take, if no budget allows more."""
 
 NEWTON_STEPS = 12
 """Most steps towards an anchor: where it is within reach, five to eight get there."""
@@ -191,7 +200,8 @@ class Imported(Job):
         progress: Progress | None,
     ) -> None:
         problem = Problem(
-            network.model, dataset.train, settings.loss, centered_at=network.centered_at
+            *(network.model, dataset.train, settings.loss, network.centered_at),
+            trainable=settings.trainable,
         )
         super().__init__(dataset, problem, network.params, settings, progress)
         self.network, self.settings = network, settings
@@ -215,7 +225,7 @@ class Imported(Job):
         return JobResult(
             settings=settings,
             dataset=self.dataset,
-            model=self.network.model,
+            model=self.problem.mlp,
             initial_params=start,
             initial=initial,
             descent=descent,
@@ -257,6 +267,7 @@ class Drawn(Job):
             weight_scale=settings.weight_scale,
             bias_scale=settings.bias_scale,
             output_scale=settings.output_scale,
+            trainable=settings.trainable,
         )
         self.require_memory(dataset.train.n)
         start = jax.tree.map(np.asarray, self.model.init(jax.random.key(settings.seed)))
@@ -353,14 +364,17 @@ class Drawn(Job):
                 progress=self.report,
             )
         descent, anchored, minimum = self._descend(initial, settings.steps), None, None
+        left_out = None
         if settings.until_certified:
             with self.phase("Newton's method"):
                 minimum = decayed_minimum(self.problem, self.start, progress=self.report)
             with self.phase("anchored certificate"):
-                certificate = anchor(self.problem, minimum.params)
+                certificate = anchor(self.problem, minimum.params, rigor=settings.rigor)
             run = self.check(minimum.params, certificate, settings.anchor_steps)
             moved = parameter_distance(self.start, minimum.params)
             anchored = Anchored(None, minimum.params, moved, certificate, run, None)
+            if certificate.certified and settings.consequences:
+                left_out = self._left_out(minimum.params)
         known = JobResult(
             settings=settings,
             dataset=self.dataset,
@@ -372,10 +386,43 @@ class Drawn(Job):
             errors=self.errors(descent.params if anchored is None else anchored.params),
             seconds=self.seconds,
             minimum=minimum,
+            left_out=left_out,
         )
         if verdict is not None:
             verdict(known)
-        return known
+        if anchored is None or not settings.consequences:
+            return known
+        networks = Trained(
+            start=self.start,
+            initial=initial,
+            descended=None,
+            linearised=None,
+            anchor=anchored.params,
+            anchored=anchored.certificate,
+        )
+        with self.phase("bounds on the risk"):
+            risks = bound_risk(
+                *(self.dataset, self.problem, networks),
+                confidence=settings.confidence,
+                seed=settings.seed,
+                progress=self.report,
+            )
+        return replace(known, risks=risks)
+
+    def _left_out(self, params: Params) -> LeftOut | float | None:
+        """Every training row by a network without it; the seconds, if those are many."""
+        n, most = self.problem.measure.n, max(LEAVING_OUT, self.settings.budget)
+        expected = n * self.seconds["anchored certificate"]  # where much of it was compiling
+        if n <= 2 or expected > 3 * most:
+            return None if n <= 2 else expected
+        with self.phase("leave-one-out"):
+            leave_one_out(self.problem, params, rows=[0])
+            begin = time.perf_counter()
+            leave_one_out(self.problem, params, rows=[1])
+            expected = n * (time.perf_counter() - begin)
+            if expected > most:
+                return expected
+            return leave_one_out(self.problem, params, progress=self.report)
 
     def _consequences(
         self,

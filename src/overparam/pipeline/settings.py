@@ -20,6 +20,7 @@ from overparam.limits import (
 )
 from overparam.memory import available_memory
 from overparam.model.activation import Activation, get_activation
+from overparam.model.trainable import trained_arrays
 from overparam.problem.integrands import get_integrand, require_attained
 from overparam.problem.problem import require_decay
 from overparam.risk.requirements import require_confidence
@@ -36,6 +37,7 @@ class JobSettings:
         loss: Spelling of the integrand, such as ``huber:0.5``.
         weight_decay: lambda, towards the initialisation of a centred network, else towards 0; 0
             for none. With it the job goes to the objective's minimum, and Theorem R speaks.
+        trainable: What moves: "all", "last layer", "layers.1:", "weights", ..., see ``MLP``.
         seed: Of the initialisation.
         output_scale: c, the factor on the network's output.
         weight_scale: s_w.
@@ -68,6 +70,7 @@ class JobSettings:
     activation: str | Activation = "gelu"
     loss: str = "squared"
     weight_decay: float | int = 0.0
+    trainable: str = "all"
     seed: int = 0
     output_scale: float = 1.0
     weight_scale: float = 1.0
@@ -112,17 +115,14 @@ class JobSettings:
         if self.theorem is not None and (self.theorem == "R") != bool(self.weight_decay):
             about = "with" if self.theorem == "R" else "without"
             raise InputError(f"Theorem {self.theorem} is about problems {about} weight_decay")
-        if self.weight_decay and self.rigor != "computed":
-            raise InputError(
-                f"with weight_decay there is no rigor {self.rigor!r} yet (Theorem R): leave it out"
-            )
         if not self.budget >= 0:
             raise InputError(f"budget must be a number of seconds, 0 or more, not {self.budget}")
         rate = self.learning_rate
         if rate is not None:
             require_positive("learning_rate", rate)
         act = get_activation(self.activation)
-        if act.curvature_bound is None and self.depth and self.optimizer == "gd" and rate is None:
+        bends = any(map(any, trained_arrays(self.trainable, self.depth + 1)[:-1]))
+        if act.curvature_bound is None and bends and self.optimizer == "gd" and rate is None:
             raise InputError(
                 f"the activation {act.name} has no bound on act'', its second derivative, so no "
                 "theorem gives gradient descent a step: choose a smooth one such as gelu, "
@@ -159,6 +159,7 @@ class AnchorSettings:
 
     Attributes:
         loss: Spelling of the integrand, such as ``smoothed_cross_entropy:0.1``.
+        trainable: What moves: "all", "last layer", "layers.1:", "weights", ..., see ``MLP``.
         polish: Gauss-Newton steps at most towards an anchor; 0 leaves the weights alone.
         check_steps: Steps of gradient descent from the anchor, held against its certificate.
         rigor: ``computed``, or ``proved``: certificates with rounding included.
@@ -168,6 +169,7 @@ class AnchorSettings:
     """
 
     loss: str = "squared"
+    trainable: str = "all"
     polish: int = 0
     check_steps: int = 100
     rigor: Rigor = "computed"

@@ -75,9 +75,10 @@ def study_transfer(
         progress: Called as runs of the sweeps end.
 
     Returns:
-        The :class:`TransferStudy`; None for a model without hidden layers, which has no width.
+        The :class:`TransferStudy`; None for a model without hidden layers, which has no width, and
+        where parameters are frozen, which parametrisations know nothing of.
     """
-    if not problem.mlp.hidden_widths:
+    if not problem.mlp.hidden_widths or not problem.all_move:
         return None
     points = max(ROWS // problem.outputs, LEAST_POINTS)
     measure = problem.measure

@@ -23,11 +23,15 @@ from overparam.model.function import (
     ParamTree,
     as_function,
     compiled,
+    covering_network,
     observe_function,
     parameter_norm,
+    partly_trained,
+    train_only,
 )
 from overparam.model.mlp import MLP
 from overparam.model.observation import Observation, Value, get_observation, observed
+from overparam.model.trainable import PartlyTrained, Trainable
 from overparam.precision import as_float64, in_float64, is_traced, on_host
 from overparam.problem.integrands import Integrand, get_integrand, require_attained
 from overparam.problem.integrands.labels import how_to_encode
@@ -43,6 +47,11 @@ class Problem:
         loss: An integrand or its name.
         centered_at: Parameters theta_0; if given, F(theta) = g(theta, .) - g(theta_0, .).
         weight_decay: lambda >= 0; 0 for none.
+        trainable: What moves, of an ``MLP`` "last layer", "layers.1:", "weights", ... (see
+            :class:`~overparam.model.mlp.MLP`), of a function names as in the path to an array
+            ("dense", "dense.kernel"), of both a pytree of booleans; None for what the model says.
+            Everything is then about these parameters: the others keep their values, and are no part
+            of the Jacobian, of distances, or of the weight decay.
         decay_to: theta_ref; None stands for ``centered_at``, and for 0 where the model is not
             centred.
         observe: What the loss sees of the model at a point, g: "value", "jet" (value and input
@@ -50,11 +59,11 @@ class Problem:
 
     Raises:
         InputError: Shapes of model and data differ, targets are missing or unfit for the loss, the
-            activation lacks a derivative that the observation needs, or the weight decay is
-            negative or no number.
+            activation lacks a derivative that the observation needs, the weight decay is negative
+            or no number, or ``trainable`` names what is not there, or nothing.
 
     References:
-        docs/observations.md; docs/weight_decay.md.
+        docs/observations.md; docs/weight_decay.md; docs/trainable.md.
     """
 
     @on_host
@@ -65,16 +74,17 @@ class Problem:
         loss: Integrand | str = "squared",
         centered_at: ParamTree | None = None,
         weight_decay: float | int = 0.0,
+        trainable: Trainable | None = None,
         *,
         decay_to: ParamTree | None = None,
         observe: Observation | str = "value",
     ) -> None:
         if not isinstance(model, MLP) and not callable(model):
             raise InputError(f"model must be an MLP or a function f(params, x), not {model!r}")
-        self.model = model
+        self.model = model if trainable is None else train_only(model, trainable)
         self.measure = measure
         self.observation = get_observation(observe)
-        self.observed = observed(model, self.observation)
+        self.observed = observed(self.model, self.observation)
         _check_shapes(self)
         self.loss = get_integrand(loss).for_outputs(measure.outputs)
         self.loss.validate_targets(self.targets)
@@ -120,6 +130,8 @@ class Problem:
         if isinstance(self.model, MLP):
             self.model.validate(params)
             return
+        if isinstance(self.model, PartlyTrained):
+            self.model.mask(params)  # whose complaint is clearer than the function's
         columns, _ = observe_function(self.function, params, x=self.measure.x)
         if columns != self.outputs:
             seen = _wrong_columns(self, f"the loss sees {columns}")
@@ -181,10 +193,21 @@ class Problem:
         return self._functional("excess", params) + self.penalty(params)
 
     def displacement(self, params: ParamTree) -> ParamTree:
-        """Theta - theta_ref, what weight decay makes small; traceable."""
-        if self.decay_to is None:
-            return params
-        return jax.tree.map(lambda a, b: a - b, params, self.decay_to)
+        """Theta - theta_ref, of what moves, which weight decay makes small; traceable."""
+        away = params
+        if self.decay_to is not None:
+            away = jax.tree.map(lambda a, b: a - b, params, self.decay_to)
+        return self.moving(away)
+
+    @property
+    def all_move(self) -> bool:
+        """Whether nothing is frozen."""
+        return not partly_trained(self.model)
+
+    def moving(self, params: ParamTree) -> ParamTree:
+        """Zeros in place of what is frozen, in a pytree like ``params``; traceable."""
+        model: Any = self.model
+        return params if self.all_move else model.moving(params)
 
     def penalty(self, params: ParamTree) -> Any:
         """lambda / 2 |theta - theta_ref|^2, a float; a traced scalar under JAX transformations."""
@@ -304,6 +327,10 @@ def model_name(model: Network) -> str:
     """What to call a model in files and messages."""
     if isinstance(model, MLP):
         return "MLP"
+    if covering_network(model) is not None:
+        return "MLP with frozen entries"
+    if isinstance(model, PartlyTrained):
+        return model_name(model.function)
     return getattr(model, "__qualname__", None) or type(model).__qualname__
 
 

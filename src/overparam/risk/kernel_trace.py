@@ -37,6 +37,6 @@ def kernel_trace(model: MLP, params: Params, x: Float[np.ndarray, "n d"]) -> flo
             sides = to_host(observe(model, params, block))
         top = np.full(len(block), model.output_scale**2 * model.out_dim)
         squares = (*(np.sum(g**2, axis=(1, 2)) for g in sides.backward), top)
-        for c, h, square in zip(model.weight_factors, sides.inputs, squares, strict=True):
-            total += float((c**2 * np.sum(h**2, axis=1) + model.bias_scale**2) @ square)
+        for (c, s), h, square in zip(model.trained_factors, sides.inputs, squares, strict=True):
+            total += float((c**2 * np.sum(h**2, axis=1) + s**2) @ square)
     return total

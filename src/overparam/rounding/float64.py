@@ -93,7 +93,9 @@ def kernel_errors(
         InputError: The kernel leaves float64's range.
     """
     trace = check_kernel_range(kernel)
-    jacobian = None if base is None else _jacobian_error(problem.mlp, params, base)
+    jacobian, model = None, problem.model
+    if base is not None and isinstance(model, MLP):
+        jacobian = _jacobian_error(model, params, base)
     if jacobian is None:
         jacobian = NINE_DIGITS * math.sqrt(trace)
     if math.isnan(jacobian):

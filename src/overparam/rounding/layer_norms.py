@@ -153,6 +153,7 @@ def _base_point(
         upstream_norms=tuple(_widest(top_eigenvalues_up(u), e) for u, e in upstream),
         upstream_columns=tuple((c + e) * (1 + 4 * UNIT_ROUNDOFF) for c, e in columns),
         lowest_slope=model.act.lowest_slope,
+        trained=model.trained_factors,
     )
 
 

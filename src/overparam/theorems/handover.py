@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from overparam.numbers import Number, safe, sqrt
 from overparam.theorems.convergence import Convergence, choose_step, converges_on_ball
@@ -21,7 +22,7 @@ TAIL_RADII = np.geomspace(1 / 8, 64, 60)
 
 def takes_over(
     *,
-    on_ball: Callable[[float], tuple[float, float]],
+    on_balls: Callable[[np.ndarray], Float[np.ndarray, "radii 2"]],
     away: float,
     sigma: float,
     jacobian_norm: float,
@@ -35,7 +36,7 @@ def takes_over(
     """Theorem 1 from any parameters within a distance of a point that is known.
 
     Args:
-        on_ball: The point's omega(r) and L(r).
+        on_balls: The point's omega(r) and L(r) for each of some radii.
         away: How far the parameters may be from the point.
         sigma: A lower bound on sigma at the point.
         jacobian_norm: An upper bound on |J| there.
@@ -53,11 +54,11 @@ def takes_over(
     References:
         docs/trajectory.md, Lemma C3; docs/path.md, Lemma P4.
     """
-    left = sigma - on_ball(away)[0]
+    left = sigma - on_balls(np.array([away]))[0, 0]
     level = float(np.sqrt(2 * excess / pl_constant)) if pl_constant > 0 else 0.0
     reach = level / left if left > 0 else 1.0
     radii = radii * (reach or 1.0)
-    modulus, lipschitz = np.array([on_ball(np.nextafter(away + r, np.inf)) for r in radii]).T
+    modulus, lipschitz = on_balls(np.nextafter(away + radii, np.inf)).T
     modulus = np.maximum.accumulate(modulus)
     smooth = objective_smoothness(
         modulus=modulus,

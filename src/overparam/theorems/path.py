@@ -9,6 +9,9 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+import numpy as np
+from jaxtyping import Float
+
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.handover import takes_over
 
@@ -32,7 +35,7 @@ class PathPoint:
         residual: |rbar_t|.
         behind: |thetabar_t - theta_0|.
         ahead: |thetabar_inf - thetabar_t|.
-        on_ball: omega_t(r) and L(r) on the ball around thetabar_t.
+        on_balls: omega_t(r) and L(r) on the ball around thetabar_t, for each of some radii.
     """
 
     step: int
@@ -43,7 +46,12 @@ class PathPoint:
     residual: float
     behind: float
     ahead: float
-    on_ball: Callable[[float], tuple[float, float]]
+    on_balls: Callable[[np.ndarray], Float[np.ndarray, "radii 2"]]
+
+    def on_ball(self, radius: float) -> tuple[float, float]:
+        """(omega_t(radius), L(radius))."""
+        omega, lipschitz = self.on_balls(np.array([radius]))[0]
+        return float(omega), float(lipschitz)
 
     def modulus(self, radius: float) -> float:
         """omega_t(radius)."""
@@ -277,7 +285,7 @@ def _through(eta: float, cell: Cell, run: _Run) -> _Run | None:
 def _tail(eta: float, point: PathPoint, run: _Run) -> Convergence:
     """Theorem 1 from any parameters within E_t of the point; docs/path.md, Lemma P4."""
     return takes_over(
-        on_ball=point.on_ball,
+        on_balls=point.on_balls,
         away=run.radius,
         sigma=point.sigma,
         jacobian_norm=point.jacobian_norm,

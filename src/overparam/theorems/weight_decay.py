@@ -129,3 +129,20 @@ def unique_minimiser(
         reach=reach,
         path=(1 + rho) * reach / gap,
     )
+
+
+def moved_prediction(*, distance: Number, jacobian_norm: Number, lipschitz: Number) -> Number:
+    """How much a prediction can differ at a minimum that is known up to a distance only.
+
+    Args:
+        distance: d >= |theta' - theta_*|.
+        jacobian_norm: |J_x(theta')|, of the prediction at a point x.
+        lipschitz: A Lipschitz constant of J_x on the ball of radius d.
+
+    Returns:
+        A bound on |F(theta')(x) - F(theta_*)(x)|.
+
+    References:
+        docs/weight_decay.md, Theorem R5.
+    """
+    return distance * (jacobian_norm + lipschitz * distance / 2)

@@ -9,11 +9,10 @@ is below lambda where there is anything to certify.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import cho_solve
@@ -169,13 +168,14 @@ def _root_of_second_derivative(problem: Problem, theta: ParamTree) -> Float[np.n
     return np.matmul(vectors * roots[:, None, :], vectors.transpose(0, 2, 1))
 
 
+@partial(jax.jit, static_argnums=0)
 def _second_derivatives(
-    loss: Integrand, values: Float[np.ndarray, "n k"], targets: Float[np.ndarray, "n k"]
+    loss: Integrand, values: Float[Array, "n k"], targets: Float[Array, "n k"]
 ) -> Float[Array, "n k k"]:
     def gradient(z: Array, y: Array) -> Array:
         return loss.gradient(z[None], y[None])[0]
 
-    return jax.vmap(jax.jacfwd(gradient))(jnp.asarray(values), jnp.asarray(targets))
+    return jax.vmap(jax.jacfwd(gradient))(values, targets)
 
 
 def _searched(

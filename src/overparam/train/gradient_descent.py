@@ -20,6 +20,7 @@ from overparam.limits import require_choice, require_positive, require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
+from overparam.model.trainable import PartlyTrained
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, model_name
 from overparam.progress import Progress
@@ -249,6 +250,8 @@ def _model(problem: Problem) -> str:
     """The model and what is observed of it; of a function the name, as its code is not at hand."""
     model = problem.model
     name = repr(model) if isinstance(model, MLP) else model_name(model)
+    if isinstance(model, PartlyTrained):
+        name += f" of which {model.fingerprint()} moves"
     seen = problem.observation
     return name if isinstance(seen, Value) else f"{seen!r} of {name}"
 

@@ -99,9 +99,13 @@ class Loop:
         decay = None
         if problem.weight_decay:
             away = problem.displacement(as_float64(start))
-            decay = (np.asarray(problem.weight_decay), away, problem.decay_to)
+            towards = problem.decay_to
+            if not problem.all_move:
+                towards = jax.tree.map(np.subtract, as_float64(start), away)
+            decay = (np.asarray(problem.weight_decay), away, towards)
         self.data = self._cast((measure.x, problem.targets, measure.weights, offset, decay))
-        self._chunk = _program(problem.function, problem.loss, optimizer.update, self.dtype)
+        moving = None if problem.all_move else problem.model
+        self._chunk = _program(problem.function, problem.loss, optimizer.update, self.dtype, moving)
 
     def initial(self) -> State:
         """The state at theta_0."""
@@ -138,7 +142,9 @@ class Loop:
 
 
 @lru_cache(maxsize=16)
-def _program(function: Function, loss: Integrand, update: Any, dtype: np.dtype) -> Callable:
+def _program(
+    function: Function, loss: Integrand, update: Any, dtype: np.dtype, partly: Any
+) -> Callable:
     """The loop, compiled once for problems of one kind and shape; its last row is where it ends."""
     taken = _extra_arguments(update)
 
@@ -176,6 +182,8 @@ def _program(function: Function, loss: Integrand, update: Any, dtype: np.dtype) 
             raise InputError(
                 f"the optimizer does not make do with gradient, value, grad and value_fn ({reason})"
             ) from error
+        if partly is not None:  # an optimiser's own weight decay would move what is frozen
+            change = partly.moving(change)
         row = jnp.stack([value, _norm(gradient), _norm(change), _norm(state.delta)])
         delta = jax.tree.map(jnp.add, state.delta, change)
         return State(delta, memory), rows.at[step].set(row)

@@ -30,6 +30,7 @@ from jaxtyping import Float
 from overparam.choices import PARAMETRISATIONS as PARAMETRISATIONS
 from overparam.errors import InputError
 from overparam.limits import require_choice, require_whole
+from overparam.model.function import require_all_trainable
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, in_float64, on_host
@@ -116,6 +117,7 @@ def parametrise(model: MLP, parametrisation: str, base_width: int | None = None)
         2021 (abc-parametrisations).
     """
     require_choice("parametrisation", parametrisation, PARAMETRISATIONS)
+    require_all_trainable(model, "a parametrisation")
     ones = (1.0,) * model.layers
     if parametrisation == "ntk":
         return Parametrised("ntk", model, ones, ones)

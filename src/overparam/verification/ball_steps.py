@@ -6,15 +6,9 @@ import numpy as np
 from flint import arb, arb_mat
 
 from overparam.verification.balls import scale_rows, to_balls
-from overparam.verification.float_pass import EXACT
 from overparam.verification.losses import BallLoss
 from overparam.verification.network import Network, forward
 from overparam.verification.subject import Parameters, Subject
-
-
-def has_steps(subject: Subject) -> bool:
-    """Whether the loss' gradient is the way to its nearest minimiser, the other way round."""
-    return subject.architecture.loss in EXACT
 
 
 class BallDescent:
@@ -32,6 +26,8 @@ class BallDescent:
         self.weights = [to_balls(w) for w in subject.params.weights]
         self.biases = [to_balls(b[:, None]) for b in subject.params.biases]
         self.x = to_balls(subject.x)
+        self.ghat: list[arb] = []
+        """grad f(F), point by point, where ``gradient`` was called last."""
         self.offset: arb_mat | None = None
         if subject.center is not None:
             center = Network.of(subject.architecture, subject.center)
@@ -39,6 +35,18 @@ class BallDescent:
 
     def step(self) -> float:
         """Step; how far at most the new midpoints are from the exact step from the old ones."""
+        error = 0.0
+        for layer, (slope, shift) in enumerate(self.gradient()):
+            ahead = self.weights[layer] - slope * self.eta
+            shifted = self.biases[layer] - shift * self.eta
+            for matrix in (ahead, shifted):
+                radii = np.array([float(e.rad()) for e in matrix.entries()])
+                error = math.hypot(error, float(np.linalg.norm(radii)))
+            self.weights[layer], self.biases[layer] = ahead.mid(), shifted.mid()
+        return error * (1 + 2.0**-20)
+
+    def gradient(self) -> list[tuple[arb_mat, arb_mat]]:
+        """Of the objective, weight decay included, in the weights and biases of each layer."""
         inputs, slopes = [self.x], []
         act = self.network.activation.value_and_slope
         last = len(self.weights) - 1
@@ -47,26 +55,36 @@ class BallDescent:
             shape = self.x.nrows(), self.weights[layer].nrows()
             inputs.append(arb_mat(*shape, [value for value, _ in pairs]))
             slopes.append([slope for _, slope in pairs])
-        scale = self.network.output_scale
+        scale, found = self.network.output_scale, list[tuple[arb_mat, arb_mat]]()
         output = self._affine(last, inputs[-1]) * scale
         output = output if self.offset is None else output - self.offset
-        back, error = self._weighted(output) * scale, 0.0
+        back = self._weighted(output) * scale
         for layer in range(last, -1, -1):
-            factor, old = self.network.factors[layer], self.weights[layer]
+            factor, weights = self.network.factors[layer], self.weights[layer]
             transposed = back.transpose()
-            ahead = old - transposed * inputs[layer] * (self.eta * factor)
             ones = arb_mat(back.nrows(), 1, [arb(1)] * back.nrows())
-            moved = transposed * ones * (self.eta * self.network.bias_scale)
-            shifted = self.biases[layer] - moved
+            slope = transposed * inputs[layer] * factor
+            shift = transposed * ones * self.network.bias_scale
+            found.insert(0, self._of_what_moves(layer, *self._decayed(layer, slope, shift)))
             if layer:
-                up = (back * old * factor).entries()
+                up = (back * weights * factor).entries()
                 turned = [u * s for u, s in zip(up, slopes[layer - 1], strict=True)]
-                back = arb_mat(back.nrows(), old.ncols(), turned)
-            for matrix in (ahead, shifted):
-                radii = np.array([float(e.rad()) for e in matrix.entries()])
-                error = math.hypot(error, float(np.linalg.norm(radii)))
-            self.weights[layer], self.biases[layer] = ahead.mid(), shifted.mid()
-        return error * (1 + 2.0**-20)
+                back = arb_mat(back.nrows(), weights.ncols(), turned)
+        return found
+
+    def _of_what_moves(self, layer: int, slope: arb_mat, shift: arb_mat) -> tuple[arb_mat, arb_mat]:
+        weights, biases = self.subject.architecture.moves(layer)
+        return slope if weights else slope * 0, shift if biases else shift * 0
+
+    def _decayed(self, layer: int, slope: arb_mat, shift: arb_mat) -> tuple[arb_mat, arb_mat]:
+        decay, towards = arb(self.subject.decay), self.subject.decay_to
+        if not self.subject.decay:
+            return slope, shift
+        weights, biases = self.weights[layer], self.biases[layer]
+        if towards is not None:
+            weights = weights - to_balls(towards.weights[layer])
+            biases = biases - to_balls(towards.biases[layer][:, None])
+        return slope + weights * decay, shift + biases * decay
 
     def rounded(self) -> Parameters:
         """The float64 parameters nearest to the midpoints."""
@@ -79,13 +97,12 @@ class BallDescent:
         return product + arb_mat(h.nrows(), len(shift), shift * h.nrows())
 
     def _weighted(self, output: arb_mat) -> arb_mat:
-        """w_i ghat_i: the gradient is the negative way to the nearest minimiser."""
-        k, entries, found = output.ncols(), output.entries(), []
+        """w_i ghat_i."""
+        k, entries, self.ghat = output.ncols(), output.entries(), []
         for i, targets in enumerate(self.subject.y.tolist()):
-            here = entries[i * k : (i + 1) * k]
-            found += [-way for way in self.loss.to_minimiser(here, targets)]
+            self.ghat += self.loss.gradient(entries[i * k : (i + 1) * k], targets)
         weights = [arb(float(w)) for w in self.subject.weights]
-        return scale_rows(arb_mat(output.nrows(), k, found), weights)
+        return scale_rows(arb_mat(output.nrows(), k, self.ghat), weights)
 
 
 def _floats(matrix: arb_mat) -> np.ndarray:

@@ -276,7 +276,7 @@ def verified_premises(
         least_target_norm=None if target_norm is None else target_norm[0],
         kernel_norm=measured.kernel_norm,
         quadratic=measured.loss.quadratic,
-        differentiable=claim.has("curvature_bound") or not claim.problem["hidden_widths"],
+        differentiable=claim.has("curvature_bound") or not claim.bends,
     )
 
 

@@ -55,9 +55,21 @@ class Claim:
         return self.content["theorem"] == "C"
 
     @property
+    def decayed(self) -> bool:
+        """Whether it is about the only minimum of a region: Theorem R."""
+        return self.content["theorem"] == "R"
+
+    @property
     def hidden_widths(self) -> list[int]:
         """Units of each hidden layer."""
         return [int(width) for width in self.problem["hidden_widths"]]  # JSON may say 2.0
+
+    @property
+    def bends(self) -> bool:
+        """Whether something moves below the output layer: else J is constant."""
+        last = len(self.hidden_widths)
+        moving = self.problem.get("trainable", [f"weights.{layer}" for layer in range(last)])
+        return any(int(name.rpartition(".")[2]) < last for name in moving)
 
     @property
     def problem(self) -> Mapping[str, Any]:

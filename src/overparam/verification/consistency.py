@@ -51,6 +51,9 @@ _OF_A_RUN = {
     *("handover_eigenvalue", "rate_since", "overshoot", "kernel_drift_lower"),
     *("linearisation_distance_lower", "linearisation_parameter_distance_lower"),
 }
+_OF_A_DECAYED_RUN = {
+    *("limit_distance_lower", "handover", "deviation", "exponent", "rate_since", "overshoot"),
+}
 _WITH_WEIGHT_DECAY = {
     *("weight_decay", "loss_infimum", "gradient_norm", "residual_curvature", "strong_convexity"),
     *("contraction", "minimum_excess", "region_minimum", "rival_distance"),
@@ -67,14 +70,27 @@ _OF_SOME = (
 
 def _of_other_theorems(claim: Claim) -> Iterator[str]:
     """Numbers that nothing here is held against: a certificate has its own theorem's, and all."""
+    if claim.decayed != ("weight_decay" in claim.problem):
+        yield "weight decay goes with Theorem R, and with no other"
+    if claim.decayed and claim.has("target_norm"):
+        yield "target_norm is none of this theorem's numbers"
     proved = claim.content["rigor"] == "proved"
-    expected = _OF_A_RUN | ({"steps_in_balls"} if proved else set()) if claim.by_run else set()
+    expected = _expected(claim, proved)
     for name in sorted(_OF_SOME):
-        if name == "failure_probability" and claim.by_run and not proved:
+        if name == "failure_probability" and (claim.by_run or claim.decayed) and not proved:
             continue
         if claim.has(name) != (name in expected):
             fault = "missing" if name in expected else "none of this theorem's numbers"
             yield f"{name} is {fault}"
+
+
+def _expected(claim: Claim, proved: bool) -> set[str]:
+    if claim.decayed:
+        run = claim.content["start"] == "initialisation"
+        return _WITH_WEIGHT_DECAY | (_OF_A_DECAYED_RUN if run else set())
+    if claim.by_run:
+        return _OF_A_RUN | ({"steps_in_balls"} if proved else set())
+    return set()
 
 
 def _flags(claim: Claim) -> Iterator[str]:
@@ -83,10 +99,11 @@ def _flags(claim: Claim) -> Iterator[str]:
         yield "a margin above 1 is not the same as a finite radius"
     if not claim.certified and (claim.number("rate") != 1 or claim.number("sigma_end") != 0):
         yield "a rate or sigma_end is stated though nothing is certified"
-    if claim.certified and not claim.by_run and claim.number("radius") >= claim.number("ball"):
+    of_theorem_1 = not (claim.by_run or claim.decayed)
+    if claim.certified and of_theorem_1 and claim.number("radius") >= claim.number("ball"):
         yield "the radius is not below the ball's"
     chain = [claim.number(name) for name in ("limit_distance", "displacement", "radius")]
-    if not chain[0] <= chain[1] <= chain[2]:
+    if not (chain[0] <= chain[1] <= chain[2] or claim.decayed):
         yield "limit_distance <= displacement <= radius does not hold"
     if not 0 <= claim.number("step_fraction") <= 1:
         yield "step_fraction is not between 0 and 1"
@@ -95,7 +112,9 @@ def _flags(claim: Claim) -> Iterator[str]:
     if "forecast" in claim.content and claim.certified:
         yield "a forecast is stated though the run is certified"
     stated = claim.has("newton_kantorovich")
-    if not claim.by_run and stated != (claim.number("min_eigenvalue") > 0):
+    if claim.decayed and stated:
+        yield "newton_kantorovich is none of Theorem R's numbers"
+    elif of_theorem_1 and stated != (claim.number("min_eigenvalue") > 0):
         yield "newton_kantorovich must be stated exactly if min_eigenvalue is positive"
 
 
@@ -112,7 +131,8 @@ def _given_constants(claim: Claim) -> Iterator[str]:
     loss = loss_of(claim.problem["loss"], int(claim.problem["outputs"]))  # JSON may say 2.0
     yield from _constant(claim, "smoothness", loss.smoothness())
     alpha, most = arb(claim.number("pl_constant")), loss.pl_constant(arb(0))
-    if not 0 < alpha <= most or (loss.everywhere and alpha < most * (1 - IDENTITY)):
+    none = alpha == 0 and most == 0 and claim.decayed
+    if (not 0 < alpha <= most and not none) or (loss.everywhere and alpha < most * (1 - IDENTITY)):
         yield (
             f"pl_constant of {claim.problem['loss']} is {'' if loss.everywhere else 'at most '}"
             f"{float(most):.17g}, not {float(alpha):.17g}"
@@ -138,7 +158,10 @@ def _constant(claim: Claim, name: str, exact: arb) -> Iterator[str]:
 
 def _identities(claim: Claim) -> Iterator[str]:
     """Formulas that tie stored numbers together."""
-    expected = _of_the_hand_over(claim) if claim.by_run else _of_theorem_1(claim)
+    if claim.decayed:
+        expected = _of_theorem_r(claim)
+    else:
+        expected = _of_the_hand_over(claim) if claim.by_run else _of_theorem_1(claim)
     for name, stored, value, slack, formula in expected:
         if not _close(stored, value, slack):
             yield f"{name} is {stored:.12g}, but {formula} is {value:.12g}"
@@ -165,6 +188,23 @@ def _of_the_hand_over(claim: Claim) -> list[Identity]:
         level = math.sqrt(2 * c("handover_excess") / c("pl_constant")) / q
         formula = "sqrt(2 handover_excess / alpha) / q"
         expected.append(("level", c("level"), level, 0.0, formula))
+    if claim.has("failure_probability"):
+        p = c("failure_probability")
+        expected.append(("failure_probability", p, FAILURE, 0.0, "what every certificate has"))
+    return expected
+
+
+def _of_theorem_r(claim: Claim) -> list[Identity]:
+    c, decay = claim.number, claim.problem.get("weight_decay", 0.0)
+    left = decay - c("residual_curvature")
+    q = max(1 - c("step_size") * c("objective_smoothness") / 2, 0.0)
+    expected = [
+        ("weight_decay", c("weight_decay"), decay, 0.0, "that of the problem"),
+        ("residual", c("residual"), math.sqrt(2 * c("excess")), 0.0, "sqrt(2 excess)"),
+        ("strong_convexity", c("strong_convexity"), left, SPACING * decay, "lambda - mu"),
+        ("level", c("level"), c("gradient_norm"), 0.0, "gradient_norm"),
+        ("step_fraction", c("step_fraction"), q, SPACING, "1 - step_size L_phi / 2"),
+    ]
     if claim.has("failure_probability"):
         p = c("failure_probability")
         expected.append(("failure_probability", p, FAILURE, 0.0, "what every certificate has"))
@@ -210,10 +250,9 @@ def _remedies(claim: Claim) -> Iterator[str]:
         if remedies:
             yield "remedies are stated where there is nothing to mend, or no way to tell"
         return
-    widths = claim.problem["hidden_widths"]
     expected = {"residual": claim.number("residual") * margin}
-    if widths:
-        expected["width"] = float(math.ceil(min(widths) / margin**2))
+    if claim.bends:
+        expected["width"] = float(math.ceil(min(claim.hidden_widths) / margin**2))
     if "output_scale" in remedies and "center_sha256" in claim.problem:
         expected["output_scale"] = claim.problem["output_scale"] / margin * 1.25
     if set(remedies) != set(expected):

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import erf, expit, ndtr
+from scipy.special import erf, expit, ndtr, softmax
 
-from overparam.verification.subject import Architecture, Parameters
+from overparam.verification.subject import Architecture, Parameters, Subject
 
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -67,22 +67,22 @@ def _identity(z: np.ndarray) -> Triple:
 
 @dataclass(frozen=True)
 class FloatActivation:
-    """Value, slope and second derivative; beta_3, a Lipschitz constant of the last."""
+    """Value, slope and second derivative; beta_3, a Lipschitz constant of the last, rounded up."""
 
     derivatives: Callable[[np.ndarray], Triple]
     third: float
 
 
 FLOAT_ACTIVATIONS = {
-    "gelu": FloatActivation(_gelu, 0.8),
+    "gelu": FloatActivation(_gelu, 0.7787697),
     "tanh": FloatActivation(_tanh, 2.0),
-    "erf": FloatActivation(_erf, 2.3),
-    "softplus": FloatActivation(_softplus, 0.125),
+    "erf": FloatActivation(_erf, 2.2567584),
+    "softplus": FloatActivation(_softplus, 0.0962251),
     "sigmoid": FloatActivation(_sigmoid, 0.125),
-    "silu": FloatActivation(_silu, 0.5),
+    "silu": FloatActivation(_silu, 0.3081816),
     "sin": FloatActivation(_sin, 1.0),
     "cos": FloatActivation(_cos, 1.0),
-    "gaussian": FloatActivation(_gaussian, 1.4),
+    "gaussian": FloatActivation(_gaussian, 1.3801191),
     "identity": FloatActivation(_identity, 0.0),
 }
 """By name, those of which a run can be followed."""
@@ -96,6 +96,16 @@ def _expectile(r: np.ndarray, tau: float) -> np.ndarray:
     return 2 * np.where(r > 0, 1 - tau, tau) * r
 
 
+def _cross_entropy(z: np.ndarray, y: np.ndarray, smoothing: float = 0.1) -> np.ndarray:
+    """P - q; one output is the logit of two classes' odds."""
+    k = z.shape[1]
+    low = smoothing / max(k, 2)
+    q = np.where(y > 0, 1 - (max(k, 2) - 1) * low, low)
+    if k == 1:
+        return expit(z) - q
+    return softmax(z, axis=1) - q
+
+
 GRADIENTS: dict[str, Callable] = {
     "squared": lambda z, y: z - y,
     "squared_hinge": lambda z, y: -y * np.maximum(1 - y * z, 0.0),
@@ -103,6 +113,8 @@ GRADIENTS: dict[str, Callable] = {
     "pseudo_huber": lambda z, y, delta: (z - y) / np.hypot(1.0, (z - y) / delta),
     "log_cosh": lambda z, y: np.tanh(z - y),
     "expectile": lambda z, y, tau: _expectile(z - y, tau),
+    "smoothed_cross_entropy": _cross_entropy,
+    "cross_entropy": lambda z, y: _cross_entropy(z, y, 0.0),
 }
 """grad l(., y) by the loss' name, and what stands behind the colon in its spelling."""
 
@@ -115,7 +127,7 @@ class Passed:
     """One forward and one backward pass.
 
     Attributes:
-        inputs: a^{l-1} = (c_l h^{l-1}, s_b), l = 1..D, (n, m_{l-1} + 1).
+        inputs: a^{l-1} = (c_l h^{l-1}, s_b) of what moves, l = 1..D, (n, m_{l-1} + 1).
         slopes: act'(z^l), l < D.
         bends: act''(z^l), l < D.
         upstream: upsilon^l, l < D: what z^l's slopes are multiplied with, (n, m_l).
@@ -164,17 +176,21 @@ class FloatNetwork:
 
     def passed(self, params: Parameters) -> Passed:
         """Run forward and backward at parameters."""
+        return self.against(params, None)
+
+    def against(self, params: Parameters, ghat: np.ndarray | None) -> Passed:
+        """The same with a gradient ghat of f, (n, k), that is known otherwise."""
         inputs, slopes, bends, output = self._forward(params)
         values = output - self.offset
-        ghat = self.gradient(values)
+        ghat = self.gradient(values) if ghat is None else ghat
         upstream, turned = self._backward(params, slopes, self.weights[:, None] * ghat)
-        return Passed(inputs, slopes, bends, upstream, turned, values, ghat)
+        return Passed(self._moving(inputs), slopes, bends, upstream, turned, values, ghat)
 
     def pulled_back(self, params: Parameters, g: np.ndarray) -> Parameters:
         """sum_i DN(x_i)* g_i, g of shape (n k,)."""
         inputs, slopes, _, _ = self._forward(params)
         _, turned = self._backward(params, slopes, g.reshape(self.y.shape))
-        parts = [xi.T @ a for xi, a in zip(turned, inputs, strict=True)]
+        parts = [xi.T @ a for xi, a in zip(turned, self._moving(inputs), strict=True)]
         weights, biases = tuple(p[:, :-1] for p in parts), tuple(p[:, -1] for p in parts)
         return Parameters(weights, biases, "float64")
 
@@ -182,7 +198,7 @@ class FloatNetwork:
         """<DN_a(x_i), DN_b(x_j)>, (n k, n k), sample-major."""
         inputs, slopes, _, _ = self._forward(params)
         n, k = self.y.shape
-        grams = [a @ a.T for a in inputs]
+        grams = [a @ a.T for a in self._moving(inputs)]
         columns = [np.tile(row, (n, 1)) for row in np.eye(k)]
         passed = [self._backward(params, slopes, column)[1] for column in columns]
         total = np.zeros((n, k, n, k))
@@ -216,20 +232,50 @@ class FloatNetwork:
                 bends.append(bend)
         return inputs, slopes, bends, self.architecture.output_scale * z
 
+    def _moving(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """(c_l h^{l-1}, s_b) with zeros for weights and for biases that are frozen."""
+        if self.architecture.trainable is None:
+            return inputs
+        found = []
+        for layer, a in enumerate(inputs):
+            weights, biases = self.architecture.moves(layer)
+            found.append(np.hstack([a[:, :-1] * weights, a[:, -1:] * biases]))
+        return found
+
     def _factor(self, w: np.ndarray) -> float:
         return self.architecture.weight_scale / np.sqrt(w.shape[1])
 
 
-def stepped(params: Parameters, passed: Passed, step_size: float) -> tuple[Parameters, float]:
-    """The parameters after a step of gradient descent, and the step's length."""
-    weights, biases, squares = [], [], 0.0
-    layers = zip(params.weights, params.biases, passed.turned, passed.inputs, strict=True)
-    for w, b, xi, a in layers:
-        step = step_size * (xi.T @ a)
+def stepped(subject: Subject, passed: Passed, step_size: float) -> tuple[Parameters, float]:
+    """The parameters after a step of gradient descent, and the step's length.
+
+    Args:
+        subject: With the parameters, and their weight decay.
+        passed: What a pass there has found.
+        step_size: eta.
+    """
+    weights, biases, squares, params = [], [], 0.0, subject.params
+    away = displacement(subject) if subject.decay else None
+    for layer, (w, b) in enumerate(zip(params.weights, params.biases, strict=True)):
+        slope = passed.turned[layer].T @ passed.inputs[layer]
+        if away is not None:
+            pulled = np.hstack([away.weights[layer], away.biases[layer][:, None]])
+            slope = slope + subject.decay * pulled
+        step = step_size * slope
         weights.append(w - step[:, :-1])
         biases.append(b - step[:, -1])
         squares += float((step**2).sum())
     return Parameters(tuple(weights), tuple(biases), "float64"), float(np.sqrt(squares))
+
+
+def displacement(subject: Subject) -> Parameters:
+    """Theta - theta_ref."""
+    params, towards = subject.params, subject.decay_to
+    if towards is None:
+        return params
+    weights = (w - v for w, v in zip(params.weights, towards.weights, strict=True))
+    biases = (b - c for b, c in zip(params.biases, towards.biases, strict=True))
+    return Parameters(tuple(weights), tuple(biases), "float64")
 
 
 def between(p: Parameters, q: Parameters) -> float:

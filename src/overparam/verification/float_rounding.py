@@ -96,7 +96,7 @@ def rounding_near(subject: Subject, norms: StartingNorms, radius: float) -> Roun
     return Rounding(
         output=_SAFE * scale * e_z[-1],
         backward=_SAFE * math.hypot(*blocks),
-        third=_SAFE * scale * last,
+        third=_SAFE * scale * math.sqrt(float(subject.weights @ last**2)),
         off=Off(
             relative=_SAFE * max(relative),
             steepest=max(1.0, slope, bend),
@@ -114,15 +114,15 @@ def _moved(
     gains: list[float],
     betas: tuple[float, float, float],
     radius: float,
-) -> tuple[list[float], float]:
-    """Sizes of the layers' inputs on the ball, and |D^3 z^D| (Lemma C5)."""
+) -> tuple[list[float], np.ndarray]:
+    """Sizes of the layers' inputs on the ball, and |D^3 z^D| at each point (Lemma C5)."""
     b1, b2, b3 = betas
-    sizes, away, d1, d2, d3 = [], 0.0, 0.0, 0.0, 0.0
-    z3 = 0.0
+    sizes, nothing = [], np.zeros_like(_each(norms.inputs[0]))
+    away = d1 = d2 = d3 = z3 = nothing
     for layer, factor in enumerate(c):
-        size = _up(norms.inputs[layer]) + factor * away
-        sizes.append(_SAFE * size)
-        z1 = math.hypot(size, gains[layer] * d1)
+        size = _each(norms.inputs[layer]) + factor * away
+        sizes.append(_SAFE * float(size.max()))
+        z1 = np.hypot(size, gains[layer] * d1)
         z2 = factor * d1 + gains[layer] * d2
         z3 = 3 * factor * d2 + gains[layer] * d3
         d3 = b3 * z1**3 + 3 * b2 * z1 * z2 + b1 * z3
@@ -162,6 +162,12 @@ def _gamma(terms: int) -> float:
 
 def _frobenius(array: np.ndarray) -> float:
     return float(np.linalg.norm(array)) * (1 + 2.0**-30) + 2.0**-300
+
+
+def _each(number: Upper) -> np.ndarray:
+    """The entries as floats that are not below them."""
+    ratio = _up(number) / max(float(number.values.max()), 1e-300)
+    return np.asarray(number.values, dtype=np.float64) * (max(ratio, 1.0) + 4 * _UNIT) + 1e-300
 
 
 def _up(number: Upper) -> float:

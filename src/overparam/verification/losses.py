@@ -1,4 +1,4 @@
-"""The losses in ball arithmetic: constants, excess and the way to the nearest minimiser.
+"""The losses in ball arithmetic: constants, excess, gradient, the way to the nearest minimiser.
 
 Statements: docs/integrands.md. A certificate names its loss by a spelling such as ``huber:0.5``.
 Values are balls, targets floats; everything is said for one point with k outputs.
@@ -47,6 +47,15 @@ class BallLoss(ABC):
     def to_minimiser(self, values: Balls, targets: Targets) -> list[arb]:
         """From the values to the nearest minimiser."""
 
+    @abstractmethod
+    def gradient(self, values: Balls, targets: Targets) -> list[arb]:
+        """The loss' gradient in the values."""
+
+    def infimum(self, targets: Targets) -> arb:
+        """Its infimum."""
+        del targets
+        return arb(0)
+
     def check_targets(self, y: np.ndarray) -> None:
         """Refuse targets, (n, k), that the loss is not defined for."""
         del y  # finite numbers will do
@@ -94,6 +103,10 @@ class Squared(BallLoss):
         """The residual."""
         return _gaps(values, targets)
 
+    def gradient(self, values: Balls, targets: Targets) -> list[arb]:
+        """The way to the nearest minimiser, the other way round."""
+        return [-way for way in self.to_minimiser(values, targets)]
+
 
 class SquaredHinge(Squared):
     """sum_k 1/2 max(0, 1 - y_k z_k)^2, targets -1 and +1."""
@@ -122,6 +135,10 @@ class OfResidual(BallLoss):
     def cost(self, r: arb) -> arb:
         """Evaluate c."""
 
+    @abstractmethod
+    def slope(self, r: arb) -> arb:
+        """Evaluate c'."""
+
     def excess(self, values: Balls, targets: Targets) -> arb:
         """The sum."""
         return _sum(self.cost(-gap) for gap in _gaps(values, targets))
@@ -129,6 +146,10 @@ class OfResidual(BallLoss):
     def to_minimiser(self, values: Balls, targets: Targets) -> list[arb]:
         """The residual, with its sign changed."""
         return _gaps(values, targets)
+
+    def gradient(self, values: Balls, targets: Targets) -> list[arb]:
+        """The slopes."""
+        return [self.slope(-gap) for gap in _gaps(values, targets)]
 
 
 @dataclass
@@ -148,6 +169,10 @@ class Huber(OfResidual):
         slope = size.min(self.delta)
         return slope * size - slope**2 / 2
 
+    def slope(self, r: arb) -> arb:
+        """Cut off at delta, on both sides."""
+        return r.min(self.delta).max(-self.delta)
+
 
 @dataclass
 class PseudoHuber(OfResidual):
@@ -165,6 +190,10 @@ class PseudoHuber(OfResidual):
         """As r^2 / (1 + sqrt(1 + (r / delta)^2))."""
         return r**2 / (1 + (1 + (r / self.delta) ** 2).sqrt())
 
+    def slope(self, r: arb) -> arb:
+        """As r / sqrt(1 + (r / delta)^2)."""
+        return r / (1 + (r / self.delta) ** 2).sqrt()
+
 
 class LogCosh(OfResidual):
     """log cosh r."""
@@ -180,6 +209,10 @@ class LogCosh(OfResidual):
     def cost(self, r: arb) -> arb:
         """As half of log(1 + sinh^2 r)."""
         return (r.sinh() ** 2).log1p() / 2
+
+    def slope(self, r: arb) -> arb:
+        """Evaluate tanh r."""
+        return r.tanh()
 
 
 @dataclass
@@ -200,6 +233,11 @@ class Expectile(OfResidual):
         """Both sides, one of which is zero."""
         above, below = r.nonnegative_part(), (-r).nonnegative_part()
         return (1 - self.tau) * above**2 + self.tau * below**2
+
+    def slope(self, r: arb) -> arb:
+        """Both sides, one of which is zero."""
+        above, below = r.nonnegative_part(), (-r).nonnegative_part()
+        return 2 * ((1 - self.tau) * above - self.tau * below)
 
 
 @dataclass
@@ -225,6 +263,11 @@ class WeightedQuadratic(BallLoss):
         """The residual where it counts."""
         pairs = zip(self.weights, _gaps(values, targets), strict=True)
         return [r if w > 0 else arb(0) for w, r in pairs]
+
+    def gradient(self, values: Balls, targets: Targets) -> list[arb]:
+        """The residuals, weighted and with their signs changed."""
+        pairs = zip(self.weights, _gaps(values, targets), strict=True)
+        return [-w * r for w, r in pairs]
 
 
 @dataclass
@@ -264,6 +307,19 @@ class SmoothedCrossEntropy(BallLoss):
         mean = _sum(gaps) / self.outputs
         return [gap - mean for gap in gaps]
 
+    def gradient(self, values: Balls, targets: Targets) -> list[arb]:
+        """P - q."""
+        q, logits = self._classes(values, targets)
+        gaps = []
+        for z, share in zip(logits, q, strict=True):
+            gaps.append(1 / _sum((other - z).exp() for other in logits) - share)
+        return gaps[: self.outputs]
+
+    def infimum(self, targets: Targets) -> arb:
+        """The entropy of q."""
+        q, _ = self._classes([arb(0)] * self.outputs, targets)
+        return -_sum(p * p.log() for p in q)
+
     def check_targets(self, y: np.ndarray) -> None:
         """One label a row."""
         low = -1.0 if np.any(y < 0) else 0.0
@@ -280,6 +336,29 @@ class SmoothedCrossEntropy(BallLoss):
         if self.outputs == 1:
             marked, logits = [*marked, not marked[0]], [*logits, arb(0)]
         return [1 - (k - 1) * low if mark else low for mark in marked], logits
+
+
+class CrossEntropy(SmoothedCrossEntropy):
+    """-log p of the label, whose infimum 0 is not attained; for Theorem R."""
+
+    def pl_constant(self, level: arb) -> arb:
+        """Return 0: there is none."""
+        return arb(0)
+
+    def excess(self, values: Balls, targets: Targets) -> arb:
+        """log sum_j exp(z_j - z_label)."""
+        q, logits = self._classes(values, targets)
+        (label,) = (z for z, share in zip(logits, q, strict=True) if share > 0)
+        others = _sum((z - label).exp() for z, p in zip(logits, q, strict=True) if not p > 0)
+        return others.log1p()
+
+    def to_minimiser(self, values: Balls, targets: Targets) -> list[arb]:
+        """Nothing: there is no minimiser."""
+        return [arb(0)] * self.outputs
+
+    def infimum(self, targets: Targets) -> arb:
+        """Return 0."""
+        return arb(0)
 
 
 def _quotient(level: arb, m: arb) -> arb:
@@ -319,6 +398,12 @@ def _one(make: Callable[[arb], BallLoss], default: float) -> Callable[[list[floa
     return build
 
 
+def _unsmoothed(numbers: list[float], outputs: int) -> BallLoss:
+    if numbers:
+        raise ValueError("the loss takes no parameters")
+    return CrossEntropy(arb(0), outputs)
+
+
 def _expectile(tau: arb) -> BallLoss:
     if not tau < 1:
         raise ValueError("tau is not below 1")
@@ -356,4 +441,5 @@ _LOSSES: dict[str, Callable[[list[float], int], BallLoss]] = {
     "expectile": _one(_expectile, 0.5),
     "weighted_quadratic": _weighted,
     "smoothed_cross_entropy": _cross_entropy,
+    "cross_entropy": _unsmoothed,
 }

@@ -6,7 +6,7 @@ residual, and the norms from which the modulus starts.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from flint import arb, arb_mat
@@ -44,6 +44,7 @@ class Measured:
         terms: Root mean square, in L2(mu), of the terms that are summed up in the residual. A
             float64 figure that only a tolerance uses.
         norms: What the modulus starts from.
+        whole: The same with the layers' inputs as they are, whatever moves: what rounding is about.
     """
 
     min_eigenvalue: arb
@@ -56,6 +57,7 @@ class Measured:
     target_norm: arb | None
     terms: float
     norms: StartingNorms
+    whole: StartingNorms
 
 
 LARGE = 64
@@ -110,7 +112,24 @@ def measure(subject: Subject, say: Say, centre: Forward | None = None) -> Measur
         target_norm=None if form is None else form.nonnegative_part().sqrt(),
         terms=terms,
         norms=norms,
+        whole=_whole(subject, network, ahead, norms),
     )
+
+
+def _whole(
+    subject: Subject, network: Network, ahead: Forward, norms: StartingNorms
+) -> StartingNorms:
+    """The norms with c_l and |(c_l h_i, s_b)| of all layers."""
+    if subject.architecture.trainable is None:
+        return norms
+    inputs = []
+    for factor, h in zip(network.factors, ahead.inputs, strict=True):
+        entries, m = h.entries(), h.ncols()
+        rows = (entries[i * m : i * m + m] for i in range(h.nrows()))
+        squares = (sum((e * e for e in row), arb(0)) for row in rows)
+        lengths = [(factor**2 * square + network.bias_scale**2).sqrt() for square in squares]
+        inputs.append(upper_of(lengths))
+    return replace(norms, factors=[upper_of(c) for c in network.factors], inputs=inputs)
 
 
 def _residual(
@@ -148,8 +167,8 @@ def _squared_terms(network: Network, ahead: Forward) -> np.ndarray:
 
 
 def _input_gram(network: Network, layer: int, h: arb_mat) -> arb_mat:
-    """<a_i, a_j> for a = (c_l h, s_b), (n, n)."""
-    factor, shift = network.factors[layer] ** 2, network.bias_scale**2
+    """<a_i, a_j> for a = (c_l h, s_b), of what moves, (n, n)."""
+    factor, shift = (number**2 for number in network.trained[layer])
     gram = h * h.transpose()
     return arb_mat(gram.nrows(), gram.ncols(), [factor * e + shift for e in gram.entries()])
 
@@ -214,7 +233,7 @@ def _norms(
     ]
     norms = StartingNorms(
         weights=exact(subject.weights),
-        factors=[upper_of(c) for c in network.factors],
+        factors=[upper_of(c) for c, _ in network.trained],
         weight_norms=[upper_of(a) for a in weight_norms],
         slope=upper_of(activation.slope_bound()),
         curvature=None if curvature is None else upper_of(curvature()),
@@ -258,9 +277,9 @@ def _collective(network: Network, layer: int, h: arb_mat, gram: arb_mat, roots: 
         return largest_eigenvalue(weighted).sqrt()
     entries, rows = h.entries(), []
     for i, root in enumerate(roots):
-        factor = root * network.factors[layer]
+        factor, shift = (root * number for number in network.trained[layer])
         rows += [factor * e for e in entries[i * m : i * m + m]]
-        rows.append(root * network.bias_scale)
+        rows.append(shift)
     return operator_norm(arb_mat(n, m + 1, rows))
 
 

@@ -28,6 +28,7 @@ class Network:
         bias_scale: s_b.
         output_scale: c.
         activation: Value and slope in balls.
+        trained: (c_l, s_b) with 0 for weights and for biases that are frozen.
     """
 
     weights: tuple[np.ndarray, ...]
@@ -36,18 +37,25 @@ class Network:
     bias_scale: arb
     output_scale: arb
     activation: BallActivation
+    trained: tuple[tuple[arb, arb], ...]
 
     @staticmethod
     def of(architecture: Architecture, params: Parameters) -> "Network":
         """The network that an architecture and parameters describe."""
-        scale = arb(architecture.weight_scale)
+        scale, shift, none = arb(architecture.weight_scale), arb(architecture.bias_scale), arb(0)
+        factors = tuple(scale / arb(w.shape[1]).sqrt() for w in params.weights)
+        moves = [architecture.moves(layer) for layer in range(len(factors))]
         return Network(
             weights=params.weights,
             biases=params.biases,
-            factors=tuple(scale / arb(w.shape[1]).sqrt() for w in params.weights),
-            bias_scale=arb(architecture.bias_scale),
+            factors=factors,
+            bias_scale=shift,
             output_scale=arb(architecture.output_scale),
             activation=ACTIVATIONS[architecture.activation],
+            trained=tuple(
+                (factor if w else none, shift if b else none)
+                for factor, (w, b) in zip(factors, moves, strict=True)
+            ),
         )
 
     @property

@@ -6,24 +6,30 @@ first point of each cell all norms are measured in balls.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from flint import arb
+from jaxtyping import Float
 
 from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.numbers.upper import EXTENDED, strict
 from overparam.progress import Progress
 from overparam.theorems.trajectory import Ball, next_spread
-from overparam.theorems.trajectory_curvature import RAISE, Couplings, Seen, layered_curvature
-from overparam.verification.ball_steps import BallDescent, has_steps
+from overparam.verification.ball_steps import BallDescent
 from overparam.verification.balls import bound_of
-from overparam.verification.float_pass import FloatNetwork, Passed, between, size_of, stepped
+from overparam.verification.curvature import Curvature
+from overparam.verification.float_pass import (
+    FloatNetwork,
+    Passed,
+    between,
+    displacement,
+    size_of,
+    stepped,
+)
 from overparam.verification.float_rounding import Rounding, rounding_near
 from overparam.verification.measure import Measured, centre_of, measure
 from overparam.verification.movement import Looks
-from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Parameters, Subject
 
 _UNIT = 2.0**-53
@@ -31,7 +37,7 @@ _UP = 1 + 1e-9
 """Covers sums of numbers >= 0, one for each parameter."""
 
 _ROOM, _LEAST = 0.85, 0.03
-"""Of the way to eta M |J|^2 = 2, and of |J|, that a cell's modulus may use up."""
+"""Of the way to eta (M |J|^2 + 2 lambda) = 2, and of |J|, that a cell's modulus may use up."""
 
 _WIDEST = 10.0
 """Times 1 + |theta|, no cell reaches farther: bounds on a larger ball may be no numbers."""
@@ -49,7 +55,7 @@ class OwnRun:
 
     Attributes:
         measured: What holds at its last point.
-        on_ball: omega and L around that point.
+        around: omega and L around that point.
         deviation: How far at most the exact theta_T is from it; infinite if that is not known.
         upper: Upper bounds on Delta_0, ..., Delta_{T-1} of exact gradient descent.
         lower: Lower bounds.
@@ -58,13 +64,13 @@ class OwnRun:
         gone: |theta_T - theta_0| of this run.
         jacobian_norm: The largest B_t.
         exponents: e_t.
-        looks: At the run, beside the linearised one.
+        looks: At the run, beside the linearised one; None with weight decay.
         last: The run's last point.
         noise: How far K_T and K_0 as computed may be off together, and r_T.
     """
 
     measured: Measured
-    on_ball: Callable[[float], tuple[float, float]]
+    around: "Around"
     deviation: float
     upper: np.ndarray
     lower: np.ndarray
@@ -73,7 +79,7 @@ class OwnRun:
     gone: float
     jacobian_norm: float
     exponents: np.ndarray
-    looks: Looks
+    looks: Looks | None
     last: Parameters
     noise: tuple[float, float]
 
@@ -95,30 +101,36 @@ def own_run(subject: Subject, step_size: float, steps: int, early: int, say: Pro
         say: Told what is being computed.
     """
     found = _Run(subject, step_size, min(early, steps), say).until(steps)
-    if math.isinf(found.deviation) and not early and has_steps(subject):
+    if math.isinf(found.deviation) and not early:
         found = _Run(subject, step_size, found.early(), say).until(steps)
     return found
 
 
-def around(measured: Measured) -> Callable[[float], tuple[float, float]]:
-    """omega(r) and L(r) as floats that are not below them."""
-    known: dict[float, tuple[float, float]] = {}
+class Around:
+    """omega(r) and L(r) around a point, as floats that are not below them."""
 
-    def on_ball(radius: float) -> tuple[float, float]:
-        if radius not in known:
-            with strict():
-                ((omega, lipschitz),) = modulus_and_lipschitz(measured.norms, [radius], EXTENDED)
-            known[radius] = (
-                _above(bound_of(omega)),
-                math.inf if lipschitz is None else _above(bound_of(lipschitz)),
-            )
-        return known[radius]
+    def __init__(self, measured: Measured) -> None:
+        self.norms = measured.norms
+        self.known: dict[float, tuple[float, float]] = {}
 
-    return on_ball
+    def on_balls(self, radii: np.ndarray) -> Float[np.ndarray, "radii 2"]:
+        """(omega, L) for each radius."""
+        new = [r for r in dict.fromkeys(radii.tolist()) if r not in self.known]
+        with strict():
+            found = list(modulus_and_lipschitz(self.norms, new, EXTENDED))
+        for radius, (omega, lipschitz) in zip(new, found, strict=True):
+            bend = math.inf if lipschitz is None else _above(bound_of(lipschitz))
+            self.known[radius] = (_above(bound_of(omega)), bend)
+        return np.array([self.known[r] for r in radii.tolist()])
+
+    def on_ball(self, radius: float) -> tuple[float, float]:
+        """(omega(radius), L(radius))."""
+        omega, lipschitz = self.on_balls(np.array([radius]))[0]
+        return float(omega), float(lipschitz)
 
 
 def _above(ball: arb) -> float:
-    return math.nextafter(float(ball.upper()), math.inf)
+    return math.nextafter(float(ball.upper()), math.inf) if ball != 0 else 0.0
 
 
 class _Run:
@@ -147,17 +159,17 @@ class _Run:
             measured = measure(there, lambda _: None, centre)
             if not done and self.subject.center is not None:
                 self.centre = self._centre(measured)
-            on_ball = around(measured)
-            if self.looks is None:
+            near = Around(measured)
+            if self.looks is None and not self.subject.decay:
                 self.looks = self._looks(measured)
             if done == steps:
                 break
-            cell = _Cell(self, there, measured, on_ball, done)
+            cell = _Cell(self, there, measured, near, done)
             here, made = cell.advance(done, steps)
             done += made
         return OwnRun(
             measured=measured,
-            on_ball=on_ball,
+            around=near,
             deviation=math.inf if self.spread is None else _above(self.spread) * _UP,
             upper=np.array(self.upper),
             lower=np.array(self.lower),
@@ -172,9 +184,10 @@ class _Run:
         )
 
     def _noise(self, there: Subject, measured: Measured) -> tuple[float, float]:
-        assert self.looks is not None
-        rounding, norm = rounding_near(there, measured.norms, 0.0), measured.max_eigenvalue.sqrt()
-        of_kernel = self.looks.off + self.looks.kernel_error(_above(norm), rounding.backward)
+        rounding, norm = rounding_near(there, measured.whole, 0.0), measured.max_eigenvalue.sqrt()
+        of_kernel = 0.0
+        if self.looks is not None:
+            of_kernel = self.looks.off + self.looks.kernel_error(_above(norm), rounding.backward)
         return of_kernel, self.noise(rounding, self.network.passed(there.params))
 
     def noise(self, rounding: Rounding, passed: Passed) -> float:
@@ -188,7 +201,7 @@ class _Run:
 
     def _looks(self, measured: Measured) -> Looks:
         norm = _above(measured.max_eigenvalue.sqrt())
-        backward = rounding_near(self.subject, measured.norms, 0.0).backward
+        backward = rounding_near(self.subject, measured.whole, 0.0).backward
         return Looks(self.network, self.subject.params, self.eta, norm, backward)
 
     def _centre(self, measured: Measured) -> float:
@@ -198,8 +211,8 @@ class _Run:
         if centre.fingerprint() != self.subject.params.fingerprint():
             there = replace(self.subject, params=centre)
             measured = measure(there, lambda _: None)
-            return rounding_near(there, measured.norms, 0.0).output
-        return rounding_near(self.subject, measured.norms, 0.0).output
+            return rounding_near(there, measured.whole, 0.0).output
+        return rounding_near(self.subject, measured.whole, 0.0).output
 
 
 class _Cell:
@@ -210,41 +223,40 @@ class _Cell:
         run: _Run,
         there: Subject,
         measured: Measured,
-        on_ball: Callable[[float], tuple[float, float]],
+        near: Around,
         done: int,
     ) -> None:
         self.run, self.there, self.measured = run, there, measured
         norm = _above(measured.max_eigenvalue.sqrt())
         room = _FAR if done < run.early else _ROOM
-        allowed = max(room * (math.sqrt(2 / (run.eta * run.M)) - norm), _LEAST * norm)
-        reach = 2 * run.reach or allowed / max(on_ball(1e-9)[1], 1e-300)
+        steepest = math.sqrt(max(2 / run.eta - 2 * run.subject.decay, 0.0) / run.M)
+        allowed = max(room * (steepest - norm), _LEAST * norm)
+        reach = 2 * run.reach or allowed / max(near.on_ball(1e-9)[1], 1e-300)
         reach = min(reach, _WIDEST * (1 + size_of(there.params)))
-        while on_ball(1.25 * reach)[0] > allowed and reach > 1e-12:
-            reach *= max(0.25, min(0.9, allowed / on_ball(1.25 * reach)[0]))
+        while near.on_ball(1.25 * reach)[0] > allowed and reach > 1e-12:
+            reach *= max(0.25, min(0.9, allowed / near.on_ball(1.25 * reach)[0]))
         run.reach = self.reach = reach
-        omega, self.lipschitz = on_ball(1.25 * reach)
+        omega, self.lipschitz = near.on_ball(1.25 * reach)
         self.B = (norm + omega) * _UP
         run.largest = max(run.largest, self.B)
-        self.rounding: Rounding = rounding_near(there, measured.norms, 1.25 * reach)
+        self.rounding: Rounding = rounding_near(there, measured.whole, 1.25 * reach)
         self.ball = Ball(*map(arb, (reach / 4.001, self.B, self.lipschitz, self.rounding.third)))
-        deep = len(there.params.weights) > 2
-        self.couplings = self._couplings() if deep else None
+        passed = run.network.passed(there.params)
+        self.bends = Curvature.around(there, self.rounding.off, passed, 1.25 * reach)
 
     def advance(self, done: int, steps: int) -> tuple[Parameters, int]:
         """Step until the cell ends, or the run; the last point, and how many steps."""
         run, first, here, made = self.run, self.there.params, self.there.params, 0
-        start, looks = run.subject.params, run.looks
+        start, looks, decay = run.subject.params, run.looks, run.subject.decay
         deviations, noises = list[float](), list[float]()
-        assert looks is not None
-        looks.look(here)
-        since, room = 0.0, looks.beside.room(self.B, self.lipschitz)
+        since, room = 0.0, self._look(here)
         while done + made < steps and (not made or between(here, first) * _UP <= self.reach):
             in_balls = run.balls is not None and done + made < run.early
             if since > room:
-                looks.look(here)
-                since, room = 0.0, looks.beside.room(self.B, self.lipschitz)
-            passed = run.network.passed(here)
-            ahead, length = stepped(here, passed, run.eta)
+                since, room = 0.0, self._look(here)
+            there, passed = replace(run.subject, params=here), run.network.passed(here)
+            ahead, length = stepped(there, passed, run.eta)
+            pulled = size_of(displacement(there)) if decay else 0.0
             ghat = float(np.sqrt(run.subject.weights @ (passed.ghat**2).sum(1)))
             noise = run.noise(self.rounding, passed)
             size = size_of(here)
@@ -259,20 +271,38 @@ class _Cell:
                     error += 2 * _UNIT * size_of(ahead) * _UP
             else:
                 passes = self.rounding.backward * ghat + self.B * run.M * noise
-                error = (run.eta * passes + _UNIT * (size + 4 * length)) * _UP
-            steep = run.eta * (self.lipschitz * gradient + run.M * self.B**2)
+                rounded = size + 4 * length + 8 * run.eta * decay * pulled
+                error = (run.eta * passes + _UNIT * rounded) * _UP
+            steep = run.eta * (self.lipschitz * gradient + run.M * self.B**2 + decay)
             deviation = math.inf if run.spread is None else _above(run.spread) * _UP
             deviations.append(deviation + away * (4 + steep))
             noises.append(noise)
             self._record(passed, noise, length, between(here, start), deviations[-1])
-            looks.beside.step(length, size, looks.residual(passed))
+            self._penalise(pulled, deviations[-1])
+            if looks is not None:
+                looks.beside.step(length, size, looks.residual(passed))
             since += length
             self._spread(gradient, exponent, error)
             here, made = ahead, made + 1
             if done + made == run.early:  # what comes has less room
                 break
-        looks.settle(deviations, noises, self.B, self.lipschitz, self.rounding.backward)
+        if looks is not None:
+            looks.settle(deviations, noises, self.B, self.lipschitz, self.rounding.backward)
         return here, made
+
+    def _look(self, here: Parameters) -> float:
+        """Compare with theta_0; how far the run may go until the next time."""
+        looks = self.run.looks
+        if looks is None:
+            return math.inf
+        looks.look(here)
+        return looks.beside.room(self.B, self.lipschitz)
+
+    def _penalise(self, pulled: float, deviation: float) -> None:
+        """Add what weight decay adds to the objective, |theta - theta_ref| being ``pulled``."""
+        run, half = self.run, self.run.subject.decay / 2
+        run.upper[-1] += half * (pulled * _UP + deviation) ** 2 * _UP
+        run.lower[-1] += half * max(pulled * (2 - _UP) - deviation, 0.0) ** 2 * (2 - _UP)
 
     def _record(
         self, passed: Passed, noise: float, length: float, distance: float, deviation: float
@@ -310,6 +340,7 @@ class _Cell:
             error=arb(error),
             step_size=arb(run.eta),
             smoothness=arb(run.M),
+            decay=arb(run.subject.decay),
         )
         run.spread = None if found is None or not arb(found).is_finite() else arb(found).upper()
 
@@ -318,79 +349,8 @@ class _Cell:
     ) -> float:
         """An upper bound on |D^2 <F, ghat>| at the exact gradient of f."""
         general = self.lipschitz * gradient
-        if len(passed.slopes) == 1:
-            found = self._neurons(here, passed)
-        elif self.couplings is not None:
-            found = self._layers(passed)
-        else:
+        found = self.bends.bound(here.weights[-1], passed)
+        if found is None:
             return general * _UP
         moved = self.lipschitz * self.run.M * (noise + self.B * away)
         return min(general, found + moved + self.rounding.third * gradient * away) * _UP
-
-    def _neurons(self, here: Parameters, passed: Passed) -> float:
-        """Lemma C4."""
-        w, top = here.weights[1], self._top
-        u, a = top * (self.run.subject.weights[:, None] * passed.ghat), passed.inputs[0]
-        gram, lengths = a @ a.T, np.sqrt((a**2).sum(1))
-        sizes = np.sqrt((u**2).sum(1))
-        slope, inner = passed.slopes[0], (u @ w) * passed.bends[0]
-        c = _forms(slope, (u @ u.T) * gram, sizes * lengths)
-        d = _forms(inner, gram * gram, lengths**2)
-        off = self.rounding.off
-        total = float(sizes.sum()) * off.inputs[0]
-        wrong = off.apart(4) * off.steepest * total
-        c = c + wrong
-        d = d + wrong * 2 * off.upstream[0] / top * off.inputs[0]
-        return float(np.max(d + np.sqrt(d**2 + 4 * c**2))) / 2 * _UP
-
-    def _seen(self, passed: Passed) -> Seen:
-        """What Lemma C7 is about."""
-        weights, params = self.run.subject.weights, self.there.params
-        size = np.sqrt((passed.ghat**2).sum(1))
-        mean = math.sqrt(float(weights @ size**2))
-        return Seen(
-            inputs=tuple(passed.inputs[:-1]),
-            slopes=tuple(passed.slopes),
-            bends=tuple(passed.bends),
-            upstream=tuple(passed.upstream),
-            turned=tuple(passed.turned[1:]),
-            sizes=weights * (size * (1 + 1e-12) + 0.03 * mean) + 1e-290,
-            factors=tuple(self._factor(w) * (1 + 1e-12) for w in params.weights[1:]),
-        )
-
-    def _layers(self, passed: Passed) -> float:
-        """Lemma C7."""
-        assert self.couplings is not None
-        found = layered_curvature(self._seen(passed), self.couplings, self.rounding.off)
-        return float(found) * _UP
-
-    def _couplings(self) -> Couplings:
-        """How weights couple neurons in this cell; the neurons' shares are a guess that serves."""
-        seen = self._seen(self.run.network.passed(self.there.params))
-        neurons, plain, weighted = [], [], []
-        for layer, w in enumerate(self.there.params.weights[1:-1], start=1):
-            c = self._factor(w)
-            share = abs(seen.upstream[layer] * seen.bends[layer] / seen.sizes[:, None]).max(0)
-            share = np.maximum(share / max(float(share.max()), 1e-290), 0.3)
-            share = share / share.max()
-            drift = c * 1.25 * self.reach
-            neurons.append(share)
-            plain.append((spectral_norm(c * w) + drift) * _UP)
-            weighted.append((spectral_norm(np.sqrt(share)[:, None] * (c * w)) + drift) * _UP)
-        return Couplings(tuple(neurons), tuple(plain), tuple(weighted))
-
-    @property
-    def _top(self) -> float:
-        """c c_D."""
-        last = self.there.params.weights[-1]
-        return self.there.architecture.output_scale * self._factor(last)
-
-    def _factor(self, w: np.ndarray) -> float:
-        return self.there.architecture.weight_scale / math.sqrt(w.shape[1])
-
-
-def _forms(s: np.ndarray, gram: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The roots of s_j^T G s_j, raised by the rounding of sums whose terms may cancel."""
-    squares = np.maximum((s * (gram @ s)).sum(0), 0.0)
-    raised = 4 * (len(s) + RAISE) * _UNIT * (lengths @ np.abs(s)) ** 2
-    return np.sqrt(squares + raised)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from overparam.problem.integrands import INTEGRANDS
+from overparam.problem.integrands.base import DECAYED, INTEGRANDS
 from overparam.problem.problem import Problem
 from overparam.verification.activations import ACTIVATIONS
 from overparam.verification.arrays import Shape, read_arrays
@@ -53,13 +53,20 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the parameters do not say about the model, and the loss."""
+    """What the parameters do not say about the model, and the loss; what moves, None for all."""
 
     activation: str
     weight_scale: float
     bias_scale: float
     output_scale: float
     loss: str
+    trainable: tuple[str, ...] | None = None
+
+    def moves(self, layer: int) -> tuple[bool, bool]:
+        """Whether the weights of a layer, counted from 0, move in training, and its biases."""
+        if self.trainable is None:
+            return True, True
+        return f"weights.{layer}" in self.trainable, f"biases.{layer}" in self.trainable
 
     def loss_for(self, outputs: int) -> BallLoss:
         """The loss in balls.
@@ -81,6 +88,8 @@ class Subject:
         params: theta_0.
         center: The parameters at which a centred model vanishes, or None.
         architecture: Scales, activation and loss.
+        decay: lambda of weight decay, 0 for none.
+        decay_to: theta_ref, or None for 0.
     """
 
     x: np.ndarray
@@ -89,6 +98,8 @@ class Subject:
     params: Parameters
     center: Parameters | None
     architecture: Architecture
+    decay: float = 0.0
+    decay_to: Parameters | None = None
 
     def description(self) -> dict[str, Any]:
         """The ``problem`` field of a certificate about this."""
@@ -104,16 +115,29 @@ class Subject:
             "weight_scale": self.architecture.weight_scale,
             "bias_scale": self.architecture.bias_scale,
             "output_scale": self.architecture.output_scale,
-            "parameters": sum(m * (n + 1) for m, n in shapes),
+            "parameters": self._moving_entries(),
             "loss": self.architecture.loss,
             "loss_constants": "proved",
             "params_dtype": self.params.dtype,
             "data_sha256": _data_fingerprint(self.x, self.y, self.weights),
             "params_sha256": self.params.fingerprint(),
         }
+        if self.architecture.trainable is not None:
+            found["trainable"] = list(self.architecture.trainable)
         if self.center is not None:
             found["center_sha256"] = self.center.fingerprint()
+        if self.decay:
+            found["weight_decay"] = self.decay
+        if self.decay_to is not None:
+            found["decay_sha256"] = self.decay_to.fingerprint()
         return found
+
+    def _moving_entries(self) -> int:
+        total = 0
+        for layer, w in enumerate(self.params.weights):
+            weights, biases = self.architecture.moves(layer)
+            total += w.size * weights + w.shape[0] * biases
+        return total
 
     def validate(self) -> None:
         """Refuse shapes that do not fit together and data the theorem does not speak of.
@@ -123,24 +147,27 @@ class Subject:
         """
         _check_data(self.x, self.y, self.weights)
         _check_layers("params", self.params, self.x.shape[1], self.y.shape[1])
-        if self.center is not None:
-            _check_layers("the centre", self.center, self.x.shape[1], self.y.shape[1])
-            if [w.shape for w in self.center.weights] != [w.shape for w in self.params.weights]:
-                raise RefusedError("the centre's parameters have other shapes than the parameters")
+        for name, other in (("the centre", self.center), ("decay_to", self.decay_to)):
+            if other is None:
+                continue
+            _check_layers(name, other, self.x.shape[1], self.y.shape[1])
+            if [w.shape for w in other.weights] != [w.shape for w in self.params.weights]:
+                raise RefusedError(f"{name} has parameters of other shapes than the parameters")
         if self.architecture.activation not in ACTIVATIONS:
             raise RefusedError(
                 f"the activation {self.architecture.activation!r} is not built in: its constants "
                 "are assumed and cannot be checked"
             )
+        _check_names(self.architecture, len(self.params.weights))
         self.architecture.loss_for(self.y.shape[1]).check_targets(self.y)
 
 
 def subject_of(problem: Problem, params: Any) -> Subject:
     """The subject that a problem and parameters describe."""
     model, loss, measure = problem.mlp, problem.loss, problem.measure
-    known = INTEGRANDS.get(loss.name) is type(loss)
+    known = (INTEGRANDS | DECAYED).get(loss.name) is type(loss)
     proved = model.act.bounds_kind == "proved"
-    center = problem.centered_at
+    center, towards = problem.centered_at, problem.decay_to if problem.weight_decay else None
     return Subject(
         x=measure.x,
         y=problem.targets,
@@ -153,7 +180,10 @@ def subject_of(problem: Problem, params: Any) -> Subject:
             bias_scale=model.bias_scale,
             output_scale=model.output_scale,
             loss=loss.spelling if known else f"{loss.spelling} (user-defined)",
+            trainable=None if model.trainable == "all" else model.trainable,
         ),
+        decay=problem.weight_decay,
+        decay_to=None if towards is None else Parameters.of(*towards),
     )
 
 
@@ -172,7 +202,7 @@ def subject_in(folder: Path, content: Mapping[str, Any]) -> Subject:
     claimed = content["problem"]
     prefix = "initial_" if content["start"] == "initialisation" else ""
     shapes = parameter_shapes(claimed, prefix)
-    if "center_sha256" in claimed:
+    if "center_sha256" in claimed or "decay_sha256" in claimed:
         shapes |= parameter_shapes(claimed, "initial_")
     arrays = read_arrays(folder / "params.npz", shapes)
     params = _parameters(arrays, prefix)
@@ -191,7 +221,10 @@ def subject_in(folder: Path, content: Mapping[str, Any]) -> Subject:
             bias_scale=float(claimed["bias_scale"]),
             output_scale=float(claimed["output_scale"]),
             loss=claimed["loss"],
+            trainable=tuple(claimed["trainable"]) if "trainable" in claimed else None,
         ),
+        decay=float(claimed.get("weight_decay", 0.0)),
+        decay_to=_parameters(arrays, "initial_") if "decay_sha256" in claimed else None,
     )
 
 
@@ -244,6 +277,13 @@ def _check_layers(name: str, params: Parameters, inputs: int, outputs: int) -> N
         raise RefusedError(
             f"{name}: the last layer has {width} outputs, the targets {outputs} columns"
         )
+
+
+def _check_names(architecture: Architecture, layers: int) -> None:
+    known = {f"{kind}.{layer}" for kind in ("weights", "biases") for layer in range(layers)}
+    unknown = set(architecture.trainable or ()) - known
+    if unknown:
+        raise RefusedError(f"trainable names {min(unknown)!r}, which the network does not have")
 
 
 def _data_fingerprint(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> str:

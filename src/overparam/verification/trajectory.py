@@ -16,7 +16,7 @@ from flint import arb
 from overparam.progress import Progress
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
-from overparam.verification.bounds import RELATIVE, Comparison
+from overparam.verification.bounds import RELATIVE, ZERO, Comparison
 from overparam.verification.claim import Claim
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS, GRADIENTS
 from overparam.verification.measure import Measured
@@ -65,20 +65,52 @@ def compare_run(claim: Claim, subject: Subject, start: Measured, say: Progress) 
     """
     check = Comparison(claim, start)
     steps = claim.number("handover")
-    if not (steps == int(steps) and 0 <= steps <= _MOST_STEPS):
+    if not is_count(steps):
         return [f"handover is {steps:.12g}: not a number of steps"]
     early = int(claim.number("steps_in_balls")) if claim.has("steps_in_balls") else 0
     eta = claim.number("step_size")
     found = own_run(subject, eta, int(steps), early, say)
-    if not math.isfinite(found.deviation) and claim.has("failure_probability"):
-        return [f"{UNCHECKED}: it rests on random vectors, without which nothing is known here"]
-    if not math.isfinite(found.deviation) and claim.kind("deviation") == "computed":
-        return [f"{UNCHECKED}: bounds on the rounding of a run are too large for it, not estimates"]
-    if not math.isfinite(found.deviation):
-        check.say(f"nothing is known of {int(steps)} steps with step size {eta:.6g}: no bound")
-        return check.faults
+    lost = not_known(claim, found)
+    if lost is not None:
+        return [lost]
     _Check(check, claim, start, found, eta).run()
     return check.faults
+
+
+def is_count(steps: float) -> bool:
+    """Whether so many steps can be made at all."""
+    return 0 <= steps <= _MOST_STEPS and steps == int(steps)
+
+
+def not_known(claim: Claim, found: OwnRun) -> str | None:
+    """A sentence if the re-check does not know how far its run is from the exact one."""
+    if math.isfinite(found.deviation):
+        return None
+    if claim.has("failure_probability"):
+        return f"{UNCHECKED}: it rests on random vectors, without which nothing is known here"
+    if claim.kind("deviation") == "computed":
+        return f"{UNCHECKED}: bounds on the rounding of a run are too large for it, not estimates"
+    steps, eta = int(claim.number("handover")), claim.number("step_size")
+    return f"nothing is known of {steps} steps with step size {eta:.6g}: no bound"
+
+
+def compare_deviation(check: Comparison, found: OwnRun, exponent: float) -> None:
+    """How far the run may be from the exact one, and what rounding grows by.
+
+    Args:
+        check: Collects sentences.
+        found: The re-check's own run.
+        exponent: By which its own rounding grows.
+    """
+    claim, own = check.claim, found.deviation
+    stored, proved = claim.number("deviation"), claim.kind("deviation") == "proved"
+    if stored * (1.0 if proved else ESTIMATED) + ZERO < own:
+        check.say(f"deviation is {stored:.6g}: below {own:.6g}, the least that is proved")
+    if proved and stored > FAR_ABOVE * own:
+        check.say(f"deviation is {stored:.6g}: far above {own:.6g}, which is proved")
+    stated, drawn = claim.number("exponent"), claim.has("failure_probability")
+    if not drawn and abs(stated - exponent) > EXPONENTS * (1 + exponent):
+        check.say(f"exponent is {stated:.6g}: not {exponent:.6g}, which the run has")
 
 
 @dataclass(frozen=True)
@@ -92,7 +124,7 @@ class _Check:
     def run(self) -> None:
         """Derive and compare."""
         claim, check, found = self.claim, self.check, self.found
-        self._deviation()
+        compare_deviation(check, found, float(found.exponents.sum()))
         tail, excess = self._hand_over()
         if not tail.certified:
             check.say("certified is true, but Theorem 1 is not proved where it is to take over")
@@ -114,7 +146,7 @@ class _Check:
         check.lower("margin", tail.margin, **allowed)
         check.lower("sigma_end", tail.sigma_end, **allowed)
         reach = claim.number("deviation") + claim.number("ball")
-        omega, lipschitz = found.on_ball(reach)
+        omega, lipschitz = found.around.on_ball(reach)
         check.upper("modulus_at_ball", omega, **allowed)
         check.upper("lipschitz_on_ball", lipschitz, **allowed)
         rest = arb(found.deviation) + tail.radius
@@ -136,7 +168,8 @@ class _Check:
         """What moved, from both sides, by Proposition C9 for the own run."""
         found, check, start = self.found, self.check, self.start
         path, B, off = _above(tail.radius), found.jacobian_norm, found.deviation
-        modulus, lipschitz = found.on_ball(off + path)
+        assert found.looks is not None
+        modulus, lipschitz = found.around.on_ball(off + path)
         moved = found.looks.ends(
             found.last,
             deviation=off,
@@ -169,28 +202,16 @@ class _Check:
         """The tolerance of a ``computed`` number."""
         return RELATIVE + self.check.allowed.plain + spread / max(value, 1e-300)
 
-    def _deviation(self) -> None:
-        stored, own = self.claim.number("deviation"), self.found.deviation
-        proved = self.claim.kind("deviation") == "proved"
-        if stored * (1.0 if proved else ESTIMATED) < own:
-            self.check.say(f"deviation is {stored:.6g}: below {own:.6g}, the least that is proved")
-        if proved and stored > FAR_ABOVE * own:
-            self.check.say(f"deviation is {stored:.6g}: far above {own:.6g}, which is proved")
-        exponent, known = self.claim.number("exponent"), float(self.found.exponents.sum())
-        drawn = self.claim.has("failure_probability")
-        if not drawn and abs(exponent - known) > EXPONENTS * (1 + known):
-            self.check.say(f"exponent is {exponent:.6g}: not {known:.6g}, which the run has")
-
     def _left(self) -> arb:
         """A lower bound on sigma(theta_T), or 0."""
-        omega, _ = self.found.on_ball(self.found.deviation)
+        omega, _ = self.found.around.on_ball(self.found.deviation)
         sigma = self.found.measured.min_eigenvalue.max(arb(0)).sqrt()
         return (sigma - omega).max(arb(0)).lower()
 
     def _hand_over(self) -> tuple[Convergence, arb]:
         """Lemma C3 in balls, and an upper bound on Delta_T."""
         measured, away = self.found.measured, self.found.deviation
-        omega, _ = self.found.on_ball(away)
+        omega, _ = self.found.around.on_ball(away)
         norm, smooth = measured.max_eigenvalue.sqrt().upper(), measured.loss.smoothness().upper()
         excess = excess_within(
             excess=measured.excess.nonnegative_part().upper(),
@@ -200,7 +221,7 @@ class _Check:
         ).upper()
         alpha = measured.loss.pl_constant(excess / measured.least_weight)
         tail = takes_over(
-            on_ball=self.found.on_ball,
+            on_balls=self.found.around.on_balls,
             away=away,
             sigma=_below(measured.min_eigenvalue.max(arb(0)).sqrt()),
             jacobian_norm=_above(norm),
@@ -226,7 +247,7 @@ class _Check:
         moved = found.jacobian_norm * found.deviation
         moved *= math.sqrt(_above(found.measured.loss.smoothness()))
         of_excess = 8 * moved / max(float((2 * excess).sqrt()), 1e-300)
-        of_sigma = 8 * found.on_ball(found.deviation)[0] / max(float(self._left()), 1e-300)
+        of_sigma = 8 * found.around.on_ball(found.deviation)[0] / max(float(self._left()), 1e-300)
         return RELATIVE + self.check.allowed.plain + min(of_excess, 0.5) + min(of_sigma, 0.5)
 
     def _decay(self, tail: Convergence, excess: arb, slack: float) -> Iterator[str]:

@@ -24,6 +24,7 @@ from overparam.verification.bounds import (
 )
 from overparam.verification.claim import Claim, read_claim
 from overparam.verification.consistency import faults
+from overparam.verification.decayed import compare_minimum, not_decayed
 from overparam.verification.measure import measure
 from overparam.verification.memory import require_memory
 from overparam.verification.refusal import UNCHECKED, RefusedError
@@ -131,6 +132,9 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
         yield wrong
         return
     measured = measure(subject, lambda phase: tell(phase, 0, 0))
+    if claim.decayed:
+        yield from compare_minimum(claim, subject, measured, tell)
+        return
     found = compare_premises(claim, measured)
     if found:
         yield from found
@@ -156,6 +160,8 @@ def _beyond(claim: Claim) -> str | None:
         return (
             f"the re-check knows networks observed by their values, not by {problem['observe']!r}"
         )
+    if "trainable" in problem and "weight_decay" in problem:
+        return "the re-check knows weight decay of all parameters, not of a part of them"
     if claim.content["rigor"] == "estimated":
         return "the modulus of J is an estimate, not a bound"
     if claim.content["theorem"] == "P":
@@ -163,8 +169,8 @@ def _beyond(claim: Claim) -> str | None:
             'the certificate rests on Theorem P (docs/path.md); certify(..., theorem="C") or '
             'theorem="1" makes one that can be, if the theorem holds'
         )
-    if claim.content["theorem"] == "R":
-        return "the certificate rests on Theorem R (docs/weight_decay.md), which is not known here"
+    if claim.decayed:
+        return not_decayed(claim)
     return not_followed(claim) if claim.by_run else None
 
 
@@ -173,6 +179,7 @@ def _about_something_else(claim: Claim, subject: Subject) -> Iterator[str]:
         "data_sha256": "the data are not those that the certificate is about",
         "params_sha256": "the parameters are not those that the certificate is about",
         "center_sha256": "the centre is not the one that the certificate is about",
+        "decay_sha256": "the weights do not decay to where the certificate says",
     }
     described = subject.description()
     for name in {**described, **claim.problem}:

@@ -22,11 +22,11 @@ def wrong_reason(claim: Claim, x: np.ndarray) -> str | None:
 
 def _why(claim: Claim, x: np.ndarray) -> dict[str, Any]:
     if claim.certified:
-        return {"code": "converges"}
+        return {"code": "one_minimum" if claim.decayed else "converges"}
     if claim.number("min_eigenvalue") <= 0:
         return _singular(claim, x)
     name = claim.problem["activation"]
-    if name in ACTIVATIONS and not claim.has("curvature_bound") and claim.hidden_widths:
+    if name in ACTIVATIONS and not claim.has("curvature_bound") and claim.bends:
         return {"code": "no_curvature_bound"}
     if claim.number("step_fraction") <= 0:
         return {"code": "step_too_long"}

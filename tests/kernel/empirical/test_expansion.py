@@ -3,13 +3,11 @@
 import numpy as np
 
 from dense_network import DenseNetwork
+from one_run import TINY
 from overparam import certify
 from overparam.kernel.empirical import expansion
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
-from tiny import Tiny
-
-TINY = Tiny((16,), "tanh", 1, points=4)
 
 
 def test_residual_and_modes_are_those_of_the_dense_jacobian():

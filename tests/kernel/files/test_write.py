@@ -508,7 +508,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 @pytest.mark.parametrize("suffix", [".npy", ".zarr"])
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_memory_stays_within_the_budget(tmp_path, suffix):
     """The kernel takes 69 MiB, the layers of all points 94 MiB; the budget is 32."""
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}

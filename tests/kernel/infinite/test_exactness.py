@@ -170,7 +170,7 @@ def test_gaps_keep_the_angle_to_a_few_units(pair):
 def test_float32_is_right_to_a_few_of_its_units(pair, scale):
     """Layers in float32 up to deviations of 16, else in float64; nearly parallel inputs, too."""
     model = MLP(4, (1, 1, 1), 1, pair.__name__, weight_scale=1.4, bias_scale=0.1)
-    x = (scale * points()[[0, 2, 4, 5, 6, 7]]).astype(np.float32)
+    x = (scale * points()[[0, 2, 5, 7]]).astype(np.float32)
     got, exact = infinite_ntk(model, x), at_60_digits(pair, model, x)
     assert worst(got.ntk, exact[0]) < 6e-7
     assert worst(got.nngp, exact[1]) < 4e-7

@@ -50,7 +50,7 @@ def files(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
 @pytest.mark.parametrize("content", [b"", b"junk" * 50, None], ids=["empty", "foreign", "cut"])
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 def test_damaged_machine_code_is_compiled_anew_and_mended(tmp_path, run, kind, content):
     assert run() == (8, 0, 1)
     assert run() == (8, 1, 0)

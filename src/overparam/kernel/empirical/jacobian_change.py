@@ -81,10 +81,10 @@ def _tile(model: MLP, start: Params, end: Params, x1: Array, x2: Array | None) -
         return jnp.repeat(jnp.repeat(gram, k, axis=0), k, axis=1)
 
     # The output layer: G = c I at both parameters.
-    factor = (model.output_scale * model.weight_factors[-1]) ** 2
+    factor = (model.output_scale * model.trained_factors[-1][0]) ** 2
     total = jnp.kron(factor * top @ other_top.T, jnp.eye(k))
-    for c, left, right in zip(model.weight_factors, rows, columns, strict=False):
+    for (c, shift), left, right in zip(model.trained_factors, rows, columns, strict=False):
         for (i, (g1, h1)), (j, (g2, h2)) in itertools.product(enumerate(left), enumerate(right)):
-            bias = model.bias_scale**2 if i == j == 0 else 0.0
+            bias = shift**2 if i == j == 0 else 0.0
             total = total + (g1 @ g2.T) * spread(c**2 * h1 @ h2.T + bias)
     return total

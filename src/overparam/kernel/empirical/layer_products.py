@@ -56,9 +56,10 @@ def multiply(model: MLP, rows: Sides, columns: Sides) -> Float[Array, "r c"]:
 
 
 def _input_gram(model: MLP, layer: int, rows: Sides, columns: Sides) -> Float[Array, "n1 n2"]:
-    """<a^{l-1}(x), a^{l-1}(x')> = c_l^2 <h, h'> + s_b^2."""
+    """<a^{l-1}(x), a^{l-1}(x')> = c_l^2 <h, h'> + s_b^2, of what moves."""
+    factor, shift = model.trained_factors[layer]
     gram = rows.inputs[layer] @ columns.inputs[layer].T
-    return model.weight_factors[layer] ** 2 * gram + model.bias_scale**2
+    return factor**2 * gram + shift**2
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -133,8 +133,8 @@ def _layerwise_diagonal(model: MLP, params: Any, x: Array) -> Float[Array, "n k"
     """sum_l |(c_l h^{l-1}, s_b)|^2 |G^l_a|^2."""
     layers = observe_layers(model, params, x)
     sizes = [
-        c**2 * jnp.sum(h**2, axis=1) + model.bias_scale**2
-        for c, h in zip(model.weight_factors, layers.inputs, strict=True)
+        c**2 * jnp.sum(h**2, axis=1) + shift**2
+        for (c, shift), h in zip(model.trained_factors, layers.inputs, strict=True)
     ]
     total = model.output_scale**2 * jnp.broadcast_to(sizes[-1][:, None], layers.output.shape)
     for size, g in zip(sizes[:-1], layers.backward, strict=True):

@@ -21,6 +21,7 @@ from overparam.kernel.infinite.quadrature import HermiteDual, choose_terms, pari
 from overparam.kernel.infinite.recursion import diagonals, kernels, lifted, next_deviation
 from overparam.kernel.tiles import points
 from overparam.memory import require_memory
+from overparam.model.function import require_all_trainable
 from overparam.model.mlp import MLP
 from overparam.precision import floating_dtype, is_traced
 from overparam.results import pytree
@@ -194,8 +195,9 @@ def check_inputs(model: MLP, name: str, x: Array | np.ndarray) -> np.ndarray:
 
     Raises:
         InputError: The shape does not fit, there is no row, or an entry is not finite or so large
-            that its square overflows.
+            that its square overflows. Some parameters are frozen.
     """
+    require_all_trainable(model, "the infinite-width kernel")
     array = points(name, x, model.in_dim)
     with np.errstate(over="ignore"):
         fits = np.einsum("ij,ij->i", array, array, dtype=np.float64) < 1e300

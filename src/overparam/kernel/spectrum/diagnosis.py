@@ -116,8 +116,8 @@ def rank_bound(model: MLP) -> tuple[int, str]:
     Returns:
         The bound, and where it comes from.
     """
-    biases = sum(model.widths[1:]) if model.bias_scale == 0.0 else 0
-    parameters = model.parameter_count - biases
+    sizes = zip(model.widths[:-1], model.widths[1:], model.trained_factors, strict=True)
+    parameters = sum(m * (n * bool(c) + bool(s)) for n, m, (c, s) in sizes)
     if model.act.curvature_bound == 0.0 or not model.hidden_widths:
         constant = model.bias_scale > 0 or (model.hidden_widths and _at(model, 0.0) != 0)
         affine = model.out_dim * (model.in_dim + bool(constant))

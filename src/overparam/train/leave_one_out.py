@@ -1,0 +1,127 @@
+"""What a network trained with weight decay would predict for a row, had it never seen it.
+
+For each row that is left out Newton's method goes from the trained parameters to the minimum that
+the other rows have, a step or a few; Theorem R at its end says how far at most the only minimum of
+a region is, and so how far the prediction there. docs/weight_decay.md, Theorem R5.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from overparam.certificate.weight_decay import check_decayed, measure_decayed, measured_point
+from overparam.errors import InputError
+from overparam.model.function import ParamTree, parameter_distance
+from overparam.precision import as_float64, on_host
+from overparam.problem.measure import Measure
+from overparam.problem.problem import Problem
+from overparam.progress import Progress
+from overparam.theorems.weight_decay import moved_prediction
+from overparam.train.decayed_minimum import decayed_minimum
+
+TOLERANCE = 1e-6
+"""Of the gradient that leaving a row out makes, what Newton's method leaves of it at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Predictions for rows by networks that have not seen them.
+
+    Attributes:
+        rows: Which rows, counted from 0, (m,).
+        predictions: At each of them, F of the network trained on all the others, (m, k).
+        errors: No prediction is farther than this from that of the only minimum of the region
+            around it; infinite where Theorem R does not hold, (m,).
+        distances: How far each network is from the one that has seen all rows, (m,).
+    """
+
+    rows: Int[np.ndarray, " m"]
+    predictions: Float[np.ndarray, "m k"]
+    errors: Float[np.ndarray, " m"]
+    distances: Float[np.ndarray, " m"]
+
+    @property
+    def certified(self) -> int:
+        """For how many rows Theorem R holds."""
+        return int(np.isfinite(self.errors).sum())
+
+
+@on_host
+def leave_one_out(
+    problem: Problem,
+    params: ParamTree,
+    *,
+    rows: Sequence[int] | None = None,
+    progress: Progress | None = None,
+) -> LeftOut:
+    """Predict rows by networks that are trained without them, with a bound on the error.
+
+    The others keep their proportions, and the objective its weight decay: what is predicted is what
+    training without the row would give, if it ended in the same region.
+
+    Args:
+        problem: With weight decay, an ``MLP`` and a convex loss.
+        params: At the minimum, where ``decayed_minimum`` leads.
+        rows: Which rows, counted from 0; None is all of them.
+        progress: Called after each.
+
+    Returns:
+        The :class:`LeftOut`.
+
+    Raises:
+        InputError: Theorem R does not speak of the problem, there is no such row, or no other.
+
+    References:
+        docs/weight_decay.md, Theorem R5.
+    """
+    check_decayed(problem, "computed")
+    problem.validate(params)
+    n = problem.measure.n
+    chosen = list(range(n)) if rows is None else [int(row) for row in rows]
+    if n < 2:
+        raise InputError("there is one row, and nothing to learn from without it")
+    for row in chosen:
+        if not 0 <= row < n:
+            raise InputError(f"row {row} is none of the {n} rows, which are counted from 0")
+    theta, found = as_float64(params), []
+    for row in chosen:
+        found.append(_without(problem, theta, row))
+        if progress is not None:
+            progress("leave-one-out", len(found), len(chosen))
+    return LeftOut(
+        rows=np.array(chosen, dtype=np.int64),
+        predictions=np.array([each[0] for each in found]).reshape(-1, problem.outputs),
+        errors=np.array([each[1] for each in found], dtype=np.float64),
+        distances=np.array([each[2] for each in found], dtype=np.float64),
+    )
+
+
+def _without(problem: Problem, theta: ParamTree, row: int) -> tuple[np.ndarray, float, float]:
+    """What is predicted for a row, how far that may be off, and how far the network has moved."""
+    measure = problem.measure
+    others = np.arange(measure.n) != row
+    weights = measure.weights[others]
+    rest = _on(problem, Measure(measure.x[others], problem.targets[others], weights))
+    alone = _on(problem, Measure(measure.x[[row]], problem.targets[[row]]))
+    moved = decayed_minimum(rest, theta, tolerance=TOLERANCE).params
+    minimum = measure_decayed(rest, measured_point(rest, moved)).minimum(None)
+    error = np.inf
+    if minimum.certified:
+        there = measured_point(alone, moved)
+        error = moved_prediction(
+            distance=minimum.distance,
+            jacobian_norm=there.jacobian_norm,
+            lipschitz=there.bounds.on_ball(minimum.distance)[1],
+        )
+    prediction = np.asarray(alone.predict(moved))[0]
+    return prediction, float(error), parameter_distance(moved, theta)
+
+
+def _on(problem: Problem, measure: Measure) -> Problem:
+    """The same problem on other data."""
+    return Problem(
+        *(problem.model, measure, problem.loss, problem.centered_at, problem.weight_decay),
+        decay_to=problem.decay_to,
+    )
