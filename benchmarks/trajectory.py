@@ -53,9 +53,7 @@ def certified_run(case: str, seed: int, budget: float, rigor: Rigor) -> tuple:
         return (case, f"{value['steps_made']:,.0f}", "-", "-", "no", "-", cost, "-")
     T = int(value["handover"])
     gradient_descent(problem, params, found.step_size, 1, dtype="float64")  # compiles
-    _, bare = timed(
-        lambda: gradient_descent(problem, params, found.step_size, T, dtype="float64")
-    )
+    _, bare = timed(lambda: gradient_descent(problem, params, found.step_size, T, dtype="float64"))
     return (
         *(case, f"{T:,}", f"{value['exponent']:.1f}", f"{value['deviation']:.0e}"),
         *(f"{found.margin:.1f}", f"{value['limit_distance']:.1f}"),
