@@ -109,6 +109,7 @@ def differences(function):
 @pytest.mark.parametrize("activation", [pytest.param("relu", marks=pytest.mark.slow), "tanh"])
 @pytest.mark.parametrize("hidden", [(5,), pytest.param((5, 4), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("jit", [jax.jit, pytest.param(lambda f: f, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_outputs_and_limiting_kernels_are_differentiable_in_the_scales(activation, hidden, jit):
     """Against central differences of the same functions called with numbers."""
     x = X.astype(np.float64)

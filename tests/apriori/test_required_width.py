@@ -38,6 +38,7 @@ def net(data, hidden, activation="gelu", **scales):
     return MLP(data.dim, widths, 1, activation, **scales)
 
 
+@pytest.mark.slow
 def test_networks_of_that_width_are_certified_from_their_initialisation():
     measure = problem()
     answer = required_width(measure, net(measure, 1, "softplus"))

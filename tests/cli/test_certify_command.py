@@ -196,6 +196,7 @@ def test_every_loss_reaches_a_certificate_that_verifies(capsys, tmp_path, data, 
     assert stop.value.code == 0
 
 
+@pytest.mark.slow
 def test_a_narrow_network_is_certified_from_initialisation_within_a_budget(tmp_path, capsys):
     """Theorem C: named on the page, in the summary and in the file."""
     narrow = ["certify", "wine", "--samples", "12", "--width", "16", "--depth", "1"]

@@ -68,6 +68,7 @@ def test_a_recheck_confirms_the_anchor_and_the_run(folder, capsys):
     assert "certificate-initialisation.json: OK" in said
 
 
+@pytest.mark.slow
 def test_too_little_decay_names_one_that_would_do(capsys):
     code = run(*COMMAND, "--weight-decay", "1e-6", "--budget", "0", "--json")
     assert code == 0

@@ -69,6 +69,7 @@ def test_the_citation_is_that_of_the_file_and_of_this_version(capsys):
 SMALL = ("--samples", "20", "--widths", "16,64", "--depth", "1", "--seeds", "2", "--steps", "2")
 
 
+@pytest.mark.slow
 def test_coordcheck_prints_a_verdict_for_each_parametrisation(capsys):
     code, text, _ = run(capsys, "coordcheck", "iris", *SMALL, "--json")
     found = json.loads(text)

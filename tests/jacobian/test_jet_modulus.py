@@ -177,6 +177,7 @@ def test_a_linear_model_has_a_fixed_jacobian():
     [Jet(), pytest.param(Laplacian(), marks=pytest.mark.slow)],
     ids=lambda o: o.name,
 )
+@pytest.mark.slow
 def test_a_network_fitted_to_values_and_derivatives_is_anchored(observation):
     """Sobolev training on a sine wave: certified, and descent keeps to its certificate."""
     x = np.linspace(-1, 1, 4)[:, None]

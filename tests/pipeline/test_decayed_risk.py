@@ -8,6 +8,7 @@ from overparam.pipeline.generalisation import PriorTraining, risk_bounds
 from overparam.train.decayed_minimum import decayed_minimum
 
 
+@pytest.mark.slow
 def test_a_loss_that_needs_weight_decay_has_bounds_on_its_risk():
     """Other rows are learnt with the same weight decay: without it this loss has no minimum."""
     rng = np.random.default_rng(0)

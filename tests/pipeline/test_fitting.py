@@ -58,6 +58,7 @@ def test_the_network_left_behind_is_the_one_stopped_early(job: JobResult) -> Non
     assert found["obstacle"]["descent_steps"] > 1e6
 
 
+@pytest.mark.slow
 def test_a_weight_decay_that_would_do_is_named_and_does(job: JobResult) -> None:
     assert job.enough_decay is not None
     assert f"--weight-decay {job.enough_decay:g}" in dict(lines(findings(job)))["weight decay"]

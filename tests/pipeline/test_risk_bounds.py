@@ -57,6 +57,7 @@ def named(bounds, text: str):
     return next(b for b in bounds if text in b.name)
 
 
+@pytest.mark.slow
 def test_digits_by_parity_has_a_bound_on_the_error_that_is_not_vacuous():
     bounds = bounds_of("digits", target="parity", samples=600)
     assert [b.name for b in bounds] == [

@@ -81,9 +81,8 @@ def test_contrast_of_known_colours():
     assert contrast(["rgb(119, 119, 119)", "rgb(255, 255, 255)"]) == pytest.approx(4.478, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    "dark", [pytest.param(False, id="light", marks=pytest.mark.slow), pytest.param(True, id="dark")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_fits_and_can_be_read(job: JobResult, tmp_path, dark):
     page = render(job, "overparam certify breast_cancer --width 64 --out a/rather/long/folder/name")
     assert len(page.encode()) < 3_000_000

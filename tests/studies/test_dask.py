@@ -21,6 +21,7 @@ def cluster():
         yield client
 
 
+@pytest.mark.slow
 def test_dask_gives_the_same_table_bit_for_bit(cluster, tmp_path):
     name, cells = STUDY.name, STUDY.cells(Settings())
     local = run_study(name, out=tmp_path / "local", jobs=2)

@@ -158,6 +158,7 @@ def lazy_problem(model=None):
     return Problem(model, Measure(draw_inputs(4, model, 1), y), centered_at=params), params
 
 
+@pytest.mark.slow
 def test_in_the_lazy_regime_the_closest_is_proved_closest_and_descent_ends_next_to_it():
     problem, params = lazy_problem()
     found = closest_interpolant(problem, params, **SHARP)

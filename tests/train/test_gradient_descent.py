@@ -179,6 +179,7 @@ def test_optimisers_that_ask_for_the_value_get_what_optax_gives_them(problem, op
     assert mine.history.excess[-1] < mine.history.excess[0]
 
 
+@pytest.mark.slow
 def test_a_run_of_lbfgs_resumes_with_the_same_bits(problem, tmp_path):
     path = tmp_path / "run.npz"
     train(problem, PARAMS, optax.lbfgs(), 5, label="lbfgs", checkpoint=path)

@@ -62,7 +62,7 @@ def from_start(loss="squared"):
         {"loss": "cross_entropy"},
         pytest.param({"loss": "smoothed_cross_entropy:0.2"}, marks=SLOW),
         pytest.param({"loss": "huber:0.5"}, marks=SLOW),
-        {"tiny": Tiny((), "identity", 1)},
+        pytest.param({"tiny": Tiny((), "identity", 1)}, marks=SLOW),
         {"tiny": DEEP, "decay": 0.3},
     ],
     ids=str,

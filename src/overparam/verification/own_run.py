@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from flint import arb
-from jaxtyping import Float
 
 from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.numbers.upper import EXTENDED, strict
@@ -113,8 +112,8 @@ class Around:
         self.norms = measured.norms
         self.known: dict[float, tuple[float, float]] = {}
 
-    def on_balls(self, radii: np.ndarray) -> Float[np.ndarray, "radii 2"]:
-        """(omega, L) for each radius."""
+    def on_balls(self, radii: np.ndarray) -> np.ndarray:
+        """(omega, L) for each radius, (radii, 2)."""
         new = [r for r in dict.fromkeys(radii.tolist()) if r not in self.known]
         with strict():
             found = list(modulus_and_lipschitz(self.norms, new, EXTENDED))

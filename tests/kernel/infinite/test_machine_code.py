@@ -30,7 +30,10 @@ def run(tmp_path):
     def started(before=""):
         done = subprocess.run(
             [sys.executable, "-c", before + RUN.format(module="module")],
-            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": path},
+            # A limit on the size of files is not to cut those in which Python keeps its modules.
+            env=os.environ
+            | {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": path}
+            | {"PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
         )
