@@ -73,6 +73,22 @@ def test_squares_of_squares_do_not_vanish():
     assert 1 <= bound / hessian_norm(problem, params, ghat) < 50
 
 
+def test_points_outside_a_batch_hide_nothing():
+    """Theirs is no weight; the squares of what is multiplied by the others' must be numbers."""
+    tiny = Tiny((16, 16), "tanh", 1, points=40, in_dim=5, bias_scale=0.0)
+    problem, (matrices, biases) = tiny.problem(0), tiny.start(0)
+    small, large, last = (s * w for s, w in zip((0.05, 3.0, 0.05), matrices, strict=True))
+    params, x = ((small, large, last), biases), problem.measure.x
+    weights = np.where(np.arange(40) < 4, 0.25, 0.0)
+    ghat = np.ones((40, 1))
+    couplings = couplings_around(problem, params, base_of(jacobian_bounds(problem, params)), 0.0)
+    with jax.enable_x64(True):
+        seen = jax.tree.map(np.asarray, see_layers(problem.mlp, params, x, weights, ghat))
+    bound = float(layered_curvature(seen, couplings, exact(3)))
+    hessian = dense_hessian(problem.mlp, params, x, weights[:, None] * ghat)
+    assert 1 <= bound / np.abs(np.linalg.eigvalsh(hessian)).max() < 3
+
+
 def test_no_residual_and_a_point_of_almost_no_weight():
     """Nothing is divided by 0."""
     tiny = Tiny((3, 4), "tanh", 1)

@@ -112,7 +112,7 @@ def with_batches(
         first,
         theorem="S",
         batches=batches,
-        why=_why(best, step_size),
+        why=_why(best, step_size, batches),
         numbers=_numbers(hypotheses, first, batches, distance, best),
         remedies=Remedies(),
     )
@@ -187,12 +187,13 @@ def _theorem(
     return batches_converge(near=near, **how, **given)
 
 
-def _why(best: Tried, step_size: float | None) -> Reason:
-    found = best.found
+def _why(best: Tried, step_size: float | None, batches: Batches) -> Reason:
+    found, longest = best.found, 2 * float(1 - best.near.loss_of_descent)
     if found.certified:
         return BatchesConverge()
-    if step_size is not None and not found.gain > 0:
-        return BatchStepTooLong(2 * float(1 - best.near.loss_of_descent) / float(found.smoothness))
+    too_long = batches.sampling != "epochs" and longest > 0 and not found.gain > 0
+    if step_size is not None and too_long:
+        return BatchStepTooLong(longest / float(found.smoothness))
     return RoundsToOne() if found.margin == 1 else MayLeave()
 
 

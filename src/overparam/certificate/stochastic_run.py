@@ -218,10 +218,10 @@ class _Run:
         """Theorem C over a cell's steps."""
         noise = noise_around(self.problem, point, 1.25 * reach)
         columns = dict(zip(COLUMNS, rows.T, strict=True))
-        off = noise.output + self._centre + ROUNDINGS * UNIT_ROUNDOFF * columns["values"] * ratio
+        off = noise.output + self._centre + ROUNDINGS * UNIT_ROUNDOFF * columns["values"]
         gradient = columns["gradient"] * UP + ratio * off
         bent = columns["curvature"] * UP + ball.lipschitz * ratio * off
-        passes = noise.backward * gradient + ball.jacobian_norm * ratio * off
+        passes = ratio * (noise.backward * gradient + ball.jacobian_norm * off)
         updated = UNIT_ROUNDOFF * (columns["size"] + 4 * columns["length"])
         errors = (self.step_size * passes + updated) * UP
         for i in range(len(rows)):

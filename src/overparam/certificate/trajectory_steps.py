@@ -56,7 +56,7 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
         seen = values - offset
         ghat = loss.gradient(seen, y)
         nearest = loss.nearest_minimiser(seen, y)
-        size = weights @ jnp.sum(values**2 + offset**2 + seen**2 + nearest**2, axis=1)
+        size = every @ jnp.sum(values**2 + offset**2 + seen**2 + nearest**2, axis=1)
         (gradient,) = pull(weights[:, None] * ghat)
         excess = every @ loss.excess(seen, y)
         if decay is not None:

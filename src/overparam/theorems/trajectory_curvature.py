@@ -14,6 +14,9 @@ from overparam.numbers import Number
 SAFE = 1 + 1e-9
 """Covers the rounding of some hundred operations on numbers >= 0."""
 
+LEAST = 1e-60
+"""Of the largest lambda_i, the least one: fourth powers of their ratios are numbers."""
+
 RAISE = 64
 """Roundings of a sum's terms beyond those of the sum."""
 
@@ -99,7 +102,10 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
     References:
         docs/trajectory.md, Lemma C7.
     """
-    lam, last = seen.sizes, len(seen.slopes)  # the output layer's number, from 0
+    # Any lambda > 0 will do. Beside one that vanishes, as outside a batch, squares of what the
+    # others are multiplied by would underflow.
+    lam = seen.sizes + LEAST * seen.sizes.max()
+    last = len(seen.slopes)  # the output layer's number, from 0
     kappa, beta, apart = off.relative, off.steepest, off.apart
     total = lam.sum() ** 0.5
     grams = [a @ a.T for a in seen.inputs]

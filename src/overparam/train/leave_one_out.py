@@ -33,7 +33,8 @@ class LeftOut:
         rows: Which rows, counted from 0, (m,).
         predictions: At each of them, F of the network trained on all the others, (m, k).
         errors: No prediction is farther than this from that of the only minimum of the region
-            around it; infinite where Theorem R does not hold, (m,).
+            around it; infinite where Theorem R does not hold, (m,). Where random vectors bound the
+            curvature, each is right but for a probability of 1e-12, and all for m times that.
         distances: How far each network is from the one that has seen all rows, (m,).
     """
 
