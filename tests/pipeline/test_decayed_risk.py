@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from overparam import MLP, Measure, Problem
 from overparam.pipeline.generalisation import PriorTraining, risk_bounds
