@@ -97,6 +97,7 @@ def test_a_full_disk_is_done_without_and_leaves_nothing_behind(tmp_path):
     assert run(tmp_path)[2] > 0
 
 
+@pytest.mark.slow
 def test_several_runs_at_once(tmp_path):
     results = [end(process) for process in [start(tmp_path) for _ in range(3)]]
     assert len({(folder, result) for folder, result, _ in results}) == 1
@@ -129,6 +130,7 @@ def test_what_the_user_chose_is_left(tmp_path):
     assert not (tmp_path / "overparam").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_folder_of_the_users_own_is_silent(tmp_path):
     own = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "own")}
     own["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

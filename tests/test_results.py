@@ -43,6 +43,7 @@ RESULTS = {
 
 
 @pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.sample(3)
 def test_results_are_mapped_over_and_stay_what_they_are(name):
     result = RESULTS[name]()
     leaves, structure = jax.tree.flatten(result)

@@ -19,6 +19,7 @@ def test_regression_on_diabetes_with_two_outputs(key, train_to_anchor):
     np.testing.assert_allclose(app.problem.predict(params), y[:15], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_classes_of_iris(key, train_to_anchor):
     data = load_iris()
     rows = np.r_[:5, 50:55, 100:105]

@@ -98,6 +98,7 @@ def test_many_runs_follow_their_certificates(tiny, seed):
     battery(tiny, seed, steps=400)
 
 
+@pytest.mark.slow
 def test_the_packages_own_run_follows_its_certificate_to_the_end():
     problem, start = near_the_boundary(SHAPES[2], seed=4, margin=2.0)
     certificate = certify(problem, start, budget=0)
@@ -137,7 +138,7 @@ def newton_flow(problem: Problem, params, until: float = 21.0, step: float = 0.2
 
 @pytest.mark.parametrize("tiny", SHAPES[:3], ids=str)
 @pytest.mark.parametrize("stretches", [(1.2, 1.0), (4.0, 2.0, 1.5, 0.1)], ids=["near", "far"])
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_the_newton_flow_ends_at_a_minimiser_within_the_existence_radius(tiny, stretches):
     start = tiny.start(0)
     unscaled = certify(tiny.problem(0, centred=True), start, theorem="1")

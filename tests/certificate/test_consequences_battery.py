@@ -137,7 +137,7 @@ def battery(tiny, seed: int, steps: int, margins, losses) -> None:
 
 
 @pytest.mark.parametrize("tiny", SHAPES, ids=str)
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_runs_stay_within_the_consequences(tiny):
     battery(tiny, seed=0, steps=200, margins=(1.02,), losses=())
 

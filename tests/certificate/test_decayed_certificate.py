@@ -254,6 +254,7 @@ def test_how_far_the_objective_is_off_counts_that_steps_are_no_gradients():
     assert (attempt.errors[0] >= 1e-3 * 1e-2 / run.step_size).all()
 
 
+@pytest.mark.slow
 def test_of_the_kernel_nothing_is_needed():
     """Two rows contradict each other: no network fits them, and Theorem 1 has nothing to say."""
     measure = TINY.measure(0)

@@ -70,6 +70,7 @@ def test_steps_in_balls_are_exact_but_for_their_radii(tiny):
         assert distance(exact, balls.nearest()) <= 1e-15
 
 
+@pytest.mark.slow
 def test_the_first_steps_in_balls_lower_what_rounding_does():
     """The same run, its first steps with more bits: nearer to the exact one, and still right."""
     tiny = Tiny((4,), "gelu", 1)

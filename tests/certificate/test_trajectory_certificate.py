@@ -148,6 +148,7 @@ def test_deeper_networks_need_no_luck_or_state_its_probability(tiny, monkeypatch
     assert "(probability 1e-12)" in found.assumptions[-1]
 
 
+@pytest.mark.slow
 def test_other_losses_and_several_outputs_are_certified():
     tiny = Tiny((16,), "gelu", 2)
     certificate = certify(tiny.problem(0, "log_cosh"), tiny.start(0), theorem="C", budget=3600)
@@ -240,6 +241,7 @@ def test_numbers_and_times_are_said_as_people_say_them():
     ]
 
 
+@pytest.mark.slow
 def test_a_run_that_nobody_could_make_is_not_begun():
     """Two points close to each other: the linearised run knows how long it would be."""
     x = np.array([[1.0, 0.0], [1.0, 1e-5]])
@@ -284,6 +286,7 @@ def test_a_step_of_low_precision_is_the_number_that_it_is():
             _step(unusable)
 
 
+@pytest.mark.slow
 def test_the_least_distance_gone_is_below_what_is_gone():
     """Where the run reaches rounding within a cell, the two bounds nearly touch."""
     for seed in range(2):

@@ -66,6 +66,7 @@ def test_a_run_goes_on_to_the_same_bits(interrupted):
     assert found == uninterrupted("computed")
 
 
+@pytest.mark.slow
 def test_so_does_one_that_is_proved(at_once, tmp_path):
     path = tmp_path / "run.npz"
     with pytest.raises(KeyboardInterrupt):

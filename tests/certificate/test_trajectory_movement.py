@@ -89,7 +89,7 @@ def test_the_kernel_of_a_linear_network_does_not_move():
     assert value.linearisation_parameter_distance_lower == 0
 
 
-@pytest.mark.sample(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "factor"), [("log_cosh", 1.0), ("squared", 2.15)])
 def test_without_a_linearised_run_that_converges_only_the_kernel_is_followed(loss, factor):
     """Other losses; and a step at which the linearised run diverges, and the network's does not."""

@@ -52,6 +52,7 @@ def test_the_same_command_measures_nothing_and_gives_the_same_files(capsys, fold
     assert before == {name: (folder / name).read_bytes() for name in before}
 
 
+@pytest.mark.slow
 def test_numbers_go_to_tensorboard(capsys, folder, tmp_path):
     run(capsys, *SMALL, "--out", folder, "--tensorboard", tmp_path)
     (events,) = (tmp_path / "eoc").iterdir()

@@ -70,6 +70,7 @@ def test_what_the_theory_says_is_computed_when_it_is_asked_for(friedman, fitted)
     assert "certificate_" not in vars(again)
 
 
+@pytest.mark.slow
 def test_a_very_wide_network_is_certified_and_its_run_keeps_to_the_certificate():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((6, 32)), rng.standard_normal(6)

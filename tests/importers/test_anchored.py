@@ -14,6 +14,7 @@ from overparam.pipeline.run import anchor_network
 from overparam.pipeline.settings import AnchorSettings
 
 
+@pytest.mark.slow
 def test_a_scikit_learn_network_on_diabetes():
     data = op.load("diabetes", samples=40, test_fraction=0.0, standardize="sphere")
     estimator = MLPRegressor(

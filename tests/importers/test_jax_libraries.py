@@ -43,6 +43,7 @@ class TestEquinox:
         single = np.asarray(jax.vmap(module)(X.astype(np.float32)))
         assert network.check(X, single, tolerance=1e-5) > 0
 
+    @pytest.mark.slow
     def test_layers_without_bias_and_scalars(self):
         network = importers.from_equinox(self.mlp(jax.nn.tanh, use_final_bias=False))
         assert "layer 2 had no bias" in network.notes[0]

@@ -144,6 +144,7 @@ def test_the_curvature_of_the_residual_is_that_of_what_moves(hidden, trainable):
     assert np.linalg.norm((moved - hessian) * np.outer(mask, mask), 2) <= slack + 1e-15
 
 
+@pytest.mark.slow
 def test_a_part_of_an_array_changes_no_more_than_the_whole_array():
     params, rng = TINY.start(0), np.random.default_rng(0)
     entries = rng.random((6, 8)) < 0.5

@@ -162,6 +162,7 @@ def test_held_out_targets_are_covered_as_often_as_said():
     assert 0.8 < inside.mean() < 0.98
 
 
+@pytest.mark.slow
 def test_the_marginal_likelihood_can_be_maximised_by_an_optimiser_of_jax():
     """Scales that the data were drawn with are found again, roughly: they have a likelihood."""
     rng = np.random.default_rng(0)

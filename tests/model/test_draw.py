@@ -23,7 +23,7 @@ def layer_by_layer(widths, key, dtype):
 @pytest.mark.parametrize("widths", SHAPES, ids=str)
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 def test_each_array_is_the_normal_draw_with_its_own_part_of_the_key(widths, key, dtype):
     model = MLP(widths[0], widths[1:-1], widths[-1])
     with jax.enable_x64(dtype is np.float64):

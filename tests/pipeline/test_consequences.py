@@ -91,6 +91,7 @@ def test_summary_is_json_with_numbers_only(lazy: JobResult) -> None:
     assert losses == {"squared loss clipped at 2"}
 
 
+@pytest.mark.slow
 def test_a_linear_model_of_two_points_has_no_width() -> None:
     result = run_job(
         op.load("diabetes", samples=2, test_fraction=0.0), JobSettings(depth=0, steps=3)

@@ -25,6 +25,7 @@ def noisy(tmp_path_factory):
     return run_job(data, JobSettings(width=64, depth=1, steps=20, consequences=False))
 
 
+@pytest.mark.slow
 def test_the_job_says_what_interpolating_did_to_held_out_rows(noisy):
     before, after = noisy.errors_before["test"], noisy.errors["test"]
     assert after["rmse"] > before["rmse"]

@@ -23,6 +23,7 @@ def status(*arguments):
     return stop.value.code
 
 
+@pytest.mark.slow
 def test_the_job_certifies_what_python_does():
     """Theorem 1 is short of this width by far, Theorem P is not: docs/path.md."""
     data = op.load("digits", target="parity", samples=6, test_fraction=0.0)

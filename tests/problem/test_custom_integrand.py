@@ -120,6 +120,7 @@ def test_unusable_declarations(arguments, message):
         CustomIntegrand(*arguments)
 
 
+@pytest.mark.slow
 def test_minimisers_are_found_where_none_is_declared():
     z = 3 * np.random.default_rng(2).normal(size=(5, 3))
     loss = CustomIntegrand("mine", log_cosh, 1.0, alpha_of_log_cosh, targets=THREE)

@@ -29,6 +29,7 @@ def square(tree):
 
 
 @pytest.mark.parametrize("where", ["centre", "zero", "elsewhere"])
+@pytest.mark.sample(1)
 def test_the_objective_is_the_loss_and_half_the_squared_distance(where):
     elsewhere = TINY.start(7) if where == "elsewhere" else None
     problem = with_decay(0.3, centred=where == "centre", decay_to=elsewhere)
@@ -49,7 +50,7 @@ def test_the_objective_is_the_loss_and_half_the_squared_distance(where):
 
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_descent_makes_the_steps_of_autodiff(centred, dtype):
     problem, start = with_decay(0.2, centred=centred), TINY.start(0)
     result = gradient_descent(problem, start, 0.1, 30, dtype=dtype)

@@ -156,6 +156,7 @@ def test_hostile_text_is_escaped(job: JobResult) -> None:
     assert parsed.text.count("alert('1')") >= 6
 
 
+@pytest.mark.slow
 def test_certified_from_initialisation(lazy_job: JobResult) -> None:
     assert lazy_job.initial.certified
     page = Page(render(lazy_job))
@@ -237,6 +238,7 @@ def test_divergence_is_said(job: JobResult) -> None:
     assert "The linearised model diverges: it is not drawn from step 5." in page.text
 
 
+@pytest.mark.slow
 def test_undefined_r2(lazy_job: JobResult) -> None:
     errors = {"train": {"rows": 20, "rmse": 0.5, "r2": None}}
     assert "R² undefined" in Page(render(replace(lazy_job, errors=errors))).text
@@ -301,6 +303,7 @@ def test_only_vacuous_bounds_are_called_so(job: JobResult) -> None:
     assert "Every bound is vacuous at this sample size." in Page(render(result)).text
 
 
+@pytest.mark.slow
 def test_certified_laziness_from_initialisation(lazy_job: JobResult) -> None:
     text = Page(render(lazy_job)).text
     drift = lazy_job.initial.constants["relative_kernel_drift"].value

@@ -132,6 +132,7 @@ def sampled(params, x, y, draws: int, seed: int, model=MODEL, start=START) -> np
     return np.array([ZeroOne()(z - shift, y) for z in noisy])
 
 
+@pytest.mark.slow
 def test_pac_bayes_around_the_initialisation(task):
     x, y, trained, (fresh, labels) = task
     failures, values = dict.fromkeys(CONFIDENCES, 0), []

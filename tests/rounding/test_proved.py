@@ -167,7 +167,7 @@ def test_a_residual_far_below_the_outputs_is_still_known():
 
 @pytest.mark.parametrize("tiny", NETWORKS, ids=str)
 @pytest.mark.parametrize("loss", ["squared", "squared_hinge"])
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_every_number_stands_in_ball_arithmetic_without_tolerance(tiny, loss):
     """The re-check allows a number of kind ``proved`` no deviation to the strong side at all."""
     start = tiny.start(3)

@@ -73,6 +73,7 @@ def test_bad_arguments_are_refused_before_any_certificate_is_made(problem, argum
     assert not made
 
 
+@pytest.mark.slow
 def test_arrays_and_no_time_at_all(problem):
     found = certified_widths(problem, np.array([12, 16]), np.array([0.1]), key=KEY, budget=0)
     assert found.widths == (12, 16)
@@ -80,6 +81,7 @@ def test_arrays_and_no_time_at_all(problem):
     assert not found.converges.any()
 
 
+@pytest.mark.slow
 def test_a_network_that_nothing_moves_ends_within_the_budget():
     """Inputs are 0 and there is no bias: J vanishes, and how far a cell may go has no limit."""
     model = MLP(3, (8,), 1, activation="tanh", bias_scale=0.0)

@@ -142,6 +142,7 @@ print(sum(name.startswith("tf_XLAEigen") for name in tasks))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+@pytest.mark.slow
 def test_a_worker_keeps_xla_on_one_core():
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
 
@@ -178,6 +179,7 @@ def test_a_damaged_cell_is_measured_again_and_said(table, tmp_path, damage):
     assert result.table.equals(table, null_equal=True)
 
 
+@pytest.mark.slow
 def test_the_cell_of_a_worker_that_died_is_tried_again(table, tmp_path):
     settings = orders(tmp_path / "orders", "die-once-3")
     result = run_study(NAME, settings, out=tmp_path / "out", jobs=2)

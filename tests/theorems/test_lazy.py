@@ -112,6 +112,7 @@ def test_maps_with_an_exact_modulus_stay_within_the_bounds(margin):
     assert min(slack) < 4  # the bounds are not far from sharp
 
 
+@pytest.mark.slow
 def test_a_test_points_prediction_stays_close_to_the_linearised_one():
     tiny = Tiny((64,), "tanh", 1, points=4, output_scale=40.0)
     problem, start = tiny.problem(0, centred=True), tiny.start(0)

@@ -19,6 +19,7 @@ def problem(depth=1):
     return Problem(MLP(6, (1,) * depth, 2, "tanh"), Measure(X, Y))
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_plain_training_in_the_standard_parametrisation():
     """Weights drawn with variance 1 / fan-in, trained without any factor: written anew."""
     found = coordinate_check(
@@ -51,7 +52,7 @@ def test_sizes_are_those_of_plain_training_in_the_standard_parametrisation():
         ("mup", (0.0, 0.0), ("stays put", "stays put")),
     ],
 )
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_exponents_are_those_of_theory(parametrisation, exponents, verdicts):
     found = coordinate_check(
         problem(), parametrisation, (64, 256, 1024), key=jax.random.key(0), steps=3, seeds=4

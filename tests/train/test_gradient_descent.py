@@ -106,6 +106,7 @@ def test_progress_counts_chunks(problem):
     assert seen == [("descent", done, 600) for done in (256, 512, 600)]
 
 
+@pytest.mark.slow
 def test_adam_is_optax_on_the_plain_objective(problem):
     adam = optax.adam(1e-2)
     result = train(problem, PARAMS, adam, 20, label="adam 0.01", dtype="float64")

@@ -26,6 +26,7 @@ def mean_slope(v, rows, each):
 
 
 @pytest.mark.parametrize("sampling", ["subsets", "replacement", "epochs"])
+@pytest.mark.sample(1)
 def test_steps_are_those_of_a_plain_loop(problem, sampling):
     """theta - eta / b sum over the batch of v_i grad l_i, by the definition."""
     result = gradient_descent(

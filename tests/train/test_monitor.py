@@ -48,6 +48,7 @@ def with_claim(monitor: Monitor, **claims):
     return dataclasses.replace(monitor, certificate=altered(monitor.certificate, **claims))
 
 
+@pytest.mark.sample(1)
 def test_honest_run_holds_its_certificate(honest, certified):
     history, certificate = honest.history, certified.certificate
     assert honest.certificate_held is True

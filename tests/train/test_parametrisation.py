@@ -135,7 +135,7 @@ def test_the_training_loop_takes_the_optimiser(name):
 
 @pytest.mark.parametrize("name", PARAMETRISATIONS)
 @pytest.mark.parametrize("bias_scale", [0.0, 0.4])
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_the_kernel_is_that_of_the_dense_jacobian(name, bias_scale):
     model = MLP(3, (12, 8), 2, "softplus", bias_scale=bias_scale, output_scale=0.7)
     network, params = parametrise(model, name, 4), start(model, 3)
@@ -153,6 +153,7 @@ def test_the_kernel_is_that_of_the_dense_jacobian(name, bias_scale):
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_at_initialisation_mup_has_the_kernel_of_ntk():
     params = start(MODEL)
     problem = Problem(MODEL, Measure(X, Y, WEIGHTS))

@@ -248,6 +248,7 @@ def test_the_interval_covers_as_often_as_it_says(seeds):
     assert hits / trials > 0.95 - 4 * math.sqrt(0.05 * 0.95 / trials)
 
 
+@pytest.mark.slow
 def test_ntk_transfers_and_standard_does_not():
     """The short form of benchmarks/transfer.py."""
     rng = np.random.default_rng(0)

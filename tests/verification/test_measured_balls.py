@@ -65,6 +65,7 @@ def test_both_paths_give_the_same_modulus(measured, radius):
         assert computed * (1 - 1e-12) <= float(bound) <= computed * (1 + 1e-8)
 
 
+@pytest.mark.slow
 def test_where_chains_are_too_much_work_both_paths_leave_them_out(monkeypatch):
     for limit in ("jacobian.layer_norms.COMPOSED_WORK", "verification.partial_jacobians.WORK"):
         monkeypatch.setattr(f"overparam.{limit}", 1.0)

@@ -95,12 +95,14 @@ NAMES = ("symmetric.npy", "cross.npy", "single.npy", "symmetric.zarr", "infinite
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_several_devices_give_the_bytes_of_one(forced, name):
     alone = read(forced / f"1-{name}")
     assert np.isfinite(alone).all()
     assert np.array_equal(read(forced / f"4-{name}"), alone)
 
 
+@pytest.mark.slow
 def test_all_devices_are_used_by_default(forced):
     assert np.array_equal(read(forced / "all-cross.npy"), read(forced / "1-cross.npy"))
 

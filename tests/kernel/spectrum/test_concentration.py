@@ -29,6 +29,7 @@ def measured():
     return min_eigenvalue_by_width(MODEL, X, NTK, widths, draws=40, key=jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_weyl(measured):
     """No eigenvalue is farther from the limit's than the kernels are from each other."""
     middle = (measured.lower + measured.upper) / 2

@@ -78,6 +78,7 @@ def test_frobenius_error_by_the_definition():
     assert found.frobenius_error() == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_same_key_gives_features_that_fit_new_points():
     key, new = jax.random.key(5), draw_inputs(3, MODEL, 2)
     both = tangent_sketch(MODEL, PARAMS, np.concatenate([X, new]), 32, key)
@@ -87,6 +88,7 @@ def test_the_same_key_gives_features_that_fit_new_points():
     assert not np.allclose(other.factor, apart[0])
 
 
+@pytest.mark.slow
 def test_float32_stays_float32():
     narrow = jax.tree.map(np.float32, PARAMS)
     found = tangent_sketch(MODEL, narrow, X.astype(np.float32), 16, jax.random.key(0))
