@@ -176,7 +176,8 @@ def anchor(**given: Any) -> None:
     "--theorem",
     type=click.Choice(THEOREMS),
     help="To certify the initialisation with; by default 1, then P where it has a chance; with "
-    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P.",
+    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P and runs of "
+    "mini-batches.",
 )
 @click.option(
     "--consequences/--no-consequences",
