@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from overparam.errors import InputError
+from overparam.limits import MOST_WIDTH, require_whole
 from overparam.memory import parse_size
 
 
@@ -25,6 +27,19 @@ SELECTION = ("target", "task", "samples", "seed", "test_fraction", "standardize"
 def data_selection(options: dict[str, Any]) -> dict[str, Any]:
     """Take out of a command's options what selects and prepares the data."""
     return {name: options.pop(name) for name in SELECTION}
+
+
+def whole_numbers(name: str, text: str) -> list[int]:
+    """Numbers separated by commas.
+
+    Raises:
+        InputError: It is something else, or a number is not a width.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{name} must be numbers such as 64,128,256, not {text!r}") from None
+    return [require_whole(f"each of {name}", number, 1, MOST_WIDTH) for number in numbers]
 
 
 class Duration(click.ParamType):

@@ -72,7 +72,7 @@ class Generalisation(Study):
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set, width and sample size."""
-        widths = (32, 128) if settings.quick else (32, 128, 512)
+        widths = settings.widths or ((32, 128) if settings.quick else (32, 128, 512))
         seeds = settings.seeds or (2 if settings.quick else 6)
         parts = (1, 5) if settings.quick else (1, 3, 9)
         cells: list[Cell] = []
@@ -81,7 +81,8 @@ class Generalisation(Study):
             cells += [
                 {
                     **{"data": data, "target": target, "standardize": standardize},
-                    **{"points": points // part, "tests": tests, "width": width, "depth": 1},
+                    **{"points": points // part, "tests": tests, "width": width},
+                    **{"depth": settings.depth or 1, "activation": settings.activation or "gelu"},
                     **{"output_scale": SCALE, "seeds": seeds},
                 }
                 for width in widths

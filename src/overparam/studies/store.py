@@ -159,7 +159,7 @@ def checksum(rows: Sequence[Row]) -> int:
 
 def identity(study: str, settings: Settings) -> dict[str, Any]:
     """What must be the same for a table to be continued."""
-    chosen = asdict(settings)
+    chosen = json.loads(json.dumps(asdict(settings)))  # as it is read again: no tuples
     if settings.data is not None and Path(settings.data).is_file():
         chosen["data_sha256"] = hashlib.sha256(Path(settings.data).read_bytes()).hexdigest()
     versions = {name: version(name) for name in COMPUTING}
