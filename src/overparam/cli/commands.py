@@ -120,7 +120,8 @@ def run(command: str, given: dict[str, Any]) -> None:
 def anchor(**given: Any) -> None:
     """Anchor a certificate at WEIGHTS, trained elsewhere, on DATA.
 
-    WEIGHTS is a .safetensors, .pt, .pth or .npz file, or a folder of `overparam certify --out`.
+    WEIGHTS is a .safetensors, .pt, .pth, .ckpt (Lightning) or .npz file, or a folder of `overparam
+    certify --out`.
     DATA is a CSV, TSV, Parquet or npz file, or a bundled set's name. Say with --standardize and
     --target-units how the data were prepared for the training: by default not at all.
     """
