@@ -34,8 +34,9 @@ def load_network(
 
     Args:
         path: A ``.safetensors`` file; ``.pt``, ``.pth`` or Lightning's ``.ckpt`` with a PyTorch
-            state dict, alone or beside an epoch and the like (needs PyTorch); ``.npz``, written by :meth:`ImportedNetwork.save` or with arrays named as in
-            a state dict; or a folder that ``overparam certify --out`` wrote, or its params.npz.
+            state dict, alone or beside an epoch and the like (needs PyTorch); ``.npz``, written by
+            :meth:`ImportedNetwork.save` or with arrays named as in a state dict; or a folder that
+            ``overparam certify --out`` wrote, or its params.npz.
         activation: Between the layers, where the file does not say.
         layers: Names of the layers in the order of their use, each once. Weights in which a width
             occurs twice do not show it and need this or ``check``.
