@@ -37,6 +37,7 @@ from overparam.cli.options import (
 )
 from overparam.cli.terminal import drop_output, flush
 from overparam.memory import WORKING_MEMORY
+from overparam.version import VERSION
 
 
 @click.group(
@@ -48,7 +49,7 @@ from overparam.memory import WORKING_MEMORY
         "certify --help",
     ),
 )
-@click.version_option(package_name="overparam")
+@click.version_option(VERSION)
 def cli() -> None:
     """Certificates of convergence for overparameterized networks, on your own data."""
 
