@@ -65,7 +65,7 @@ class MomentsStudy(Study):
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a distribution and depth."""
-        seeds = settings.seeds or (3 if settings.quick else 8)
+        seeds = settings.seeds or (4 if settings.quick else 8)
         widths = settings.widths or (WIDTH,)
         if len(widths) > 1:
             raise InputError("this study draws networks of one width: give --widths one number")

@@ -33,7 +33,7 @@ class Settings:
         target: The column to predict, with ``data``.
         samples: Points used at most, with ``data``.
         seeds: How many initialisations are drawn in each cell.
-        quick: A small grid, for a first look: the same tests with wider intervals.
+        quick: A small grid, for a first look, with as many seeds as its tests need to decide.
         activation: A built-in activation's name, in place of the study's own.
         depth: Hidden layers, 1 or more.
         widths: Widths of the hidden layers, ascending.
