@@ -27,6 +27,9 @@ STEPS = 12
 SCALE = 1000.0
 """Of the output: training stays close to the linearisation, and stops early near the start."""
 
+DECIDING = 6
+"""Draws of which all have to agree to show that most do."""
+
 LEAST = 40
 """Rows that the study needs."""
 
@@ -72,16 +75,18 @@ class Generalisation(Study):
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set, width and sample size."""
-        widths = (32, 128) if settings.quick else (32, 128, 512)
-        seeds = settings.seeds or (2 if settings.quick else 6)
+        widths = settings.widths or ((32, 128) if settings.quick else (32, 128, 512))
         parts = (1, 5) if settings.quick else (1, 3, 9)
         cells: list[Cell] = []
-        for data, target, standardize, rows in _data(settings):
+        chosen = _data(settings)
+        seeds = settings.seeds or (DECIDING // len(chosen) if settings.quick else DECIDING)
+        for data, target, standardize, rows in chosen:
             tests, points = rows // 4, rows - rows // 4
             cells += [
                 {
                     **{"data": data, "target": target, "standardize": standardize},
-                    **{"points": points // part, "tests": tests, "width": width, "depth": 1},
+                    **{"points": points // part, "tests": tests, "width": width},
+                    **{"depth": settings.depth or 1, "activation": settings.activation or "gelu"},
                     **{"output_scale": SCALE, "seeds": seeds},
                 }
                 for width in widths
