@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from overparam.apriori.coefficients import SOURCES, APrioriCoefficients
+from overparam.apriori.conditions import Step
 from overparam.apriori.inputs import Knowledge, Norms
 from overparam.apriori.moments import Moments
 from overparam.apriori.setting import Setting, build_setting
@@ -41,6 +42,7 @@ def width(
     out: Path | None,
     as_json: bool,
     step_fraction: float,
+    step: float | None,
     knowing: str,
     assume_limit: bool,
     **options: Any,
@@ -55,7 +57,7 @@ def width(
         dataset = load(data, **selection)
         progress("looking for the width", 0, 0)
         setting = _setting(dataset, knowing, assume_limit, **options)
-        answer = width_for(setting, step_fraction, progress)
+        answer = width_for(setting, Step.checked(step_fraction, step), progress)
         if out is not None:
             curves = _curves(answer, progress)
     if out is not None:
@@ -159,7 +161,8 @@ def _summary(answer: RequiredWidth, dataset: Dataset, knowing: str) -> dict[str,
         "activation": setting.model.act.name,
         "loss": setting.loss.name,
         "failure_probability": setting.total_failure_probability,
-        "step_fraction": answer.step_fraction,
+        "step_fraction": answer.step.fraction,
+        "theorem": answer.coefficients.theorem,
         "limiting_min_eigenvalue": setting.limiting_min_eigenvalue,
         "reference_radius": answer.coefficients.reference_radius,
         "coefficients": {

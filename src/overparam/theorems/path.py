@@ -262,11 +262,15 @@ def _in_cell(eta: float, cell: Cell, E_a: float) -> _InCell | None:
         c = N * eta * eps**2 / (2 - eta * B**2)
         p = eta * L * cell.residuals
         q = eta * (cell.drifts + L * h * cell.residuals)
-        if p > 100:
+        # or with |J_t - J_0| for |J_t - Jbar_t| and |Jbar_t - J_0|
+        turned = eta * (a.change + omega) * cell.residuals
+        still = math.hypot(E_a, math.sqrt(c))
+        grown = math.exp(p) * (still + q) if p < 100 else math.inf
+        E_b = min(grown, still + turned)
+        if not math.isfinite(E_b):
             return None
-        E_b = math.exp(p) * (math.hypot(E_a, math.sqrt(c)) + q)
         if E_b <= E:
-            return _InCell(E, E_b, p * E + q, eps, B, L, near, h)
+            return _InCell(E, E_b, min(p * E + q, turned), eps, B, L, near, h)
         E = E_b * (1 + SETTLED)
     return None
 
@@ -316,7 +320,7 @@ def _through(eta: float, cell: Cell, run: _Run) -> _Run | None:
 
 
 def _pulled_back(past: tuple[_Passed, ...]) -> float:
-    """Lemma P5: a bound on the residual behind these cells, from the best window that ends there."""
+    """Lemma P5: a bound on the residual behind these cells, from the best window."""
     best, pushed, time, eps, slack = math.inf, 0.0, 0.0, 0.0, math.inf
     for cell in reversed(past):
         pushed, time = pushed + cell.pushed, time + cell.time
