@@ -150,10 +150,7 @@ def _search(setting: Setting, step: Step, progress: Progress) -> int:
     low, high, factor = START, START, 16
     while margin(high) <= 1:
         if high >= WIDEST:
-            raise InputError(
-                f"the width required is beyond {float(WIDEST):g}, which floats cannot hold: scale "
-                "inputs or targets down, or raise min_eigenvalue or output_scale"
-            )
+            raise InputError(_beyond(setting, step))
         low, high, factor = high, min(factor * high, WIDEST), factor**2
     while low > 1 and margin(low) > 1:
         low, high = max(low // 16, 1), low
@@ -171,6 +168,20 @@ def _search(setting: Setting, step: Step, progress: Progress) -> int:
         xtol=0.1 / min(high, _RESOLUTION),
     )
     return _mended(round(math.exp(root)), low, high, lambda width: margin(width) > 1)
+
+
+def _beyond(setting: Setting, step: Step) -> str:
+    """Why no width was found."""
+    longest = 2 / (setting.loss.smoothness * setting.limiting_jacobian_norm**2)
+    if step.size is not None and step.size >= longest:
+        return (
+            f"no width certifies the step size {step.size:g}: the bound on the limiting kernel "
+            f"asks for one below {longest:.4g}: lower it, or leave it out"
+        )
+    return (
+        f"the width required is beyond {float(WIDEST):g}, which floats cannot hold: scale "
+        "inputs or targets down, or raise min_eigenvalue or output_scale"
+    )
 
 
 def _mended(guess: int, low: int, high: int, enough: Callable[[int], bool]) -> int:

@@ -33,6 +33,12 @@ DEEPEST = 10
 EXACT = 10**7
 """Widths are written out in full below."""
 
+THEOREMS = {
+    "W4": "the worst residual in the worst direction at every step",
+    "W5": "descent stays near the linearised run",
+}
+"""What the theorems of docs/apriori.md rest on."""
+
 PLOTTED = 25
 """Widths in the plot, from a hundredth of the required one to ten thousand times."""
 
@@ -208,6 +214,7 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
             f"with probability {1 - setting.total_failure_probability:g} over the initialisation; "
             "so at each larger width, by itself",
         ),
+        ("theorem", f"{answer.coefficients.theorem}: {THEOREMS[answer.coefficients.theorem]}"),
         (
             "dominated by",
             f"{answer.dominating}: without it the margin would be "
@@ -221,7 +228,8 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
         (
             "descent",
             f"step size {number(found['step_size'])}, rate {rate_text(found['rate'])} a step, "
-            f"path at most {at_most(found['radius'])}",
+            f"path at most {at_most(found['radius'])}; the same step at each larger width, at this "
+            "rate or a better one",
         ),
         (
             "consequences",
