@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "rounding": MEASURES | {"numbers", "theorems", "jacobian"},
     "linearised": MEASURES | {"numbers", "theorems", "jacobian", "rounding"},
     "certificate": THEOREMS,
-    "steps": THEOREMS,
+    "steps": THEOREMS | {"apriori"},
     "apriori": THEOREMS,
     "risk": THEOREMS,
     "train": THEOREMS | {"steps"},

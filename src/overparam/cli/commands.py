@@ -362,6 +362,7 @@ def verify(**given: Any) -> None:
     default=0.9,
     help="1 - eta L_phi / 2: near 1 for small steps, from a smaller width on.",
 )
+@click.option("--step", type=float, help="A given step size, in the place of --step-fraction.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for summary.json and plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def width(**given: Any) -> None:
