@@ -1,4 +1,4 @@
-"""Bounds on the risk of a trained network, on a user's data: G1 to G4 and G6 in one table.
+"""Bounds on the risk of a trained network, on a user's data: G1 to G4, G6 and G7 in one table.
 
 Theorems and proofs are in docs/generalisation.md. What needs training happens here: the sample is
 split in two, a network is trained on the first part from the same initialisation, and bounds around
@@ -42,6 +42,7 @@ from overparam.risk.held_out import (
 from overparam.risk.kernel_blocks import kernel_trace
 from overparam.risk.kernel_regime import arora_value, kernel_regime_value
 from overparam.risk.linearisation import linearisation_remainder
+from overparam.risk.one_draw import log_density_ratio, one_draw, one_draw_terms
 from overparam.risk.pac_bayes import gaussian_divergence, pac_bayes_kl_terms
 from overparam.risk.rademacher import (
     rademacher_terms,
@@ -145,7 +146,7 @@ def risk_bounds(
         progress: Called as the work advances.
 
     Returns:
-        One :class:`RiskBound` each: G4 (with a test part), G1, G2 and G6, the same around the
+        One :class:`RiskBound` each: G4 (with a test part), G1, G2, G7 and G6, the same around the
         network of the first part, and the reference value G3 if the kernel can be factored.
 
     Raises:
@@ -181,6 +182,7 @@ def risk_bounds(
     whole = _Centre(job.start, job.on(sample), "the initialisation", (IID, FIXED_START))
     bounds += job.rademacher(whole, [(1.0, trained)], "the trained network")
     bounds.append(job.pac_bayes(whole, [(1.0, trained)], "a network drawn around the trained one"))
+    bounds.append(job.one_draw(whole, trained, bounds[-1], "the trained network"))
     bounds += job.derandomised(whole, [(1.0, trained)], "the trained network")
     report("training on the first part", 0, 0)
     centre, moved = job.train_prior(sample, first, prior)
@@ -193,6 +195,8 @@ def risk_bounds(
     part = _Centre(centre, job.on(_rows(sample, second)), "the first part's network", (IID,), seen)
     bounds += job.rademacher(part, candidates, f"the {about}")
     bounds.append(job.pac_bayes(part, candidates, f"a network drawn around the {about}"))
+    mean = dict(candidates)[bounds[-1].details["fraction"]]
+    bounds.append(job.one_draw(part, mean, bounds[-1], f"the {about}"))
     on_all = [(t, params) for t, params in candidates if t > 0]
     bounds += job.derandomised(part, on_all, f"the {about}")
     reference = job.kernel_regime(sample, certificate)
@@ -405,6 +409,31 @@ class _Job:
         t, params, scale = chosen
         final = bound(t, params, scale, wanted, self.seed + 1)
         return replace(final, details=final.details | self._fresh_risk(params, scale))
+
+    def one_draw(
+        self, centre: _Centre, mean: Params, around: RiskBound, predictor: str
+    ) -> RiskBound:
+        """G7 for one draw from what G2 chose: its own sampling had other draws."""
+        scale, seed = around.details["scale"], self.seed + 3
+        drawn = one_draw(mean, scale, seed)
+        ratio = log_density_ratio(drawn, mean, centre.params, scale)
+        terms = one_draw_terms(
+            empirical_risk=self._risk(drawn, centre.problem),
+            sample_size=centre.sample.n,
+            loss_bound=self.loss.bound,
+            log_ratio=ratio,
+            confidence=self.confidence,
+            choices=len(SCALES),
+        )
+        details = {"scale": scale, "seed": float(seed), "log_ratio": ratio}
+        return self._bound(
+            f"G7 one draw around {centre.name}",
+            f"{predictor} with noise added once",
+            terms,
+            centre.sample.n,
+            (*centre.assumptions, "the noise's seed was not chosen by its result"),
+            details | {"fraction": around.details["fraction"]} | self._fresh_risk(drawn),
+        )
 
     def derandomised(
         self, centre: _Centre, candidates: list[tuple[float, Params]], predictor: str

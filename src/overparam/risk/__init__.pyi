@@ -9,4 +9,5 @@ from overparam.risk.bounded_loss import ClippedSquared as ClippedSquared
 from overparam.risk.bounded_loss import ClippedSquaredHinge as ClippedSquaredHinge
 from overparam.risk.bounded_loss import Ramp as Ramp
 from overparam.risk.bounded_loss import ZeroOne as ZeroOne
+from overparam.risk.one_draw import one_draw as one_draw
 from overparam.risk.risk_bound import RiskBound as RiskBound
