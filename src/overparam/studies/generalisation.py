@@ -36,8 +36,12 @@ LEAST = 40
 NAMES = {
     "G4 held out": "G4 held out",
     "G2 PAC-Bayes-kl around the first part": "G2 PAC-Bayes, data-dependent prior",
+    "G7 one draw around the first part": "G7 one draw, data-dependent prior",
+    "G6 derandomised around the first part": "G6 derandomised, data-dependent prior",
     "G1 Rademacher around the first part": "G1 Rademacher, around the first part's network",
     "G2 PAC-Bayes-kl around the initialisation": "G2 PAC-Bayes, around the start",
+    "G7 one draw around the initialisation": "G7 one draw, around the start",
+    "G6 derandomised around the initialisation": "G6 derandomised, around the start",
     "G1 Rademacher around the initialisation": "G1 Rademacher, around the start",
     "G3 kernel regime": "G3 kernel regime",
 }
