@@ -48,7 +48,7 @@ def problem_of(case: str, seed: int) -> tuple[Problem, Any]:
     chosen = {"target": "parity"} if data == "parity" else {}
     name = "digits" if data == "parity" else data
     count = None if points == "all" else int(points)
-    measure = load(name, samples=count, test_fraction=0, **chosen).train
+    measure = load(name, samples=count, test_fraction=0, standardize="sphere", **chosen).train
     hidden = tuple(int(w) for w in widths.split("x"))
     model = MLP(measure.dim, hidden, measure.outputs, activation=(rest or ["gelu"])[0])
     params = model.init(jax.random.key(seed))

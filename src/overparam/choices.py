@@ -16,6 +16,12 @@ Sampling = Literal["subsets", "replacement", "epochs"]
 """Each mini-batch a uniform subset of the points; or points drawn one by one from the measure; or
 the points in a new order each epoch, of which each is in one batch."""
 
+Mode = Literal["none", "norm", "center", "sphere", "lift"]
+"""How features are prepared: see ``Preprocessing``."""
+
+PREPARED: Mode = "lift"
+"""The default: one norm for all points, and nothing of them forgotten."""
+
 RIGOURS = ("computed", "proved")
 """Of the main job."""
 

@@ -14,6 +14,7 @@ from overparam.choices import (
     FINISHES,
     OPTIMIZERS,
     PARAMETRISATIONS,
+    PREPARED,
     RIGOURS,
     STUDIES,
     THEOREMS,
@@ -233,7 +234,7 @@ def certify(**given: Any) -> None:
     )
 )
 @data_argument
-@data_options_with(test_fraction=0.0, standardize="sphere")
+@data_options_with(test_fraction=0.0, standardize=PREPARED)
 @model_options
 @click.option("--infinite", is_flag=True, help="Of the infinitely wide network.")
 @click.option(

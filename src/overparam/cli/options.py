@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.shell_completion import CompletionItem
 
-from overparam.choices import DATA_SETS
+from overparam.choices import DATA_SETS, PREPARED, Mode
 from overparam.errors import InputError
 from overparam.limits import MOST_WIDTH, require_whole
 from overparam.memory import parse_size
@@ -81,7 +81,7 @@ class Duration(click.ParamType):
 
 def data_options(command: Callable) -> Callable:
     """What selects and prepares the data."""
-    return data_options_with(test_fraction=0.2, standardize="sphere")(command)
+    return data_options_with(test_fraction=0.2, standardize=PREPARED)(command)
 
 
 def data_options_with(*, test_fraction: float, standardize: str) -> Callable:
@@ -136,10 +136,11 @@ def _data_options(command: Callable, test_fraction: float, standardize: str) -> 
             ),
             click.option(
                 "--standardize",
-                type=click.Choice(["none", "norm", "center", "sphere", "lift"]),
+                type=click.Choice(get_args(Mode)),
                 default=standardize,
-                help="center: mean 0, variance 1 per feature; sphere: then norm sqrt(d) per point; "
-                "lift: the same one to one, with one more coordinate; norm: norm sqrt(d) only, "
+                help="center: mean 0, variance 1 per feature; lift: then one more coordinate of "
+                "constant height, and the same norm for every point; sphere: the same norm without "
+                "it, which keeps a point's direction only; norm: norm sqrt(d) only, "
                 "which fits nothing to the sample and so keeps the bounds evaluated on it free of "
                 "that reservation.",
             ),

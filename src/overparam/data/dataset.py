@@ -15,6 +15,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from jaxtyping import Float64, Int
 
+from overparam.choices import PREPARED
 from overparam.data.preprocess import Preprocessing, fit_preprocessing
 from overparam.data.raw import RawData, quoted
 from overparam.data.targets import TargetCoding, fit_coding
@@ -142,7 +143,7 @@ def load(
     samples: SupportsIndex | None = None,
     seed: SupportsIndex = 0,
     test_fraction: float | int = 0.2,
-    standardize: str = "sphere",
+    standardize: str = PREPARED,
     standardize_target: bool = True,
     merge: bool = True,
     separator: str | None = None,
