@@ -203,7 +203,7 @@ def bound_from_units(
 def truncated_features(
     model: MLP, feature_norm: float, reach: float
 ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
-    """Lemma 9': where |act_j| is cut off, and E[|act_j|^2; beyond], for the deviations tried.
+    """Proposition 10: where |act_j| is cut off, and E[|act_j|^2; beyond], for the deviations tried.
 
     Args:
         model: Gives the activation, whose largest value ends the range.
