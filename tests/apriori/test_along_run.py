@@ -144,7 +144,10 @@ def test_what_a_drawn_layer_does_is_within_the_propositions(activation, outputs,
     setting, found, layer = conditions(measure, activation, mine)
     run, spectra = found.run, setting.spectra
     motion = layer.motion(run)
-    limit = np.kron(spectra.directions * spectra.modes @ spectra.directions.T, np.eye(outputs))
+    limit = np.kron(
+        spectra.topmost.vectors * spectra.topmost.values @ spectra.topmost.vectors.T,
+        np.eye(outputs),
+    )
     y = (np.sqrt(measure.weights)[:, None] * measure.y).ravel()
     rng = np.random.default_rng(1)
     for _ in range(3):
@@ -262,7 +265,7 @@ def test_no_event_fails_more_often_than_it_may():
     setting, found, layer = conditions(measure, "sin", width, delta)
     run, spectra = found.run, setting.spectra
     motion = layer.motion(run)
-    limit = spectra.directions * spectra.modes @ spectra.directions.T
+    limit = spectra.topmost.vectors * spectra.topmost.values @ spectra.topmost.vectors.T
     rng, fails = np.random.default_rng(0), 0
     for _ in range(1000):
         drawn = Drawn.of(measure, "sin", width, rng)

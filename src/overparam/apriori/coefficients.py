@@ -148,7 +148,7 @@ def coefficients_at(
     at = int(np.searchsorted(NODES, 1.0))
     values = {name: getattr(result, name) for name in ("radius", "sigma_end", "rate")} | {
         "jacobian_norm": found.jacobian_norm,
-        **{"min_eigenvalue": found.min_eigenvalue, "margin": found.margin},
+        **{"min_eigenvalue": found.kernel.min_eigenvalue, "margin": found.margin},
         **{"modulus": found.majorant.modulus[at], "lipschitz": found.lipschitz[at]},
         "smoothness": result.smoothness if result.certified else math.inf,
         "step_size": result.step_size if result.certified else 0.0,
@@ -204,7 +204,7 @@ def _reason(found: Conditions, delta: float) -> str:
             f"max Psi / rho = {found.margin:.4g} > 1{near}: {sure} gradient descent with step size "
             f"{result.step_size:.4g} converges within distance {result.radius:.4g}"
         )
-    if not found.min_eigenvalue:
+    if not found.kernel.min_eigenvalue:
         return f"{sure} nothing is known of lambda_min at these widths: they are too small"
     return f"max Psi / rho = {found.margin:.4g} is not above 1 {sure}: the widths are too small"
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from overparam.apriori.along_run import Change, WorstChange, descent_follows_linear_run
 from overparam.apriori.linear_run import LinearRun
 from overparam.apriori.one_layer import Layer
-from overparam.apriori.setting import Setting, jacobian_norm
+from overparam.apriori.setting import KernelBound, Setting, jacobian_norm
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import MLPBounds
 from overparam.limits import require_fraction, require_positive
@@ -60,7 +60,7 @@ class Conditions:
     Attributes:
         model: The network.
         base: The norms at theta_0.
-        min_eigenvalue: The bound on lambda_min(K(theta_0)).
+        kernel: The bound on K(theta_0).
         majorant: sigma_0 and omega.
         lipschitz: L at the majorant's nodes.
         level: sqrt(2 Delta_0 / alpha) / q.
@@ -72,7 +72,7 @@ class Conditions:
 
     model: MLP
     base: LayerNorms
-    min_eigenvalue: float
+    kernel: KernelBound
     majorant: Majorant
     lipschitz: Float[np.ndarray, " nodes"]
     level: float
@@ -107,11 +107,12 @@ def conditions_at(
     model: MLP,
     step: Step,
     base: LayerNorms | None = None,
-    min_eigenvalue: float | None = None,
+    kernel: KernelBound | None = None,
 ) -> Conditions:
-    """The hypotheses at a model's widths, or with other norms or eigenvalues than hold there."""
+    """The hypotheses at a model's widths, or with other norms or kernels than hold there."""
     base = setting.base_point(model) if base is None else base
-    smallest = setting.min_eigenvalue(model) if min_eigenvalue is None else min_eigenvalue
+    kernel = setting.kernel_bound(model) if kernel is None else kernel
+    smallest = kernel.min_eigenvalue
     q = step.fraction if step.size is None else 1.0
     radii = reference_radius(setting, q) * NODES
     modulus, lipschitz = MLPBounds(base).on_balls(radii).T
@@ -127,7 +128,7 @@ def conditions_at(
         step_size=step.size,
         step_fraction=step.fraction,
     )
-    run = _linear_run(setting, step, smallest, norm)
+    run = _linear_run(setting, step, kernel, norm)
     along = None
     if run is not None:
         change: Change = WorstChange(majorant, lipschitz)
@@ -137,25 +138,24 @@ def conditions_at(
             run, change, sigma=math.sqrt(smallest), jacobian_norm=norm
         )
     level = setting.residual / math.sqrt(setting.pl_constant) / q
-    return Conditions(model, base, smallest, majorant, lipschitz, level, norm, at_worst, run, along)
+    return Conditions(model, base, kernel, majorant, lipschitz, level, norm, at_worst, run, along)
 
 
 def _linear_run(
-    setting: Setting, step: Step, smallest: float, jacobian_norm: float
+    setting: Setting, step: Step, kernel: KernelBound, jacobian_norm: float
 ) -> LinearRun | None:
     """Lemma 14, where it applies; a free step is that of q in the limit of all widths."""
-    energies = setting.energies
-    if energies is None or not smallest > 0:
+    energies = None if kernel.modes is None else setting.energies(kernel.modes)
+    if kernel.modes is None or energies is None or not kernel.min_eigenvalue > 0:
         return None
-    assert setting.spectra is not None
     eta = step.size
     if eta is None:
         eta = 2 * (1 - step.fraction) / setting.limiting_jacobian_norm**2
     largest = jacobian_norm**2
     if not eta * largest < 1:
         return None
-    spectra = setting.spectra
-    return LinearRun(spectra.modes, energies, smallest / spectra.top, eta, largest)
+    share = kernel.min_eigenvalue / float(kernel.modes.values[0])
+    return LinearRun(kernel.modes.values, energies, share, eta, largest)
 
 
 def _layer(setting: Setting, model: MLP, base: LayerNorms) -> Layer:

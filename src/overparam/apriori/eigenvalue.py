@@ -14,6 +14,7 @@ the Gaussian weights, in a Lipschitz way.
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -33,6 +34,9 @@ FEATURE_TAILS = np.linspace(0.0, 9.0, 37)
 """Deviations at which the features of a unit are truncated, that are tried."""
 
 
+Deviations = TypeVar("Deviations", float, np.ndarray)
+
+
 @dataclass(frozen=True)
 class LimitSpectra:
     """Extreme eigenvalues of limiting matrices, weighted by sqrt(w_i w_j).
@@ -45,8 +49,10 @@ class LimitSpectra:
         kernel: Lower bound on the smallest eigenvalue of the whole limiting kernel.
         diagonal: The smallest diagonal entry of the limiting kernel.
         norm: Upper bound on the largest eigenvalue of the whole limiting kernel.
-        modes: All eigenvalues of the two topmost blocks, (n,), lowered so that the first is `top`.
-        directions: Their eigenvectors, the columns of an (n, n) array.
+        bottom: Lower bound on the smallest eigenvalue of the first layer's block, of two layers.
+        frobenius: |Sigma_1|_F.
+        topmost: The modes of the two topmost blocks, the first eigenvalue being `top`.
+        whole: The modes of the whole limiting kernel, the first eigenvalue being `kernel`.
         quartic: Q^2, the largest eigenvalue of sqrt(w_i w_j) <a_i, a_j>^2, a_i the lifted inputs.
     """
 
@@ -56,9 +62,30 @@ class LimitSpectra:
     kernel: float
     diagonal: float
     norm: float
-    modes: Float[np.ndarray, " n"]
-    directions: Float[np.ndarray, "n n"]
+    bottom: float
+    frobenius: float
+    topmost: "Modes"
+    whole: "Modes"
     quartic: float
+
+
+@dataclass(frozen=True)
+class Modes:
+    """A positive semidefinite matrix by its eigenvectors.
+
+    Attributes:
+        values: Its eigenvalues, ascending, lowered so that the first is a lower bound.
+        vectors: The eigenvectors, columns.
+    """
+
+    values: Float[np.ndarray, " n"]
+    vectors: Float[np.ndarray, "n n"]
+
+    @classmethod
+    def of(cls, matrix: Float[np.ndarray, "n n"], lowest: float) -> "Modes":
+        """Of a symmetric matrix whose smallest eigenvalue is at least ``lowest``."""
+        values, vectors = np.linalg.eigh(matrix)
+        return cls(values - (values[0] - lowest), vectors)
 
 
 def limit_spectra(model: MLP, measure: Measure) -> LimitSpectra:
@@ -72,21 +99,24 @@ def limit_spectra(model: MLP, measure: Measure) -> LimitSpectra:
     roots = np.sqrt(measure.weights)
     weighted = [s * np.outer(roots, roots) for s in layers.inputs]
     scale, factor = model.output_scale**2, model.weight_scale**2
-    kernel = weighted[0]
+    kernel = first = weighted[0]
     for sigma, slope in zip(weighted[1:], layers.slopes, strict=True):
         kernel = sigma + factor * kernel * slope
+        first = factor * first * slope
+    kernel = scale * kernel
     top = scale * (factor * weighted[-2] * layers.slopes[-1] + weighted[-1])
-    modes, directions = np.linalg.eigh(top)
-    lowest = _lowest(top)
+    lowest = _lowest(top), _lowest(kernel)
     return LimitSpectra(
         smallest=tuple(_lowest(s) for s in weighted[:-1]),
         largest=tuple(max_eigenvalue(s).upper for s in weighted),
-        top=lowest,
-        kernel=_lowest(scale * kernel),
-        diagonal=float(scale * np.diag(kernel).min()),
-        norm=max_eigenvalue(scale * kernel).upper,
-        modes=modes - (modes[0] - lowest),
-        directions=directions,
+        top=lowest[0],
+        kernel=lowest[1],
+        diagonal=float(np.diag(kernel).min()),
+        norm=max_eigenvalue(kernel).upper,
+        bottom=_lowest(scale * first),
+        frobenius=float(np.linalg.norm(weighted[0])),
+        topmost=Modes.of(top, lowest[0]),
+        whole=Modes.of(kernel, lowest[1]),
         quartic=max_eigenvalue(layers.inputs[0] * weighted[0]).upper,
     )
 
@@ -173,7 +203,7 @@ def bound_from_units(
 def truncated_features(
     model: MLP, feature_norm: float, reach: float
 ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
-    """Lemma 9': where |act_j| is cut off, and E[|act_j|^2; beyond], for the deviations tried.
+    """Proposition 10: where |act_j| is cut off, and E[|act_j|^2; beyond], for the deviations tried.
 
     Args:
         model: Gives the activation, whose largest value ends the range.
@@ -182,10 +212,16 @@ def truncated_features(
     """
     t = FEATURE_TAILS
     rho = feature_norm + t * reach
-    beyond = math.sqrt(2 * math.pi) * ndtr(-t)
-    lost = (rho**2 + 2 * reach**2) * np.exp(-(t**2) / 2) + 2 * feature_norm * reach * beyond
+    lost = features_beyond(feature_norm, reach, t)
     most = largest_value(model.act)
     return np.minimum(rho, most), np.where(rho < most, lost, 0.0)
+
+
+def features_beyond(feature_norm: float, reach: float, t: Deviations) -> Deviations:
+    """E[|act_j|^2; |act_j| > mu_a + t r]."""
+    beyond = math.sqrt(2 * math.pi) * ndtr(-t)
+    square = (feature_norm + t * reach) ** 2 + 2 * reach**2
+    return square * np.exp(-(t**2) / 2) + 2 * feature_norm * reach * beyond
 
 
 def min_eigenvalue_bound(

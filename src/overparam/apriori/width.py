@@ -209,13 +209,12 @@ def _shares(setting: Setting, found: Conditions, step: Step) -> dict[str, float]
     hidden = len(setting.model.hidden_widths)
     shares = {}
     if setting.assumed is None:
-        limit = setting.limiting_min_eigenvalue
-        ideal = conditions_at(setting, found.model, step, found.base, limit)
+        ideal = conditions_at(setting, found.model, step, found.base, setting.limiting_kernel)
         shares["fluctuation of the smallest eigenvalue"] = ideal.margin / found.margin
     terms = {f"curvature of hidden layer {i}": ("bending", i) for i in range(1, hidden + 1)}
     terms |= {f"motion of the weights of layer {i}": ("motion", i) for i in range(2, hidden + 2)}
     for name, (term, layer) in terms.items():
         base = without_term(found.base, term, layer)
-        absent = conditions_at(setting, found.model, step, base, found.min_eigenvalue)
+        absent = conditions_at(setting, found.model, step, base, found.kernel)
         shares[name] = absent.margin / found.margin
     return shares
