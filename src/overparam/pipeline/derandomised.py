@@ -6,7 +6,6 @@ network of a first part it may also be what conditioning on that part's points l
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -42,37 +41,22 @@ CONDITIONED = 1024
 """Rows of the first part's kernel, n k, at most: points beyond are left out of the covariance."""
 
 
-@dataclass(frozen=True)
-class Derandomised:
-    """What :func:`derandomise` finds.
-
-    Attributes:
-        terms: Of the least bound; they add up to it.
-        details: Its choices, by name.
-        candidate: Which of the candidates it is about.
-    """
-
-    terms: dict[str, float]
-    details: dict[str, float]
-    candidate: int
-
-
 def derandomise(
     problem: Problem,
     centre: Params,
-    candidates: list[Params],
+    params: Params,
     loss: BoundedLoss,
     confidence: float,
     *,
     shape: Float[np.ndarray, " layers"],
     seen: Measure | None = None,
-) -> Derandomised | None:
+) -> tuple[dict[str, float], dict[str, float]] | None:
     """The least of the bounds G6 over all choices.
 
     Args:
         problem: The network on the rows that the bound is evaluated on.
         centre: theta_c, independent of these rows.
-        candidates: Networks, which may depend on them.
+        params: theta, which may depend on them.
         loss: Which loss.
         confidence: 1 - delta.
         shape: q_l > 0, the largest 1, independent of these rows: how a perturbation's spectral
@@ -80,45 +64,45 @@ def derandomise(
         seen: Rows that the covariance is conditioned on, independent of these; None for none.
 
     Returns:
-        The terms and choices; None if all candidates are beyond the largest radius.
+        Its terms, which add up to it, and its choices by name; None if theta is beyond the largest
+        radius.
     """
-    model, y = problem.mlp, problem.targets
-    base = measure_layer_norms(problem, centre, composed=False)
-    away = [jax.tree.map(np.subtract, each, centre) for each in candidates]
-    at_centre = np.asarray(problem.predict(centre))
-    pushes = [np.sqrt(problem.measure.n) * push_forward(problem, centre, v) for v in away]
-    means = [at_centre + push.reshape(at_centre.shape) for push in pushes]
-    radii = [_radius(v, shape, model.output_scale) for v in away]
-    errors = [float(np.mean(loss(np.asarray(problem.predict(p)), y))) for p in candidates]
+    model, y, n = problem.mlp, problem.targets, problem.measure.n
+    away = jax.tree.map(np.subtract, params, centre)
+    radius = _radius(away, shape, model.output_scale)
+    if radius is None:
+        return None
+    norms = measure_layer_norms(problem, centre, composed=False)
+    remainder = layered_remainder(norms, radius * shape)
+    mean = np.asarray(problem.predict(centre))
+    mean = mean + np.sqrt(n) * push_forward(problem, centre, away).reshape(mean.shape)
+    error = float(np.mean(loss(np.asarray(problem.predict(params)), y)))
     noises = NOISES if seen is not None else NOISES[:1]
     choices = len(SCALES) * len(TAUS) * len(RADII) * len(noises)
-    best: Derandomised | None = None
-    for noise, covariance, lengths in _covariances(problem, centre, away, seen, noises):
-        for at, scale, tau in itertools.product(range(len(away)), SCALES, TAUS):
-            radius, s = radii[at], float(scale) / model.output_scale
-            if radius is None:
-                continue
-            remainder = layered_remainder(base, radius * shape)
-            outputs = GaussianOutputs(means[at], s**2 * covariance, remainder)
-            divergence = lengths[at] / (2 * s**2)
-            terms = derandomised_terms(
-                empirical_risk=errors[at],
-                raised=float(np.mean(loss.raised(outputs, y, tau))),
-                tau=tau,
-                sample_size=problem.measure.n,
-                loss_bound=loss.bound,
-                divergence=divergence,
-                confidence=confidence,
-                choices=choices,
-            )
-            if best is None or sum(terms.values()) < sum(best.terms.values()):
-                details = {
-                    **{"scale": s, "tau": tau, "noise": noise, "radius": radius},
-                    **{"divergence": divergence, "distance": parameter_norm(away[at])},
-                    "remainder": float(np.mean(remainder)),
-                }
-                best = Derandomised(terms, details, at)
-    return best
+
+    def bound(
+        nu: float, covariance: np.ndarray, length: float, scale: float, tau: float
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        s = float(scale) / model.output_scale
+        outputs = GaussianOutputs(mean, s**2 * covariance, remainder)
+        terms = derandomised_terms(
+            empirical_risk=error,
+            raised=float(np.mean(loss.raised(outputs, y, tau))),
+            tau=tau,
+            sample_size=n,
+            loss_bound=loss.bound,
+            divergence=length / (2 * s**2),
+            confidence=confidence,
+            choices=choices,
+        )
+        details = {"scale": s, "tau": tau, "noise": nu, "radius": radius}
+        details |= {"divergence": length / (2 * s**2), "distance": parameter_norm(away)}
+        return terms, details | {"remainder": float(np.mean(remainder))}
+
+    covariances = _covariances(problem, centre, away, seen, noises)
+    options = itertools.product(covariances, SCALES, TAUS)
+    found = (bound(nu, c, length, s, tau) for (nu, c, length), s, tau in options)
+    return min(found, key=lambda option: sum(option[0].values()))
 
 
 def spectral_shape(step: Params) -> Float[np.ndarray, " layers"]:
@@ -142,25 +126,25 @@ def _radius(step: Params, shape: np.ndarray, output_scale: float) -> float | Non
 def _covariances(
     problem: Problem,
     centre: Params,
-    away: list[Params],
+    away: Params,
     seen: Measure | None,
     noises: tuple[float, ...],
-) -> Iterator[tuple[float, Float[np.ndarray, "n k k"], list[float]]]:
-    """nu, C / s^2 at the problem's points, and 2 s^2 KL of each displacement."""
+) -> Iterator[tuple[float, Float[np.ndarray, "n k k"], float]]:
+    """nu, C / s^2 at the problem's points, and 2 s^2 KL of the displacement."""
     model, x, k = problem.mlp, problem.measure.x, problem.outputs
     prior = kernel_blocks(model, centre, x)
-    lengths = [parameter_norm(v) ** 2 for v in away]
-    yield np.inf, prior, lengths
+    length = parameter_norm(away) ** 2
+    yield np.inf, prior, length
     if seen is None:
         return
     seen = seen.subsample(min(seen.n, max(1, CONDITIONED // k)), 0)
     kernel = empirical_ntk(model, centre, seen.x)
     cross = empirical_ntk(model, centre, seen.x, x)
     there = Problem(model, seen)
-    moved = [seen.n * float(np.sum(push_forward(there, centre, v) ** 2)) for v in away]
+    moved = seen.n * float(np.sum(push_forward(there, centre, away) ** 2))
     for noise in noises[1:]:
         nu = noise * float(np.mean(np.diag(kernel)))
         lower = cho_factor(kernel + nu * np.eye(len(kernel)), lower=True)[0]
         known = solve_triangular(lower, cross, lower=True).reshape(len(kernel), len(x), k)
         left = prior - np.einsum("anj,ank->njk", known, known)
-        yield nu, left, [a + b / nu for a, b in zip(lengths, moved, strict=True)]
+        yield nu, left, length + moved / nu

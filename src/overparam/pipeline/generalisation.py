@@ -183,7 +183,7 @@ def risk_bounds(
     bounds += job.rademacher(whole, [(1.0, trained)], "the trained network")
     bounds.append(job.pac_bayes(whole, [(1.0, trained)], "a network drawn around the trained one"))
     bounds.append(job.one_draw(whole, trained, bounds[-1], "the trained network"))
-    bounds += job.derandomised(whole, [(1.0, trained)], "the trained network")
+    bounds += job.derandomised(whole, trained, "the trained network")
     report("training on the first part", 0, 0)
     centre, moved = job.train_prior(sample, first, prior)
     report("bounds around the first part's network", 0, 0)
@@ -197,8 +197,7 @@ def risk_bounds(
     bounds.append(job.pac_bayes(part, candidates, f"a network drawn around the {about}"))
     mean = dict(candidates)[bounds[-1].details["fraction"]]
     bounds.append(job.one_draw(part, mean, bounds[-1], f"the {about}"))
-    on_all = [(t, params) for t, params in candidates if t > 0]
-    bounds += job.derandomised(part, on_all, f"the {about}")
+    bounds += job.derandomised(part, candidates[-1][1], f"the {about}")
     reference = job.kernel_regime(sample, certificate)
     return bounds if reference is None else [*bounds, reference]
 
@@ -435,30 +434,27 @@ class _Job:
             details | {"fraction": around.details["fraction"]} | self._fresh_risk(drawn),
         )
 
-    def derandomised(
-        self, centre: _Centre, candidates: list[tuple[float, Params]], predictor: str
-    ) -> list[RiskBound]:
-        """G6 for the best candidate and choices; empty if all are beyond the largest radius."""
+    def derandomised(self, centre: _Centre, params: Params, predictor: str) -> list[RiskBound]:
+        """G6 for the best choices; empty if the network is beyond the largest radius."""
         seen = centre.seen
         shape = np.ones(self.problem.mlp.layers)
         if seen is not None:
             shape = spectral_shape(jax.tree.map(np.subtract, centre.params, self.start))
-        networks = [params for _, params in candidates]
         found = derandomise(
-            *(centre.problem, centre.params, networks, self.loss, self.confidence),
+            *(centre.problem, centre.params, params, self.loss, self.confidence),
             shape=shape,
             seen=seen,
         )
         if found is None:
             return []
-        details = found.details | {"fraction": candidates[found.candidate][0]}
+        terms, details = found
         bound = self._bound(
             f"G6 derandomised around {centre.name}",
             predictor,
-            found.terms,
+            terms,
             centre.sample.n,
             (*centre.assumptions, "scale, threshold and radius are from grids fixed in advance"),
-            details | self._fresh_risk(networks[found.candidate]),
+            details | self._fresh_risk(params),
         )
         return [bound]
 

@@ -256,8 +256,9 @@ class Eigenvalue(Study):
         """Over width, over points, over the angle.
 
         lambda_min(K) over that of the limiting kernel: against the width (left) and against the
-        number of points (middle); right, lambda_min against the angle between the two closest
-        points. Medians over seeds, bands from the 10 % to the 90 % quantile; dotted, the limit.
+        number of points (middle), random ones on the sphere in 20 dimensions and real rows; right,
+        lambda_min against the angle between the two closest points. Medians over seeds, bands from
+        the 10 % to the 90 % quantile; dotted, the limit.
         """
         figure, (left, middle, right) = plotting.canvas(3)
         first = table.filter(pl.col("sweep") == "width")
@@ -265,10 +266,12 @@ class Eigenvalue(Study):
         for series, (act, depth, part) in enumerate(parts(first, "activation", "depth")):
             plotting.band(left, part, "width", RATIO, series, f"{act}, {depth} hidden")
         plotting.log_ticks(left, first["width"], "width")
-        part = table.filter(pl.col("sweep") == "points")
-        text = f"{part['activation'][0]}, width {part['width'][0]:,}"
-        plotting.band(middle, part, "points", RATIO, 0, text)
-        plotting.log_ticks(middle, part["points"], "points, on the sphere in 20 dimensions")
+        part = table.filter(pl.col("sweep").is_in(["points", "size"]))
+        for series, (name, rows) in enumerate(parts(part, "data")):
+            plotting.band(middle, rows, "points", RATIO, series, name)
+        text = f"points ({part['activation'][0]}, width {part['width'][0]:,})"
+        several = pl.Series(sorted(part["points"].unique())[::2])
+        plotting.log_ticks(middle, several, text)
         for axes in (left, middle):
             axes.axhline(1, **plotting.THEORY)
             axes.set_ylabel("lambda_min(K) / lambda_min(K_inf)")
