@@ -59,6 +59,12 @@ def test_a_table_without_names_with_bars_and_categories(capsys, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "K.npy"), x @ x.T / 4, rtol=1e-6)
 
 
+def test_a_word_that_is_no_choice_is_answered_with_the_nearest(capsys):
+    found = run(capsys, "certify", "iris", "--standardize", "shpere", status=2)
+    assert "Did you mean 'sphere'?" in found.err
+    assert found.err.count("\n") == 1
+
+
 def test_a_text_column_is_one_line_that_names_the_option(capsys, tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("a,b\nred,2\nblue,4\nred,5\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from overparam.errors import InputError
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.model.mlp import MLP
 from overparam.studies import NAMES, Settings, get_study, run_study
+from overparam.studies.generalisation import draw_rows
 from overparam.studies.output import pdf_bytes
 from overparam.studies.problems import network, read_cell
 
@@ -57,6 +58,21 @@ def test_a_small_table_is_taken_whole_and_leaves_a_row_to_test_on(tmp_path):
     assert read_cell(lazy, 50).test.n == 1
     with pytest.raises(InputError, match="at most 8 of the rows and leave 1 to test on"):
         get_study("lazy").cells(Settings(data=few.data, samples=9))
+
+
+@pytest.mark.parametrize("name", ["lazy", "generalisation"])
+def test_a_table_is_read_as_the_user_says(name, tmp_path):
+    """Without names, with bars, and categories: in the grid and again by whoever measures."""
+    rng = np.random.default_rng(0)
+    rows = [f"{v:.3f}/{'abc'[i % 3]}/{v + i % 3:.3f}" for i, v in enumerate(rng.normal(size=60))]
+    (tmp_path / "rows.csv").write_text("\n".join(rows), "utf-8")
+    how = {"separator": "/", "header": False, "one_hot": True}
+    cells = get_study(name).cells(Settings(data=str(tmp_path / "rows.csv"), quick=True, **how))
+    assert {(c["separator"], c["header"], c["one_hot"]) for c in cells} == {("/", False, True)}
+    data = draw_rows(cells[0], 1)[0] if name == "generalisation" else read_cell(cells[0], 5)
+    assert data.feature_names == ("column_1", "column_2=a", "column_2=b", "column_2=c")
+    with pytest.raises(InputError, match="one_hot: of a table, which --data names"):
+        Settings(one_hot=True)
 
 
 def test_what_a_study_has_no_use_for_is_refused(table):

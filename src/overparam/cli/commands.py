@@ -23,6 +23,7 @@ from overparam.choices import (
 )
 from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
 from overparam.cli.options import (
+    Choice,
     Duration,
     MemorySize,
     data_argument,
@@ -33,6 +34,7 @@ from overparam.cli.options import (
     memory_option,
     model_options,
     process_options,
+    reading_options,
     trainable_option,
     verbose_option,
 )
@@ -89,7 +91,7 @@ def run(command: str, given: dict[str, Any]) -> None:
 @data_options_with(test_fraction=0.0, standardize="none")
 @click.option(
     "--target-units",
-    type=click.Choice(["raw", "standardized"]),
+    type=Choice(["raw", "standardized"]),
     default="raw",
     help="Of a regression target: as in the table, or mean 0 and variance 1, as it was trained on.",
 )
@@ -97,7 +99,7 @@ def run(command: str, given: dict[str, Any]) -> None:
 @click.option("--layers", help="Names of the layers in order, separated by commas, if need be.")
 @click.option(
     "--scales",
-    type=click.Choice(["ntk", "standard"]),
+    type=Choice(["ntk", "standard"]),
     default="ntk",
     help="standard: one step size for all layers; needs layers with equal numbers of inputs.",
 )
@@ -112,7 +114,7 @@ def run(command: str, given: dict[str, Any]) -> None:
 @click.option("--check-steps", type=int, default=100, help="Of gradient descent from the anchor.")
 @click.option(
     "--rigor",
-    type=click.Choice(get_args(Rigor)),
+    type=Choice(get_args(Rigor)),
     default="computed",
     help="proved: every bound includes rounding; slower.",
 )
@@ -157,7 +159,7 @@ def anchor(**given: Any) -> None:
 )
 @click.option(
     "--sampling",
-    type=click.Choice(get_args(Sampling)),
+    type=Choice(get_args(Sampling)),
     default="subsets",
     help="Of mini-batches: subsets of different points, points drawn with replacement, or every "
     "point once an epoch.",
@@ -173,14 +175,14 @@ def anchor(**given: Any) -> None:
 @click.option("--steps", type=int, default=100, help="Steps of the optimiser.")
 @click.option(
     "--optimizer",
-    type=click.Choice(OPTIMIZERS),
+    type=Choice(OPTIMIZERS),
     default="gd",
     help="gd is the theorem's; the others are optax's.",
 )
 @click.option("--learning-rate", type=float, help="Step size; for gd the theorem's by default.")
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float64"]),
+    type=Choice(["float32", "float64"]),
     help="Of the optimiser's steps; float32, or float64 with --finish none.",
 )
 @click.option(
@@ -190,20 +192,20 @@ def anchor(**given: Any) -> None:
 )
 @click.option(
     "--finish",
-    type=click.Choice(FINISHES),
+    type=Choice(FINISHES),
     default="gauss-newton",
     help="How to get there; none: by the optimiser alone.",
 )
 @click.option("--max-steps", type=int, default=100_000, help="Bound on steps with --finish none.")
 @click.option(
     "--rigor",
-    type=click.Choice(RIGOURS),
+    type=Choice(RIGOURS),
     default="computed",
     help="proved: every bound includes rounding; slower.",
 )
 @click.option(
     "--theorem",
-    type=click.Choice(THEOREMS),
+    type=Choice(THEOREMS),
     help="To certify the initialisation with; by default 1, then P where it has a chance; with "
     "--weight-decay R alone, with --batch-size S. overparam verify checks all but P and runs of "
     "mini-batches.",
@@ -239,12 +241,12 @@ def certify(**given: Any) -> None:
 @click.option("--infinite", is_flag=True, help="Of the infinitely wide network.")
 @click.option(
     "--kind",
-    type=click.Choice(["ntk", "nngp"]),
+    type=Choice(["ntk", "nngp"]),
     default="ntk",
     help="nngp: the covariance of the infinite network's output at initialisation.",
 )
 @click.option(
-    "--dtype", type=click.Choice(["float32", "float64"]), default="float64", help="Of the file."
+    "--dtype", type=Choice(["float32", "float64"]), default="float64", help="Of the file."
 )
 @click.option("--block", type=int, help="Points on a tile's side; by default what --memory allows.")
 @click.option(
@@ -282,6 +284,7 @@ def kernel(**given: Any) -> None:
 @click.option("--all", "everything", is_flag=True, help="Run all studies, and write an index.")
 @click.option("--data", help="A bundled set's name or a file, in place of the study's own data.")
 @click.option("--target", help="The column to predict, with --data.")
+@reading_options
 @click.option("--samples", type=int, help="Points used at most, with --data.")
 @click.option("--activation", help="Of all networks, in place of the study's own.")
 @click.option("--depth", type=int, help="Number of hidden layers, in place of the study's own.")
@@ -336,7 +339,7 @@ def verify(**given: Any) -> None:
 @click.option("--bias-scale", type=float, default=0.1, help="Factor on the biases.")
 @click.option(
     "--knowing",
-    type=click.Choice(["points", "norms", "moments"]),
+    type=Choice(["points", "norms", "moments"]),
     default="points",
     help="What the bounds may know of the data: its points, their norms, or even moments of these.",
 )
@@ -386,7 +389,7 @@ def width(**given: Any) -> None:
     "--parametrisation",
     "parametrisations",
     multiple=True,
-    type=click.Choice(PARAMETRISATIONS),
+    type=Choice(PARAMETRISATIONS),
     help="May be given several times; all by default.",
 )
 @click.option("--steps", type=int, default=5, help="Of gradient descent on all rows.")

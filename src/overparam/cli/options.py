@@ -1,5 +1,6 @@
 """Options shared by the commands."""
 
+import difflib
 import math
 from collections.abc import Callable
 from typing import Any, get_args
@@ -27,6 +28,17 @@ def _complete_data(ctx: Any, param: Any, begun: str) -> list[CompletionItem]:
 def examples(*commands: str) -> str:
     """What stands below a command's help."""
     return "\b\n" + "\n".join(["Examples:", *(f"  overparam {each}" for each in commands)])
+
+
+class Choice(click.Choice):
+    """One of some words; another one is answered with the nearest, too."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: Any) -> str:
+        """What is said of another word."""
+        words = list(map(str, self.choices))
+        near = difflib.get_close_matches(str(value).lower(), words, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return super().get_invalid_choice_message(value, ctx) + hint
 
 
 class MemorySize(click.ParamType):
@@ -93,7 +105,7 @@ def data_options_with(*, test_fraction: float, standardize: str) -> Callable:
     return decorate
 
 
-reading_options = (
+_reading_options = (
     click.option(
         "--separator",
         help="Between the columns of a text file: a character, or tab, space, ...; told from the "
@@ -113,17 +125,24 @@ reading_options = (
 """How a table is to be read."""
 
 
+def reading_options(command: Callable) -> Callable:
+    """How a table is to be read."""
+    for option in reversed(_reading_options):
+        command = option(command)
+    return command
+
+
 def _data_options(command: Callable, test_fraction: float, standardize: str) -> Callable:
     for option in reversed(
         (
             click.option("--target", help="Column to learn; the last one by default."),
             click.option(
                 "--task",
-                type=click.Choice(["auto", "classification", "regression"]),
+                type=Choice(["auto", "classification", "regression"]),
                 default="auto",
                 help="Kind of target; auto tells from its values.",
             ),
-            *reading_options,
+            *_reading_options,
             click.option("--samples", type=int, help="Draw this many rows; all by default."),
             click.option(
                 "--seed", type=int, default=0, help="Of the draw, the split and the network."
@@ -136,7 +155,7 @@ def _data_options(command: Callable, test_fraction: float, standardize: str) -> 
             ),
             click.option(
                 "--standardize",
-                type=click.Choice(get_args(Mode)),
+                type=Choice(get_args(Mode)),
                 default=standardize,
                 help="center: mean 0, variance 1 per feature; lift: then one more coordinate of "
                 "constant height, and the same norm for every point; sphere: the same norm without "

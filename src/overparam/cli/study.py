@@ -33,7 +33,8 @@ def study(
     # loky replaces workers that have grown, and says so; what they were at is done by others.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     if listing:
-        return print_table([(each, get_study(each).title) for each in NAMES])
+        titles = {each: get_study(each).title for each in NAMES}
+        return say_json(titles) if as_json else print_table(list(titles.items()))
     if (name is None) != everything:
         raise InputError(f"name one study, or give --all: {', '.join(NAMES)}")
     chosen = _settings(options)
@@ -69,7 +70,7 @@ def _settings(options: dict[str, Any]) -> Settings:
     widths = options.pop("widths")
     names = ("data", "target", "samples", "seeds", "quick", "activation", "depth")
     return Settings(
-        **{name: options.pop(name) for name in names},
+        **{name: options.pop(name) for name in (*names, "separator", "header", "one_hot")},
         widths=None if widths is None else tuple(whole_numbers("--widths", widths)),
     )
 

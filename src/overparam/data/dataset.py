@@ -179,8 +179,7 @@ def load(
     """
     from overparam.data.sources import read_table
 
-    reading = {"separator": separator, "header": header, "one_hot": one_hot}
-    raw = read_table(source, target, task, **reading)
+    raw = read_table(source, target, task, separator=separator, header=header, one_hot=one_hot)
     drawn = _draw(raw.n, samples, seed)
     raw, class_notes = _drawn_classes(raw, drawn)
     train, test, split_notes = _split(drawn, test_fraction, raw)

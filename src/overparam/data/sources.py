@@ -157,7 +157,7 @@ def _from_frame(
         )
     name = pick_target(frame.columns, target, source)
     _require_two_rows(frame.height, source)
-    features, indicators = frame.drop(name), {}
+    features, indicators = frame.drop(name), dict[str, str]()
     target_column = target_values(frame[name], rows, task)
     if categories:
         features, indicators = one_hot(features, rows, categories)

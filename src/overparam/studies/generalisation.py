@@ -18,7 +18,14 @@ from overparam.problem.measure import Measure
 from overparam.report.svg import INK, styled
 from overparam.risk.risk_bound import RiskBound
 from overparam.studies import plotting
-from overparam.studies.problems import centred, network, row_of, start_of, training_flops
+from overparam.studies.problems import (
+    centred,
+    network,
+    reading_of,
+    row_of,
+    start_of,
+    training_flops,
+)
 from overparam.studies.statistics import LEVEL, above, median, proportion_interval
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.gradient_descent import gradient_descent
@@ -89,6 +96,7 @@ class Generalisation(Study):
             cells += [
                 {
                     **{"data": data, "target": target, "standardize": standardize},
+                    **settings.reading,
                     **{"points": points // part, "tests": tests, "width": width},
                     **{"depth": settings.depth or 1, "activation": settings.activation or "gelu"},
                     **{"output_scale": SCALE, "seeds": seeds},
@@ -161,7 +169,8 @@ def _data(settings: Settings) -> list[tuple[str, str | None, str, int]]:
             ("digits", "parity", "norm", int(1600 * few)),
             ("breast_cancer", None, "sphere", int(560 * min(1, 2 * few))),
         ]
-    rows = min(settings.samples or 1600, read_table(settings.data, settings.target).n)
+    table = read_table(settings.data, settings.target, **settings.reading)
+    rows = min(settings.samples or 1600, table.n)
     if rows < LEAST:
         raise InputError(f"this study needs {LEAST} rows or more, not {rows}: raise --samples")
     return [(settings.data, settings.target, "sphere", rows)]
@@ -197,6 +206,7 @@ def draw_rows(cell: Cell, seed: int) -> tuple[Dataset, Measure, Measure]:
         test_fraction=cell["tests"] / samples,
         standardize=cell["standardize"],
         seed=seed,
+        **reading_of(cell),
     )
     test = data.test
     assert test is not None

@@ -1,7 +1,7 @@
 """The data and the learning problems that studies share."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,18 @@ class Source:
         data: A bundled set's name or a file.
         target: The column to learn; None for the last one.
         points: Training points.
+        reading: What is unusual about reading it.
     """
 
     data: str
     target: str | None
     points: int
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
-    def cell(self) -> dict[str, str | int | None]:
+    def cell(self) -> dict[str, Any]:
         """What a cell says of it."""
-        return {"data": self.data, "target": self.target, "points": self.points}
+        named = {"data": self.data, "target": self.target, "points": self.points}
+        return {**named, **self.reading}
 
 
 def sources(settings: Settings, own: Sequence[Source], spare: int = 0) -> list[Source]:
@@ -57,14 +60,15 @@ def sources(settings: Settings, own: Sequence[Source], spare: int = 0) -> list[S
     """
     if settings.data is None:
         return list(own)
-    points, most = settings.samples, read_table(settings.data, settings.target).n - spare
+    table = read_table(settings.data, settings.target, **settings.reading)
+    points, most = settings.samples, table.n - spare
     if points is None:
         points = min(own[0].points, most)
     elif points > most:
         rest = f" and leave {spare} to test on" if spare else ""
         raise InputError(f"samples is {points}: take at most {most} of the rows{rest}")
-    read(settings.data, settings.target, points)
-    return [Source(settings.data, settings.target, points)]
+    read(settings.data, settings.target, points, **settings.reading)
+    return [Source(settings.data, settings.target, points, settings.reading)]
 
 
 def by_width(
@@ -97,20 +101,32 @@ def row_of(cell: Cell, *columns: str, **rest: Any) -> Row:
 
 @lru_cache(maxsize=8)
 def read(
-    data: str, target: str | None, points: int, tests: int = 0, standardize: str = "sphere"
+    data: str,
+    target: str | None,
+    points: int,
+    tests: int = 0,
+    standardize: str = "sphere",
+    **reading: Any,
 ) -> Dataset:
     """A data set with so many training points, drawn with seed 0.
 
     It has so many test points, or what rows there are beyond.
     """
-    samples = points + min(tests, read_table(data, target).n - points)
+    samples = points + min(tests, read_table(data, target, **reading).n - points)
     share = 1 - points / samples
-    return load(data, target=target, samples=samples, test_fraction=share, standardize=standardize)
+    how: dict[str, Any] = {"standardize": standardize, **reading}
+    return load(data, target=target, samples=samples, test_fraction=share, **how)
 
 
 def read_cell(cell: Cell, tests: int = 0, standardize: str = "sphere") -> Dataset:
     """The data set that a cell names."""
-    return read(cell["data"], cell["target"], cell["points"], tests, standardize)
+    given = cell["data"], cell["target"], cell["points"]
+    return read(*given, tests, standardize, **reading_of(cell))
+
+
+def reading_of(cell: Cell) -> dict[str, Any]:
+    """What a cell says about reading its table."""
+    return {name: cell[name] for name in ("separator", "header", "one_hot") if name in cell}
 
 
 def sphere(n: int, dim: int) -> Float[np.ndarray, "n d"]:

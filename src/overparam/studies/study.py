@@ -37,6 +37,7 @@ class Settings:
         activation: A built-in activation's name, in place of the study's own.
         depth: Hidden layers, 1 or more.
         widths: Widths of the hidden layers, ascending.
+        separator, header, one_hot: How the table is to be read, see :func:`overparam.load`.
     """
 
     data: str | None = None
@@ -47,6 +48,9 @@ class Settings:
     activation: str | None = None
     depth: int | None = None
     widths: tuple[int, ...] | None = None
+    separator: str | None = None
+    header: bool = True
+    one_hot: bool = False
 
     def __post_init__(self) -> None:
         for name in ("samples", "seeds"):
@@ -55,6 +59,8 @@ class Settings:
                 require_whole(name, value, 2, MOST_STEPS)
         if self.data is None and (self.target is not None or self.samples is not None):
             raise InputError("target and samples choose from a data set: name one with --data")
+        if self.data is None and self.reading:
+            raise InputError(f"{', '.join(self.reading)}: of a table, which --data names")
         if self.activation is not None:
             get_activation(self.activation)
         if self.depth is not None and require_depth(self.depth) < 1:
@@ -69,6 +75,12 @@ class Settings:
         if not each:
             raise InputError("widths is empty: give some, such as 64,256,1024")
         object.__setattr__(self, "widths", tuple(sorted(each)))
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What is unusual about reading the table; a cell says it, too."""
+        usual = {"separator": None, "header": True, "one_hot": False}
+        return {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
 
     def refuse(self, why: str, *names: str) -> None:
         """Refuse what a study has no use for.
