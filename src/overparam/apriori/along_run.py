@@ -21,6 +21,9 @@ from overparam.theorems.path import Cell, PathConvergence, PathPoint, descent_fo
 SPACING = 0.2
 """How much farther along the run the next look is."""
 
+LONGEST = 2.0**60
+"""Steps up to which the run is looked at: a rate so close to 1 is none in floats long before."""
+
 
 @runtime_checkable
 class Change(Protocol):
@@ -117,7 +120,7 @@ def _point(
 def _cells(
     run: LinearRun, change: Change, point: Callable[[int, float, float], PathPoint]
 ) -> Iterator[Cell]:
-    steps = np.array(list(_steps(run.horizon)))
+    steps = np.array(list(_steps(min(run.horizon, LONGEST))))
     left, gone = run.residuals(steps), run.distances(steps)
     for a, b in itertools.pairwise(range(len(steps))):
         N = int(steps[b] - steps[a])
