@@ -222,7 +222,7 @@ def _consequences(
     if result.certified:
         drift = kernel_drift(**known, displacement=moved)
     ratio = distance_ratio(
-        majorant=found.majorant, limit=limit, closest=closest, least_squares=quadratic
+        majorant=found.majorant, limit=limit, closest=closest, unique=setting.loss.unique
     )
     return {
         **{"limit_distance": limit.distance, "distance_ratio": ratio, "kernel_drift": drift},
