@@ -44,7 +44,7 @@ from overparam.threads import one_thread
 NODES = 160
 """Radii at which omega and L are evaluated."""
 
-AFAR = 32
+AFAR = 64
 """Radii beyond those of Theorem 1, to where no minimiser is excluded any more."""
 
 SHARP_ORDER = 4096
