@@ -19,6 +19,15 @@ the points in a new order each epoch, of which each is in one batch."""
 RIGOURS = ("computed", "proved")
 """Of the main job."""
 
+DATA_SETS = ("digits", "diabetes", "breast_cancer", "wine", "iris")
+"""That ship with scikit-learn."""
+
+STUDIES = (
+    *("convergence", "implicit", "lazy", "generalisation", "transfer"),
+    *("eigenvalue", "moments", "applications", "eoc"),
+)
+"""In the order of the gallery."""
+
 THEOREMS = ("1", "P", "C", "R", "S")
 """With which an initialisation can be certified."""
 

@@ -20,7 +20,7 @@ from overparam.risk.held_out import (
     clopper_pearson_upper,
     empirical_bernstein_upper,
 )
-from overparam.risk.kernel_trace import kernel_trace
+from overparam.risk.kernel_blocks import kernel_trace
 from overparam.risk.linearisation import linearisation_remainder
 from overparam.risk.pac_bayes import gaussian_divergence, pac_bayes_kl_terms
 from overparam.risk.rademacher import rademacher_terms

@@ -10,7 +10,7 @@ from networks import dense_jacobian, draw_inputs, draw_params
 from overparam import MLP, Measure, Problem
 from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.precision import in_float64
-from overparam.risk.kernel_trace import kernel_trace
+from overparam.risk.kernel_blocks import kernel_trace
 from overparam.risk.linearisation import linearisation_remainder
 
 MODELS = (

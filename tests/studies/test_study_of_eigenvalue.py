@@ -54,7 +54,7 @@ def row(width, seed, ratio=0.95, distance=None, **other):
     return {
         "sweep": "width", "data": "digits", "activation": "tanh", "depth": 1, "points": 20,
         "dim": 64, "angle": 0.0, "width": width, "seed": seed, "smallest": 0.01 * ratio,
-        "limit": 0.01, "distance": away,
+        "limit": 0.01, "distance": away, "gap": 0.02,
     } | other  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def made(seeds=80, fall=2, **other):
     rows = [row(w, s, **other) for w in (64, 256, 1024) for s in range(seeds)]
     for angle in (0.1, 0.03, 0.01):
         shared = {"sweep": "angle", "data": "sphere", "angle": angle, "limit": angle**fall / 50}
-        exact = {"smallest": angle**fall / 50, "distance": 0.1}
+        exact = {"smallest": angle**fall / 50, "distance": 0.1, "gap": angle**fall / 40}
         rows += [row(1024, s) | shared | exact for s in range(3)]
     return STUDY.table(rows)
 
@@ -87,6 +87,42 @@ def test_verdicts_fail_where_the_assumption_does():
     assert verdicts(made(seeds=10))["all but surely."] == "undecided"
     slow = [f.verdict for f in STUDY.findings(made(fall=1.5)) if "small angle" in f.claim]
     assert slow == ["fails"]
+    assert STUDY.findings(made(gap=0.009))[1].verdict == "fails"  # lambda_min above the gap
+
+
+def test_an_eigenvalue_that_other_points_bound_is_no_failure():
+    """The theorem bounds lambda_min by the closest pair's gap; it does not say it is attained."""
+    table = made().with_columns(
+        pl.when(pl.col("sweep") == "angle").then(0.3 * pl.col("angle") * pl.col("smallest"))
+        .otherwise(pl.col("smallest")).alias("smallest")
+    )  # fmt: skip
+    (found,) = [f for f in STUDY.findings(table) if "small angle" in f.claim]
+    assert found.verdict == "holds"
+    assert found.statistics["smallest"] == pytest.approx(3)
+
+
+def test_sizes_are_judged_by_their_least_draw():
+    rows = [row(1024, s, ratio=1 - n / 4000) for n in (100, 1797) for s in range(3)]
+    sized = [
+        r | {"sweep": "size", "points": n}
+        for r, n in zip(rows, np.repeat([100, 1797], 3), strict=True)
+    ]
+    found = [f for f in STUDY.findings(STUDY.table(sized)) if "number of points" in f.claim]
+    assert [f.verdict for f in found] == ["holds"]
+    sized[-1]["smallest"] = 0.004
+    found = [f for f in STUDY.findings(STUDY.table(sized)) if "number of points" in f.claim]
+    assert [f.verdict for f in found] == ["fails"]
+
+
+def test_relus_gap_falls_like_the_angle_where_that_is_small_and_the_width_resolves_it():
+    gaps = []
+    for angle in (0.1, 0.03, 0.01):
+        cell = CELL | {"sweep": "angle", "activation": "relu", "width": 4096, "angle": angle}
+        rows = STUDY.measure(cell)
+        gaps.append(np.mean([r["gap"] for r in rows]))
+        assert all(r["smallest"] <= r["gap"] for r in rows)
+    power = np.polyfit(np.log((0.1, 0.03, 0.01)), np.log(gaps), 1)[0]
+    assert power == pytest.approx(1, abs=0.25)
 
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(40, "undecided"), (80, "holds")])

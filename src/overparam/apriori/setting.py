@@ -129,6 +129,38 @@ class Setting:
         """The network of these widths."""
         return replace(self.model, hidden_widths=hidden_widths)
 
+    @cached_property
+    def energies(self) -> Float[np.ndarray, " n"] | None:
+        """|y|^2 along each mode of the limit, for Theorem W5; None where that says nothing.
+
+        It speaks of least squares on points and targets that are known, and assumes no lambda_min.
+        """
+        spectra = self.spectra
+        if spectra is None or self.assumed is not None or not self.loss.quadratic:
+            return None
+        assert isinstance(self.data, Measure)
+        if self.data.y is None:
+            return None
+        y = np.sqrt(self.data.weights)[:, None] * self.data.y
+        energies = np.sum((spectra.directions.T @ y) ** 2, axis=1)
+        ours = math.isclose(float(np.sum(energies)), self.residual**2, rel_tol=1e-9)
+        return energies if ours and self.residual else None
+
+    @cached_property
+    def limiting_jacobian_norm(self) -> float:
+        """What the bound on |J(theta_0)| falls to as the widths grow."""
+        return jacobian_norm(self.base_point(self.at((10**15,) * len(self.model.hidden_widths))))
+
+    @property
+    def _share(self) -> float:
+        """Delta of the norms, and of all events about kernels together."""
+        return self.failure_probability / (2 if self.assumed is None else 1)
+
+    @property
+    def unit_share(self) -> float:
+        """Delta of each of the two events of Propositions 15 and 16, of one hidden layer."""
+        return self._share / 4
+
     def min_eigenvalue(self, model: MLP) -> float:
         """The lower bound on lambda_min(K(theta_0)) at these widths."""
         if self.assumed is not None:
@@ -136,8 +168,9 @@ class Setting:
         assert self.spectra is not None
         assert self.known is not None
         assert self.limits is not None
+        events = 2 * self.unit_share if self.model.layers == 2 else 0.0
         return min_eigenvalue_bound(
-            model, self.spectra, self.known[1], self.limits, self.failure_probability / 2
+            model, self.spectra, self.known[1], self.limits, self._share - events
         )
 
     def base_point(self, model: MLP, *, binned: bool = True) -> LayerNorms:
@@ -147,14 +180,13 @@ class Setting:
             model: Architecture and widths.
             binned: Whether points of similar norms are merged, for speed.
         """
-        share = self.failure_probability / (2 if self.assumed is None else 1)
         if isinstance(self.data, Moments):
-            return moment_base_point(model, self.data, share)
+            return moment_base_point(model, self.data, self._share)
         assert self.known is not None
         assert self.limits is not None
         largest = None if self.spectra is None else self.spectra.largest
         top = None if largest is None else (largest[0], largest[1])
-        bounds = PointBounds(model, self.known[1], self.limits, share, top)
+        bounds = PointBounds(model, self.known[1], self.limits, self._share, top)
         return _binned(bounds.base_point(), self.known[0]) if binned else bounds.base_point()
 
 

@@ -23,6 +23,13 @@ SHARE = 0.08
 """Of the kernel's largest drift so far, and of the largest distance from the linearised run, that
 may go unseen between two looks."""
 
+SPARE = 4.0
+"""What is proved of a run is stated with so many times its errors: a re-check makes another run,
+whose bounds should not come out above what was claimed."""
+
+ABOVE = 1 + 1e-6
+"""The same for the way that is left at the end."""
+
 PATIENCE = 5000
 """Steps' worth of work that looks may cost beside as much as the steps so far."""
 
@@ -134,7 +141,7 @@ class Looks:
             apart=apart,
             size=parameter_norm(point.params),
             deviation=deviation,
-            path=float(tail.radius),
+            path=float(tail.radius) * (ABOVE if point.weights is not None else 1.0),
             modulus=point.bounds.modulus(np.nextafter(deviation + float(tail.radius), math.inf)),
             jacobian_norm=point.jacobian_norm,
             residual_noise=residual_noise,
@@ -155,4 +162,6 @@ class Looks:
     def _kernel_error(self, noise: StepNoise | StepErrors, norm: float) -> float:
         """|K^ - K| where |J| is at most ``norm``."""
         trace, outputs = len(self.start.kernel) * norm**2, self.problem.outputs
-        return kernel_noise(trace, 2 * max(self.problem.mlp.widths), outputs, noise.backward, norm)
+        longest = 2 * max(self.problem.mlp.widths)
+        spare = SPARE if isinstance(noise, StepErrors) else 1.0
+        return spare * kernel_noise(trace, longest, outputs, noise.backward, norm)

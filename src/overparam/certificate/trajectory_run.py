@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
-from overparam.certificate.trajectory_movement import Looks
+from overparam.certificate.trajectory_movement import SPARE, Looks
 from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,
@@ -70,10 +70,6 @@ ROUNDINGS = 16
 
 PROVED_ROUNDINGS = 64
 """The same where it is to be a bound: the margin of docs/proved.md, also on numbers of size 1."""
-
-SPARE = 4.0
-"""What is proved of a run is stated with so many times its deltas: a re-check makes another run,
-whose bounds should not come out above what was claimed."""
 
 UP = 1 + 1e-9
 """Covers the rounding of sums of numbers >= 0, one for each parameter, and of what is made of

@@ -15,6 +15,7 @@ from overparam.choices import (
     OPTIMIZERS,
     PARAMETRISATIONS,
     RIGOURS,
+    STUDIES,
     THEOREMS,
     Rigor,
     Sampling,
@@ -23,8 +24,10 @@ from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
 from overparam.cli.options import (
     Duration,
     MemorySize,
+    data_argument,
     data_options,
     data_options_with,
+    examples,
     loss_option,
     memory_option,
     model_options,
@@ -34,12 +37,25 @@ from overparam.cli.options import (
 )
 from overparam.cli.terminal import drop_output, flush
 from overparam.memory import WORKING_MEMORY
+from overparam.version import VERSION
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="overparam")
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "certify digits --target parity --out digits-certificate",
+        "verify digits-certificate",
+        "anchor trained.safetensors my.csv --activation tanh",
+        "certify --help",
+    ),
+)
+@click.version_option(VERSION)
 def cli() -> None:
     """Certificates of convergence for overparameterized networks, on your own data."""
+
+
+def _complete_study(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    return [name for name in STUDIES if name.startswith(begun)]
 
 
 def run(command: str, given: dict[str, Any]) -> None:
@@ -61,9 +77,14 @@ def run(command: str, given: dict[str, Any]) -> None:
         raise SystemExit(0) from None
 
 
-@cli.command()
+@cli.command(
+    epilog=examples(
+        "anchor trained.safetensors digits --target parity --activation gelu",
+        "anchor last.ckpt my.csv --activation tanh --standardize center --polish 10",
+    )
+)
 @click.argument("weights")
-@click.argument("data")
+@data_argument
 @data_options_with(test_fraction=0.0, standardize="none")
 @click.option(
     "--target-units",
@@ -100,15 +121,22 @@ def run(command: str, given: dict[str, Any]) -> None:
 def anchor(**given: Any) -> None:
     """Anchor a certificate at WEIGHTS, trained elsewhere, on DATA.
 
-    WEIGHTS is a .safetensors, .pt, .pth or .npz file, or a folder of `overparam certify --out`.
-    DATA is a CSV, Parquet or npz file, or a bundled set's name. Say with --standardize and
+    WEIGHTS is a .safetensors, .pt, .pth, .ckpt (Lightning) or .npz file, or a folder of `overparam
+    certify --out`.
+    DATA is a CSV, TSV, Parquet or npz file, or a bundled set's name. Say with --standardize and
     --target-units how the data were prepared for the training: by default not at all.
     """
     run("anchor", given)
 
 
-@cli.command()
-@click.argument("data")
+@cli.command(
+    epilog=examples(
+        "certify digits --target parity --out digits-certificate",
+        "certify my.csv --target price --one-hot --weight-decay 1e-3",
+        "certify iris --budget 10m --rigor proved",
+    )
+)
+@data_argument
 @data_options
 @model_options
 @loss_option
@@ -192,15 +220,19 @@ def anchor(**given: Any) -> None:
 @verbose_option
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def certify(**given: Any) -> None:
-    """Certify a network on DATA: a CSV, Parquet or npz file, or a bundled set's name.
+    """Certify a network on DATA: a CSV, TSV, Parquet or npz file, or a bundled set's name.
 
     Bundled sets: digits, diabetes, breast_cancer, wine, iris.
     """
     run("certify", given)
 
 
-@cli.command()
-@click.argument("data")
+@cli.command(
+    epilog=examples(
+        "kernel digits --width 1024 --out K.zarr", "kernel my.csv --infinite --out K.npy"
+    )
+)
+@data_argument
 @data_options_with(test_fraction=0.0, standardize="sphere")
 @model_options
 @click.option("--infinite", is_flag=True, help="Of the infinitely wide network.")
@@ -237,13 +269,22 @@ def kernel(**given: Any) -> None:
     run("kernel", given)
 
 
-@cli.command()
-@click.argument("name", required=False)
+@cli.command(
+    epilog=examples(
+        "study --list",
+        "study lazy --quick",
+        "study lazy --activation erf --depth 3 --widths 64,256,1024 --data my.csv",
+    )
+)
+@click.argument("name", required=False, shell_complete=_complete_study)
 @click.option("--list", "listing", is_flag=True, help="Print the studies and end.")
 @click.option("--all", "everything", is_flag=True, help="Run all studies, and write an index.")
 @click.option("--data", help="A bundled set's name or a file, in place of the study's own data.")
 @click.option("--target", help="The column to predict, with --data.")
 @click.option("--samples", type=int, help="Points used at most, with --data.")
+@click.option("--activation", help="Of all networks, in place of the study's own.")
+@click.option("--depth", type=int, help="Number of hidden layers, in place of the study's own.")
+@click.option("--widths", help="Of the hidden layers, by commas, in place of the study's own.")
 @click.option("--seeds", type=int, help="Initialisations drawn in each cell.")
 @click.option("--quick", is_flag=True, help="A small grid, for a first look.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; evidence/NAME by default.")
@@ -261,7 +302,11 @@ def study(**given: Any) -> None:
     run("study", given)
 
 
-@cli.command()
+@cli.command(
+    epilog=examples(
+        "verify digits-certificate", "verify digits-certificate/certificate.json --json"
+    )
+)
 @click.argument("path", metavar="DIR_OR_CERTIFICATE", type=click.Path(path_type=Path))
 @click.option("--precision", type=int, default=128, help="Bits of the ball arithmetic.")
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result.")
@@ -274,8 +319,13 @@ def verify(**given: Any) -> None:
     run("verify", given)
 
 
-@cli.command()
-@click.argument("data")
+@cli.command(
+    epilog=examples(
+        "width iris --assume-limit",
+        "width my.csv --depth 2 --knowing moments --min-eigenvalue 0.01",
+    )
+)
+@data_argument
 @data_options
 @click.option("--depth", type=int, default=1, help="Number of hidden layers, 1 or more.")
 @click.option("--activation", default="gelu", help="One with a bounded second derivative.")
@@ -312,20 +362,21 @@ def verify(**given: Any) -> None:
     default=0.9,
     help="1 - eta L_phi / 2: near 1 for small steps, from a smaller width on.",
 )
+@click.option("--step", type=float, help="A given step size, in the place of --step-fraction.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for summary.json and plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def width(**given: Any) -> None:
     """Print the width from which gradient descent on DATA provably converges.
 
     With probability 1 - FAILURE-PROBABILITY over the random initialisation, at this width and,
-    each by itself, at every larger one; no network is drawn. DATA is a CSV, Parquet or npz file,
-    or a bundled set's name.
+    each by itself, at every larger one; no network is drawn. DATA is a CSV, TSV, Parquet or npz
+    file, or a bundled set's name.
     """
     run("width", given)
 
 
-@cli.command()
-@click.argument("data")
+@cli.command(epilog=examples("coordcheck digits --samples 200 --widths 64,256,1024"))
+@data_argument
 @data_options_with(test_fraction=0.0, standardize="center")
 @click.option("--widths", default="64,256,1024", help="Of the hidden layers, by commas.")
 @click.option("--depth", type=int, default=2, help="Number of hidden layers.")
@@ -349,13 +400,11 @@ def coordcheck(**given: Any) -> None:
     In the NTK, the standard and the maximal-update (mup) parametrisation, each with one step size
     at all widths: how the change of each layer's activations depends on the width. Where it stays
     put, a step size found on a narrow network serves a wide one, and wide networks learn features.
-
-    Example: overparam coordcheck digits --samples 200 --widths 64,256,1024
     """
     run("coordcheck", given)
 
 
-@cli.command()
+@cli.command(epilog=examples("doctor", "doctor --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print it machine-readably.")
 def doctor(**given: Any) -> None:
     """Say what overparam runs on: versions, devices, whether arithmetic is what proofs assume.
@@ -365,7 +414,7 @@ def doctor(**given: Any) -> None:
     run("doctor", given)
 
 
-@cli.command()
+@cli.command(epilog=examples("cite"))
 @click.option("--json", "as_json", is_flag=True, help="Print it machine-readably.")
 def cite(**given: Any) -> None:
     """Print how to cite overparam and the theorem that it rests on, as BibTeX."""

@@ -5,8 +5,28 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from overparam.choices import DATA_SETS
+from overparam.errors import InputError
+from overparam.limits import MOST_WIDTH, require_whole
 from overparam.memory import parse_size
+
+
+def data_argument(command: Callable) -> Callable:
+    """DATA: a file, or the name of a data set that ships with scikit-learn."""
+    return click.argument("data", shell_complete=_complete_data)(command)
+
+
+def _complete_data(ctx: Any, param: Any, begun: str) -> list[CompletionItem]:
+    """Names of data sets; without one, the shell offers files."""
+    names = [CompletionItem(name) for name in DATA_SETS if name.startswith(begun)]
+    return names or [CompletionItem(begun, type="file")]
+
+
+def examples(*commands: str) -> str:
+    """What stands below a command's help."""
+    return "\b\n" + "\n".join(["Examples:", *(f"  overparam {each}" for each in commands)])
 
 
 class MemorySize(click.ParamType):
@@ -19,12 +39,26 @@ class MemorySize(click.ParamType):
         return value if isinstance(value, int) else parse_size(value)
 
 
-SELECTION = ("target", "task", "samples", "seed", "test_fraction", "standardize")
+READING = ("target", "task", "separator", "header", "one_hot")
+SELECTION = (*READING, "samples", "seed", "test_fraction", "standardize")
 
 
 def data_selection(options: dict[str, Any]) -> dict[str, Any]:
     """Take out of a command's options what selects and prepares the data."""
     return {name: options.pop(name) for name in SELECTION}
+
+
+def whole_numbers(name: str, text: str) -> list[int]:
+    """Numbers separated by commas.
+
+    Raises:
+        InputError: It is something else, or a number is not a width.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{name} must be numbers such as 64,128,256, not {text!r}") from None
+    return [require_whole(f"each of {name}", number, 1, MOST_WIDTH) for number in numbers]
 
 
 class Duration(click.ParamType):
@@ -59,6 +93,26 @@ def data_options_with(*, test_fraction: float, standardize: str) -> Callable:
     return decorate
 
 
+reading_options = (
+    click.option(
+        "--separator",
+        help="Between the columns of a text file: a character, or tab, space, ...; told from the "
+        "file by default.",
+    ),
+    click.option(
+        "--header/--no-header",
+        default=True,
+        help="Whether a text file's first line names the columns; if not, they are column_1, ...",
+    ),
+    click.option(
+        "--one-hot",
+        is_flag=True,
+        help="Make of each column of text a column of 0 and 1 for each of its values.",
+    ),
+)
+"""How a table is to be read."""
+
+
 def _data_options(command: Callable, test_fraction: float, standardize: str) -> Callable:
     for option in reversed(
         (
@@ -69,6 +123,7 @@ def _data_options(command: Callable, test_fraction: float, standardize: str) -> 
                 default="auto",
                 help="Kind of target; auto tells from its values.",
             ),
+            *reading_options,
             click.option("--samples", type=int, help="Draw this many rows; all by default."),
             click.option(
                 "--seed", type=int, default=0, help="Of the draw, the split and the network."

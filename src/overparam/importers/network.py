@@ -270,7 +270,7 @@ def _scales(scales: Scales | str, widths: list[int]) -> Scales:
         raise InputError(
             "scales='standard' needs layers with equal numbers of inputs, not "
             f"{', '.join(map(str, widths[:-1]))}: take 'ntk', whose step sizes for the standard "
-            "parameters standard_steps gives"
+            "parameters standard_steps gives; empirical_ntk(..., scales='standard') is their kernel"
         )
     return Scales(weight=math.sqrt(inputs.pop()), bias=1.0)
 

@@ -1,4 +1,4 @@
-"""Bounds on the risk of a trained network, on a user's data: G1 to G4 in one table.
+"""Bounds on the risk of a trained network, on a user's data: G1 to G4, G6 and G7 in one table.
 
 Theorems and proofs are in docs/generalisation.md. What needs training happens here: the sample is
 split in two, a network is trained on the first part from the same initialisation, and bounds around
@@ -6,11 +6,12 @@ it are evaluated on the second part, of which it knows nothing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int
 from scipy.linalg import cho_solve
 
@@ -21,6 +22,7 @@ from overparam.jacobian.layer_norms import measure_layer_norms, top_eigenvalue
 from overparam.kernel.empirical.tangent import tangent_kernel, to_coordinates
 from overparam.model.function import parameter_distance
 from overparam.model.mlp import Params
+from overparam.pipeline.derandomised import SCALES, derandomise, spectral_shape
 from overparam.precision import as_float64
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
@@ -37,9 +39,10 @@ from overparam.risk.held_out import (
     clopper_pearson_upper,
     empirical_bernstein_upper,
 )
+from overparam.risk.kernel_blocks import kernel_trace
 from overparam.risk.kernel_regime import arora_value, kernel_regime_value
-from overparam.risk.kernel_trace import kernel_trace
 from overparam.risk.linearisation import linearisation_remainder
+from overparam.risk.one_draw import log_density_ratio, one_draw, one_draw_terms
 from overparam.risk.pac_bayes import gaussian_divergence, pac_bayes_kl_terms
 from overparam.risk.rademacher import (
     rademacher_terms,
@@ -54,13 +57,10 @@ from overparam.risk.requirements import (
 from overparam.risk.risk_bound import RiskBound
 from overparam.risk.stochastic_network import stochastic_outputs
 from overparam.train.gradient_descent import train
-from overparam.train.loop import accelerated
+from overparam.train.loop import accelerated, descent
 
 MARGINS = tuple(2.0 ** (-j / 2) for j in range(9))
 """Margins of the ramp, fixed in advance; the best is chosen, at the price of a union bound."""
-
-SCALES = 0.03 * 1.5 ** np.arange(12)
-"""Standard deviations s of the priors, times the output scale; fixed in advance likewise."""
 
 FRACTIONS = (0.0, 0.25, 0.5, 1.0)
 """Where between the first part's network and its continuation the posterior's centre may lie."""
@@ -93,12 +93,17 @@ class PriorTraining:
     Attributes:
         fraction: Share of the sample that is the first part.
         steps: Steps of gradient descent with Nesterov momentum on the first part.
-        continuation: Further steps on all of the sample.
+        continuation: Further steps on all of the sample, of plain gradient descent: momentum would
+            begin anew, and far from the minimum that it had reached.
+        recipe: How the trained network came about, from a problem and a start; it must see nothing
+            else of the sample. Then the first part's network is trained by it, in place of the
+            steps, and the bounds around that network are about the trained one itself.
     """
 
     fraction: float = 0.5
     steps: int = 100
     continuation: int = 10
+    recipe: Callable[[Problem, Params], Params] | None = None
 
 
 def risk_bounds(
@@ -141,8 +146,8 @@ def risk_bounds(
         progress: Called as the work advances.
 
     Returns:
-        One :class:`RiskBound` each: G4 (with a test part), G1, G2, G1 and G2 around the network of
-        the first part, and the reference value G3 if the kernel can be factored.
+        One :class:`RiskBound` each: G4 (with a test part), G1, G2, G7 and G6, the same around the
+        network of the first part, and the reference value G3 if the kernel can be factored.
 
     Raises:
         InputError: Confidence outside (0, 1), a loss that is not bounded, weights that differ, a
@@ -177,14 +182,23 @@ def risk_bounds(
     whole = _Centre(job.start, job.on(sample), "the initialisation", (IID, FIXED_START))
     bounds += job.rademacher(whole, [(1.0, trained)], "the trained network")
     bounds.append(job.pac_bayes(whole, [(1.0, trained)], "a network drawn around the trained one"))
+    bounds.append(job.one_draw(whole, trained, bounds[-1], "the trained network"))
+    bounds += job.derandomised(whole, [(1.0, trained)], "the trained network")
     report("training on the first part", 0, 0)
     centre, moved = job.train_prior(sample, first, prior)
     report("bounds around the first part's network", 0, 0)
+    about = "network trained on the first part, then on all rows"
     candidates = [(t, _between(centre, moved, t)) for t in FRACTIONS]
-    about = "trained on the first part, then on all rows"
-    part = _Centre(centre, job.on(_rows(sample, second)), "the first part's network", (IID,))
-    bounds += job.rademacher(part, candidates, f"the network {about}")
-    bounds.append(job.pac_bayes(part, candidates, f"a network drawn around the one {about}"))
+    if prior.recipe is not None:
+        about, candidates = "trained network", [(1.0, trained)]
+    seen = _rows(sample, first)
+    part = _Centre(centre, job.on(_rows(sample, second)), "the first part's network", (IID,), seen)
+    bounds += job.rademacher(part, candidates, f"the {about}")
+    bounds.append(job.pac_bayes(part, candidates, f"a network drawn around the {about}"))
+    mean = dict(candidates)[bounds[-1].details["fraction"]]
+    bounds.append(job.one_draw(part, mean, bounds[-1], f"the {about}"))
+    on_all = [(t, params) for t, params in candidates if t > 0]
+    bounds += job.derandomised(part, on_all, f"the {about}")
     reference = job.kernel_regime(sample, certificate)
     return bounds if reference is None else [*bounds, reference]
 
@@ -224,12 +238,14 @@ class _Centre:
         problem: The learning problem on the sample.
         name: What the parameters are called.
         assumptions: What their independence rests on.
+        seen: The rows they were trained on, if any.
     """
 
     params: Params
     problem: Problem
     name: str
     assumptions: tuple[str, ...]
+    seen: Measure | None = None
 
     @property
     def sample(self) -> Measure:
@@ -394,14 +410,73 @@ class _Job:
         final = bound(t, params, scale, wanted, self.seed + 1)
         return replace(final, details=final.details | self._fresh_risk(params, scale))
 
+    def one_draw(
+        self, centre: _Centre, mean: Params, around: RiskBound, predictor: str
+    ) -> RiskBound:
+        """G7 for one draw from what G2 chose: its own sampling had other draws."""
+        scale, seed = around.details["scale"], self.seed + 3
+        drawn = one_draw(mean, scale, seed)
+        ratio = log_density_ratio(drawn, mean, centre.params, scale)
+        terms = one_draw_terms(
+            empirical_risk=self._risk(drawn, centre.problem),
+            sample_size=centre.sample.n,
+            loss_bound=self.loss.bound,
+            log_ratio=ratio,
+            confidence=self.confidence,
+            choices=len(SCALES),
+        )
+        details = {"scale": scale, "seed": float(seed), "log_ratio": ratio}
+        return self._bound(
+            f"G7 one draw around {centre.name}",
+            f"{predictor} with noise added once",
+            terms,
+            centre.sample.n,
+            (*centre.assumptions, "the noise's seed was not chosen by its result"),
+            details | {"fraction": around.details["fraction"]} | self._fresh_risk(drawn),
+        )
+
+    def derandomised(
+        self, centre: _Centre, candidates: list[tuple[float, Params]], predictor: str
+    ) -> list[RiskBound]:
+        """G6 for the best candidate and choices; empty if all are beyond the largest radius."""
+        seen = centre.seen
+        shape = np.ones(self.problem.mlp.layers)
+        if seen is not None:
+            shape = spectral_shape(jax.tree.map(np.subtract, centre.params, self.start))
+        networks = [params for _, params in candidates]
+        found = derandomise(
+            *(centre.problem, centre.params, networks, self.loss, self.confidence),
+            shape=shape,
+            seen=seen,
+        )
+        if found is None:
+            return []
+        details = found.details | {"fraction": candidates[found.candidate][0]}
+        bound = self._bound(
+            f"G6 derandomised around {centre.name}",
+            predictor,
+            found.terms,
+            centre.sample.n,
+            (*centre.assumptions, "scale, threshold and radius are from grids fixed in advance"),
+            details | self._fresh_risk(networks[found.candidate]),
+        )
+        return [bound]
+
     def train_prior(
         self, sample: Measure, first: Int[np.ndarray, " a"], prior: PriorTraining
     ) -> tuple[Params, Params]:
         """The network of the first part, and its continuation on all of the sample."""
         part = _rows(sample, first)
-        step = 1 / (self._curvature(self.on(part)) + self.problem.weight_decay)
-        centre = self._descend(part, self.start, prior.steps, step)
-        return centre, self._descend(sample, centre, prior.continuation, step)
+        if prior.recipe is not None:
+            centre = prior.recipe(self.on(part), self.start)
+            self.problem.validate(centre)
+            return as_float64(centre), as_float64(centre)
+        problem = self.on(part)
+        step = 1 / (self._curvature(problem, self.start) + problem.weight_decay)
+        centre = self._descend(problem, self.start, prior.steps, accelerated, step)
+        problem = self.on(sample)
+        step = 1 / (self._curvature(problem, centre) + problem.weight_decay)
+        return centre, self._descend(problem, centre, prior.continuation, descent, step)
 
     def kernel_regime(self, sample: Measure, certificate: Certificate | None) -> RiskBound | None:
         """G3, if rho_K is at hand or its kernel small enough to factor, and not singular."""
@@ -441,25 +516,30 @@ class _Job:
             return None
         return math.sqrt(residual @ cho_solve((factor, True), residual, check_finite=False))
 
-    def _descend(self, data: Measure, params: Params, steps: int, step: float) -> Params:
-        """Gradient descent with momentum; a smaller step if the loss does not fall."""
-        problem = self.on(data)
+    def _descend(
+        self,
+        problem: Problem,
+        params: Params,
+        steps: int,
+        optimizer: Callable[[float], optax.GradientTransformation],
+        step: float,
+    ) -> Params:
+        """So many steps; smaller ones if the loss does not fall."""
         before = problem.objective(params)
         for divisor in (1, 4, 16):
-            optimizer = accelerated(step / divisor)
             try:
-                after = train(problem, params, optimizer, steps, label="prior").params
+                after = train(problem, params, optimizer(step / divisor), steps, label="prior")
             except InputError:  # diverged; what the user passed was checked before
                 continue
-            if problem.objective(after) <= before:
-                return as_float64(after)
+            if problem.objective(after.params) <= before:
+                return as_float64(after.params)
         return params
 
-    def _curvature(self, problem: Problem) -> float:
-        """lambda_max(K) at the start, from at most 512 rows of the kernel."""
+    def _curvature(self, problem: Problem, params: Params) -> float:
+        """lambda_max(K), from at most 512 rows of the kernel."""
         count = min(problem.measure.n, max(1, 512 // problem.outputs))
         part = problem.measure.subsample(count, self.seed)
-        return top_eigenvalue(tangent_kernel(self.on(part), self.start))
+        return top_eigenvalue(tangent_kernel(self.on(part), params))
 
     def _risk(self, params: Params, problem: Problem) -> float:
         """Mean loss of the network itself over a problem's points."""

@@ -4,8 +4,10 @@ from overparam.risk.binary_kl import binary_kl as binary_kl
 from overparam.risk.binary_kl import kl_lower_inverse as kl_lower_inverse
 from overparam.risk.binary_kl import kl_upper_inverse as kl_upper_inverse
 from overparam.risk.bounded_loss import BoundedLoss as BoundedLoss
+from overparam.risk.bounded_loss import ClippedCrossEntropy as ClippedCrossEntropy
 from overparam.risk.bounded_loss import ClippedSquared as ClippedSquared
 from overparam.risk.bounded_loss import ClippedSquaredHinge as ClippedSquaredHinge
 from overparam.risk.bounded_loss import Ramp as Ramp
 from overparam.risk.bounded_loss import ZeroOne as ZeroOne
+from overparam.risk.one_draw import one_draw as one_draw
 from overparam.risk.risk_bound import RiskBound as RiskBound

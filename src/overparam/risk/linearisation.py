@@ -35,6 +35,21 @@ def linearisation_remainder(base: LayerNorms, radius: float) -> Float[np.ndarray
     return largest_over_splits(bound, layers, n)[0]
 
 
+def layered_remainder(
+    base: LayerNorms, radii: Float[np.ndarray, " layers"]
+) -> Float[np.ndarray, " n"]:
+    """The same for perturbations (dW^l | db^l) of spectral norm at most r_l each, which is given.
+
+    Args:
+        base: Norms at theta_0.
+        radii: r_l >= 0, shape (layers,).
+
+    Returns:
+        Upper bounds in the Euclidean norm of R^k, shape (n,), float64.
+    """
+    return _remainders(base, radii[None, :])[0]
+
+
 def _remainders(
     base: LayerNorms, shares: Float[np.ndarray, "rows layers"]
 ) -> Float[np.ndarray, "rows n"]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
+from overparam.model.activation import get_activation
 from overparam.model.mlp import MLP
 from overparam.report.svg import styled
 from overparam.studies import plotting, statistics
@@ -23,14 +24,30 @@ HALF = 0.5
 
 WITHIN = 0.2
 
+SEEDS = 80
+"""Without a failure in 72 the interval of its probability ends below 0.05."""
+
 RATIO = pl.col("smallest") / pl.col("limit")
 
-ANGLE_EXPONENTS = {"tanh": (2.0, 0.0, 0.2), "gelu": (2.0, 0.0, 0.2), "relu": (1.0, 0.02, 0.4)}
-"""Of lambda_min in the angle of two nearly parallel points, and the angles it is fitted on.
+SMOOTH, KINKED = 2.0, 1.0
+"""Exponent of the gap between two points in their angle, as that goes to 0.
 
 The kernel of a smooth activation is smooth in the angle, that of relu has a cusp; a network
-resolves it as long as many of its kinks lie between the two points.
+resolves it as long as many of its kinks lie between the two points. lambda_min is at most the gap,
+and need not follow it: other points bound it from above, too.
 """
+
+SMALL = 0.2
+"""Angles that are small: at 0.1 to 0.3 the limiting gap of relu still grows like angle^1.32."""
+
+RESOLVING = 16384
+"""Width of these networks: 52 kinks between points at the smallest angle."""
+
+SIZES = {"digits": (100, 300, 1000, 1797), "breast_cancer": (100, 300, 569)}
+"""Points of real rows, up to all that a data set has."""
+
+SIZED = 10_000
+"""Networks times points at each of these sizes, at most."""
 
 
 class Eigenvalue(Study):
@@ -47,7 +64,7 @@ class Eigenvalue(Study):
         **dict.fromkeys(("sweep", "data", "activation"), pl.String),
         **dict.fromkeys(("depth", "points", "dim"), pl.Int64),
         **{"angle": pl.Float64, "width": pl.Int64, "seed": pl.Int64},
-        **dict.fromkeys(("smallest", "limit", "distance"), pl.Float64),
+        **dict.fromkeys(("smallest", "limit", "distance", "gap"), pl.Float64),
     }
     keys: ClassVar = tuple(columns)[:9]
 
@@ -55,25 +72,35 @@ class Eigenvalue(Study):
         """Widths on data; numbers of points, dimensions and angles on the sphere."""
         quick = settings.quick
         widths = (64, 256, 1024) if quick else (64, 256, 1024, 4096)
-        seeds = settings.seeds or (10 if quick else 80)
+        seeds = settings.seeds or SEEDS
+        activations = ACTIVATIONS if settings.activation is None else (settings.activation,)
         own = sources(settings, [Source("digits", "parity", 20), Source("wine", None, 20)])
         shared: dict[str, Any] = {"angle": 0.0, "seeds": seeds}
         cells: list[Cell] = [
             {"sweep": "width", **source.cell(), "dim": 0, "activation": act, "depth": depth}
             | {"width": width, **shared}
-            for width in widths
+            for width in settings.widths or widths
             for source in own
-            for depth in (1, 2)
-            if depth * width <= 4096
-            for act in ACTIVATIONS
+            for depth in ((1, 2) if settings.depth is None else (settings.depth,))
+            if settings.widths or depth * width <= 4096
+            for act in activations
         ]
-        on_sphere = {"data": "sphere", "target": None, "depth": 1, "width": 1024, **shared}
-        on_sphere |= {"activation": "tanh", "points": 20, "dim": 20}
+        widest = 1024 if settings.widths is None else settings.widths[-1]
+        on_sphere = {"data": "sphere", "target": None, "width": widest, **shared}
+        on_sphere |= {"depth": settings.depth or 1, "activation": activations[0]}
+        on_sphere |= {"points": 20, "dim": 20}
         cells += [on_sphere | {"sweep": "points", "points": n} for n in (10, 20, 40, 80)]
         cells += [on_sphere | {"sweep": "dimension", "dim": d} for d in (3, 10, 30)]
+        cells += [
+            {**source.cell(), "sweep": "size", "dim": 0, "activation": "tanh", "depth": 1}
+            | {"width": 1024, "angle": 0.0, "seeds": min(seeds, SIZED // source.points)}
+            for source in _sizes(settings)
+        ]
         return cells + [
-            on_sphere | {"sweep": "angle", "points": 10, "activation": act, "angle": angle}
-            for act in ACTIVATIONS
+            on_sphere
+            | {"sweep": "angle", "points": 10, "activation": act}
+            | {"angle": angle, "width": RESOLVING}
+            for act in activations
             for angle in ANGLES
         ]
 
@@ -81,8 +108,9 @@ class Eigenvalue(Study):
         """A kernel for every seed, and about two seconds of compiling."""
         width, depth, n = cell["width"], cell["depth"], cell["points"]
         parameters = width * 66 + (depth - 1) * width * width
-        kernel = 6 * n * parameters + 4 * n * n * width * depth
-        return Cost(8 * (4 * parameters + 6 * n * width), 5e9 + cell["seeds"] * 3 * kernel)
+        kernel = 6 * n * parameters + 4 * n * n * width * depth + 8 * n**3
+        size = 8 * (4 * parameters + 6 * n * width + 6 * n**2)
+        return Cost(size, 5e9 + cell["seeds"] * 3 * kernel)
 
     def measure(self, cell: Cell) -> list[Row]:
         """lambda_min of every seed's kernel, the weights 1 / n included."""
@@ -99,16 +127,20 @@ class Eigenvalue(Study):
             smallest = float(np.linalg.eigvalsh(kernel)[0])
             apart = float(np.abs(np.linalg.eigvalsh(kernel - limit)[[0, -1]]).max())
             rows.append(own | {"seed": seed, "smallest": smallest, "distance": apart})
+            rows[-1]["gap"] = _least_gap(kernel)
         return rows
 
     def findings(self, table: pl.DataFrame) -> list[Finding]:
         """The assumption, its concentration, and what breaks it."""
         widths = table.filter(pl.col("sweep") == "width")
-        found = [self._weyl(table)]
+        found = [self._weyl(table), self._pairs(table)]
         for data, part in parts(widths, "data"):
             found += [self._assumption(data, *each) for each in parts(part, "depth")]
-            found.append(self._mean(data, part))
+            if 1 in part["depth"]:
+                found.append(self._mean(data, part))
             found += self._concentration(data, part)
+        sizes = parts(table.filter(pl.col("sweep") == "size"), "data")
+        found += [self._size(*each) for each in sizes]
         return found + self._angles(table.filter(pl.col("sweep") == "angle"))
 
     def _weyl(self, table: pl.DataFrame) -> Finding:
@@ -116,6 +148,32 @@ class Eigenvalue(Study):
         broken = table.filter(moved > pl.col("distance") * (1 + 1e-9) + 1e-12).height
         claim, runs = "lambda_min moves by at most |K - K_inf|.", table.height
         return statistics.never(claim, broken, runs, f"{runs} networks.", networks=runs)
+
+    def _pairs(self, table: pl.DataFrame) -> Finding:
+        """docs/spectrum.md, section 1: the Rayleigh quotient of a difference of two points."""
+        broken = table.filter(pl.col("smallest") > pl.col("gap") * (1 + 1e-9) + 1e-15).height
+        claim, runs = "lambda_min is at most the gap of the closest pair.", table.height
+        return statistics.never(claim, broken, runs, f"{runs} networks.", networks=runs)
+
+    def _size(self, data: str, part: pl.DataFrame) -> Finding:
+        """Whether more points bring a network's lambda_min away from the limit's."""
+        least = part.group_by("points", maintain_order=True).agg(
+            RATIO.min().alias("ratio"), RATIO.len().alias("draws"), pl.col("limit").first()
+        )
+        sizes = ", ".join(
+            f"{row['points']:,}: {row['ratio']:.3f} ({row['limit']:.2g})"
+            for row in least.sort("points").iter_rows(named=True)
+        )
+        lowest, most = float(part.select(RATIO.min()).item()), max(part["points"])
+        return Finding(
+            claim=(
+                f"On {data}, tanh, width {part['width'][0]:,}, no draw's lambda_min is below half "
+                f"of the limit's at any number of points up to {most:,}."
+            ),
+            holds=lowest >= HALF,
+            words=f"Least ratio (limit) by points: {sizes}; {min(least['draws'])} or more draws.",
+            statistics={"least_ratio": lowest, "draws": int(least["draws"].sum())},
+        )
 
     def _assumption(self, data: str, depth: int, part: pl.DataFrame) -> Finding:
         """Counted by seeds: activations of one seed share their weights, so are one draw."""
@@ -165,13 +223,17 @@ class Eigenvalue(Study):
     def _angles(self, part: pl.DataFrame) -> list[Finding]:
         found = []
         for act, rows in parts(part, "activation"):
-            expected, low, high = ANGLE_EXPONENTS[act]
-            used = rows.filter(pl.col("angle").is_between(low, high))
-            slope = statistics.exponent(used, "angle", "smallest")
-            limit = statistics.exponent(used, "angle", "limit").value
-            claim = f"Two points at a small angle, {act}: lambda_min falls like angle^{expected:g}."
-            what = f"The limiting kernel's exponent at the same angles is {limit:.3f}. "
-            found.append(statistics.power_law(claim, slope, expected, WITHIN, what, limit=limit))
+            smooth = get_activation(act).curvature_bound is not None
+            expected = SMOOTH if smooth else KINKED
+            used = rows.filter(pl.col("angle") < SMALL)
+            slope = statistics.exponent(used, "angle", "gap")
+            own = statistics.exponent(used, "angle", "smallest").value
+            claim = (
+                f"Two points at a small angle, {act}: their gap, which lambda_min is at most, "
+                f"falls like angle^{expected:g}."
+            )
+            what = f"lambda_min itself, which other points bound, too, has the exponent {own:.3f}. "
+            found.append(statistics.power_law(claim, slope, expected, WITHIN, what, smallest=own))
         return found
 
     def summary(self, table: pl.DataFrame) -> pl.DataFrame:
@@ -204,7 +266,8 @@ class Eigenvalue(Study):
             plotting.band(left, part, "width", RATIO, series, f"{act}, {depth} hidden")
         plotting.log_ticks(left, first["width"], "width")
         part = table.filter(pl.col("sweep") == "points")
-        plotting.band(middle, part, "points", RATIO, 0, f"tanh, width {part['width'][0]:,}")
+        text = f"{part['activation'][0]}, width {part['width'][0]:,}"
+        plotting.band(middle, part, "points", RATIO, 0, text)
         plotting.log_ticks(middle, part["points"], "points, on the sphere in 20 dimensions")
         for axes in (left, middle):
             axes.axhline(1, **plotting.THEORY)
@@ -226,6 +289,23 @@ def _failures(part: pl.DataFrame, width: int) -> tuple[int, int, int]:
     failed = (pl.col("smallest") < HALF * pl.col("limit")).any()
     draws = part.filter(pl.col("width") == width).group_by("seed").agg(failed.alias("failed"))
     return width, int(draws["failed"].sum()), draws.height
+
+
+def _sizes(settings: Settings) -> list[Source]:
+    """The bundled data at growing numbers of points; the user's at the number asked for."""
+    if settings.data is not None:
+        return sources(settings, [Source("", None, 20)])
+    few = 2 if settings.quick else None
+    targets = {"digits": "parity"}
+    return [Source(name, targets.get(name), n) for name, all_ in SIZES.items() for n in all_[:few]]
+
+
+def _least_gap(kernel: Float[np.ndarray, "n n"]) -> float:
+    """The least of (K_ii + K_jj - 2 K_ij) / 2 over pairs of points."""
+    diagonal = np.diag(kernel)
+    gaps = (diagonal[:, None] + diagonal[None, :]) / 2 - kernel
+    np.fill_diagonal(gaps, np.inf)
+    return float(gaps.min())
 
 
 def _points(cell: Cell) -> Float[np.ndarray, "n d"]:

@@ -27,14 +27,21 @@ STEPS = 12
 SCALE = 1000.0
 """Of the output: training stays close to the linearisation, and stops early near the start."""
 
+DECIDING = 6
+"""Draws of which all have to agree to show that most do."""
+
 LEAST = 40
 """Rows that the study needs."""
 
 NAMES = {
     "G4 held out": "G4 held out",
     "G2 PAC-Bayes-kl around the first part": "G2 PAC-Bayes, data-dependent prior",
+    "G7 one draw around the first part": "G7 one draw, data-dependent prior",
+    "G6 derandomised around the first part": "G6 derandomised, data-dependent prior",
     "G1 Rademacher around the first part": "G1 Rademacher, around the first part's network",
     "G2 PAC-Bayes-kl around the initialisation": "G2 PAC-Bayes, around the start",
+    "G7 one draw around the initialisation": "G7 one draw, around the start",
+    "G6 derandomised around the initialisation": "G6 derandomised, around the start",
     "G1 Rademacher around the initialisation": "G1 Rademacher, around the start",
     "G3 kernel regime": "G3 kernel regime",
 }
@@ -72,16 +79,18 @@ class Generalisation(Study):
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set, width and sample size."""
-        widths = (32, 128) if settings.quick else (32, 128, 512)
-        seeds = settings.seeds or (2 if settings.quick else 6)
+        widths = settings.widths or ((32, 128) if settings.quick else (32, 128, 512))
         parts = (1, 5) if settings.quick else (1, 3, 9)
         cells: list[Cell] = []
-        for data, target, standardize, rows in _data(settings):
+        chosen = _data(settings)
+        seeds = settings.seeds or (DECIDING // len(chosen) if settings.quick else DECIDING)
+        for data, target, standardize, rows in chosen:
             tests, points = rows // 4, rows - rows // 4
             cells += [
                 {
                     **{"data": data, "target": target, "standardize": standardize},
-                    **{"points": points // part, "tests": tests, "width": width, "depth": 1},
+                    **{"points": points // part, "tests": tests, "width": width},
+                    **{"depth": settings.depth or 1, "activation": settings.activation or "gelu"},
                     **{"output_scale": SCALE, "seeds": seeds},
                 }
                 for width in widths

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import certify
 from overparam.data.dataset import Dataset, load
+from overparam.data.sources import read_table
+from overparam.errors import InputError
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
@@ -42,27 +44,43 @@ class Source:
         return {"data": self.data, "target": self.target, "points": self.points}
 
 
-def sources(settings: Settings, own: Sequence[Source]) -> list[Source]:
-    """The user's data in place of the study's own.
+def sources(settings: Settings, own: Sequence[Source], spare: int = 0) -> list[Source]:
+    """The user's data in place of the study's own, as many points as it takes or as there are.
+
+    Args:
+        settings: What the user chose.
+        own: The study's own data.
+        spare: Rows that are left for testing, at least.
 
     Raises:
         InputError: They cannot be read, or have fewer points: found out before a folder is claimed.
     """
     if settings.data is None:
         return list(own)
-    points = own[0].points if settings.samples is None else settings.samples
+    points, most = settings.samples, read_table(settings.data, settings.target).n - spare
+    if points is None:
+        points = min(own[0].points, most)
+    elif points > most:
+        rest = f" and leave {spare} to test on" if spare else ""
+        raise InputError(f"samples is {points}: take at most {most} of the rows{rest}")
     read(settings.data, settings.target, points)
     return [Source(settings.data, settings.target, points)]
 
 
 def by_width(
-    settings: Settings, own: Sequence[Source], widths: Sequence[int], seeds: int, **rest: Any
+    settings: Settings,
+    own: Sequence[Source],
+    widths: Sequence[int],
+    seeds: int,
+    spare: int = 0,
+    **rest: Any,
 ) -> list[Cell]:
-    """A cell for each width and data set."""
+    """A cell for each width and data set, of one hidden layer unless the user has other wishes."""
+    shape = {"depth": settings.depth or 1, "activation": settings.activation or "gelu"}
     return [
-        {**source.cell(), "width": width, **rest, "seeds": settings.seeds or seeds}
-        for width in widths
-        for source in sources(settings, own)
+        {**source.cell(), "width": width, **shape, **rest, "seeds": settings.seeds or seeds}
+        for width in settings.widths or widths
+        for source in sources(settings, own, spare)
     ]
 
 
@@ -81,9 +99,12 @@ def row_of(cell: Cell, *columns: str, **rest: Any) -> Row:
 def read(
     data: str, target: str | None, points: int, tests: int = 0, standardize: str = "sphere"
 ) -> Dataset:
-    """A data set with so many training points and test points, drawn with seed 0."""
-    samples = points + tests
-    share = tests / samples
+    """A data set with so many training points, drawn with seed 0.
+
+    It has so many test points, or what rows there are beyond.
+    """
+    samples = points + min(tests, read_table(data, target).n - points)
+    share = 1 - points / samples
     return load(data, target=target, samples=samples, test_fraction=share, standardize=standardize)
 
 
@@ -99,9 +120,10 @@ def sphere(n: int, dim: int) -> Float[np.ndarray, "n d"]:
 
 
 def network(dataset: Dataset, cell: Cell) -> MLP:
-    """The network of a cell's width, depth and output scale."""
+    """The network of a cell's width, depth, activation and output scale."""
     widths, scale = (cell["width"],) * cell["depth"], cell.get("output_scale", 1.0)
-    return MLP(dataset.train.dim, widths, dataset.train.outputs, "gelu", output_scale=scale)
+    outputs, activation = dataset.train.outputs, cell.get("activation", "gelu")
+    return MLP(dataset.train.dim, widths, outputs, activation, output_scale=scale)
 
 
 def start_of(model: MLP, seed: int) -> Params:

@@ -35,24 +35,26 @@ class PathPoint:
         sigma: A lower bound on sigma(thetabar_t).
         jacobian_norm: An upper bound on |J(thetabar_t)|.
         change: |Dbar_t| = |J(thetabar_t) - J_0|.
-        kernel_drift: |K(thetabar_t) - K_0|.
         mismatch: |delta_t| = |F(thetabar_t) - F_lin(thetabar_t)|.
-        residual: |rbar_t|.
+        residual: |rbar_t|, or an upper bound on it.
         behind: |thetabar_t - theta_0|.
         ahead: |thetabar_inf - thetabar_t|.
         on_balls: omega_t(r) and L(r) on the ball around thetabar_t, for each of some radii.
+        least_residual: A lower bound on |rbar_t|; None if ``residual`` is exact.
+        kernel_drift: |K(thetabar_t) - K_0|; infinite if the kernel is not looked at.
     """
 
     step: int
     sigma: float
     jacobian_norm: float
     change: float
-    kernel_drift: float
     mismatch: float
     residual: float
     behind: float
     ahead: float
     on_balls: Callable[[np.ndarray], Float[np.ndarray, "radii 2"]]
+    least_residual: float | None = None
+    kernel_drift: float = math.inf
 
     def on_ball(self, radius: float) -> tuple[float, float]:
         """(omega_t(radius), L(radius))."""
@@ -265,6 +267,7 @@ class _Run:
         parameters, predictions, change: Bounds so far, as in :class:`PathConvergence`.
         distance: Bound on |theta_t - theta_0| so far.
         tubes: The cells so far.
+        past: What Lemma P5 asks of the cells so far.
     """
 
     residual: float
@@ -279,6 +282,28 @@ class _Run:
     change: float = 0.0
     distance: float = 0.0
     tubes: tuple[Tube, ...] = ()
+    past: tuple["_Passed", ...] = ()
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """A cell that the run has passed, as Lemma P5 sees it.
+
+    Attributes:
+        residual: |rbar_a|.
+        radius: E_a.
+        eps: Bound on |delta_t| + L |e_t|^2 / 2.
+        pushed: 2 E times the sum of v_t.
+        time: N eta.
+        slack: 2 - eta B^2.
+    """
+
+    residual: float
+    radius: float
+    eps: float
+    pushed: float
+    time: float
+    slack: float
 
 
 @dataclass(frozen=True)
@@ -288,6 +313,7 @@ class _InCell:
     Attributes:
         radius: E, a bound on |e_t| for a <= t <= b.
         at_end: E_b <= E.
+        pushed: Bound on the sum of v_t, what drives e_t in Lemma P1 whatever |b| is.
         eps: Bound on |delta_t| + L |e_t|^2 / 2.
         jacobian_norm: B.
         lipschitz: L on the ball of radius m + E.
@@ -297,6 +323,7 @@ class _InCell:
 
     radius: float
     at_end: float
+    pushed: float
     eps: float
     jacobian_norm: float
     lipschitz: float
@@ -321,11 +348,15 @@ def _in_cell(eta: float, cell: Cell, E_a: float) -> _InCell | None:
         c = N * eta * eps**2 / (2 - eta * B**2)
         p = eta * L * cell.residuals
         q = eta * (cell.drifts + L * h * cell.residuals)
-        if p > 100:
+        # or with |J_t - J_0| for |J_t - Jbar_t| and |Jbar_t - J_0|
+        turned = eta * (a.change + omega) * cell.residuals
+        still = math.hypot(E_a, math.sqrt(c))
+        grown = math.exp(p) * (still + q) if p < 100 else math.inf
+        E_b = min(grown, still + turned)
+        if not math.isfinite(E_b):
             return None
-        E_b = math.exp(p) * (math.hypot(E_a, math.sqrt(c)) + q)
         if E_b <= E:
-            return _InCell(E, E_b, eps, B, L, near, h)
+            return _InCell(E, E_b, min(p * E + q, turned), eps, B, L, near, h)
         E = E_b * (1 + SETTLED)
     return None
 
@@ -348,11 +379,16 @@ def _through(eta: float, cell: Cell, run: _Run) -> _Run | None:
         return None
     rate = max(1 - 2 * eta * q * sigma**2, 0.0)
     off = b.mismatch + B * held.at_end  # |r_b - rbar_b| at most
-    descent = max(run.residual**2 - max(b.residual - off, 0.0) ** 2, 0.0)
+    lowest = b.residual if b.least_residual is None else b.least_residual
+    descent = max(run.residual**2 - max(lowest - off, 0.0) ** 2, 0.0)
+    passed = _Passed(
+        *(a.residual, run.radius, held.eps, 2 * E * held.pushed, N * eta, 2 - eta * B**2)
+    )
+    past = (*run.past, passed)
     least = min(run.sigma, sigma)
     before = 0.0 if math.isinf(run.sigma) else 1 / run.sigma
     return _Run(
-        residual=min(rate ** (N / 2) * run.residual, b.residual + off),
+        residual=min(rate ** (N / 2) * run.residual, b.residual + off, _pulled_back(past)),
         radius=held.at_end,
         sigma=least,
         smoothness=max(run.smoothness, L_phi),
@@ -366,6 +402,7 @@ def _through(eta: float, cell: Cell, run: _Run) -> _Run | None:
         ),
         distance=max(run.distance, max(a.behind, b.behind) + E),
         tubes=(*run.tubes, _tube(cell, held)),
+        past=past,
     )
 
 
@@ -379,6 +416,17 @@ def _tube(cell: Cell, held: _InCell) -> Tube:
         jacobian_norm=held.jacobian_norm,
         lipschitz=held.lipschitz,
     )
+
+
+def _pulled_back(past: tuple[_Passed, ...]) -> float:
+    """Lemma P5: a bound on the residual behind these cells, from the best window."""
+    best, pushed, time, eps, slack = math.inf, 0.0, 0.0, 0.0, math.inf
+    for cell in reversed(past):
+        pushed, time = pushed + cell.pushed, time + cell.time
+        eps, slack = max(eps, cell.eps), min(slack, cell.slack)
+        mean = (cell.radius**2 + pushed) / time
+        best = min(best, cell.residual + (eps + math.sqrt(eps**2 + slack * mean)) / slack)
+    return best
 
 
 def _tail(eta: float, point: PathPoint, run: _Run) -> Convergence:
