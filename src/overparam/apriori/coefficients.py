@@ -188,7 +188,7 @@ def _consequences(setting: Setting, found: Conditions) -> dict[str, float]:
     )
     closest = distance_to_minimisers(**known, smoothness=smoothness, excess=excess)
     ratio = distance_ratio(
-        majorant=found.majorant, limit=limit, closest=closest, least_squares=quadratic
+        majorant=found.majorant, limit=limit, closest=closest, unique=setting.loss.unique
     )
     return {
         **{"limit_distance": limit.distance, "distance_ratio": ratio, "kernel_drift": drift},
