@@ -61,6 +61,12 @@ class Partials(NamedTuple):
     second: Any = 0.0
     third: Any = 0.0
 
+    def thrice(self, before: "Derivatives") -> Any:
+        """What this layer's own second and third derivatives make of D^3."""
+        first, second, _ = before
+        bent = 3 * self.second * first * second + self.third * first**3
+        return SECOND * self.mixed * second + bent
+
 
 class Derivatives(NamedTuple):
     """Bounds on |D h|, |D^2 h|, |D^3 h| in all parameters, on a ball."""
@@ -75,10 +81,7 @@ class Derivatives(NamedTuple):
         return Derivatives(
             np.hypot(layer.own, layer.along * first),
             layer.mixed * first + layer.second * first**2 + layer.along * second,
-            3 * layer.mixed * second
-            + layer.third * first**3
-            + 3 * layer.second * first * second
-            + layer.along * third,
+            layer.thrice(self) + layer.along * third,
         )
 
     def plus(self, other: "Derivatives") -> "Derivatives":
@@ -143,13 +146,11 @@ class ComposedBounds(JacobianBounds):
         parts: The layers of the network.
         measured: Each of its layers with parameters or a shape of its own, in order.
         weights: w_i.
-        output_scale: c.
     """
 
     parts: tuple[Layer, ...]
     measured: tuple[Measured, ...]
     weights: Float[np.ndarray, " n"]
-    output_scale: float
     kind: ClassVar[Literal["computed"]] = "computed"
     source: ClassVar[ModulusSource] = "docs/composed.md, Theorem D1"
 
@@ -157,21 +158,21 @@ class ComposedBounds(JacobianBounds):
         """(r L(r), L(r)) for each radius r."""
         radii = np.asarray(radii, np.float64)
         with np.errstate(all="ignore"):
-            lipschitz = np.nan_to_num(self._lipschitz(radii), nan=np.inf, posinf=np.inf)
+            lipschitz = np.nan_to_num(self._constants(radii)[0], nan=np.inf, posinf=np.inf)
             omega = np.where(radii > 0, radii * lipschitz, 0.0)
         return np.stack([omega, lipschitz], axis=1)
 
     def third(self, radius: float) -> float:
         """N, a Lipschitz constant of D^2 F on the ball."""
         with np.errstate(all="ignore"):
-            _, end = self._forward(np.array([[radius]]))
-            found = self.output_scale * self._mean(end.third)
+            found = self._constants(np.array([radius]))[1]
         return float(np.nan_to_num(found, nan=np.inf, posinf=np.inf)[0])
 
-    def _lipschitz(self, radii: Float[np.ndarray, " radii"]) -> Float[np.ndarray, " radii"]:
+    def _constants(self, radii: Float[np.ndarray, " radii"]) -> tuple[Any, Any]:
+        """L and N for each radius."""
         radius = radii[:, None]
-        seen, _ = self._forward(radius)
-        crossed, bent = list[Any](), list[Any]()
+        seen = self._forward(radius)
+        crossed, bent, thrice = list[Any](), list[Any](), list[Any]()
 
         def back(layers: tuple[Layer, ...], off: Any, rest: Iterator[_Seen]) -> Any:
             """|G(theta') - G(theta)| in front of layers, from that behind them."""
@@ -179,18 +180,20 @@ class ComposedBounds(JacobianBounds):
                 if isinstance(layer, Residual):
                     off = off + back(layer.parts, off, rest)
                     continue
-                at, (_, along, mixed, second, _), before = next(rest)
+                at, partials, before = next(rest)
+                _, along, mixed, second, _ = partials
                 crossed.append(mixed * (at.weight + off) * before.first)
                 bent.append(second * (at.weight + off) * before.first**2)
+                thrice.append((at.weight + off) * partials.thrice(before))
                 turned = at.weight * radius * (mixed + second * before.first)
                 off = along * off + turned
             return off
 
         back(self.parts, np.zeros_like(radius), iter(reversed(seen)))
         both = np.minimum(2 * np.sqrt(sum(a**2 for a in crossed)), sum(crossed))
-        return self._mean(both + sum(bent))
+        return self._mean(both + sum(bent)), self._mean(sum(thrice))
 
-    def _forward(self, radius: Numbers) -> tuple[list[_Seen], Derivatives]:
+    def _forward(self, radius: Numbers) -> list[_Seen]:
         seen, rest = list[_Seen](), iter(self.measured)
 
         def run(layers: tuple[Layer, ...], here: Derivatives) -> Derivatives:
@@ -205,7 +208,8 @@ class ComposedBounds(JacobianBounds):
             return here
 
         nothing = np.zeros((len(radius), len(self.weights)))
-        return seen, run(self.parts, Derivatives(nothing, nothing, nothing))
+        run(self.parts, Derivatives(nothing, nothing, nothing))
+        return seen
 
     def _mean(self, pointwise: Any) -> Float[np.ndarray, " radii"]:
         """The norm in L2(mu)."""
@@ -237,7 +241,7 @@ def measure_composed(problem: Problem, network: Composed, params: Any) -> Compos
             shape = layer.out_shape(shape)
 
     walk(network.parts, params, shape)
-    return ComposedBounds(network.parts, tuple(measured), measure.weights, network.output_scale)
+    return ComposedBounds(network.parts, tuple(measured), measure.weights)
 
 
 @partial(jax.jit, static_argnums=0)
