@@ -44,10 +44,10 @@ MOST = 4096
 """Vectors that a single step is given at most."""
 
 
-POWERS = 8
+POWERS = 12
 """q: how often R is applied to the one vector of a step where no cap is known that is worth it."""
 
-STEADY = 6.4
+STEADY = 10.0
 """beta there, below q."""
 
 
