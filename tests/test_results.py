@@ -67,7 +67,7 @@ def test_results_are_mapped_over_and_stay_what_they_are(name):
         ),
         (lambda: op.kernels.InfiniteKernel(MODEL, X), "float64[4, 4])"),
         (lambda: op.apriori.Norms(2, np.ones(500)), "Norms(dim=2, values=float64[500], weights="),
-        (lambda: op.load("iris"), "Dataset(train=Measure(n=119, dim=4, outputs=3, weighted)"),
+        (lambda: op.load("iris"), "Dataset(train=Measure(n=119, dim=5, outputs=3, weighted)"),
         (RESULTS["GaussNewtonResult"], "params=((float64[5,3], float64[1,5]), (float64[5], "),
     ],
 )

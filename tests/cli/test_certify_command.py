@@ -69,7 +69,7 @@ def test_the_certificate_is_about_the_saved_network_and_data(folder):
     """Recompute the certificate's hypotheses from the files with a dense Jacobian."""
     certificate = op.load_certificate(folder / "certificate.json")
     data = np.load(folder / "data.npz")
-    model = op.MLP(4, (64, 64), 3, "gelu")
+    model = op.MLP(5, (64, 64), 3, "gelu")
     trained, initial = params(folder), params(folder, "initial_")
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda a: np.asarray(a, np.float64), initial)

@@ -61,7 +61,7 @@ def test_the_empirical_kernel_of_the_training_points(capsys, tmp_path, dtype):
         "computed": 15,
         "damaged": 0,
     }
-    model = MLP(4, (8, 8), 3)
+    model = MLP(train.dim, (8, 8), 3)
     exact = empirical_ntk(model, as_float64(model.init(jax.random.key(0))), train.x)
     tolerance = {"float64": 1e-11, "float32": 1e-4}[dtype]
     np.testing.assert_allclose(np.load(out), exact, rtol=tolerance, atol=tolerance)
@@ -90,7 +90,7 @@ def test_the_infinite_kernel_as_a_zarr_array(capsys, tmp_path, kind):
     code, text, _ = run(capsys, "iris", *SMALL, *asked)
     assert code == 0
     assert f"{train.n} x {train.n}, float64" in text
-    exact = getattr(infinite_ntk(MLP(4, (8, 8), 3, "erf"), train.x), kind)
+    exact = getattr(infinite_ntk(MLP(train.dim, (8, 8), 3, "erf"), train.x), kind)
     stored = zarr.open_array(str(out), mode="r")
     assert stored.chunks == (10, 10)
     np.testing.assert_allclose(stored[:], exact, rtol=1e-12)

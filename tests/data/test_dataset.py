@@ -19,7 +19,7 @@ def test_digits_by_parity():
     data = load("digits", target="parity", samples=100, test_fraction=0.3)
     assert data.test is not None
     assert (data.train.n, data.test.n, data.train.dim, data.train.outputs) == (70, 30, 65, 1)
-    np.testing.assert_allclose(np.linalg.norm(data.train.x, axis=1), 8.0, rtol=1e-14)
+    np.testing.assert_allclose(np.linalg.norm(data.train.x, axis=1), np.sqrt(65), rtol=1e-14)
     labels = load_digits().target
     np.testing.assert_array_equal(data.train.y[:, 0], 1 - 2.0 * (labels[data.train_rows] % 2))
     np.testing.assert_array_equal(data.test.y[:, 0], 1 - 2.0 * (labels[data.test_rows] % 2))

@@ -16,7 +16,7 @@ from overparam.pipeline.settings import JobSettings
 def job() -> JobResult:
     """Irises on the sphere: rows of different kinds on nearly the same ray."""
     settings = JobSettings(width=64, depth=1, steps=20, consequences=False)
-    return run_job(op.load("iris"), settings)
+    return run_job(op.load("iris", standardize="sphere"), settings)
 
 
 def test_gauss_newton_goes_down_where_no_full_step_does(job: JobResult) -> None:
