@@ -217,7 +217,7 @@ def answer():
 def test_gradient_descent_does_what_the_theorem_says_at_the_width_it_asks_for(answer):
     found = answer.coefficients
     assert found.theorem == "W5"
-    assert "behind the linearised run" in found.reason
+    assert "near the linearised run" in found.reason
     setting = answer.setting
     along = conditions_at(setting, setting.at((answer.width,)), Step()).along
     for seed in range(2):
