@@ -146,7 +146,7 @@ def conditions_at(
     if run is not None:
         change: Change = WorstChange(majorant, lipschitz)
         if model.layers == 2:
-            change = _layer(setting, model, base).motion(run)
+            change = layer_of(setting, model, base).motion(run)
         along = descent_follows_linear_run(
             run, change, sigma=math.sqrt(smallest), jacobian_norm=norm, quick=quick
         )
@@ -171,7 +171,7 @@ def _linear_run(
     return LinearRun(kernel.modes.values, energies, share, eta, largest)
 
 
-def _layer(setting: Setting, model: MLP, base: LayerNorms) -> Layer:
+def layer_of(setting: Setting, model: MLP, base: LayerNorms) -> Layer:
     """The one hidden layer, as Propositions 15 and 16 see it."""
     spectra, limits, known = setting.spectra, setting.limits, setting.known
     assert spectra is not None
