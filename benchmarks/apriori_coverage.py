@@ -5,6 +5,9 @@ a draw fails if any bound is below what was measured. The ratio is bound over me
 median over draws, points and layers.
 
     python benchmarks/apriori_coverage.py [--draws 1000] [--width 48] [--depth 1 2 3 4]
+
+With ``--run`` Propositions 13 and 16 instead: one hidden layer, K_0 >= kappa M, Ktilde <= S M and
+the run's rho_K, at the width that Theorem W5 asks for, where a draw fails if any of them does.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import jax
 import numpy as np
 
 import overparam as op
+from overparam.apriori.conditions import Step, conditions_at, layer_of
 from overparam.apriori.from_moments import required_order
 from overparam.apriori.setting import build_setting, jacobian_norm
 from overparam.jacobian.layer_norms import LayerNorms, measure_layer_norms
@@ -122,6 +126,43 @@ def table(depth: int, activation: str, width: int, count: int, n: int, dim: int)
         print(kind.row(depth, activation, width), flush=True)
 
 
+def along_run(activation: str, count: int, n: int, dim: int) -> None:
+    """Theorem W5's events and its bounds over what was drawn, in the median."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, dim))
+    x *= np.sqrt(dim) / np.linalg.norm(x, axis=1, keepdims=True)
+    measure = op.Measure(x, np.sign(x[:, :1]))
+    model = op.MLP(dim, (1,), 1, activation, output_scale=8.0)
+    answer = op.required_width(measure, model, failure_probability=DELTA)
+    setting, m = answer.setting, answer.width
+    found = conditions_at(setting, setting.at((m,)), Step())
+    run, layer = found.run, layer_of(setting, found.model, found.base)
+    motion, modes = layer.motion(run), found.kernel.modes
+    inverse = modes.vectors / np.sqrt(modes.values) @ modes.vectors.T
+    root = np.sqrt(measure.weights)
+    a = np.hstack([x / np.sqrt(dim), np.full((n, 1), model.bias_scale)])
+    act, slope = {"sin": (np.sin, np.cos), "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2)}[
+        activation
+    ]
+    scale, ratios, failures = model.output_scale, [], 0
+    for _ in range(count):
+        z, v = a @ rng.standard_normal((dim + 1, m)), rng.standard_normal(m)
+        h, back = act(z), v * slope(z)
+        gram = np.outer(root, root) * scale**2
+        tilde = gram * ((back * v**2) @ back.T * (a @ a.T)) / m
+        kernel = gram * ((back @ back.T * (a @ a.T) + h @ h.T) / m + model.bias_scale**2)
+        low = np.linalg.eigvalsh(inverse @ kernel @ inverse)[0]
+        half = np.linalg.cholesky(kernel)
+        relative = np.linalg.solve(half, np.linalg.solve(half, tilde).T)
+        high = np.sqrt(np.linalg.eigvalsh((relative + relative.T) / 2)[-1])
+        rho = np.linalg.norm(np.linalg.solve(half, root * measure.y[:, 0]))
+        bounds = low / run.share, motion.typical / high, run.target_norm / rho
+        ratios.append((*bounds, layer.largest / np.abs(v).max()))
+        failures += min(ratios[-1]) < 1
+    middle = " | ".join(f"{value:.2f}" for value in np.median(ratios, axis=0))
+    print(f"| {activation} | {n} | {m:,} | {failures / count:.3f} | {middle} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--draws", type=int, default=1000)
@@ -130,7 +171,14 @@ def main() -> None:
     parser.add_argument("--activation", default="tanh")
     parser.add_argument("--points", type=int, default=6)
     parser.add_argument("--dim", type=int, default=4)
+    parser.add_argument("--run", action="store_true")
     arguments = parser.parse_args()
+    if arguments.run:
+        heads = "act", "points", "width", "failed", "kappa", "typical", "rho_K", "largest V"
+        print(f"| {' | '.join(heads)} |\n| --- {'| ---: ' * 7}|")
+        for activation, n, dim in (("sin", 6, 10), ("tanh", 6, 10), ("sin", 12, 20)):
+            along_run(activation, arguments.draws, n, dim)
+        return
     print(f"allowed to fail: {DELTA}; {arguments.draws} draws; ratio bound / measured, median")
     print("| hidden | knowing | act | width | failed | " + " | ".join(NAMES) + " |")
     print("| ---: " * (5 + len(NAMES)) + "|")

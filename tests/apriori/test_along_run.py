@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from overparam import MLP, InputError, Measure
 from overparam.apriori.coefficients import coefficients_at
-from overparam.apriori.conditions import Step, _layer, conditions_at
+from overparam.apriori.conditions import Step, conditions_at, layer_of
 from overparam.apriori.linear_run import GROWTHS, LinearRun, growth_constant
 from overparam.apriori.setting import build_setting
 from overparam.apriori.width import required_width
@@ -96,7 +96,7 @@ def conditions(measure, activation="sin", width=None, delta=0.5):
     setting = build_setting(measure, network(measure, activation), failure_probability=delta)
     model = setting.at((width,))
     found = conditions_at(setting, model, Step())
-    return setting, found, _layer(setting, model, found.base)
+    return setting, found, layer_of(setting, model, found.base)
 
 
 @pytest.mark.parametrize("b", GROWTHS)
@@ -217,7 +217,7 @@ def answer():
 def test_gradient_descent_does_what_the_theorem_says_at_the_width_it_asks_for(answer):
     found = answer.coefficients
     assert found.theorem == "W5"
-    assert "behind the linearised run" in found.reason
+    assert "near the linearised run" in found.reason
     setting = answer.setting
     along = conditions_at(setting, setting.at((answer.width,)), Step()).along
     for seed in range(2):

@@ -70,7 +70,7 @@ class WorstChange:
 
 
 def descent_follows_linear_run(
-    run: LinearRun, change: Change, *, sigma: float, jacobian_norm: float
+    run: LinearRun, change: Change, *, sigma: float, jacobian_norm: float, quick: bool = False
 ) -> PathConvergence:
     """Theorem W5.
 
@@ -79,6 +79,8 @@ def descent_follows_linear_run(
         change: How J changes around it.
         sigma: A lower bound on sigma(theta_0).
         jacobian_norm: An upper bound on |J_0|.
+        quick: Whether it is enough to know that it certifies. Otherwise all of the run is looked
+            at, so that no bound depends on where a search has ended, and each improves with width.
 
     Returns:
         What Theorem P gives.
@@ -90,6 +92,7 @@ def descent_follows_linear_run(
         step_size=run.step_size,
         min_eigenvalue=sigma**2,
         max_eigenvalue=run.max_eigenvalue,
+        enough=0.0 if quick else math.inf,
     )
 
 

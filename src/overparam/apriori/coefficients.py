@@ -36,7 +36,7 @@ SOURCES = {
     "min_eigenvalue": "lambda_min(K(theta_0)); docs/apriori.md, Theorem W3",
     "modulus": "omega at the reference radius; docs/modulus.md, Theorem 2",
     "lipschitz": "L on the ball of the reference radius; docs/modulus.md, Theorem 3",
-    "margin": "max Psi / rho; docs/convergence.md, Theorem 1",
+    "margin": "max Psi / rho, or sigma_0 over the change of J; docs/apriori.md, Theorem W4 or W5",
     "radius": "s*; docs/convergence.md, Theorem 1",
     "sigma_end": "sigma_*; docs/convergence.md, Theorem 1",
     "smoothness": "L_phi on the ball; docs/convergence.md, Theorem 1",
@@ -198,11 +198,13 @@ def _consequences(setting: Setting, found: Conditions) -> dict[str, float]:
 
 def _reason(found: Conditions, delta: float) -> str:
     sure, result = f"with probability {1 - delta:g} over the initialisation", found.result
+    why = f"max Psi / rho = {found.margin:.4g}"
+    if result is not found.at_worst:
+        why = f"sigma_0 over the change of J near the linearised run = {found.margin:.4g}"
     if result.certified:
-        near = "" if result is found.at_worst else " behind the linearised run"
         return (
-            f"max Psi / rho = {found.margin:.4g} > 1{near}: {sure} gradient descent with step size "
-            f"{result.step_size:.4g} converges within distance {result.radius:.4g}"
+            f"{why} > 1: {sure} gradient descent with step size {result.step_size:.4g} converges "
+            f"within distance {result.radius:.4g}"
         )
     if not found.kernel.min_eigenvalue:
         return f"{sure} nothing is known of lambda_min at these widths: they are too small"

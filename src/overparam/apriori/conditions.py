@@ -89,10 +89,18 @@ class Conditions:
 
     @property
     def margin(self) -> float:
-        """Above 1 where a theorem certifies; max Psi / rho of the one that comes closer."""
-        margins = [self.at_worst.margin, self.along.converges.margin if self.along else 0.0]
+        """Above 1 where a theorem certifies.
+
+        Of Theorem W4 it is max Psi / rho. Of Theorem W5, sigma_0 over the largest change of J on
+        the way; where it does not certify, max Psi / rho behind the path as far as it was kept.
+        """
+        margins = [self.at_worst.margin, 0.0]
         if self.at_worst.step_fraction == 1.0 or self.at_worst.certified:  # the step is free
             margins[0] = self.majorant.maximum / self.level if self.level else math.inf
+        if self.along is not None:
+            found, sigma = self.along.converges, float(self.majorant.sigma)
+            changed = max(sigma - float(found.sigma_end), 2.0**-52 * sigma)  # what floats tell
+            margins[1] = sigma / changed if found.certified else float(found.margin)
         return float(max(margins))
 
 
@@ -108,8 +116,13 @@ def conditions_at(
     step: Step,
     base: LayerNorms | None = None,
     kernel: KernelBound | None = None,
+    *,
+    quick: bool = False,
 ) -> Conditions:
-    """The hypotheses at a model's widths, or with other norms or kernels than hold there."""
+    """What the theorems say at a model's widths, or with other norms or kernels than hold there.
+
+    ``quick`` is enough to know whether they certify.
+    """
     base = setting.base_point(model) if base is None else base
     kernel = setting.kernel_bound(model) if kernel is None else kernel
     smallest = kernel.min_eigenvalue
@@ -133,9 +146,9 @@ def conditions_at(
     if run is not None:
         change: Change = WorstChange(majorant, lipschitz)
         if model.layers == 2:
-            change = _layer(setting, model, base).motion(run)
+            change = layer_of(setting, model, base).motion(run)
         along = descent_follows_linear_run(
-            run, change, sigma=math.sqrt(smallest), jacobian_norm=norm
+            run, change, sigma=math.sqrt(smallest), jacobian_norm=norm, quick=quick
         )
     level = setting.residual / math.sqrt(setting.pl_constant) / q
     return Conditions(model, base, kernel, majorant, lipschitz, level, norm, at_worst, run, along)
@@ -158,7 +171,7 @@ def _linear_run(
     return LinearRun(kernel.modes.values, energies, share, eta, largest)
 
 
-def _layer(setting: Setting, model: MLP, base: LayerNorms) -> Layer:
+def layer_of(setting: Setting, model: MLP, base: LayerNorms) -> Layer:
     """The one hidden layer, as Propositions 15 and 16 see it."""
     spectra, limits, known = setting.spectra, setting.limits, setting.known
     assert spectra is not None

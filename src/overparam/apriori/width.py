@@ -131,9 +131,9 @@ def width_for(setting: Setting, step: Step = DEFAULT, progress: Progress = silen
     return RequiredWidth(width, dominating, shares, coefficients, setting, step)
 
 
-def _conditions(setting: Setting, width: int, step: Step) -> Conditions:
+def _conditions(setting: Setting, width: int, step: Step, *, quick: bool = False) -> Conditions:
     layers = len(setting.model.hidden_widths)
-    return conditions_at(setting, setting.at((width,) * layers), step)
+    return conditions_at(setting, setting.at((width,) * layers), step, quick=quick)
 
 
 def _search(setting: Setting, step: Step, progress: Progress) -> int:
@@ -144,7 +144,7 @@ def _search(setting: Setting, step: Step, progress: Progress) -> int:
     def margin(width: int) -> float:
         progress("looking for the width", next(tried), 0)
         with np.errstate(over="ignore", invalid="ignore"):
-            found = _conditions(setting, width, step).margin
+            found = _conditions(setting, width, step, quick=True).margin
         return found if found > 1 / SMALL else 1 / SMALL  # so that no NaN counts as enough
 
     low, high, factor = START, START, 16

@@ -192,6 +192,7 @@ def descent_follows_path(
     step_size: float,
     min_eigenvalue: float,
     max_eigenvalue: float,
+    enough: float = ENOUGH,
 ) -> PathConvergence:
     """Theorem P, least squares: convergence from the start of the path.
 
@@ -201,6 +202,8 @@ def descent_follows_path(
         step_size: eta, gradient descent's and the path's.
         min_eigenvalue: The smallest eigenvalue of K_0.
         max_eigenvalue: The largest; eta times it must be at most 1.
+        enough: Share of the tube's least sigma that Theorem 1 has to keep for the search to end:
+            0 ends it where Theorem 1 first holds, above 1 where the cells do.
 
     Returns:
         The :class:`PathConvergence`; not certified if the tube becomes too wide, or the cells end
@@ -232,7 +235,7 @@ def descent_follows_path(
         if tail.certified:
             found = _whole(step_size, cell.b, run, tail)
             best = found if best is None else best.beside(found)
-            kept = kept or tail.sigma_end >= ENOUGH * run.sigma
+            kept = kept or tail.sigma_end >= enough * run.sigma
             if kept and found.drift_behind <= moved:
                 break
     if best is not None and skipped is not None:
