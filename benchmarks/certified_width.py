@@ -34,7 +34,9 @@ HEAD = (
 
 def certificate(points: int, activation: str, width: int, seed: int, theorem: Any) -> Certificate:
     """Certify one draw of the network."""
-    measure = load("digits", target="parity", samples=points, test_fraction=0).train
+    measure = load(
+        "digits", target="parity", samples=points, test_fraction=0, standardize="sphere"
+    ).train
     model = MLP(measure.dim, (width,), activation=activation)
     params = model.init(jax.random.key(seed))
     return certify(Problem(model, measure, centered_at=params), params, theorem=theorem)

@@ -50,7 +50,13 @@ def run(width: int, seed: int, args: argparse.Namespace) -> dict[str, float]:
     """One network: certificate, descent, the closest interpolating network, laziness."""
     begin = time.perf_counter()
     share = args.test / (args.points + args.test)
-    data = op.load("digits", target="parity", samples=args.points + args.test, test_fraction=share)
+    data = op.load(
+        "digits",
+        target="parity",
+        samples=args.points + args.test,
+        test_fraction=share,
+        standardize="sphere",
+    )
     assert data.test is not None
     widths = (width,) * args.hidden
     model = op.MLP(data.train.dim, widths, 1, "gelu", output_scale=args.scale)

@@ -38,7 +38,7 @@ def moved(leaf: np.ndarray) -> np.ndarray:
 
 def drawn(name: str, rows: int, width: int) -> tuple[Problem, tuple]:
     """A problem, and the network's initialisation."""
-    train = load(name, samples=rows, test_fraction=0).train
+    train = load(name, samples=rows, test_fraction=0, standardize="sphere").train
     model = MLP(train.dim, (width,), train.outputs)
     start = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
     return Problem(model, Measure(train.x, train.y), "squared", start), start

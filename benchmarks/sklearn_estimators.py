@@ -1,4 +1,4 @@
-"""The estimators beside scikit-learn's own, default settings, the same folds: accuracy and time.
+"""The estimators beside scikit-learn's own and a tuned perceptron on the same folds.
 
     python benchmarks/sklearn_estimators.py [--sets diabetes,wine,...]
 
@@ -31,6 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
 from overparam.sklearn import NTKClassifier, NTKRegressor, OverparamClassifier, OverparamRegressor
+from tuned_mlp import TunedMLPClassifier, TunedMLPRegressor
 
 SETS = {
     "diabetes": lambda: load_diabetes(return_X_y=True),
@@ -49,12 +50,16 @@ REGRESSORS = {
         KernelRidge(kernel="rbf"), transformer=StandardScaler()
     ),
     "SVR": TransformedTargetRegressor(SVR(), transformer=StandardScaler()),
+    "tuned optax MLP": TransformedTargetRegressor(
+        TunedMLPRegressor(), transformer=StandardScaler()
+    ),
 }
 CLASSIFIERS = {
     "NTK": NTKClassifier(),
     "Overparam": OverparamClassifier(random_state=0),
     "MLP": MLPClassifier(random_state=0),
     "SVC": SVC(),
+    "tuned optax MLP": TunedMLPClassifier(),
 }
 
 

@@ -6,11 +6,19 @@ digits::
 
     python benchmarks/trajectory.py runs parity:100:512 parity:100:512x512 parity:100:8
     python benchmarks/trajectory.py curvature parity:100:512 parity:60:16x16
+    python benchmarks/trajectory.py smallest 10x1 30x1 10x2
+
+``smallest POINTSxLAYERS`` looks for the smallest width certified within the budget, and for the
+smallest at which gradient descent with the same steps gets to zero loss at all.
+``attack SEEDS`` attacks the theorem with gradient descent in 60 digits on so many random problems
+of each of the shapes in tests/trajectory_attack.py, as the test of the same name does.
 """
 
 import argparse
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,6 +35,10 @@ from overparam.data.dataset import load
 from overparam.jacobian.random_curvature import kappa
 
 RUNS = ("case", "T", "exponent", "delta_T", "margin", "distance", "s / processor s", "bare")
+SMALLEST = ("points", "hidden layers", "fits, with so many steps", "certified, T", "exponent")
+ATTACKED = ("shape", "problems", "cells", "largest delta_t", "ratio, median", "largest")
+WIDTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
+MOST_STEPS = 100_000
 CURVATURE = ("case", "step", "abs(R) / abs(g)", "bound / abs(g)", "ratio")
 
 
@@ -36,7 +48,7 @@ def problem_of(case: str, seed: int) -> tuple[Problem, Any]:
     chosen = {"target": "parity"} if data == "parity" else {}
     name = "digits" if data == "parity" else data
     count = None if points == "all" else int(points)
-    measure = load(name, samples=count, test_fraction=0, **chosen).train
+    measure = load(name, samples=count, test_fraction=0, standardize="sphere", **chosen).train
     hidden = tuple(int(w) for w in widths.split("x"))
     model = MLP(measure.dim, hidden, measure.outputs, activation=(rest or ["gelu"])[0])
     params = model.init(jax.random.key(seed))
@@ -107,24 +119,73 @@ def largest_curvature(problem: Problem, params: Any) -> float:
         return float(abs(eigsh(operator, 1, which="LM", return_eigenvectors=False)[0]))
 
 
+def smallest_width(points: int, layers: int, seed: int, budget: float) -> tuple:
+    """A row: the smallest width that fits, and the smallest that is certified."""
+    fits = certified = None
+    for width in WIDTHS:
+        problem, params = problem_of(f"parity:{points}:{'x'.join([str(width)] * layers)}", seed)
+        if fits is None and (steps := steps_to_zero(problem, params)):
+            fits = f"{width}, {steps:,}"
+        if fits is None:
+            continue
+        found = certify(problem, params, theorem="C", budget=budget)
+        if found.certified:
+            value = {name: constant.value for name, constant in found.constants.items()}
+            certified = f"{width}, {value['handover']:,.0f}", f"{value['exponent']:.1f}"
+            break
+    return (points, layers, fits or "-", *(certified or ("-", "-")))
+
+
+def steps_to_zero(problem: Problem, params: Any) -> int | None:
+    """Steps until the excess is 1e-12 of what it was, at 1 / lambda_max or a half or a quarter."""
+    largest = certify(problem, params, theorem="1").constants["max_eigenvalue"].value
+    for share in (1.0, 0.5, 0.25):
+        run = gradient_descent(problem, params, share / largest, MOST_STEPS, dtype="float64")
+        reached = np.flatnonzero(run.history.excess <= 1e-12 * run.history.excess[0])
+        if len(reached):
+            return int(reached[0])
+    return None
+
+
+def attacked_rows(seeds: int) -> Iterator[tuple]:
+    """Rows of the third table: the exact run's distance from the run, over delta_t."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from trajectory_attack import SHAPES, attack
+
+    for shape, (tiny, loss) in enumerate(SHAPES):
+        found = [attack(shape, seed) for seed in range(seeds)]
+        ratios = np.array([ratio for each in found for ratio in each.ratios])
+        largest = max(bound for each in found for bound in each.bounds)
+        numbers = (f"{np.median(ratios):.0e}", f"{ratios.max():.0e}")
+        yield (f"{tiny}, {loss}", seeds, len(ratios), f"{largest:.0e}", *numbers)
+
+
 def print_row(cells: tuple) -> None:
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("runs", "curvature"))
+    parser.add_argument("what", choices=("runs", "curvature", "smallest", "attack"))
     parser.add_argument("cases", nargs="+")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=float, default=600.0)
     parser.add_argument("--rigor", choices=("computed", "proved"), default="computed")
     args = parser.parse_args()
-    head = RUNS if args.what == "runs" else CURVATURE
+    heads = {"runs": RUNS, "curvature": CURVATURE, "smallest": SMALLEST, "attack": ATTACKED}
+    head = heads[args.what]
     print_row(head)
     print_row(("---",) * len(head))
+    if args.what == "attack":
+        for row in attacked_rows(int(args.cases[0])):
+            print_row(row)
+        return
     for case in args.cases:
         if args.what == "runs":
             print_row(certified_run(case, args.seed, args.budget, args.rigor))
+        elif args.what == "smallest":
+            points, layers = map(int, case.split("x"))
+            print_row(smallest_width(points, layers, args.seed, args.budget))
         else:
             for row in curvature_rows(case, args.seed):
                 print_row(row)

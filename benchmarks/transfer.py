@@ -80,7 +80,9 @@ def main() -> None:
     parser.add_argument("--activation", default="tanh")
     parser.add_argument("--at-most", type=int, default=65536, help="leave wider networks out")
     options = parser.parse_args()
-    measure = load("digits", target="parity", samples=options.points, test_fraction=0.0).train
+    measure = load(
+        "digits", target="parity", samples=options.points, test_fraction=0, standardize="sphere"
+    ).train
     head = ("parametrisation", "hidden", "width", "seeds", "2 / lambda_max", "best step")
     print("| " + " | ".join((*head, "95 % interval", "edge")) + " |\n|" + "---|" * 8, flush=True)
     for depth in options.depths:

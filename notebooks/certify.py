@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import overparam as op
 
 data = op.load("digits", target="parity", samples=40, test_fraction=0).train
-model = op.MLP(in_dim=64, hidden_widths=(64,), activation="gelu")
+model = op.MLP(in_dim=data.dim, hidden_widths=(64,), activation="gelu")
 start = model.init(jax.random.key(0))
 problem = op.Problem(model, data, centered_at=start)
 

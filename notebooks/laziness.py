@@ -22,7 +22,7 @@ data = op.load("digits", target="parity", samples=10, test_fraction=0).train
 widths = (16, 128, 1024)
 found = []
 for width in widths:
-    model = op.MLP(64, (width,), activation="gelu")
+    model = op.MLP(data.dim, (width,), activation="gelu")
     start = model.init(jax.random.key(width))
     problem = op.Problem(model, data, centered_at=start)
     step = op.stable_step(problem, start).step_size / 2

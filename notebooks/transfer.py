@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import overparam as op
 
 data = op.load("digits", target="parity", samples=50, test_fraction=0).train
-shape = op.MLP(64, (32,), activation="tanh")
+shape = op.MLP(data.dim, (32,), activation="tanh")
 problem = op.Problem(shape, data)
 for name in ("ntk", "standard", "mup"):
     check = op.training.coordinate_check(problem, name, (32, 128, 512), key=jax.random.key(0))

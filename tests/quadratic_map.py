@@ -84,7 +84,7 @@ class QuadraticMap:
             excess=0.5 * residual**2,
             target_norm=rho,
         )
-        ratio = distance_ratio(majorant=majorant, limit=limit, closest=closest, least_squares=True)
+        ratio = distance_ratio(majorant=majorant, limit=limit, closest=closest, unique=True)
         return {"apart": apart, "limit": limit, "closest": closest, "ratio": ratio}
 
 

@@ -22,6 +22,7 @@ FOUNDATION = {
     "randomness",
     "results",
     "threads",
+    "version",
 }
 MEASURES = FOUNDATION | {"problem", "model", "kernel", "enclosures"}
 THEOREMS = MEASURES | {"numbers", "theorems", "jacobian", "rounding", "linearised", "certificate"}
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "results": set(),
     "progress": set(),
     "threads": set(),
+    "version": set(),
     "model": FOUNDATION,
     "problem": FOUNDATION | {"model"},  # and never the other way
     "kernel": FOUNDATION | {"problem", "model", "enclosures"},
@@ -48,7 +50,7 @@ MAY_IMPORT = {
     "rounding": MEASURES | {"numbers", "theorems", "jacobian"},
     "linearised": MEASURES | {"numbers", "theorems", "jacobian", "rounding"},
     "certificate": THEOREMS,
-    "steps": THEOREMS,
+    "steps": THEOREMS | {"apriori"},
     "apriori": THEOREMS,
     "risk": THEOREMS,
     "train": THEOREMS | {"steps"},

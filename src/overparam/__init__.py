@@ -18,9 +18,9 @@ _listed, _names, __all__ = attach(__name__, __file__)
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version
+        from overparam.version import VERSION
 
-        value: object = version("overparam")
+        value: object = VERSION
     elif name in _names():
         value = _listed(name)
     else:

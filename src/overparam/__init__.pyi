@@ -32,6 +32,7 @@ from overparam.jacobian.mlp_bounds import jacobian_modulus as jacobian_modulus
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk as empirical_ntk
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk as infinite_ntk
 from overparam.model.activation import Activation as Activation
+from overparam.model.composed import Composed as Composed
 from overparam.model.mlp import MLP as MLP
 from overparam.model.observation import Jet as Jet
 from overparam.model.observation import Laplacian as Laplacian

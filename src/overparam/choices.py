@@ -16,8 +16,23 @@ Sampling = Literal["subsets", "replacement", "epochs"]
 """Each mini-batch a uniform subset of the points; or points drawn one by one from the measure; or
 the points in a new order each epoch, of which each is in one batch."""
 
+Mode = Literal["none", "norm", "center", "sphere", "lift"]
+"""How features are prepared: see ``Preprocessing``."""
+
+PREPARED: Mode = "lift"
+"""The default: one norm for all points, and nothing of them forgotten."""
+
 RIGOURS = ("computed", "proved")
 """Of the main job."""
+
+DATA_SETS = ("digits", "diabetes", "breast_cancer", "wine", "iris")
+"""That ship with scikit-learn."""
+
+STUDIES = (
+    *("convergence", "implicit", "lazy", "generalisation", "transfer"),
+    *("eigenvalue", "moments", "applications", "eoc"),
+)
+"""In the order of the gallery."""
 
 THEOREMS = ("1", "P", "C", "R", "S")
 """With which an initialisation can be certified."""

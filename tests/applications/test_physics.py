@@ -102,6 +102,7 @@ def test_the_residual_is_a_part_of_the_laplacian_so_its_modulus_is_bounded(line)
         assert found > 0.01 * bounds.modulus(radius)
 
 
+@pytest.mark.slow
 def test_waves_are_the_network_and_their_derivatives_its_derivatives(key):
     for activation in ("sin", "cos"):
         model = MLP(2, (16,), 2, activation, weight_scale=2.0, bias_scale=0.7, output_scale=1.5)

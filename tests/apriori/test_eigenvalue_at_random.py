@@ -6,10 +6,10 @@ import pytest
 
 from overparam import MLP, Measure, Problem, infinite_ntk
 from overparam.apriori.eigenvalue import (
+    bound_from_units,
     limit_spectra,
     min_eigenvalue_bound,
     root_deviation,
-    truncated_chernoff,
 )
 from overparam.apriori.inputs import lifted_norms
 from overparam.apriori.limits import limits
@@ -111,7 +111,7 @@ def test_truncation_against_the_plain_mean_of_bounded_units():
     """A million units: the bound is near the eigenvalue, and scales like the output's square."""
 
     def bound(min_eigenvalue, width=10**6, output_scale=1.0):
-        return truncated_chernoff(
+        return bound_from_units(
             model=MLP(6, (width,), activation="tanh", output_scale=output_scale),
             min_eigenvalue=min_eigenvalue,
             **{"gram_norm": 1.0, "feature_norm": 0.5, "samples": 10},

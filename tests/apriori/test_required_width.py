@@ -21,7 +21,8 @@ from overparam import (
     required_width,
 )
 from overparam.apriori import Moments, Norms, a_priori_coefficients
-from overparam.apriori.coefficients import SOURCES, conditions_at, without_term
+from overparam.apriori.coefficients import SOURCES
+from overparam.apriori.conditions import Step, conditions_at, without_term
 from overparam.apriori.setting import build_setting
 from overparam.apriori.width import width_for
 
@@ -224,7 +225,7 @@ def test_terms_exhaust_the_modulus():
         base = without_term(base, "bending", layer)
     for layer in (2, 3):
         base = without_term(base, "motion", layer)
-    assert not conditions_at(setting, model, 0.9, base).majorant.modulus.any()
+    assert not conditions_at(setting, model, Step(), base).majorant.modulus.any()
     answer = width_for(build_setting(problem(), net(problem(), 1, "tanh")))
     assert answer.dominating in answer.shares
     assert answer.shares[answer.dominating] == max(answer.shares.values())

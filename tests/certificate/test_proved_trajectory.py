@@ -8,7 +8,8 @@ from exact_descent import distance, exact_run
 from one_run import TINY
 from overparam import certify, gradient_descent
 from overparam.certificate.ball_steps import BallRun
-from overparam.certificate.trajectory_run import SPARE, Run
+from overparam.certificate.trajectory_movement import SPARE
+from overparam.certificate.trajectory_run import Run
 from tiny import Tiny
 
 CASES = [

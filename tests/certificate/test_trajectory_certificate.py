@@ -50,7 +50,7 @@ def step_of(problem, start, factor):
 
 @pytest.mark.parametrize(("tiny", "loss", "factor"), CASES, ids=lambda v: str(v))
 @pytest.mark.parametrize("centred", [True, False])
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_the_run_in_50_digits_stays_within_delta(tiny, loss, factor, centred):
     """At the end of every cell the exact iterate is as near as Theorem C says."""
     assert not tiny.hidden or tiny.activation in ACTIVATIONS
@@ -108,6 +108,7 @@ def test_every_claim_holds_in_the_run(small):
     assert lower * (1 - 1e-9) <= end.distance[-1] <= certificate.constants["limit_distance"].value
 
 
+@pytest.mark.slow
 def test_a_catapult_is_certified():
     """Beyond 2 / lambda_max the excess rises first; the envelope and the factor say so."""
     tiny = Tiny((24,), "gelu", 1, points=3)
@@ -155,6 +156,7 @@ def test_other_losses_and_several_outputs_are_certified():
     assert certificate.certified, certificate.reason
 
 
+@pytest.mark.slow
 def test_what_theorem_1_said_of_another_step_is_not_repeated():
     tiny = Tiny((12,), "gelu", 1)
     margin = certify(tiny.problem(0, centred=True), tiny.start(0), theorem="1").margin
@@ -169,6 +171,7 @@ def test_what_theorem_1_said_of_another_step_is_not_repeated():
     assert found.constants["limit_distance"].value < 1.5 * first.constants["limit_distance"].value
 
 
+@pytest.mark.slow
 def test_a_run_that_would_take_too_long_says_how_long(small):
     problem, start, certificate = small
     slow = certify(problem, start, certificate.step_size / 3e4, theorem="C", budget=0.2)

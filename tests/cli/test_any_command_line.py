@@ -30,7 +30,7 @@ from overparam.errors import InputError
 from overparam.pipeline.run import Drawn
 
 STATUS = {0, 1, 2, 130}
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 """Of each quick test; an hour of it: FUZZ_EXAMPLES=20000."""
 
 RUNS = itertools.count(1)

@@ -30,7 +30,15 @@ def folder(tmp_path_factory):
 def test_a_quick_study_leaves_table_figure_findings_and_page(capsys, folder):
     text = run(capsys, *SMALL, "--out", folder).out
     assert "holds" in text
-    names = {"README.md", "cells", "figure.png", "figure.svg", "findings.json", "study.json"}
+    names = {
+        "README.md",
+        "cells",
+        "figure.png",
+        "figure.svg",
+        "figure.pdf",
+        "findings.json",
+        "study.json",
+    }
     names |= {"table.csv", "table.parquet", ".lock"}
     assert {path.name for path in folder.iterdir()} == names
     table = pl.read_parquet(folder / "table.parquet")
@@ -77,6 +85,8 @@ def test_the_list_names_every_study(capsys):
         (("applications", "--data", "iris"), "bring their own data"),
         (("eoc", "--memory", "1MB"), "may be used"),
         (("lazy", "--time-limit", "0.01"), "are allowed"),
+        (("lazy", "--widths", "64,wide"), "--widths must be numbers such as 64,128,256"),
+        (("lazy", "--activation", "gleu"), "did you mean 'gelu'"),
         (("eoc", "--jobs", "0"), "jobs must be a whole number, 1 or more"),
         (("eoc", "--time-limit", "nan"), "must be positive"),
         (("eoc", "--seeds", "9" * 30), "at most 2,147,483,647"),

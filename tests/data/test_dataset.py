@@ -18,7 +18,7 @@ def write(folder, text):
 def test_digits_by_parity():
     data = load("digits", target="parity", samples=100, test_fraction=0.3)
     assert data.test is not None
-    assert (data.train.n, data.test.n, data.train.dim, data.train.outputs) == (70, 30, 64, 1)
+    assert (data.train.n, data.test.n, data.train.dim, data.train.outputs) == (70, 30, 65, 1)
     np.testing.assert_allclose(np.linalg.norm(data.train.x, axis=1), 8.0, rtol=1e-14)
     labels = load_digits().target
     np.testing.assert_array_equal(data.train.y[:, 0], 1 - 2.0 * (labels[data.train_rows] % 2))
@@ -181,4 +181,4 @@ def test_bad_requests_are_refused_in_one_line(options, message):
 def test_a_row_at_the_mean_is_named(tmp_path):
     path = write(tmp_path, "a,b,y\n-1,-1,0\n1,1,1\n0,0,1\n")
     with pytest.raises(InputError, match="line 4 lies at the mean"):
-        load(path, test_fraction=0)
+        load(path, test_fraction=0, standardize="sphere")

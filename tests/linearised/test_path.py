@@ -18,7 +18,13 @@ from overparam import InputError, certify, gradient_descent, load_certificate, v
 from overparam.jacobian.by_radius import JacobianBounds, Radii
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
-from overparam.linearised.path import LinearisedPath, MeasuredPoint, follow, look_along
+from overparam.linearised.path import (
+    KernelLooks,
+    LinearisedPath,
+    MeasuredPoint,
+    follow,
+    look_along,
+)
 from overparam.theorems.path import PathConvergence
 from quadratic_map import QuadraticMap, random_map
 from tiny import Tiny
@@ -59,9 +65,15 @@ def points_of(bent: QuadraticMap, path: LinearisedPath):
             sigma=float(spectrum[-1]),
             jacobian_norm=float(spectrum[0]),
             change_gram=change @ change.T,
+            kernel_drift=float(np.linalg.norm(kernel_there(bent, theta) - kernel_there(bent), 2)),
             mismatch=float(np.linalg.norm(bent.value(theta) - bent.slope @ theta)),
             bounds=Bent(bent.curvature),
         )
+
+
+def kernel_there(bent: QuadraticMap, theta: np.ndarray | float = 0.0) -> np.ndarray:
+    jacobian = bent.slope + bent.bend @ theta if np.ndim(theta) else bent.slope
+    return jacobian @ jacobian.T
 
 
 def followed(bent: QuadraticMap, share: float = 0.7) -> PathConvergence:
@@ -283,7 +295,7 @@ def test_the_tube_holds_at_every_step(wide):
     problem, start, certificate = wide
     at_start = Expansion(problem, start, tangent_kernel(problem, start))
     path = LinearisedPath(*at_start.modes, at_start.coefficients, certificate.step_size)
-    points = list(look_along(problem, start, path))
+    points = list(look_along(KernelLooks(problem, start, path)))
     found = follow(path, points)
     assert found.tube == certificate.constants["tube_radius"].value
     run = descend(problem, start, certificate.step_size, found.handover)

@@ -52,6 +52,7 @@ def test_columns_are_those_of_the_closed_form(observation):
 
 @pytest.mark.parametrize(("d", "k"), [(1, 3), (3, 1), (2, 2)])
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_many_outputs_and_many_dimensions_take_either_pass(d, k):
     """With more outputs than dimensions the gradient is made forwards, else backwards."""
     model = MLP(d, (6, 5), k, "gelu", bias_scale=0.3)

@@ -119,7 +119,7 @@ def test_the_norms_at_theta_0_are_upper_bounds_and_tight(tiny, seed):
 
 @pytest.mark.parametrize("tiny", NETWORKS, ids=str)
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_accurate_outputs_and_the_residual_are_enclosed(tiny, seed):
     problem, params = small_problem(tiny, seed, centred=True)
     model, measure = tiny.model, problem.measure

@@ -193,7 +193,7 @@ def test_the_stable_step_is_that_of_the_dense_jacobian(outputs):
 
 
 @pytest.mark.parametrize(("hidden", "width"), [((8,), 4096), ((8, 8), 256)])
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_the_limit_is_that_of_wide_networks(hidden, width):
     problem = Tiny(hidden, "gelu", 1).problem(0)
     wide = stable_step(problem, width, key=KEY, draws=8)
@@ -203,6 +203,7 @@ def test_the_limit_is_that_of_wide_networks(hidden, width):
     assert abs(wide.max_eigenvalues.mean() - limit.max_eigenvalues[0]) < 5 * error
 
 
+@pytest.mark.slow
 def test_several_outputs_have_the_same_limit():
     one, two = (Tiny((8,), "tanh", k) for k in (1, 2))
     x = one.problem(0).measure

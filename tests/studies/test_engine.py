@@ -44,7 +44,7 @@ def test_it_measures_every_cell_and_says_what_the_table_says(table):
     assert finding.verdict == "holds"
 
 
-@pytest.mark.parametrize("jobs", [1, 4])
+@pytest.mark.parametrize("jobs", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_number_of_workers_changes_no_bit(table, tmp_path, jobs):
     assert run(tmp_path, jobs=jobs).table.equals(table, null_equal=True)
 

@@ -17,13 +17,14 @@ CELL = {
 }
 
 
-def made(bound=1e9, **exponents):
+def made(bound=1e9, depth=1, **exponents):
     """A table that follows powers of the width; by default the theory's."""
     powers = {name: theory for name, (theory, _) in THEORY.items()} | exponents
     return STUDY.table(
         [
             {
-                **{"data": "made", "width": width, "seed": seed, "certified": True},
+                **{"data": "made", "depth": depth, "width": width, "seed": seed},
+                "certified": True,
                 "drift_bound": bound,
                 **{n: (1 + 0.01 * seed) * width**p for n, p in powers.items()},
             }
@@ -78,6 +79,15 @@ def test_another_power_fails():
     found = {f.claim: f.verdict for f in STUDY.findings(made(kernel_drift=-0.5))}
     assert [claim for claim, verdict in found.items() if verdict == "fails"] == [
         "On made, the kernel's relative drift falls like width^-1."
+    ]
+
+
+def test_deeper_networks_are_held_to_what_is_known_of_them():
+    """Any exponent of -1/2 or less will do, and a slower fall is refuted."""
+    assert set(verdicts(made(depth=3))) == {"holds"}
+    found = {f.claim: f.verdict for f in STUDY.findings(made(depth=3, movement=-0.2))}
+    assert [claim for claim, verdict in found.items() if verdict == "fails"] == [
+        "On made, the parameters' relative movement falls at least like width^-0.5."
     ]
 
 

@@ -11,7 +11,7 @@ from overparam.studies.transfer import STUDY
 
 CELL = {
     "data": "diabetes", "target": None, "points": 12, "parametrisation": "ntk", "width": 8,
-    "seeds": 2,
+    "depth": 1, "activation": "tanh", "seeds": 2,
 }  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def test_a_cell_is_gradient_descent_at_every_step_and_seed(monkeypatch):
 @pytest.mark.slow
 def test_each_step_is_certified_to_converge_or_not():
     """By Theorem C, for the first seed: 5 digits at 16 units."""
-    cell = {"data": "digits", "target": "parity", "points": 5, "width": 16, "seeds": 2}
+    cell = CELL | {"data": "digits", "target": "parity", "points": 5, "width": 16}
     rows = STUDY.measure(cell | {"parametrisation": "ntk"})
     assert {row["certified"] for row in rows if row["seed"]} == {None}
     known = {row["step_size"]: row["certified"] for row in rows if not row["seed"]}

@@ -43,21 +43,19 @@ def test_nothing_follows_where_nothing_is_certified():
     majorant = linear(1.0, 0.5)
     limit = descent_limit(majorant=majorant, path=math.inf, displacement=math.inf, target_norm=1.0)
     assert math.isinf(limit.distance)
-    assert math.isinf(
-        distance_ratio(majorant=majorant, limit=limit, closest=1.0, least_squares=True)
-    )
+    assert math.isinf(distance_ratio(majorant=majorant, limit=limit, closest=1.0, unique=True))
 
 
 def test_the_ratio_is_one_over_the_cosine_of_two_angles():
     majorant, limit = linear(1.0, 0.5), Limit(distance=0.2, kernel_part=0.01)
-    ratio = distance_ratio(majorant=majorant, limit=limit, closest=0.15, least_squares=True)
+    ratio = distance_ratio(majorant=majorant, limit=limit, closest=0.15, unique=True)
     angle = math.asin(0.1) + math.asin(0.01 / 0.15)
     assert ratio == pytest.approx(1 / math.cos(angle), rel=1e-3)
     assert ratio < 0.2 / 0.15
-    other = distance_ratio(majorant=majorant, limit=limit, closest=0.15, least_squares=False)
+    other = distance_ratio(majorant=majorant, limit=limit, closest=0.15, unique=False)
     assert other == pytest.approx(0.2 / 0.15)
     for closest in (0.0, 0.005):  # no bound; astray by more than the whole distance
-        found = distance_ratio(majorant=majorant, limit=limit, closest=closest, least_squares=True)
+        found = distance_ratio(majorant=majorant, limit=limit, closest=closest, unique=True)
         assert found == (0.2 / closest if closest else math.inf)
 
 

@@ -46,6 +46,7 @@ def premises_over(number, majorant, *, jacobian_norm, excess, target_norm, lipsc
         least_target_norm=number(target_norm),
         kernel_norm=number(0.9 * jacobian_norm**2),
         quadratic=True,
+        unique=True,
         differentiable=True,
     )
 

@@ -43,6 +43,7 @@ def distance(a, b):
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["uniform", "weighted"])
+@pytest.mark.sample(1)
 def test_the_minimum_norm_solution_is_that_of_dense_least_squares(weights):
     problem, params = make_problem(weights=weights)
     found = minimum_norm_solution(problem, params)
@@ -114,6 +115,7 @@ def test_a_general_optimiser_finds_no_closer_network():
 
 
 @pytest.mark.parametrize("loss", ["squared", "squared_hinge"])
+@pytest.mark.sample(1)
 def test_the_first_order_condition_holds_on_the_dense_jacobian(loss):
     problem, params = make_problem(loss=loss)
     seen = []

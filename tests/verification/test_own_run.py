@@ -36,6 +36,18 @@ def test_what_is_true_passes(run, tmp_path):
     assert verify(tmp_path / "certificate.json", problem, start).ok
 
 
+@pytest.mark.parametrize("rigor", ["computed", "proved"])
+def test_a_model_that_only_rounding_moves_passes(rigor):
+    """Linear in its parameters: no steps, no deviation, and a drift that is rounding alone."""
+    tiny = Tiny((), "identity", 1, in_dim=8)
+    problem, start = tiny.problem(0, centred=True), tiny.start(0)
+    certificate = certify(problem, start, theorem="C", rigor=rigor)
+    assert certificate.certified
+    assert certificate.constants["handover"].value == 0
+    assert certificate.constants["kernel_drift"].value < 1e-11
+    assert verify(certificate, problem, start).reasons == ()
+
+
 @pytest.mark.slow
 def test_two_hidden_layers_pass_and_their_probability_is_the_usual_one():
     tiny = Tiny((10, 10), "gelu", 1, points=3, output_scale=4.0)

@@ -8,29 +8,28 @@ s* it could never say anything (docs/apriori.md, Proposition 12).
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
+from overparam.apriori.conditions import DEFAULT, NODES, Conditions, Step, conditions_at
 from overparam.apriori.inputs import Knowledge
-from overparam.apriori.setting import Setting, build_setting, jacobian_norm
+from overparam.apriori.setting import Setting, build_setting
 from overparam.certificate.constants import Constant
 from overparam.choices import Kind
 from overparam.jacobian.layer_norms import LayerNorms
-from overparam.jacobian.mlp_bounds import MLPBounds
-from overparam.limits import require_fraction
 from overparam.model.mlp import MLP
 from overparam.results import brief
-from overparam.theorems.convergence import Convergence, gradient_descent_converges
 from overparam.theorems.distance import distance_to_minimisers
 from overparam.theorems.implicit_bias import descent_limit, distance_ratio
-from overparam.theorems.lazy import Linearisation, kernel_drift, linearisation_distance
-from overparam.theorems.majorant import Majorant
-
-NODES = np.geomspace(1 / 64, 16, 160)
-"""Radii of the majorant, relative to the reference radius rho / sigma of the limit."""
+from overparam.theorems.lazy import (
+    Linearisation,
+    jacobian_to_kernel_drift,
+    kernel_drift,
+    linearisation_distance,
+    linearisation_within,
+)
 
 SOURCES = {
     "jacobian_norm": "|J(theta_0)|; docs/apriori.md, Corollary",
@@ -60,10 +59,11 @@ class APrioriCoefficients:
         hidden_widths: m_1, ..., m_{D-1}.
         failure_probability: Of all coefficients together: delta over the initialisation, and what
             an assumed lambda_min or the moments of a sample bring along.
-        certified: Whether Theorem 1 holds: gradient descent converges to a global minimiser.
+        certified: Whether gradient descent converges to a global minimiser.
         reason: One sentence: why it holds or by which factor it fails.
+        theorem: Whose numbers these are: W5 (along the linearised run) where it certifies, or W4.
         constants: All coefficients by name, each with its kind and source; infinite (or 1, of the
-            rate) where Theorem 1 does not hold.
+            rate) where no theorem certifies.
         reference_radius: Where ``modulus`` and ``lipschitz`` are evaluated, the same at all widths.
         base: The bounds on the norms at theta_0.
     """
@@ -72,6 +72,7 @@ class APrioriCoefficients:
     failure_probability: float
     certified: bool
     reason: str
+    theorem: str
     constants: dict[str, Constant]
     reference_radius: float
     base: LayerNorms
@@ -91,6 +92,7 @@ def a_priori_coefficients(
     eigenvalue_failure_probability: float = 0.0,
     failure_probability: float = 0.05,
     step_fraction: float = 0.9,
+    step_size: float | None = None,
     sample_size: int | None = None,
 ) -> APrioriCoefficients:
     """Every coefficient at given widths; the model is centred at its initialisation.
@@ -110,6 +112,7 @@ def a_priori_coefficients(
         failure_probability: delta, over the initialisation, in (0, 1).
         step_fraction: q = 1 - eta L_phi / 2 in (0, 1): near 1 for small steps, from a smaller
             width on.
+        step_size: eta > 0; None takes the one that belongs to ``step_fraction``.
         sample_size: n, where only moments are known: what ``min_eigenvalue`` is held against, as
             n k lambda_min is at most the kernel's trace.
 
@@ -133,111 +136,75 @@ def a_priori_coefficients(
         failure_probability=failure_probability,
         sample_size=sample_size,
     )
-    return coefficients_at(setting, model.hidden_widths, step_fraction)
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """The hypotheses of Theorem 1 at given widths."""
-
-    model: MLP
-    base: LayerNorms
-    min_eigenvalue: float
-    majorant: Majorant
-    lipschitz: Float[np.ndarray, " nodes"]
-    level: float
-
-    @property
-    def margin(self) -> float:
-        """Max Psi / rho."""
-        return self.majorant.maximum / self.level if self.level else math.inf
-
-
-def reference_radius(setting: Setting, step_fraction: float) -> float:
-    """rho / sigma for the residual and the limiting eigenvalue: the scale of all radii."""
-    level = setting.residual / math.sqrt(setting.pl_constant) / step_fraction
-    return (level or 1.0) / math.sqrt(setting.limiting_min_eigenvalue)
-
-
-def conditions_at(
-    setting: Setting, model: MLP, step_fraction: float, base: LayerNorms | None = None
-) -> Conditions:
-    """The hypotheses at a model's widths, or at other norms than those that hold there."""
-    base = setting.base_point(model) if base is None else base
-    smallest = setting.min_eigenvalue(model)
-    radii = reference_radius(setting, step_fraction) * NODES
-    bounds = MLPBounds(base)
-    modulus, lipschitz = bounds.on_balls(radii).T
-    majorant = Majorant(math.sqrt(smallest), radii, np.maximum.accumulate(modulus))
-    level = setting.residual / math.sqrt(setting.pl_constant) / step_fraction
-    return Conditions(model, base, smallest, majorant, lipschitz, level)
+    return coefficients_at(setting, model.hidden_widths, Step.checked(step_fraction, step_size))
 
 
 def coefficients_at(
-    setting: Setting, hidden_widths: tuple[int, ...], step_fraction: float = 0.9
+    setting: Setting, hidden_widths: tuple[int, ...], step: Step = DEFAULT
 ) -> APrioriCoefficients:
     """Every coefficient at given widths; see :func:`a_priori_coefficients`."""
-    q = require_fraction("step_fraction", step_fraction)
-    found = conditions_at(setting, setting.at(hidden_widths), q)
-    norm = jacobian_norm(found.base)
-    result = gradient_descent_converges(
-        majorant=found.majorant,
-        lipschitz=found.lipschitz,
-        jacobian_norm=norm,
-        smoothness=setting.loss.smoothness,
-        pl_constant=setting.pl_constant,
-        excess=setting.residual**2 / 2,
-        step_fraction=q,
-    )
+    found = conditions_at(setting, setting.at(hidden_widths), step)
+    result = found.result
     at = int(np.searchsorted(NODES, 1.0))
     values = {name: getattr(result, name) for name in ("radius", "sigma_end", "rate")} | {
-        **{"jacobian_norm": norm, "min_eigenvalue": found.min_eigenvalue, "margin": found.margin},
+        "jacobian_norm": found.jacobian_norm,
+        **{"min_eigenvalue": found.kernel.min_eigenvalue, "margin": found.margin},
         **{"modulus": found.majorant.modulus[at], "lipschitz": found.lipschitz[at]},
         "smoothness": result.smoothness if result.certified else math.inf,
         "step_size": result.step_size if result.certified else 0.0,
-        **_consequences(setting, found, result, norm),
+        **_consequences(setting, found),
     }
     delta, radius = setting.total_failure_probability, float(found.majorant.radii[at])
-    said = result.certified, _reason(found, result, delta), _named(setting, values)
+    theorem = "W5" if result is not found.at_worst else "W4"
+    said = result.certified, _reason(found, delta), theorem, _named(setting, values)
     return APrioriCoefficients(hidden_widths, delta, *said, radius, found.base)
 
 
-def _consequences(
-    setting: Setting, found: Conditions, result: Convergence, norm: float
-) -> dict[str, float]:
+def _consequences(setting: Setting, found: Conditions) -> dict[str, float]:
     """Implicit regularisation and lazy training."""
-    quadratic, path = setting.loss.quadratic, result.radius
-    known: dict[str, Any] = {"majorant": found.majorant, "jacobian_norm": norm}
+    quadratic, result = setting.loss.quadratic, found.result
+    path, along = result.radius, found.along if result is not found.at_worst else None
+    known: dict[str, Any] = {"majorant": found.majorant, "jacobian_norm": found.jacobian_norm}
     excess, smoothness = setting.residual**2 / 2, setting.loss.smoothness
     apart, shortest, drift = Linearisation(math.inf, math.inf, path), None, math.inf
     if quadratic and result.certified:
         shortest = setting.residual / found.majorant.sigma  # rho_K <= |r_0| / sigma_0
-        targets = {"residual": setting.residual, "target_norm": shortest}
-        apart = linearisation_distance(**known, **targets, path=path, step_size=result.step_size)
-    moved = apart.displacement
+        if found.run is not None:
+            shortest = min(shortest, found.run.target_norm)
+        targets = {"residual": setting.residual, "path": path}
+        if along is None:
+            targets |= {"target_norm": shortest, "step_size": result.step_size}
+            apart = linearisation_distance(**known, **targets)
+        else:
+            apart = linearisation_within(**known, **targets, displacement=along.displacement)
+    moved, predictions = apart.displacement, apart.predictions
+    if result.certified:
+        drift = kernel_drift(**known, displacement=moved)
+    if along is not None:
+        drift = min(drift, jacobian_to_kernel_drift(along.change, found.jacobian_norm))
+        predictions = min(predictions, along.predictions)
     limit = descent_limit(
         majorant=found.majorant, path=path, displacement=moved, target_norm=shortest
     )
     closest = distance_to_minimisers(**known, smoothness=smoothness, excess=excess)
-    if result.certified:
-        drift = kernel_drift(**known, displacement=moved)
     ratio = distance_ratio(
-        majorant=found.majorant, limit=limit, closest=closest, least_squares=quadratic
+        majorant=found.majorant, limit=limit, closest=closest, unique=setting.loss.unique
     )
     return {
         **{"limit_distance": limit.distance, "distance_ratio": ratio, "kernel_drift": drift},
-        "linearisation_distance": apart.predictions,
+        "linearisation_distance": predictions,
     }
 
 
-def _reason(found: Conditions, result: Convergence, delta: float) -> str:
-    sure = f"with probability {1 - delta:g} over the initialisation"
+def _reason(found: Conditions, delta: float) -> str:
+    sure, result = f"with probability {1 - delta:g} over the initialisation", found.result
     if result.certified:
+        near = "" if result is found.at_worst else " behind the linearised run"
         return (
-            f"max Psi / rho = {found.margin:.4g} > 1: {sure} gradient descent with step size "
+            f"max Psi / rho = {found.margin:.4g} > 1{near}: {sure} gradient descent with step size "
             f"{result.step_size:.4g} converges within distance {result.radius:.4g}"
         )
-    if not found.min_eigenvalue:
+    if not found.kernel.min_eigenvalue:
         return f"{sure} nothing is known of lambda_min at these widths: they are too small"
     return f"max Psi / rho = {found.margin:.4g} is not above 1 {sure}: the widths are too small"
 
@@ -254,21 +221,3 @@ def _named(setting: Setting, values: dict[str, float]) -> dict[str, Constant]:
         kind: Kind = "assumed" if "assumed" in (rests_on, bounds) else "computed"
         constants[name] = Constant(float(values[name]), kind, source)
     return constants
-
-
-def without_term(base: LayerNorms, term: str, layer: int) -> LayerNorms:
-    """The norms if one term of the modulus were zero; for asking how much it matters.
-
-    Args:
-        base: The norms.
-        term: ``bending`` (columns of U^l, through which act'' acts) or ``motion`` (the factor c_l
-            of what a perturbation of the weights does to what passes through them).
-        layer: l, from 1.
-    """
-    if term == "bending":
-        columns = list(base.upstream_columns)
-        columns[layer - 1] = np.zeros_like(columns[layer - 1])
-        return replace(base, upstream_columns=tuple(columns))
-    factors = list(base.weight_factors)
-    factors[layer - 1] = 0.0
-    return replace(base, weight_factors=tuple(factors))

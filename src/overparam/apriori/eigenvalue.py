@@ -14,13 +14,14 @@ the Gaussian weights, in a Lipschitz way.
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import chdtri, ndtr
 
 from overparam.apriori import tails
-from overparam.apriori.limits import Limits
+from overparam.apriori.limits import Limits, largest_value
 from overparam.enclosures import max_eigenvalue, min_eigenvalue
 from overparam.kernel.infinite.layers import layer_kernels
 from overparam.model.mlp import MLP
@@ -31,6 +32,9 @@ OUTPUT_TAILS = np.geomspace(0.9, 1e-14, 96)
 
 FEATURE_TAILS = np.linspace(0.0, 9.0, 37)
 """Deviations at which the features of a unit are truncated, that are tried."""
+
+
+Deviations = TypeVar("Deviations", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,12 @@ class LimitSpectra:
             limiting kernel, c^2 (s_w^2 Sigma_{D-1} * E[act' act'^T] + Sigma_D).
         kernel: Lower bound on the smallest eigenvalue of the whole limiting kernel.
         diagonal: The smallest diagonal entry of the limiting kernel.
+        norm: Upper bound on the largest eigenvalue of the whole limiting kernel.
+        bottom: Lower bound on the smallest eigenvalue of the first layer's block, of two layers.
+        frobenius: |Sigma_1|_F.
+        topmost: The modes of the two topmost blocks, the first eigenvalue being `top`.
+        whole: The modes of the whole limiting kernel, the first eigenvalue being `kernel`.
+        quartic: Q^2, the largest eigenvalue of sqrt(w_i w_j) <a_i, a_j>^2, a_i the lifted inputs.
     """
 
     smallest: tuple[float, ...]
@@ -51,6 +61,31 @@ class LimitSpectra:
     top: float
     kernel: float
     diagonal: float
+    norm: float
+    bottom: float
+    frobenius: float
+    topmost: "Modes"
+    whole: "Modes"
+    quartic: float
+
+
+@dataclass(frozen=True)
+class Modes:
+    """A positive semidefinite matrix by its eigenvectors.
+
+    Attributes:
+        values: Its eigenvalues, ascending, lowered so that the first is a lower bound.
+        vectors: The eigenvectors, columns.
+    """
+
+    values: Float[np.ndarray, " n"]
+    vectors: Float[np.ndarray, "n n"]
+
+    @classmethod
+    def of(cls, matrix: Float[np.ndarray, "n n"], lowest: float) -> "Modes":
+        """Of a symmetric matrix whose smallest eigenvalue is at least ``lowest``."""
+        values, vectors = np.linalg.eigh(matrix)
+        return cls(values - (values[0] - lowest), vectors)
 
 
 def limit_spectra(model: MLP, measure: Measure) -> LimitSpectra:
@@ -64,16 +99,25 @@ def limit_spectra(model: MLP, measure: Measure) -> LimitSpectra:
     roots = np.sqrt(measure.weights)
     weighted = [s * np.outer(roots, roots) for s in layers.inputs]
     scale, factor = model.output_scale**2, model.weight_scale**2
-    kernel = weighted[0]
+    kernel = first = weighted[0]
     for sigma, slope in zip(weighted[1:], layers.slopes, strict=True):
         kernel = sigma + factor * kernel * slope
-    top = factor * weighted[-2] * layers.slopes[-1] + weighted[-1]
+        first = factor * first * slope
+    kernel = scale * kernel
+    top = scale * (factor * weighted[-2] * layers.slopes[-1] + weighted[-1])
+    lowest = _lowest(top), _lowest(kernel)
     return LimitSpectra(
         smallest=tuple(_lowest(s) for s in weighted[:-1]),
         largest=tuple(max_eigenvalue(s).upper for s in weighted),
-        top=_lowest(scale * top),
-        kernel=_lowest(scale * kernel),
-        diagonal=float(scale * np.diag(kernel).min()),
+        top=lowest[0],
+        kernel=lowest[1],
+        diagonal=float(np.diag(kernel).min()),
+        norm=max_eigenvalue(kernel).upper,
+        bottom=_lowest(scale * first),
+        frobenius=float(np.linalg.norm(weighted[0])),
+        topmost=Modes.of(top, lowest[0]),
+        whole=Modes.of(kernel, lowest[1]),
+        quartic=max_eigenvalue(layers.inputs[0] * weighted[0]).upper,
     )
 
 
@@ -115,7 +159,7 @@ def root_deviation(
     return apart
 
 
-def truncated_chernoff(
+def bound_from_units(
     *,
     model: MLP,
     min_eigenvalue: float,
@@ -135,24 +179,49 @@ def truncated_chernoff(
         failure_probability: delta.
 
     Returns:
-        The lower bound, 0 where it says nothing; nondecreasing in the width.
+        The lower bound, 0 where it says nothing; nondecreasing in the width. The kernel is at least
+        the bound over lambda times its expectation.
     """
     scale, outputs, width = model.output_scale**2, model.out_dim, model.hidden_widths[-1]
-    inner = model.weight_scale**2
+    inner = scale * model.weight_scale**2
     reach = model.act.slope_bound * math.sqrt(gram_norm)
-    t = FEATURE_TAILS[None, :]
-    rho = feature_norm + t * reach
-    tail = np.exp(-(t**2) / 2)
-    beyond = math.sqrt(2 * math.pi) * ndtr(-t)
-    lost = (rho**2 + 2 * reach**2) * tail + 2 * feature_norm * reach * beyond
-    tau_square = chdtri(outputs + 2, OUTPUT_TAILS)[:, None]
-    mean = (1 - OUTPUT_TAILS)[:, None] * min_eigenvalue - scale * inner * lost
-    largest = inner * (reach**2 * tau_square + rho**2) + model.bias_scale**2
-    largest = scale * largest
+    rho, lost = truncated_features(model, feature_norm, reach)
     logarithm = math.log(samples * outputs / failure_probability)
+    # (a) the largest summand: (1 - t) mean, t = sqrt(2 log(n k / delta) R / (m mean))
+    tau_square = chdtri(outputs + 2, OUTPUT_TAILS)[:, None]
+    mean = (1 - OUTPUT_TAILS)[:, None] * min_eigenvalue - inner * lost
+    largest = inner * (reach**2 * tau_square + rho**2) + scale * model.bias_scale**2
     positive = np.maximum(mean, 0.0)
-    # (1 - t) mean with t = sqrt(2 log(n k / delta) R / (m mean)), as mean minus a root.
-    return max(0.0, float(np.max(mean - np.sqrt(2 * logarithm * largest * positive / width))))
+    chernoff = mean - np.sqrt(2 * logarithm * largest * positive / width)
+    # (b) the summands' second moments
+    moment = inner * ((outputs + 2) * reach**2 + rho**2)
+    second = min_eigenvalue - inner * lost
+    second = second - np.sqrt(2 * logarithm * moment * min_eigenvalue / width)
+    return max(0.0, float(chernoff.max()), float(second.max()))
+
+
+def truncated_features(
+    model: MLP, feature_norm: float, reach: float
+) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
+    """Proposition 10: where |act_j| is cut off, and E[|act_j|^2; beyond], for the deviations tried.
+
+    Args:
+        model: Gives the activation, whose largest value ends the range.
+        feature_norm: mu_a, at least sqrt(E |act_j|^2).
+        reach: r, a Lipschitz constant of |act_j| in the unit's Gaussian weights.
+    """
+    t = FEATURE_TAILS
+    rho = feature_norm + t * reach
+    lost = features_beyond(feature_norm, reach, t)
+    most = largest_value(model.act)
+    return np.minimum(rho, most), np.where(rho < most, lost, 0.0)
+
+
+def features_beyond(feature_norm: float, reach: float, t: Deviations) -> Deviations:
+    """E[|act_j|^2; |act_j| > mu_a + t r]."""
+    beyond = math.sqrt(2 * math.pi) * ndtr(-t)
+    square = (feature_norm + t * reach) ** 2 + 2 * reach**2
+    return square * np.exp(-(t**2) / 2) + 2 * feature_norm * reach * beyond
 
 
 def min_eigenvalue_bound(
@@ -187,7 +256,7 @@ def min_eigenvalue_bound(
     if root <= 0:
         return 0.0
     typical = math.sqrt(float(limits.values[-1] ** 2 @ weights))
-    return truncated_chernoff(
+    return bound_from_units(
         model=model,
         min_eigenvalue=root**2,
         gram_norm=(norm + apart) ** 2,

@@ -88,6 +88,12 @@ _GROWTH = {
 """(A, B) with (act(s)^2 + act(-s)^2) / 2 <= A + B s^2, proved in docs/apriori.md."""
 
 
+def largest_value(act: Activation) -> float:
+    """A bound on |act|: 1 for the bounded ones of the table, infinite for all others."""
+    known = _GROWTH.get(act.name) if act.bounds_kind == "proved" else None
+    return 1.0 if known is not None and known[1] == 0 else math.inf
+
+
 def growth_lines(act: Activation, variance: float) -> list[tuple[float, float]]:
     """Pairs (A, B) with E act(sqrt(v) z)^2 <= A + B v for every v >= 0.
 

@@ -14,11 +14,17 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.apriori.at_points import PointBounds
-from overparam.apriori.eigenvalue import LimitSpectra, limit_spectra, min_eigenvalue_bound
+from overparam.apriori.eigenvalue import (
+    LimitSpectra,
+    Modes,
+    limit_spectra,
+    min_eigenvalue_bound,
+)
 from overparam.apriori.from_moments import moment_base_point, required_order
 from overparam.apriori.inputs import Knowledge, lifted_norms, points_known
 from overparam.apriori.limits import Limits, limits
 from overparam.apriori.moments import Moments
+from overparam.apriori.two_layers import TwoLayers
 from overparam.choices import Kind
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
@@ -33,6 +39,20 @@ LARGEST = 1e150
 
 BINS = 24
 """Points of similar norms are one to the modulus, with the largest of their bounds."""
+
+
+@dataclass(frozen=True)
+class KernelBound:
+    """A bound on K(theta_0) from below.
+
+    Attributes:
+        min_eigenvalue: At most lambda_min(K(theta_0)).
+        modes: Those of a matrix M with K(theta_0) >= kappa M, kappa = min_eigenvalue over its
+            smallest eigenvalue; None if nothing but lambda_min is known.
+    """
+
+    min_eigenvalue: float
+    modes: Modes | None
 
 
 @dataclass(frozen=True)
@@ -97,13 +117,10 @@ class Setting:
         """Whether lambda_min is assumed or a computed bound."""
         return "computed" if self.assumed is None else "assumed"
 
-    @cached_property
+    @property
     def limiting_min_eigenvalue(self) -> float:
         """What the lower bound on lambda_min tends to as the widths grow."""
-        if self.assumed is not None:
-            return self.assumed
-        assert self.spectra is not None, "without points lambda_min is assumed"
-        return self.spectra.top
+        return self.limiting_kernel.min_eigenvalue
 
     @cached_property
     def pl_constant(self) -> float:
@@ -129,16 +146,67 @@ class Setting:
         """The network of these widths."""
         return replace(self.model, hidden_widths=hidden_widths)
 
+    def energies(self, modes: Modes) -> Float[np.ndarray, " n"] | None:
+        """|y|^2 along each mode of a limit, for Theorem W5; None where that says nothing.
+
+        It speaks of least squares on points and targets that are known, and assumes no lambda_min.
+        """
+        if self.assumed is not None or not self.loss.quadratic:
+            return None
+        if not isinstance(self.data, Measure) or self.data.y is None:
+            return None
+        y = np.sqrt(self.data.weights)[:, None] * self.data.y
+        energies = np.sum((modes.vectors.T @ y) ** 2, axis=1)
+        ours = math.isclose(float(np.sum(energies)), self.residual**2, rel_tol=1e-9)
+        return energies if ours and self.residual else None
+
+    @cached_property
+    def limiting_jacobian_norm(self) -> float:
+        """What the bound on |J(theta_0)| falls to as the widths grow."""
+        return jacobian_norm(self.base_point(self.at((10**15,) * len(self.model.hidden_widths))))
+
+    @property
+    def _share(self) -> float:
+        """Delta of the norms, and of all events about kernels together."""
+        return self.failure_probability / (2 if self.assumed is None else 1)
+
+    @property
+    def unit_share(self) -> float:
+        """Delta of each of the two events of Propositions 15 and 16, of one hidden layer."""
+        return self._share / 4
+
+    def kernel_bound(self, model: MLP) -> KernelBound:
+        """K(theta_0) from below at these widths: the best of what Theorem W3 and its like say."""
+        if self.assumed is not None:
+            return KernelBound(self.assumed, None)
+        spectra, known, limits = self.spectra, self.known, self.limits
+        assert spectra is not None
+        assert known is not None
+        assert limits is not None
+        events = 2 * self.unit_share if model.layers == 2 else 0.0
+        what = spectra, known[1], limits, self._share - events
+        found = KernelBound(min_eigenvalue_bound(model, *what), spectra.topmost)
+        if model.layers == 3:
+            top, share = TwoLayers(model, *what).bounds()
+            others = (
+                KernelBound(top, spectra.topmost),
+                KernelBound(share * spectra.kernel, spectra.whole),
+            )
+            found = max(found, *others, key=lambda bound: bound.min_eigenvalue)
+        return found
+
+    @property
+    def limiting_kernel(self) -> KernelBound:
+        """What the bound on the kernel tends to as the widths grow."""
+        if self.assumed is not None:
+            return KernelBound(self.assumed, None)
+        assert self.spectra is not None, "without points lambda_min is assumed"
+        modes = self.spectra.whole if self.model.layers == 3 else self.spectra.topmost
+        return KernelBound(float(modes.values[0]), modes)
+
     def min_eigenvalue(self, model: MLP) -> float:
         """The lower bound on lambda_min(K(theta_0)) at these widths."""
-        if self.assumed is not None:
-            return self.assumed
-        assert self.spectra is not None
-        assert self.known is not None
-        assert self.limits is not None
-        return min_eigenvalue_bound(
-            model, self.spectra, self.known[1], self.limits, self.failure_probability / 2
-        )
+        return self.kernel_bound(model).min_eigenvalue
 
     def base_point(self, model: MLP, *, binned: bool = True) -> LayerNorms:
         """The norms at theta_0, with probability 1 - delta (half of it, if lambda_min needs some).
@@ -147,14 +215,13 @@ class Setting:
             model: Architecture and widths.
             binned: Whether points of similar norms are merged, for speed.
         """
-        share = self.failure_probability / (2 if self.assumed is None else 1)
         if isinstance(self.data, Moments):
-            return moment_base_point(model, self.data, share)
+            return moment_base_point(model, self.data, self._share)
         assert self.known is not None
         assert self.limits is not None
         largest = None if self.spectra is None else self.spectra.largest
         top = None if largest is None else (largest[0], largest[1])
-        bounds = PointBounds(model, self.known[1], self.limits, share, top)
+        bounds = PointBounds(model, self.known[1], self.limits, self._share, top)
         return _binned(bounds.base_point(), self.known[0]) if binned else bounds.base_point()
 
 

@@ -8,17 +8,17 @@ from functools import cache
 
 import numpy as np
 
-from overparam.apriori.coefficients import (
-    APrioriCoefficients,
+from overparam.apriori.coefficients import APrioriCoefficients, coefficients_at
+from overparam.apriori.conditions import (
+    DEFAULT,
     Conditions,
-    coefficients_at,
+    Step,
     conditions_at,
     without_term,
 )
 from overparam.apriori.inputs import Knowledge
 from overparam.apriori.setting import Setting, build_setting
 from overparam.errors import InputError
-from overparam.limits import require_fraction
 from overparam.model.mlp import MLP
 from overparam.progress import Progress, silent
 from overparam.results import brief
@@ -42,13 +42,13 @@ class RequiredWidth:
     """How wide every hidden layer must be.
 
     Attributes:
-        width: The smallest width found from which on Theorem 1 holds with probability 1 - delta,
-            at each width by itself.
+        width: The smallest width found from which on Theorem W4 or W5 holds with probability
+            1 - delta, at each width by itself; ``coefficients.theorem`` says which.
         dominating: The term whose absence would shrink the width most.
         shares: For each term, the factor by which the margin would grow without it, at this width.
         coefficients: All coefficients there.
         setting: What was asked, for coefficients at other widths.
-        step_fraction: q.
+        step: The step size, given or by its fraction q.
     """
 
     width: int
@@ -56,12 +56,12 @@ class RequiredWidth:
     shares: dict[str, float]
     coefficients: APrioriCoefficients
     setting: Setting
-    step_fraction: float
+    step: Step
 
     def at(self, width: int) -> APrioriCoefficients:
         """All coefficients at another width."""
         layers = len(self.setting.model.hidden_widths)
-        return coefficients_at(self.setting, (width,) * layers, self.step_fraction)
+        return coefficients_at(self.setting, (width,) * layers, self.step)
 
 
 def required_width(
@@ -74,6 +74,7 @@ def required_width(
     eigenvalue_failure_probability: float = 0.0,
     failure_probability: float = 0.05,
     step_fraction: float = 0.9,
+    step_size: float | None = None,
     sample_size: int | None = None,
 ) -> RequiredWidth:
     """The width of all hidden layers from which gradient descent provably converges.
@@ -95,6 +96,7 @@ def required_width(
             assumed ``min_eigenvalue`` is missed: 0 if it is assumed of every draw. It is added.
         failure_probability: delta, over the initialisation, in (0, 1).
         step_fraction: q = 1 - eta L_phi / 2 in (0, 1). The width is proportional to about 1 / q^2.
+        step_size: eta > 0, for which descent shall converge; None takes that of ``step_fraction``.
         sample_size: n, where only moments are known: what ``min_eigenvalue`` is held against.
 
     Returns:
@@ -104,7 +106,7 @@ def required_width(
         InputError: As for ``a_priori_coefficients``, or no width that a float can hold is enough.
 
     References:
-        docs/apriori.md, Theorem W4.
+        docs/apriori.md, Theorems W4, W5 and W6.
     """
     setting = build_setting(
         data,
@@ -116,29 +118,25 @@ def required_width(
         failure_probability=failure_probability,
         sample_size=sample_size,
     )
-    return width_for(setting, step_fraction)
+    return width_for(setting, Step.checked(step_fraction, step_size))
 
 
-def width_for(
-    setting: Setting,
-    step_fraction: float = 0.9,
-    progress: Progress = silent,
-) -> RequiredWidth:
+def width_for(setting: Setting, step: Step = DEFAULT, progress: Progress = silent) -> RequiredWidth:
     """The same for a setting that was checked; ``progress`` hears how many were tried."""
-    width = _search(setting, require_fraction("step_fraction", step_fraction), progress)
-    found = _conditions(setting, width, step_fraction)
-    shares = _shares(setting, found, step_fraction)
+    width = _search(setting, step, progress)
+    found = _conditions(setting, width, step)
+    shares = _shares(setting, found, step)
     dominating = max(shares, key=lambda term: shares[term])
-    coefficients = coefficients_at(setting, found.model.hidden_widths, step_fraction)
-    return RequiredWidth(width, dominating, shares, coefficients, setting, step_fraction)
+    coefficients = coefficients_at(setting, found.model.hidden_widths, step)
+    return RequiredWidth(width, dominating, shares, coefficients, setting, step)
 
 
-def _conditions(setting: Setting, width: int, step_fraction: float) -> Conditions:
+def _conditions(setting: Setting, width: int, step: Step) -> Conditions:
     layers = len(setting.model.hidden_widths)
-    return conditions_at(setting, setting.at((width,) * layers), step_fraction)
+    return conditions_at(setting, setting.at((width,) * layers), step)
 
 
-def _search(setting: Setting, step_fraction: float, progress: Progress) -> int:
+def _search(setting: Setting, step: Step, progress: Progress) -> int:
     """The smallest width with a margin above 1; the margin does not decrease with the width."""
     tried = itertools.count(1)
 
@@ -146,16 +144,13 @@ def _search(setting: Setting, step_fraction: float, progress: Progress) -> int:
     def margin(width: int) -> float:
         progress("looking for the width", next(tried), 0)
         with np.errstate(over="ignore", invalid="ignore"):
-            found = _conditions(setting, width, step_fraction).margin
+            found = _conditions(setting, width, step).margin
         return found if found > 1 / SMALL else 1 / SMALL  # so that no NaN counts as enough
 
     low, high, factor = START, START, 16
     while margin(high) <= 1:
         if high >= WIDEST:
-            raise InputError(
-                f"the width required is beyond {float(WIDEST):g}, which floats cannot hold: scale "
-                "inputs or targets down, or raise min_eigenvalue or output_scale"
-            )
+            raise InputError(_beyond(setting, step))
         low, high, factor = high, min(factor * high, WIDEST), factor**2
     while low > 1 and margin(low) > 1:
         low, high = max(low // 16, 1), low
@@ -173,6 +168,20 @@ def _search(setting: Setting, step_fraction: float, progress: Progress) -> int:
         xtol=0.1 / min(high, _RESOLUTION),
     )
     return _mended(round(math.exp(root)), low, high, lambda width: margin(width) > 1)
+
+
+def _beyond(setting: Setting, step: Step) -> str:
+    """Why no width was found."""
+    longest = 2 / (setting.loss.smoothness * setting.limiting_jacobian_norm**2)
+    if step.size is not None and step.size >= longest:
+        return (
+            f"no width certifies the step size {step.size:g}: the bound on the limiting kernel "
+            f"asks for one below {longest:.4g}: lower it, or leave it out"
+        )
+    return (
+        f"the width required is beyond {float(WIDEST):g}, which floats cannot hold: scale "
+        "inputs or targets down, or raise min_eigenvalue or output_scale"
+    )
 
 
 def _mended(guess: int, low: int, high: int, enough: Callable[[int], bool]) -> int:
@@ -195,19 +204,17 @@ def _mended(guess: int, low: int, high: int, enough: Callable[[int], bool]) -> i
     return high
 
 
-def _shares(setting: Setting, found: Conditions, step_fraction: float) -> dict[str, float]:
+def _shares(setting: Setting, found: Conditions, step: Step) -> dict[str, float]:
     """How much the margin would grow without each term."""
     hidden = len(setting.model.hidden_widths)
     shares = {}
     if setting.assumed is None:
-        limit = math.sqrt(setting.limiting_min_eigenvalue)
-        ideal = type(found.majorant)(limit, found.majorant.radii, found.majorant.modulus)
-        name = "fluctuation of the smallest eigenvalue"
-        shares[name] = ideal.maximum / found.majorant.maximum
+        ideal = conditions_at(setting, found.model, step, found.base, setting.limiting_kernel)
+        shares["fluctuation of the smallest eigenvalue"] = ideal.margin / found.margin
     terms = {f"curvature of hidden layer {i}": ("bending", i) for i in range(1, hidden + 1)}
     terms |= {f"motion of the weights of layer {i}": ("motion", i) for i in range(2, hidden + 2)}
     for name, (term, layer) in terms.items():
         base = without_term(found.base, term, layer)
-        absent = conditions_at(setting, found.model, step_fraction, base)
-        shares[name] = absent.majorant.maximum / found.majorant.maximum
+        absent = conditions_at(setting, found.model, step, base, found.kernel)
+        shares[name] = absent.margin / found.margin
     return shares

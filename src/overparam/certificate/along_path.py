@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -10,11 +11,14 @@ from overparam.certificate.constants import Numbers, converging
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.reason import Converges, PathLost, Reason, StepTooLongForPath
 from overparam.errors import InputError
-from overparam.linearised.path import LinearisedPath, follow, look_along
+from overparam.linearised.path import KernelLooks, LinearisedPath, follow, look_along
+from overparam.linearised.path_drift import look_closer
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, plain_network
+from overparam.theorems.implicit_bias import Limit, distance_ratio
 from overparam.theorems.lazy import jacobian_to_kernel_drift
+from overparam.theorems.majorant import Majorant
 from overparam.theorems.path import PathConvergence
 
 LARGEST = 512
@@ -79,7 +83,10 @@ def certify_along_path(
         step_size = 2 * (1 - FRACTION) / (hypotheses.jacobian_norm**2 + bend)
     point = hypotheses.point
     path = LinearisedPath(*point.modes, point.coefficients, step_size)
-    found = follow(path, look_along(point.problem, point.params, path))
+    looks = KernelLooks(point.problem, point.params, path)
+    found = follow(path, look_along(looks))
+    if found.converges.certified:
+        found = look_closer(found, looks)
     numbers = _numbers(hypotheses, first, found)
     if found.converges.certified:
         why: Reason = Converges()
@@ -93,14 +100,22 @@ def certify_along_path(
 
 def _numbers(hypotheses: Hypotheses, first: Certificate, found: PathConvergence) -> Numbers:
     """Theorem 1's numbers with those of Theorem P in their place."""
-    drift = jacobian_to_kernel_drift(found.change, hypotheses.jacobian_norm)
+    drift = min(
+        jacobian_to_kernel_drift(found.change, hypotheses.jacobian_norm), found.kernel_drift
+    )
     largest = hypotheses.max_eigenvalue.lower
     closest = first.numbers.distance_lower_bound
+    ratio = distance_ratio(
+        majorant=_at(hypotheses, found.limit),
+        limit=Limit(found.limit, found.parameters),
+        closest=closest,
+        unique=True,
+    )
     values = converging(found.converges) | {
         "lipschitz_on_ball": found.lipschitz,
         "displacement": found.displacement,
         "limit_distance": found.limit,
-        "distance_ratio": found.limit / closest if closest else math.inf,
+        "distance_ratio": ratio,
         "kernel_drift": drift,
         "relative_kernel_drift": drift / largest if largest > 0 else math.inf,
         "linearisation_distance": found.predictions,
@@ -113,3 +128,11 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: PathConvergence)
     values["modulus_at_ball"] = found.change
     values["newton_kantorovich"] = found.newton_kantorovich
     return first.numbers.but(**values)
+
+
+def _at(hypotheses: Hypotheses, radius: float) -> Majorant:
+    """omega at one radius, all that Theorem 5' asks for; nothing where nothing is certified."""
+    if not radius < math.inf:
+        return Majorant(hypotheses.sigma, np.empty(0), np.empty(0))
+    modulus = hypotheses.bounds.modulus(radius)
+    return Majorant(hypotheses.sigma, np.array([radius]), np.array([modulus]))

@@ -30,6 +30,7 @@ from overparam.jacobian.by_radius import ModulusSource
 from overparam.problem.batches import Batches
 from overparam.rounding.probes import ArithmeticFault
 from overparam.theorems.envelope import envelope_up
+from overparam.version import VERSION
 
 FORMAT = 3
 """Version of the file format."""
@@ -95,7 +96,7 @@ class Versions(Record, frozen=True, kw_only=True):
 
 def software_versions() -> Versions:
     """Those of this process."""
-    packages = {name: version(name) for name in ("overparam", "jax", "numpy", "scipy")}
+    packages = {"overparam": VERSION} | {n: version(n) for n in ("jax", "numpy", "scipy")}
     return Versions(**packages, python=platform.python_version())
 
 

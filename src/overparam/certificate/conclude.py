@@ -29,6 +29,7 @@ from overparam.problem.problem import Problem
 from overparam.theorems import conclusions
 from overparam.theorems.convergence import Convergence, choose_step
 from overparam.theorems.descent import objective_smoothness
+from overparam.theorems.distance import Dual
 from overparam.theorems.majorant import Majorant
 
 
@@ -108,8 +109,20 @@ def _premises(
         least_target_norm=number(hypotheses.target_norm_lower) if measured else None,
         kernel_norm=number(hypotheses.max_eigenvalue.lower),
         quadratic=problem.loss.quadratic,
+        unique=problem.loss.unique,
         differentiable=bool(np.isfinite(lipschitz[0])),
+        dual=_dual(hypotheses, majorant, number),
     )
+
+
+def _dual(
+    hypotheses: Hypotheses, majorant: Majorant, number: Callable[[Any], Number]
+) -> Dual | None:
+    """Of the vector with which Theorem 4 says the most."""
+    if hypotheses.duals is None:
+        return None
+    best = hypotheses.duals.best(majorant.radii, majorant.modulus)
+    return Dual(*map(number, (best.alignment, best.pull, best.norm)))
 
 
 def _least_excess(hypotheses: Hypotheses, alpha: float) -> float:

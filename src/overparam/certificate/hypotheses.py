@@ -24,7 +24,8 @@ from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import check_scales, tangent_kernel
 from overparam.memory import require_memory
 from overparam.precision import as_float64, on_host
-from overparam.problem.problem import require_no_decay
+from overparam.problem.problem import Problem, require_no_decay
+from overparam.rounding.dual import Duals
 from overparam.rounding.float64 import (
     KernelErrors,
     check_excess,
@@ -42,6 +43,9 @@ from overparam.threads import one_thread
 
 NODES = 160
 """Radii at which omega and L are evaluated."""
+
+AFAR = 64
+"""Radii beyond those of Theorem 1, to where no minimiser is excluded any more."""
 
 SHARP_ORDER = 4096
 """Up to this order lambda_min is enclosed to the last digits at once."""
@@ -72,6 +76,7 @@ class Hypotheses:
         target_norm_lower: rho_K from below.
         target_norm_upper: rho_K from above.
         downgrade: Why ``proved`` was asked for and not given.
+        duals: Vectors for Theorem 4; None if they were not asked for, or say nothing.
     """
 
     point: Expansion
@@ -86,6 +91,7 @@ class Hypotheses:
     target_norm_lower: float = 0.0
     target_norm_upper: float = math.inf
     downgrade: ArithmeticFault | None = None
+    duals: Duals | None = None
 
     @property
     def sigma(self) -> float:
@@ -99,7 +105,10 @@ class Hypotheses:
 
     @one_thread
     def grid(self, level: float) -> tuple[Majorant, Float[np.ndarray, "nodes"]]:
-        """Psi and L at radii around the linearised path length, and on to where Psi peaks."""
+        """Psi and L at radii around the linearised path length, and on to where Psi peaks.
+
+        Beyond that come a few more, as far as Theorem 4 excludes minimisers.
+        """
         linearised = level / self.sigma if self.sigma else 0.0
         outer = self._peak_radius(linearised)
         inner = min(linearised or outer, outer) / 16
@@ -108,7 +117,36 @@ class Hypotheses:
         if middle < outer:
             radii = np.append(radii, np.geomspace(middle, outer, NODES // 2 + 1)[1:])
         modulus, lipschitz = self.bounds.on_balls(radii).T
-        return Majorant(self.sigma, radii, np.maximum.accumulate(modulus)), lipschitz
+        modulus = np.maximum.accumulate(modulus)
+        if self.duals is not None and self.bounds.kind != "estimated":
+            afar = self._where_minimisers_may_be(self.duals, radii, modulus)
+            beyond, of_them = self.bounds.on_balls(afar).T if len(afar) else np.empty((2, 0))
+            finite = np.isfinite(beyond)
+            radii = np.append(radii, afar[finite])
+            modulus = np.maximum.accumulate(np.append(modulus, beyond[finite]))
+            lipschitz = np.append(lipschitz, of_them[finite])
+        return Majorant(self.sigma, radii, modulus), lipschitz
+
+    def _where_minimisers_may_be(
+        self, duals: Duals, radii: Float[np.ndarray, " nodes"], modulus: Float[np.ndarray, " nodes"]
+    ) -> Float[np.ndarray, " more"]:
+        """Radii beyond the last one, evenly to where Theorem 4 is about to end."""
+        last = float(radii[-1])
+        while True:
+            _, bound = duals.ridge.best(radii, modulus)
+            if bound < radii[-1] or radii[-1] >= FAR:
+                break
+            farther = 2 * radii[-1]
+            omega = self.bounds.modulus(farther)
+            if not math.isfinite(omega):
+                break
+            radii, modulus = np.append(radii, farther), np.append(modulus, max(modulus[-1], omega))
+        if bound <= last:
+            return np.empty(0)
+        # On cells that double omega's integral is too large, and the bound too small, by up to a
+        # third: a trapezoid comes closer.
+        _, near = duals.ridge.best(radii, (modulus + np.append(0.0, modulus[:-1])) / 2)
+        return np.linspace(last, max(1.03 * near, bound), AFAR + 1)[1:]
 
     def _peak_radius(self, linearised: float) -> float:
         """Where omega reaches sigma_0, to a percent from above; or far out if it never does."""
@@ -190,9 +228,12 @@ def _computed(
     errors = kernel_errors(problem, params, kernel, base_of(bounds))
     largest = errors.largest(max_eigenvalue(kernel, sharp=len(kernel) <= SHARP_ORDER))
     smallest = errors.smallest(computed)
-    rho = _TargetNorm(None, 0.0, math.inf)
+    rho, duals = _TargetNorm(None, 0.0, math.inf), None
     if target_norm:
         rho = _target_norm(point, computed, smallest, errors, excess.noise)
+        noise = excess.noise / math.sqrt(problem.loss.smoothness)
+        off = errors.of_kernel(sqrt_up(largest.upper))
+        duals = _duals(problem, kernel, off, point.residual, noise)
     return Hypotheses(
         point=point,
         min_eigenvalue=smallest,
@@ -206,6 +247,7 @@ def _computed(
         target_norm_lower=rho.lower,
         target_norm_upper=rho.upper,
         downgrade=downgrade,
+        duals=duals,
     )
 
 
@@ -216,9 +258,10 @@ def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
     residual = prove_residual(problem, params, base.weights)
     kernel = tangent_kernel(problem, params, progress=point.progress)
     smallest = _smallest_eigenvalue(kernel, base.kernel_error)
-    rho = None
+    rho = duals = None
     if target_norm:
         rho = prove_target_norm(kernel, base.kernel_error, smallest.lower, residual)
+        duals = _duals(problem, kernel, base.kernel_error, residual.coordinates, residual.error)
     return Hypotheses(
         point=point,
         min_eigenvalue=smallest,
@@ -231,7 +274,22 @@ def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
         excess_lower=residual.excess.lower,
         target_norm_lower=0.0 if rho is None else rho.lower,
         target_norm_upper=math.inf if rho is None else rho.upper,
+        duals=duals,
     )
+
+
+def _duals(
+    problem: Problem,
+    kernel: Float[np.ndarray, "nk nk"],
+    kernel_error: float,
+    residual: Float[np.ndarray, " nk"],
+    residual_error: float,
+) -> Duals | None:
+    """For a loss with one minimiser, which is not reached yet."""
+    known = math.isfinite(kernel_error) and np.any(residual) and np.any(kernel)
+    if not (problem.loss.unique and known):
+        return None
+    return Duals(kernel, residual, kernel_error, residual_error)
 
 
 def _smallest_eigenvalue(kernel: np.ndarray, norm_error: float = 0.0) -> Enclosure:

@@ -10,7 +10,8 @@ import numpy as np
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.trajectory_points import relative_curvature
 from overparam.jacobian.mlp_bounds import base_of
-from overparam.jacobian.random_curvature import beta_for, expected_vectors
+from overparam.jacobian.random_curvature import POWERS, STEADY, beta_for, expected_vectors
+from overparam.model.composed import Composed
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
@@ -25,6 +26,9 @@ RATE = 2.5e10
 
 PER_STEP = 1.5
 """Gradient steps that take as long as one with its curvature bounded layer by layer."""
+
+SLOWER = 4.0
+"""Times as long take the many small operations of composed layers."""
 
 SAMPLED = 25.0
 """The exponent of the layers' bounds beyond which random vectors take their place, as the
@@ -51,7 +55,9 @@ class Prediction:
 
     def seconds(self, problem: Problem) -> float:
         """How long it takes here at a usual rate: six operations a parameter, point and step."""
-        operations = 6.0 * problem.mlp.parameter_count * problem.measure.n
+        operations = 6.0 * problem.network.products * problem.measure.n
+        if isinstance(problem.network, Composed):
+            operations *= SLOWER
         return self.work * operations / (RATE * (os.cpu_count() or 1))
 
 
@@ -83,11 +89,15 @@ def predict_run(hypotheses: Hypotheses, step_size: float) -> Prediction | None:
     steps = _first(lambda t: left(t) <= target)
     if steps is None:
         return None
-    if problem.mlp.layers <= 2:
+    if not isinstance(problem.network, Composed) and problem.mlp.layers <= 2:
         return Prediction(steps, float(steps))
     grid = np.append(0.0, np.geomspace(1.0, max(steps, 1.0), 200))
-    total = left(0.0) + float(np.trapezoid([left(float(t)) for t in grid], grid))
-    smooth = problem.loss.smoothness
+    residuals = np.array([left(float(t)) for t in grid])
+    total, smooth = left(0.0) + float(np.trapezoid(residuals, grid)), problem.loss.smoothness
+    if isinstance(problem.network, Composed):
+        drawn = expected_vectors(step_size * smooth * lipschitz * residuals, STEADY)
+        vectors = float(np.trapezoid(np.minimum(drawn, 1.0), grid))
+        return Prediction(steps, steps + PER_VECTOR * POWERS / 2 * vectors, True)
     base = base_of(hypotheses.bounds)
     assert base is not None
     relative = min(lipschitz, relative_curvature(problem, as_float64(point.params), base))

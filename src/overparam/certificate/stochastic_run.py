@@ -137,7 +137,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         problem = self.problem
-        self.start, self.how = self.params, curvature_of(problem.mlp.layers, False)
+        self.start, self.how = self.params, curvature_of(problem.mlp, False)
         self._advance = cell_program(problem.mlp, problem.loss, self.how)
         self._grams = input_grams(problem.mlp, problem.measure.x) if self.how == "neurons" else None
         self._centre = centre_noise(problem, False)

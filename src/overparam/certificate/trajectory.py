@@ -28,10 +28,11 @@ from overparam.certificate.trajectory_run import UP, Cell, Run
 from overparam.certificate.trajectory_steps import COLUMNS
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import ATTEMPTS
+from overparam.model.composed import Composed, activations
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.numbers import Interval, safe, safe_upper
-from overparam.problem.problem import Problem, plain_network
+from overparam.problem.problem import Problem, layered_network
 from overparam.progress import Progress
 from overparam.rounding.residual import EVALUATION
 from overparam.theorems.handover import excess_within, takes_over
@@ -92,7 +93,7 @@ def can_run(problem: Problem, rigor: str) -> bool:
 
 def _obstacle(problem: Problem, rigor: str) -> str | None:
     try:
-        model = plain_network(problem, "Theorem C")
+        model = layered_network(problem, "Theorem C")
     except InputError as error:
         return str(error)
     if rigor not in ("computed", "proved"):
@@ -102,12 +103,18 @@ def _obstacle(problem: Problem, rigor: str) -> str | None:
             f"Theorem C is about convex losses, and {problem.loss.spelling} is not known to be "
             'one: take theorem="1"'
         )
-    act = model.act
-    if model.bends and (act.curvature_bound is None or act.third_bound is None):
-        return (
-            f"Theorem C needs bounds on three derivatives of the activation, which {act.name} "
-            "does not have: choose gelu, tanh, softplus, ..."
-        )
+    if isinstance(model, Composed):
+        if rigor == "proved":
+            return "Theorem C is proved of an MLP, of composed layers computed: leave rigor out"
+        bending = activations(model.parts)
+    else:
+        bending = (model.act,) if model.bends else ()
+    for act in bending:
+        if act.curvature_bound is None or act.third_bound is None:
+            return (
+                f"Theorem C needs bounds on three derivatives of the activation, which {act.name} "
+                "does not have: choose gelu, tanh, softplus, ..."
+            )
     return None
 
 
@@ -117,7 +124,7 @@ def _worth_a_run(problem: Problem, first: Certificate) -> bool:
         not first.holds
         and first.rigor in ("computed", "proved")
         and problem.measure.n * problem.outputs <= LARGEST
-        and isinstance(problem.model, MLP)
+        and isinstance(problem.model, MLP | Composed)
         and isinstance(problem.observation, Value)
         and _obstacle(problem, "computed") is None
     )
@@ -220,6 +227,8 @@ def certify_by_running(
 
 
 def _has_balls(problem: Problem) -> bool:
+    if not isinstance(problem.model, MLP):
+        return False
     from overparam.certificate.ball_steps import has_balls  # FLINT, which few certificates need
 
     return has_balls(problem)

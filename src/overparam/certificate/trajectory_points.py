@@ -11,6 +11,8 @@ from overparam.certificate.trajectory_steps import see_layers
 from overparam.enclosures import max_eigenvalue, min_eigenvalue, spectral_norm
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
 from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
+from overparam.jacobian.composed_bounds import ComposedBounds
+from overparam.jacobian.curvature import third_derivative
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import MLPBounds, base_of
 from overparam.kernel.empirical.tangent import tangent_kernel
@@ -97,9 +99,9 @@ def measure_point(problem: Problem, params: Params, step: int, proved: bool) -> 
 
 def noise_around(problem: Problem, point: Point, radius: float) -> StepNoise | StepErrors:
     """How far a gradient computed on a ball around a point may be off: proved, or an estimate."""
-    model, measure = problem.mlp, problem.measure
+    model, measure = problem.network, problem.measure
     if point.weights is not None:
-        return step_errors(model, point.base, point.weights, measure.n, radius)
+        return step_errors(problem.mlp, point.base, point.weights, measure.n, radius)
     ghat = np.asarray(problem.loss.gradient(problem.predict(point.params), problem.targets))
     norm = point.jacobian_norm
     return step_noise(model, point.params, measure.x, measure.weights, ghat, norm)
@@ -107,13 +109,22 @@ def noise_around(problem: Problem, point: Point, radius: float) -> StepNoise | S
 
 def centre_noise(problem: Problem, proved: bool) -> float:
     """How far the outputs of the centre of a centred model may be off."""
-    model, measure, centre = problem.mlp, problem.measure, problem.centered_at
+    model, measure, centre = problem.network, problem.measure, problem.centered_at
     if centre is None:
         return 0.0
     if proved:
-        base, norms = prove_layer_norms(problem, centre).norms, weight_norms(model, centre)
-        return step_errors(model, base, norms, measure.n, 0.0).output
+        base, norms = prove_layer_norms(problem, centre).norms, weight_norms(problem.mlp, centre)
+        return step_errors(problem.mlp, base, norms, measure.n, 0.0).output
     return step_noise(model, centre, measure.x, measure.weights, problem.targets, 1.0).output
+
+
+def third_around(problem: Problem, point: Point, radius: float) -> float:
+    """N, a Lipschitz constant of D^2 F, on a ball around a point."""
+    if isinstance(point.bounds, ComposedBounds):
+        return point.bounds.third(radius)
+    act, bends = problem.mlp.act, problem.mlp.bends
+    assert act.third_bound is not None or not bends
+    return third_derivative(point.base, (act.third_bound or 0.0) * bends, radius)
 
 
 def couplings_around(

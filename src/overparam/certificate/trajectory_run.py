@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
-from overparam.certificate.trajectory_movement import Looks
+from overparam.certificate.trajectory_movement import SPARE, Looks
 from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,
@@ -26,19 +26,23 @@ from overparam.certificate.trajectory_points import (
     neuron_error,
     noise_around,
     residual_terms,
+    third_around,
 )
 from overparam.certificate.trajectory_steps import CHUNK, COLUMNS, Curvature, cell_program
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
-from overparam.jacobian.curvature import input_grams, third_derivative
+from overparam.jacobian.curvature import input_grams
 from overparam.jacobian.random_curvature import (
     MOST,
+    POWERS,
+    STEADY,
     beta_for,
     expected_vectors,
     kappa,
     log_slack,
 )
+from overparam.model.composed import Composed
 from overparam.model.function import parameter_norm
-from overparam.model.mlp import Params
+from overparam.model.mlp import MLP, Params
 from overparam.numbers import Interval, Number, safe_upper
 from overparam.precision import as_float64
 from overparam.problem.integrands import HalfSquaredDistance
@@ -70,10 +74,6 @@ ROUNDINGS = 16
 
 PROVED_ROUNDINGS = 64
 """The same where it is to be a bound: the margin of docs/proved.md, also on numbers of size 1."""
-
-SPARE = 4.0
-"""What is proved of a run is stated with so many times its deltas: a re-check makes another run,
-whose bounds should not come out above what was claimed."""
 
 UP = 1 + 1e-9
 """Covers the rounding of sums of numbers >= 0, one for each parameter, and of what is made of
@@ -110,8 +110,8 @@ class Run:
     """Gradient descent from theta_0 with the bounds of Theorem C.
 
     Args:
-        problem: The learning problem: an ``MLP`` observed by its values, a convex loss, and an
-            activation with three bounded derivatives.
+        problem: The learning problem: an ``MLP`` or a ``Composed`` network observed by its values,
+            a convex loss, and activations with three bounded derivatives.
         params: theta_0.
         step_size: eta.
         seed: Of the random vectors, where curvature is bounded by them.
@@ -140,9 +140,12 @@ class Run:
     ) -> None:
         self.problem, self.step_size, self.proved = problem, step_size, proved
         self.start = as_float64(params)
-        self.how = curvature_of(problem.mlp.layers, sampled)
-        self.randomised = self.how == "random"
-        self.beta = beta_for(problem.mlp.parameter_count, problem.measure.n)
+        network = problem.network
+        self.how = curvature_of(network, sampled)
+        self.randomised = self.how in ("random", "steady")
+        self.beta = beta_for(network.parameter_count, problem.measure.n)
+        if self.how == "steady":
+            self.beta = STEADY
         # A key of its own: networks and data are often drawn from small seeds.
         self.key = jax.random.fold_in(jax.random.key(seed), OWN)
         self.exponent = self.stepping = 0.0
@@ -162,7 +165,7 @@ class Run:
         self._away = parameter_norm(problem.displacement(self.start)) if decayed else 0.0
         self._data = (measure.x, problem.targets, measure.weights, offset, decayed)
         self._grams = input_grams(problem.mlp, measure.x) if self.how == "neurons" else None
-        self._advance = cell_program(problem.mlp, problem.loss, self.how)
+        self._advance = cell_program(network, problem.loss, self.how)
 
     @property
     def in_balls(self) -> bool:
@@ -199,11 +202,14 @@ class Run:
         return log_slack(step, self.beta) if self.randomised else 0.0
 
     def vectors(self, cell: Cell) -> float:
-        """How many random vectors a cell's steps were given, in expectation."""
+        """How many random vectors a cell's steps were given, in expectation, two products each."""
         if not self.randomised:
             return 0.0
         bounds = self.step_size * cell.rows[:, COLUMNS.index("curvature")]
-        return float(np.sum(expected_vectors(bounds, self.beta)))
+        expected = expected_vectors(bounds, self.beta)
+        if self.how == "steady":
+            expected = POWERS / 2 * np.minimum(expected, 1.0)
+        return float(np.sum(expected))
 
     def movement(
         self, point: Point, deviation: float, tail: Convergence, excess: float
@@ -239,7 +245,7 @@ class Run:
             radius=reach / 4 * (2 - UP),
             jacobian_norm=(point.jacobian_norm + omega) * UP,
             lipschitz=lipschitz,
-            third=third_derivative(point.base, self._beta_3, 1.25 * reach) * UP,
+            third=third_around(self.problem, point, 1.25 * reach) * UP,
         )
         extra: Any = self._grams
         if self.how in ("layers", "random"):
@@ -299,7 +305,7 @@ class Run:
         assert self.looks is not None
         here, tables, left, moved = first, list[np.ndarray](), most, 0.0
         while left and moved <= reach:
-            looked = self.looks.look(here, must=here is point.params)
+            looked = self.looks.look(here, point.kernel if here is point.params else None)
             room = self.looks.room(ball) if looked else math.inf
             began = time.perf_counter()
             with jax.enable_x64(True):
@@ -347,7 +353,9 @@ class Run:
         # Where records are of the nearest float64 point, and not of thetahat_t itself.
         off = off + M * ball.jacobian_norm * made.away
         gradient = gradient * (UP if self.proved else 1.0) + off
-        if self.randomised:
+        if self.how == "steady":
+            seen = sampled
+        elif self.randomised:
             if not (expected_vectors(eta * seen, self.beta) <= MOST).all():
                 self.why = TooCurved(point.step)
                 return None
@@ -429,14 +437,6 @@ class Run:
             updated = updated + 8 * pulled * (rows[:, COLUMNS.index("distance")] + self._away)
         return (self.step_size * passes + updated) * UP
 
-    @property
-    def _beta_3(self) -> float:
-        act = self.problem.mlp.act
-        if not self.problem.mlp.bends:
-            return 0.0
-        assert act.third_bound is not None
-        return act.third_bound
-
 
 @dataclass(frozen=True, eq=False)
 class _Made:
@@ -461,10 +461,12 @@ def _in_balls(problem: Problem, params: Params, step_size: float, bits: int) -> 
     return BallRun(problem, params, step_size, bits)
 
 
-def curvature_of(layers: int, sampled: bool) -> Curvature:
+def curvature_of(network: MLP | Composed, sampled: bool) -> Curvature:
     """How |R| is bounded."""
-    if layers == 1:
+    if isinstance(network, Composed):
+        return "steady"
+    if network.layers == 1:
         return "none"
-    if layers == 2:
+    if network.layers == 2:
         return "neurons"
     return "random" if sampled else "layers"

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.jacobian.curvature import neuron_curvature
-from overparam.jacobian.random_curvature import beta_for, curvature_sample
+from overparam.jacobian.random_curvature import beta_for, curvature_sample, steady_sample
 from overparam.kernel.empirical.layer_products import multiply, observe
+from overparam.model.composed import Composed
 from overparam.model.mlp import MLP, Params
 from overparam.problem.integrands import Integrand
 from overparam.theorems.trajectory_curvature import Seen, layered_curvature
@@ -27,9 +28,9 @@ COLUMNS = (
 first point and from theta_0, |theta|, the size of the numbers its residual is made of, a bound on
 |R|, and a sample of it."""
 
-Curvature = Literal["none", "neurons", "layers", "random"]
-"""How |R| is seen: by L |ghat| alone, neuron by neuron (Lemma C4), layer by layer (Lemma C7), or by
-random vectors (Lemma C6), as many as the layers' bound asks for."""
+Curvature = Literal["none", "neurons", "layers", "random", "steady"]
+"""How |R| is seen: by L |ghat| alone, neuron by neuron (Lemma C4), layer by layer (Lemma C7), by
+random vectors (Lemma C6), as many as the layers' bound asks for, or by one a step (Lemma D5)."""
 
 CAP_SAFETY = 1 + 1e-6
 """Covers the rounding of |ghat| in the cap of a step's curvature."""
@@ -39,7 +40,7 @@ LEAST_SHARE = 0.03
 
 
 @lru_cache(maxsize=16)
-def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
+def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Callable:
     """A cell's steps, compiled once for problems of one kind and shape.
 
     The data's weights are those of the measure; or a table, a row for each step's batch and, last,
@@ -69,18 +70,22 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
 
     def curvature(theta: Params, ghat: Array, data: tuple) -> Array:
         x, _, weights, _, _, extra = data
-        if how == "none":
+        if not isinstance(model, MLP) or how == "none":
             return jnp.full((), jnp.inf)
         if how == "neurons":
             return neuron_curvature(model, theta, extra, x, weights[:, None] * ghat)
         return layered_curvature(see_layers(model, theta, x, weights, ghat), *extra)
 
-    def sample(theta: Params, ghat: Array, data: tuple, cap: Array, key: Array) -> Array:
-        if how != "random":
+    def sample(
+        theta: Params, ghat: Array, data: tuple, cap: Array, step_size: Array, key: Array
+    ) -> Array:
+        if how not in ("random", "steady"):
             return jnp.zeros_like(cap)
         x, weighted = data[0], data[2][:, None] * ghat
         # In a direction that stays fixed while theta moves.
         against = jax.grad(lambda p: jnp.vdot(weighted, model.apply(p, x)))
+        if how == "steady":
+            return steady_sample(against, theta, cap, step_size, key)
         return curvature_sample(against, theta, cap, key, beta_for(model.parameter_count, len(x)))
 
     def cell(
@@ -104,7 +109,7 @@ def cell_program(model: MLP, loss: Integrand, how: Curvature) -> Callable:
             norm = jnp.sqrt(now[2] @ jnp.sum(ghat**2, axis=1))
             bound = jnp.fmin(lipschitz * norm, curvature(theta, ghat, now)) * CAP_SAFETY
             fresh = jax.random.fold_in(key, before + i)
-            seen = sample(theta, ghat, now, step_size * bound, fresh)
+            seen = sample(theta, ghat, now, step_size * bound, step_size, fresh)
             step = jax.tree.map(lambda g: step_size * g, gradient)
             length = _norm(step)
             row = [excess, norm, length, moved, _between(theta, start), _norm(theta)]

@@ -1,8 +1,7 @@
 """``overparam cite``: BibTeX of the software and of the theorem that it rests on."""
 
-from importlib.metadata import version
-
 from overparam.cli.terminal import say, say_json
+from overparam.version import VERSION
 
 SOFTWARE = """\
 @software{{overparam,
@@ -26,7 +25,7 @@ PAPER = """\
 
 def cite(as_json: bool) -> None:
     """Print how to cite overparam and the theorem that it rests on."""
-    software = SOFTWARE.format(version=version("overparam"))
+    software = SOFTWARE.format(version=VERSION)
     if as_json:
         return say_json({"software": software, "paper": PAPER})
     for line in f"{software}\n\n{PAPER}".split("\n"):

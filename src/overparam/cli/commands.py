@@ -14,32 +14,51 @@ from overparam.choices import (
     FINISHES,
     OPTIMIZERS,
     PARAMETRISATIONS,
+    PREPARED,
     RIGOURS,
+    STUDIES,
     THEOREMS,
     Rigor,
     Sampling,
 )
 from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
 from overparam.cli.options import (
+    Choice,
     Duration,
     MemorySize,
+    data_argument,
     data_options,
     data_options_with,
+    examples,
     loss_option,
     memory_option,
     model_options,
     process_options,
+    reading_options,
     trainable_option,
     verbose_option,
 )
 from overparam.cli.terminal import drop_output, flush
 from overparam.memory import WORKING_MEMORY
+from overparam.version import VERSION
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="overparam")
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "certify digits --target parity --out digits-certificate",
+        "verify digits-certificate",
+        "anchor trained.safetensors my.csv --activation tanh",
+        "certify --help",
+    ),
+)
+@click.version_option(VERSION)
 def cli() -> None:
     """Certificates of convergence for overparameterized networks, on your own data."""
+
+
+def _complete_study(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    return [name for name in STUDIES if name.startswith(begun)]
 
 
 def run(command: str, given: dict[str, Any]) -> None:
@@ -61,13 +80,18 @@ def run(command: str, given: dict[str, Any]) -> None:
         raise SystemExit(0) from None
 
 
-@cli.command()
+@cli.command(
+    epilog=examples(
+        "anchor trained.safetensors digits --target parity --activation gelu",
+        "anchor last.ckpt my.csv --activation tanh --standardize center --polish 10",
+    )
+)
 @click.argument("weights")
-@click.argument("data")
+@data_argument
 @data_options_with(test_fraction=0.0, standardize="none")
 @click.option(
     "--target-units",
-    type=click.Choice(["raw", "standardized"]),
+    type=Choice(["raw", "standardized"]),
     default="raw",
     help="Of a regression target: as in the table, or mean 0 and variance 1, as it was trained on.",
 )
@@ -75,7 +99,7 @@ def run(command: str, given: dict[str, Any]) -> None:
 @click.option("--layers", help="Names of the layers in order, separated by commas, if need be.")
 @click.option(
     "--scales",
-    type=click.Choice(["ntk", "standard"]),
+    type=Choice(["ntk", "standard"]),
     default="ntk",
     help="standard: one step size for all layers; needs layers with equal numbers of inputs.",
 )
@@ -90,7 +114,7 @@ def run(command: str, given: dict[str, Any]) -> None:
 @click.option("--check-steps", type=int, default=100, help="Of gradient descent from the anchor.")
 @click.option(
     "--rigor",
-    type=click.Choice(get_args(Rigor)),
+    type=Choice(get_args(Rigor)),
     default="computed",
     help="proved: every bound includes rounding; slower.",
 )
@@ -100,15 +124,22 @@ def run(command: str, given: dict[str, Any]) -> None:
 def anchor(**given: Any) -> None:
     """Anchor a certificate at WEIGHTS, trained elsewhere, on DATA.
 
-    WEIGHTS is a .safetensors, .pt, .pth or .npz file, or a folder of `overparam certify --out`.
-    DATA is a CSV, Parquet or npz file, or a bundled set's name. Say with --standardize and
+    WEIGHTS is a .safetensors, .pt, .pth, .ckpt (Lightning) or .npz file, or a folder of `overparam
+    certify --out`.
+    DATA is a CSV, TSV, Parquet or npz file, or a bundled set's name. Say with --standardize and
     --target-units how the data were prepared for the training: by default not at all.
     """
     run("anchor", given)
 
 
-@cli.command()
-@click.argument("data")
+@cli.command(
+    epilog=examples(
+        "certify digits --target parity --out digits-certificate",
+        "certify my.csv --target price --one-hot --weight-decay 1e-3",
+        "certify iris --budget 10m --rigor proved",
+    )
+)
+@data_argument
 @data_options
 @model_options
 @loss_option
@@ -128,7 +159,7 @@ def anchor(**given: Any) -> None:
 )
 @click.option(
     "--sampling",
-    type=click.Choice(get_args(Sampling)),
+    type=Choice(get_args(Sampling)),
     default="subsets",
     help="Of mini-batches: subsets of different points, points drawn with replacement, or every "
     "point once an epoch.",
@@ -144,14 +175,14 @@ def anchor(**given: Any) -> None:
 @click.option("--steps", type=int, default=100, help="Steps of the optimiser.")
 @click.option(
     "--optimizer",
-    type=click.Choice(OPTIMIZERS),
+    type=Choice(OPTIMIZERS),
     default="gd",
     help="gd is the theorem's; the others are optax's.",
 )
 @click.option("--learning-rate", type=float, help="Step size; for gd the theorem's by default.")
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float64"]),
+    type=Choice(["float32", "float64"]),
     help="Of the optimiser's steps; float32, or float64 with --finish none.",
 )
 @click.option(
@@ -161,20 +192,20 @@ def anchor(**given: Any) -> None:
 )
 @click.option(
     "--finish",
-    type=click.Choice(FINISHES),
+    type=Choice(FINISHES),
     default="gauss-newton",
     help="How to get there; none: by the optimiser alone.",
 )
 @click.option("--max-steps", type=int, default=100_000, help="Bound on steps with --finish none.")
 @click.option(
     "--rigor",
-    type=click.Choice(RIGOURS),
+    type=Choice(RIGOURS),
     default="computed",
     help="proved: every bound includes rounding; slower.",
 )
 @click.option(
     "--theorem",
-    type=click.Choice(THEOREMS),
+    type=Choice(THEOREMS),
     help="To certify the initialisation with; by default 1, then P where it has a chance; with "
     "--weight-decay R alone, with --batch-size S. overparam verify checks all but P and runs of "
     "mini-batches.",
@@ -192,26 +223,30 @@ def anchor(**given: Any) -> None:
 @verbose_option
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def certify(**given: Any) -> None:
-    """Certify a network on DATA: a CSV, Parquet or npz file, or a bundled set's name.
+    """Certify a network on DATA: a CSV, TSV, Parquet or npz file, or a bundled set's name.
 
     Bundled sets: digits, diabetes, breast_cancer, wine, iris.
     """
     run("certify", given)
 
 
-@cli.command()
-@click.argument("data")
-@data_options_with(test_fraction=0.0, standardize="sphere")
+@cli.command(
+    epilog=examples(
+        "kernel digits --width 1024 --out K.zarr", "kernel my.csv --infinite --out K.npy"
+    )
+)
+@data_argument
+@data_options_with(test_fraction=0.0, standardize=PREPARED)
 @model_options
 @click.option("--infinite", is_flag=True, help="Of the infinitely wide network.")
 @click.option(
     "--kind",
-    type=click.Choice(["ntk", "nngp"]),
+    type=Choice(["ntk", "nngp"]),
     default="ntk",
     help="nngp: the covariance of the infinite network's output at initialisation.",
 )
 @click.option(
-    "--dtype", type=click.Choice(["float32", "float64"]), default="float64", help="Of the file."
+    "--dtype", type=Choice(["float32", "float64"]), default="float64", help="Of the file."
 )
 @click.option("--block", type=int, help="Points on a tile's side; by default what --memory allows.")
 @click.option(
@@ -237,13 +272,23 @@ def kernel(**given: Any) -> None:
     run("kernel", given)
 
 
-@cli.command()
-@click.argument("name", required=False)
+@cli.command(
+    epilog=examples(
+        "study --list",
+        "study lazy --quick",
+        "study lazy --activation erf --depth 3 --widths 64,256,1024 --data my.csv",
+    )
+)
+@click.argument("name", required=False, shell_complete=_complete_study)
 @click.option("--list", "listing", is_flag=True, help="Print the studies and end.")
 @click.option("--all", "everything", is_flag=True, help="Run all studies, and write an index.")
 @click.option("--data", help="A bundled set's name or a file, in place of the study's own data.")
 @click.option("--target", help="The column to predict, with --data.")
+@reading_options
 @click.option("--samples", type=int, help="Points used at most, with --data.")
+@click.option("--activation", help="Of all networks, in place of the study's own.")
+@click.option("--depth", type=int, help="Number of hidden layers, in place of the study's own.")
+@click.option("--widths", help="Of the hidden layers, by commas, in place of the study's own.")
 @click.option("--seeds", type=int, help="Initialisations drawn in each cell.")
 @click.option("--quick", is_flag=True, help="A small grid, for a first look.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; evidence/NAME by default.")
@@ -261,7 +306,11 @@ def study(**given: Any) -> None:
     run("study", given)
 
 
-@cli.command()
+@cli.command(
+    epilog=examples(
+        "verify digits-certificate", "verify digits-certificate/certificate.json --json"
+    )
+)
 @click.argument("path", metavar="DIR_OR_CERTIFICATE", type=click.Path(path_type=Path))
 @click.option("--precision", type=int, default=128, help="Bits of the ball arithmetic.")
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result.")
@@ -274,8 +323,13 @@ def verify(**given: Any) -> None:
     run("verify", given)
 
 
-@cli.command()
-@click.argument("data")
+@cli.command(
+    epilog=examples(
+        "width iris --assume-limit",
+        "width my.csv --depth 2 --knowing moments --min-eigenvalue 0.01",
+    )
+)
+@data_argument
 @data_options
 @click.option("--depth", type=int, default=1, help="Number of hidden layers, 1 or more.")
 @click.option("--activation", default="gelu", help="One with a bounded second derivative.")
@@ -285,7 +339,7 @@ def verify(**given: Any) -> None:
 @click.option("--bias-scale", type=float, default=0.1, help="Factor on the biases.")
 @click.option(
     "--knowing",
-    type=click.Choice(["points", "norms", "moments"]),
+    type=Choice(["points", "norms", "moments"]),
     default="points",
     help="What the bounds may know of the data: its points, their norms, or even moments of these.",
 )
@@ -312,20 +366,21 @@ def verify(**given: Any) -> None:
     default=0.9,
     help="1 - eta L_phi / 2: near 1 for small steps, from a smaller width on.",
 )
+@click.option("--step", type=float, help="A given step size, in the place of --step-fraction.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for summary.json and plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
 def width(**given: Any) -> None:
     """Print the width from which gradient descent on DATA provably converges.
 
     With probability 1 - FAILURE-PROBABILITY over the random initialisation, at this width and,
-    each by itself, at every larger one; no network is drawn. DATA is a CSV, Parquet or npz file,
-    or a bundled set's name.
+    each by itself, at every larger one; no network is drawn. DATA is a CSV, TSV, Parquet or npz
+    file, or a bundled set's name.
     """
     run("width", given)
 
 
-@cli.command()
-@click.argument("data")
+@cli.command(epilog=examples("coordcheck digits --samples 200 --widths 64,256,1024"))
+@data_argument
 @data_options_with(test_fraction=0.0, standardize="center")
 @click.option("--widths", default="64,256,1024", help="Of the hidden layers, by commas.")
 @click.option("--depth", type=int, default=2, help="Number of hidden layers.")
@@ -334,7 +389,7 @@ def width(**given: Any) -> None:
     "--parametrisation",
     "parametrisations",
     multiple=True,
-    type=click.Choice(PARAMETRISATIONS),
+    type=Choice(PARAMETRISATIONS),
     help="May be given several times; all by default.",
 )
 @click.option("--steps", type=int, default=5, help="Of gradient descent on all rows.")
@@ -349,13 +404,11 @@ def coordcheck(**given: Any) -> None:
     In the NTK, the standard and the maximal-update (mup) parametrisation, each with one step size
     at all widths: how the change of each layer's activations depends on the width. Where it stays
     put, a step size found on a narrow network serves a wide one, and wide networks learn features.
-
-    Example: overparam coordcheck digits --samples 200 --widths 64,256,1024
     """
     run("coordcheck", given)
 
 
-@cli.command()
+@cli.command(epilog=examples("doctor", "doctor --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print it machine-readably.")
 def doctor(**given: Any) -> None:
     """Say what overparam runs on: versions, devices, whether arithmetic is what proofs assume.
@@ -365,7 +418,7 @@ def doctor(**given: Any) -> None:
     run("doctor", given)
 
 
-@cli.command()
+@cli.command(epilog=examples("cite"))
 @click.option("--json", "as_json", is_flag=True, help="Print it machine-readably.")
 def cite(**given: Any) -> None:
     """Print how to cite overparam and the theorem that it rests on, as BibTeX."""

@@ -6,12 +6,12 @@ from typing import Any
 import jax
 
 from overparam.choices import PARAMETRISATIONS
-from overparam.cli.options import data_selection
+from overparam.cli.options import data_selection, whole_numbers
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import print_table, say_json
 from overparam.data import load
 from overparam.errors import InputError
-from overparam.limits import MOST_WIDTH, require_depth, require_seed, require_whole
+from overparam.limits import require_depth, require_seed
 from overparam.memory import require_memory
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
@@ -67,19 +67,6 @@ def coordcheck(
         return say_json([_summary(check) for check in checks])
     for check in checks:
         print_table(_table(check))
-
-
-def whole_numbers(name: str, text: str) -> list[int]:
-    """Numbers separated by commas.
-
-    Raises:
-        InputError: It is something else, or a number is not a width.
-    """
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{name} must be numbers such as 64,128,256, not {text!r}") from None
-    return [require_whole(f"each of {name}", number, 1, MOST_WIDTH) for number in numbers]
 
 
 def _problem(train: Measure, widest: int, depth: int, activation: str) -> Problem:

@@ -15,6 +15,7 @@ from overparam.cli.terminal import print_table, say_json
 from overparam.memory import available_memory, readable
 from overparam.programs import keep_programs
 from overparam.rounding.probes import arithmetic_fault
+from overparam.version import VERSION
 
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "numba", "optax", "scikit-learn", "polars", "torch")
 """Whose versions matter most; one that is not installed is left out."""
@@ -42,7 +43,7 @@ def examine() -> dict[str, Any]:
     fault = arithmetic_fault(INNER)
     error = _single_error()
     return {
-        "overparam": version("overparam"),
+        "overparam": VERSION,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},

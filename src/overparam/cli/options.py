@@ -1,12 +1,44 @@
 """Options shared by the commands."""
 
+import difflib
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
+from click.shell_completion import CompletionItem
 
+from overparam.choices import DATA_SETS, PREPARED, Mode
+from overparam.errors import InputError
+from overparam.limits import MOST_WIDTH, require_whole
 from overparam.memory import parse_size
+
+
+def data_argument(command: Callable) -> Callable:
+    """DATA: a file, or the name of a data set that ships with scikit-learn."""
+    return click.argument("data", shell_complete=_complete_data)(command)
+
+
+def _complete_data(ctx: Any, param: Any, begun: str) -> list[CompletionItem]:
+    """Names of data sets; without one, the shell offers files."""
+    names = [CompletionItem(name) for name in DATA_SETS if name.startswith(begun)]
+    return names or [CompletionItem(begun, type="file")]
+
+
+def examples(*commands: str) -> str:
+    """What stands below a command's help."""
+    return "\b\n" + "\n".join(["Examples:", *(f"  overparam {each}" for each in commands)])
+
+
+class Choice(click.Choice):
+    """One of some words; another one is answered with the nearest, too."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: Any) -> str:
+        """What is said of another word."""
+        words = list(map(str, self.choices))
+        near = difflib.get_close_matches(str(value).lower(), words, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return super().get_invalid_choice_message(value, ctx) + hint
 
 
 class MemorySize(click.ParamType):
@@ -19,12 +51,26 @@ class MemorySize(click.ParamType):
         return value if isinstance(value, int) else parse_size(value)
 
 
-SELECTION = ("target", "task", "samples", "seed", "test_fraction", "standardize")
+READING = ("target", "task", "separator", "header", "one_hot")
+SELECTION = (*READING, "samples", "seed", "test_fraction", "standardize")
 
 
 def data_selection(options: dict[str, Any]) -> dict[str, Any]:
     """Take out of a command's options what selects and prepares the data."""
     return {name: options.pop(name) for name in SELECTION}
+
+
+def whole_numbers(name: str, text: str) -> list[int]:
+    """Numbers separated by commas.
+
+    Raises:
+        InputError: It is something else, or a number is not a width.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{name} must be numbers such as 64,128,256, not {text!r}") from None
+    return [require_whole(f"each of {name}", number, 1, MOST_WIDTH) for number in numbers]
 
 
 class Duration(click.ParamType):
@@ -47,7 +93,7 @@ class Duration(click.ParamType):
 
 def data_options(command: Callable) -> Callable:
     """What selects and prepares the data."""
-    return data_options_with(test_fraction=0.2, standardize="sphere")(command)
+    return data_options_with(test_fraction=0.2, standardize=PREPARED)(command)
 
 
 def data_options_with(*, test_fraction: float, standardize: str) -> Callable:
@@ -59,16 +105,44 @@ def data_options_with(*, test_fraction: float, standardize: str) -> Callable:
     return decorate
 
 
+_reading_options = (
+    click.option(
+        "--separator",
+        help="Between the columns of a text file: a character, or tab, space, ...; told from the "
+        "file by default.",
+    ),
+    click.option(
+        "--header/--no-header",
+        default=True,
+        help="Whether a text file's first line names the columns; if not, they are column_1, ...",
+    ),
+    click.option(
+        "--one-hot",
+        is_flag=True,
+        help="Make of each column of text a column of 0 and 1 for each of its values.",
+    ),
+)
+"""How a table is to be read."""
+
+
+def reading_options(command: Callable) -> Callable:
+    """How a table is to be read."""
+    for option in reversed(_reading_options):
+        command = option(command)
+    return command
+
+
 def _data_options(command: Callable, test_fraction: float, standardize: str) -> Callable:
     for option in reversed(
         (
             click.option("--target", help="Column to learn; the last one by default."),
             click.option(
                 "--task",
-                type=click.Choice(["auto", "classification", "regression"]),
+                type=Choice(["auto", "classification", "regression"]),
                 default="auto",
                 help="Kind of target; auto tells from its values.",
             ),
+            *_reading_options,
             click.option("--samples", type=int, help="Draw this many rows; all by default."),
             click.option(
                 "--seed", type=int, default=0, help="Of the draw, the split and the network."
@@ -81,10 +155,11 @@ def _data_options(command: Callable, test_fraction: float, standardize: str) -> 
             ),
             click.option(
                 "--standardize",
-                type=click.Choice(["none", "norm", "center", "sphere", "lift"]),
+                type=Choice(get_args(Mode)),
                 default=standardize,
-                help="center: mean 0, variance 1 per feature; sphere: then norm sqrt(d) per point; "
-                "lift: the same one to one, with one more coordinate; norm: norm sqrt(d) only, "
+                help="center: mean 0, variance 1 per feature; lift: then one more coordinate of "
+                "constant height, and the same norm for every point; sphere: the same norm without "
+                "it, which keeps a point's direction only; norm: norm sqrt(d) only, "
                 "which fits nothing to the sample and so keeps the bounds evaluated on it free of "
                 "that reservation.",
             ),

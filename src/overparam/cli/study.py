@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from overparam.cli.certify import command_line
+from overparam.cli.options import whole_numbers
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import complain, print_table, say_json
 from overparam.errors import InputError
@@ -32,12 +33,11 @@ def study(
     # loky replaces workers that have grown, and says so; what they were at is done by others.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     if listing:
-        return print_table([(each, get_study(each).title) for each in NAMES])
+        titles = {each: get_study(each).title for each in NAMES}
+        return say_json(titles) if as_json else print_table(list(titles.items()))
     if (name is None) != everything:
         raise InputError(f"name one study, or give --all: {', '.join(NAMES)}")
-    chosen = Settings(
-        **{k: options.pop(k) for k in ("data", "target", "samples", "seeds", "quick")}
-    )
+    chosen = _settings(options)
     memory, minutes = options.pop("memory"), options.pop("time_limit")
     options["memory"] = None if memory is None else parse_size(memory)
     options["time_limit"] = None if minutes is None else 60 * minutes
@@ -63,6 +63,16 @@ def study(
         found = [findings(result, command_line()) for result in done]
         say_json(found if everything else found[0])
     return None
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    """Take out of the command's options what the study is about."""
+    widths = options.pop("widths")
+    names = ("data", "target", "samples", "seeds", "quick", "activation", "depth")
+    return Settings(
+        **{name: options.pop(name) for name in (*names, "separator", "header", "one_hot")},
+        widths=None if widths is None else tuple(whole_numbers("--widths", widths)),
+    )
 
 
 def _fitting(name: str, settings: Settings) -> str:

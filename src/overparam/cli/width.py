@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from overparam.apriori.coefficients import SOURCES, APrioriCoefficients
+from overparam.apriori.conditions import Step
 from overparam.apriori.inputs import Knowledge, Norms
 from overparam.apriori.moments import Moments
 from overparam.apriori.setting import Setting, build_setting
@@ -32,6 +33,12 @@ DEEPEST = 10
 EXACT = 10**7
 """Widths are written out in full below."""
 
+THEOREMS = {
+    "W4": "the worst residual in the worst direction at every step",
+    "W5": "descent stays near the linearised run",
+}
+"""What the theorems of docs/apriori.md rest on."""
+
 PLOTTED = 25
 """Widths in the plot, from a hundredth of the required one to ten thousand times."""
 
@@ -41,6 +48,7 @@ def width(
     out: Path | None,
     as_json: bool,
     step_fraction: float,
+    step: float | None,
     knowing: str,
     assume_limit: bool,
     **options: Any,
@@ -55,7 +63,7 @@ def width(
         dataset = load(data, **selection)
         progress("looking for the width", 0, 0)
         setting = _setting(dataset, knowing, assume_limit, **options)
-        answer = width_for(setting, step_fraction, progress)
+        answer = width_for(setting, Step.checked(step_fraction, step), progress)
         if out is not None:
             curves = _curves(answer, progress)
     if out is not None:
@@ -159,7 +167,8 @@ def _summary(answer: RequiredWidth, dataset: Dataset, knowing: str) -> dict[str,
         "activation": setting.model.act.name,
         "loss": setting.loss.name,
         "failure_probability": setting.total_failure_probability,
-        "step_fraction": answer.step_fraction,
+        "step_fraction": answer.step.fraction,
+        "theorem": answer.coefficients.theorem,
         "limiting_min_eigenvalue": setting.limiting_min_eigenvalue,
         "reference_radius": answer.coefficients.reference_radius,
         "coefficients": {
@@ -205,6 +214,7 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
             f"with probability {1 - setting.total_failure_probability:g} over the initialisation; "
             "so at each larger width, by itself",
         ),
+        ("theorem", f"{answer.coefficients.theorem}: {THEOREMS[answer.coefficients.theorem]}"),
         (
             "dominated by",
             f"{answer.dominating}: without it the margin would be "
@@ -218,7 +228,8 @@ def _show(answer: RequiredWidth, dataset: Dataset, knowing: str, out: Path | Non
         (
             "descent",
             f"step size {number(found['step_size'])}, rate {rate_text(found['rate'])} a step, "
-            f"path at most {at_most(found['radius'])}",
+            f"path at most {at_most(found['radius'])}; the same step at each larger width, at this "
+            "rate or a better one",
         ),
         (
             "consequences",

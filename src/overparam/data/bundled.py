@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from overparam.choices import DATA_SETS
+
 _NUCLEUS = (
     *("radius", "texture", "perimeter", "area", "smoothness"),
     *("compactness", "concavity", "concave points", "symmetry", "fractal dimension"),
@@ -37,7 +39,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
 }
 """Names of the features, by data set; the files do not have them."""
 
-BUNDLED = tuple(FEATURES)
+BUNDLED = DATA_SETS
 
 _FILES = {"wine": "wine_data.csv"}
 """Where a file is not named after its data set."""

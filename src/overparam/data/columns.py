@@ -6,6 +6,8 @@ many as there are rows. Every other column of numbers is a regression target.
 """
 
 import difflib
+from collections import Counter
+from collections.abc import Collection
 from typing import get_args
 
 import numpy as np
@@ -35,16 +37,23 @@ def pick_target(names: list[str], target: str | None, source: str) -> str:
     Raises:
         InputError: if there is no such column; near matches are listed.
     """
-    if target is None:
-        return names[-1]
-    if target not in names:
-        near = difflib.get_close_matches(target, names, n=3) or names[:3] + names[-1:]
-        listed = ", ".join(quoted(name) for name in dict.fromkeys(near))
+    return names[-1] if target is None else pick_column(names, target, source, "for the target")
+
+
+def pick_column(names: list[str], name: str, source: str, purpose: str) -> str:
+    """A column's name, which must exist.
+
+    Raises:
+        InputError: if there is no such column; near matches are listed.
+    """
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3) or names[:3] + names[-1:]
+        listed = ", ".join(quoted(each) for each in dict.fromkeys(near))
         raise InputError(
-            f"{source} has no column {quoted(target)} for the target; it has {listed}"
+            f"{source} has no column {quoted(name)} {purpose}; it has {listed}"
             f"{'' if len(near) == len(names) else ' among others'}"
         )
-    return target
+    return name
 
 
 def feature_matrix(frame: pl.DataFrame, rows: RowNames) -> Float64[np.ndarray, "n d"]:
@@ -61,6 +70,68 @@ def feature_matrix(frame: pl.DataFrame, rows: RowNames) -> Float64[np.ndarray, "
         InputError: if a cell is missing, not a number or not finite, with its row and column.
     """
     return np.column_stack([_numbers(frame[name], rows) for name in frame.columns])
+
+
+def one_hot(
+    frame: pl.DataFrame, rows: RowNames, chosen: bool | Collection[str]
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Columns of categories as columns of 0 and 1, one for each category, in the column's place.
+
+    Args:
+        frame: the features.
+        rows: what the rows are called in messages.
+        chosen: which columns hold categories; True for every column of text, but for one most of
+            whose entries are numbers, where the others are mistakes.
+
+    Returns:
+        The features, and for each that is new the column it came from. The categories of text are
+        in alphabetical order, those of an Enum in its own.
+
+    Raises:
+        InputError: if there is no such column, an entry is missing, or nearly every row has a
+            category of its own.
+    """
+    if isinstance(chosen, bool):
+        chosen = [name for name in frame.columns if chosen and _is_categories(frame[name])]
+    for name in chosen:
+        pick_column(frame.columns, name, "the table", "of categories")
+    parts = [_indicators(c, rows) if c.name in chosen else [c] for c in frame]
+    found = [series for part in parts for series in part]
+    name, times = Counter(series.name for series in found).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"two columns would be called {quoted(name)}; rename one of them")
+    origin = {
+        series.name: column.name
+        for column, part in zip(frame, parts, strict=True)
+        if column.name in chosen
+        for series in part
+    }
+    return pl.DataFrame(found), origin
+
+
+def _indicators(column: pl.Series, rows: RowNames) -> list[pl.Series]:
+    """A column of 0 and 1 for each category."""
+    text = _stripped(column.cast(pl.String))
+    missing = text.is_null() | text.str.to_lowercase().is_in(list(MISSING))
+    if missing.any():
+        first = text.filter(missing)[0]
+        what = "empty" if first is None else f"missing ({quoted(first)})"
+        where = _cell(column, rows, missing.fill_null(True).to_numpy())
+        raise InputError(f"{where} is {what}{_more(int(missing.sum()), rows)}")
+    labels = _labels(column, text)
+    if len(labels) > MAX_CLASSES and 2 * len(labels) > len(text):
+        raise InputError(
+            f"column {quoted(column.name)} holds {len(labels)} different texts in {len(text)} "
+            "rows, too many for categories; drop it"
+        )
+    return [(text == label).cast(pl.Float64).alias(f"{column.name}={label}") for label in labels]
+
+
+def _labels(column: pl.Series, text: pl.Series) -> list[str]:
+    """The categories that occur: an Enum states their order, other text is in alphabetical one."""
+    present = set(text.to_list())
+    ordered = column.dtype.categories if isinstance(column.dtype, pl.Enum) else sorted(present)
+    return [label for label in ordered if label in present]
 
 
 def target_values(column: pl.Series, rows: RowNames, task: str) -> Target:
@@ -80,11 +151,9 @@ def target_values(column: pl.Series, rows: RowNames, task: str) -> Target:
     require_choice("task", task, TASKS)
     column = _stripped(column)
     _require_complete(column, rows)
-    if _is_text(column) and task != "regression":
-        as_numbers = column.cast(pl.String).cast(pl.Float64, strict=False)
-        mostly_numbers = as_numbers.null_count() < len(column) / 2
-        if task == "classification" or not mostly_numbers:
-            return _text_classes(column, task)
+    as_text = task == "classification" and _is_text(column)
+    if as_text or (task == "auto" and _is_categories(column)):
+        return _text_classes(column, task)
     values = _numbers(column, rows)
     distinct = np.unique(values)
     if len(distinct) == 1:
@@ -104,10 +173,7 @@ def _looks_like_classes(distinct: Float64[np.ndarray, " values"], column: pl.Ser
 
 def _text_classes(column: pl.Series, task: str) -> Target:
     text = column.cast(pl.String)
-    present = set(text.to_list())
-    # An Enum states the order of its categories; other text is ordered alphabetically.
-    ordered = column.dtype.categories if isinstance(column.dtype, pl.Enum) else sorted(present)
-    labels = [label for label in ordered if label in present]
+    labels = _labels(column, text)
     if len(labels) == 1:
         raise InputError(f"target {quoted(column.name)} is constant; pick another target column")
     if task == "auto" and len(labels) > MAX_CLASSES:
@@ -129,6 +195,12 @@ def _classes(name: str, indices: Int[np.ndarray, " n"], labels: list[str]) -> Ta
 
 def _is_text(column: pl.Series) -> bool:
     return isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum)
+
+
+def _is_categories(column: pl.Series) -> bool:
+    """Whether a column is text, and most of it no numbers."""
+    numbers = _stripped(column).cast(pl.String).cast(pl.Float64, strict=False)
+    return _is_text(column) and numbers.null_count() >= len(column) / 2
 
 
 def _stripped(column: pl.Series) -> pl.Series:
@@ -186,8 +258,8 @@ def _text_message(column: pl.Series, rows: RowNames, failed: np.ndarray) -> str:
         return f"{where} is missing ({first}){_more(len(texts), rows)}"
     if len(texts) >= len(column) - column.null_count():
         return (
-            f"column {quoted(column.name)} holds text ({first}); encode it as numbers, "
-            "drop it, or make it the target"
+            f"column {quoted(column.name)} holds text ({first}); encode it with --one-hot "
+            "(one_hot=True), drop it, or make it the target"
         )
     return f"{where} holds {first}, not a number; mend the entry or drop the {rows.unit}"
 

@@ -5,13 +5,15 @@ as a row of nulls and renames columns that share a name. A certificate should no
 about what the file meant, so the records are first counted with the standard library's reader,
 which also yields the line on which each record starts.
 
-What separates the columns is told from the first records: a comma, a semicolon, a tab or a bar. In
-a file not separated by commas, a comma inside a number is a decimal one.
+What separates the columns is told from the first records, unless it is given: a comma, a semicolon,
+a tab or a bar. In a file not separated by commas, a comma inside a number is a decimal one.
 """
 
 import csv
+import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +26,13 @@ from overparam.errors import InputError
 SEPARATORS = (",", ";", "\t", "|")
 """The first one wins a tie."""
 
-NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
+
+SPELLED = {
+    **{"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "pipe": "|"},
+    "space": " ",
+}
+"""Names of separators that a command line has trouble with."""
 
 MISSING = frozenset({"", "?", "-", "--", ".", "na", "n/a", "nan", "none", "null", "missing"})
 """How tables spell, in lower case, that there is no value."""
@@ -38,11 +46,16 @@ _COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _POINT_NUMBER = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 
 
-def read_csv(path: Path) -> tuple[pl.DataFrame, RowNames]:
-    """Reads a UTF-8 file of separated values whose first line names the columns.
+def read_csv(
+    path: Path, separator: str | None = None, header: bool = True
+) -> tuple[pl.DataFrame, RowNames]:
+    """Reads a UTF-8 file of separated values.
 
     Args:
-        path: an existing file.
+        path: an existing file; one whose name ends in .gz is decompressed.
+        separator: what stands between columns, one character or one of :data:`SPELLED`; None to
+            tell, in a .tsv file a tab.
+        header: whether the first line names the columns; otherwise they are column_1, column_2, ...
 
     Returns:
         The columns, typed as Polars infers from all cells, and the line of each row.
@@ -51,19 +64,22 @@ def read_csv(path: Path) -> tuple[pl.DataFrame, RowNames]:
         InputError: if the file is empty, not text, ragged, or has no usable header.
     """
     text = _text(path)
-    separator = _separator(text)
-    header, lines, blanks, decimal_commas = _structure(text, path, separator)
+    separator = _given(separator, path) or _separator(text)
+    if separator == " ":  # several in a row, as in aligned columns, are one
+        text = re.sub(r"[ \t]+", " ", re.sub(r"(?m)^[ \t]+|[ \t]+$", "", text))
+    names, lines, blanks, decimal_commas = _structure(text, path, separator, header)
     if blanks or separator != "," or _SPACE_BESIDE_QUOTE.search(text):
         text = _tidied(text, separator, decimal_commas)
     try:
         # Inferring from all rows: a column is numeric only if every cell is.
-        frame = pl.read_csv(io.BytesIO(text.encode()), infer_schema_length=None)
+        source = io.BytesIO(text.encode())
+        frame = pl.read_csv(source, has_header=header, infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} cannot be parsed as CSV ({reason}); save it again") from error
-    if frame.shape != (len(lines), len(header)):
+    if frame.shape != (len(lines), len(names)):
         raise InputError(f"{path} cannot be parsed as CSV (its quotes are ambiguous); quote fields")
-    frame.columns = header
+    frame.columns = names
     return frame, RowNames("line", np.array(lines))
 
 
@@ -77,9 +93,32 @@ def has_decimal_comma(text: str) -> bool:
     return _COMMA_NUMBER.fullmatch(text) is not None
 
 
+def _given(separator: str | None, path: Path) -> str | None:
+    """The character that was asked for, or that the file's name says."""
+    if separator is None:
+        return "\t" if ".tsv" in (suffix.lower() for suffix in path.suffixes) else None
+    found = SPELLED.get(separator.strip().lower(), separator)
+    if len(found) != 1 or found.isalnum() or found in "\"'\r\n+-.":
+        raise InputError(
+            f"{separator!r} separates no columns: give one character such as ';', or one of "
+            f"{', '.join(name for name in SPELLED if name.isalpha())}"
+        )
+    return found
+
+
+def _bytes(path: Path) -> bytes:
+    content = path.read_bytes()
+    if path.suffix.lower() != ".gz":
+        return content
+    try:
+        return gzip.decompress(content)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged or not compressed by gzip; save it again") from error
+
+
 def _text(path: Path) -> str:
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # drops a byte order mark
+        text = _bytes(path).decode("utf-8-sig")  # drops a byte order mark
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text; save it as CSV with UTF-8 encoding") from error
     if "\0" in text:
@@ -130,7 +169,9 @@ def _separator(text: str) -> str:
     return max(SEPARATORS, key=likeness)
 
 
-def _structure(text: str, path: Path, separator: str) -> tuple[list[str], list[int], bool, bool]:
+def _structure(
+    text: str, path: Path, separator: str, named: bool
+) -> tuple[list[str], list[int], bool, bool]:
     """How a text divides into cells, checked.
 
     Returns:
@@ -143,16 +184,21 @@ def _structure(text: str, path: Path, separator: str) -> tuple[list[str], list[i
     with_point: tuple[int, str] | None = None
     try:
         records = _records(text, separator)
-        _, header = next(records)
-        _check_header(header, _sample(text, separator)[1:], path)
+        if named:
+            _, header = next(records)
+            _check_header(header, _sample(text, separator)[1:], path)
+        else:
+            first = _sample(text, separator)[:1] or [[]]
+            header = [f"column_{i + 1}" for i in range(len(first[0]))]
         for line, cells in records:
             if not cells:
                 blanks = True
                 continue
             if len(cells) != len(header):
                 raise InputError(
-                    f"{path}, line {line} has {len(cells)} fields but the header has {len(header)};"
-                    f" complete the line, or quote fields that hold {NAMED[separator]}"
+                    f"{path}, line {line} has {len(cells)} fields but the "
+                    f"{'header' if named else 'first line'} has {len(header)}; complete the line, "
+                    f"or quote fields that hold {NAMED.get(separator, repr(separator))}"
                 )
             lines.append(line)
             if separator != ",":
@@ -185,7 +231,7 @@ def _check_header(names: list[str], rows: list[list[str]], path: Path) -> None:
         shown = ", ".join(quoted(name) for name in names[:3]) + ", ..." * (len(names) > 3)
         raise InputError(
             f"line 1 of {path} holds data ({shown}), not the columns' names; put a line of names "
-            "above it"
+            "above it, or read it with --no-header (header=False)"
         )
     for position, name in enumerate(names, start=1):
         if not name:

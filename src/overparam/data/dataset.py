@@ -7,15 +7,17 @@ only then merge training points that coincide.
 
 import math
 import operator
-import os
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float64, Int
 
+from overparam.choices import PREPARED
 from overparam.data.preprocess import Preprocessing, fit_preprocessing
-from overparam.data.raw import RawData
+from overparam.data.raw import RawData, quoted
 from overparam.data.targets import TargetCoding, fit_coding
 from overparam.errors import InputError
 from overparam.problem.measure import Measure, real_array
@@ -134,21 +136,25 @@ def _r2(predicted: Float64[np.ndarray, "n k"], actual: Float64[np.ndarray, "n k"
 
 
 def load(
-    source: str | os.PathLike[str],
+    source: Any,
     *,
     target: str | None = None,
     task: str = "auto",
     samples: SupportsIndex | None = None,
     seed: SupportsIndex = 0,
     test_fraction: float | int = 0.2,
-    standardize: str = "sphere",
+    standardize: str = PREPARED,
     standardize_target: bool = True,
     merge: bool = True,
+    separator: str | None = None,
+    header: bool = True,
+    one_hot: bool | Collection[str] = False,
 ) -> Dataset:
-    """Loads a file or a bundled data set as measures.
+    """Loads a file, a data frame or a bundled data set as measures.
 
     Args:
-        source: a .csv, .parquet or .npz file, or the name of a set bundled with scikit-learn.
+        source: a .csv, .tsv, .csv.gz, .tsv.gz, .parquet or .npz file, a data frame of Polars or
+            pandas, or the name of a set bundled with scikit-learn.
         target: the column to learn; the last one if None.
         task: "classification", "regression", or "auto" to tell from the target's values.
         samples: how many rows to draw, training and test together; all if None.
@@ -158,6 +164,12 @@ def load(
         standardize_target: whether a regression target gets mean 0 and variance 1.
         merge: whether training points that coincide become one, and contradictory targets there
             are refused. False keeps every row, in the table's order.
+        separator: what stands between the columns of a text file, one character or a word such as
+            "tab"; None to tell.
+        header: whether the first line of a text file names the columns; otherwise they are
+            column_1, column_2, ...
+        one_hot: whether columns of text become a column of 0 and 1 for each category that the
+            training part has; or the names of the columns of categories.
 
     Returns:
         The data set.
@@ -167,23 +179,26 @@ def load(
     """
     from overparam.data.sources import read_table
 
-    raw = read_table(source, target, task)
+    raw = read_table(source, target, task, separator=separator, header=header, one_hot=one_hot)
     drawn = _draw(raw.n, samples, seed)
     raw, class_notes = _drawn_classes(raw, drawn)
     train, test, split_notes = _split(drawn, test_fraction, raw)
+    raw, category_notes = _seen_categories(raw, train)
     learnt = raw.target
     coding = fit_coding(
         learnt.values[train], learnt.kind, learnt.name, learnt.classes, standardize_target
     )
     preprocessing = fit_preprocessing(raw.features[train], standardize, raw.feature_names)
     fitted: tuple[Fitted, ...] = ()
+    if raw.indicators:
+        fitted += (Fitted("the categories", train),)
     if preprocessing.fits_sample:
         fitted += (Fitted("the features' mean and scale", train),)
     if standardize_target and coding.mean:
         fitted += (Fitted("the target's mean and scale", train),)
     measure = _measure(raw, train, preprocessing, coding)
     counts = np.ones(len(train), dtype=np.int64)
-    notes = class_notes + split_notes + preprocessing.notes
+    notes = class_notes + split_notes + category_notes + preprocessing.notes
     if merge:
         measure, train, counts, merge_notes = _merged(measure, raw, train)
         notes += merge_notes
@@ -224,6 +239,21 @@ def _drawn_classes(raw: RawData, drawn: Int[np.ndarray, " m"]) -> tuple[RawData,
     note = f"{len(present)} of {len(target.classes)} classes were drawn: {', '.join(classes)}"
     drawn_target = replace(target, values=index[target.values], classes=classes)
     return replace(raw, target=drawn_target), (note,)
+
+
+def _seen_categories(raw: RawData, train: Int[np.ndarray, " m"]) -> tuple[RawData, tuple[str, ...]]:
+    """The table with indicators of the training part's categories only, and what to note."""
+    if not raw.indicators:
+        return raw, ()
+    there = raw.features[train].any(axis=0)
+    seen = [i for i, name in enumerate(raw.feature_names) if there[i] or name not in raw.indicators]
+    names = tuple(raw.feature_names[i] for i in seen)
+    kept = {name: raw.indicators[name] for name in names if name in raw.indicators}
+    counts = Counter(kept.values()).items()
+    listed = ", ".join(f"{quoted(column)} as {count}" for column, count in counts)
+    note = f"categories became columns of 0 and 1, one for each in the training part: {listed}"
+    features = raw.features[:, seen]
+    return replace(raw, features=features, feature_names=names, indicators=kept), (note,)
 
 
 def _split(

@@ -1,11 +1,10 @@
 """Putting features on a common scale.
 
 The bounds on a network grow with the norms of the points, and the tangent kernel of points on one
-sphere depends on their angles alone, so data are centred, scaled, and by default projected to the
-sphere of radius sqrt(d). The constants come from the training part only, so a bound evaluated on
-the test part is none the worse for them. A bound evaluated on the training part asks more: that
-sample must have no part in choosing the preprocessing. "norm" fits nothing: each point is scaled to
-norm sqrt(d) by itself.
+sphere depends on their angles alone, so data are centred, scaled, and brought to a sphere. The
+constants come from the training part only, so a bound evaluated on the test part is none the worse
+for them. A bound evaluated on the training part asks more: that sample must have no part
+in choosing the preprocessing. "norm" fits nothing: each point is scaled to norm sqrt(d) by itself.
 
 A projection forgets how far a point is from the mean, which may be what tells it from another.
 "lift" does not: with one more coordinate of a constant height, (z, h) and (z', h) lie on one ray
@@ -14,16 +13,16 @@ from the origin only if z = z', so points go to the sphere of radius sqrt(d + 1)
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from overparam.choices import Mode
 from overparam.data.raw import RowNames
 from overparam.errors import InputError
 from overparam.limits import require_choice
 
-Mode = Literal["none", "norm", "center", "sphere", "lift"]
 MODES: tuple[str, ...] = get_args(Mode)
 
 LIFT = 0.5

@@ -4,8 +4,8 @@ Rows keep the name by which the user can find them (a line of a CSV file, a row 
 an error found much later, in the measure, still points into the file.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -74,6 +74,8 @@ class RawData:
         target: the column to be learnt.
         rows: what the rows are called in the file.
         source: the file or data set, as it was named.
+        indicators: the features that are 1 for one category and 0 for the others, each with the
+            name of the column that it came from.
     """
 
     features: Float64[np.ndarray, "n d"]
@@ -81,6 +83,7 @@ class RawData:
     target: Target
     rows: RowNames
     source: str
+    indicators: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def n(self) -> int:

@@ -1,35 +1,48 @@
-"""Where data comes from: CSV and Parquet files, NumPy archives, and scikit-learn's bundled sets."""
+"""Where data comes from: CSV and Parquet files, NumPy archives, data frames, and bundled sets."""
 
 import difflib
 import io
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from overparam.data.bundled import BUNDLED, read_bundled
-from overparam.data.columns import feature_matrix, pick_target, target_values
+from overparam.data.columns import feature_matrix, one_hot, pick_target, target_values
 from overparam.data.csv_file import read_csv
 from overparam.data.raw import RawData, RowNames, Target, quoted
 from overparam.errors import InputError
 from overparam.files import open_npz
 from overparam.problem.measure import real_array
 
-SUFFIXES = (".csv", ".parquet", ".npz")
+TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+SUFFIXES = (*TEXT, ".parquet", ".npz")
 
 
 def read_table(
-    source: str | os.PathLike[str], target: str | None = None, task: str = "auto"
+    source: Any,
+    target: str | None = None,
+    task: str = "auto",
+    *,
+    separator: str | None = None,
+    header: bool = True,
+    one_hot: bool | Collection[str] = False,
 ) -> RawData:
     """Reads features and a target.
 
     Args:
-        source: a .csv, .parquet or .npz file (keys x and y), or one of :data:`BUNDLED`.
+        source: a file with one of :data:`SUFFIXES` (.npz with the keys x and y), one of
+            :data:`BUNDLED`, or a data frame of Polars or pandas.
         target: the column to learn; the last one if None. For ``digits`` also "parity".
         task: "classification", "regression", or "auto" to tell from the target's values by the
             rule of :mod:`overparam.data.columns`.
+        separator: between the columns of a text file; None to tell.
+        header: whether the first line of a text file names the columns.
+        one_hot: which columns hold categories, see :func:`overparam.data.columns.one_hot`.
 
     Returns:
         The table, not preprocessed.
@@ -37,20 +50,66 @@ def read_table(
     Raises:
         InputError: if the source is missing or unreadable, or a cell is not a finite number.
     """
+    if not isinstance(source, str | os.PathLike):
+        frame = as_frame(source)
+        return _from_frame(
+            frame, RowNames.counted(frame.height), target, task, "the data frame", one_hot
+        )
     name = os.fspath(source)
     if name in BUNDLED:
         frame = read_bundled(name, target)
-        return _from_frame(frame, RowNames.counted(frame.height), target, task, name)
+        return _from_frame(frame, RowNames.counted(frame.height), target, task, name, one_hot)
     path = Path(name)
     try:
         _require_file(path)
-        suffix = path.suffix.lower()
+        suffix = _suffix(path)
+        if suffix not in TEXT and (separator is not None or not header):
+            raise InputError(f"{path} is no text file; leave separator and header out")
         if suffix == ".npz":
             return _read_npz(path, target, task)
-        frame, rows = read_csv(path) if suffix == ".csv" else _read_parquet(path)
+        frame, rows = read_csv(path, separator, header) if suffix in TEXT else _read_parquet(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
-    return _from_frame(frame, rows, target, task, name)
+    return _from_frame(frame, rows, target, task, name, one_hot)
+
+
+def as_frame(source: Any) -> pl.DataFrame:
+    """A data frame of Polars, or of another library with columns that become NumPy arrays.
+
+    Raises:
+        InputError: if it is none, or has two columns of one name.
+    """
+    if isinstance(source, pl.DataFrame):
+        return source
+    if not hasattr(source, "columns") or not hasattr(source, "__getitem__"):
+        raise InputError(
+            f"the data are a {type(source).__name__}: give a file's or a bundled set's name, or a "
+            "data frame of Polars or pandas; arrays make a Measure(x, y)"
+        )
+    names = [str(name) for name in source.columns]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"the data frame has two columns named {quoted(repeated)}; rename one")
+    return pl.DataFrame([_series(str(name), source[name]) for name in source.columns])
+
+
+def _series(name: str, column: Any) -> pl.Series:
+    """A column; what its own library calls missing is missing."""
+    values = column.to_numpy()
+    if values.dtype.kind in "biuf":
+        return pl.Series(name, values)
+    missing = column.isna().to_numpy()
+    cells = [None if gone else value for value, gone in zip(values, missing, strict=True)]
+    try:
+        return pl.Series(name, cells)
+    except (TypeError, pl.exceptions.PolarsError):
+        return pl.Series(name, [None if cell is None else str(cell) for cell in cells])
+
+
+def _suffix(path: Path) -> str:
+    """The end of a file's name in lower case; .gz together with what stands before it."""
+    *rest, last = ["", *(suffix.lower() for suffix in path.suffixes)]
+    return rest[-1] + last if last == ".gz" else last
 
 
 def _require_file(path: Path) -> None:
@@ -63,9 +122,9 @@ def _require_file(path: Path) -> None:
         raise InputError(f"{str(path)!r} is no name of a file ({error})") from error
     if stat.S_ISDIR(mode):
         raise InputError(f"{path} is a directory; name a file in it")
-    if path.suffix.lower() not in SUFFIXES:
+    if _suffix(path) not in SUFFIXES:
         raise InputError(
-            f"{path} has the unknown suffix {quoted(path.suffix)}; "
+            f"{path} has the unknown suffix {quoted(_suffix(path))}; "
             f"convert it to one of {', '.join(SUFFIXES)}"
         )
     if not stat.S_ISREG(mode):
@@ -76,7 +135,7 @@ def _require_file(path: Path) -> None:
 
 def _missing(path: Path) -> str:
     siblings = path.parent.iterdir() if path.parent.is_dir() else ()
-    readable = [sibling.name for sibling in siblings if sibling.suffix.lower() in SUFFIXES]
+    readable = [sibling.name for sibling in siblings if _suffix(sibling) in SUFFIXES]
     near = difflib.get_close_matches(path.name.lower(), BUNDLED, n=1)
     near += difflib.get_close_matches(path.name, readable, n=2)
     hint = f"; did you mean {' or '.join(quoted(n) for n in near)}?" if near else ";"
@@ -84,16 +143,26 @@ def _missing(path: Path) -> str:
 
 
 def _from_frame(
-    frame: pl.DataFrame, rows: RowNames, target: str | None, task: str, source: str
+    frame: pl.DataFrame,
+    rows: RowNames,
+    target: str | None,
+    task: str,
+    source: str,
+    categories: bool | Collection[str],
 ) -> RawData:
     if frame.width < 2:
-        raise InputError(f"{source} has {frame.width} column; it needs features and a target")
+        raise InputError(
+            f"{source} has {frame.width} column; it needs features and a target (--separator says "
+            "what stands between them)"
+        )
     name = pick_target(frame.columns, target, source)
     _require_two_rows(frame.height, source)
-    features = frame.drop(name)
+    features, indicators = frame.drop(name), dict[str, str]()
     target_column = target_values(frame[name], rows, task)
+    if categories:
+        features, indicators = one_hot(features, rows, categories)
     matrix = feature_matrix(features, rows)
-    return RawData(matrix, tuple(features.columns), target_column, rows, source)
+    return RawData(matrix, tuple(features.columns), target_column, rows, source, indicators)
 
 
 def _require_two_rows(n: int, source: str) -> None:

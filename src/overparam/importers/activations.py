@@ -140,6 +140,35 @@ def is_identity(function: Callable[[Any], Any]) -> bool:
             return False
 
 
+def flattens(function: Callable[[Any], Any], batched: bool) -> bool:
+    """Whether a function puts the entries of a point in a row, of a point or of each of a batch."""
+    points = np.arange(120.0, dtype=np.float32).reshape(2, 3, 4, 5)
+    flat = points.reshape(2, -1)
+    try:
+        found = np.asarray(function(jnp.asarray(points if batched else points[0])))
+    except Exception:  # whatever it is, it does not
+        return False
+    return np.array_equal(found, flat if batched else flat[0])
+
+
+def pooled(function: Callable[[Any], Any]) -> tuple[int, int] | None:
+    """The window over which a function of a batch of images takes means; None if it does not."""
+    points = np.random.default_rng(0).standard_normal((2, 12, 12, 3)).astype(np.float32)
+    try:
+        found = np.asarray(function(jnp.asarray(points)))
+    except Exception:  # whatever it is, it does not
+        return None
+    if found.ndim != 4 or found.shape[0] != 2 or found.shape[3] != 3 or 0 in found.shape:
+        return None
+    rows, columns = found.shape[1:3]
+    height, width = 12 // rows, 12 // columns
+    windows = points[:, : rows * height, : columns * width]
+    means = windows.reshape(2, rows, height, columns, width, 3).mean(axis=(2, 4))
+    if (height, width) == (1, 1) or not np.allclose(found, means, atol=1e-5):
+        return None
+    return height, width
+
+
 def _mend() -> str:
     return (
         f"give activation= one of {', '.join(ACTIVATIONS)}, or Activation(name, fn, "

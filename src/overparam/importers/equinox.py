@@ -8,18 +8,27 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.importers.activations import is_identity, recognise
+from overparam.importers.activations import flattens, is_identity, recognise
+from overparam.importers.arrays import exact_float64
+from overparam.importers.composed import composed_of
 from overparam.importers.network import ImportedNetwork, Scales, build
 from overparam.importers.steps import (
+    Flat,
     Pointwise,
     Step,
+    batch_norm,
+    convolution,
     evaluated,
     linear,
+    means,
     network_of,
+    norm,
+    plain_steps,
     random_points,
     read_layers,
 )
 from overparam.model.activation import Activation, get_activation
+from overparam.model.composed import Composed
 
 
 def from_equinox(
@@ -27,14 +36,17 @@ def from_equinox(
     activation: str | Activation | None = None,
     *,
     scales: Scales | str = "ntk",
+    in_shape: tuple[int, ...] | None = None,
 ) -> ImportedNetwork:
     """Import an Equinox network; it is compared with its import at random points, in float64.
 
     Args:
-        module: An ``equinox.nn.MLP``, or an ``equinox.nn.Sequential`` of ``Linear``, ``Lambda``,
-            ``Dropout`` and ``Identity``.
+        module: An ``equinox.nn.MLP``, or an ``equinox.nn.Sequential`` of ``Linear``, ``Conv2d``,
+            ``AvgPool2d``, ``LayerNorm``, ``Lambda``, ``Dropout`` and ``Identity``.
         activation: In place of the module's own, if that is not known here.
         scales: Of the NTK form; see :class:`Scales`.
+        in_shape: (height, width, channels) of a point, for a module of images (which has channels
+            first); its points are then flat here, channels fastest.
 
     Returns:
         The :class:`ImportedNetwork`.
@@ -57,11 +69,17 @@ def from_equinox(
         network = build(layers, inner, scales, name)
     elif name == "Sequential":
         steps, notes = read_layers(module.layers, partial(_step, given=given), "inference")
-        network = network_of(steps, scales, name, notes)
+        if in_shape is None and plain_steps(steps):
+            network = network_of(steps, scales, name, notes)
+        else:
+            network = composed_of(steps, in_shape, scales, name, notes, channels_first=True)
     else:
         raise InputError(f"equinox.nn.{name} is not supported: give an MLP or a Sequential")
     x = random_points(network)
-    network.check(x, _outputs(module, x))
+    points = x
+    if isinstance(network.model, Composed) and len(network.model.shape) == 3:
+        points = np.moveaxis(x.reshape(len(x), *network.model.shape), -1, 1)
+    network.check(x, _outputs(module, points))
     return network
 
 
@@ -69,13 +87,27 @@ def _step(layer: Any, name: str, label: str, given: Activation | None) -> Step |
     if name == "Linear":
         return linear(label, layer.weight, layer.bias)
     if name == "Lambda":
+        if flattens(layer.fn, batched=False):
+            return Flat(label)
         return Pointwise(label, given or recognise(layer.fn, label))
     if name == "Identity":
         return None
-    raise InputError(f"{label} is not supported: Linear, Lambda, Dropout and Identity layers are")
+    if name == "Conv2d":
+        weight = exact_float64(layer.weight, f"the weight of {label}")
+        plain = layer.groups == 1 and set(np.ravel(layer.dilation).tolist()) == {1}
+        weight = np.moveaxis(weight, 1, -1)
+        return convolution(label, weight, layer.bias, layer.stride, layer.padding, plain)
+    if name == "AvgPool2d":
+        return means(label, layer.kernel_size, layer.stride, layer.padding)
+    if name == "LayerNorm" and len(layer.shape) == 1:
+        return norm(label, layer.eps, layer.weight, layer.bias)
+    raise InputError(
+        f"{label} is not supported: Linear, Conv2d, AvgPool2d, LayerNorm over one axis, Lambda, "
+        f"Dropout and Identity layers are{batch_norm(name)}"
+    )
 
 
-def _outputs(module: Any, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
+def _outputs(module: Any, x: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n k"]:
     """The module's own outputs, with its arrays and arithmetic in float64."""
     with jax.enable_x64(True):
         wide = jax.tree.map(

@@ -16,6 +16,7 @@ from overparam.importers.safetensors import read_safetensors
 from overparam.model.activation import ACTIVATIONS, Activation, get_activation
 from overparam.model.mlp import MLP
 
+TORCH = (".pt", ".pth", ".ckpt")
 PICKLES = (".pkl", ".pickle", ".joblib", ".skops")
 CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model")
 """Where training scripts put the state dict in a larger dictionary."""
@@ -32,9 +33,10 @@ def load_network(
     """Read a network from a file of weights.
 
     Args:
-        path: A ``.safetensors`` file; ``.pt`` or ``.pth`` with a PyTorch state dict (needs
-            PyTorch); ``.npz``, written by :meth:`ImportedNetwork.save` or with arrays named as in
-            a state dict; or a folder that ``overparam certify --out`` wrote, or its params.npz.
+        path: A ``.safetensors`` file; ``.pt``, ``.pth`` or Lightning's ``.ckpt`` with a PyTorch
+            state dict, alone or beside an epoch and the like (needs PyTorch); ``.npz``, written by
+            :meth:`ImportedNetwork.save` or with arrays named as in a state dict; or a folder that
+            ``overparam certify --out`` wrote, or its params.npz.
         activation: Between the layers, where the file does not say.
         layers: Names of the layers in the order of their use, each once. Weights in which a width
             occurs twice do not show it and need this or ``check``.
@@ -59,7 +61,7 @@ def load_network(
     if suffix == ".safetensors":
         arrays: Mapping[str, Any] = read_safetensors(file)
         ordered = False
-    elif suffix in (".pt", ".pth"):
+    elif suffix in TORCH:
         arrays, ordered = _read_torch(file), True
     elif suffix == ".npz":
         arrays, ordered = _read_npz(file), False
@@ -72,7 +74,8 @@ def load_network(
         )
     else:
         raise InputError(
-            f"{file} has the unknown suffix {suffix!r}: give .safetensors, .pt, .pth or .npz"
+            f"{file} has the unknown suffix {suffix!r}: give .safetensors, .npz or one of "
+            f"{', '.join(TORCH)}"
         )
     return from_arrays(
         arrays, given, str(file), layers=layers, scales=scales, ordered=ordered, check=check

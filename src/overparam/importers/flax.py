@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.importers.activations import recognise
+from overparam.importers.activations import flattens, pooled, recognise
+from overparam.importers.arrays import exact_float64
+from overparam.importers.composed import composed_of
 from overparam.importers.network import (
     FLOAT32_TOLERANCE,
     TOLERANCE,
@@ -21,15 +23,22 @@ from overparam.importers.network import (
 )
 from overparam.importers.pytorch import from_arrays
 from overparam.importers.steps import (
+    Flat,
+    Means,
     Pointwise,
     Step,
+    batch_norm,
+    convolution,
     evaluated,
     linear,
     network_of,
+    norm,
+    plain_steps,
     random_points,
     read_layers,
 )
 from overparam.model.activation import Activation, get_activation
+from overparam.model.composed import Composed
 
 
 def from_flax(
@@ -39,6 +48,7 @@ def from_flax(
     layers: Sequence[str] | None = None,
     scales: Scales | str = "ntk",
     check: Check | None = None,
+    in_shape: tuple[int, ...] | None = None,
 ) -> ImportedNetwork:
     """Import a Flax network.
 
@@ -46,7 +56,8 @@ def from_flax(
     on another dtype. Parameters alone cannot be: give outputs with ``check``.
 
     Args:
-        source: An ``nnx.Sequential``, whose activations are read; another ``nnx.Module`` of
+        source: An ``nnx.Sequential`` of ``Linear``, ``Conv``, ``LayerNorm``, ``Dropout`` and
+            functions, whose activations, flattening and pooling are read; another ``nnx.Module`` of
             ``nnx.Linear`` layers, or the parameters of a Linen module (``{"params": {...}}`` or the
             inner dictionary), with ``activation``.
         activation: The activation between the layers; for an ``nnx.Sequential`` in place of its
@@ -55,6 +66,8 @@ def from_flax(
             width occurs twice do not show it and need this or ``check``.
         scales: Of the NTK form; see :class:`Scales`.
         check: Points and the network's outputs there, to compare the import with.
+        in_shape: (height, width, channels) of a point, for a module of images; its points are then
+            flat here, channels fastest.
 
     Returns:
         The :class:`ImportedNetwork`.
@@ -87,14 +100,18 @@ def from_flax(
     name = type(source).__name__
     if name == "Sequential":
         steps, notes = read_layers(source.layers, partial(_step, given=given), "evaluation")
-        network = network_of(steps, scales, name, notes)
+        if in_shape is None and plain_steps(steps):
+            network = network_of(steps, scales, name, notes)
+        else:
+            network = composed_of(steps, in_shape, scales, name, notes, channels_first=False)
     else:
         params = nnx.to_pure_dict(nnx.state(source, nnx.Param))
         network = from_arrays(
             params, given, name, layers=layers, scales=scales, ordered=False, compared=True
         )
     x = random_points(network)
-    outputs, exact = _outputs(source, x)
+    images = isinstance(network.model, Composed)
+    outputs, exact = _outputs(source, x.reshape(-1, *network.model.shape) if images else x)
     network.check(x, outputs, TOLERANCE if exact else FLOAT32_TOLERANCE)
     return compare(network, check)
 
@@ -107,12 +124,31 @@ def _step(layer: Any, name: str, label: str, given: Activation | None) -> Step:
     if name == "Linear":
         bias = None if layer.bias is None else layer.bias[...]
         return linear(label, layer.kernel[...], bias, "kernel")
+    if name == "Conv":
+        kernel = exact_float64(layer.kernel[...], f"the kernel of {label}")
+        bias = None if layer.bias is None else layer.bias[...]
+        dilations = {1, *np.ravel(layer.input_dilation), *np.ravel(layer.kernel_dilation)}
+        plain = kernel.ndim == 4 and layer.feature_group_count == 1 and dilations == {1}
+        return convolution(
+            label, np.moveaxis(kernel, -1, 0), bias, layer.strides or 1, layer.padding, plain
+        )
+    if name == "LayerNorm" and layer.reduction_axes in (-1, (-1,)):
+        gain, bias = (None if a is None else a[...] for a in (layer.scale, layer.bias))
+        return norm(label, layer.epsilon, gain, bias)
     if _is_nnx(layer):
-        raise InputError(f"{label} is not supported: Linear, Dropout and functions are")
+        raise InputError(
+            f"{label} is not supported: Linear, Conv, LayerNorm over the last axis, Dropout and "
+            f"functions are{batch_norm(name)}"
+        )
+    if flattens(layer, batched=True):
+        return Flat(label)
+    window = pooled(layer)
+    if window is not None:
+        return Means(label, window)
     return Pointwise(label, given or recognise(layer, label))
 
 
-def _outputs(module: Any, x: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, bool]:
+def _outputs(module: Any, x: Float[np.ndarray, "n ..."]) -> tuple[np.ndarray, bool]:
     """The module's outputs with its parameters in float64, and whether it computed in float64."""
     from flax import nnx
 

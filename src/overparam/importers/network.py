@@ -74,7 +74,8 @@ class ImportedNetwork:
     """A network from elsewhere.
 
     Attributes:
-        model: The network in the NTK parametrisation.
+        model: The network in the NTK parametrisation: an ``MLP``, or a ``Composed`` one where it
+            has other layers than linear ones with one activation between them.
         params: Its parameters, NumPy float64: the imported ones, converted exactly to rounding.
         source: What it was read from.
         notes: What the user should know, one line each.
@@ -82,11 +83,11 @@ class ImportedNetwork:
             ``overparam certify``; None for every other.
     """
 
-    model: MLP
-    params: Params
+    model: Any
+    params: Any
     source: str
     notes: tuple[str, ...] = ()
-    centered_at: Params | None = None
+    centered_at: Any = None
 
     def apply(self, x: Float[Array | np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
         """The outputs in float64, shape (n, k)."""
@@ -141,10 +142,12 @@ class ImportedNetwork:
         """Write everything to an .npz file that :func:`overparam.importers.load_network` reads.
 
         Raises:
-            InputError: The file cannot be written, or the network is centred.
+            InputError: The file cannot be written, or the network is centred or no perceptron.
         """
         if self.centered_at is not None:
             raise InputError("a centred network is saved by the run it belongs to: copy its folder")
+        if not isinstance(self.model, MLP):
+            raise InputError("save keeps perceptrons only: keep the module itself, and import it")
         target = Path(path)
         if target.suffix.lower() != ".npz":
             raise InputError(f"{target} must end in .npz")
@@ -180,7 +183,7 @@ def build(
     _check_chain(layers, source)
     _check_untied(layers, source)
     widths = [layer.weight.shape[1] for layer in layers] + [len(layers[-1].weight)]
-    chosen = _scales(scales, widths)
+    chosen = scales_for(scales, widths)
     without = [layer.name for layer in layers if layer.bias is None]
     if without and len(without) < len(layers):
         notes += (
@@ -256,7 +259,12 @@ def compare(network: ImportedNetwork, check: Check | None) -> ImportedNetwork:
     return network
 
 
-def _scales(scales: Scales | str, widths: list[int]) -> Scales:
+def scales_for(scales: Scales | str, widths: list[int]) -> Scales:
+    """The scales that were asked for, of layers with so many inputs each; the last is passed over.
+
+    Raises:
+        InputError: They are none, or do not suit the widths.
+    """
     if isinstance(scales, Scales):
         if not all(s > 0 for s in (scales.weight, scales.bias, scales.output)):
             raise InputError(f"all scales must be positive, not {scales}")
@@ -270,7 +278,7 @@ def _scales(scales: Scales | str, widths: list[int]) -> Scales:
         raise InputError(
             "scales='standard' needs layers with equal numbers of inputs, not "
             f"{', '.join(map(str, widths[:-1]))}: take 'ntk', whose step sizes for the standard "
-            "parameters standard_steps gives"
+            "parameters standard_steps gives; empirical_ntk(..., scales='standard') is their kernel"
         )
     return Scales(weight=math.sqrt(inputs.pop()), bias=1.0)
 

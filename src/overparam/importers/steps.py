@@ -20,7 +20,39 @@ class Pointwise(NamedTuple):
     activation: Activation
 
 
-Step = Affine | Pointwise
+class Convolution(NamedTuple):
+    """A convolution over images; weights (out, height, width, in)."""
+
+    name: str
+    weight: Float[np.ndarray, "out height width in"]
+    bias: Float[np.ndarray, " out"] | None
+    stride: int
+    padding: str | int
+
+
+class Means(NamedTuple):
+    """Means over windows that do not overlap; None for the whole image."""
+
+    name: str
+    window: tuple[int, int] | None
+
+
+class Norm(NamedTuple):
+    """Layer norm over the last axis."""
+
+    name: str
+    epsilon: float
+    gain: Float[np.ndarray, " m"] | None
+    bias: Float[np.ndarray, " m"] | None
+
+
+class Flat(NamedTuple):
+    """All entries in a row."""
+
+    name: str
+
+
+Step = Affine | Pointwise | Convolution | Means | Norm | Flat
 
 
 def read_layers(
@@ -50,6 +82,74 @@ def linear(label: str, weight: Any, bias: Any, kind: str = "weight") -> Affine:
     exact = exact_float64(weight, f"the {kind} of {label}")
     weight = np.ascontiguousarray(exact.T) if kind == "kernel" else exact
     return Affine(label, weight, None if bias is None else exact_float64(bias, f"bias of {label}"))
+
+
+def convolution(
+    label: str, weight: Any, bias: Any, stride: Any, padding: Any, plain: bool
+) -> Convolution:
+    """A layer's arrays and options; weights (out, height, width, in).
+
+    Args:
+        label: For messages.
+        weight: float64.
+        bias: Or None.
+        stride: One number, or the same for both axes.
+        padding: "SAME", "VALID", a number, or the same for all sides.
+        plain: Whether it has neither groups nor dilation.
+
+    Raises:
+        InputError: It is of another kind.
+    """
+    strides, pads = set(np.ravel(stride).tolist()), padding
+    if not isinstance(padding, str):
+        sides = set(np.ravel(padding).tolist())
+        pads = sides.pop() if len(sides) == 1 else None
+    else:
+        pads = padding.upper()
+    if not plain or len(strides) > 1 or (pads not in ("SAME", "VALID") and type(pads) is not int):
+        raise InputError(
+            f"{label} is not supported: convolutions over images with one stride and the same "
+            "zeros on all sides are, without groups or dilation"
+        )
+    offset = None if bias is None else exact_float64(bias, f"bias of {label}").reshape(-1)
+    return Convolution(label, np.ascontiguousarray(weight), offset, int(strides.pop()), pads)
+
+
+def norm(label: str, epsilon: float, gain: Any, bias: Any) -> Norm:
+    """A layer norm over the last axis."""
+    arrays = [
+        None if array is None else exact_float64(array, f"{kind} of {label}").reshape(-1)
+        for kind, array in (("gain", gain), ("bias", bias))
+    ]
+    return Norm(label, float(epsilon), *arrays)
+
+
+def means(label: str, window: Any, stride: Any, padding: Any) -> Means:
+    """A pooling by means.
+
+    Raises:
+        InputError: Its windows overlap, leave gaps, or see zeros around.
+    """
+    sides = tuple(np.broadcast_to(window, 2).tolist())
+    same = tuple(np.broadcast_to(stride, 2).tolist()) == sides
+    if not same or np.any(padding):
+        raise InputError(f"{label} is not supported: its windows must not overlap, nor be padded")
+    return Means(label, sides)
+
+
+def batch_norm(name: str) -> str:
+    """What to say of a layer of this name beside that it is not supported."""
+    if not name.startswith("BatchNorm"):
+        return ""
+    return (
+        "; with batch normalisation a point's output depends on the others: in evaluation mode "
+        "fold it into the layer before it"
+    )
+
+
+def plain_steps(steps: Sequence[Step]) -> bool:
+    """Whether there are linear layers and activations only, as in a perceptron."""
+    return all(isinstance(step, Affine | Pointwise) for step in steps)
 
 
 def random_points(network: ImportedNetwork) -> Float[np.ndarray, "64 d"]:

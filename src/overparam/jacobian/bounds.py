@@ -7,16 +7,19 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
+from overparam.jacobian.composed_bounds import measure_composed
 from overparam.jacobian.estimated import estimate_bounds
 from overparam.jacobian.jet_modulus import JetBounds, measure_jet_point
 from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.jacobian.layered_jets import LayeredJetBounds, measure_layered_point
 from overparam.jacobian.low_rank_bounds import measure_low_rank
 from overparam.jacobian.mlp_bounds import MLPBounds
+from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, covering_network
 from overparam.model.low_rank import LowRank
 from overparam.model.mlp import MLP
 from overparam.model.observation import Jet, Laplacian, Value
+from overparam.model.trainable import PartlyTrained
 from overparam.precision import on_host
 from overparam.problem.problem import Problem
 
@@ -43,7 +46,8 @@ def jacobian_bounds(
             change near theta_0.
 
     Returns:
-        For an ``MLP`` observed by its values :class:`MLPBounds`; by its 1-jet, or with one hidden
+        For an ``MLP`` observed by its values :class:`MLPBounds`; for a ``Composed`` network, also
+        if a part of it moves, those of Theorem D1; by its 1-jet, or with one hidden
         layer by value, gradient and Laplacian, the bounds of Theorems O1 and O2, also for a part
         of these; for adapters of low rank those of Proposition F5; else an estimate.
     """
@@ -59,6 +63,9 @@ def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:
     if covering is not None:
         whole = Problem(covering, measure, problem.loss, observe=problem.observation)
         return _known(whole, params)
+    inner = model.function if isinstance(model, PartlyTrained) else model
+    if isinstance(inner, Composed) and isinstance(problem.observation, Value):
+        return measure_composed(problem, inner, params)
     if isinstance(model, LowRank) and isinstance(problem.observation, Value):
         return measure_low_rank(problem, params)
     if not isinstance(model, MLP):

@@ -14,6 +14,7 @@ ModulusSource = Literal[
     "docs/observations.md, Theorem O1",
     "docs/observations.md, Theorem O2",
     "docs/trainable.md, Proposition F5",
+    "docs/composed.md, Theorem D1",
     "the model is linear in its parameters",
     "search on spheres around theta_0; docs/observations.md",
 ]

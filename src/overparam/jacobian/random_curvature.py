@@ -44,21 +44,36 @@ MOST = 4096
 """Vectors that a single step is given at most."""
 
 
-def laplace(s: float) -> float:
-    """E exp(-s |g|^(1/2)) for a standard normal g, to about 1e-12."""
-    density = 2 * math.sqrt(2 / math.pi)
+POWERS = 12
+"""q: how often R is applied to the one vector of a step where no cap is known that is worth it."""
+
+STEADY = 10.0
+"""beta there, below q."""
+
+
+def laplace(s: float, power: int = 2) -> float:
+    """E exp(-s |g|^(1/power)) for a standard normal g, to about 1e-12."""
+    density = power * math.sqrt(2 / math.pi)
 
     def integrand(u: float) -> float:
-        return density * u * math.exp(-(u**4) / 2 - s * u)
+        return density * u ** (power - 1) * math.exp(-(u ** (2 * power)) / 2 - s * u)
 
     return float(quad(integrand, 0.0, 4.0, epsabs=1e-13, epsrel=1e-12)[0])
 
 
-@lru_cache(maxsize=1)
-def kappa() -> float:
-    """KAPPA with E exp(-kappa gamma |g|^(1/2)) <= 1 - gamma, a hair above the root."""
-    root = brentq(lambda k: laplace(k * SHARE) - (1 - SHARE), 0.1, 100.0, xtol=1e-12)
+@lru_cache(maxsize=2)
+def kappa(power: int = 2) -> float:
+    """KAPPA with E exp(-kappa gamma |g|^(1/power)) <= 1 - gamma, a hair above the root."""
+    root = brentq(lambda k: laplace(k * SHARE, power) - (1 - SHARE), 0.1, 100.0, xtol=1e-12)
     return float(root) * (1 + 1e-9)
+
+
+@lru_cache(maxsize=1)
+def steady_kappa() -> float:
+    """(E |g|^(-beta / q))^(1 / beta) for a standard normal g, a hair above."""
+    s = STEADY / POWERS
+    moment = 2 ** (-s / 2) * math.gamma((1 - s) / 2) / math.sqrt(math.pi)
+    return moment ** (1 / STEADY) * (1 + 1e-9)
 
 
 def beta_for(parameters: int, points: int) -> float:
@@ -114,6 +129,42 @@ def curvature_sample(
     total = jax.lax.cond(count > 0, seen, lambda: jnp.zeros_like(cap))
     chosen = jnp.where(expected < 1, expected, jnp.maximum(count, 1))
     return jnp.where(count > 0, total / jnp.where(count > 0, chosen, 1.0), 0.0)
+
+
+def steady_sample(
+    gradient_of: Callable[[Any], Any],
+    params: Any,
+    cap: Float[Array, ""],
+    step_size: Float[Array, ""],
+    key: Array,
+) -> Float[Array, ""]:
+    """Y_t / eta of Lemma D5, by one vector, or none with the chance that a small cap leaves.
+
+    Args:
+        gradient_of: The gradient of <F, ghat> as a function of the parameters; R is its derivative.
+        params: theta, a pytree.
+        cap: c_t, a bound on eta |R_t| that does not depend on ``key``; infinite if none is known.
+        step_size: eta.
+        key: A JAX PRNG key of this step alone.
+    """
+    expected = expected_vectors(cap, STEADY)
+    coin, draw = jax.random.split(key)
+
+    def seen() -> Float[Array, ""]:
+        _, product = jax.linearize(gradient_of, params)
+
+        def again(_: Any, state: tuple) -> tuple:
+            vector, log = state
+            size = jnp.maximum(_norm(vector), 1e-300)
+            return product(jax.tree.map(lambda leaf: leaf / size, vector)), log + jnp.log(size)
+
+        vector, log = jax.lax.fori_loop(0, POWERS, again, (_normal(draw, params), jnp.zeros(())))
+        return jnp.exp((log + jnp.log(_norm(vector))) / POWERS)
+
+    drawn = jax.random.uniform(coin, dtype=np.float64) < expected
+    size = jax.lax.cond(drawn, seen, lambda: jnp.zeros_like(cap))
+    certain = jnp.log1p(steady_kappa() * step_size * size) / step_size
+    return jnp.where(expected < 1, kappa(POWERS) * size / jnp.minimum(expected, 1.0), certain)
 
 
 def _normal(key: Array, like: Any) -> Any:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from overparam.enclosures import max_eigenvalue, min_eigenvalue
+from overparam.enclosures import max_eigenvalue, min_eigenvalue, spectral_norm
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.by_radius import JacobianBounds
@@ -30,7 +30,7 @@ from overparam.kernel.empirical.tangent import (
 from overparam.model.mlp import Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
-from overparam.rounding.float64 import KernelErrors, excess_with_rounding, kernel_errors
+from overparam.rounding.float64 import excess_with_rounding, kernel_errors
 from overparam.theorems.path import (
     Cell,
     PathConvergence,
@@ -42,7 +42,7 @@ from overparam.theorems.path import (
 SPACING = 0.15
 """Consecutive points of the path are one step apart, or this fraction of the steps before them."""
 
-FADED = 1e-3
+FADED = 1e-5
 """The share of the residual at which the path ends."""
 
 MOST_POINTS = 160
@@ -132,6 +132,7 @@ class MeasuredPoint:
         sigma: A lower bound on sigma(theta_t).
         jacobian_norm: An upper bound on |J(theta_t)|.
         change_gram: (J(theta_t) - J_0)(J(theta_t) - J_0)*, shape (m, m).
+        kernel_drift: |K(theta_t) - K_0|.
         mismatch: |F(theta_t) - F_lin(theta_t)|.
         bounds: omega and L around theta_t.
     """
@@ -140,6 +141,7 @@ class MeasuredPoint:
     sigma: float
     jacobian_norm: float
     change_gram: Float[np.ndarray, "m m"]
+    kernel_drift: float
     mismatch: float
     bounds: JacobianBounds
 
@@ -178,6 +180,7 @@ def _known(path: LinearisedPath, point: MeasuredPoint) -> PathPoint:
         sigma=point.sigma,
         jacobian_norm=point.jacobian_norm,
         change=point.change,
+        kernel_drift=point.kernel_drift,
         mismatch=point.mismatch,
         residual=path.residual_norm(point.step),
         behind=path.movement(0, point.step),
@@ -210,47 +213,78 @@ def _sums(path: LinearisedPath, a: MeasuredPoint, b: MeasuredPoint) -> tuple[flo
     return residuals, drifts
 
 
-def look_along(problem: Problem, params: Params, path: LinearisedPath) -> Iterator[MeasuredPoint]:
+def look_along(looks: "KernelLooks") -> Iterator[MeasuredPoint]:
     """The path's points, measured one after the other as they are asked for.
 
     Each costs two kernels, the eigenvalues of two matrices of order n k and a backward pass.
+
+    Args:
+        looks: Problem, theta_0 and path.
+    """
+    for step in looks.path.steps():
+        yield _look(looks, step)
+
+
+class KernelLooks:
+    """The kernel at points of a path, beside K_0.
 
     Args:
         problem: The learning problem.
         params: theta_0.
         path: The linearised run from there.
     """
-    start, kernel_error = as_float64(params), 0.0  # not needed at the start
-    for step in path.steps():
-        point, errors = _look(problem, start, path, step, kernel_error)
+
+    def __init__(self, problem: Problem, params: Params, path: LinearisedPath) -> None:
+        self.problem, self.path, self.start = problem, path, as_float64(params)
+        self.first = tangent_kernel(problem, self.start)
+
+    @cached_property
+    def error(self) -> float:
+        """How far K_0 may be off."""
+        base = base_of(jacobian_bounds(self.problem, self.start))
+        errors = kernel_errors(self.problem, self.start, self.first, base)
+        return errors.of_kernel(sqrt_up(errors.largest(max_eigenvalue(self.first)).upper))
+
+    def parameters(self, step: int) -> Params:
+        """thetabar_t."""
         if not step:
-            kernel_error = errors.of_kernel(point.jacobian_norm)
-        yield point
+            return self.start
+        moved = pull_back(self.problem, self.start, self.path.dual(step))
+        return jax.tree.map(np.add, self.start, moved)
+
+    def drift(self, kernel: Float[np.ndarray, "m m"], error: float) -> float:
+        """|K - K_0| from above, for a kernel that may be off."""
+        return spectral_norm(kernel - self.first).upper + error + self.error
+
+    def drift_at(self, step: int) -> float:
+        """|K(thetabar_t) - K_0| from above, t > 0; nine digits of the kernel will do for that."""
+        there = self.parameters(step)
+        kernel = tangent_kernel(self.problem, there)
+        errors = kernel_errors(self.problem, there, kernel)
+        return self.drift(kernel, errors.of_kernel(sqrt_up(max_eigenvalue(kernel).upper)))
 
 
-def _look(
-    problem: Problem, start: Params, path: LinearisedPath, step: int, kernel_error: float
-) -> tuple[MeasuredPoint, KernelErrors]:
-    """A point of the path, and how far the kernel there may be off; as K_0 may be, given."""
-    there = start
-    if step:
-        there = jax.tree.map(np.add, start, pull_back(problem, start, path.dual(step)))
-    kernel = tangent_kernel(problem, there)
+def _look(looks: KernelLooks, step: int) -> MeasuredPoint:
+    """A point of the path."""
+    problem, start, path, there = looks.problem, looks.start, looks.path, looks.parameters(step)
+    kernel = tangent_kernel(problem, there) if step else looks.first
     roots = coordinate_weights(problem)
     change = jacobian_change_gram(problem.mlp, start, there, problem.measure.x)
     residual = problem.residual(there)
     actual = to_coordinates(problem, residual)
     bounds = jacobian_bounds(problem, there)
     errors = kernel_errors(problem, there, kernel, base_of(bounds))
+    norm = sqrt_up(errors.largest(max_eigenvalue(kernel)).upper)
     # theta_t is known; what F_lin is there is known up to the errors of the kernel and of F.
     off = excess_with_rounding(problem, there, residual).noise
-    off += kernel_error * float(np.linalg.norm(path.dual(step)))
-    point = MeasuredPoint(
+    if step:
+        off += looks.error * float(np.linalg.norm(path.dual(step)))
+    return MeasuredPoint(
         step=step,
         sigma=sqrt_down(max(errors.smallest(min_eigenvalue(kernel)).lower, 0.0)),
-        jacobian_norm=sqrt_up(errors.largest(max_eigenvalue(kernel)).upper),
+        jacobian_norm=norm,
         change_gram=change * np.outer(roots, roots),
+        kernel_drift=looks.drift(kernel, errors.of_kernel(norm)) if step else 0.0,
         mismatch=float(np.linalg.norm(path.residual(step) - actual)) + off,
         bounds=bounds,
     )
-    return point, errors

@@ -1,6 +1,17 @@
 from overparam.model.activation import ACTIVATIONS as ACTIVATIONS
 from overparam.model.activation import Activation as Activation
 from overparam.model.activation import abs_linear as abs_linear
+from overparam.model.composed import Composed as Composed
+from overparam.model.composed import Conv as Conv
+from overparam.model.composed import Dense as Dense
+from overparam.model.composed import Flatten as Flatten
+from overparam.model.composed import Layer as Layer
+from overparam.model.composed import LayerNorm as LayerNorm
+from overparam.model.composed import MeanPool as MeanPool
+from overparam.model.composed import Normalise as Normalise
+from overparam.model.composed import Pointwise as Pointwise
+from overparam.model.composed import Residual as Residual
+from overparam.model.composed import Scale as Scale
 from overparam.model.low_rank import LowRank as LowRank
 from overparam.model.mlp import MLP as MLP
 from overparam.model.observation import OBSERVATIONS as OBSERVATIONS

@@ -108,6 +108,11 @@ class MLP:
         return sum(m * (n + 1) for n, m in zip(self.widths[:-1], self.widths[1:], strict=True))
 
     @property
+    def products(self) -> int:
+        """Multiplications of one pass at one point, about."""
+        return self.parameter_count
+
+    @property
     def weight_factors(self) -> tuple[Scale, ...]:
         """(c_1, ..., c_D) with c_l = s_w / sqrt(m_{l-1}), the factor in front of W^l."""
         return tuple(self.weight_scale / math.sqrt(m) for m in self.widths[:-1])

@@ -79,6 +79,9 @@ out: its risk rises with the noise, its divergence falls, between them the bound
 FRESH_DRAWS = 20_000
 """Losses of the stochastic network sampled on fresh rows."""
 
+SEEDS = 2**53
+"""Seeds below are floats without rounding, as ``details`` has them."""
+
 LARGEST_SOLVE = 4096
 """Rows of the largest kernel that is factored for the reference value G3."""
 
@@ -413,7 +416,8 @@ class _Job:
         self, centre: _Centre, mean: Params, around: RiskBound, predictor: str
     ) -> RiskBound:
         """G7 for one draw from what G2 chose: its own sampling had other draws."""
-        scale, seed = around.details["scale"], self.seed + 3
+        scale = around.details["scale"]
+        seed = (self.seed + 3) % SEEDS  # a key's has 64 bits
         drawn = one_draw(mean, scale, seed)
         ratio = log_density_ratio(drawn, mean, centre.params, scale)
         terms = one_draw_terms(

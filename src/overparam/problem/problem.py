@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.model.composed import Composed
 from overparam.model.function import (
     Function,
     Network,
@@ -116,6 +117,11 @@ class Problem:
         """The model, for what is known of an ``MLP`` whose values are observed; see below."""
         return plain_network(self, "this")
 
+    @property
+    def network(self) -> MLP | Composed:
+        """The model, for what is known of all networks whose layers are, see below."""
+        return layered_network(self, "this")
+
     @cached_property
     def function(self) -> Function:
         """g(params, x), shape (n, K): what is observed of the model, not centred."""
@@ -130,6 +136,8 @@ class Problem:
         if isinstance(self.model, MLP):
             self.model.validate(params)
             return
+        if isinstance(self.model, Composed):
+            self.model.validate(params)
         if isinstance(self.model, PartlyTrained):
             self.model.mask(params)  # whose complaint is clearer than the function's
         columns, _ = observe_function(self.function, params, x=self.measure.x)
@@ -323,10 +331,22 @@ def plain_network(problem: Problem, purpose: str) -> MLP:
     raise InputError(f"{purpose} is known for an MLP observed by its values, not for {what}")
 
 
+def layered_network(problem: Problem, purpose: str) -> MLP | Composed:
+    """The problem's model, for what is known of an ``MLP`` or a ``Composed`` observed by values.
+
+    Arguments and errors are those of :func:`plain_network`.
+    """
+    if isinstance(problem.model, Composed) and isinstance(problem.observation, Value):
+        return problem.model
+    return plain_network(problem, purpose)
+
+
 def model_name(model: Network) -> str:
     """What to call a model in files and messages."""
     if isinstance(model, MLP):
         return "MLP"
+    if isinstance(model, Composed):
+        return repr(model)[:400]
     if covering_network(model) is not None:
         return "MLP with frozen entries"
     if isinstance(model, PartlyTrained):
@@ -338,7 +358,7 @@ def _check_shapes(problem: Problem) -> None:
     model, measure = problem.model, problem.measure
     if measure.y is None:
         raise InputError("the measure has no targets: build it as Measure(x, y)")
-    if not isinstance(model, MLP):
+    if not isinstance(model, MLP | Composed):
         return  # its parameters will tell
     if measure.dim != model.in_dim:
         raise InputError(

@@ -1,9 +1,11 @@
 """The report's page: one HTML file with everything in it, style, figures and numbers.
 
-It asks nothing of the network and runs no script, so it can be mailed, archived and printed. Text
-from the data (names of features, notes) and the command are escaped by the template engine.
+It asks nothing of the network, so it can be mailed, archived and printed. It is complete without
+its script, which sorts tables and shows the values of curves. Text from the data (names of
+features, notes) and the command are escaped by the template engine.
 """
 
+from importlib.resources import files
 from itertools import count
 
 import jinja2
@@ -57,6 +59,7 @@ def render(
     verdicts = [each for each in reversed(found) if isinstance(each, Verdict)]
     return environment.get_template("template.html").render(
         fonts=Markup(FONTS),
+        script=Markup(files("overparam.report").joinpath("script.js").read_text("utf-8").strip()),
         source=result.dataset.source,
         subtitle=_subtitle(result),
         verdicts=verdicts,

@@ -8,6 +8,7 @@ bytes.
 """
 
 import io
+import json
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -15,8 +16,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from cycler import cycler
 from markupsafe import Markup, escape
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.style import context
 
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -93,6 +96,9 @@ def inline_svg(figure: Figure, prefix: str, description: str) -> Markup:
     Returns:
         The element, to be put into HTML as it is.
     """
+    for number, axes in enumerate(figure.axes):
+        for place, line in enumerate(_curves(axes)):
+            line.set_gid(f"curve_{number}_{place}")
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     FigureCanvasSVG(figure).print_svg(stream, metadata=nothing)
@@ -106,8 +112,38 @@ def inline_svg(figure: Figure, prefix: str, description: str) -> Markup:
     for colour, name in VARIABLES.items():
         text = text.replace(f": {colour.lower()}", f": var(--{name}, {colour.lower()})")
     label = escape(description)
-    head = f'<svg role="img" aria-label="{label}" viewBox="{_view_box(text)}">'
+    box = _view_box(text)
+    panels = escape(json.dumps(_panels(figure, box, prefix), ensure_ascii=False))
+    head = f'<svg role="img" aria-label="{label}" viewBox="{box}" data-panels="{panels}">'
     return Markup(re.sub(r"<svg[^>]*>", lambda _: head, text, count=1))
+
+
+def _curves(axes: Axes) -> list[Line2D]:
+    """What is drawn in data coordinates from point to point."""
+    return [line for line in axes.lines if line.get_transform() is axes.transData]
+
+
+def _panels(figure: Figure, view_box: str, prefix: str) -> list[dict[str, Any]]:
+    """Where each pair of axes lies in the drawing, what its ends are, and its curves' names.
+
+    From this the page's script tells the values of a curve's points.
+    """
+    width, height = map(float, view_box.split()[2:])
+    panels: list[dict[str, Any]] = []
+    for axes in figure.axes:
+        names = ((f"{prefix}-{line.get_gid()}", str(line.get_label())) for line in _curves(axes))
+        curves = [(name, "" if label.startswith("_") else label) for name, label in names]
+        at = axes.get_position()
+        box = (at.x0 * width, (1 - at.y1) * height, at.x1 * width, (1 - at.y0) * height)
+        panels.append({"box": [round(end, 4) for end in box], "curves": curves})
+        for name in ("x", "y"):
+            axis = getattr(axes, f"{name}axis")
+            panels[-1][name] = {
+                "label": axis.get_label_text(),
+                "ends": list(map(float, axis.get_view_interval())),
+                "log": axis.get_scale() == "log",
+            }
+    return panels
 
 
 def _view_box(text: str) -> str:

@@ -108,7 +108,9 @@ class Ramp(BoundedLoss):
         mean, spread, hidden = gaussian_margins(outputs, y)
         low = tau * spread + hidden - mean
         high = low + self.margin
-        return _capped((_gathered(high, spread) - _gathered(low, spread)) / self.margin)
+        inside = (_gathered(high, spread) - _gathered(low, spread)) / self.margin
+        # A mean lies between its ends: far out the difference has no digits left.
+        return _capped(np.fmin(np.fmax(inside, _below(low, spread)), _below(high, spread)))
 
 
 class _HalfSquare(BoundedLoss):

@@ -15,7 +15,11 @@ from scipy.special import ndtr
 from overparam.errors import InputError
 from overparam.limits import require_whole
 from overparam.risk.binary_kl import kl_upper_inverse
-from overparam.risk.requirements import require_confidence, require_sample_size
+from overparam.risk.requirements import (
+    require_confidence,
+    require_sample_size,
+    share_of_bound,
+)
 
 
 def derandomised_terms(
@@ -59,7 +63,7 @@ def derandomised_terms(
         raise InputError(f"divergence is {divergence}: it cannot be negative")
     factor = loss_bound / float(ndtr(tau))
     logarithm = math.log(2 * math.sqrt(sample_size) / delta)
-    share = raised / loss_bound
+    share = share_of_bound(raised, loss_bound)
     moved = kl_upper_inverse(share, divergence / sample_size)
     value = kl_upper_inverse(share, (divergence + logarithm) / sample_size)
     return {

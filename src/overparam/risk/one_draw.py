@@ -19,7 +19,11 @@ from overparam.limits import require_positive, require_whole
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64
 from overparam.risk.binary_kl import kl_upper_inverse
-from overparam.risk.requirements import require_confidence, require_sample_size
+from overparam.risk.requirements import (
+    require_confidence,
+    require_sample_size,
+    share_of_bound,
+)
 
 
 def one_draw(params: ParamTree, scale: float, seed: int) -> ParamTree:
@@ -35,7 +39,8 @@ def one_draw(params: ParamTree, scale: float, seed: int) -> ParamTree:
         A pytree like ``params``, NumPy float64.
     """
     require_positive("scale", scale)
-    rng = np.random.default_rng(seed)
+    # Not the generator from which data are drawn: with the same seed it would be their numbers.
+    rng = np.random.Generator(np.random.SFC64(seed))
     return jax.tree.map(lambda a: a + scale * rng.standard_normal(a.shape), as_float64(params))
 
 
@@ -85,7 +90,7 @@ def one_draw_terms(
     require_sample_size(sample_size)
     if not math.isfinite(log_ratio):
         raise InputError(f"log_ratio is {log_ratio}: it must be a finite number")
-    share = empirical_risk / loss_bound
+    share = share_of_bound(empirical_risk, loss_bound)
     logarithm = math.log(2 * math.sqrt(sample_size) / delta)
     moved = kl_upper_inverse(share, max(log_ratio, 0.0) / sample_size)
     value = kl_upper_inverse(share, max(log_ratio + logarithm, 0.0) / sample_size)

@@ -14,7 +14,11 @@ import math
 from overparam.errors import InputError
 from overparam.limits import require_fraction, require_positive, require_whole
 from overparam.risk.binary_kl import kl_upper_inverse
-from overparam.risk.requirements import require_confidence, require_sample_size
+from overparam.risk.requirements import (
+    require_confidence,
+    require_sample_size,
+    share_of_bound,
+)
 
 
 def gaussian_divergence(distance: float, scale: float) -> float:
@@ -88,7 +92,7 @@ def pac_bayes_kl_terms(
     require_whole("choices", choices, 1)
     if not divergence >= 0:
         raise InputError(f"divergence is {divergence}: it cannot be negative")
-    mean = empirical_risk / loss_bound
+    mean = share_of_bound(empirical_risk, loss_bound)
     upper = sampled_mean_upper(mean, draws, 1 - delta * sampling_share)
     rest = delta * (1 - sampling_share) / choices
     logarithm = math.log(2 * math.sqrt(sample_size) / rest)

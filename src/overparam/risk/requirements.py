@@ -6,6 +6,9 @@ from overparam.errors import InputError
 from overparam.limits import require_fraction
 from overparam.problem.measure import Measure
 
+ROUNDING = 1e-12
+"""By how much a mean of many equal numbers may exceed them, relatively."""
+
 
 def require_confidence(confidence: float) -> float:
     """delta = 1 - confidence.
@@ -39,6 +42,12 @@ def require_sample_size(n: int, least: int = 1) -> None:
     """
     if n < least:
         raise InputError(f"the sample has {n} points: this bound needs at least {least}")
+
+
+def share_of_bound(mean: float, bound: float) -> float:
+    """A mean of losses in [0, b] over b: at most 1, which the rounding of a mean may exceed."""
+    share = mean / bound
+    return 1.0 if 1 < share <= 1 + ROUNDING else share
 
 
 def require_losses(losses: np.ndarray, bound: float) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
+from overparam.model.composed import Composed
 from overparam.model.mlp import MLP, Params
 
 SAFETY = 32.0
@@ -43,7 +44,7 @@ class StepNoise:
 
 
 def step_noise(
-    model: MLP,
+    model: MLP | Composed,
     params: Params,
     x: Float[np.ndarray, "n d"],
     weights: Float[np.ndarray, " n"],
@@ -93,7 +94,7 @@ def _faithful(narrow: Any, wide: Any) -> bool:
     )
 
 
-def _both(model: MLP, narrow: Any, ghat: np.ndarray) -> tuple[Any, Any]:
+def _both(model: MLP | Composed, narrow: Any, ghat: np.ndarray) -> tuple[Any, Any]:
     """Outputs and J* ghat in float32 and in float64, of the same numbers."""
     wide = jax.tree.map(lambda a: np.asarray(a, np.float64), (narrow, ghat))
     with jax.enable_x64(False):
@@ -104,7 +105,7 @@ def _both(model: MLP, narrow: Any, ghat: np.ndarray) -> tuple[Any, Any]:
 
 
 @lru_cache(maxsize=16)
-def _pass(model: MLP) -> Any:
+def _pass(model: MLP | Composed) -> Any:
     def run(params: Params, x: Any, weights: Any, ghat: Any) -> tuple[Any, Any]:
         values, pull = jax.vjp(lambda p: model.apply(p, x), params)
         (gradient,) = pull(jnp.expand_dims(weights, 1) * ghat)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from overparam.apriori.coefficients import APrioriCoefficients, a_priori_coefficients
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.conclude import certificate_from
 from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
@@ -23,7 +24,7 @@ from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.limits import require_whole
 from overparam.linearised.prediction import linearised_descent
 from overparam.model.function import ParamTree
-from overparam.problem.problem import Problem, require_no_decay
+from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.progress import Progress
 from overparam.results import brief
 from overparam.steps.stable_step import draw_at_width
@@ -83,6 +84,8 @@ class StepTransfer:
         predicted_excess: The excess of the linearised wide network with that step, (steps + 1,).
         problem: The wide problem.
         params: The wide network's start.
+        before_draw: What Theorem W5 or W4 says of the narrow network's step at the narrow widths
+            before any draw, and Theorem W6 at all larger ones; None if it was not asked.
     """
 
     step_size: float
@@ -94,6 +97,7 @@ class StepTransfer:
     predicted_excess: Float[np.ndarray, "t"]
     problem: Problem
     params: ParamTree
+    before_draw: APrioriCoefficients | None = None
 
 
 def step_guarantee(
@@ -130,6 +134,7 @@ def transfer_step(
     key: Array,
     step_size: float | None = None,
     steps: int = 100,
+    failure_probability: float | None = None,
     progress: Progress | None = None,
 ) -> StepTransfer:
     """Take a step size to a network of another width, with what the theorems guarantee there.
@@ -144,6 +149,9 @@ def transfer_step(
         step_size: The narrow network's step; None takes the strongest that is guaranteed there,
             see :func:`step_guarantee`.
         steps: The number of steps that descent is asked for and the loss is predicted for.
+        failure_probability: delta in (0, 1): asks besides what holds of the narrow network's step
+            with probability 1 - delta over the initialisation, at the narrow widths and at every
+            larger one in proportion. The problem must be centred. None does not ask.
         progress: Called while the wide kernel is computed.
 
     Returns:
@@ -153,7 +161,7 @@ def transfer_step(
         InputError: An argument is unusable, or the problem is centred elsewhere than at ``params``.
 
     References:
-        docs/transfer.md.
+        docs/transfer.md; docs/apriori.md, Theorem W6.
     """
     require_no_decay(problem, "transfer")
     _check_steps(steps)
@@ -171,16 +179,51 @@ def transfer_step(
     if not transfers:
         wide = footing.guarantee(footing.strongest_step(narrow))
     predicted = linearised_descent(wide_problem, start, kernel, wide.step_size, steps)
+    said, before = _sentence(narrow, wide, transfers, steps), None
+    if failure_probability is not None:
+        before = _before_draw(problem, narrow.step_size, failure_probability)
+        said += f"; before any draw, {_said_before(before)}"
     return StepTransfer(
         step_size=wide.step_size,
         transfers=transfers,
-        guarantee=_sentence(narrow, wide, transfers, steps),
+        guarantee=said,
         narrow=narrow,
         wide=wide,
         steps=steps,
         predicted_excess=predicted.excess,
         problem=wide_problem,
         params=start,
+        before_draw=before,
+    )
+
+
+def _before_draw(
+    problem: Problem, step_size: float, failure_probability: float
+) -> APrioriCoefficients:
+    """What holds of the step at the problem's widths before its network is drawn."""
+    model = plain_network(problem, "a step before the draw")
+    if problem.centered_at is None:
+        raise InputError(
+            "failure_probability asks for Theorem W6, which is about networks that are centred at "
+            "their initialisation: centre the problem at params, or leave it out"
+        )
+    return a_priori_coefficients(
+        problem.measure,
+        model,
+        problem.loss,
+        failure_probability=failure_probability,
+        step_size=step_size,
+    )
+
+
+def _said_before(found: APrioriCoefficients) -> str:
+    at = f"widths {', '.join(map(str, found.hidden_widths))}"
+    if not found.certified:
+        return f"nothing is certified of the narrow network's step at {at}: {found.reason}"
+    return (
+        f"with probability {1 - found.failure_probability:g} over the initialisation, gradient "
+        f"descent with the narrow network's step converges at {at} and at all larger ones in "
+        f"proportion, each by itself, at rate 1 - {1 - found['rate']:.3g} or better (Theorem W6)"
     )
 
 

@@ -8,7 +8,6 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from overparam.certificate.certify import anchor
-from overparam.errors import InputError
 from overparam.report.svg import styled
 from overparam.studies import plotting
 from overparam.studies.application_cases import CASES, TOLERANCE
@@ -54,10 +53,11 @@ class Applications(Study):
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell an application."""
-        if settings.data is not None:
-            raise InputError("the applications bring their own data: leave --data out")
-        if settings.seeds is not None:
-            raise InputError("each application is run once: leave --seeds out")
+        settings.refuse("the applications bring their own data", "data")
+        settings.refuse("each application is run once", "seeds")
+        settings.refuse(
+            "the applications bring their own networks", "activation", "depth", "widths"
+        )
         names = QUICK if settings.quick else tuple(CASES)
         return [{"application": name} for name in names]
 

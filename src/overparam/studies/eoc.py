@@ -51,13 +51,19 @@ class EdgeOfChaos(Study):
         """The limit for every Delta, and finite networks for two of them."""
         quick = settings.quick
         own = [Source("digits", "parity", 20), Source("diabetes", None, 20)]
+        settings.refuse("this study is about activations a s + b |s|", "activation")
         infinite = {"width": 0, "depths": 256 if quick else 1024}
-        finite = {"width": 512 if quick else WIDE, "depths": 8 if quick else 16}
+        finite = {"depths": settings.depth or (8 if quick else 16)}
         finite["seeds"] = settings.seeds or (3 if quick else 6)
+        widths = settings.widths or (512 if quick else WIDE,)
         cells: list[Cell] = []
         for source in sources(settings, [*own, Source("sphere", None, 20)]):
             cells += [{**source.cell(), "delta": delta, **infinite} for delta in DELTAS]
-            cells += [{**source.cell(), "delta": delta, **finite} for delta in (1.0, 0.25)]
+            cells += [
+                {**source.cell(), "delta": delta, "width": width, **finite}
+                for width in widths
+                for delta in (1.0, 0.25)
+            ]
         return cells[::-1]
 
     def cost(self, cell: Cell) -> Cost:
@@ -90,12 +96,12 @@ class EdgeOfChaos(Study):
         found = []
         for data, part in parts(infinite, "data"):
             found += [_limit(data, part), _overlap(data, part), _pace(data, part)]
-        for data, part in parts(table.filter(pl.col("width") > 0), "data"):
+        for data, width, part in parts(table.filter(pl.col("width") > 0), "data", "width"):
             ratio = (part["condition"] / part["limit"]).to_numpy()
             away = float(np.max(np.abs(np.log(ratio))))
             found.append(
                 Finding(
-                    claim=f"On {data}, networks of width {part['width'][0]:,} have the limit's "
+                    claim=f"On {data}, networks of width {width:,} have the limit's "
                     f"conditioning up to {max(part['depth'])} hidden layers, to a factor 2.",
                     holds=bool(away < np.log(2)),
                     words=(
@@ -125,8 +131,8 @@ class EdgeOfChaos(Study):
 
         Condition number of the limiting kernel against depth (left) and against Delta times depth
         (middle), where the curves fall on one another; dotted, the limit 1 + n/3. Right: finite
-        networks, medians over seeds and bands from the 10 % to the 90 % quantile, beside their
-        limiting kernel (dotted).
+        networks, the widest, medians over seeds and bands from their 10 % to their 90 % quantile,
+        beside their limiting kernel (dotted).
         """
         figure, (left, middle, right) = plotting.canvas(3)
         table = table.filter(pl.col("data") == pl.col("data").first())
@@ -141,7 +147,7 @@ class EdgeOfChaos(Study):
         for axes, words in ((left, "hidden layers"), (middle, "Delta x hidden layers")):
             axes.axhline(1 + n / 3, **plotting.THEORY)
             axes.set(xscale="log", yscale="log", xlabel=words, title="infinite width")
-        finite = table.filter(pl.col("width") > 0)
+        finite = table.filter((pl.col("width") > 0) & (pl.col("width") == pl.col("width").max()))
         for series, (delta, part) in enumerate(parts(finite, "delta")):
             plotting.band(right, part, "depth", "condition", series, f"Delta = {delta:g}")
             text = "infinite width" if series == 0 else "_"
@@ -183,7 +189,7 @@ def _points(cell: Cell) -> Float[np.ndarray, "n d"]:
 
 
 def _depths(deepest: int) -> list[int]:
-    return [2**k for k in range(int(np.log2(deepest)) + 1)]
+    return sorted({deepest, *(2**k for k in range(deepest.bit_length()) if 2**k <= deepest)})
 
 
 def _needed(part: pl.DataFrame) -> float | None:

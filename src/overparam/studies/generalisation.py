@@ -18,7 +18,14 @@ from overparam.problem.measure import Measure
 from overparam.report.svg import INK, styled
 from overparam.risk.risk_bound import RiskBound
 from overparam.studies import plotting
-from overparam.studies.problems import centred, network, row_of, start_of, training_flops
+from overparam.studies.problems import (
+    centred,
+    network,
+    reading_of,
+    row_of,
+    start_of,
+    training_flops,
+)
 from overparam.studies.statistics import LEVEL, above, median, proportion_interval
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.gradient_descent import gradient_descent
@@ -26,6 +33,9 @@ from overparam.train.gradient_descent import gradient_descent
 STEPS = 12
 SCALE = 1000.0
 """Of the output: training stays close to the linearisation, and stops early near the start."""
+
+DECIDING = 6
+"""Draws of which all have to agree to show that most do."""
 
 LEAST = 40
 """Rows that the study needs."""
@@ -76,16 +86,19 @@ class Generalisation(Study):
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a data set, width and sample size."""
-        widths = (32, 128) if settings.quick else (32, 128, 512)
-        seeds = settings.seeds or (2 if settings.quick else 6)
+        widths = settings.widths or ((32, 128) if settings.quick else (32, 128, 512))
         parts = (1, 5) if settings.quick else (1, 3, 9)
         cells: list[Cell] = []
-        for data, target, standardize, rows in _data(settings):
+        chosen = _data(settings)
+        seeds = settings.seeds or (DECIDING // len(chosen) if settings.quick else DECIDING)
+        for data, target, standardize, rows in chosen:
             tests, points = rows // 4, rows - rows // 4
             cells += [
                 {
                     **{"data": data, "target": target, "standardize": standardize},
-                    **{"points": points // part, "tests": tests, "width": width, "depth": 1},
+                    **settings.reading,
+                    **{"points": points // part, "tests": tests, "width": width},
+                    **{"depth": settings.depth or 1, "activation": settings.activation or "gelu"},
                     **{"output_scale": SCALE, "seeds": seeds},
                 }
                 for width in widths
@@ -156,7 +169,8 @@ def _data(settings: Settings) -> list[tuple[str, str | None, str, int]]:
             ("digits", "parity", "norm", int(1600 * few)),
             ("breast_cancer", None, "sphere", int(560 * min(1, 2 * few))),
         ]
-    rows = min(settings.samples or 1600, read_table(settings.data, settings.target).n)
+    table = read_table(settings.data, settings.target, **settings.reading)
+    rows = min(settings.samples or 1600, table.n)
     if rows < LEAST:
         raise InputError(f"this study needs {LEAST} rows or more, not {rows}: raise --samples")
     return [(settings.data, settings.target, "sphere", rows)]
@@ -192,6 +206,7 @@ def draw_rows(cell: Cell, seed: int) -> tuple[Dataset, Measure, Measure]:
         test_fraction=cell["tests"] / samples,
         standardize=cell["standardize"],
         seed=seed,
+        **reading_of(cell),
     )
     test = data.test
     assert test is not None

@@ -46,12 +46,13 @@ class Implicit(Study):
         widths = (64, 256, 1024) if settings.quick else (64, 256, 1024, 4096, 16384)
         own = [problems.Source("digits", "parity", 10), problems.Source("diabetes", None, 10)]
         seeds = 3 if settings.quick else 6
-        return problems.by_width(settings, own, widths, seeds, depth=1, output_scale=SCALE)
+        return problems.by_width(settings, own, widths, seeds, output_scale=SCALE)
 
     def cost(self, cell: Cell) -> Cost:
         """Training, and about twenty kernels in the searches."""
         flops = 1.8e10 + cell["seeds"] * (4 * problems.training_flops(cell, STEPS) + 3e9)
-        return Cost(64 * 8 * 60 * cell["width"], flops)
+        width, depth = cell["width"], cell["depth"]
+        return Cost(8 * 60 * (64 + (depth - 1) * width) * width, flops)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Train from each seed, then project."""

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from overparam.apriori.coefficients import a_priori_coefficients
 from overparam.apriori.moments import Moments
 from overparam.apriori.width import required_width
+from overparam.errors import InputError
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.model.mlp import MLP
@@ -64,23 +65,28 @@ class MomentsStudy(Study):
 
     def cells(self, settings: Settings) -> list[Cell]:
         """One cell a distribution and depth."""
-        seeds = settings.seeds or (3 if settings.quick else 8)
+        seeds = settings.seeds or (4 if settings.quick else 8)
+        widths = settings.widths or (WIDTH,)
+        if len(widths) > 1:
+            raise InputError("this study draws networks of one width: give --widths one number")
         laws = ("sphere", "Gaussian", "Student t, df 8.5") if settings.quick else tuple(KNOWN)
+        shared = {"activation": settings.activation or "tanh", "seeds": seeds}
         real = [Source("diabetes", None, 200)]
         if not settings.quick:
             real += [Source("digits", "parity", 100), Source("wine", None, 100)]
         found = [] if settings.data is not None else [Source(law, None, POINTS) for law in laws]
         return [
-            {**source.cell(), "depth": depth, "width": WIDTH, "seeds": seeds}
-            for depth in (1, 2)
+            {**source.cell(), "depth": depth, "width": widths[0], **shared}
+            for depth in ((1, 2) if settings.depth is None else (settings.depth,))
             for source in (*found, *sources(settings, real))
         ]
 
     def cost(self, cell: Cell) -> Cost:
         """Training and two kernels for every seed; the width takes about ten seconds."""
-        weights = WIDTH * (64 + WIDTH)
+        width = cell["width"]
+        weights = width * (64 + cell["depth"] * width)
         work = cell["seeds"] * POINTS * weights * (6 * STEPS + 20)
-        return Cost(16 * POINTS * WIDTH * 12, 2.5e10 + work)
+        return Cost(16 * (POINTS * width * 12 + weights), 2.5e10 + work)
 
     def measure(self, cell: Cell) -> list[Row]:
         """Measured norms of networks on samples, beside what the moments give."""
@@ -94,7 +100,7 @@ class MomentsStudy(Study):
         own = Moments.of(Measure(x))
         # The width of a law is that of its moments, not of the sample's.
         moments = KNOWN[law](d) if law in KNOWN else own
-        model = MLP(d, (WIDTH,) * depth, 1, "tanh")
+        model = MLP(d, (cell["width"],) * depth, 1, cell["activation"])
         start = start_of(model, seed)
         signs = np.random.default_rng([seed, 1]).choice([-1.0, 1.0], (len(x), 1))
         problem = Problem(model, Measure(x, signs), "squared", centered_at=start)

@@ -1,7 +1,7 @@
 """The data and the learning problems that studies share."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from jaxtyping import Float
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import certify
 from overparam.data.dataset import Dataset, load
+from overparam.data.sources import read_table
+from overparam.errors import InputError
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
@@ -31,38 +33,58 @@ class Source:
         data: A bundled set's name or a file.
         target: The column to learn; None for the last one.
         points: Training points.
+        reading: What is unusual about reading it.
     """
 
     data: str
     target: str | None
     points: int
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
-    def cell(self) -> dict[str, str | int | None]:
+    def cell(self) -> dict[str, Any]:
         """What a cell says of it."""
-        return {"data": self.data, "target": self.target, "points": self.points}
+        named = {"data": self.data, "target": self.target, "points": self.points}
+        return {**named, **self.reading}
 
 
-def sources(settings: Settings, own: Sequence[Source]) -> list[Source]:
-    """The user's data in place of the study's own.
+def sources(settings: Settings, own: Sequence[Source], spare: int = 0) -> list[Source]:
+    """The user's data in place of the study's own, as many points as it takes or as there are.
+
+    Args:
+        settings: What the user chose.
+        own: The study's own data.
+        spare: Rows that are left for testing, at least.
 
     Raises:
         InputError: They cannot be read, or have fewer points: found out before a folder is claimed.
     """
     if settings.data is None:
         return list(own)
-    points = own[0].points if settings.samples is None else settings.samples
-    read(settings.data, settings.target, points)
-    return [Source(settings.data, settings.target, points)]
+    table = read_table(settings.data, settings.target, **settings.reading)
+    points, most = settings.samples, table.n - spare
+    if points is None:
+        points = min(own[0].points, most)
+    elif points > most:
+        rest = f" and leave {spare} to test on" if spare else ""
+        raise InputError(f"samples is {points}: take at most {most} of the rows{rest}")
+    read(settings.data, settings.target, points, **settings.reading)
+    return [Source(settings.data, settings.target, points, settings.reading)]
 
 
 def by_width(
-    settings: Settings, own: Sequence[Source], widths: Sequence[int], seeds: int, **rest: Any
+    settings: Settings,
+    own: Sequence[Source],
+    widths: Sequence[int],
+    seeds: int,
+    spare: int = 0,
+    **rest: Any,
 ) -> list[Cell]:
-    """A cell for each width and data set."""
+    """A cell for each width and data set, of one hidden layer unless the user has other wishes."""
+    shape = {"depth": settings.depth or 1, "activation": settings.activation or "gelu"}
     return [
-        {**source.cell(), "width": width, **rest, "seeds": settings.seeds or seeds}
-        for width in widths
-        for source in sources(settings, own)
+        {**source.cell(), "width": width, **shape, **rest, "seeds": settings.seeds or seeds}
+        for width in settings.widths or widths
+        for source in sources(settings, own, spare)
     ]
 
 
@@ -79,17 +101,32 @@ def row_of(cell: Cell, *columns: str, **rest: Any) -> Row:
 
 @lru_cache(maxsize=8)
 def read(
-    data: str, target: str | None, points: int, tests: int = 0, standardize: str = "sphere"
+    data: str,
+    target: str | None,
+    points: int,
+    tests: int = 0,
+    standardize: str = "sphere",
+    **reading: Any,
 ) -> Dataset:
-    """A data set with so many training points and test points, drawn with seed 0."""
-    samples = points + tests
-    share = tests / samples
-    return load(data, target=target, samples=samples, test_fraction=share, standardize=standardize)
+    """A data set with so many training points, drawn with seed 0.
+
+    It has so many test points, or what rows there are beyond.
+    """
+    samples = points + min(tests, read_table(data, target, **reading).n - points)
+    share = 1 - points / samples
+    how: dict[str, Any] = {"standardize": standardize, **reading}
+    return load(data, target=target, samples=samples, test_fraction=share, **how)
 
 
 def read_cell(cell: Cell, tests: int = 0, standardize: str = "sphere") -> Dataset:
     """The data set that a cell names."""
-    return read(cell["data"], cell["target"], cell["points"], tests, standardize)
+    given = cell["data"], cell["target"], cell["points"]
+    return read(*given, tests, standardize, **reading_of(cell))
+
+
+def reading_of(cell: Cell) -> dict[str, Any]:
+    """What a cell says about reading its table."""
+    return {name: cell[name] for name in ("separator", "header", "one_hot") if name in cell}
 
 
 def sphere(n: int, dim: int) -> Float[np.ndarray, "n d"]:
@@ -99,9 +136,10 @@ def sphere(n: int, dim: int) -> Float[np.ndarray, "n d"]:
 
 
 def network(dataset: Dataset, cell: Cell) -> MLP:
-    """The network of a cell's width, depth and output scale."""
+    """The network of a cell's width, depth, activation and output scale."""
     widths, scale = (cell["width"],) * cell["depth"], cell.get("output_scale", 1.0)
-    return MLP(dataset.train.dim, widths, dataset.train.outputs, "gelu", output_scale=scale)
+    outputs, activation = dataset.train.outputs, cell.get("activation", "gelu")
+    return MLP(dataset.train.dim, widths, outputs, activation, output_scale=scale)
 
 
 def start_of(model: MLP, seed: int) -> Params:

@@ -2,15 +2,13 @@
 
 import importlib
 
+from overparam.choices import STUDIES
 from overparam.errors import InputError
 from overparam.limits import require_choice
 from overparam.studies.study import Study
 
-NAMES = (
-    *("convergence", "implicit", "lazy", "generalisation", "transfer"),
-    *("eigenvalue", "moments", "applications", "eoc"),
-)
-"""In the order of the gallery. Each is a module of this package that holds its ``STUDY``."""
+NAMES = STUDIES
+"""Each is a module of this package that holds its ``STUDY``."""
 
 
 def get_study(name: str) -> Study:

@@ -97,6 +97,26 @@ def power_law(
     )
 
 
+def at_most(claim: str, found: Estimate, limit: float, within: float) -> Finding:
+    """Whether an exponent is no larger than the theory's.
+
+    Args:
+        claim: What the theory says.
+        found: The fitted exponent.
+        limit: The theory's.
+        within: How far above it all of its interval may be.
+    """
+    return Finding(
+        claim=claim,
+        holds=above(-found.high, -found.low, -limit - within),
+        words=(
+            f"Fitted exponent {found} over {found.seeds} seeds, 95 % interval {found.low:.3f} to "
+            f"{found.high:.3f}; it holds if that is below {limit + within:g}."
+        ),
+        statistics={"exponent": found.value, "standard_error": found.standard_error},
+    )
+
+
 def never(claim: str, broken: int, cases: int, words: str, **counts: int) -> Finding:
     """Whether a proved statement held in every run; undecided without any.
 

@@ -20,14 +20,15 @@ from typing import Any
 from overparam.errors import InputError
 from overparam.files import prepare_folder, write_whole
 from overparam.studies.study import Cell, Row, Settings
+from overparam.version import VERSION
 
 try:
     import fcntl
 except ImportError:  # not a Unix: nobody is told of a second process on the same folder
     fcntl = None  # type: ignore[assignment]
 
-COMPUTING = ("overparam", "jax", "jaxlib", "numpy", "scipy")
-"""Distributions whose version can change a number in a table."""
+COMPUTING = ("jax", "jaxlib", "numpy", "scipy")
+"""Distributions whose version can change a number in a table, besides this one."""
 
 
 class Store:
@@ -159,10 +160,10 @@ def checksum(rows: Sequence[Row]) -> int:
 
 def identity(study: str, settings: Settings) -> dict[str, Any]:
     """What must be the same for a table to be continued."""
-    chosen = asdict(settings)
+    chosen = json.loads(json.dumps(asdict(settings)))  # as it is read again: no tuples
     if settings.data is not None and Path(settings.data).is_file():
         chosen["data_sha256"] = hashlib.sha256(Path(settings.data).read_bytes()).hexdigest()
-    versions = {name: version(name) for name in COMPUTING}
+    versions = {"overparam": VERSION} | {name: version(name) for name in COMPUTING}
     processor = platform.machine()
     return {"study": study, "settings": chosen, "versions": versions, "processor": processor}
 

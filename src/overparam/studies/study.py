@@ -15,7 +15,8 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from overparam.errors import InputError
-from overparam.limits import MOST_STEPS, require_whole
+from overparam.limits import MOST_STEPS, MOST_WIDTH, require_depth, require_whole
+from overparam.model.activation import get_activation
 
 Cell = Mapping[str, Any]
 """Numbers, strings, booleans and None by name; floats may be infinite or NaN. So is a row."""
@@ -32,7 +33,11 @@ class Settings:
         target: The column to predict, with ``data``.
         samples: Points used at most, with ``data``.
         seeds: How many initialisations are drawn in each cell.
-        quick: A small grid, for a first look: the same tests with wider intervals.
+        quick: A small grid, for a first look, with as many seeds as its tests need to decide.
+        activation: A built-in activation's name, in place of the study's own.
+        depth: Hidden layers, 1 or more.
+        widths: Widths of the hidden layers, ascending.
+        separator, header, one_hot: How the table is to be read, see :func:`overparam.load`.
     """
 
     data: str | None = None
@@ -40,6 +45,12 @@ class Settings:
     samples: int | None = None
     seeds: int | None = None
     quick: bool = False
+    activation: str | None = None
+    depth: int | None = None
+    widths: tuple[int, ...] | None = None
+    separator: str | None = None
+    header: bool = True
+    one_hot: bool = False
 
     def __post_init__(self) -> None:
         for name in ("samples", "seeds"):
@@ -48,6 +59,38 @@ class Settings:
                 require_whole(name, value, 2, MOST_STEPS)
         if self.data is None and (self.target is not None or self.samples is not None):
             raise InputError("target and samples choose from a data set: name one with --data")
+        if self.data is None and self.reading:
+            raise InputError(f"{', '.join(self.reading)}: of a table, which --data names")
+        if self.activation is not None:
+            get_activation(self.activation)
+        if self.depth is not None and require_depth(self.depth) < 1:
+            raise InputError("depth must be 1 or more: studies are about hidden layers")
+        if self.widths is not None:
+            self._order_widths()
+
+    def _order_widths(self) -> None:
+        """Ascending, each once: the order in which they were given means nothing."""
+        assert self.widths is not None
+        each = {require_whole("each of widths", width, 1, MOST_WIDTH) for width in self.widths}
+        if not each:
+            raise InputError("widths is empty: give some, such as 64,256,1024")
+        object.__setattr__(self, "widths", tuple(sorted(each)))
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What is unusual about reading the table; a cell says it, too."""
+        usual = {"separator": None, "header": True, "one_hot": False}
+        return {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
+
+    def refuse(self, why: str, *names: str) -> None:
+        """Refuse what a study has no use for.
+
+        Raises:
+            InputError: One of these settings was chosen.
+        """
+        for name in names:
+            if getattr(self, name) is not None:
+                raise InputError(f"{why}: leave --{name} out")
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,13 @@ BUDGET = 10.0
 class Transfer(Study):
     """A step size carries over to other widths in the right parametrisation.
 
-    In the NTK parametrisation the largest stable step tends to that of the limiting kernel, so
-    the best step at one width should be the best at others; so it should be in the maximal-update
-    parametrisation, and not in the standard one, whose stable step falls like 1/width. Each run
-    is full-batch gradient descent from a centred start with one hidden layer; the optimum of a
-    seed is the step with the least final excess. In the NTK parametrisation, whose steps are
-    gradient descent's, each step is certified to converge to a global minimiser, or not, by
-    Theorem C from the first seed's network.
+    In the NTK parametrisation the largest stable step tends to that of the limiting kernel, so the
+    best step at one width should be the best at others; so it should be in the maximal-update
+    parametrisation, and not in the standard one, whose stable step falls like 1/width. Each run is
+    full-batch gradient descent from a centred start; the optimum of a seed is the step with the
+    least final excess. In the NTK parametrisation, whose steps are gradient descent's, each step
+    is certified to converge to a global minimiser, or not, by Theorem C from the first seed's
+    network.
     """
 
     name: ClassVar = "transfer"
@@ -69,9 +69,11 @@ class Transfer(Study):
                 **source.cell(),
                 "parametrisation": name,
                 "width": width,
+                "depth": settings.depth or 1,
+                "activation": settings.activation or "tanh",
                 "seeds": settings.seeds or (8 if settings.quick else 24 if width < 4096 else 12),
             }
-            for width in widths
+            for width in settings.widths or widths
             for source in sources(settings, own)
             for name in PARAMETRISATIONS
         ]
@@ -79,7 +81,8 @@ class Transfer(Study):
     def cost(self, cell: Cell) -> Cost:
         """A window of step sizes for every seed, in float32; seeds share a program."""
         runs = len(WINDOW) * cell["seeds"]
-        size = 4 * 66 * cell["width"] * 6 * cell["seeds"]
+        width, depth = cell["width"], cell["depth"]
+        size = 4 * (66 + (depth - 1) * width) * width * 6 * cell["seeds"]
         certifying = len(WINDOW) * BUDGET * 1e9 * (cell["parametrisation"] == "ntk")
         return Cost(size, 6e9 + certifying + runs * training_flops(cell, STEPS) / 3)
 
@@ -87,7 +90,8 @@ class Transfer(Study):
         """Sweep a window of steps around the largest stable one of a network drawn there."""
         measure = read_cell(cell).train
         width, name = cell["width"], cell["parametrisation"]
-        model = MLP(measure.dim, (width,), measure.outputs, "tanh")
+        shape = (width,) * cell["depth"]
+        model = MLP(measure.dim, shape, measure.outputs, cell["activation"])
         stable = _stable(model, measure, name)
         nearest = RATIO ** np.round(np.log(stable) / np.log(RATIO))
         sweep = step_sweep(

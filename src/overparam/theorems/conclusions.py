@@ -11,7 +11,7 @@ from overparam.theorems.convergence import (
     converges_on_ball,
     interpolation_exists,
 )
-from overparam.theorems.distance import distance_to_minimisers
+from overparam.theorems.distance import Dual, distance_to_minimisers
 from overparam.theorems.implicit_bias import Limit, descent_limit, distance_ratio
 from overparam.theorems.lazy import (
     Linearisation,
@@ -38,7 +38,9 @@ class Premises:
         least_target_norm: Lower bound on rho_K; None if unknown.
         kernel_norm: Lower bound on lambda_max(K_0); 0 if unknown.
         quadratic: Whether the loss is least squares.
+        unique: Whether the loss has one minimiser h* only.
         differentiable: Whether J is known to be locally Lipschitz.
+        dual: Of a vector for Theorem 4; None if there is none.
     """
 
     majorant: Majorant
@@ -52,7 +54,9 @@ class Premises:
     least_target_norm: Number | None
     kernel_norm: Number
     quadratic: bool
+    unique: bool
     differentiable: bool
+    dual: Dual | None = None
 
     @cached_property
     def residual(self) -> Number:
@@ -100,7 +104,8 @@ def distance(premises: Premises) -> Number:
         jacobian_norm=premises.jacobian_norm,
         smoothness=premises.smoothness,
         excess=premises.least_excess,
-        target_norm=premises.least_target_norm if premises.quadratic else None,
+        target_norm=premises.least_target_norm if premises.unique else None,
+        dual=premises.dual if premises.unique else None,
     )
 
 
@@ -137,14 +142,14 @@ def limit(premises: Premises, path: Number, displacement: Number) -> Limit:
         majorant=premises.majorant,
         path=path,
         displacement=displacement,
-        target_norm=premises.shortest if premises.quadratic else None,
+        target_norm=premises.shortest if premises.unique else None,
     )
 
 
 def ratio(premises: Premises, end: Limit, closest: Number) -> Number:
     """Theorem 5'."""
     return distance_ratio(
-        majorant=premises.majorant, limit=end, closest=closest, least_squares=premises.quadratic
+        majorant=premises.majorant, limit=end, closest=closest, unique=premises.unique
     )
 
 

@@ -251,7 +251,7 @@ def _ball_for(
     L_phi < 2 / eta, and only Psi up to that radius counts.
     """
     fractions = np.maximum(1 - eta * smoothness / 2, 0.0)
-    for ball in np.flatnonzero(fractions):
+    for ball in np.flatnonzero(fractions * majorant.maximum > level):
         crossing = majorant.crossing(level / float(fractions[ball]))
         if crossing is not None and crossing.radius < majorant.radii[ball]:
             return int(ball)

@@ -1,7 +1,7 @@
 """Where gradient descent ends, and how much closer to theta_0 it could have ended.
 
-For theta_inf, the limit in Theorem 1, d = |theta_inf - theta_0| and Omega(s) = int_0^s omega, least
-squares gives
+For theta_inf, the limit in Theorem 1, d = |theta_inf - theta_0| and Omega(s) = int_0^s omega, a
+loss with one minimiser gives
 
     d^2 <= (rho_K + Omega(d) / sigma_0)^2 + nu^2,    nu = int_0^{s*} omega(min(s, D)) / sigma_0,
 
@@ -40,7 +40,7 @@ def descent_limit(
         path: s* of Theorem 1; infinite if it certifies nothing.
         displacement: D <= s*, an upper bound on |theta_t - theta_0| for all t: s* itself, or what
             Theorem 7 gives.
-        target_norm: An upper bound on rho_K, for least squares; None for other losses.
+        target_norm: An upper bound on rho_K, for a loss with one minimiser; None for others.
 
     Returns:
         The :class:`Limit`; infinite if nothing is certified.
@@ -77,16 +77,14 @@ def _largest_distance(majorant: Majorant, D: Number, rho_K: Number, nu: Number) 
     return smaller(root, D)
 
 
-def distance_ratio(
-    *, majorant: Majorant, limit: Limit, closest: Number, least_squares: bool
-) -> Number:
+def distance_ratio(*, majorant: Majorant, limit: Limit, closest: Number, unique: bool) -> Number:
     """Theorem 5': how many times farther gradient descent ends than the closest minimiser is.
 
     Args:
         majorant: sigma_0 > 0 and omega.
         limit: From :func:`descent_limit`.
         closest: A lower bound on the distance to any global minimiser (Theorem 4).
-        least_squares: Whether all global minimisers interpolate the same targets.
+        unique: Whether the loss has one minimiser only: all global minimisers have its values.
 
     Returns:
         An upper bound on |theta_inf - theta_0| / |theta' - theta_0| for every global minimiser
@@ -98,7 +96,7 @@ def distance_ratio(
     if not (limit.distance < math.inf and closest > 0):
         return math.inf
     ratio = limit.distance / closest
-    if not least_squares:
+    if not unique:
         return ratio
     sin_a = majorant.modulus_at(limit.distance) / majorant.sigma
     sin_b = limit.kernel_part / closest

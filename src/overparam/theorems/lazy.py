@@ -2,7 +2,8 @@
 
 Along the whole run of Theorem 1 |K_t - K_0| <= 2 |J_0| omega(D) + omega(D)^2, where D bounds every
 |theta_t - theta_0|. For least squares F(theta_t) stays close to the linearised model that is
-trained from the same point with the same step, and D to rho_K. Proofs: docs/lazy.md.
+trained from the same point with the same step, and D to rho_K. Where the kernel has been looked at
+near the run, only the way from there is bounded by the worst case. Proofs: docs/lazy.md.
 """
 
 import math
@@ -33,6 +34,20 @@ def kernel_drift(*, majorant: Majorant, displacement: Number, jacobian_norm: Num
 def jacobian_to_kernel_drift(change: Number, jacobian_norm: Number) -> Number:
     """An upper bound on |K - K_0| from upper bounds on |J - J_0| and |J_0|."""
     return change * (2 * jacobian_norm + change)
+
+
+def kernel_drift_nearby(*, seen: Number, change: Number, jacobian_norm: Number) -> Number:
+    """Theorem 8: an upper bound on |K(theta) - K_0|, from a look at the kernel nearby.
+
+    Args:
+        seen: Upper bound on |K(theta') - K_0| at a point theta'.
+        change: The same on |J(theta) - J(theta')|.
+        jacobian_norm: The same on |J(theta')|.
+
+    References:
+        docs/lazy.md, Theorem 8.
+    """
+    return seen + jacobian_to_kernel_drift(change, jacobian_norm)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,16 @@ from jaxtyping import Float
 
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.handover import takes_over
+from overparam.theorems.lazy import kernel_drift_nearby
 
 ROUNDS, SETTLED = 80, 1e-6
 """How often, and to which relative accuracy, a cell's E is iterated to a fixed point."""
 
 ENOUGH = 0.9
-"""Share of the tube's least sigma that Theorem 1 has to keep for the search to end."""
+"""Share of the tube's least sigma that Theorem 1 has to keep for the search of a rate to end."""
+
+NEGLIGIBLE = 0.2
+"""Share of the kernel's drift that what is behind the hand-over may add for the search to end."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,12 @@ class PathPoint:
         jacobian_norm: An upper bound on |J(thetabar_t)|.
         change: |Dbar_t| = |J(thetabar_t) - J_0|.
         mismatch: |delta_t| = |F(thetabar_t) - F_lin(thetabar_t)|.
-        residual: |rbar_t|.
+        residual: |rbar_t|, or an upper bound on it.
         behind: |thetabar_t - theta_0|.
         ahead: |thetabar_inf - thetabar_t|.
         on_balls: omega_t(r) and L(r) on the ball around thetabar_t, for each of some radii.
+        least_residual: A lower bound on |rbar_t|; None if ``residual`` is exact.
+        kernel_drift: |K(thetabar_t) - K_0|; infinite if the kernel is not looked at.
     """
 
     step: int
@@ -47,6 +53,8 @@ class PathPoint:
     behind: float
     ahead: float
     on_balls: Callable[[np.ndarray], Float[np.ndarray, "radii 2"]]
+    least_residual: float | None = None
+    kernel_drift: float = math.inf
 
     def on_ball(self, radius: float) -> tuple[float, float]:
         """(omega_t(radius), L(radius))."""
@@ -78,6 +86,45 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Tube:
+    """How near gradient descent stays to the path between two of its points.
+
+    Attributes:
+        first, last: The steps of the two.
+        movement: m = |thetabar_last - thetabar_first|.
+        drifts: |K(thetabar) - K_0| at the two.
+        radius: E, a bound on |theta_t - thetabar_t|.
+        jacobian_norm: B, a bound on |J| there.
+        lipschitz: L, a Lipschitz constant of J there.
+    """
+
+    first: int
+    last: int
+    movement: float
+    drifts: tuple[float, float]
+    radius: float
+    jacobian_norm: float
+    lipschitz: float
+
+    @property
+    def kernel_drift(self) -> float:
+        """A bound on |K_t - K_0| for first <= t <= last; docs/lazy.md, Theorem 8."""
+        # With one step there is nothing between the two, and only the first counts here.
+        single = self.last - self.first == 1
+        apart = 0.0 if single else self.movement / math.sqrt(2)
+        return self._drift(self.drifts[0] if single else max(self.drifts), self.radius + apart)
+
+    @property
+    def least(self) -> float:
+        """What is left of that bound where every step of the path is looked at."""
+        return self._drift(max(self.drifts), self.radius)
+
+    def _drift(self, seen: float, away: float) -> float:
+        change = self.lipschitz * away
+        return kernel_drift_nearby(seen=seen, change=change, jacobian_norm=self.jacobian_norm)
+
+
+@dataclass(frozen=True)
 class PathConvergence:
     """What Theorem P gives.
 
@@ -91,6 +138,8 @@ class PathConvergence:
         parameters: Bound on |theta_t - thetabar_t| for all t.
         predictions: Bound on |F(theta_t) - F_lin(thetabar_t)| for all t.
         change: Bound on |J(theta_t) - J_0| for all t.
+        tubes: The cells up to where what is left of the path moves the kernel least.
+        drift_behind: Bound on |K_t - K_0| for all t from there on.
         lipschitz: The largest Lipschitz constant of J that was used.
         newton_kantorovich: L rho / sigma^2 where Theorem 1 takes over, with L on its ball.
     """
@@ -103,8 +152,37 @@ class PathConvergence:
     parameters: float = math.inf
     predictions: float = math.inf
     change: float = math.inf
+    tubes: tuple[Tube, ...] = ()
+    drift_behind: float = math.inf
     lipschitz: float = math.inf
     newton_kantorovich: float = math.inf
+
+    @property
+    def kernel_drift(self) -> float:
+        """A bound on |K_t - K_0| for all t."""
+        return max([self.drift_behind, *(tube.kernel_drift for tube in self.tubes)])
+
+    @property
+    def least_drift(self) -> float:
+        """What is left of that bound where every step of the path is looked at."""
+        return max([self.drift_behind, *(tube.least for tube in self.tubes)])
+
+    def beside(self, other: "PathConvergence") -> "PathConvergence":
+        """The better of two for each claim: both are about the same run."""
+        faster = self if self.converges.rate <= other.converges.rate else other
+        steadier = self if self.least_drift <= other.least_drift else other
+        shorter = min(self.converges.radius, other.converges.radius)
+        return replace(
+            faster,
+            converges=replace(faster.converges, radius=shorter),
+            displacement=min(self.displacement, other.displacement),
+            limit=min(self.limit, other.limit),
+            parameters=min(self.parameters, other.parameters),
+            predictions=min(self.predictions, other.predictions),
+            change=min(self.change, other.change),
+            tubes=steadier.tubes,
+            drift_behind=steadier.drift_behind,
+        )
 
 
 def descent_follows_path(
@@ -138,20 +216,28 @@ def descent_follows_path(
     # T = 0, which is Theorem 1 itself: it counts where no later T is certified.
     at_once = _tail(step_size, start, run)
     margin, level, reached = at_once.margin, run.residual, start.step
-    first = run
+    first, kept = run, False
+    skipped: PathPoint | None = None
     for cell in cells:
         through = _through(step_size, cell, run)
         if through is None:
             break
-        run, reached = through, cell.b.step
-        tail = _tail(step_size, cell.b, run)
+        run, reached, skipped = through, cell.b.step, cell.b
+        # Once the rate is as good as it gets, Theorem 1 is asked only where the rest is short.
+        moved = (1 + NEGLIGIBLE) * max(tube.least for tube in run.tubes)
+        if kept and _drift_behind(cell.b, run.radius + run.residual / cell.b.sigma) > moved:
+            continue
+        tail, skipped = _tail(step_size, cell.b, run), None
         margin, level = max(margin, tail.margin), run.residual
         if tail.certified:
             found = _whole(step_size, cell.b, run, tail)
-            if best is None or found.converges.rate < best.converges.rate:
-                best = found
-            if tail.sigma_end >= ENOUGH * run.sigma:  # looking on would hardly improve the rate
+            best = found if best is None else best.beside(found)
+            kept = kept or tail.sigma_end >= ENOUGH * run.sigma
+            if kept and found.drift_behind <= moved:
                 break
+    if best is not None and skipped is not None:
+        tail = _tail(step_size, skipped, run)
+        best = best.beside(_whole(step_size, skipped, run, tail)) if tail.certified else best
     if best is None and at_once.certified:
         best = _whole(step_size, start, first, at_once)
     if best is not None and best.converges.stands:
@@ -180,6 +266,8 @@ class _Run:
         length: Bound on the length of the path so far, from the descent itself.
         parameters, predictions, change: Bounds so far, as in :class:`PathConvergence`.
         distance: Bound on |theta_t - theta_0| so far.
+        tubes: The cells so far.
+        past: What Lemma P5 asks of the cells so far.
     """
 
     residual: float
@@ -193,6 +281,29 @@ class _Run:
     predictions: float = 0.0
     change: float = 0.0
     distance: float = 0.0
+    tubes: tuple[Tube, ...] = ()
+    past: tuple["_Passed", ...] = ()
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """A cell that the run has passed, as Lemma P5 sees it.
+
+    Attributes:
+        residual: |rbar_a|.
+        radius: E_a.
+        eps: Bound on |delta_t| + L |e_t|^2 / 2.
+        pushed: 2 E times the sum of v_t.
+        time: N eta.
+        slack: 2 - eta B^2.
+    """
+
+    residual: float
+    radius: float
+    eps: float
+    pushed: float
+    time: float
+    slack: float
 
 
 @dataclass(frozen=True)
@@ -202,6 +313,7 @@ class _InCell:
     Attributes:
         radius: E, a bound on |e_t| for a <= t <= b.
         at_end: E_b <= E.
+        pushed: Bound on the sum of v_t, what drives e_t in Lemma P1 whatever |b| is.
         eps: Bound on |delta_t| + L |e_t|^2 / 2.
         jacobian_norm: B.
         lipschitz: L on the ball of radius m + E.
@@ -211,6 +323,7 @@ class _InCell:
 
     radius: float
     at_end: float
+    pushed: float
     eps: float
     jacobian_norm: float
     lipschitz: float
@@ -235,11 +348,15 @@ def _in_cell(eta: float, cell: Cell, E_a: float) -> _InCell | None:
         c = N * eta * eps**2 / (2 - eta * B**2)
         p = eta * L * cell.residuals
         q = eta * (cell.drifts + L * h * cell.residuals)
-        if p > 100:
+        # or with |J_t - J_0| for |J_t - Jbar_t| and |Jbar_t - J_0|
+        turned = eta * (a.change + omega) * cell.residuals
+        still = math.hypot(E_a, math.sqrt(c))
+        grown = math.exp(p) * (still + q) if p < 100 else math.inf
+        E_b = min(grown, still + turned)
+        if not math.isfinite(E_b):
             return None
-        E_b = math.exp(p) * (math.hypot(E_a, math.sqrt(c)) + q)
         if E_b <= E:
-            return _InCell(E, E_b, eps, B, L, near, h)
+            return _InCell(E, E_b, min(p * E + q, turned), eps, B, L, near, h)
         E = E_b * (1 + SETTLED)
     return None
 
@@ -262,11 +379,16 @@ def _through(eta: float, cell: Cell, run: _Run) -> _Run | None:
         return None
     rate = max(1 - 2 * eta * q * sigma**2, 0.0)
     off = b.mismatch + B * held.at_end  # |r_b - rbar_b| at most
-    descent = max(run.residual**2 - max(b.residual - off, 0.0) ** 2, 0.0)
+    lowest = b.residual if b.least_residual is None else b.least_residual
+    descent = max(run.residual**2 - max(lowest - off, 0.0) ** 2, 0.0)
+    passed = _Passed(
+        *(a.residual, run.radius, held.eps, 2 * E * held.pushed, N * eta, 2 - eta * B**2)
+    )
+    past = (*run.past, passed)
     least = min(run.sigma, sigma)
     before = 0.0 if math.isinf(run.sigma) else 1 / run.sigma
     return _Run(
-        residual=min(rate ** (N / 2) * run.residual, b.residual + off),
+        residual=min(rate ** (N / 2) * run.residual, b.residual + off, _pulled_back(past)),
         radius=held.at_end,
         sigma=least,
         smoothness=max(run.smoothness, L_phi),
@@ -279,7 +401,32 @@ def _through(eta: float, cell: Cell, run: _Run) -> _Run | None:
             run.change, *(z.change + omega for z, omega in zip(held.near, omega_z, strict=True))
         ),
         distance=max(run.distance, max(a.behind, b.behind) + E),
+        tubes=(*run.tubes, _tube(cell, held)),
+        past=past,
     )
+
+
+def _tube(cell: Cell, held: _InCell) -> Tube:
+    return Tube(
+        first=cell.a.step,
+        last=cell.b.step,
+        movement=cell.movement,
+        drifts=(cell.a.kernel_drift, cell.b.kernel_drift),
+        radius=held.radius,
+        jacobian_norm=held.jacobian_norm,
+        lipschitz=held.lipschitz,
+    )
+
+
+def _pulled_back(past: tuple[_Passed, ...]) -> float:
+    """Lemma P5: a bound on the residual behind these cells, from the best window."""
+    best, pushed, time, eps, slack = math.inf, 0.0, 0.0, 0.0, math.inf
+    for cell in reversed(past):
+        pushed, time = pushed + cell.pushed, time + cell.time
+        eps, slack = max(eps, cell.eps), min(slack, cell.slack)
+        mean = (cell.radius**2 + pushed) / time
+        best = min(best, cell.residual + (eps + math.sqrt(eps**2 + slack * mean)) / slack)
+    return best
 
 
 def _tail(eta: float, point: PathPoint, run: _Run) -> Convergence:
@@ -294,6 +441,12 @@ def _tail(eta: float, point: PathPoint, run: _Run) -> Convergence:
         excess=run.residual**2 / 2,
         step_size=eta,
     )
+
+
+def _drift_behind(point: PathPoint, reach: float) -> float:
+    """Theorem 8: a bound on |K - K_0| within ``reach`` of a point."""
+    change, norm = point.modulus(reach), point.jacobian_norm
+    return kernel_drift_nearby(seen=point.kernel_drift, change=change, jacobian_norm=norm)
 
 
 def _whole(eta: float, point: PathPoint, run: _Run, tail: Convergence) -> PathConvergence:
@@ -322,6 +475,8 @@ def _whole(eta: float, point: PathPoint, run: _Run, tail: Convergence) -> PathCo
         parameters=max(run.parameters, reach + point.ahead),
         predictions=max(run.predictions, run.residual + point.residual),
         change=max(run.change, point.change + point.modulus(reach)),
+        tubes=run.tubes,
+        drift_behind=_drift_behind(point, reach),
         lipschitz=max(run.lipschitz, lipschitz),
         newton_kantorovich=lipschitz * tail.level / (point.sigma - point.modulus(run.radius)) ** 2,
     )

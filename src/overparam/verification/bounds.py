@@ -21,6 +21,7 @@ from overparam.numbers import over, smaller
 from overparam.theorems import conclusions
 from overparam.theorems.conclusions import Premises
 from overparam.theorems.convergence import Convergence
+from overparam.theorems.distance import Dual
 from overparam.theorems.implicit_bias import Limit
 from overparam.theorems.majorant import Majorant
 from overparam.verification.claim import Claim
@@ -276,8 +277,17 @@ def verified_premises(
         least_target_norm=None if target_norm is None else target_norm[0],
         kernel_norm=measured.kernel_norm,
         quadratic=measured.loss.quadratic,
+        unique=measured.loss.unique,
         differentiable=claim.has("curvature_bound") or not claim.bends,
+        dual=_dual(claim, measured, omega),
     )
+
+
+def _dual(claim: Claim, measured: Measured, omega: list[arb]) -> Dual | None:
+    """The vector that says the most at the certificate's nodes."""
+    if measured.duals is None or not claim.has("target_norm"):
+        return None
+    return measured.duals.best(np.array(claim.nodes), np.array([float(w.upper()) for w in omega]))
 
 
 def _vector(values: Sequence[arb | float]) -> np.ndarray:

@@ -31,6 +31,11 @@ class BallLoss(ABC):
     quadratic = False
     everywhere = True
 
+    @property
+    def unique(self) -> bool:
+        """Whether it has one minimiser only."""
+        return False
+
     @abstractmethod
     def smoothness(self) -> arb:
         """M."""
@@ -87,6 +92,11 @@ class Squared(BallLoss):
 
     quadratic = True
 
+    @property
+    def unique(self) -> bool:
+        """Whether it has one minimiser only: yes."""
+        return True
+
     def smoothness(self) -> arb:
         """Return 1."""
         return arb(1)
@@ -113,6 +123,11 @@ class SquaredHinge(Squared):
 
     quadratic = False
 
+    @property
+    def unique(self) -> bool:
+        """Whether it has one minimiser only: no."""
+        return False
+
     def to_minimiser(self, values: Balls, targets: Targets) -> list[arb]:
         """Nothing is missing once target * value >= 1."""
         gaps = zip(_gaps(values, targets), targets, strict=True)
@@ -126,6 +141,11 @@ class SquaredHinge(Squared):
 
 class OfResidual(BallLoss):
     """A sum over outputs of c(z - y), c least at 0 only."""
+
+    @property
+    def unique(self) -> bool:
+        """Whether it has one minimiser only: yes."""
+        return True
 
     def smoothness(self) -> arb:
         """Return 1."""
@@ -246,6 +266,11 @@ class WeightedQuadratic(BallLoss):
 
     weights: list[arb]
 
+    @property
+    def unique(self) -> bool:
+        """Whether no weight is 0."""
+        return all(w > 0 for w in self.weights)
+
     def smoothness(self) -> arb:
         """The largest weight."""
         return max(self.weights, key=float)
@@ -277,6 +302,11 @@ class SmoothedCrossEntropy(BallLoss):
     smoothing: arb
     outputs: int
     everywhere = False
+
+    @property
+    def unique(self) -> bool:
+        """Whether there is one output: several may all be shifted by the same number."""
+        return self.outputs == 1
 
     def smoothness(self) -> arb:
         """1/4 or 1/2."""
@@ -340,6 +370,11 @@ class SmoothedCrossEntropy(BallLoss):
 
 class CrossEntropy(SmoothedCrossEntropy):
     """-log p of the label, whose infimum 0 is not attained; for Theorem R."""
+
+    @property
+    def unique(self) -> bool:
+        """Whether it has one minimiser only: it has none."""
+        return False
 
     def pl_constant(self, level: arb) -> arb:
         """Return 0: there is none."""

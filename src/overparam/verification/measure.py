@@ -13,6 +13,7 @@ from flint import arb, arb_mat
 
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.verification.balls import diagonal, exact, midpoints, scale_rows, upper_of
+from overparam.verification.duals import Duals, duals_of
 from overparam.verification.losses import BallLoss
 from overparam.verification.measured_partials import with_partials
 from overparam.verification.network import Backward, Forward, Network, backward, forward
@@ -45,6 +46,7 @@ class Measured:
             float64 figure that only a tolerance uses.
         norms: What the modulus starts from.
         whole: The same with the layers' inputs as they are, whatever moves: what rounding is about.
+        duals: Vectors for Theorem 4; None if the residual is 0 or the loss has several minimisers.
         points: Upper bounds on w_i |J_i|^2; none if they were not asked for.
     """
 
@@ -59,6 +61,7 @@ class Measured:
     terms: float
     norms: StartingNorms
     whole: StartingNorms
+    duals: Duals | None = None
     points: tuple[arb, ...] = ()
 
 
@@ -118,6 +121,7 @@ def measure(
         terms=terms,
         norms=norms,
         whole=_whole(subject, network, ahead, norms),
+        duals=duals_of(kernel, weighted) if loss.unique else None,
         points=_at_points(kernel, k) if points else (),
     )
 

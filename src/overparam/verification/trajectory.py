@@ -181,8 +181,9 @@ class _Check:
             level=_above((2 * excess).sqrt()),
             lowest=_below(start.min_eigenvalue.max(arb(0)).sqrt()),
         )
-        # What deviations may move, and the tail, whose length hangs on the excess.
-        of_drift = 2 * B * (4 * lipschitz * off + slack * modulus)
+        # What deviations may move, and the tail, whose length hangs on the excess; and rounding of
+        # the kernels, which is all there is where J is constant.
+        of_drift = 2 * B * (4 * lipschitz * off + slack * modulus) + found.noise[0]
         self._between("kernel_drift", moved.drift, moved.drift_lower, of_drift)
         drift, norm = arb(moved.drift), start.kernel_norm
         relative = drift / norm if norm > 0 else arb(math.inf)

@@ -36,6 +36,7 @@ def test_weyl(measured):
     assert np.all(np.abs(middle - measured.limit) <= measured.distances * (1 + 1e-9))
 
 
+@pytest.mark.slow
 def test_the_table_holds_the_networks_it_names(measured):
     table = measured.columns()
     assert set(map(len, table.values())) == {160}

@@ -20,8 +20,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from overparam.errors import InputError
 from overparam.kernel.empirical.function_kernel import fill_by_jacobians
 from overparam.kernel.empirical.layer_products import OnDevice, OnDevices, Sides
+from overparam.kernel.empirical.standard import standard_parameters
 from overparam.kernel.tiles import (
     TILE_ROWS,
     Computer,
@@ -31,6 +33,7 @@ from overparam.kernel.tiles import (
     digest,
     fill,
 )
+from overparam.limits import require_choice
 from overparam.memory import WORKING_MEMORY, require_memory
 from overparam.model.function import Function, Network, observe_function
 from overparam.model.mlp import MLP, Params
@@ -45,6 +48,7 @@ def empirical_ntk(
     x1: Float[Array | np.ndarray, "n1 ..."],
     x2: Float[Array | np.ndarray, "n2 ..."] | None = None,
     *,
+    scales: str = "ntk",
     working_memory: int = WORKING_MEMORY,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "rows columns"]:
@@ -57,6 +61,8 @@ def empirical_ntk(
         params: Its parameters, for a function a pytree of floating arrays.
         x1: Inputs, shape (n1, d), or (n1, ...) for a function that takes such.
         x2: Inputs, shape (n2, ...); None means ``x1``, and then symmetry halves the work.
+        scales: "ntk" for the derivatives in ``params``, or of an ``MLP`` "standard" for those in
+            the weights and biases of z = W h + b, as PyTorch and Flax have them.
         working_memory: Bytes of arrays the computation may hold beyond the result, if that is
             enough for the layers of two points; the allocator's own overhead comes on top.
         progress: Called after every tile with (done, total).
@@ -68,6 +74,11 @@ def empirical_ntk(
         InputError: Shapes do not fit the model, an entry is not finite, or the result does not fit
             in memory.
     """
+    require_choice("scales", scales, ("ntk", "standard"))
+    if scales == "standard":
+        if not isinstance(model, MLP):
+            raise InputError("scales='standard' is of an MLP; a function has its own parameters")
+        model = standard_parameters(model)
     if not isinstance(model, MLP):
         return _of_function(model, params, x1, x2, working_memory, progress)
     kernel = EmpiricalKernel(model, params, x1, x2)

@@ -95,8 +95,22 @@ def infinite_eigenvalue_bound(
             f"x is zero in row {int(np.argmin(r > 0)) + 1} (counted from 1) and bias_scale is 0: "
             "the kernel is singular; leave the row out"
         )
+    return bound_from_powers(model, r, hadamard_eigenvalues(u @ u.T, powers))
+
+
+def bound_from_powers(
+    model: MLP, r: Float[np.ndarray, " n"], eigenvalues: Float[np.ndarray, " powers_and_one"]
+) -> EigenvalueBounds:
+    """Theorem I2 from what it knows of the inputs.
+
+    Args:
+        model: The network; its widths are ignored.
+        r: The norms of the lifted inputs, positive, (n,).
+        eigenvalues: Nondecreasing lower bounds on lambda_min of the Hadamard powers 0, ..., K of
+            their correlation matrix.
+    """
+    powers = len(eigenvalues) - 1
     weight, bias = model.weight_scale**2, model.bias_scale**2
-    eigenvalues = hadamard_eigenvalues(u @ u.T, powers)
     nngp = ntk = float(np.min(r) ** 2 * eigenvalues[1])
     ntk_diagonal = r * r
     for _ in model.hidden_widths:

@@ -54,6 +54,11 @@ class Integrand(ABC):
     constants_kind: ClassVar[Literal["proved", "assumed"]] = "proved"
 
     @property
+    def unique(self) -> bool:
+        """Whether l(., y) has one minimiser only, for every admissible target and k."""
+        return False
+
+    @property
     def parameters(self) -> tuple[float, ...]:
         """What tells this loss from others of its name: numbers that its constructor takes."""
         return ()

@@ -60,6 +60,11 @@ class SmoothedCrossEntropy(Integrand):
             )
 
     @property
+    def unique(self) -> bool:
+        """Of one output; several may all be shifted by the same number."""
+        return self.outputs == 1
+
+    @property
     def parameters(self) -> tuple[float, ...]:
         """The smoothing s."""
         return (float(self.smoothing),)

@@ -18,6 +18,11 @@ class ResidualLoss(Integrand):
 
     convex: ClassVar[bool] = True
 
+    @property
+    def unique(self) -> bool:
+        """Yes: y."""
+        return True
+
     @abstractmethod
     def cost(self, r: Values) -> Values:
         """Evaluate c entry by entry, to a few units of its last place also where r is tiny."""

@@ -15,6 +15,11 @@ class SquaredLoss(HalfSquaredDistance):
     name: ClassVar[str] = "squared"
     quadratic: ClassVar[bool] = True
 
+    @property
+    def unique(self) -> bool:
+        """Yes: y."""
+        return True
+
     def nearest_minimiser(self, z: Values, y: Values) -> Values:
         """Return the targets, shape (n, k), the only minimiser."""
         del z

@@ -24,6 +24,11 @@ class CrossEntropy(SmoothedCrossEntropy):
     name: ClassVar[str] = "cross_entropy"
     attained: ClassVar[bool] = False
 
+    @property
+    def unique(self) -> bool:
+        """No: there is no minimiser."""
+        return False
+
     def __post_init__(self) -> None:
         """Labels are not smoothed here."""
         assert self.smoothing == 0, "take SmoothedCrossEntropy"

@@ -51,6 +51,11 @@ class WeightedQuadratic(Integrand):
         object.__setattr__(self, "_bounds", _bounds(weights))
 
     @property
+    def unique(self) -> bool:
+        """Yes: y, if no weight is 0."""
+        return self._array.ndim == 3 or bool(np.all(self._array > 0))
+
+    @property
     def parameters(self) -> tuple[float, ...]:
         """The outputs' weights; empty if they differ between points, which no spelling can say."""
         return tuple(self._array.tolist()) if self._array.ndim == 1 else ()
