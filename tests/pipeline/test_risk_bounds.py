@@ -199,6 +199,28 @@ def test_the_same_seed_gives_the_same_bounds():
     assert all("G4" not in b.name for b in runs[0])
 
 
+@pytest.mark.slow
+def test_with_a_recipe_the_bounds_around_the_first_part_are_about_the_trained_network_itself():
+    scale = 100.0
+    data, problem, start, trained = setting("breast_cancer", "sphere", scale)
+    seen: list[int] = []
+
+    def recipe(part, begin):
+        seen.append(part.measure.n)
+        return gradient_descent(part, begin, 1.0 / scale**2, 40, dtype="float64").params
+
+    prior = PriorTraining(recipe=recipe)
+    bounds = risk_bounds(problem, start, trained, prior=prior, fresh=data.test)
+    about = named(bounds, "G6 derandomised around the first part")
+    assert seen == [round(data.sample.n / 2)]
+    assert about.predictor == "the trained network"
+    own = ZeroOne()(np.asarray(problem.predict(trained, data.test.x)), data.test.y)
+    assert about.details["fresh_risk"] == pytest.approx(own.mean())
+    assert own.mean() < about.value < 0.5
+    first = bounds_of("breast_cancer", "sphere", scale)
+    assert "on all rows" in named(first, "G6 derandomised around the first part").predictor
+
+
 @pytest.fixture
 def with_duplicates(tmp_path):
     """24 rows, four of them twice."""

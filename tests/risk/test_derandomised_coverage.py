@@ -22,7 +22,7 @@ from overparam.risk.kernel_blocks import kernel_blocks
 from overparam.risk.linearisation import layered_remainder
 from overparam.train.gradient_descent import gradient_descent
 
-POINTS, FRESH, RADIUS = 150, 20_000, 0.06
+POINTS, FRESH, RADIUS = 150, 20_000, 0.07
 LOSSES = (ZeroOne(), Ramp(0.5), ClippedSquared(1.0), ClippedCrossEntropy(2.0))
 CONFIDENCES = (0.5, 0.95)
 

@@ -31,7 +31,7 @@ SCALES = 0.03 * 1.5 ** np.arange(12)
 TAUS = (0.5, 1.0, 1.5)
 """Deviations by which the threshold is raised, likewise."""
 
-NOISES = (np.inf, 1.0, 0.1)
+NOISES = (np.inf, 10.0, 1.0)
 """nu over the mean diagonal of the first part's kernel; infinite for the identity."""
 
 RADII = 2.0 ** (np.arange(32) / 3 - 7)
