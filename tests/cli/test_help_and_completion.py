@@ -1,10 +1,12 @@
 """What the command line teaches: examples, completion; and how it reads a table."""
 
+import json
+
 import numpy as np
 import pytest
 from click.shell_completion import ShellComplete
 
-from overparam.choices import DATA_SETS
+from overparam.choices import DATA_SETS, STUDIES
 from overparam.cli.commands import cli
 from overparam.cli.main import main
 from overparam.data.bundled import FEATURES
@@ -71,3 +73,9 @@ def test_a_text_column_is_one_line_that_names_the_option(capsys, tmp_path):
     found = run(capsys, "kernel", table, "--out", tmp_path / "K.npy", status=2)
     assert "encode it with --one-hot" in found.err
     assert found.err.count("\n") == 1
+
+
+def test_the_list_of_studies_for_machines(capsys):
+    found = json.loads(run(capsys, "study", "--list", "--json").out)
+    assert list(found) == list(STUDIES)
+    assert all(found.values())
