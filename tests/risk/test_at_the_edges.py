@@ -1,11 +1,13 @@
 """Where rounding would turn a bound on the risk around: means at the clip, margins far away."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from overparam import MLP, InputError, Measure, Problem
+from overparam import MLP, Activation, InputError, Measure, Problem
 from overparam.pipeline.generalisation import PriorTraining, risk_bounds
+from overparam.risk.binary_kl import binary_kl, kl_upper_inverse
 from overparam.risk.bounded_loss import ClippedSquared, Ramp
 from overparam.risk.derandomised import derandomised_terms
 from overparam.risk.gaussian_outputs import GaussianOutputs
@@ -36,6 +38,12 @@ def test_a_predictor_that_is_wrong_everywhere_has_a_bound_all_the_same():
             one_draw_terms(empirical_risk=mean, log_ratio=1.0, **common)
 
 
+def test_a_mean_that_is_hardly_a_number_is_as_good_as_none():
+    for q in (1e-300, 1e-310, 5e-324):
+        assert binary_kl(q, 0.1) == pytest.approx(binary_kl(0.0, 0.1), rel=1e-14)
+        assert kl_upper_inverse(q, 0.05) == pytest.approx(kl_upper_inverse(0.0, 0.05), rel=1e-14)
+
+
 @pytest.mark.parametrize("spread", [0.1, 1e17])
 def test_what_is_hidden_raises_the_ramp_however_large_it_is(spread):
     target, mean = np.ones((1, 1)), np.ones((1, 1))
@@ -55,12 +63,14 @@ def test_the_noise_is_not_the_data_of_the_same_seed():
 
 
 @pytest.mark.slow
-def test_the_seed_of_the_noise_is_told_exactly_for_every_key():
+def test_seeds_are_told_exactly_and_bounds_on_slopes_that_are_taken_on_trust():
     x = np.random.default_rng(0).standard_normal((8, 3))
-    model = MLP(3, (4,), activation="tanh")
+    mine = Activation("mine", jnp.arctan, slope_bound=1.0, curvature_bound=0.65)
+    model = MLP(3, (4,), activation=mine)
     problem, start = Problem(model, Measure(x, x[:, :1])), model.init(jax.random.key(1))
     key = jax.random.split(jax.random.key(0))[1]  # 64 bits of it
     bounds = risk_bounds(problem, start, start, key=key, prior=PriorTraining(steps=2))
+    assert {b.name[:2] for b in bounds if b.kind == "assumed"} == {"G1", "G6"}
     loss = ClippedSquared(2.0)
     for found in (b for b in bounds if b.name.startswith("G7 one draw around the init")):
         drawn = one_draw(start, found.details["scale"], int(found.details["seed"]))

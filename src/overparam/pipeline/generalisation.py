@@ -267,6 +267,13 @@ class _Job:
     seed: int
     fresh: Measure | None = None
 
+    @property
+    def of_linearisation(self) -> tuple[str, ...]:
+        """Caveats of what rests on Theorem G5: the activation's bounds besides."""
+        if self.problem.mlp.act.bounds_kind == "proved":
+            return self.caveats
+        return (*self.caveats, "the bounds on the activation's derivatives are those it came with")
+
     def on(self, data: Measure) -> Problem:
         """The learning problem on other data, its weight decay included."""
         problem = self.problem
@@ -343,6 +350,7 @@ class _Job:
                 sample.n,
                 (*centre.assumptions, "radius and margin are chosen from grids fixed in advance"),
                 details,
+                self.of_linearisation,
             )
 
         found = [bound(t, params) for t, params in candidates]
@@ -459,6 +467,7 @@ class _Job:
             centre.sample.n,
             (*centre.assumptions, "scale, threshold and radius are from grids fixed in advance"),
             details | self._fresh_risk(params),
+            self.of_linearisation,
         )
         return [bound]
 

@@ -99,7 +99,9 @@ def _excess(q: float, p: float, delta: float) -> float:
         return math.inf
     x = delta / q
     if abs(x) > 0.5:
-        return delta - q * math.log(p / q)
+        ratio = p / q
+        # Of a subnormal q the ratio may be beyond floats; its logarithm is not.
+        return delta - q * (math.log(ratio) if ratio < math.inf else math.log(p) - math.log(q))
     # ln(1 + x) = 2 atanh(r) with r = x / (2 + x), and x - 2 r = r x.
     r = x / (2 + x)
     square, power, total = r * r, 1.0, 0.0
