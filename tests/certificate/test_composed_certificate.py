@@ -88,6 +88,19 @@ def test_theorem_1_is_computed_and_nothing_is_proved():
         certify(problem, params, rigor="proved", theorem="C")
 
 
+def test_mini_batches_are_heard_at_the_point_itself_alone():
+    problem, params = start("residual")
+    found = certify(problem, params, batch_size=2)
+    assert (found.theorem, found.certified, found.rigor) == ("S", False, "computed")
+
+
+def test_weight_decay_is_refused_in_one_line():
+    problem, params = start("residual")
+    decayed = Problem(problem.model, problem.measure, weight_decay=0.1)
+    with pytest.raises(InputError, match="Theorem R is known for an MLP"):
+        certify(decayed, params)
+
+
 def test_a_kink_is_named():
     network = Composed((Dense(4), Residual(("relu", Dense(4))), Dense(1)), 3)
     params = network.init(jax.random.key(0))
