@@ -94,11 +94,20 @@ def test_mini_batches_are_heard_at_the_point_itself_alone():
     assert (found.theorem, found.certified, found.rigor) == ("S", False, "computed")
 
 
-def test_weight_decay_is_refused_in_one_line():
-    problem, params = start("residual")
-    decayed = Problem(problem.model, problem.measure, weight_decay=0.1)
-    with pytest.raises(InputError, match="Theorem R is known for an MLP"):
-        certify(decayed, params)
+@pytest.mark.slow
+def test_with_weight_decay_there_is_one_minimum_and_descent_to_it():
+    plain, params = start("convnet")
+    problem = Problem(plain.model, plain.measure, centered_at=params, weight_decay=0.1)
+    found = certify(problem, params, budget=120)
+    numbers = found.numbers
+    assert (found.theorem, found.certified, found.rigor) == ("R", True, "computed")
+    steps = int(numbers.handover)
+    for more in (steps, 3 * steps):
+        run = gradient_descent(problem, params, found.step_size, more, dtype="float64")
+        assert parameter_distance(run.params, params) <= numbers.radius
+    gone = parameter_distance(run.params, params)
+    assert numbers.limit_distance_lower * (1 - 1e-6) <= gone <= numbers.limit_distance * (1 + 1e-6)
+    assert anchor(problem, run.params).certified
 
 
 def test_a_kink_is_named():

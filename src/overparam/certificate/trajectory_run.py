@@ -176,6 +176,12 @@ class Run:
         """Whether the next steps are made in balls."""
         return self._balls is not None
 
+    @property
+    def _stretch(self) -> float:
+        if self.how != "steady":
+            return 1.0
+        return UP / (1 - self.step_size * self.problem.weight_decay)
+
     def begin(self) -> None:
         """Look at theta_0, as the first cell does: for a run that goes on from a later point."""
         point = self.measure(self.start, 0)
@@ -371,7 +377,7 @@ class Run:
                 return None
             seen = kappa() * sampled
         seen = seen + self._curvature_error(noise, gradient)
-        seen = seen * UP + ball.lipschitz * off + ball.third * gradient * made.away
+        seen = seen * UP + self._stretch * ball.lipschitz * off + ball.third * gradient * made.away
         if self.proved:
             seen = np.minimum(seen, ball.lipschitz * gradient * UP) * UP
         return gradient, eta * seen, error if made.errors is None else made.errors
@@ -413,6 +419,7 @@ class Run:
                 step_size=number(self.step_size),
                 smoothness=number(self.problem.loss.smoothness),
                 decay=number(self.problem.weight_decay),
+                stretch=number(self._stretch),
             )
             self.spread = None if spread is None else safe_upper(spread)
             if self.spread is None:

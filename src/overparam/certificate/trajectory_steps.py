@@ -86,7 +86,8 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         # In a direction that stays fixed while theta moves.
         against = jax.grad(lambda p: jnp.vdot(weighted, model.apply(p, x)))
         if how == "steady":
-            return steady_sample(against, theta, cap, step_size, key)
+            kept = 1 - step_size * (0.0 if data[4] is None else data[4][0])
+            return steady_sample(against, theta, cap / kept, step_size / kept, key) / kept
         return curvature_sample(against, theta, cap, key, beta_for(model.parameter_count, len(x)))
 
     def cell(
