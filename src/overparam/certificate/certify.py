@@ -199,7 +199,8 @@ def certify(
     if batches is not None:
         first = certificate_from(hypotheses, "initialisation")
         found = with_batches(hypotheses, first, batches, step_size)
-        if found.certified or not budget or not can_run(problem, rigor):
+        runs = isinstance(problem.model, MLP) and can_run(problem, rigor)
+        if found.certified or not budget or not runs:
             return found
         return certify_batch_run(
             *(hypotheses, found, seed_of(key), step_size), budget=budget, progress=progress

@@ -36,7 +36,9 @@ from overparam.certificate.weight_decay import (
     measured_point,
     rival_distance,
 )
-from overparam.jacobian.random_curvature import beta_for, expected_vectors
+from overparam.errors import InputError
+from overparam.jacobian.random_curvature import POWERS, beta_for, expected_vectors
+from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, parameter_distance
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
@@ -50,6 +52,9 @@ SLOWEST = 0.5
 
 CLOSER = 1.5
 """Where the ball was too small once, the gradient has to be this much below what was missing."""
+
+LONGEST_STEP = 0.5
+"""eta lambda of a composed network's run at most (docs/composed.md)."""
 
 NUMBERS = 1e-60, 1e60
 """Of M |J|^2: fourth powers of a run's curvature have to be numbers in float64."""
@@ -83,6 +88,11 @@ def certify_decayed_run(
     known = measure_decayed(problem, start, curvature=False)
     steepest = problem.loss.smoothness * start.jacobian_norm**2
     eta = step_size or 1 / (steepest + 2 * problem.weight_decay)
+    if isinstance(problem.network, Composed) and eta * problem.weight_decay > LONGEST_STEP:
+        raise InputError(
+            f"step_size {eta:g} is too long: take {LONGEST_STEP / problem.weight_decay:g} "
+            "or less, half the inverse of the weight decay"
+        )
     sizes = [size for size in (steepest, known.gradient, known.residual) if size]
     if not all(NUMBERS[0] < size < NUMBERS[1] for size in sizes):
         return _not_certified(known, params, eta, OutOfRange())
@@ -116,6 +126,8 @@ def predict_decayed(known: Decayed, step_size: float) -> Prediction:
     target = (SLOWEST * decay) ** 2 / (8 * rate) if rate else known.gradient
     fold = max(math.log(max(known.gradient / target, 1.0)), 1.0)
     steps = math.ceil(min(fold / (step_size * decay * SLOWEST), 1e18))
+    if isinstance(problem.network, Composed):
+        return Prediction(steps, (1 + PER_VECTOR * POWERS / 2) * steps, True)
     if problem.mlp.layers <= 2:
         return Prediction(steps, float(steps))
     lipschitz, base = known.point.bounds.lipschitz(0.0), known.point.base

@@ -28,7 +28,7 @@ from overparam.certificate.trajectory_run import UP, Cell, Run
 from overparam.certificate.trajectory_steps import COLUMNS
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import ATTEMPTS
-from overparam.model.composed import Composed, activations
+from overparam.model.composed import Composed, bending
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.numbers import Interval, safe, safe_upper
@@ -103,13 +103,9 @@ def _obstacle(problem: Problem, rigor: str) -> str | None:
             f"Theorem C is about convex losses, and {problem.loss.spelling} is not known to be "
             'one: take theorem="1"'
         )
-    if isinstance(model, Composed):
-        if rigor == "proved":
-            return "Theorem C is proved of an MLP, of composed layers computed: leave rigor out"
-        bending = activations(model.parts)
-    else:
-        bending = (model.act,) if model.bends else ()
-    for act in bending:
+    if isinstance(model, Composed) and rigor == "proved":
+        return "Theorem C is proved of an MLP, of composed layers computed: leave rigor out"
+    for act in bending(model):
         if act.curvature_bound is None or act.third_bound is None:
             return (
                 f"Theorem C needs bounds on three derivatives of the activation, which {act.name} "

@@ -17,7 +17,7 @@ from overparam.certificate.description import describe
 from overparam.certificate.trajectory_run import Run
 from overparam.checkpoint import Checkpoint
 from overparam.errors import InputError
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
 from overparam.theorems.beside import Beside, LinearRun
 
@@ -52,7 +52,7 @@ class Saved:
         self._next = time.perf_counter() + SAVE_EVERY
         self._ahead = -1  # an attempt that was saved, and comes after this one
 
-    def save(self, attempt: Any, params: Params) -> None:
+    def save(self, attempt: Any, params: ParamTree) -> None:
         """Save the state after a cell, if it is time; not of steps in balls, nor of a lost run."""
         run: Run = attempt.run
         if self._ahead > self.attempt or run.in_balls or run.spread is None:
@@ -76,7 +76,7 @@ class Saved:
         )
         self._next = time.perf_counter() + SAVE_EVERY
 
-    def restore(self, attempt: Any) -> Params | None:
+    def restore(self, attempt: Any) -> ParamTree | None:
         """Set an attempt to what was saved of it; its parameters, or None if nothing was.
 
         Raises:
@@ -122,7 +122,7 @@ def _parts(run: Run) -> tuple[Beside, LinearRun | None, list[tuple[Any, str]]]:
 def saved_at(
     path: str | Path | None,
     problem: Problem,
-    params: Params,
+    params: ParamTree,
     step_size: float | None,
     rigor: str,
 ) -> Saved | None:

@@ -16,8 +16,7 @@ from overparam.kernel.empirical.tangent import (
     to_coordinates,
 )
 from overparam.model.composed import Composed
-from overparam.model.function import parameter_distance, parameter_norm
-from overparam.model.mlp import Params
+from overparam.model.function import ParamTree, parameter_distance, parameter_norm
 from overparam.problem.problem import Problem
 from overparam.rounding.steps import StepErrors
 from overparam.rounding.training import StepNoise
@@ -83,7 +82,7 @@ class Looks:
             self._price += BY_JACOBIANS * problem.outputs
         self._spent, self._steps = 0.0, 0
 
-    def look(self, params: Params, known: Float[np.ndarray, "m m"] | None) -> bool:
+    def look(self, params: ParamTree, known: Float[np.ndarray, "m m"] | None) -> bool:
         """Compare a point of the run with theta_0, if its kernel is known or that is affordable."""
         if known is None and self._spent > PATIENCE + self._steps:
             return False
@@ -163,7 +162,7 @@ class Looks:
         )
 
     def _compared(
-        self, params: Params, known: Float[np.ndarray, "m m"] | None
+        self, params: ParamTree, known: Float[np.ndarray, "m m"] | None
     ) -> tuple[Float[np.ndarray, "m m"], float, float]:
         """K - K_0, |theta - theta_0| and |theta - theta^lin|."""
         linear = self.beside.linear

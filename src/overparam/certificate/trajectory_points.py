@@ -16,7 +16,8 @@ from overparam.jacobian.curvature import third_derivative
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import MLPBounds, base_of
 from overparam.kernel.empirical.tangent import tangent_kernel
-from overparam.model.mlp import MLP, Params
+from overparam.model.function import ParamTree
+from overparam.model.mlp import MLP
 from overparam.problem.problem import Problem
 from overparam.rounding.float64 import excess_with_rounding, kernel_errors
 from overparam.rounding.layer_norms import prove_layer_norms
@@ -52,7 +53,7 @@ class Point:
     """
 
     step: int
-    params: Params
+    params: ParamTree
     kernel: Float[np.ndarray, "m m"]
     eigenvalue: float
     jacobian_norm: float
@@ -67,7 +68,7 @@ class Point:
         return base
 
 
-def measure_point(problem: Problem, params: Params, step: int, proved: bool) -> Point | None:
+def measure_point(problem: Problem, params: ParamTree, step: int, proved: bool) -> Point | None:
     """All that is measured at a point; None where the kernel is no matrix of numbers.
 
     Args:
@@ -128,7 +129,7 @@ def third_around(problem: Problem, point: Point, radius: float) -> float:
 
 
 def couplings_around(
-    problem: Problem, params: Params, base: LayerNorms, radius: float
+    problem: Problem, params: ParamTree, base: LayerNorms, radius: float
 ) -> Couplings:
     """How weights couple hidden layers, for all parameters of a ball around a point.
 
@@ -163,7 +164,7 @@ def neuron_error(model: MLP, off: Off) -> float:
     return off.apart(4) * off.steepest * top * reached
 
 
-def relative_curvature(problem: Problem, params: Params, base: LayerNorms) -> float:
+def relative_curvature(problem: Problem, params: ParamTree, base: LayerNorms) -> float:
     """|R| / |ghat| from above, by layers; 0 where ghat vanishes."""
     ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
     norm = float(np.sqrt(problem.measure.weights @ (ghat**2).sum(axis=1)))
@@ -171,7 +172,7 @@ def relative_curvature(problem: Problem, params: Params, base: LayerNorms) -> fl
     return found / norm if norm else 0.0
 
 
-def curvature_by_layers(problem: Problem, params: Params, base: LayerNorms, off: Off) -> float:
+def curvature_by_layers(problem: Problem, params: ParamTree, base: LayerNorms, off: Off) -> float:
     """Lemma C7 at parameters.
 
     Args:
@@ -204,7 +205,7 @@ def excess_at(problem: Problem, point: Point) -> float:
     return excess_with_rounding(problem, point.params, problem.residual(point.params)).upper
 
 
-def residual_terms(problem: Problem, params: Params) -> float:
+def residual_terms(problem: Problem, params: ParamTree) -> float:
     """Root mean square of the numbers that a residual is made of."""
     seen = np.asarray(problem.predict(params))
     offset = np.zeros_like(seen) if problem.offset is None else np.asarray(problem.offset)

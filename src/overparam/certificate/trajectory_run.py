@@ -41,8 +41,8 @@ from overparam.jacobian.random_curvature import (
     log_slack,
 )
 from overparam.model.composed import Composed
-from overparam.model.function import parameter_norm
-from overparam.model.mlp import MLP, Params
+from overparam.model.function import ParamTree, parameter_norm
+from overparam.model.mlp import MLP
 from overparam.numbers import Interval, Number, safe_upper
 from overparam.precision import as_float64
 from overparam.problem.integrands import HalfSquaredDistance
@@ -103,7 +103,7 @@ class Cell:
     exponents: Float[np.ndarray, " steps"]
     deviations: Float[np.ndarray, " _"]
     errors: Float[np.ndarray, " steps"]
-    end: Params
+    end: ParamTree
 
 
 class Run:
@@ -129,7 +129,7 @@ class Run:
     def __init__(
         self,
         problem: Problem,
-        params: Params,
+        params: ParamTree,
         step_size: float,
         seed: int = 0,
         *,
@@ -172,6 +172,12 @@ class Run:
         """Whether the next steps are made in balls."""
         return self._balls is not None
 
+    @property
+    def _stretch(self) -> float:
+        if self.how != "steady":
+            return 1.0
+        return UP / (1 - self.step_size * self.problem.weight_decay)
+
     def begin(self) -> None:
         """Look at theta_0, as the first cell does: for a run that goes on from a later point."""
         point = self.measure(self.start, 0)
@@ -181,7 +187,7 @@ class Run:
         self.looks = Looks(self.problem, point, self.step_size, noise)
         self._balls = None
 
-    def cells(self, params: Params | None = None, step: int = 0) -> Iterator[Cell]:
+    def cells(self, params: ParamTree | None = None, step: int = 0) -> Iterator[Cell]:
         """The run, cell by cell, until it is left or cannot go on; then ``why`` says why.
 
         Args:
@@ -228,7 +234,7 @@ class Run:
         off = float(self.residual_noise(noise, residual_terms(self.problem, point.params)))
         return self.looks.ends(point, noise, off, deviation, tail, excess)
 
-    def measure(self, params: Params, step: int) -> Point | None:
+    def measure(self, params: ParamTree, step: int) -> Point | None:
         """All that is measured at a point; None, and a reason, where the run has diverged."""
         point = self._last
         if point is None or point.step != step:
@@ -299,8 +305,14 @@ class Run:
         return _Made(np.array(found), here, np.array(errors), away)
 
     def _advanced(
-        self, point: Point, first: Params, reach: float, ball: Ball, extra: Any, most: int = CHUNK
-    ) -> tuple[Params, np.ndarray]:
+        self,
+        point: Point,
+        first: ParamTree,
+        reach: float,
+        ball: Ball,
+        extra: Any,
+        most: int = CHUNK,
+    ) -> tuple[ParamTree, np.ndarray]:
         """Compiled steps from a point of a cell, until they are farther from it than ``reach``."""
         assert self.looks is not None
         here, tables, left, moved = first, list[np.ndarray](), most, 0.0
@@ -361,7 +373,7 @@ class Run:
                 return None
             seen = kappa() * sampled
         seen = seen + self._curvature_error(noise, gradient)
-        seen = seen * UP + ball.lipschitz * off + ball.third * gradient * made.away
+        seen = seen * UP + self._stretch * ball.lipschitz * off + ball.third * gradient * made.away
         if self.proved:
             seen = np.minimum(seen, ball.lipschitz * gradient * UP) * UP
         return gradient, eta * seen, error if made.errors is None else made.errors
@@ -403,6 +415,7 @@ class Run:
                 step_size=number(self.step_size),
                 smoothness=number(self.problem.loss.smoothness),
                 decay=number(self.problem.weight_decay),
+                stretch=number(self._stretch),
             )
             self.spread = None if spread is None else safe_upper(spread)
             if self.spread is None:
@@ -450,12 +463,12 @@ class _Made:
     """
 
     rows: np.ndarray
-    end: Params
+    end: ParamTree
     errors: np.ndarray | None = None
     away: float = 0.0
 
 
-def _in_balls(problem: Problem, params: Params, step_size: float, bits: int) -> "BallRun":
+def _in_balls(problem: Problem, params: ParamTree, step_size: float, bits: int) -> "BallRun":
     from overparam.certificate.ball_steps import BallRun  # FLINT, which few certificates need
 
     return BallRun(problem, params, step_size, bits)

@@ -13,7 +13,8 @@ from overparam.jacobian.curvature import neuron_curvature
 from overparam.jacobian.random_curvature import beta_for, curvature_sample, steady_sample
 from overparam.kernel.empirical.layer_products import multiply, observe
 from overparam.model.composed import Composed
-from overparam.model.mlp import MLP, Params
+from overparam.model.function import ParamTree
+from overparam.model.mlp import MLP
 from overparam.problem.integrands import Integrand
 from overparam.theorems.trajectory_curvature import Seen, layered_curvature
 
@@ -51,7 +52,7 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         x, y, weights, *rest = data
         return data if weights.ndim == 1 else (x, y, weights[i], *rest)
 
-    def record(theta: Params, data: tuple, every: Array) -> tuple[Any, Any, Any, Any]:
+    def record(theta: ParamTree, data: tuple, every: Array) -> tuple[Any, Any, Any, Any]:
         x, y, weights, offset, decay, _ = data
         values, pull = jax.vjp(lambda p: model.apply(p, x), theta)
         seen = values - offset
@@ -68,7 +69,7 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
             excess = excess + strength / 2 * _norm(way) ** 2
         return gradient, ghat, excess, jnp.sqrt(size)
 
-    def curvature(theta: Params, ghat: Array, data: tuple) -> Array:
+    def curvature(theta: ParamTree, ghat: Array, data: tuple) -> Array:
         x, _, weights, _, _, extra = data
         if not isinstance(model, MLP) or how == "none":
             return jnp.full((), jnp.inf)
@@ -77,7 +78,7 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         return layered_curvature(see_layers(model, theta, x, weights, ghat), *extra)
 
     def sample(
-        theta: Params, ghat: Array, data: tuple, cap: Array, step_size: Array, key: Array
+        theta: ParamTree, ghat: Array, data: tuple, cap: Array, step_size: Array, key: Array
     ) -> Array:
         if how not in ("random", "steady"):
             return jnp.zeros_like(cap)
@@ -85,13 +86,14 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         # In a direction that stays fixed while theta moves.
         against = jax.grad(lambda p: jnp.vdot(weighted, model.apply(p, x)))
         if how == "steady":
-            return steady_sample(against, theta, cap, step_size, key)
+            kept = 1 - step_size * (0.0 if data[4] is None else data[4][0])
+            return steady_sample(against, theta, cap / kept, step_size / kept, key) / kept
         return curvature_sample(against, theta, cap, key, beta_for(model.parameter_count, len(x)))
 
     def cell(
-        begin: Params,
-        first: Params,
-        start: Params,
+        begin: ParamTree,
+        first: ParamTree,
+        start: ParamTree,
         data: tuple,
         step_size: Array,
         lipschitz: Array,
@@ -136,7 +138,7 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
 def look_program(model: MLP) -> Callable:
     """What a look at a point of a run compares it with, compiled once for a network."""
 
-    def look(theta: Params, start: Params, alpha: Array, data: tuple) -> tuple:
+    def look(theta: ParamTree, start: ParamTree, alpha: Array, data: tuple) -> tuple:
         x, roots, kernel = data
         sides = observe(model, theta, x)
         change = multiply(model, sides, sides) * jnp.outer(roots, roots) - kernel
@@ -150,7 +152,7 @@ def look_program(model: MLP) -> Callable:
 
 def see_layers(
     model: MLP,
-    theta: Params,
+    theta: ParamTree,
     x: Float[Array | np.ndarray, "n d"],
     weights: Float[Array | np.ndarray, " n"],
     ghat: Float[Array | np.ndarray, "n k"],

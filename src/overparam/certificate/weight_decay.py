@@ -44,18 +44,21 @@ from overparam.certificate.trajectory_points import (
     measure_point,
     neuron_error,
     noise_around,
+    third_around,
 )
 from overparam.certificate.trajectory_run import PROVED_ROUNDINGS, ROUNDINGS
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.errors import InputError
-from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
+from overparam.jacobian.curvature import input_grams, neuron_curvature
 from overparam.jacobian.point_curvature import Bend, bend_at
 from overparam.jacobian.random_curvature import FAILURE
 from overparam.kernel.empirical.tangent import objective_gradient
+from overparam.model.composed import bending
 from overparam.model.function import ParamTree, parameter_norm
+from overparam.model.mlp import MLP
 from overparam.numbers import Interval, safe
 from overparam.precision import as_float64, in_float64
-from overparam.problem.problem import Problem, plain_network
+from overparam.problem.problem import Problem, layered_network
 from overparam.rounding.probes import arithmetic_fault, inner_dimensions, on_cpu
 from overparam.rounding.provable import check_provable
 from overparam.rounding.steps import StepErrors
@@ -86,16 +89,17 @@ def check_decayed(problem: Problem, rigor: str) -> None:
     """Raise unless Theorem R can say something about a problem.
 
     Raises:
-        InputError: There is no weight decay, the model is no ``MLP`` observed by its values, the
-            activation lacks a bound on one of its first three derivatives, the loss is not known to
-            be convex, the rigor is ``estimated``, or nothing can be proved of the loss.
+        InputError: There is no weight decay, the model is no network of layers observed by its
+            values, an activation lacks a bound on one of its first three derivatives, the loss is
+            not known to be convex, the rigor is ``estimated``, or nothing can be proved of the
+            model or the loss.
     """
     if not problem.weight_decay:
         raise InputError(
             "Theorem R is about weight decay, and this problem has none: build it with "
             "weight_decay=1e-3, say"
         )
-    act = plain_network(problem, "Theorem R").act
+    network = layered_network(problem, "Theorem R")
     if rigor not in ("computed", "proved"):
         raise InputError(f"Theorem R knows no rigor={rigor!r}: leave rigor out")
     if rigor == "proved":
@@ -109,11 +113,12 @@ def check_decayed(problem: Problem, rigor: str) -> None:
         raise InputError(
             f"Theorem R is about convex losses, and {problem.loss.spelling} is not known to be one"
         )
-    if problem.mlp.bends and None in (act.curvature_bound, act.third_bound):
-        raise InputError(
-            f"Theorem R needs bounds on three derivatives of the activation, which {act.name} does "
-            "not have: choose gelu, tanh, softplus, ..."
-        )
+    for act in bending(network):
+        if None in (act.curvature_bound, act.third_bound):
+            raise InputError(
+                f"Theorem R needs bounds on three derivatives of the activation, which {act.name} "
+                "does not have: choose gelu, tanh, softplus, ..."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +163,7 @@ class Decayed:
 
     def growth(self, radius: float) -> float:
         """C of Lemma R3: D^2 <F, grad f(F)> changes by no more than this times the distance."""
-        model, base = self.problem.mlp, self.point.base
-        third = model.act.third_bound if model.bends else 0.0
-        assert third is not None
-        N = third_derivative(base, third, radius)
+        N = third_around(self.problem, self.point, radius)
         omega, lipschitz = self.point.bounds.on_ball(radius)
         B = self.point.jacobian_norm + omega
         return (N * self.residual + lipschitz * self.problem.loss.smoothness * B) * UP
@@ -265,10 +267,10 @@ def _bend(
     problem: Problem, point: Point, ghat: np.ndarray, residual: float, attempt: int | None
 ) -> tuple[Bend, bool]:
     """mu and kappa at a point, and whether they rest on a random vector."""
-    model, x = problem.mlp, problem.measure.x
+    model, x = problem.network, problem.measure.x
     crude = point.bounds.lipschitz(0.0) * residual
     weighted = problem.measure.weights[:, None] * ghat
-    if model.layers == 2:
+    if isinstance(model, MLP) and model.layers == 2:
         grams = input_grams(model, x)
         found = in_float64(neuron_curvature, model, point.params, grams, x, weighted)
         crude = min(crude, float(found))
@@ -446,10 +448,11 @@ def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers
         values["residual_curvature"] = known.bend_on(r).down
     if known.sampled:
         values["failure_probability"] = FAILURE
-    act = problem.mlp.act
-    values["slope_bound"] = act.slope_bound
-    if act.curvature_bound is not None:
-        values["curvature_bound"] = act.curvature_bound
+    if isinstance(problem.model, MLP):
+        act = problem.model.act
+        values["slope_bound"] = act.slope_bound
+        if act.curvature_bound is not None:
+            values["curvature_bound"] = act.curvature_bound
     return Numbers(**{name: float(value) for name, value in values.items()})
 
 

@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 from overparam.errors import InputError
 from overparam.limits import require_positive, require_whole
 from overparam.model.activation import Activation, get_activation
+from overparam.model.mlp import MLP
 
 Shape = tuple[int, ...]
 """Of what belongs to one point."""
@@ -521,6 +522,13 @@ def _layers(given: Any) -> tuple[Layer, ...]:
             "name of an activation or an Activation"
         )
     return tuple(layer for each in given for layer in _layers(each))
+
+
+def bending(network: MLP | Composed) -> tuple[Activation, ...]:
+    """The activations whose derivatives bound how a network bends in what moves."""
+    if isinstance(network, MLP):
+        return (network.act,) if network.bends else ()
+    return activations(network.parts)
 
 
 def activations(parts: tuple[Layer, ...]) -> tuple[Activation, ...]:

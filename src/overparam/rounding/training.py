@@ -18,7 +18,8 @@ from jaxtyping import Float
 
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.model.composed import Composed
-from overparam.model.mlp import MLP, Params
+from overparam.model.function import ParamTree
+from overparam.model.mlp import MLP
 
 SAFETY = 32.0
 """How much larger than measured rounding errors may be, elsewhere and in other directions."""
@@ -45,7 +46,7 @@ class StepNoise:
 
 def step_noise(
     model: MLP | Composed,
-    params: Params,
+    params: ParamTree,
     x: Float[np.ndarray, "n d"],
     weights: Float[np.ndarray, " n"],
     direction: Float[np.ndarray, "n k"],
@@ -106,7 +107,7 @@ def _both(model: MLP | Composed, narrow: Any, ghat: np.ndarray) -> tuple[Any, An
 
 @lru_cache(maxsize=16)
 def _pass(model: MLP | Composed) -> Any:
-    def run(params: Params, x: Any, weights: Any, ghat: Any) -> tuple[Any, Any]:
+    def run(params: ParamTree, x: Any, weights: Any, ghat: Any) -> tuple[Any, Any]:
         values, pull = jax.vjp(lambda p: model.apply(p, x), params)
         (gradient,) = pull(jnp.expand_dims(weights, 1) * ghat)
         return values, gradient

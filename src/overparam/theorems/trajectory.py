@@ -46,6 +46,7 @@ def next_spread(
     step_size: Number,
     smoothness: Number,
     decay: Number = 0.0,
+    stretch: Number = 1.0,
 ) -> Number | None:
     """One step of Theorem C: from D_t to D_{t+1}, with |theta_t - thetahat_t| <= e^{a_t} D_t.
 
@@ -60,6 +61,7 @@ def next_spread(
         step_size: eta.
         smoothness: M; f is convex.
         decay: lambda of weight decay, which contracts deviations (Theorem R').
+        stretch: 1 / (1 - eta lambda) where the exponents bound sums of logarithms (Lemma D5).
 
     Returns:
         D_{t+1}; None if the deviation may leave the ball, beyond which nothing is known.
@@ -73,7 +75,7 @@ def next_spread(
     steepest = smoothness * ball.jacobian_norm * ball.jacobian_norm + 2 * decay
     beyond = larger(step_size * steepest - 2, 0.0)
     bend = ball.lipschitz * smoothness * ball.jacobian_norm + ball.third * gradient
-    growth = exponent + beyond + step_size * (deviation * bend / 2 - decay)
+    growth = exponent + stretch * (beyond + step_size * deviation * bend / 2) - step_size * decay
     return exp_up(growth) * spread + error
 
 
