@@ -61,7 +61,11 @@ def attack(shape: int, seed: int) -> Attacked:
         cells.append(cell)
         if cell.start.step + len(cell.rows) >= STEPS:
             break
-    cells = [cell for cell in cells if cell.start.step + len(cell.rows) <= 4 * STEPS]
+    cells = [
+        cell
+        for cell in cells
+        if cell.start.step + len(cell.rows) <= 4 * STEPS and np.isfinite(cell.deviations[-1])
+    ]
     ends = [cell.start.step + len(cell.rows) for cell in cells]
     with mp.workdps(DIGITS):
         exact = exact_run(tiny, problem, start, loss, eta, max(ends, default=0))
