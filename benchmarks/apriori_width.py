@@ -24,7 +24,9 @@ class AtWorst(Setting):
 
 def widths(points: int, depth: int, activation: str) -> tuple[int, int]:
     """(Theorem W4's width, the one of both theorems)."""
-    measure = load("digits", target="parity", samples=points, test_fraction=0.0).train
+    measure = load(
+        "digits", target="parity", samples=points, test_fraction=0, standardize="sphere"
+    ).train
     setting = build_setting(measure, MLP(measure.dim, (1,) * depth, 1, activation))
     known = {name: getattr(setting, name) for name in Setting.__dataclass_fields__}
     return width_for(AtWorst(**known)).width, width_for(setting).width
