@@ -21,6 +21,9 @@ ROUNDS, SETTLED = 80, 1e-6
 ENOUGH = 0.9
 """Share of the tube's least sigma that Theorem 1 has to keep for the search to end."""
 
+OF_ALL_STEPS = ("displacement", "limit", "parameters", "predictions", "change")
+"""Bounds that hold at every step, whichever T they come from."""
+
 
 @dataclass(frozen=True)
 class PathPoint:
@@ -116,6 +119,7 @@ def descent_follows_path(
     step_size: float,
     min_eigenvalue: float,
     max_eigenvalue: float,
+    enough: float = ENOUGH,
 ) -> PathConvergence:
     """Theorem P, least squares: convergence from the start of the path.
 
@@ -125,6 +129,8 @@ def descent_follows_path(
         step_size: eta, gradient descent's and the path's.
         min_eigenvalue: The smallest eigenvalue of K_0.
         max_eigenvalue: The largest; eta times it must be at most 1.
+        enough: Share of the tube's least sigma that Theorem 1 has to keep for the search for the
+            best T to end; infinite to look at all cells.
 
     Returns:
         The :class:`PathConvergence`; not certified if the tube becomes too wide, or the cells end
@@ -150,9 +156,8 @@ def descent_follows_path(
         margin, level = max(margin, tail.margin), run.residual
         if tail.certified:
             found = _whole(step_size, cell.b, run, tail)
-            if best is None or found.converges.rate < best.converges.rate:
-                best = found
-            if tail.sigma_end >= ENOUGH * run.sigma:  # looking on would hardly improve the rate
+            best = found if best is None else _sharper(best, found)
+            if tail.sigma_end >= enough * run.sigma:  # looking on would hardly improve the rate
                 break
     if best is None and at_once.certified:
         best = _whole(step_size, start, first, at_once)
@@ -373,6 +378,14 @@ def _whole(eta: float, point: PathPoint, run: _Run, tail: Convergence) -> PathCo
         lipschitz=max(run.lipschitz, lipschitz),
         newton_kantorovich=lipschitz * tail.level / (point.sigma - point.modulus(run.radius)) ** 2,
     )
+
+
+def _sharper(one: PathConvergence, other: PathConvergence) -> PathConvergence:
+    """Two hand-overs of one run: the better rate, and of each bound the smaller one."""
+    best = other if other.converges.rate < one.converges.rate else one
+    smallest = {name: min(getattr(one, name), getattr(other, name)) for name in OF_ALL_STEPS}
+    radius = min(one.converges.radius, other.converges.radius)
+    return replace(best, converges=replace(best.converges, radius=radius), **smallest)
 
 
 def _not_certified(
