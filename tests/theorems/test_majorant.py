@@ -1,5 +1,6 @@
 """The majorant Psi against exact arithmetic and closed forms."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -92,3 +93,9 @@ def test_the_crossing_bounds_the_newton_kantorovich_root_from_above():
         crossing = quadratic(sigma, slope).crossing(rho)
         assert exact <= crossing.radius <= exact * 1.01
         assert crossing.sigma <= np.sqrt(sigma**2 - 2 * slope * rho)
+
+
+def test_beyond_the_last_node_no_integral_is_known_not_even_where_the_path_ends_there():
+    majorant = Majorant(1.0, np.array([1.0, 2.0]), np.array([0.1, 0.2]))
+    for path in (3.0, 4.0):
+        assert majorant.integral_along(path, 3.0) == math.inf

@@ -102,6 +102,8 @@ class Majorant:
 
     def integral_along(self, path: Number, displacement: Number) -> Number:
         """int_0^path omega(min(s, displacement)) ds, for displacement <= path."""
+        if self.cell(displacement) >= len(self.radii):  # also where nothing of the path is left
+            return math.inf
         omega = self.modulus_at(displacement)
         return self.integral_to(displacement) + larger(path - displacement, 0.0) * omega
 
