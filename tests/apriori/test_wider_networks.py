@@ -7,7 +7,8 @@ import numpy as np
 from overparam import MLP, Measure
 from overparam.apriori.conditions import Step, conditions_at
 from overparam.apriori.setting import build_setting
-from overparam.theorems.path import OF_ALL_STEPS
+
+OF_ALL_STEPS = ("displacement", "limit", "parameters", "predictions", "change")
 
 
 def test_no_claim_along_the_run_is_weaker_for_a_wider_network():

@@ -16,7 +16,7 @@ COLUMNS = 3
 SPREAD = 10
 
 TITLES = {
-    "margin": "margin  max Ψ / ρ",
+    "margin": "margin  (above 1: certified)",
     "min_eigenvalue": "λₘᵢₙ of the kernel, from below",
     "jacobian_norm": "|J|",
     "modulus": "ω at the reference radius",
