@@ -196,10 +196,11 @@ def risk_bounds(
         about, candidates = "trained network", [(1.0, trained)]
     seen = _rows(sample, first)
     part = _Centre(centre, job.on(_rows(sample, second)), "the first part's network", (IID,), seen)
-    bounds += job.rademacher(part, candidates, f"the {about}")
-    bounds.append(job.pac_bayes(part, candidates, f"a network drawn around the {about}"))
-    mean = dict(candidates)[bounds[-1].details["fraction"]]
-    bounds.append(job.one_draw(part, mean, bounds[-1], f"the {about}"))
+    chosen = job.rademacher(part, candidates, f"the {about}")
+    chosen.append(job.pac_bayes(part, candidates, f"a network drawn around the {about}"))
+    mean = dict(candidates)[chosen[-1].details["fraction"]]
+    chosen.append(job.one_draw(part, mean, chosen[-1], f"the {about}"))
+    bounds += map(_as_chosen, chosen)
     bounds += job.derandomised(part, candidates[-1][1], f"the {about}")
     reference = job.kernel_regime(sample, certificate)
     return bounds if reference is None else [*bounds, reference]
@@ -597,6 +598,13 @@ class _Job:
             is_bound=is_bound,
             details=details or {},
         )
+
+
+def _as_chosen(bound: RiskBound) -> RiskBound:
+    """The bound, called what it is where the first part's network itself was the best choice."""
+    if bound.details["fraction"] > 0:
+        return bound
+    return replace(bound, predictor=bound.predictor.replace(", then on all rows", " alone"))
 
 
 def _rows(measure: Measure, rows: np.ndarray) -> Measure:
