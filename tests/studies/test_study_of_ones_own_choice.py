@@ -10,6 +10,7 @@ from overparam.errors import InputError
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.model.mlp import MLP
 from overparam.studies import NAMES, Settings, get_study, run_study
+from overparam.studies.eoc import condition
 from overparam.studies.generalisation import draw_rows
 from overparam.studies.output import pdf_bytes
 from overparam.studies.problems import network, read_cell
@@ -134,3 +135,9 @@ def test_a_figure_for_a_paper_has_its_fonts_in_it():
     assert written.startswith(b"%PDF")
     assert b"/FontFile2" in written
     assert b"/Type3" not in written
+
+
+def test_a_singular_kernel_has_no_condition_number():
+    """More points than a narrow network resolves: the least eigenvalue is rounding, of any sign."""
+    assert condition(np.diag([2.0, -1e-17])) == np.inf
+    assert condition(np.diag([2.0, 0.5])) == 4.0

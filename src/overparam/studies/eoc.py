@@ -149,7 +149,8 @@ class EdgeOfChaos(Study):
             axes.set(xscale="log", yscale="log", xlabel=words, title="infinite width")
         finite = table.filter((pl.col("width") > 0) & (pl.col("width") == pl.col("width").max()))
         for series, (delta, part) in enumerate(parts(finite, "delta")):
-            plotting.band(right, part, "depth", "condition", series, f"Delta = {delta:g}")
+            known = part.filter(pl.col("condition").is_finite())
+            plotting.band(right, known, "depth", "condition", series, f"Delta = {delta:g}")
             text = "infinite width" if series == 0 else "_"
             plotting.theory_curve(right, part, "depth", "limit", text)
         plotting.log_ticks(right, finite["depth"], "hidden layers")
@@ -171,9 +172,9 @@ def edge_of_chaos(dim: int, depth: int, delta: float, width: int) -> MLP:
 
 
 def condition(kernel: Float[np.ndarray, "n n"]) -> float:
-    """lambda_max / lambda_min."""
+    """lambda_max / lambda_min; infinite if rounding is all that is left of lambda_min."""
     values = np.linalg.eigvalsh(kernel)
-    return float(values[-1] / values[0])
+    return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
 
 
 def overlap(kernel: Float[np.ndarray, "n n"]) -> float:
