@@ -88,6 +88,13 @@ def test_theorem_1_is_computed_and_nothing_is_proved():
         certify(problem, params, rigor="proved", theorem="C")
 
 
+def test_a_last_layer_is_certified_by_theorem_1():
+    plain, params = start("residual")
+    problem = Problem(plain.model, plain.measure, centered_at=params, trainable="2")
+    found = certify(problem, params)
+    assert (found.theorem, found.certified, found.rigor) == ("1", True, "computed")
+
+
 def test_mini_batches_are_heard_at_the_point_itself_alone():
     problem, params = start("residual")
     found = certify(problem, params, batch_size=2)

@@ -9,7 +9,16 @@ from overparam import InputError, Measure, Problem, importers
 from overparam.importers.network import scales_for
 from overparam.importers.steps import convolution, means
 from overparam.jacobian.bounds import jacobian_bounds
-from overparam.model import Conv, Dense, Flatten, MeanPool, Normalise, Pointwise, Scale
+from overparam.model import (
+    Conv,
+    Dense,
+    Flatten,
+    MeanPool,
+    Normalise,
+    Pointwise,
+    Residual,
+    Scale,
+)
 
 
 class TestEquinox:
@@ -56,6 +65,32 @@ class TestEquinox:
             [nn.Linear(3, 4, key=keys[0]), nn.LayerNorm(4), nn.Linear(4, 1, key=keys[1])]
         )
         assert importers.from_equinox(module).model.shape == (3,)
+
+    def test_a_residual_perceptron(self):
+        """A module of one's own that holds a Sequential, added to its input or not."""
+        eqx, nn, keys = self.eqx, self.eqx.nn, jax.random.split(jax.random.key(0), 3)
+
+        class Skip(eqx.Module):
+            block: nn.Sequential
+
+            def __call__(self, h, *, key=None):
+                return h + self.block(h)
+
+        class Chain(eqx.Module):
+            block: nn.Sequential
+
+            def __call__(self, h, *, key=None):
+                return self.block(h)
+
+        def module(kind):
+            block = [nn.LayerNorm(4), nn.Linear(4, 4, key=keys[1]), nn.Lambda(jnp.sin)]
+            layers = [nn.Linear(3, 4, key=keys[0]), kind(nn.Sequential(block))]
+            return nn.Sequential([*layers, nn.Linear(4, 1, key=keys[2])])
+
+        network = importers.from_equinox(module(Skip), scales=importers.Scales(1.0, 0.2, 3.0))
+        assert [type(part) for part in network.model.parts] == [Dense, Residual, Dense]
+        with pytest.raises(InputError, match="deviates from Sequential"):
+            importers.from_equinox(module(Chain))
 
     def test_what_does_not_fit_is_named(self):
         nn = self.eqx.nn

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from composed_networks import NETWORKS, Dense64, problem_of
 from overparam.jacobian.bounds import jacobian_bounds
@@ -13,6 +14,10 @@ from overparam.jacobian.composed_bounds import SECOND, THIRD, norms, symbol_norm
 from overparam.model import Conv
 from overparam.model.composed import Factors
 from overparam.problem.problem import Problem
+
+
+def ones(leaf):
+    return np.ones(leaf.shape)
 
 
 @cache
@@ -59,12 +64,25 @@ def test_bounds_grow_with_the_ball_and_end_at_infinity():
     assert bounds.third(0.0) <= bounds.third(0.5)
 
 
-def test_a_part_that_moves_has_the_bounds_of_the_whole():
-    problem, params = problem_of("vector")
-    part = Problem(problem.model, problem.measure, trainable="0.weight")
+def test_layers_that_are_frozen_do_not_count():
+    """Of the last layer alone nothing bends; the others' bounds are at most those of all."""
+    truth = dense("vector")
+    problem, params = truth.problem, truth.params
+    whole = np.array([*jacobian_bounds(problem, params).on_ball(0.1)])
+    part = Problem(problem.model, problem.measure, trainable=["0.bias", "3"])
     found = jacobian_bounds(part, params)
+    rng, moves = np.random.default_rng(0), ravel_pytree(part.moving(jax.tree.map(ones, params)))[0]
+    v = rng.standard_normal(len(truth.centre)) * np.asarray(moves)
+    v /= np.linalg.norm(v)
+    with jax.enable_x64(True):
+        second, _ = truth.along(truth.centre, v)
     assert found.kind == "computed"
-    assert found.on_ball(0.1) == jacobian_bounds(problem, params).on_ball(0.1)
+    assert np.all(found.on_ball(0.1) < whole)
+    assert 0 < np.linalg.norm(second @ v) <= found.lipschitz(0.0)
+    last = Problem(problem.model, problem.measure, trainable="3")
+    bounds = jacobian_bounds(last, params)
+    assert bounds.on_ball(1e3) == (0.0, 0.0)
+    assert bounds.third(1e3) == 0.0
 
 
 @pytest.mark.parametrize("stride", [1, 2])

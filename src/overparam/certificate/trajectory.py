@@ -77,9 +77,9 @@ def check_trajectory(problem: Problem, rigor: str) -> None:
     """Raise unless Theorem C can say something about a problem.
 
     Raises:
-        InputError: The model is no ``MLP`` observed by its values, the activation lacks a bound on
-            one of its first three derivatives, the loss is not known to be convex, or the rigor is
-            ``estimated``.
+        InputError: The model is no ``MLP`` or ``Composed`` network observed by its values, an
+            activation lacks a bound on one of its first three derivatives, the loss is not known to
+            be convex, or the rigor is ``estimated``, or ``proved`` of a ``Composed`` network.
     """
     obstacle = _obstacle(problem, rigor)
     if obstacle is not None:

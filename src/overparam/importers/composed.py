@@ -5,7 +5,8 @@ first flatten them slowest, and we fastest: the columns of the dense layer behin
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from jaxtyping import Float
 
 from overparam.errors import InputError
 from overparam.importers.network import Affine, ImportedNetwork, Scales, scales_for
-from overparam.importers.steps import Convolution, Flat, Means, Norm, Pointwise, Step
+from overparam.importers.steps import Block, Convolution, Flat, Means, Norm, Pointwise, Step
 from overparam.model import composed
+from overparam.model.composed import Shape
 
 
 def composed_of(
@@ -40,46 +42,84 @@ def composed_of(
         InputError: Shapes do not fit together, or the scales do not suit the sums.
     """
     shape = _start(steps, in_shape, source)
-    sums = [_inputs(step) for step in steps if isinstance(step, Affine | Convolution)]
-    if not sums:
+    linear = list(_linear(steps))
+    if not linear:
         raise InputError(f"{source} has no linear layer")
-    without = [
-        step.name for step in steps if isinstance(step, Affine | Convolution) and step.bias is None
-    ]
-    if without and len(without) < len(sums):
+    without = [step.name for step in linear if step.bias is None]
+    if without and len(without) < len(linear):
         notes += (
             f"{', '.join(without)} had no bias: it is 0 here, and gradient descent may move it",
         )
-    chosen = scales_for(scales, [*sums, 1])
-    bias_scale = 0.0 if len(without) == len(sums) else chosen.bias
-    top = max(i for i, step in enumerate(steps) if isinstance(step, Affine | Convolution))
-    if any(isinstance(step, Norm | Pointwise) for step in steps[top:]) and chosen.output != 1:
+    chosen = scales_for(scales, [*map(_inputs, linear), 1])
+    if chosen.output != 1 and steps[-1] is not linear[-1]:
         raise InputError(f"output_scale must be 1 where {source} ends with no linear layer")
-    parts, params = list[Any](), list[Any]()
-    order: np.ndarray | None = None  # of what was flattened, as the source has it
-    here = shape
-    for i, step in enumerate(steps):
-        scale = (chosen.output if i == top else 1.0, chosen.weight, bias_scale)
-        if isinstance(step, Flat):
-            order = np.arange(math.prod(here)).reshape(here)
-            order = np.moveaxis(order, -1, 0) if channels_first and len(here) == 3 else order
-            order = order.ravel()
-        found = _layer(step, scale, order)
-        if isinstance(step, Affine):
-            order = None
-        for part, own in found:
-            here = _fitting(part, own, here, step.name, source)
-            parts.append(part)
-            params.append(own)
-    model = composed.Composed(tuple(parts), shape, chosen.weight, bias_scale, chosen.output)
-    model.validate(tuple(params))
-    return ImportedNetwork(model, tuple(params), source, notes)
+    bias_scale = 0.0 if len(without) == len(linear) else chosen.bias
+    stack = _Stack(source, channels_first, (chosen.weight, bias_scale), chosen.output, linear[-1])
+    parts, params, _ = stack.read(steps, shape)
+    model = composed.Composed(parts, shape, chosen.weight, bias_scale, chosen.output)
+    model.validate(params)
+    return ImportedNetwork(model, params, source, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stack:
+    """How steps become layers.
+
+    Attributes:
+        source: For messages.
+        channels_first: Whether it flattens (channels, height, width).
+        scales: s_w and s_b.
+        output: c, which the last linear layer has in its weights.
+        last: That layer.
+    """
+
+    source: str
+    channels_first: bool
+    scales: tuple[float, float]
+    output: float
+    last: Step
+
+    def read(self, steps: Sequence[Step], shape: Shape) -> tuple[tuple, tuple, Shape]:
+        """Layers, their parameters, and the shape behind them."""
+        parts, params = list[Any](), list[Any]()
+        order: np.ndarray | None = None  # of what was flattened, as the source has it
+        for step in steps:
+            if isinstance(step, Block):
+                inner, own, behind = self.read(step.steps, shape)
+                if behind != shape:
+                    raise InputError(
+                        f"{step.name} in {self.source} makes {behind} of {shape}: it is no "
+                        "residual block"
+                    )
+                parts.append(composed.Residual(inner))
+                params.append(own)
+                continue
+            if isinstance(step, Flat):
+                order = np.arange(math.prod(shape)).reshape(shape)
+                first = self.channels_first and len(shape) == 3
+                order = (np.moveaxis(order, -1, 0) if first else order).ravel()
+            output = self.output if step is self.last else 1.0
+            for part, arrays in _layer(step, (output, *self.scales), order):
+                shape = _fitting(part, arrays, shape, step.name, self.source)
+                parts.append(part)
+                params.append(arrays)
+            if isinstance(step, Affine):
+                order = None
+        return tuple(parts), tuple(params), shape
+
+
+def _linear(steps: Sequence[Step]) -> Iterator[Affine | Convolution]:
+    for step in steps:
+        if isinstance(step, Block):
+            yield from _linear(step.steps)
+        elif isinstance(step, Affine | Convolution):
+            yield step
 
 
 def _start(steps: Sequence[Step], given: Any, source: str) -> tuple[int, ...]:
     if given is not None:
         return tuple(given) if isinstance(given, Sequence) else (given,)
-    first = next((step for step in steps if isinstance(step, Affine | Convolution)), None)
+    first = next(_linear(steps), None)
     if isinstance(first, Affine):
         return (first.weight.shape[1],)
     raise InputError(
@@ -121,6 +161,7 @@ def _layer(
         return [(composed.MeanPool(step.window), {})]
     if isinstance(step, Flat):
         return [(composed.Flatten(), {})]
+    assert isinstance(step, Pointwise)
     return [(composed.Pointwise(step.activation), {})]
 
 

@@ -13,6 +13,7 @@ from overparam.importers.arrays import exact_float64
 from overparam.importers.composed import composed_of
 from overparam.importers.network import ImportedNetwork, Scales, build
 from overparam.importers.steps import (
+    Block,
     Flat,
     Pointwise,
     Step,
@@ -42,7 +43,8 @@ def from_equinox(
 
     Args:
         module: An ``equinox.nn.MLP``, or an ``equinox.nn.Sequential`` of ``Linear``, ``Conv2d``,
-            ``AvgPool2d``, ``LayerNorm``, ``Lambda``, ``Dropout`` and ``Identity``.
+            ``AvgPool2d``, ``LayerNorm``, ``Lambda``, ``Dropout`` and ``Identity``, and of modules
+            that hold one ``Sequential`` and add what it makes of h to h.
         activation: In place of the module's own, if that is not known here.
         scales: Of the NTK form; see :class:`Scales`.
         in_shape: (height, width, channels) of a point, for a module of images (which has channels
@@ -101,10 +103,22 @@ def _step(layer: Any, name: str, label: str, given: Activation | None) -> Step |
         return means(label, layer.kernel_size, layer.stride, layer.padding)
     if name == "LayerNorm" and len(layer.shape) == 1:
         return norm(label, layer.eps, layer.weight, layer.bias)
+    inner = _only_stack(layer)
+    if inner is not None:  # whether it is added to its input the comparison will tell
+        steps, _ = read_layers(inner.layers, partial(_step, given=given), "inference")
+        return Block(label, tuple(steps))
     raise InputError(
         f"{label} is not supported: Linear, Conv2d, AvgPool2d, LayerNorm over one axis, Lambda, "
         f"Dropout and Identity layers are{batch_norm(name)}"
     )
+
+
+def _only_stack(layer: Any) -> Any:
+    """The one ``Sequential`` in a module of somebody's own, if there is nothing else in it."""
+    parts = list(getattr(layer, "__dict__", {}).values())
+    own = not type(layer).__module__.startswith("equinox.")
+    one = own and len(parts) == 1 and type(parts[0]).__name__ == "Sequential"
+    return parts[0] if one else None
 
 
 def _outputs(module: Any, x: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n k"]:
@@ -122,4 +136,6 @@ def _inference(module: Any) -> Any:
     """A ``Sequential`` without its dropout layers, which ask for a key."""
     if type(module).__name__ != "Sequential":
         return module
-    return type(module)([layer for layer in module.layers if type(layer).__name__ != "Dropout"])
+    import equinox  # the module brings it along
+
+    return equinox.nn.inference_mode(module)

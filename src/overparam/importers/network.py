@@ -29,6 +29,7 @@ from overparam.errors import InputError
 from overparam.files import npz_bytes, write_whole
 from overparam.importers.arrays import exact_float64
 from overparam.model.activation import Activation
+from overparam.model.function import as_function, compiled
 from overparam.model.mlp import MLP, Params
 from overparam.precision import in_float64
 
@@ -96,7 +97,7 @@ class ImportedNetwork:
             raise InputError(
                 f"x has shape {points.shape}; {self.source} takes (n, {self.model.in_dim}), n >= 1"
             )
-        apply: Any = self.model.apply
+        apply = compiled(as_function(self.model))
         values = in_float64(apply, self.params, points)
         if self.centered_at is not None:
             values = values - in_float64(apply, self.centered_at, points)

@@ -52,7 +52,14 @@ class Flat(NamedTuple):
     name: str
 
 
-Step = Affine | Pointwise | Convolution | Means | Norm | Flat
+class Block(NamedTuple):
+    """A residual sum, h + block(h)."""
+
+    name: str
+    steps: tuple[Any, ...]
+
+
+Step = Affine | Pointwise | Convolution | Means | Norm | Flat | Block
 
 
 def read_layers(

@@ -65,7 +65,8 @@ def _known(problem: Problem, params: ParamTree) -> JacobianBounds | None:
         return _known(whole, params)
     inner = model.function if isinstance(model, PartlyTrained) else model
     if isinstance(inner, Composed) and isinstance(problem.observation, Value):
-        return measure_composed(problem, inner, params)
+        mask = model.mask(params) if isinstance(model, PartlyTrained) else None
+        return measure_composed(problem, inner, params, mask)
     if isinstance(model, LowRank) and isinstance(problem.observation, Value):
         return measure_low_rank(problem, params)
     if not isinstance(model, MLP):

@@ -103,6 +103,7 @@ class Measured:
             and what ``own`` may grow for each unit that h moves.
         least: The least |y| of a normalisation.
         width: Its m.
+        moves: Whether any of its parameters does.
     """
 
     layer: Layer
@@ -112,6 +113,7 @@ class Measured:
     spread: float = 0.0
     least: Float[np.ndarray, " n"] | float = 0.0
     width: int = 1
+    moves: bool = True
 
     def on_ball(self, radius: Numbers, moved: Numbers) -> Partials:
         """The layer's partial derivatives where parameters and h have moved by no more."""
@@ -125,6 +127,8 @@ class Measured:
             size = np.sqrt(left**2 + self.width * self.layer.epsilon)
             root = math.sqrt(self.width)
             return Partials(0.0, root / size, 0.0, SECOND * root / size**2, THIRD * root / size**3)
+        if not self.moves:
+            return Partials(0.0, self.size)
         return Partials(
             self.own + self.spread * moved, self.size + self.spread * radius, self.spread
         )
@@ -218,29 +222,35 @@ class ComposedBounds(JacobianBounds):
 
 
 @on_host
-def measure_composed(problem: Problem, network: Composed, params: Any) -> ComposedBounds:
+def measure_composed(
+    problem: Problem, network: Composed, params: Any, mask: Any = None
+) -> ComposedBounds:
     """What the bounds of a composed network start from.
 
     Args:
         problem: Gives the measure.
         network: The network.
         params: theta.
+        mask: Booleans, or arrays of them, in the structure of the parameters: what moves. None for
+            all. Of a layer that moves in part the bounds are those of the whole layer.
     """
     params, measure = as_float64(params), problem.measure
     with jax.enable_x64(True):
         found = jax.tree.map(np.asarray, _observed(network, params, measure.x))
-    measured, numbers, shape = list[Measured](), iter(found), network.shape
+    mask = jax.tree.map(lambda _: True, params) if mask is None else mask
+    measured, numbers = list[Measured](), iter(found)
 
-    def walk(layers: tuple[Layer, ...], parts: Any, shape: tuple[int, ...]) -> None:
-        for layer, own in zip(layers, parts, strict=True):
+    def walk(layers: tuple[Layer, ...], parts: Any, masks: Any, shape: tuple[int, ...]) -> None:
+        for layer, own, moving in zip(layers, parts, masks, strict=True):
             if isinstance(layer, Residual):
-                walk(layer.parts, own, shape)
+                walk(layer.parts, own, moving, shape)
             else:
                 constants = _constants(layer, own, network.factors, shape)
-                measured.append(Measured(layer, **next(numbers), **constants))
+                moves = any(np.any(leaf) for leaf in jax.tree.leaves(moving))
+                measured.append(Measured(layer, **next(numbers), **constants, moves=moves))
             shape = layer.out_shape(shape)
 
-    walk(network.parts, params, shape)
+    walk(network.parts, params, mask, network.shape)
     return ComposedBounds(network.parts, tuple(measured), measure.weights)
 
 

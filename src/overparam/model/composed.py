@@ -29,6 +29,7 @@ from overparam.errors import InputError
 from overparam.limits import require_positive, require_whole
 from overparam.model.activation import Activation, get_activation
 from overparam.model.mlp import MLP
+from overparam.precision import is_traced
 
 Shape = tuple[int, ...]
 """Of what belongs to one point."""
@@ -477,7 +478,7 @@ class Composed:
                 "use params from this model's init"
             )
         for leaf in jax.tree.leaves(params):
-            if not isinstance(leaf, jax.core.Tracer) and not np.isfinite(np.asarray(leaf)).all():
+            if not is_traced(leaf) and not np.isfinite(np.asarray(leaf)).all():
                 raise InputError("params have a NaN or infinite entry: did training diverge?")
 
 
