@@ -8,6 +8,7 @@ that of the closest minimiser that projections onto the linearised constraints f
 """
 
 import argparse
+import math
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def functions(problem: Problem, start):
 
 
 def measured(problem: Problem, start, eta: float, most: int):
-    """Worst distances along the run, the end's, and the closest minimiser's."""
+    """Worst distances along the run, the end's, the closest minimiser's; steps to a hundredth."""
     observe, theta_0, y = functions(problem, start)
     _, first = observe(theta_0)
     kernel = first @ first.T
@@ -71,10 +72,13 @@ def measured(problem: Problem, start, eta: float, most: int):
         return new, behind - eta * kernel @ behind, dual + eta * behind, missing, jnp.stack(seen)
 
     theta, behind, dual, worst = theta_0, y, jnp.zeros_like(y), np.zeros(4)
-    for _ in range(most):
+    hundredth = math.inf
+    for count in range(most):
         theta, behind, dual, missing, seen = step(theta, behind, dual)
         worst = np.maximum(worst, np.asarray(seen))
-        if float(jnp.linalg.norm(missing)) <= 1e-6 * float(jnp.linalg.norm(y)):
+        left = float(jnp.linalg.norm(missing)) / float(jnp.linalg.norm(y))
+        hundredth = min(hundredth, count if left <= 0.01 else math.inf)
+        if left <= 1e-6:
             break
     closest = theta_0
     for _ in range(20):
@@ -83,19 +87,19 @@ def measured(problem: Problem, start, eta: float, most: int):
         target = y - value + jacobian @ (closest - theta_0)
         closest = theta_0 + jacobian.T @ jnp.linalg.solve(gram, target)
     end = float(jnp.linalg.norm(theta - theta_0))
-    return worst, end, float(jnp.linalg.norm(closest - theta_0))
+    return worst, end, float(jnp.linalg.norm(closest - theta_0)), hundredth
 
 
-def report(depth: int, width: int, points: int, scale: float, most: int) -> None:
+def report(depth: int, width: int, points: int, scale: float, most: int, theorem=None) -> None:
     problem, start = problem_of(depth, width, points, scale)
-    certificate = certify(problem, start)
+    certificate = certify(problem, start, theorem=theorem)
     bound = {name: constant.value for name, constant in certificate.constants.items()}
     name = f"{depth}"
     if not certificate.certified:
         print(ROW.format(name, width, f"{certificate.margin:.2g}", *["-"] * 8), flush=True)
         return
     with jax.enable_x64(True):
-        worst, end, closest = measured(problem, start, certificate.step_size, most)
+        worst, end, closest, _ = measured(problem, start, certificate.step_size, most)
     print(
         ROW.format(
             *(name, width, f"{certificate.margin:.3g}"),
@@ -115,6 +119,7 @@ def report(depth: int, width: int, points: int, scale: float, most: int) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=5)
+    parser.add_argument("--theorem", choices=["1", "P"], help="certify with this one alone")
     parser.add_argument("--most", type=int, default=4000, help="largest number of steps")
     parser.add_argument(
         "--widths", type=int, nargs="+", default=[256, 512, 1024, 2048, 4096, 8192, 16384]
@@ -129,7 +134,7 @@ def main() -> None:
         scale = arguments.scales[depth - 1]
         for width in arguments.widths:
             if depth == 1 or width <= arguments.widest_deep:
-                report(depth, width, arguments.points, scale, arguments.most)
+                report(depth, width, arguments.points, scale, arguments.most, arguments.theorem)
 
 
 if __name__ == "__main__":

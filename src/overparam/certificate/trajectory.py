@@ -52,6 +52,9 @@ SHARP = 1.2
 LONGER = 2
 """Times the steps to where Theorem 1 takes over, a run is not made longer for the sake of that."""
 
+FEW = 400
+"""Steps that a run may always take for it: of wide networks Theorem 1 may hold at the start."""
+
 HALVINGS = ATTEMPTS - 1
 """How often a step that was not asked for is halved where a run with it cannot be followed."""
 
@@ -283,7 +286,7 @@ class _Attempt:
         while point is not None:
             found = self._hand_over(point, self.deviation)
             if found is not None:
-                best, self.last = found, min(self.last, LONGER * found.steps)
+                best, self.last = found, min(self.last, max(LONGER * found.steps, FEW))
                 if found.sharp(SHARP):
                     return found
             if self.last == math.inf and self.run.proved and self._adrift(point):
