@@ -7,13 +7,14 @@ import polars as pl
 import pytest
 
 from overparam.errors import InputError
+from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.model.mlp import MLP
-from overparam.studies import NAMES, Settings, get_study, run_study
+from overparam.studies import NAMES, Settings, get_study, run_study, transfer
 from overparam.studies.eoc import condition
 from overparam.studies.generalisation import draw_rows
 from overparam.studies.output import pdf_bytes
-from overparam.studies.problems import network, read_cell
+from overparam.studies.problems import network, read_cell, start_of
 
 OWN = {"activation": "erf", "depth": 3, "widths": (64, 16)}
 
@@ -108,7 +109,7 @@ def test_the_order_of_widths_means_nothing():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"applications"}))
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"applications", "transfer"}))
 def test_every_study_runs_with_it(name, table, tmp_path):
     """Once, and a second time from what the first has left."""
     own = {"depth": 2} if name == "eoc" else OWN | {"depth": 2}
@@ -122,6 +123,25 @@ def test_every_study_runs_with_it(name, table, tmp_path):
     assert result.figure().axes
     again = run_study(name, settings, out=tmp_path, jobs=1)
     assert again.report.measured == 0
+
+
+@pytest.mark.slow
+def test_a_sweep_of_steps_is_of_that_network(table, monkeypatch):
+    """By itself: certificates take their budgets of time, of which this test gives none."""
+    monkeypatch.setattr(transfer, "BUDGET", 1e-3)
+    own = OWN | {"depth": 2, "widths": (16,)}
+    cells = transfer.STUDY.cells(Settings(data=table, samples=8, seeds=2, **own))
+    cell = next(cell for cell in cells if cell["parametrisation"] == "standard")
+    rows = transfer.STUDY.measure(cell)
+    assert len(rows) == 2 * len(transfer.WINDOW)
+    kernel = empirical_ntk(
+        MLP(2, (16, 16), 1, "erf"),
+        start_of(MLP(2, (16, 16), 1, "erf"), 0),
+        read_cell(cell).train.x,
+        scales="standard",
+    )
+    largest = 2 / (np.linalg.eigvalsh(kernel)[-1] / 8)
+    assert rows[0]["stable_step"] == pytest.approx(largest, rel=1e-4)
 
 
 def test_a_figure_for_a_paper_has_its_fonts_in_it():
