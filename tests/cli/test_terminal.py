@@ -61,7 +61,8 @@ def test_warnings_of_libraries_stay_off_the_terminal(recwarn):
 
 def test_a_column_that_would_clear_the_screen(tmp_path):
     (tmp_path / "t\x1b]0;x\x07.csv").write_text("a,\x1b[2Jb\n1,2\n3,4\n5,6\n")
-    found = overparam("width", "t\x1b]0;x\x07.csv", cwd=tmp_path, stdout=subprocess.PIPE)
+    asked = ("width", "t\x1b]0;x\x07.csv", "--standardize", "sphere")
+    found = overparam(*asked, cwd=tmp_path, stdout=subprocess.PIPE)
     assert found.returncode == 2
     assert found.stderr.count("\n") == 1
     assert found.stderr[:-1].isprintable()

@@ -286,7 +286,10 @@ class _Attempt:
         while point is not None:
             found = self._hand_over(point, self.deviation)
             if found is not None:
-                best, self.last = found, min(self.last, max(LONGER * found.steps, FEW))
+                few = (
+                    FEW if point.bounds.lipschitz(0.0) else 0
+                )  # else nothing moves but by rounding
+                best, self.last = found, min(self.last, max(LONGER * found.steps, few))
                 if found.sharp(SHARP):
                     return found
             if self.last == math.inf and self.run.proved and self._adrift(point):

@@ -199,8 +199,10 @@ def _is_text(column: pl.Series) -> bool:
 
 def _is_categories(column: pl.Series) -> bool:
     """Whether a column is text, and most of it no numbers."""
+    if not _is_text(column):
+        return False
     numbers = _stripped(column).cast(pl.String).cast(pl.Float64, strict=False)
-    return _is_text(column) and numbers.null_count() >= len(column) / 2
+    return numbers.null_count() >= len(column) / 2
 
 
 def _stripped(column: pl.Series) -> pl.Series:

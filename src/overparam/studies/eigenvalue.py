@@ -92,14 +92,15 @@ class Eigenvalue(Study):
         cells += [on_sphere | {"sweep": "points", "points": n} for n in (10, 20, 40, 80)]
         cells += [on_sphere | {"sweep": "dimension", "dim": d} for d in (3, 10, 30)]
         cells += [
-            {**source.cell(), "sweep": "size", "dim": 0, "activation": "tanh", "depth": 1}
-            | {"width": 1024, "angle": 0.0, "seeds": min(seeds, SIZED // source.points)}
+            on_sphere
+            | {**source.cell(), "sweep": "size", "dim": 0}
+            | {"seeds": min(seeds, SIZED // source.points)}
             for source in _sizes(settings)
         ]
         return cells + [
             on_sphere
             | {"sweep": "angle", "points": 10, "activation": act}
-            | {"angle": angle, "width": RESOLVING}
+            | {"angle": angle, "width": RESOLVING if settings.widths is None else widest}
             for act in activations
             for angle in ANGLES
         ]

@@ -219,7 +219,7 @@ def descent_follows_path(
     # T = 0, which is Theorem 1 itself: it counts where no later T is certified.
     at_once = _tail(step_size, start, run)
     margin, level, reached = at_once.margin, run.residual, start.step
-    first, kept = run, False
+    first, kept, largest = run, False, 0.0
     skipped: PathPoint | None = None
     for cell in cells:
         through = _through(step_size, cell, run)
@@ -227,7 +227,8 @@ def descent_follows_path(
             break
         run, reached, skipped = through, cell.b.step, cell.b
         # Once the rate is as good as it gets, Theorem 1 is asked only where the rest is short.
-        moved = (1 + NEGLIGIBLE) * max(tube.least for tube in run.tubes)
+        largest = max(largest, run.tubes[-1].least)
+        moved = (1 + NEGLIGIBLE) * largest
         if kept and _drift_behind(cell.b, run.radius + run.residual / cell.b.sigma) > moved:
             continue
         tail, skipped = _tail(step_size, cell.b, run), None
