@@ -210,6 +210,7 @@ def test_the_width_grows_like_the_fourth_moment():
     assert slope(fourth, widths) == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_larger_output_scale_needs_less_width():
     measure = problem()
     models = [net(measure, 1, "tanh", output_scale=c) for c in (1.0, 10.0)]
@@ -217,6 +218,7 @@ def test_a_larger_output_scale_needs_less_width():
     assert ten < once
 
 
+@pytest.mark.slow
 def test_terms_exhaust_the_modulus():
     setting = build_setting(problem(), net(problem(), 2, "tanh"))
     model = setting.at((4096, 4096))

@@ -111,6 +111,7 @@ def ctrl_c_arrives():
 
 
 @pytest.mark.usefixtures("ctrl_c_arrives")
+@pytest.mark.slow
 def test_ctrl_c_after_the_verdict_keeps_what_there_is(capsys, monkeypatch, tmp_path):
     """Certificates, parameters and data are on disk and said before the consequences."""
 

@@ -60,6 +60,7 @@ def on_progress(monkeypatch, act):
     monkeypatch.setattr(ProgressBar, "__call__", call)
 
 
+@pytest.mark.slow
 def test_these_are_the_phases(tmp_path, monkeypatch):
     seen = {}
     on_progress(monkeypatch, lambda phase: seen.setdefault(phase))

@@ -21,7 +21,7 @@ def run(capsys, *arguments):
 
 
 def test_the_answer_in_words_and_in_files(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "PLOTTED", 5)
+    monkeypatch.setattr(command, "PLOTTED", 3)
     code, text, _ = run(capsys, "digits", *SMALL, "--out", tmp_path / "answer")
     assert code == 0
     assert "with probability 0.95 over the initialisation; so at each larger width" in text
@@ -101,6 +101,7 @@ def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, arguments, mess
     assert not list((tmp_path / "none").iterdir())
 
 
+@pytest.mark.slow
 def test_a_width_out_of_reach_is_rounded_and_said_to_be_so(capsys, monkeypatch):
     asked = ("iris", "--samples", 30, "--test-fraction", 0)
     answers, search = [], command.width_for
@@ -115,6 +116,7 @@ def test_a_width_out_of_reach_is_rounded_and_said_to_be_so(capsys, monkeypatch):
     assert "out of reach: the parameters alone take" in text
 
 
+@pytest.mark.slow
 def test_the_search_tells_how_far_it_is(capsys, monkeypatch):
     seen = []
 

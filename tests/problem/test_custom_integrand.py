@@ -145,6 +145,7 @@ def test_targets_of_a_problem_are_checked_too():
         Problem(model, Measure(x, [0.7, 3.0]), loss)
 
 
+@pytest.mark.slow
 def test_a_certificate_calls_declared_constants_assumed():
     rng = np.random.default_rng(3)
     loss = CustomIntegrand("mine", log_cosh, 1.0, alpha_of_log_cosh)

@@ -54,6 +54,7 @@ def test_the_table_holds_the_networks_it_names(measured):
     assert table["distance"][row] == pytest.approx(np.linalg.norm(kernel - NTK, 2))
 
 
+@pytest.mark.slow
 def test_the_mean_is_below_the_limit_and_increases_with_the_width(measured):
     means, errors = [], []
     for width in np.unique(measured.widths):
