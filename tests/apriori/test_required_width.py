@@ -107,6 +107,7 @@ def test_every_coefficient_improves_with_the_width(knowing, depth):
     knowing=st.sampled_from(["points", "norms", "moments"]),
     output_scale=st.sampled_from([1.0, 30.0]),
 )
+@pytest.mark.slow
 def test_layers_that_grow_in_proportion_improve_every_coefficient(
     widths, activation, outputs, knowing, output_scale
 ):

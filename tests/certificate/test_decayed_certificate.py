@@ -73,6 +73,7 @@ def test_the_anchor_is_certified_and_says_what_is_not(trained, tmp_path):
     assert found.problem.decay_sha256 == found.problem.center_sha256
 
 
+@pytest.mark.slow
 def test_the_hessian_has_its_bounds_all_over_the_ball(trained):
     """Dense Hessians, also where an adversary has pushed them as low and as high as he could."""
     problem, params, found = trained

@@ -51,6 +51,7 @@ def test_a_quick_study_leaves_table_figure_findings_and_page(capsys, folder):
     assert "| diabetes |" in page
 
 
+@pytest.mark.slow
 def test_the_same_command_measures_nothing_and_gives_the_same_files(capsys, folder):
     before = {name: (folder / name).read_bytes() for name in ("table.parquet", "figure.svg")}
     found = json.loads(run(capsys, *SMALL, "--out", folder, "--json").out)

@@ -134,6 +134,7 @@ def test_difference_quotients_of_dense_jacobians_stay_below_the_lipschitz_consta
 
 @pytest.mark.parametrize("tiny", CASES, ids=str)
 @pytest.mark.sample(3)
+@pytest.mark.sample(1)
 def test_bounds_are_monotone_and_the_modulus_vanishes_at_zero(tiny):
     bounds = bounds_at(tiny)
     values = np.array([bounds.on_ball(r) for r in (0.0, *np.geomspace(1e-6, 1e3, 40))])

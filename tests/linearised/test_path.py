@@ -332,6 +332,7 @@ def test_a_smaller_step_that_is_given_is_taken(wide):
     assert given.step_size == 0.5 * certificate.step_size
 
 
+@pytest.mark.slow
 def test_what_cannot_be_followed_says_how_far_it_came():
     narrow = Tiny((8,), "gelu", outputs=1)
     certificate = certify(narrow.problem(0, centred=True), narrow.start(0), theorem="P")

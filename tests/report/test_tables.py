@@ -70,7 +70,10 @@ def certificate_of(kind):
     return CERTIFICATES[kind]()
 
 
-SLOW = ("path that fails", "along the run, by random vectors", "estimated")
+SLOW = (
+    *("path that fails", "along the run, by random vectors", "estimated", "a run too long"),
+    *("along the linearised path", "classes", "anchored"),
+)
 KINDS = [
     pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in CERTIFICATES
 ]

@@ -317,6 +317,7 @@ def test_the_deviation_holds_for_all_larger_widths_at_once():
     assert np.mean(off > allowed) <= failure
 
 
+@pytest.mark.slow
 def test_the_step_that_is_stable_with_probability():
     problem = Tiny((8,), "gelu", 1).problem(1)
     numbers = {

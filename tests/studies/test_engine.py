@@ -49,6 +49,7 @@ def test_the_number_of_workers_changes_no_bit(table, tmp_path, jobs):
     assert run(tmp_path, jobs=jobs).table.equals(table, null_equal=True)
 
 
+@pytest.mark.slow
 def test_a_second_run_measures_nothing(table, tmp_path):
     first = run(tmp_path)
     second = run(tmp_path)

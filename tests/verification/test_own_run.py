@@ -151,6 +151,7 @@ def test_a_reason_that_its_numbers_do_not_give_is_refused(run):
     assert "why" in verify(forged, problem, start).reasons[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_not_finished_is_not_checked():
     problem, start, certificate = certified("computed")
     short = certify(problem, start, certificate.step_size / 1e5, theorem="C", budget=0.2)

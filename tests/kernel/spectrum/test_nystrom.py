@@ -136,6 +136,7 @@ def test_the_mean_error_of_random_pivots_obeys_their_theorem(power):
 
 @pytest.mark.parametrize("block", [3, 1])
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_blocks_with_rejection_have_the_law_of_one_at_a_time(block):
     """The first two landmarks of random pivoting on 4 samples: exact chances by hand."""
     X = np.array([[2.0, 0.0], [2.0, 0.3], [0.0, 1.0], [1.0, 1.0]])
