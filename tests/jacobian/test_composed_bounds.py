@@ -11,8 +11,9 @@ from jax.flatten_util import ravel_pytree
 from composed_networks import NETWORKS, Dense64, problem_of
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.composed_bounds import SECOND, THIRD, norms, symbol_norm
-from overparam.model import Conv
+from overparam.model import Composed, Conv, Dense
 from overparam.model.composed import Factors
+from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
 
 
@@ -83,6 +84,15 @@ def test_layers_that_are_frozen_do_not_count():
     bounds = jacobian_bounds(last, params)
     assert bounds.on_ball(1e3) == (0.0, 0.0)
     assert bounds.third(1e3) == 0.0
+
+
+def test_kinks_in_front_of_what_moves_do_no_harm():
+    network = Composed((Dense(4), "relu", Dense(1)), 3)
+    params = jax.tree.map(np.asarray, network.init(jax.random.key(0)))
+    measure = Measure(np.eye(3), np.ones(3))
+    last = jacobian_bounds(Problem(network, measure, trainable="2"), params)
+    assert last.on_ball(1e3) == (0.0, 0.0)
+    assert jacobian_bounds(Problem(network, measure), params).on_ball(1e-3) == (np.inf, np.inf)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

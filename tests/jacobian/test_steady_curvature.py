@@ -69,3 +69,10 @@ def test_few_vectors_are_drawn_where_curvature_can_only_be_small():
         found = np.asarray(samples(np.eye(6), np.float64(cap), keys, 1.0))
     assert expected_vectors(cap, STEADY) == pytest.approx(0.01)
     assert abs(np.mean(found > 0) - 0.01) < 4 * math.sqrt(0.01 / 20_000)
+
+
+def test_where_there_can_be_no_curvature_none_is_seen():
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(0), 3)
+        found = np.asarray(samples(np.zeros((2, 2)), np.float64(0.0), keys, 0.5))
+    assert found.tolist() == [0.0, 0.0, 0.0]

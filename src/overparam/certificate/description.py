@@ -8,7 +8,9 @@ import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from overparam.certificate.field_types import Count, Finite, Hash, Positive, Record, Word
-from overparam.model.function import Network, ParamTree
+from overparam.model.composed import Composed, activations
+from overparam.model.function import Network, ParamTree, covering_network
+from overparam.model.low_rank import LowRank
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.model.trainable import PartlyTrained
@@ -99,9 +101,12 @@ class FunctionDescription(Description, frozen=True, kw_only=True, tag="function"
 
     Attributes:
         model: Its name.
+        activation_bounds: ``proved``, or ``assumed`` if the user declared those of one of its
+            activations; absent if the function is not known to be a network of layers.
     """
 
     model: Word
+    activation_bounds: Declared | UnsetType = UNSET
 
 
 def describe(problem: Problem, params: ParamTree) -> NetworkDescription | FunctionDescription:
@@ -127,7 +132,12 @@ def describe(problem: Problem, params: ParamTree) -> NetworkDescription | Functi
     if moving is not None:
         common["trainable"] = moving
     if not isinstance(model, MLP):
-        return FunctionDescription(**common, observe=observation.name, model=model_name(model))
+        return FunctionDescription(
+            **common,
+            observe=observation.name,
+            model=model_name(model),
+            activation_bounds=_activation_bounds(model),
+        )
     return NetworkDescription(
         **common,
         observe=UNSET if isinstance(observation, Value) else observation.name,
@@ -138,6 +148,19 @@ def describe(problem: Problem, params: ParamTree) -> NetworkDescription | Functi
         bias_scale=float(model.bias_scale),
         output_scale=float(model.output_scale),
     )
+
+
+def _activation_bounds(model: Network) -> Declared | UnsetType:
+    """What the bounds on the activations of a network are that is no ``MLP``."""
+    inner = covering_network(model) or model
+    if isinstance(inner, PartlyTrained):
+        inner = inner.function
+    if isinstance(inner, LowRank):
+        inner = inner.model
+    if not isinstance(inner, MLP | Composed):
+        return UNSET
+    found = (inner.act,) if isinstance(inner, MLP) else activations(inner.parts)
+    return "assumed" if any(act.bounds_kind == "assumed" for act in found) else "proved"
 
 
 def trained_names(model: Network, params: ParamTree) -> tuple[str, ...] | None:

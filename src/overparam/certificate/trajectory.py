@@ -207,7 +207,8 @@ def certify_by_running(
         sampled = not proved and (predicted is None or predicted.sampled)
         run = Run(problem, start, step, proved=proved, sampled=sampled)
         attempt, found = _attempt(problem, run, *settings)
-        if run.how == "layers" and isinstance(attempt.why, Lost) and not proved:
+        lost = found is None and isinstance(attempt.why, Lost)
+        if lost and run.how == "layers" and not proved:
             again = Run(problem, start, step, sampled=True)
             attempt, found = _attempt(problem, again, *settings)
         if found is None and attempt.adrift and _has_balls(problem):
@@ -418,5 +419,6 @@ class _Attempt:
             lower=np.concatenate([*self.lower, []]),
             length=self.length,
             farthest=self.farthest,
+            exponent=self.run.exponent + self.run.slack(self.steps),
             movement=self.run.movement(point, deviation, tail, excess),
         )

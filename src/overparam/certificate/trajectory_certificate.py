@@ -47,6 +47,7 @@ class Found:
         lower: The same from below.
         length: Of the path up to T.
         farthest: The largest distance from theta_0 up to T.
+        exponent: a_T and the sum of the e_t up to T.
         movement: What kernel and parameters have moved, and the linearised run beside them.
     """
 
@@ -59,6 +60,7 @@ class Found:
     lower: Float[np.ndarray, " steps"]
     length: float
     farthest: float
+    exponent: float
     movement: Movement
 
     @property
@@ -174,7 +176,7 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
         "newton_kantorovich": lipschitz * tail.level / left**2 * ROUNDING,
         "handover": found.steps,
         "deviation": found.deviation,
-        "exponent": found.run.exponent + found.run.slack(found.steps),
+        "exponent": found.exponent,
         "handover_excess": found.excess,
         "handover_eigenvalue": max(left, 0.0) ** 2 * (2 - ROUNDING),
         "displacement": max(found.farthest * ROUNDING, limit),

@@ -13,7 +13,13 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.importers.network import Affine, ImportedNetwork, Scales, scales_for
+from overparam.importers.network import (
+    Affine,
+    ImportedNetwork,
+    Scales,
+    check_untied,
+    scales_for,
+)
 from overparam.importers.steps import Block, Convolution, Flat, Means, Norm, Pointwise, Step
 from overparam.model import composed
 from overparam.model.composed import Shape
@@ -39,17 +45,16 @@ def composed_of(
         channels_first: Whether ``source`` flattens (channels, height, width).
 
     Raises:
-        InputError: Shapes do not fit together, or the scales do not suit the sums.
+        InputError: Shapes do not fit together, layers share their weights, or the scales do not
+            suit the sums.
     """
     shape = _start(steps, in_shape, source)
     linear = list(_linear(steps))
     if not linear:
         raise InputError(f"{source} has no linear layer")
+    check_untied(linear, source)
     without = [step.name for step in linear if step.bias is None]
-    if without and len(without) < len(linear):
-        notes += (
-            f"{', '.join(without)} had no bias: it is 0 here, and gradient descent may move it",
-        )
+    notes += _made_up(without if len(without) < len(linear) else [], steps)
     chosen = scales_for(scales, [*map(_inputs, linear), 1])
     if chosen.output != 1 and steps[-1] is not linear[-1]:
         raise InputError(f"output_scale must be 1 where {source} ends with no linear layer")
@@ -108,12 +113,30 @@ class _Stack:
         return tuple(parts), tuple(params), shape
 
 
-def _linear(steps: Sequence[Step]) -> Iterator[Affine | Convolution]:
+def _all(steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps, those of blocks in their place."""
     for step in steps:
         if isinstance(step, Block):
-            yield from _linear(step.steps)
-        elif isinstance(step, Affine | Convolution):
+            yield from _all(step.steps)
+        else:
             yield step
+
+
+def _linear(steps: Sequence[Step]) -> Iterator[Affine | Convolution]:
+    return (step for step in _all(steps) if isinstance(step, Affine | Convolution))
+
+
+def _made_up(without: list[str], steps: Sequence[Step]) -> tuple[str, ...]:
+    """Notes on arrays that the source does not have, of linear layers and of layer norms."""
+    norms = [step for step in _all(steps) if isinstance(step, Norm)]
+    plain = [norm.name for norm in norms if norm.gain is None and norm.bias is not None]
+    without += [norm.name for norm in norms if norm.bias is None and norm.gain is not None]
+    missing = (("bias", 0, without), ("gain", 1, plain))
+    return tuple(
+        f"{', '.join(names)} had no {kind}: it is {start} here, and gradient descent may move it"
+        for kind, start, names in missing
+        if names
+    )
 
 
 def _start(steps: Sequence[Step], given: Any, source: str) -> tuple[int, ...]:

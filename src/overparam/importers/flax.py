@@ -129,10 +129,12 @@ def _step(layer: Any, name: str, label: str, given: Activation | None) -> Step:
         bias = None if layer.bias is None else layer.bias[...]
         dilations = {1, *np.ravel(layer.input_dilation), *np.ravel(layer.kernel_dilation)}
         plain = kernel.ndim == 4 and layer.feature_group_count == 1 and dilations == {1}
+        plain = plain and getattr(layer, "mask", None) is None  # what is masked does not move
         return convolution(
             label, np.moveaxis(kernel, -1, 0), bias, layer.strides or 1, layer.padding, plain
         )
-    if name == "LayerNorm" and layer.reduction_axes in (-1, (-1,)):
+    axes = (-1, (-1,))
+    if name == "LayerNorm" and layer.reduction_axes in axes and layer.feature_axes in axes:
         gain, bias = (None if a is None else a[...] for a in (layer.scale, layer.bias))
         return norm(label, layer.epsilon, gain, bias)
     if _is_nnx(layer):

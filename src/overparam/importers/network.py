@@ -182,7 +182,7 @@ def build(
             suit the widths.
     """
     _check_chain(layers, source)
-    _check_untied(layers, source)
+    check_untied(layers, source)
     widths = [layer.weight.shape[1] for layer in layers] + [len(layers[-1].weight)]
     chosen = scales_for(scales, widths)
     without = [layer.name for layer in layers if layer.bias is None]
@@ -306,8 +306,16 @@ def _check_chain(layers: Sequence[Affine], source: str) -> None:
             )
 
 
-def _check_untied(layers: Sequence[Affine], source: str) -> None:
-    """No two layers are one, or one and its transpose: descent would move them together."""
+def check_untied(layers: Sequence[Any], source: str) -> None:
+    """No two layers are one, or one and its transpose: descent would move them together.
+
+    Args:
+        layers: Each with a name and the weights that it is known by.
+        source: For the message.
+
+    Raises:
+        InputError: Two are.
+    """
     for first, second in itertools.combinations(layers, 2):
         a, b = first.weight, second.weight
         if _the_same(a, b) or _the_same(a, b.T):

@@ -71,15 +71,23 @@ def read_layers(
         layers: From the input to the output; dropout is the identity.
         read: From a layer, the name of its class and a label to its step, None for the identity.
         mode: What the library calls the mode in which it is.
+
+    Raises:
+        InputError: A layer is not supported, or a layer norm stands twice.
     """
     steps: list[Step] = []
     notes: tuple[str, ...] = ()
+    norms: list[Any] = []  # whose gains are often all 1, so that values do not tell them apart
     for number, layer in enumerate(layers):
         name = type(layer).__name__
         label = f"layer {number} ({getattr(layer, '__name__', name)})"
         if name == "Dropout":
             notes = (f"Dropout is the identity here: the network is the one in {mode} mode",)
         elif (step := read(layer, name, label)) is not None:
+            if isinstance(step, Norm):
+                if any(layer is other for other in norms):
+                    raise InputError(f"{label} stands twice: tied parameters are not supported")
+                norms.append(layer)
             steps.append(step)
     return steps, notes
 

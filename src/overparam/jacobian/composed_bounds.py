@@ -3,7 +3,7 @@
 Measured at theta, point by point: what enters every layer, and the derivative G of the output in
 what leaves it. Each layer bounds its own partial derivatives on a ball around that; the chain rule,
 forward for what the parameters move and backward for what that moves at the output, does the rest.
-Statement and proof with these symbols: docs/composed.md, Theorems D1 and D2.
+Statement and proof with these symbols: docs/composed.md, Theorem D1.
 """
 
 import math
@@ -207,6 +207,8 @@ class ComposedBounds(JacobianBounds):
                     continue
                 at = next(rest)
                 partials = at.on_ball(radius, radius * here.first)
+                if not np.any(here.first):  # the input stays, so that kinks do no harm
+                    partials = partials._replace(second=0.0, third=0.0)
                 seen.append(_Seen(at, partials, here))
                 here = here.through(partials)
             return here

@@ -164,7 +164,9 @@ def steady_sample(
     drawn = jax.random.uniform(coin, dtype=np.float64) < expected
     size = jax.lax.cond(drawn, seen, lambda: jnp.zeros_like(cap))
     certain = jnp.log1p(steady_kappa() * step_size * size) / step_size
-    return jnp.where(expected < 1, kappa(POWERS) * size / jnp.minimum(expected, 1.0), certain)
+    # A cap of 0 leaves no chance, and nothing to be seen.
+    chance = jnp.where(expected > 0, jnp.minimum(expected, 1.0), 1.0)
+    return jnp.where(expected < 1, kappa(POWERS) * size / chance, certain)
 
 
 def _normal(key: Array, like: Any) -> Any:
