@@ -19,7 +19,10 @@ from overparam.errors import InputError
 from overparam.limits import require_positive
 from overparam.model.activation import ACTIVATIONS, Activation, abs_linear
 
-GRID = np.concatenate([np.linspace(-30, 30, 241), np.linspace(-3, 3, 241) + 0.0123])
+FAR = np.geomspace(31, 300, 20)
+"""Where a function that is cut off has been; beyond, exponentials of twice the number overflow."""
+
+GRID = np.concatenate([np.linspace(-30, 30, 241), np.linspace(-3, 3, 241) + 0.0123, FAR, -FAR])
 """Where functions are compared."""
 
 
