@@ -74,7 +74,8 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=4000, help="largest number of steps")
     parser.add_argument("--widths", type=int, nargs="+", default=[4**i for i in range(3, 9)])
     arguments = parser.parse_args()
-    measure = load("digits", target="parity", samples=arguments.points, test_fraction=0).train
+    prepared = {"target": "parity", "test_fraction": 0, "standardize": "sphere"}
+    measure = load("digits", samples=arguments.points, **prepared).train
     print("| width | " + " | ".join(f"{name}: a priori, P, C, measured" for name in TABLES))
     for width in arguments.widths:
         model = MLP(measure.dim, (width,), 1, "gelu")
