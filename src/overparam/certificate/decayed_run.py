@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -234,8 +234,8 @@ def _not_certified(
     why: Reason,
     values: Mapping[str, SupportsFloat] = MappingProxyType({}),
 ) -> Certificate:
-    infinite = dict.fromkeys(("smoothness", "distance", "excess", "reach", "path"), math.inf)
-    found = UniqueMinimum(False, 0.0, step_size, 0.0, 0.0, contraction=1.0, **infinite)
+    nothing: dict[str, Any] = dict.fromkeys(("margin", "radius", "strong_convexity"), 0.0)
+    found = UniqueMinimum(**nothing, step_size=step_size, smoothness=math.inf)
     return certificate_from(known, found, params, "initialisation", why, values)
 
 

@@ -176,13 +176,13 @@ class Consequences:
         linearisation_parameter_distance: A bound on |theta_t - theta_t^lin| (Theorem 7).
     """
 
-    displacement: Number = field(metadata=UPPER)
-    limit_distance: Number = field(metadata=UPPER)
-    distance_ratio: Number = field(metadata=UPPER)
-    kernel_drift: Number = field(metadata=UPPER)
-    relative_kernel_drift: Number = field(metadata=UPPER)
-    linearisation_distance: Number = field(metadata=UPPER)
-    linearisation_parameter_distance: Number = field(metadata=UPPER)
+    displacement: Number = field(default=math.inf, metadata=UPPER)
+    limit_distance: Number = field(default=math.inf, metadata=UPPER)
+    distance_ratio: Number = field(default=math.inf, metadata=UPPER)
+    kernel_drift: Number = field(default=math.inf, metadata=UPPER)
+    relative_kernel_drift: Number = field(default=math.inf, metadata=UPPER)
+    linearisation_distance: Number = field(default=math.inf, metadata=UPPER)
+    linearisation_parameter_distance: Number = field(default=math.inf, metadata=UPPER)
 
 
 def consequences(premises: Premises, found: Convergence, closest: Number) -> Consequences:
@@ -194,7 +194,7 @@ def consequences(premises: Premises, found: Convergence, closest: Number) -> Con
         closest: From Theorem 4.
     """
     if not found.certified:
-        return Consequences(*[math.inf] * 7)
+        return Consequences()
     near = linearisation(premises, found.radius, found.step_size)
     end = limit(premises, found.radius, near.displacement)
     moved = drift(premises, near.displacement)

@@ -21,7 +21,7 @@ STEP_FRACTIONS = np.linspace(0.0, 1.0, 130)[1:-1]
 """Where between its least value and 1 q = 1 - eta L_phi / 2 is tried if the step size is free."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Convergence:
     """What Theorem 1 gives.
 
@@ -42,16 +42,16 @@ class Convergence:
         rate: 1 - 2 eta q alpha sigma_*^2; 1 if not certified.
     """
 
-    certified: bool
+    certified: bool = False
     step_size: Number = field(metadata=LOWER)
     step_fraction: Number = field(metadata=LOWER)
     level: Number = field(metadata=UPPER)
     margin: Number = field(metadata=LOWER)
-    radius: Number = field(metadata=UPPER)
+    radius: Number = field(default=math.inf, metadata=UPPER)
     ball: Number = field(metadata=LOWER)
-    sigma_end: Number = field(metadata=LOWER)
+    sigma_end: Number = field(default=0.0, metadata=LOWER)
     smoothness: Number = field(metadata=UPPER)
-    rate: Number = field(metadata=UPPER)
+    rate: Number = field(default=1.0, metadata=UPPER)
 
     @property
     def stands(self) -> bool:
@@ -135,16 +135,12 @@ def converges_on_ball(
             return found
     reached = majorant.maximum if step_size is None else majorant.maximum_up_to(ball)
     return Convergence(
-        certified=False,
         step_size=over(1.0, L_phi) if step_size is None else step_size,
         step_fraction=q,
         level=rho,
         margin=smaller(reached / rho, 1.0) if rho > 0 else 0.0,
-        radius=math.inf,
         ball=R,
-        sigma_end=0.0,
         smoothness=L_phi,
-        rate=1.0,
     )
 
 
