@@ -28,7 +28,7 @@ from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.progress import Progress
 from overparam.results import brief
 from overparam.steps.stable_step import draw_at_width
-from overparam.theorems.descent import descent_horizon, descent_step, objective_smoothness
+from overparam.theorems.descent import descent_horizon, descent_step
 
 Level = Literal["converges", "descends", "stable", "none"]
 """What is guaranteed of a step, strongest first: convergence to a global minimum (Theorem 1), an
@@ -331,8 +331,8 @@ class _Footing:
         kernel: Float[np.ndarray, "nk nk"] | None = None,
     ) -> "_Footing":
         found = measure_hypotheses(Expansion(problem, params, kernel), target_norm=False)
-        radii = np.geomspace(NEAR, FAR, BALLS) * _reach(problem, found, steps)
-        return cls(found, radii, *_on_balls(problem, found, radii), steps)
+        radii = np.geomspace(NEAR, FAR, BALLS) * _reach(found, steps)
+        return cls(found, radii, *_on_balls(found, radii), steps)
 
     @classmethod
     def for_steps(cls, problem: Problem, params: ParamTree, steps: int) -> "_Footing":
@@ -343,11 +343,11 @@ class _Footing:
         def inverse_step(log_radius: float) -> float:
             """(1) of Theorem T2, solved for 1 / eta: falls until L_phi takes over."""
             radius = np.exp([log_radius])
-            modulus, smooth = _on_balls(problem, found, radius)
+            modulus, smooth = _on_balls(found, radius)
             tried[float(radius[0])] = float(modulus[0]), float(smooth[0])
             return steps * found.excess / float(radius[0]) ** 2 + float(smooth[0]) / 2
 
-        reach = _reach(problem, found, steps)
+        reach = _reach(found, steps)
         golden_section(inverse_step, math.log(NEAR * reach), math.log(FAR * reach), SEARCHED)
         radii = np.array(sorted(tried))
         modulus, smooth = np.array([tried[radius] for radius in radii]).T
@@ -437,10 +437,10 @@ class _Footing:
         return (*measured, step, free.rate, free.margin)
 
 
-def _reach(problem: Problem, found: Hypotheses, steps: int) -> float:
+def _reach(found: Hypotheses, steps: int) -> float:
     """Where steps of the stable size would end in a straight line of equal squared lengths."""
-    reach = math.sqrt(2 * steps * found.excess / problem.loss.smoothness) / found.jacobian_norm
-    return reach or 1.0
+    fall = 2 * steps * found.excess / found.point.problem.loss.smoothness
+    return math.sqrt(fall) / found.jacobian_norm or 1.0
 
 
 def golden_section(
@@ -470,18 +470,11 @@ def golden_section(
 
 
 def _on_balls(
-    problem: Problem, found: Hypotheses, radii: Float[np.ndarray, "balls"]
+    found: Hypotheses, radii: Float[np.ndarray, "balls"]
 ) -> tuple[Float[np.ndarray, "balls"], Float[np.ndarray, "balls"]]:
     """omega and L_phi on balls."""
     modulus, lipschitz = found.bounds.on_balls(radii).T
-    smooth = objective_smoothness(
-        modulus=modulus,
-        lipschitz=lipschitz,
-        jacobian_norm=found.jacobian_norm,
-        smoothness=problem.loss.smoothness,
-        excess=found.excess,
-    )
-    return modulus, smooth
+    return modulus, found.smoothness(modulus, lipschitz)
 
 
 def _rank(level: Level) -> int:

@@ -8,7 +8,9 @@ itself, for one step size on one ball, is :func:`converges_on_ball`, over any ty
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -103,13 +105,8 @@ def converges_on_ball(
     References:
         docs/convergence.md, Theorem 1.
     """
-    L_phi = objective_smoothness(
-        modulus=majorant.modulus[ball],
-        lipschitz=lipschitz,
-        jacobian_norm=jacobian_norm,
-        smoothness=smoothness,
-        excess=excess,
-    )
+    sizes = {"jacobian_norm": jacobian_norm, "smoothness": smoothness, "excess": excess}
+    L_phi = objective_smoothness(modulus=majorant.modulus[ball], lipschitz=lipschitz, **sizes)
     if step_size is None:
         q = 1.0 if L_phi < math.inf else 0.0
     else:
@@ -154,8 +151,9 @@ def gradient_descent_converges(
     excess: float,
     step_size: float | None = None,
     step_fraction: float | None = None,
+    number: Callable[[Any], Number] | None = None,
 ) -> Convergence:
-    """Theorem 1 in float64, with the step size that minimises its bound on the number of steps.
+    """Theorem 1 with the step size that minimises its bound on the number of steps.
 
     Args:
         majorant: Psi, from sigma_0 and omega at radii R_1 < ... < R_N.
@@ -167,30 +165,24 @@ def gradient_descent_converges(
         step_size: eta; None chooses it.
         step_fraction: q, which sets eta = 2 (1 - q) / L_phi on the smallest ball; with None the
             best q is chosen. Not together with a step size.
+        number: Makes floats the numbers over which the theorem is evaluated; they are themselves
+            without it. Step and ball are chosen in float64 either way.
 
     Returns:
-        The :class:`Convergence`.
+        The :class:`Convergence`, over these numbers.
     """
-    L_phi = objective_smoothness(
-        modulus=majorant.modulus,
-        lipschitz=lipschitz,
-        jacobian_norm=jacobian_norm,
-        smoothness=smoothness,
-        excess=excess,
-    )
-    level = math.sqrt(2 * excess / pl_constant) if pl_constant else math.inf
+    sizes = {"jacobian_norm": jacobian_norm, "smoothness": smoothness, "excess": excess}
+    L_phi = objective_smoothness(modulus=majorant.modulus, lipschitz=lipschitz, **sizes)
+    level = math.sqrt(2 * excess / pl_constant) if pl_constant > 0 else math.inf
     step, ball = choose_step(majorant, L_phi, level, step_size, step_fraction)
-    found = converges_on_ball(
-        majorant=majorant,
-        ball=ball,
-        lipschitz=float(lipschitz[ball]),
-        jacobian_norm=jacobian_norm,
-        smoothness=smoothness,
-        pl_constant=pl_constant,
-        excess=excess,
-        step_size=step,
-    )
-    return safe(found)
+    sizes |= {"pl_constant": pl_constant, "lipschitz": float(lipschitz[ball])}
+    if number is None:
+        found = converges_on_ball(majorant=majorant, ball=ball, step_size=step, **sizes)
+        return safe(found)
+    numbers = Majorant(*map(number, (majorant.sigma, majorant.radii, majorant.modulus)))
+    exact = {name: number(size) for name, size in sizes.items()}
+    exact["step_size"] = None if step is None else number(step)
+    return converges_on_ball(majorant=numbers, ball=ball, **exact)
 
 
 def choose_step(
