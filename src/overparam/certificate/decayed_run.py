@@ -42,7 +42,7 @@ from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.composed import Composed
 from overparam.model.function import parameter_distance
 from overparam.problem.problem import Problem
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.theorems.weight_decay import UniqueMinimum
 
 STEPS = "steps of gradient descent in float64"
@@ -167,8 +167,7 @@ class _Attempt:
             found = self._hand_over(point)
             if found is not None:
                 return found
-            if self.progress is not None:
-                self.progress(STEPS, self.steps, self.predicted.steps)
+            (self.progress or silent)(STEPS, self.steps, self.predicted.steps)
             if time.perf_counter() > self.until:
                 steps = self.predicted.steps
                 self.why = WouldTake(self.run.step_size, self.budget, True, steps)

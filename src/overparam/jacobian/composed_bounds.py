@@ -19,9 +19,9 @@ from jaxtyping import Array, Float
 
 from overparam.enclosures import spectral_norm
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
-from overparam.model.composed import (
+from overparam.model.composed import Composed
+from overparam.model.composed_layers import (
     Affine,
-    Composed,
     Conv,
     Factors,
     Layer,
