@@ -95,7 +95,7 @@ def test_the_run_in_60_digits_stays_within_delta(loss, factor, scale):
 def through_where_it_bends(loss):
     tiny = Tiny((24,), "gelu", 1)
     problem, start = tiny.problem(0, loss, centred=True, target_scale=2.0), tiny.start(0)
-    return certify(problem, start, step_of(problem, start, 0.5), theorem="C")
+    return certify(problem, start, step_of(problem, start, 0.5), theorem="C", budget=600.0)
 
 
 def test_a_run_through_where_it_bends_is_certified(loss):
