@@ -15,6 +15,7 @@ the host, and JAX arrays give JAX arrays, so that everything can be traced and d
 """
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, TypeVar
 
@@ -111,6 +112,20 @@ class Integrand(ABC):
         Returns:
             alpha > 0, nonincreasing in the level.
         """
+
+    def nonconvexity(self, excess: float) -> float:
+        """Return kappa >= 0 with l + kappa/2 |z|^2 convex wherever l - inf l <= excess.
+
+        On every convex set of such z; infinite if none is known.
+
+        Args:
+            excess: Level of the sublevel set, >= 0.
+
+        Returns:
+            kappa, nondecreasing in the level.
+        """
+        del excess
+        return 0.0 if self.convex else math.inf
 
     @abstractmethod
     def value(self, z: Values, y: Values) -> Pointwise:
