@@ -23,6 +23,7 @@ from overparam.certificate.trajectory import (
     check_trajectory,
     or_by_running,
 )
+from overparam.certificate.trajectory_points import needs_kernel
 from overparam.certificate.weight_decay import anchor_decayed, check_decayed
 from overparam.choices import Sampling
 from overparam.errors import InputError
@@ -94,7 +95,8 @@ def _check_decayed(
     check_scales(problem)
     check_excess(problem, params)
     size = problem.measure.n * problem.outputs
-    require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
+    if rigor == "proved" or needs_kernel(problem):
+        require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
 
 
 def _largest_matrix(problem: Problem, *_: Any, **__: Any) -> int:
