@@ -13,6 +13,7 @@ from tiny import Tiny
 
 SMALL = Tiny((12,), "gelu", 1)
 MANY = Tiny((12,), "gelu", 1, points=30)
+NOISY = Tiny((3,), "gelu", 1, points=30)
 PAIR = Tiny((12,), "gelu", 2, points=30)
 ROWS = [0, 7, 19]
 
@@ -49,10 +50,11 @@ def test_the_estimate_is_that_of_retraining_up_to_what_bends_and_a_rows_share(ti
         assert off < share * np.abs(exact - seen).max()
 
 
+@pytest.mark.slow
 def test_the_best_certified_decay_is_chosen():
     problem = problem_of()
-    found = choose_decay(problem, problem.centered_at, [3.0, 0.3, 1.0], certified=True)
-    assert [trial.weight_decay for trial in found.trials] == [3.0, 1.0, 0.3]
+    found = choose_decay(problem, problem.centered_at, [3.0, 0.3], certified=True)
+    assert [trial.weight_decay for trial in found.trials] == [3.0, 0.3]
     errors = []
     for trial in found.trials:
         assert trial.certified
@@ -66,12 +68,12 @@ def test_the_best_certified_decay_is_chosen():
 
 
 def test_what_cannot_be_certified_ends_the_search_and_is_not_chosen():
-    problem = problem_of()
-    found = choose_decay(problem, problem.centered_at, [1.0, 1e-4, 1e-5])
+    problem = problem_of(NOISY, 1.0)
+    found = choose_decay(problem, problem.centered_at, [10.0, 1e-3, 1e-4])
     assert [trial.certified for trial in found.trials] == [True, False]
     assert found.best is found.trials[0]
     assert not found.certified  # errors are estimated
-    none = choose_decay(problem, problem.centered_at, [1e-4])
+    none = choose_decay(problem, problem.centered_at, [1e-3])
     assert none.best is none.trials[0]
     assert not none.best.certified
 
