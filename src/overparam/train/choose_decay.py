@@ -13,6 +13,7 @@ import numpy as np
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import anchor
 from overparam.certificate.weight_decay import check_decayed
+from overparam.choices import DECAYS
 from overparam.errors import InputError
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
@@ -22,9 +23,6 @@ from overparam.results import brief
 from overparam.train.changed_rows import on_other_data
 from overparam.train.decayed_minimum import decayed_minimum
 from overparam.train.leave_one_out import estimate_left_out, leave_one_out
-
-DECAYS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-"""What is tried where nothing else is said."""
 
 
 @brief
