@@ -207,8 +207,7 @@ def anchor(**given: Any) -> None:
     "--theorem",
     type=Choice(THEOREMS),
     help="To certify the initialisation with; by default 1, then P where it has a chance; with "
-    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P and runs of "
-    "mini-batches.",
+    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P.",
 )
 @click.option(
     "--consequences/--no-consequences",
