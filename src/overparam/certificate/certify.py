@@ -23,6 +23,7 @@ from overparam.certificate.trajectory import (
     check_trajectory,
     or_by_running,
 )
+from overparam.certificate.trajectory_points import needs_kernel
 from overparam.certificate.weight_decay import anchor_decayed, check_decayed
 from overparam.choices import Sampling
 from overparam.errors import InputError
@@ -85,7 +86,8 @@ def _check_decayed(point: Expansion, rigor: Rigor, theorem: Theorem | None = Non
     check_decayed(point.problem, rigor)
     point.check()
     check_excess(point.problem, point.params)
-    point.require_memory()
+    if rigor == "proved" or needs_kernel(point.problem):
+        point.require_memory()
 
 
 def _largest_matrix(problem: Problem, *_: Any, **__: Any) -> int:

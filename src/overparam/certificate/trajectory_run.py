@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
-from overparam.certificate.trajectory_movement import SPARE, Looks
+from overparam.certificate.trajectory_movement import SPARE, Looks, NoLooks
 from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,
@@ -260,7 +260,9 @@ class Run:
             off = noise.off if isinstance(noise, StepErrors) else exact(self.problem.mlp.layers)
             extra = (couplings, off)
         if self.looks is None:
-            self.looks = Looks(self.problem, point, self.step_size, noise)
+            decays = bool(self.problem.weight_decay)
+            new = NoLooks(point) if decays else Looks(self.problem, point, self.step_size, noise)
+            self.looks = new
         made = self._steps(point, reach, ball, extra)
         table, end = made.rows, made.end
         if not np.isfinite(table).all():
