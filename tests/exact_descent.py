@@ -17,6 +17,8 @@ def slope(loss, z, y):
         return r if y * z < 1 else mp.mpf(0)
     if name == "pseudo_huber":
         return r / mp.sqrt(1 + (r / mp.mpf(float(number))) ** 2)
+    if name == "asinh_squared":
+        return mp.asinh(r) / mp.sqrt(1 + r * r)
     assert name == "log_cosh"
     return mp.tanh(r)
 

@@ -120,16 +120,17 @@ def conditions_at(
     kernel: KernelBound | None = None,
     *,
     quick: bool = False,
+    nodes: Float[np.ndarray, " nodes"] = NODES,
 ) -> Conditions:
     """What the theorems say at a model's widths, or with other norms or kernels than hold there.
 
-    ``quick`` is enough to know whether they certify.
+    ``quick`` is enough to know whether they certify; with fewer ``nodes`` bounds are less sharp.
     """
     base = setting.base_point(model) if base is None else base
     kernel = setting.kernel_bound(model) if kernel is None else kernel
     smallest = kernel.min_eigenvalue
     q = step.fraction if step.size is None else 1.0
-    radii = reference_radius(setting, q) * NODES
+    radii = reference_radius(setting, q) * nodes
     modulus, lipschitz = MLPBounds(base).on_balls(radii).T
     majorant = Majorant(math.sqrt(smallest), radii, np.maximum.accumulate(modulus))
     norm = jacobian_norm(base)

@@ -51,7 +51,7 @@ Assumption = Literal[
     "the largest change of the Jacobian that a search found is near the largest there is",
     "the rounding errors of float64, which are not bounded, are small",
     "the random vectors that bounded the curvature are no exception (probability 1e-12)",
-    "the smoothness and the PL constant of the loss, declared by the user, are right",
+    "the constants of the loss, declared by the user, are right",
     "the bounds on the activation's derivatives, declared by the user, are right",
 ]
 """What a certificate may take for granted besides the theorem, a clause each; docs/proved.md."""

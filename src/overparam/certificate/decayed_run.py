@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -38,8 +38,9 @@ from overparam.certificate.weight_decay import (
 )
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import POWERS, beta_for, expected_vectors
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.composed import Composed
-from overparam.model.function import ParamTree, parameter_distance
+from overparam.model.function import parameter_distance
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
 from overparam.theorems.weight_decay import UniqueMinimum
@@ -61,8 +62,7 @@ NUMBERS = 1e-60, 1e60
 
 
 def certify_decayed_run(
-    problem: Problem,
-    params: ParamTree,
+    begin: Expansion,
     step_size: float | None = None,
     *,
     budget: float | int,
@@ -71,8 +71,7 @@ def certify_decayed_run(
     """What Theorem R' certifies of gradient descent from given parameters.
 
     Args:
-        problem: One that Theorem R is about.
-        params: theta_0.
+        begin: theta_0, of a problem that Theorem R is about.
         step_size: eta, or None for 1 / (M |J(theta_0)|^2 + 2 lambda).
         budget: Seconds the run may take; where a prediction says that twice that will not do, it is
             not made.
@@ -84,7 +83,7 @@ def certify_decayed_run(
     References:
         docs/weight_decay.md, Theorem R'.
     """
-    start = measured_point(problem, params)
+    problem, start = begin.problem, measured_point(begin.problem, begin.params)
     known = measure_decayed(problem, start, curvature=False)
     steepest = problem.loss.smoothness * start.jacobian_norm**2
     eta = step_size or 1 / (steepest + 2 * problem.weight_decay)
@@ -95,23 +94,23 @@ def certify_decayed_run(
         )
     sizes = [size for size in (steepest, known.gradient, known.residual) if size]
     if not all(NUMBERS[0] < size < NUMBERS[1] for size in sizes):
-        return _not_certified(known, params, eta, OutOfRange())
+        return _not_certified(known, begin, eta, OutOfRange())
     predicted = predict_decayed(known, eta)
     expected = predicted.seconds(problem)
     if not budget or expected > 2 * budget:
         why = WouldTake(eta, expected, False, predicted.steps)
-        return _not_certified(known, params, eta, why, {"predicted_steps": predicted.steps})
+        return _not_certified(known, begin, eta, why, {"predicted_steps": predicted.steps})
     until, attempts = time.perf_counter() + budget, itertools.count()
     for sampled in (False, True) if not predicted.sampled else (True,):
         run = Run(problem, start.params, eta, sampled=sampled)
         attempt = _Attempt(problem, run, predicted, until, budget, progress, attempts)
         found = attempt.make()
         if found is not None:
-            return _certified(attempt, found, start, params)
+            return _certified(attempt, found, start, begin)
         if not (run.how == "layers" and isinstance(attempt.why, Lost)):
             break
     assert attempt.why is not None
-    return _not_certified(known, params, eta, attempt.why, {"steps_made": attempt.steps})
+    return _not_certified(known, begin, eta, attempt.why, {"steps_made": attempt.steps})
 
 
 def predict_decayed(known: Decayed, step_size: float) -> Prediction:
@@ -229,18 +228,18 @@ class _Attempt:
 
 def _not_certified(
     known: Decayed,
-    params: ParamTree,
+    begin: Expansion,
     step_size: float,
     why: Reason,
     values: Mapping[str, SupportsFloat] = MappingProxyType({}),
 ) -> Certificate:
-    infinite = dict.fromkeys(("smoothness", "distance", "excess", "reach", "path"), math.inf)
-    found = UniqueMinimum(False, 0.0, step_size, 0.0, 0.0, contraction=1.0, **infinite)
-    return certificate_from(known, found, params, "initialisation", why, values)
+    nothing: dict[str, Any] = dict.fromkeys(("margin", "radius", "strong_convexity"), 0.0)
+    found = UniqueMinimum(**nothing, step_size=step_size, smoothness=math.inf)
+    return certificate_from(known, found, begin, "initialisation", why, values)
 
 
 def _certified(
-    attempt: _Attempt, found: tuple[Decayed, UniqueMinimum], start: Point, params: ParamTree
+    attempt: _Attempt, found: tuple[Decayed, UniqueMinimum], start: Point, begin: Expansion
 ) -> Certificate:
     """The certificate of a run that Theorem R took over."""
     known, minimum = found
@@ -274,4 +273,4 @@ def _certified(
     values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
     sampled = known.sampled or run.randomised
     known = replace(known, sampled=sampled)
-    return certificate_from(known, minimum, params, "initialisation", OneMinimum(), values)
+    return certificate_from(known, minimum, begin, "initialisation", OneMinimum(), values)

@@ -30,7 +30,6 @@ from overparam.problem.batches import Batches
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem, require_no_decay
 from overparam.rounding.float64 import kernel_errors
-from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.stochastic import (
     BatchDescent,
     Nearby,
@@ -202,14 +201,7 @@ def _numbers(
 ) -> Numbers:
     """Those of Theorem 1 that do not depend on how the descent is made, and what follows."""
     near, found = best.near, best.found
-    loss = hypotheses.point.problem.loss
-    steep = objective_smoothness(
-        modulus=best.modulus,
-        lipschitz=near.lipschitz,
-        jacobian_norm=hypotheses.jacobian_norm,
-        smoothness=loss.smoothness,
-        excess=hypotheses.excess,
-    )
+    steep = hypotheses.smoothness(best.modulus, near.lipschitz)
     reach = (distance + near.radius) * UP if found.certified else math.inf
     m = hypotheses.point.problem.measure.n // batches.size if batches.sampling == "epochs" else 1
     values: dict[str, SupportsFloat] = {

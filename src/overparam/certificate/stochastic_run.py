@@ -194,7 +194,7 @@ class _Run:
 
     def _made(
         self, point: Point, data: tuple, ball: Ball, reach: float, most: int
-    ) -> tuple[Any, Float[np.ndarray, "steps 9"]]:
+    ) -> tuple[Any, Float[np.ndarray, "steps columns"]]:
         """Where the steps of a cell lead to, and their records."""
         with jax.enable_x64(True):
             end, rows, _, count, _ = self._advance(
@@ -213,7 +213,7 @@ class _Run:
         ball: Ball,
         ratio: float,
         norm: float,
-        rows: Float[np.ndarray, "steps 9"],
+        rows: Float[np.ndarray, "steps columns"],
     ) -> None:
         """Theorem C over a cell's steps."""
         noise = noise_around(self.problem, point, 1.25 * reach)

@@ -81,8 +81,9 @@ def check_trajectory(problem: Problem, rigor: str) -> None:
 
     Raises:
         InputError: The model is no ``MLP`` or ``Composed`` network observed by its values, an
-            activation lacks a bound on one of its first three derivatives, the loss is not known to
-            be convex, or the rigor is ``estimated``, or ``proved`` of a ``Composed`` network.
+            activation lacks a bound on one of its first three derivatives, nothing is known of how
+            far the loss is from convex, or the rigor is ``estimated``, or ``proved`` of a
+            ``Composed`` network.
     """
     obstacle = _obstacle(problem, rigor)
     if obstacle is not None:
@@ -101,10 +102,10 @@ def _obstacle(problem: Problem, rigor: str) -> str | None:
         return str(error)
     if rigor not in ("computed", "proved"):
         return f'Theorem C knows no rigor={rigor!r}: leave rigor out, or take theorem="1"'
-    if not problem.loss.convex:
+    if problem.loss.nonconvexity(0.0) == math.inf:
         return (
-            f"Theorem C is about convex losses, and {problem.loss.spelling} is not known to be "
-            'one: take theorem="1"'
+            f"Theorem C asks how far the loss is from convex, which is not known of "
+            f'{problem.loss.spelling}: declare nonconvexity, 0 if it is convex, or take theorem="1"'
         )
     if isinstance(model, Composed) and rigor == "proved":
         return "Theorem C is proved of an MLP, of composed layers computed: leave rigor out"

@@ -98,7 +98,7 @@ class Looks:
         return self.beside.room(float(ball.jacobian_norm), float(ball.lipschitz))
 
     def follow(
-        self, rows: Float[np.ndarray, "steps 9"], ghats: Float[np.ndarray, "steps n k"]
+        self, rows: Float[np.ndarray, "steps columns"], ghats: Float[np.ndarray, "steps n k"]
     ) -> None:
         """Steps of the run since the last look."""
         lengths, sizes = (rows[:, COLUMNS.index(name)].tolist() for name in ("length", "size"))

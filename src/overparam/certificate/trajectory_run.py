@@ -88,7 +88,7 @@ class Cell:
         start: Where they begin.
         ball: What holds on the ball of its radius around *each* point of the cell, for Theorem C.
         noise: How far outputs and gradients may be off there.
-        rows: The records, shape (steps, 9), columns ``COLUMNS``.
+        rows: The records, one column for each of ``COLUMNS``.
         exponents: e_t of each.
         deviations: delta_t of each, and of the point they lead to: shape (steps + 1,); infinite
             from where it is not known any more.
@@ -99,7 +99,7 @@ class Cell:
     start: Point
     ball: Ball
     noise: StepNoise | StepErrors
-    rows: Float[np.ndarray, "steps 9"]
+    rows: Float[np.ndarray, "steps columns"]
     exponents: Float[np.ndarray, " steps"]
     deviations: Float[np.ndarray, " _"]
     errors: Float[np.ndarray, " steps"]
@@ -111,7 +111,8 @@ class Run:
 
     Args:
         problem: The learning problem: an ``MLP`` or a ``Composed`` network observed by its values,
-            a convex loss, and activations with three bounded derivatives.
+            a loss that is convex or known by how much it is not, and activations with three bounded
+            derivatives.
         params: theta_0.
         step_size: eta.
         seed: Of the random vectors, where curvature is bounded by them.
@@ -272,9 +273,10 @@ class Run:
             lipschitz * bounds[0].max() + self.problem.loss.smoothness * ball.jacobian_norm**2
         )
         away = made.away * (4 + self.step_size * steepest) * UP
-        deviations = self._deviations(point, ball, *bounds) + away
-        deviations = deviations * (SPARE if self.proved else 1.0)
         values = self.residual_noise(noise, table[:, COLUMNS.index("values")])
+        worst = np.sqrt(2 * np.maximum(table[:, COLUMNS.index("worst")], 0.0))
+        deviations = self._deviations(point, ball, worst, values, *bounds) + away
+        deviations = deviations * (SPARE if self.proved else 1.0)
         self.looks.settle(ball, noise, deviations[:-1], values)
         return Cell(point, ball, noise, table, bounds[1], deviations, bounds[2], end)
 
@@ -390,11 +392,23 @@ class Run:
         self,
         point: Point,
         ball: Ball,
+        worst: np.ndarray,
+        noise: np.ndarray,
         gradient: np.ndarray,
         exponents: np.ndarray,
         error: np.ndarray,
     ) -> np.ndarray:
-        """Theorem C over a cell; infinite, and a reason, from where it says nothing any more."""
+        """Theorem C over a cell; infinite, and a reason, from where it says nothing any more.
+
+        Args:
+            point: The cell's first.
+            ball: What holds around each point.
+            worst: The largest sqrt(2 (l - inf l)) of a data point, at each step.
+            noise: How far residuals may be off.
+            gradient: |ghat_t|.
+            exponents: e_t.
+            error: eps_t.
+        """
         number: Any = Interval.exact if self.proved else float
         norms = (ball.radius, ball.jacobian_norm, ball.lipschitz, ball.third)
         around = Ball(*map(number, norms))
@@ -414,6 +428,7 @@ class Run:
                 error=number(error[i]),
                 step_size=number(self.step_size),
                 smoothness=number(self.problem.loss.smoothness),
+                nonconvexity=number(self._nonconvexity(worst[i], noise[i], ball, found[-1])),
                 decay=number(self.problem.weight_decay),
                 stretch=number(self._stretch),
             )
@@ -423,6 +438,12 @@ class Run:
         last = math.exp(self.slack(point.step + len(gradient)))
         found.append(math.inf if self.spread is None else last * self.spread)
         return np.array(found)
+
+    def _nonconvexity(self, worst: float, noise: float, ball: Ball, deviation: float) -> float:
+        """kappa_t."""
+        loss, least = self.problem.loss, self.problem.measure.weights.min()
+        away = math.sqrt(loss.smoothness / least) * (noise + float(ball.jacobian_norm) * deviation)
+        return loss.nonconvexity((float(worst) + float(away)) ** 2 / 2 * UP)
 
     def residual_noise(self, noise: StepNoise | StepErrors, values: Any) -> Any:
         """How far computed residuals of a cell may be off in L2(mu)."""
@@ -438,7 +459,7 @@ class Run:
         self,
         ball: Ball,
         noise: StepNoise | StepErrors,
-        rows: Float[np.ndarray, "steps 9"],
+        rows: Float[np.ndarray, "steps columns"],
         off: np.ndarray,
     ) -> Float[np.ndarray, " steps"]:
         """eps_t: the errors of passes, of the residual, of the update."""

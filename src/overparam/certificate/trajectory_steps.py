@@ -23,11 +23,11 @@ CHUNK = 256
 
 COLUMNS = (
     *("excess", "gradient", "length", "moved", "distance", "size", "values"),
-    *("curvature", "sample"),
+    *("worst", "curvature", "sample"),
 )
 """What is recorded of a step: Delta, |ghat|, |step|, the distances of its start from the cell's
-first point and from theta_0, |theta|, the size of the numbers its residual is made of, a bound on
-|R|, and a sample of it."""
+first point and from theta_0, |theta|, the size of the numbers its residual is made of, the largest
+excess of a data point, a bound on |R|, and a sample of it."""
 
 Curvature = Literal["none", "neurons", "layers", "random", "steady"]
 """How |R| is seen: by L |ghat| alone, neuron by neuron (Lemma C4), layer by layer (Lemma C7), by
@@ -60,14 +60,15 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         nearest = loss.nearest_minimiser(seen, y)
         size = every @ jnp.sum(values**2 + offset**2 + seen**2 + nearest**2, axis=1)
         (gradient,) = pull(weights[:, None] * ghat)
-        excess = every @ loss.excess(seen, y)
+        each = loss.excess(seen, y)
+        excess = every @ each
         if decay is not None:
             strength, towards = decay
             way = theta if towards is None else jax.tree.map(jnp.subtract, theta, towards)
             way = model.moving(way)
             gradient = jax.tree.map(lambda g, w: g + strength * w, gradient, way)
             excess = excess + strength / 2 * _norm(way) ** 2
-        return gradient, ghat, excess, jnp.sqrt(size)
+        return gradient, ghat, excess, jnp.stack([jnp.sqrt(size), jnp.max(each)])
 
     def curvature(theta: ParamTree, ghat: Array, data: tuple) -> Array:
         x, _, weights, _, _, extra = data
@@ -107,7 +108,7 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         def body(state: tuple) -> tuple:
             theta, rows, ghats, i, moved, way = state
             now = at_step(data, i)
-            gradient, ghat, excess, size = record(theta, now, every)
+            gradient, ghat, excess, sizes = record(theta, now, every)
             norm = jnp.sqrt(now[2] @ jnp.sum(ghat**2, axis=1))
             bound = jnp.fmin(lipschitz * norm, curvature(theta, ghat, now)) * CAP_SAFETY
             fresh = jax.random.fold_in(key, before + i)
@@ -115,7 +116,7 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
             step = jax.tree.map(lambda g: step_size * g, gradient)
             length = _norm(step)
             row = [excess, norm, length, moved, _between(theta, start), _norm(theta)]
-            rows = rows.at[i].set(jnp.stack([*row, size, bound, seen]))
+            rows = rows.at[i].set(jnp.stack([*row, *sizes, bound, seen]))
             ghats = ghats.at[i].set(ghat)
             theta = jax.tree.map(jnp.subtract, theta, step)
             return theta, rows, ghats, i + 1, _between(theta, first), way + length

@@ -25,7 +25,7 @@ from overparam.certificate.certificate import (
     with_random_vectors,
 )
 from overparam.certificate.constants import Numbers
-from overparam.certificate.description import describe
+from overparam.certificate.description import activation_bounds, describe
 from overparam.certificate.field_types import LARGEST
 from overparam.certificate.reason import (
     DecayTooWeak,
@@ -52,6 +52,7 @@ from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams, neuron_curvature
 from overparam.jacobian.point_curvature import Bend, bend_at
 from overparam.jacobian.random_curvature import FAILURE
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import objective_gradient
 from overparam.model.composed import bending
 from overparam.model.function import ParamTree, parameter_norm
@@ -312,30 +313,25 @@ def _size(problem: Problem, seen: np.ndarray) -> float:
 
 
 def anchor_decayed(
-    problem: Problem,
-    params: ParamTree,
-    start: Start,
-    step_size: float | None = None,
-    rigor: str = "computed",
+    here: Expansion, step_size: float | None = None, rigor: str = "computed"
 ) -> Certificate:
     """Theorem R at given parameters.
 
     Args:
-        problem: One that :func:`check_decayed` accepts.
-        params: thetahat.
-        start: What to call them.
+        here: thetahat, of a problem that :func:`check_decayed` accepts.
         step_size: eta, or None for the one with the best rate.
         rigor: ``proved`` bounds every rounding error, and curvature without random vectors.
 
     References:
         docs/weight_decay.md, Theorem R.
     """
+    problem = here.problem
     fault = arithmetic_fault(inner_dimensions(problem)) if rigor == "proved" else None
     proved = rigor == "proved" and fault is None
     with jax.default_device(on_cpu() if proved else None):
-        known = measure_decayed(problem, measured_point(problem, params, proved))
+        known = measure_decayed(problem, measured_point(problem, here.params, proved))
         found = known.minimum(step_size)
-        certificate = certificate_from(known, found, params, start)
+        certificate = certificate_from(known, found, here, "anchor")
     return certificate if fault is None else structs.replace(certificate, not_proved=fault)
 
 
@@ -356,7 +352,7 @@ def measured_point(problem: Problem, params: ParamTree, proved: bool = False) ->
 def certificate_from(
     known: Decayed,
     found: UniqueMinimum,
-    params: ParamTree,
+    begin: Expansion,
     start: Start,
     why: Reason | None = None,
     values: Mapping[str, SupportsFloat] = MappingProxyType({}),
@@ -366,13 +362,12 @@ def certificate_from(
     Args:
         known: What was measured, at thetahat.
         found: What follows.
-        params: theta_0, which the certificate is about: thetahat itself of an anchor.
-        start: What to call them.
+        begin: theta_0, which the certificate is about: thetahat itself of an anchor.
+        start: What to call it.
         why: Why it holds or not; None finds out.
         values: Numbers in place of those of an anchor.
     """
-    problem = known.problem
-    about = describe(problem, params)
+    about = describe(begin.problem, begin.params)
     rigor: Rigor = "proved" if known.proved else "computed"
     granted = assumptions(rigor, about)
     return Certificate(
@@ -380,7 +375,7 @@ def certificate_from(
         rigor=rigor,
         start=start,
         why=_why(known, found) if why is None else why,
-        numbers=_numbers(known, found, params).but(**values),
+        numbers=_numbers(known, found, begin).but(**values),
         remedies=Remedies(),
         problem=about,
         nodes=(max(found.radius, 1e-300),),
@@ -405,12 +400,12 @@ def _why(known: Decayed, found: UniqueMinimum) -> Reason:
     return NotAtMinimum(float(found.strong_convexity * found.radius / 2))
 
 
-def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers:
+def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion) -> Numbers:
     """Everything measured, and what follows; what Theorem R does not speak of is "no bound"."""
     problem, point = known.problem, known.point
     decay, loss, r = problem.weight_decay, problem.loss, found.radius
     omega, lipschitz = point.bounds.on_ball(r)
-    excess = known.height if known.proved else max(problem.excess(params), 0.0) * UP
+    excess = known.height if known.proved else max(problem.excess(begin.params), 0.0) * UP
     risen = found.smoothness / 2 * found.reach**2 * UP
     values: dict[str, SupportsFloat] = {
         "excess": excess,
@@ -448,11 +443,7 @@ def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers
         values["residual_curvature"] = known.bend_on(r).down
     if known.sampled:
         values["failure_probability"] = FAILURE
-    if isinstance(problem.model, MLP):
-        act = problem.model.act
-        values["slope_bound"] = act.slope_bound
-        if act.curvature_bound is not None:
-            values["curvature_bound"] = act.curvature_bound
+    values |= activation_bounds(problem.model)
     return Numbers(**{name: float(value) for name, value in values.items()})
 
 

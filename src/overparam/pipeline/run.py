@@ -181,9 +181,9 @@ class Job:
         }
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str, report: Progress | None = None) -> Iterator[None]:
         """Announce a phase, and time it."""
-        self.report(name, 0, 0)
+        (report or self.report)(name, 0, 0)
         begin = time.perf_counter()
         try:
             yield

@@ -512,18 +512,13 @@ def _not_certified(
     eta: float, margin: float, level: float, last: int, run: _Run
 ) -> PathConvergence:
     return PathConvergence(
-        converges=Convergence(
-            certified=False,
+        Convergence(
             step_size=eta,
             step_fraction=0.0,
             level=level,
             margin=margin,
-            radius=math.inf,
             ball=0.0,
-            sigma_end=0.0,
             smoothness=run.smoothness,
-            rate=1.0,
         ),
-        handover=last,
-        tube=run.parameters,
+        *(last, run.parameters),
     )

@@ -8,13 +8,13 @@ proofs with these symbols: docs/stochastic.md.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from overparam.numbers import LOWER, UPPER, Number, larger, over, smaller, sqrt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchDescent:
     """What Theorem S or S' gives.
 
@@ -36,17 +36,17 @@ class BatchDescent:
         swell: E, by which a distance may grow within an epoch; 1 of S.
     """
 
-    certified: bool
-    margin: Number = field(metadata=LOWER)
-    level: Number = field(metadata=UPPER)
+    certified: bool = False
+    margin: Number = field(default=0.0, metadata=LOWER)
+    level: Number = field(default=math.inf, metadata=UPPER)
     step_size: Number = field(metadata=LOWER)
     radius: Number = field(metadata=LOWER)
     gain: Number = field(metadata=LOWER)
     smoothness: Number = field(metadata=UPPER)
-    exit_probability: Number = field(metadata=UPPER)
-    rate: Number = field(metadata=UPPER)
-    path: Number = field(metadata=UPPER)
-    swell: Number = field(metadata=UPPER)
+    exit_probability: Number = field(default=1.0, metadata=UPPER)
+    rate: Number = field(default=1.0, metadata=UPPER)
+    path: Number = field(default=math.inf, metadata=UPPER)
+    swell: Number = field(default=1.0, metadata=UPPER)
 
 
 @dataclass(frozen=True)
@@ -130,48 +130,23 @@ def mini_batches_converge(
     smoothness = expected_smoothness(near, share)
     sigma, s = near.sigma_bent, near.radius
     c = 2 * (1 - near.loss_of_descent) - step_size * smoothness
+    found = BatchDescent(step_size=step_size, radius=s, gain=larger(c, 0.0), smoothness=smoothness)
     if not (c > 0 and sigma > 0):
-        return _nothing(step_size, near, c, smoothness)
+        return found
     level = distance * (1 + near.lipschitz * s / (c * sigma))
     margin = sqrt(failure) * s / level if level > 0 else math.inf
     rate = larger(1 - step_size * c * sigma * sigma, 0.0)
     if not (margin > 1 and rate < 1):
-        return _nothing(step_size, near, c, smoothness, level, smaller(margin, 1.0))
-    return BatchDescent(
+        return replace(found, level=level, margin=smaller(margin, 1.0))
+    return replace(
+        found,
         certified=True,
         margin=margin,
         level=level,
-        step_size=step_size,
-        radius=s,
         gain=c,
-        smoothness=smoothness,
         exit_probability=level * level / (s * s),
         rate=rate,
         path=2 * sqrt(smoothness) * distance / (c * sigma),
-        swell=1.0,
-    )
-
-
-def _nothing(
-    step_size: Number,
-    near: Nearby,
-    gain: Number,
-    smoothness: Number,
-    level: Number = math.inf,
-    margin: Number = 0.0,
-) -> BatchDescent:
-    return BatchDescent(
-        certified=False,
-        margin=margin,
-        level=level,
-        step_size=step_size,
-        radius=near.radius,
-        gain=larger(gain, 0.0),
-        smoothness=smoothness,
-        exit_probability=1.0,
-        rate=1.0,
-        path=math.inf,
-        swell=1.0,
     )
 
 
@@ -208,27 +183,26 @@ def epochs_converge(
     steep = step_size * smoothness
     sigma = root * near.sigma_bent / (1 + steep * _order(batches))
     grown = step_size * bend * batches * C * s
+    found = BatchDescent(step_size=step_size, radius=s, gain=0.0, smoothness=smoothness)
     if not (sigma > 0 and 2 * grown <= 1):
-        return _nothing(step_size, near, 0.0, smoothness)
+        return found
     E = 1 / (1 - grown)
     c = 2 - steep - bend * E * E * s * root / sigma
     if not c > 0:
-        return _nothing(step_size, near, c, smoothness)
+        return found
     # exp(x) <= 1 / (1 - x), and a quotient is known of every type of number.
     x = bend * root * distance / (c * sigma)
     reach = E * distance / (1 - x) if x < 1 else math.inf
     margin = s / reach if reach > 0 else math.inf
     rate = larger(1 - step_size * c * sigma * sigma, 0.0)
     if not (margin > 1 and rate < 1):
-        return _nothing(step_size, near, c, smoothness, reach, smaller(margin, 1.0))
-    return BatchDescent(
+        return replace(found, gain=c, level=reach, margin=smaller(margin, 1.0))
+    return replace(
+        found,
         certified=True,
         margin=margin,
         level=reach,
-        step_size=step_size,
-        radius=s,
         gain=c,
-        smoothness=smoothness,
         exit_probability=0.0,
         rate=rate,
         path=2 * root * C * distance / (c * sigma),

@@ -45,6 +45,7 @@ def next_spread(
     error: Number,
     step_size: Number,
     smoothness: Number,
+    nonconvexity: Number = 0.0,
     decay: Number = 0.0,
     stretch: Number = 1.0,
 ) -> Number | None:
@@ -59,7 +60,8 @@ def next_spread(
             plus those of e_u.
         error: eps_t >= |thetahat_{t+1} - G(thetahat_t)|.
         step_size: eta.
-        smoothness: M; f is convex.
+        smoothness: M.
+        nonconvexity: kappa_t: f + kappa_t/2 |.|^2 is convex where F may be at this step; 0 if f is.
         decay: lambda of weight decay, which contracts deviations (Theorem R').
         stretch: 1 / (1 - eta lambda) where the exponents bound sums of logarithms (Lemma D5).
 
@@ -72,8 +74,9 @@ def next_spread(
     deviation = slack * spread
     if not deviation <= ball.radius:
         return None
-    steepest = smoothness * ball.jacobian_norm * ball.jacobian_norm + 2 * decay
-    beyond = larger(step_size * steepest - 2, 0.0)
+    squared = ball.jacobian_norm * ball.jacobian_norm
+    bent = step_size * nonconvexity * squared
+    beyond = larger(step_size * (smoothness * squared + 2 * decay) - 2, bent)
     bend = ball.lipschitz * smoothness * ball.jacobian_norm + ball.third * gradient
     growth = exponent + stretch * (beyond + step_size * deviation * bend / 2) - step_size * decay
     return exp_up(growth) * spread + error

@@ -11,14 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from overparam.certificate.weight_decay import check_decayed, measure_decayed, measured_point
+from overparam.certificate.weight_decay import check_decayed
 from overparam.errors import InputError
 from overparam.model.function import ParamTree, parameter_distance
 from overparam.precision import as_float64, on_host
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
-from overparam.theorems.weight_decay import moved_prediction
+from overparam.train.changed_rows import (
+    on_other_data,
+    prediction_errors,
+    region_of,
+    row_numbers,
+)
 from overparam.train.decayed_minimum import decayed_minimum
 
 TOLERANCE = 1e-6
@@ -80,12 +85,9 @@ def leave_one_out(
     check_decayed(problem, "computed")
     problem.validate(params)
     n = problem.measure.n
-    chosen = list(range(n)) if rows is None else [int(row) for row in rows]
     if n < 2:
         raise InputError("there is one row, and nothing to learn from without it")
-    for row in chosen:
-        if not 0 <= row < n:
-            raise InputError(f"row {row} is none of the {n} rows, which are counted from 0")
+    chosen = list(range(n)) if rows is None else row_numbers(problem.measure, rows)
     theta, found = as_float64(params), []
     for row in chosen:
         found.append(_without(problem, theta, row))
@@ -104,25 +106,10 @@ def _without(problem: Problem, theta: ParamTree, row: int) -> tuple[np.ndarray, 
     measure = problem.measure
     others = np.arange(measure.n) != row
     weights = measure.weights[others]
-    rest = _on(problem, Measure(measure.x[others], problem.targets[others], weights))
-    alone = _on(problem, Measure(measure.x[[row]], problem.targets[[row]]))
+    rest = on_other_data(problem, Measure(measure.x[others], problem.targets[others], weights))
     moved = decayed_minimum(rest, theta, tolerance=TOLERANCE).params
-    minimum = measure_decayed(rest, measured_point(rest, moved)).minimum(None)
-    error = np.inf
-    if minimum.certified:
-        there = measured_point(alone, moved)
-        error = moved_prediction(
-            distance=minimum.distance,
-            jacobian_norm=there.jacobian_norm,
-            lipschitz=there.bounds.on_ball(minimum.distance)[1],
-        )
-    prediction = np.asarray(alone.predict(moved))[0]
-    return prediction, float(error), parameter_distance(moved, theta)
-
-
-def _on(problem: Problem, measure: Measure) -> Problem:
-    """The same problem on other data."""
-    return Problem(
-        *(problem.model, measure, problem.loss, problem.centered_at, problem.weight_decay),
-        decay_to=problem.decay_to,
-    )
+    distance = float(region_of(rest, moved)[1].distance)
+    point = measure.x[[row]]
+    error = prediction_errors(problem, moved, distance, point)
+    prediction = np.asarray(problem.predict(moved, point))[0]
+    return prediction, float(error[0]), parameter_distance(moved, theta)

@@ -269,12 +269,15 @@ def stepped(subject: Subject, passed: Passed, step_size: float) -> tuple[Paramet
 
 
 def displacement(subject: Subject) -> Parameters:
-    """Theta - theta_ref."""
-    params, towards = subject.params, subject.decay_to
-    if towards is None:
-        return params
-    weights = (w - v for w, v in zip(params.weights, towards.weights, strict=True))
-    biases = (b - c for b, c in zip(params.biases, towards.biases, strict=True))
+    """Theta - theta_ref, of what moves; zeros for what is frozen."""
+    params, towards, found = subject.params, subject.decay_to, subject.architecture
+    weights, biases = list(params.weights), list(params.biases)
+    if towards is not None:
+        weights = [w - v for w, v in zip(weights, towards.weights, strict=True)]
+        biases = [b - c for b, c in zip(biases, towards.biases, strict=True)]
+    moves = [found.moves(layer) for layer in range(len(weights))]
+    weights = [w * moving for w, (moving, _) in zip(weights, moves, strict=True)]
+    biases = [b * moving for b, (_, moving) in zip(biases, moves, strict=True)]
     return Parameters(tuple(weights), tuple(biases), "float64")
 
 

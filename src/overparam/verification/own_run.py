@@ -183,7 +183,7 @@ class _Run:
         )
 
     def _noise(self, there: Subject, measured: Measured) -> tuple[float, float]:
-        rounding, norm = rounding_near(there, measured.whole, 0.0), measured.max_eigenvalue.sqrt()
+        rounding, norm = rounding_near(there, measured, 0.0), measured.max_eigenvalue.sqrt()
         of_kernel = 0.0
         if self.looks is not None:
             of_kernel = self.looks.off + self.looks.kernel_error(_above(norm), rounding.backward)
@@ -200,7 +200,7 @@ class _Run:
 
     def _looks(self, measured: Measured) -> Looks:
         norm = _above(measured.max_eigenvalue.sqrt())
-        backward = rounding_near(self.subject, measured.whole, 0.0).backward
+        backward = rounding_near(self.subject, measured, 0.0).backward
         return Looks(self.network, self.subject.params, self.eta, norm, backward)
 
     def _centre(self, measured: Measured) -> float:
@@ -210,8 +210,8 @@ class _Run:
         if centre.fingerprint() != self.subject.params.fingerprint():
             there = replace(self.subject, params=centre)
             measured = measure(there, lambda _: None)
-            return rounding_near(there, measured.whole, 0.0).output
-        return rounding_near(self.subject, measured.whole, 0.0).output
+            return rounding_near(there, measured, 0.0).output
+        return rounding_near(self.subject, measured, 0.0).output
 
 
 class _Cell:
@@ -238,7 +238,7 @@ class _Cell:
         omega, self.lipschitz = near.on_ball(1.25 * reach)
         self.B = (norm + omega) * _UP
         run.largest = max(run.largest, self.B)
-        self.rounding: Rounding = rounding_near(there, measured.whole, 1.25 * reach)
+        self.rounding: Rounding = rounding_near(there, measured, 1.25 * reach)
         self.ball = Ball(*map(arb, (reach / 4.001, self.B, self.lipschitz, self.rounding.third)))
         passed = run.network.passed(there.params)
         self.bends = Curvature.around(there, self.rounding.off, passed, 1.25 * reach)

@@ -164,8 +164,6 @@ def _beyond(claim: Claim) -> str | None:
         return (
             f"the re-check knows networks observed by their values, not by {problem['observe']!r}"
         )
-    if "trainable" in problem and "weight_decay" in problem:
-        return "the re-check knows weight decay of all parameters, not of a part of them"
     if claim.content["rigor"] == "estimated":
         return "the modulus of J is an estimate, not a bound"
     if claim.content["theorem"] == "P":

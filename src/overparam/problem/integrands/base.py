@@ -15,6 +15,7 @@ the host, and JAX arrays give JAX arrays, so that everything can be traced and d
 """
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, TypeVar
 
@@ -112,6 +113,20 @@ class Integrand(ABC):
             alpha > 0, nonincreasing in the level.
         """
 
+    def nonconvexity(self, excess: float) -> float:
+        """Return kappa >= 0 with l + kappa/2 |z|^2 convex wherever l - inf l <= excess.
+
+        On every convex set of such z; infinite if none is known.
+
+        Args:
+            excess: Level of the sublevel set, >= 0.
+
+        Returns:
+            kappa, nondecreasing in the level.
+        """
+        del excess
+        return 0.0 if self.convex else math.inf
+
     @abstractmethod
     def value(self, z: Values, y: Values) -> Pointwise:
         """Evaluate l(z_i, y_i) at each point, shape (n,)."""
@@ -163,6 +178,27 @@ class Integrand(ABC):
         rows = np.flatnonzero(~np.all(np.isfinite(y), axis=1))
         if rows.size:
             raise InputError(f"the target in row {rows[0]} is not finite: drop or impute the row")
+
+
+class FromZero(Integrand):
+    """A loss whose infimum is 0 at every target."""
+
+    def infimum(self, y: Values) -> Pointwise:
+        """Return zeros, shape (n,)."""
+        return y.__array_namespace__().zeros(y.shape[0], dtype=y.dtype)
+
+    def excess(self, z: Values, y: Values) -> Pointwise:
+        """Return the value, shape (n,)."""
+        return self.value(z, y)
+
+
+class AtTarget(FromZero):
+    """A loss that is 0 at the target, and asks for it."""
+
+    def nearest_minimiser(self, z: Values, y: Values) -> Values:
+        """Return y, shape (n, k)."""
+        del z
+        return y
 
 
 INTEGRANDS: dict[str, type[Integrand]] = {}

@@ -44,6 +44,9 @@ class CustomIntegrand(Integrand):
         infimum: inf_z l(z, y), a number or a JAX function of one target; it must be attained.
         nearest_minimiser: A JAX function of (z, y) of one point to the minimiser nearest to z. If
             None a minimiser near z is searched for by Newton's method.
+        nonconvexity: kappa >= 0 with l + kappa/2 |z|^2 convex in z, a number, or a nondecreasing
+            function of the excess e for convex sets where ``l - infimum <= e``; 0 for a convex
+            loss. What certificates of runs need; None if it is not known.
         targets: Targets, shape (m, k), to check the declaration at; -1, 0 and 1 by default.
 
     Raises:
@@ -62,6 +65,7 @@ class CustomIntegrand(Integrand):
         *,
         infimum: float | Callable[[Float[Array, " k"]], Any] = 0.0,
         nearest_minimiser: Callable[..., Any] | None = None,
+        nonconvexity: float | Callable[[float], float] | None = None,
         targets: Any = ((-1.0,), (0.0,), (1.0,)),
     ) -> None:
         if not name or name in INTEGRANDS or ":" in name:
@@ -74,6 +78,8 @@ class CustomIntegrand(Integrand):
         self.name = name  # type: ignore[misc]  # one class serves many names
         self._smoothness = float(smoothness)
         self._pl_constant = pl_constant
+        self._nonconvexity = math.inf if nonconvexity is None else nonconvexity
+        self.convex = nonconvexity == 0  # type: ignore[misc]
         self._value = jax.jit(jax.vmap(value))
         self._gradient = jax.jit(jax.vmap(jax.grad(value)))
         self._hessian = jax.jit(jax.vmap(jax.hessian(value)))
@@ -98,6 +104,21 @@ class CustomIntegrand(Integrand):
         alpha = self._pl_constant(excess) if callable(self._pl_constant) else self._pl_constant
         require_positive(float(alpha), self.name, f"pl_constant({excess:.3g})")
         return float(alpha)
+
+    def nonconvexity(self, excess: float) -> float:
+        """Return kappa as declared; infinite if nothing was.
+
+        Raises:
+            InputError: It is negative or not a number.
+        """
+        kappa = self._nonconvexity
+        kappa = float(kappa(excess) if callable(kappa) else kappa)
+        if not kappa >= 0:
+            raise InputError(
+                f"nonconvexity({excess:.3g}) of the loss {self.name} is {kappa}: it "
+                "must be 0 or more"
+            )
+        return kappa
 
     def value(self, z: Values, y: Values) -> Pointwise:
         """Evaluate l at each point, shape (n,)."""

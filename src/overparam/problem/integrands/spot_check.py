@@ -48,6 +48,7 @@ def spot_check(loss: Integrand, targets: np.ndarray) -> None:
     _check_minimum(loss, z, y)
     _check_pl(loss, z, y, rng)
     _check_smoothness(loss, z, y, rng)
+    _check_nonconvexity(loss, z, y, rng)
 
 
 def _sizes(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -118,29 +119,68 @@ def _check_pl(loss: Integrand, z: np.ndarray, y: np.ndarray, rng: np.random.Gene
 def _check_smoothness(
     loss: Integrand, z: np.ndarray, y: np.ndarray, rng: np.random.Generator
 ) -> None:
+    def sides(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        change = np.asarray(loss.gradient(a, y)) - np.asarray(loss.gradient(b, y))
+        return np.linalg.norm(change, axis=1), loss.smoothness * np.linalg.norm(b - a, axis=1)
+
+    found = _worst_pair(sides, z, y, rng)
+    if found is not None:
+        between, left, right = found
+        raise InputError(
+            f"the declared smoothness of the loss {loss.name} is false {between}: the gradient "
+            f"changes by {left:.6g}, more than smoothness * distance = {right:.6g}; declare a "
+            "larger one"
+        )
+
+
+def _check_nonconvexity(
+    loss: Integrand, z: np.ndarray, y: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Gradients are monotone but for kappa, at the largest excess that a segment may reach."""
+    if loss.nonconvexity(0.0) == np.inf:
+        return
+
+    def sides(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gap = np.linalg.norm(b - a, axis=1)
+        change = np.asarray(loss.gradient(b, y)) - np.asarray(loss.gradient(a, y))
+        root = np.sqrt(2 * np.maximum(np.asarray(loss.excess(a, y)), 0.0))
+        highest = (root + np.sqrt(loss.smoothness) * gap) ** 2 / 2
+        kappa = np.array([loss.nonconvexity(float(e)) for e in highest])
+        falls = -(change * (b - a)).sum(axis=1) / np.maximum(gap, 1e-300)
+        return np.maximum(falls, 0.0), (kappa + TOLERANCE * loss.smoothness) * gap
+
+    found = _worst_pair(sides, z, y, rng)
+    if found is not None:
+        between, left, right = found
+        raise InputError(
+            f"the declared nonconvexity of the loss {loss.name} is false {between}: the slope "
+            f"falls by {left:.6g}, more than nonconvexity * distance = {right:.6g}; declare a "
+            "larger one"
+        )
+
+
+def _worst_pair(
+    sides: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    z: np.ndarray,
+    y: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[str, float, float] | None:
+    """Two points between which the left side is above the right one, and both sides, if any."""
     k = z.shape[1]
     gaps = rng.normal(size=z.shape) * 10 ** rng.uniform(-5, 1, (len(z), 1))
 
-    def sides(pairs: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        a, b = pairs[:, :k], pairs[:, :k] + pairs[:, k:]
-        gap = np.linalg.norm(b - a, axis=1)
-        known = gap > 1e-6 * (1 + np.linalg.norm(a, axis=1))
-        change = np.asarray(loss.gradient(a, y)) - np.asarray(loss.gradient(b, y))
-        return np.where(known, np.linalg.norm(change, axis=1), 0.0), loss.smoothness * gap
-
     def violation(pairs: np.ndarray, y: np.ndarray) -> np.ndarray:
-        left, right = sides(pairs, y)
-        return left / np.maximum(right, 1e-300)
+        a, b = pairs[:, :k], pairs[:, :k] + pairs[:, k:]
+        known = np.linalg.norm(b - a, axis=1) > 1e-6 * (1 + np.linalg.norm(a, axis=1))
+        left, right = sides(a, b, y)
+        return np.where(known, left / np.maximum(right, 1e-300), 0.0)
 
     pairs, y = _worst(violation, np.concatenate([z, gaps], axis=1), y, rng)
-    left, right = (float(side[0]) for side in sides(pairs, y))
-    if left > right * (1 + TOLERANCE):
-        a, b = pairs[:, :k], pairs[:, :k] + pairs[:, k:]
-        raise InputError(
-            f"the declared smoothness of the loss {loss.name} is false between {_at(a, y, 0)} and "
-            f"z = {_numbers(b[0])}: the gradient changes by {left:.6g}, more than smoothness * "
-            f"distance = {right:.6g}; declare a larger one"
-        )
+    if violation(pairs, y)[0] <= 1 + TOLERANCE:
+        return None
+    a, b = pairs[:, :k], pairs[:, :k] + pairs[:, k:]
+    left, right = (float(side[0]) for side in sides(a, b, y))
+    return f"between {_at(a, y, 0)} and z = {_numbers(b[0])}", left, right
 
 
 def _worst(
