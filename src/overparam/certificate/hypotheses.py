@@ -68,6 +68,7 @@ class Hypotheses:
         target_norm_upper: rho_K from above.
         downgrade: Why ``proved`` was asked for and not given.
         duals: Vectors for Theorem 4; None if they were not asked for, or say nothing.
+        kernel_error: How far the computed kernel may be from K; None where that is not bounded.
     """
 
     point: Expansion
@@ -83,6 +84,7 @@ class Hypotheses:
     target_norm_upper: float = math.inf
     downgrade: ArithmeticFault | None = None
     duals: Duals | None = None
+    kernel_error: float | None = None
 
     @property
     def sigma(self) -> float:
@@ -249,7 +251,7 @@ def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
         rho = prove_target_norm(known.kernel, known.error, known.smallest.lower, residual)
         duals = _duals(known, residual.coordinates, residual.error)
     return Hypotheses(
-        point=point,
+        point=Expansion(problem, point.params, known.kernel, point.progress),
         min_eigenvalue=known.smallest,
         max_eigenvalue=known.largest,
         excess=residual.excess.upper,
@@ -261,6 +263,7 @@ def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
         target_norm_lower=0.0 if rho is None else rho.lower,
         target_norm_upper=math.inf if rho is None else rho.upper,
         duals=duals,
+        kernel_error=base.kernel_error,
     )
 
 

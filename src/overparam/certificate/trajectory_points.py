@@ -10,7 +10,7 @@ from jaxtyping import Float
 from overparam.certificate.trajectory_steps import see_layers
 from overparam.enclosures import spectral_norm
 from overparam.enclosures.rounding import sqrt_down
-from overparam.jacobian.bounds import JacobianBounds
+from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
 from overparam.jacobian.composed_bounds import ComposedBounds
 from overparam.jacobian.curvature import third_derivative
 from overparam.jacobian.layer_norms import LayerNorms
@@ -39,6 +39,10 @@ FLOOR = 0.3
 """beta_j is at least this share of the largest, so as to serve for a cell."""
 
 
+LARGE = 4096
+"""Rows of a kernel that weight decay, which asks no eigenvalue of it, does not have computed."""
+
+
 @dataclass(frozen=True, eq=False)
 class Point:
     """What is measured at thetahat_t, the first of a cell.
@@ -46,11 +50,12 @@ class Point:
     Attributes:
         step: t.
         params: thetahat_t.
-        kernel: K there, as computed.
+        kernel: K there, as computed; empty where it is large and nothing is asked of it.
         eigenvalue: A lower bound on lambda_min(K).
         jacobian_norm: An upper bound on |J|.
         bounds: omega and L around it.
         weights: Norms of the parameters, where bounds are proved; else None.
+        kernel_error: How far the kernel may be from K, where that is proved; else None.
     """
 
     step: int
@@ -60,6 +65,7 @@ class Point:
     jacobian_norm: float
     bounds: JacobianBounds
     weights: WeightNorms | None = None
+    kernel_error: float | None = None
 
     @property
     def base(self) -> LayerNorms:
@@ -78,6 +84,11 @@ def measure_point(problem: Problem, params: ParamTree, step: int, proved: bool) 
         step: t.
         proved: Whether every number is a bound on the real one, rounding included.
     """
+    if not proved and not needs_kernel(problem):
+        bounds = jacobian_bounds(problem, params)
+        norm = steepness_by_layers(base_of(bounds))
+        none = np.empty((0, 0))
+        return Point(step, params, none, 0.0, norm, bounds) if np.isfinite(norm) else None
     here = Expansion(problem, params)
     if not np.isfinite(here.kernel).all():
         return None
@@ -91,7 +102,22 @@ def measure_point(problem: Problem, params: ParamTree, step: int, proved: bool) 
         jacobian_norm=found.jacobian_norm,
         bounds=found.bounds,
         weights=None if layers is None else layers.weights,
+        kernel_error=None if layers is None else layers.kernel_error,
     )
+
+
+def needs_kernel(problem: Problem) -> bool:
+    """Whether the kernel itself is looked at: not a large one of a problem with weight decay."""
+    few = problem.measure.n * problem.outputs <= LARGE
+    return few or not problem.weight_decay or not isinstance(problem.model, MLP)
+
+
+def steepness_by_layers(base: LayerNorms | None) -> float:
+    """|J| from above (docs/weight_decay.md, Lemma R6)."""
+    assert base is not None
+    heads = [*(norms.max() for norms in base.backward_norms), base.output_scale]
+    parts = [head * base.of_trained(layer)[2] for layer, head in enumerate(heads)]
+    return float(np.linalg.norm(parts)) * SAFE
 
 
 def noise_around(problem: Problem, point: Point, radius: float) -> StepNoise | StepErrors:

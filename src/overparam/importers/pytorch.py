@@ -10,7 +10,13 @@ from overparam.errors import InputError
 from overparam.importers.activations import TORCH_LAYERS
 from overparam.importers.network import Affine, Check, ImportedNetwork, Scales, build, compare
 from overparam.importers.state_dict import affine_layers
-from overparam.importers.steps import Pointwise, linear, network_of, random_points
+from overparam.importers.steps import (
+    Pointwise,
+    linear,
+    network_of,
+    random_points,
+    require_inference,
+)
 from overparam.model.activation import ACTIVATIONS, Activation, get_activation
 
 _DROPOUTS = ("Dropout", "AlphaDropout", "FeatureAlphaDropout", "Dropout1d")
@@ -119,6 +125,7 @@ def _steps(
     if known and name == "Identity":
         return [], []
     if known and name in _DROPOUTS:
+        require_inference(module, label)
         return [], [f"{name} is the identity here: the network is the one in evaluation mode"]
     if known and name == "Flatten" and module.start_dim == 1:
         return [], []
