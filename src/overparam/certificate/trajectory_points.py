@@ -54,6 +54,7 @@ class Point:
         jacobian_norm: An upper bound on |J|.
         bounds: omega and L around it.
         weights: Norms of the parameters, where bounds are proved; else None.
+        kernel_error: How far the kernel may be from K, where that is proved; else None.
     """
 
     step: int
@@ -63,6 +64,7 @@ class Point:
     jacobian_norm: float
     bounds: JacobianBounds
     weights: WeightNorms | None = None
+    kernel_error: float | None = None
 
     @property
     def base(self) -> LayerNorms:
@@ -94,7 +96,8 @@ def measure_point(problem: Problem, params: ParamTree, step: int, proved: bool) 
         lowest = min_eigenvalue(kernel, norm_error=layers.kernel_error).lower
         highest = max_eigenvalue(kernel, norm_error=layers.kernel_error).upper
         bounds = MLPBounds(layers.norms, "proved")
-        return Point(step, params, kernel, lowest, sqrt_up(highest), bounds, layers.weights)
+        known = layers.weights, layers.kernel_error
+        return Point(step, params, kernel, lowest, sqrt_up(highest), bounds, *known)
     measured = jacobian_bounds(problem, params)
     errors = kernel_errors(problem, params, kernel, base_of(measured))
     return Point(

@@ -169,8 +169,7 @@ def anchor(**given: Any) -> None:
 @option(
     *("--theorem", THEOREMS, None),
     "To certify the initialisation with; by default 1, then P where it has a chance; with "
-    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P and runs of "
-    "mini-batches.",
+    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P.",
 )
 @option(
     *("--consequences/--no-consequences", bool, True),

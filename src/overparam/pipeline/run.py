@@ -285,7 +285,7 @@ class Drawn(Job):
         if settings.weight_decay:
             check_decayed(problem, settings.rigor)
         if settings.batch_size is not None:
-            check_batches(problem, settings.rigor)
+            check_batches(problem)
             get_batches(dataset.train, settings.batch_size, settings.sampling)
         self.batches: dict[str, Any] = {
             "batch_size": settings.batch_size,
