@@ -63,7 +63,7 @@ def from_start(loss="squared"):
         pytest.param({"loss": "smoothed_cross_entropy:0.2"}, marks=SLOW),
         pytest.param({"loss": "huber:0.5"}, marks=SLOW),
         pytest.param({"tiny": Tiny((), "identity", 1)}, marks=SLOW),
-        {"tiny": DEEP, "decay": 0.3},
+        pytest.param({"tiny": DEEP, "decay": 0.3}, marks=SLOW),
     ],
     ids=str,
 )

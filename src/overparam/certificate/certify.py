@@ -23,6 +23,7 @@ from overparam.certificate.trajectory import (
     check_trajectory,
     or_by_running,
 )
+from overparam.certificate.trajectory_points import needs_kernel
 from overparam.certificate.weight_decay import anchor_decayed, check_decayed
 from overparam.choices import Sampling
 from overparam.errors import InputError
@@ -55,7 +56,7 @@ def _step(step_size: object) -> float | None:
 
 
 def _batches(
-    problem: Problem, batch_size: object, sampling: Sampling, rigor: Rigor, theorem: object = None
+    problem: Problem, batch_size: object, sampling: Sampling, theorem: object = None
 ) -> Batches | None:
     """The mini-batches, if any were asked for, of which Theorem S can speak.
 
@@ -70,7 +71,7 @@ def _batches(
         raise InputError(
             f"Theorem {theorem} is about full batches: leave theorem or batch_size out"
         )
-    check_batches(problem, rigor)
+    check_batches(problem)
     return get_batches(problem.measure, batch_size, sampling)
 
 
@@ -85,7 +86,8 @@ def _check_decayed(point: Expansion, rigor: Rigor, theorem: Theorem | None = Non
     check_decayed(point.problem, rigor)
     point.check()
     check_excess(point.problem, point.params)
-    point.require_memory()
+    if rigor == "proved" or needs_kernel(point.problem):
+        point.require_memory()
 
 
 def _largest_matrix(problem: Problem, *_: Any, **__: Any) -> int:
@@ -169,18 +171,13 @@ def certify(
         raise InputError(f"budget must be a number of seconds, 0 or more, not {budget!r}")
     if theorem is not None:
         require_choice("theorem", theorem, get_args(Theorem))
-    batches = _batches(problem, batch_size, sampling, rigor, theorem)
+    batches = _batches(problem, batch_size, sampling, theorem)
     point = kernel
     if not isinstance(point, Expansion):
         point = Expansion(problem, params, point, progress)
     if problem.weight_decay or theorem == "R":
         _check_decayed(point, rigor, theorem)
-        if rigor == "proved":
-            raise InputError(
-                "a run to where Theorem R holds is computed, not proved: leave rigor out, or take "
-                'anchor(problem, decayed_minimum(problem, params).params, rigor="proved")'
-            )
-        return certify_decayed_run(point, step_size, budget=budget, progress=progress)
+        return certify_decayed_run(point, step_size, budget=budget, progress=progress, rigor=rigor)
     if theorem == "P":
         check_path(problem, rigor)
     if theorem == "C":
@@ -231,7 +228,7 @@ def anchor(
     where ``decayed_minimum`` leads; of the kernel no eigenvalue is asked, and of the loss no PL
     constant.
     """
-    step_size, batches = _step(step_size), _batches(problem, batch_size, sampling, rigor)
+    step_size, batches = _step(step_size), _batches(problem, batch_size, sampling)
     point = Expansion(problem, params, kernel, progress)
     if problem.weight_decay:
         _check_decayed(point, rigor)

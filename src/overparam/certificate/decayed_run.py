@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Any, SupportsFloat
 
 import numpy as np
+from msgspec import structs
 
-from overparam.certificate.certificate import Certificate
+from overparam.certificate.certificate import Certificate, Rigor
 from overparam.certificate.prediction import PER_STEP, PER_VECTOR, SAMPLED, Prediction
 from overparam.certificate.reason import (
     Diverged,
@@ -34,6 +35,8 @@ from overparam.certificate.weight_decay import (
     certificate_from,
     measure_decayed,
     measured_point,
+    proved_objective,
+    proving,
     rival_distance,
 )
 from overparam.errors import InputError
@@ -43,6 +46,7 @@ from overparam.model.composed import Composed
 from overparam.model.function import parameter_distance
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
+from overparam.rounding.residual import EVALUATION
 from overparam.theorems.weight_decay import UniqueMinimum
 
 STEPS = "steps of gradient descent in float64"
@@ -67,6 +71,7 @@ def certify_decayed_run(
     *,
     budget: float | int,
     progress: Progress | None = None,
+    rigor: Rigor = "computed",
 ) -> Certificate:
     """What Theorem R' certifies of gradient descent from given parameters.
 
@@ -76,6 +81,7 @@ def certify_decayed_run(
         budget: Seconds the run may take; where a prediction says that twice that will not do, it is
             not made.
         progress: Called with the steps done and those predicted.
+        rigor: ``proved`` bounds every rounding error, and curvature without random vectors.
 
     Returns:
         A certificate of Theorem R; not certified if the run was not made, or did not get there.
@@ -83,7 +89,20 @@ def certify_decayed_run(
     References:
         docs/weight_decay.md, Theorem R'.
     """
-    problem, start = begin.problem, measured_point(begin.problem, begin.params)
+    with proving(begin.problem, rigor) as fault:
+        proved = rigor == "proved" and fault is None
+        found = _by_running(begin, step_size, budget, progress, proved)
+    return found if fault is None else structs.replace(found, not_proved=fault)
+
+
+def _by_running(
+    begin: Expansion,
+    step_size: float | None,
+    budget: float | int,
+    progress: Progress | None,
+    proved: bool,
+) -> Certificate:
+    problem, start = begin.problem, measured_point(begin.problem, begin.params, proved)
     known = measure_decayed(problem, start, curvature=False)
     steepest = problem.loss.smoothness * start.jacobian_norm**2
     eta = step_size or 1 / (steepest + 2 * problem.weight_decay)
@@ -101,8 +120,9 @@ def certify_decayed_run(
         why = WouldTake(eta, expected, False, predicted.steps)
         return _not_certified(known, begin, eta, why, {"predicted_steps": predicted.steps})
     until, attempts = time.perf_counter() + budget, itertools.count()
-    for sampled in (False, True) if not predicted.sampled else (True,):
-        run = Run(problem, start.params, eta, sampled=sampled)
+    ways = (False, True) if not predicted.sampled else (True,)
+    for sampled in ways if not proved else (False,):
+        run = Run(problem, start.params, eta, sampled=sampled, proved=proved)
         attempt = _Attempt(problem, run, predicted, until, budget, progress, attempts)
         found = attempt.make()
         if found is not None:
@@ -167,6 +187,8 @@ class _Attempt:
             found = self._hand_over(point)
             if found is not None:
                 return found
+            if not self.deviation < math.inf:
+                break
             if self.progress is not None:
                 self.progress(STEPS, self.steps, self.predicted.steps)
             if time.perf_counter() > self.until:
@@ -196,9 +218,10 @@ class _Attempt:
         # By the gradient and its Lipschitz constant at the points, and by the rounding of F.
         B, L = cell.ball.jacobian_norm, cell.ball.lipschitz
         steep = M * B**2 + L * (columns["gradient"] + M * B * before) + decay
-        slope = (columns["length"] + cell.errors) / self.run.step_size
-        rounded = noise * (np.sqrt(2 * M * columns["excess"]) + M * noise)
-        self.errors.append(before * (slope + steep * before) + rounded)
+        slope = (columns["length"] + cell.errors) / self.run.step_size * UP
+        root = np.sqrt(2 * columns["excess"])
+        off = math.sqrt(M) * noise + (2 * EVALUATION * root if self.run.proved else 0.0)
+        self.errors.append((before * (slope + steep * before) + off * (root + off)) * UP)
         self.totals.append(columns["excess"])
         self.length += float((columns["length"] + before + after).sum())
         self.farthest = max(self.farthest, float((columns["distance"] + before).max()))
@@ -244,19 +267,27 @@ def _certified(
     """The certificate of a run that Theorem R took over."""
     known, minimum = found
     run, steps = attempt.run, attempt.steps
-    end = attempt.problem.excess(known.point.params)
+    problem, end = attempt.problem, attempt.problem.excess(known.point.params)
     totals, errors = (np.concatenate([*each, []]) for each in (attempt.totals, attempt.errors))
     off = (float(errors[-1]) if steps else 0.0) + 1e-12 * end + (known.height - end)
+    excess = max(problem.excess(begin.params), 0.0) * UP
+    if known.proved:
+        off = max(off, end - proved_objective(problem, known.point)[0])
+        excess = proved_objective(problem, start)[1]
     risen = minimum.smoothness / 2 * minimum.reach**2 * UP
     upper = totals * UP + errors - (end - minimum.excess - off)
     lower = np.maximum(totals * (2 - UP) - errors - (end + off), 0.0)
     first = float(upper[0]) if steps else risen
-    decay = envelope(first, np.append(upper, risen), lower, minimum.contraction**2)
+    tail = min(minimum.contraction**2 * (1 + 2.0**-50), 1.0)
+    decay = envelope(first, np.append(upper, risen), lower, tail)
     gone = parameter_distance(known.point.params, run.start)
     rest = attempt.deviation + minimum.distance
     radius = (attempt.length + minimum.path) * UP
     limit = min((gone + rest) * UP, radius)
     values: dict[str, SupportsFloat] = {
+        "excess": excess,
+        "residual": math.sqrt(2 * excess),
+        "pl_constant": problem.loss.functional_pl_constant(excess, problem.measure.weights),
         "min_eigenvalue": start.eigenvalue,
         "max_eigenvalue": start.jacobian_norm**2 * UP,
         "radius": radius,
@@ -268,7 +299,7 @@ def _certified(
         "exponent": attempt.exponent + run.slack(steps),
         "minimum_excess": first,
         "region_minimum": (end + off) * UP,
-        "rival_distance": rival_distance((end + off) * UP, attempt.problem.weight_decay),
+        "rival_distance": rival_distance((end + off) * UP, problem.weight_decay),
     }
     values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
     sampled = known.sampled or run.randomised

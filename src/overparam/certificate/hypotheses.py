@@ -78,6 +78,7 @@ class Hypotheses:
         target_norm_upper: rho_K from above.
         downgrade: Why ``proved`` was asked for and not given.
         duals: Vectors for Theorem 4; None if they were not asked for, or say nothing.
+        kernel_error: How far the computed kernel may be from K; None where that is not bounded.
     """
 
     point: Expansion
@@ -93,6 +94,7 @@ class Hypotheses:
     target_norm_upper: float = math.inf
     downgrade: ArithmeticFault | None = None
     duals: Duals | None = None
+    kernel_error: float | None = None
 
     @property
     def sigma(self) -> float:
@@ -272,7 +274,7 @@ def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
         rho = prove_target_norm(kernel, base.kernel_error, smallest.lower, residual)
         duals = _duals(problem, kernel, base.kernel_error, residual.coordinates, residual.error)
     return Hypotheses(
-        point=point,
+        point=Expansion(problem, point.params, kernel, point.progress),
         min_eigenvalue=smallest,
         max_eigenvalue=max_eigenvalue(kernel, norm_error=base.kernel_error),
         excess=residual.excess.upper,
@@ -284,6 +286,7 @@ def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
         target_norm_lower=0.0 if rho is None else rho.lower,
         target_norm_upper=math.inf if rho is None else rho.upper,
         duals=duals,
+        kernel_error=base.kernel_error,
     )
 
 

@@ -6,7 +6,8 @@ bounded crudely. docs/weight_decay.md has the theorem.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import SupportsFloat
@@ -40,7 +41,6 @@ from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,
     curvature_by_layers,
-    excess_at,
     measure_point,
     neuron_error,
     noise_around,
@@ -60,8 +60,9 @@ from overparam.model.mlp import MLP
 from overparam.numbers import Interval, safe
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, layered_network
-from overparam.rounding.probes import arithmetic_fault, inner_dimensions, on_cpu
+from overparam.rounding.probes import ArithmeticFault, arithmetic_fault, inner_dimensions, on_cpu
 from overparam.rounding.provable import check_provable
+from overparam.rounding.residual import prove_residual
 from overparam.rounding.steps import StepErrors
 from overparam.theorems.trajectory_curvature import Off
 from overparam.theorems.weight_decay import UniqueMinimum, best_step, unique_minimiser
@@ -158,7 +159,7 @@ class Decayed:
     def height(self) -> float:
         """phi_lambda(thetahat) - f* from above: f is convex with an M-Lipschitz gradient."""
         if self.proved:
-            return proved_height(self.problem, self.point)
+            return proved_objective(self.problem, self.point)[1]
         off = self.seen * (self.residual + self.problem.loss.smoothness * self.seen / 2)
         return (max(self.problem.excess(self.point.params), 0.0) + off) * UP
 
@@ -217,9 +218,14 @@ class Decayed:
         return safe(found)
 
 
-def proved_height(problem: Problem, point: Point) -> float:
-    """phi_lambda - f* from above, rounding included."""
-    return (excess_at(problem, point) + problem.penalty(point.params)) * UP
+def proved_objective(problem: Problem, point: Point) -> tuple[float, float]:
+    """phi_lambda - f* at a point from below and from above, rounding included."""
+    assert point.weights is not None
+    found, more = (
+        prove_residual(problem, point.params, point.weights),
+        problem.penalty(point.params),
+    )
+    return (found.excess.lower + more) * (2 - UP), (found.excess.upper + more) * UP
 
 
 def measure_decayed(
@@ -326,13 +332,20 @@ def anchor_decayed(
         docs/weight_decay.md, Theorem R.
     """
     problem = here.problem
-    fault = arithmetic_fault(inner_dimensions(problem)) if rigor == "proved" else None
-    proved = rigor == "proved" and fault is None
-    with jax.default_device(on_cpu() if proved else None):
+    with proving(problem, rigor) as fault:
+        proved = rigor == "proved" and fault is None
         known = measure_decayed(problem, measured_point(problem, here.params, proved))
         found = known.minimum(step_size)
         certificate = certificate_from(known, found, here, "anchor")
     return certificate if fault is None else structs.replace(certificate, not_proved=fault)
+
+
+@contextmanager
+def proving(problem: Problem, rigor: str) -> Iterator[ArithmeticFault | None]:
+    """Where every rounding is to be bounded: on the CPU; why it cannot be, if so."""
+    fault = arithmetic_fault(inner_dimensions(problem)) if rigor == "proved" else None
+    with jax.default_device(on_cpu() if rigor == "proved" and fault is None else None):
+        yield fault
 
 
 def measured_point(problem: Problem, params: ParamTree, proved: bool = False) -> Point:

@@ -26,6 +26,7 @@ from overparam.cli.options import (
     Decorator,
     Duration,
     MemorySize,
+    WeightDecay,
     data_options,
     examples,
     json_option,
@@ -129,9 +130,10 @@ def anchor(**given: Any) -> None:
 @model_options
 @loss_option
 @option(
-    *("--weight-decay", float, 0.0),
+    *("--weight-decay", WeightDecay(), 0.0),
     "lambda, towards the initialisation (with --no-centered towards 0), such as 1e-3; 0 for "
-    "none. What is certified then is the only minimum of a region, whatever the kernel.",
+    "none; auto for the one, of those that can be certified, with the least leave-one-out error. "
+    "What is certified then is the only minimum of a region, whatever the kernel.",
 )
 @trainable_option
 @option(
@@ -167,8 +169,7 @@ def anchor(**given: Any) -> None:
 @option(
     *("--theorem", THEOREMS, None),
     "To certify the initialisation with; by default 1, then P where it has a chance; with "
-    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P and runs of "
-    "mini-batches.",
+    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P.",
 )
 @option(
     *("--consequences/--no-consequences", bool, True),

@@ -48,6 +48,19 @@ class MemorySize(click.ParamType):
         return value if isinstance(value, int) else parse_size(value)
 
 
+class WeightDecay(click.ParamType):
+    """A number, or ``auto``."""
+
+    name = "lambda"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
+        """A number from text."""
+        try:
+            return value if value == "auto" else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no weight decay: write 1e-3, or auto", param, ctx)
+
+
 READING = ("target", "task", "separator", "header", "one_hot")
 SELECTION = (*READING, "samples", "seed", "test_fraction", "standardize")
 

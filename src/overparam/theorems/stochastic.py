@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from overparam.numbers import LOWER, UPPER, Number, larger, over, smaller, sqrt
+from overparam.numbers import LOWER, UPPER, Number, exactly, larger, over, smaller, sqrt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +61,11 @@ class Nearby:
         point_norm: A >= sqrt(v_i) |J_i|, the Jacobian at each point.
     """
 
-    radius: Number
-    sigma: Number
-    lipschitz: Number
-    jacobian_norm: Number
-    point_norm: Number
+    radius: Number = field(metadata=UPPER)
+    sigma: Number = field(metadata=LOWER)
+    lipschitz: Number = field(metadata=UPPER)
+    jacobian_norm: Number = field(metadata=UPPER)
+    point_norm: Number = field(metadata=UPPER)
 
     @property
     def bend(self) -> Number:
@@ -85,17 +85,20 @@ class Nearby:
         return self.sigma * (1 - h / 2) if h < 1 else 0.0
 
 
-def variance_share(batch_size: int, points: int, *, replacement: bool) -> float:
-    """nu: the share of one point's variance that the mean over a batch keeps, to a float's digits.
+def variance_share(
+    batch_size: int, points: int, *, replacement: bool, like: Number = 1.0
+) -> Number:
+    """nu: the share of one point's variance that the mean over a batch keeps.
 
     Args:
         batch_size: b, from 1 to n (of draws with replacement any number from 1).
         points: n.
         replacement: Whether a batch may hold a point twice.
+        like: A number of the type that nu is to have.
     """
     if replacement:
-        return 1 / batch_size
-    return (points - batch_size) / (batch_size * max(points - 1, 1))
+        return exactly(1.0, like) / batch_size
+    return exactly(points - batch_size, like) / (batch_size * max(points - 1, 1))
 
 
 def expected_smoothness(near: Nearby, share: Number) -> Number:
@@ -158,7 +161,7 @@ def batch_smoothness(near: Nearby, batches: int) -> Number:
 
 def best_epoch_step(near: Nearby, batches: int) -> Number:
     """1 / (C^2 (1 + ell)), the step with the best rate where nothing is curved."""
-    return 1 / (batch_smoothness(near, batches) * (1 + _order(batches)))
+    return 1 / (batch_smoothness(near, batches) * (1 + _order(batches, near.sigma)))
 
 
 def epochs_converge(
@@ -178,10 +181,11 @@ def epochs_converge(
     References:
         docs/stochastic.md, Theorem S'.
     """
-    smoothness, s, root = batch_smoothness(near, batches), near.radius, math.sqrt(batches)
+    smoothness, s = batch_smoothness(near, batches), near.radius
+    root = sqrt(exactly(batches, near.sigma))
     C, bend = sqrt(smoothness), root * near.lipschitz
     steep = step_size * smoothness
-    sigma = root * near.sigma_bent / (1 + steep * _order(batches))
+    sigma = root * near.sigma_bent / (1 + steep * _order(batches, near.sigma))
     grown = step_size * bend * batches * C * s
     found = BatchDescent(step_size=step_size, radius=s, gain=0.0, smoothness=smoothness)
     if not (sigma > 0 and 2 * grown <= 1):
@@ -210,16 +214,16 @@ def epochs_converge(
     )
 
 
-def _order(batches: int) -> float:
+def _order(batches: int, like: Number) -> Number:
     """ell = sqrt(m (m - 1) / 2), above the norm of the strictly lower triangle of ones."""
-    return math.sqrt(batches * (batches - 1) / 2)
+    return sqrt(exactly(batches * (batches - 1) / 2, like))
 
 
 def best_step(near: Nearby, size: int, points: int, sampling: str) -> Number:
     """The step with the best rate, for batches that are drawn in one of three ways."""
     if sampling == "epochs":
         return best_epoch_step(near, points // size)
-    return best_batch_step(near, _share(size, points, sampling))
+    return best_batch_step(near, _share(size, points, sampling, near.sigma))
 
 
 def batches_converge(
@@ -249,8 +253,9 @@ def batches_converge(
     given: dict[str, Any] = {"near": near, "distance": distance, "step_size": step_size}
     if sampling == "epochs":
         return epochs_converge(batches=points // size, **given)
-    return mini_batches_converge(share=_share(size, points, sampling), failure=failure, **given)
+    share = _share(size, points, sampling, near.sigma)
+    return mini_batches_converge(share=share, failure=failure, **given)
 
 
-def _share(size: int, points: int, sampling: str) -> float:
-    return variance_share(size, points, replacement=sampling == "replacement")
+def _share(size: int, points: int, sampling: str, like: Number) -> Number:
+    return variance_share(size, points, replacement=sampling == "replacement", like=like)

@@ -184,10 +184,11 @@ def row_numbers(measure: Measure, rows: Sequence[int]) -> list[int]:
     return chosen
 
 
-def on_other_data(problem: Problem, measure: Measure) -> Problem:
-    """The same problem on other data."""
+def on_other_data(problem: Problem, measure: Measure, weight_decay: float | None = None) -> Problem:
+    """The same problem on other data, or with another weight decay."""
+    decay = problem.weight_decay if weight_decay is None else weight_decay
     return Problem(
-        *(problem.model, measure, problem.loss, problem.centered_at, problem.weight_decay),
+        *(problem.model, measure, problem.loss, problem.centered_at, decay),
         decay_to=problem.decay_to,
     )
 
