@@ -80,7 +80,7 @@ def test_a_narrow_network_with_little_decay_is_not_stable():
     assert not weak.holds
     bound = leave_one_out_bound(weak, np.ones((5, 1)), np.ones((5, 1)), Ramp())
     assert bound.vacuous
-    with pytest.raises(InputError, match="centred at what it decays to"):
+    with pytest.raises(InputError, match="centred at what it decays to: centered_at"):
         uniform_stability(Problem(model, data, "squared", weight_decay=1.0))
 
 

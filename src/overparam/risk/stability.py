@@ -89,10 +89,10 @@ def uniform_stability(problem: Problem, point_norm: float | None = None) -> Stab
     check_decayed(problem, "computed")
     model, centre = problem.mlp, problem.centered_at
     if centre is None or problem.decay_to is not centre:
-        raise InputError("stability is about a network centred at what it decays to: centred_at")
+        raise InputError("stability is about a network centred at what it decays to: centered_at")
     decay, loss, y = problem.weight_decay, problem.loss, problem.targets
     longest = float(np.linalg.norm(problem.measure.x, axis=1).max())
-    base = norms_of_all_points(model, centre, longest if point_norm is None else point_norm)
+    base = norms_of_all_points(model, as_float64(centre), longest if point_norm is None else point_norm)
     zero = np.zeros_like(y)
     radius = math.sqrt(2 * float(np.max(np.asarray(loss.excess(zero, y)))) / decay)
     omega, lipschitz = MLPBounds(base).on_ball(radius)
@@ -180,7 +180,8 @@ def norms_of_all_points(model: MLP, params: Params, point_norm: float) -> LayerN
         inputs.append(math.hypot(c * size, shift))
         reached = top * size + shift * float(np.linalg.norm(bias))
         size = at_zero * math.sqrt(np.size(bias)) + act.slope_bound * reached
-    head, backward, upstream, columns = model.output_scale, [], [], []
+    head = model.output_scale
+    backward, upstream, columns = list[float](), list[float](), list[float]()
     for matrix, top in zip(matrices[:0:-1], tops[:0:-1], strict=True):
         columns.insert(0, head * float(np.linalg.norm(matrix, axis=0).max()))
         upstream.insert(0, head * top)
