@@ -102,7 +102,7 @@ def others(name, data):
     sizes = np.geomspace(0.03, 3, 5) / train.dim
     ridge = {"alpha": np.geomspace(1e-4, 1, 5), "gamma": sizes}
     grid = {"alpha": (1e-4, 1e-2, 1.0)}
-    layers = {"hidden_layer_sizes": (512, 512), "max_iter": 100, "random_state": 0}
+    layers = {"max_iter": 500, "random_state": 0}
 
     def perceptron():
         if classes:

@@ -72,6 +72,9 @@ def test_it_is_above_the_bound_after_training_and_near_it(problem):
 def test_what_it_does_not_speak_of_is_refused(problem):
     with pytest.raises(InputError, match="least squares"):
         risk_before_training(Problem(MODEL, problem.measure, "log_cosh"), START)
+    kinked = MLP(3, (8,), 1, activation="relu")
+    with pytest.raises(InputError, match="second derivative"):
+        risk_before_training(Problem(kinked, problem.measure), kinked.init(jax.random.key(0)))
     with pytest.raises(InputError, match="at most"):
         risk_before_training(problem, START, step_size=1e3)
     narrow = MLP(3, (2,), 1, activation="tanh", output_scale=1e-3)

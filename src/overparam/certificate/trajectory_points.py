@@ -1,7 +1,6 @@
 """What Theorem C asks about a point of a run, measured: as float64 gives it, or proved."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -29,7 +28,6 @@ from overparam.theorems.trajectory_curvature import (
     SAFE,
     Couplings,
     Off,
-    Seen,
     exact,
     layered_curvature,
 )
@@ -212,16 +210,10 @@ def curvature_by_layers(problem: Problem, params: ParamTree, base: LayerNorms, o
     couplings = couplings_around(problem, params, base, 0.0)
     with jax.enable_x64(True):
         seen = _see_layers(problem.mlp, params, measure.x, measure.weights, ghat)
-        return float(_layered_curvature(seen, couplings, off))
+    return float(layered_curvature(jax.tree.map(np.asarray, seen), couplings, off))
 
 
 _see_layers = jax.jit(see_layers, static_argnums=0)
-
-
-@jax.jit
-def _layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Any:
-    """In one program: step by step, each operation would be compiled."""
-    return layered_curvature(seen, couplings, off)
 
 
 def excess_at(problem: Problem, point: Point) -> float:

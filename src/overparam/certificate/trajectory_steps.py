@@ -52,14 +52,17 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         x, y, weights, *rest = data
         return data if weights.ndim == 1 else (x, y, weights[i], *rest)
 
-    def record(theta: ParamTree, data: tuple, every: Array) -> tuple[Any, Any, Any, Any]:
+    def record(theta: ParamTree, data: tuple, every: Array) -> tuple[Any, ...]:
         x, y, weights, offset, decay, _ = data
-        values, pull = jax.vjp(lambda p: model.apply(p, x), theta)
+        if isinstance(model, MLP) and how in ("layers", "random"):
+            values, pull = layered_pass(model, theta, x)
+        else:
+            values, pull = plain_pass(model, theta, x)
         seen = values - offset
         ghat = loss.gradient(seen, y)
         nearest = loss.nearest_minimiser(seen, y)
         size = every @ jnp.sum(values**2 + offset**2 + seen**2 + nearest**2, axis=1)
-        (gradient,) = pull(weights[:, None] * ghat)
+        gradient, passed = pull(weights, ghat)
         each = loss.excess(seen, y)
         excess = every @ each
         if decay is not None:
@@ -68,15 +71,16 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
             way = model.moving(way)
             gradient = jax.tree.map(lambda g, w: g + strength * w, gradient, way)
             excess = excess + strength / 2 * _norm(way) ** 2
-        return gradient, ghat, excess, jnp.stack([jnp.sqrt(size), jnp.max(each)])
+        return gradient, ghat, excess, jnp.stack([jnp.sqrt(size), jnp.max(each)]), passed
 
-    def curvature(theta: ParamTree, ghat: Array, data: tuple) -> Array:
+    def curvature(theta: ParamTree, ghat: Array, passed: Seen | None, data: tuple) -> Array:
         x, _, weights, _, _, extra = data
         if not isinstance(model, MLP) or how == "none":
             return jnp.full((), jnp.inf)
         if how == "neurons":
             return neuron_curvature(model, theta, extra, x, weights[:, None] * ghat)
-        return layered_curvature(see_layers(model, theta, x, weights, ghat), *extra)
+        assert passed is not None
+        return layered_curvature(passed, *extra)
 
     def sample(
         theta: ParamTree, ghat: Array, data: tuple, cap: Array, step_size: Array, key: Array
@@ -108,9 +112,9 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         def body(state: tuple) -> tuple:
             theta, rows, ghats, i, moved, way = state
             now = at_step(data, i)
-            gradient, ghat, excess, sizes = record(theta, now, every)
+            gradient, ghat, excess, sizes, passed = record(theta, now, every)
             norm = jnp.sqrt(now[2] @ jnp.sum(ghat**2, axis=1))
-            bound = jnp.fmin(lipschitz * norm, curvature(theta, ghat, now)) * CAP_SAFETY
+            bound = jnp.fmin(lipschitz * norm, curvature(theta, ghat, passed, now)) * CAP_SAFETY
             fresh = jax.random.fold_in(key, before + i)
             seen = sample(theta, ghat, now, step_size * bound, step_size, fresh)
             step = jax.tree.map(lambda g: step_size * g, gradient)
@@ -151,6 +155,49 @@ def look_program(model: MLP) -> Callable:
     return jax.jit(look)
 
 
+def plain_pass(model: MLP | Composed, theta: ParamTree, x: Array) -> tuple[Array, Callable]:
+    """Outputs, and what makes of weights and ghat the gradient of <F, ghat>; and None."""
+    values, pull = jax.vjp(lambda p: model.apply(p, x), theta)
+    return values, lambda weights, ghat: (pull(weights[:, None] * ghat)[0], None)
+
+
+def layered_pass(model: MLP, theta: ParamTree, x: Array) -> tuple[Array, Callable]:
+    """The same with what Lemma C7 is about in the place of None, by the same two passes."""
+    hidden = model.layers - 1
+    nothing = [jnp.zeros((len(x), width), np.float64) for width in model.widths[1:-1]]
+
+    def run(params: ParamTree, at_z: list, at_h: list) -> tuple[Array, tuple]:
+        h, inputs, zs = jnp.asarray(x), list[Array](), list[Array]()
+        for layer in range(hidden):
+            factor, shift = model.trained_factors[layer]
+            inputs.append(jnp.hstack([factor * h, jnp.full((len(x), 1), float(shift))]))
+            zs.append(model.preactivation(params, layer, h) + at_z[layer])
+            h = model.act.fn(zs[-1]) + at_h[layer]
+        return model.output_scale * model.preactivation(params, hidden, h), (inputs, zs)
+
+    values, pull, (inputs, zs) = jax.vjp(run, theta, nothing, nothing, has_aux=True)
+
+    def back(weights: Array, ghat: Array) -> tuple[Any, Seen]:
+        gradient, turned, upstream = pull(weights[:, None] * ghat)
+        slopes, bends = zip(
+            *(jax.jvp(model.act.slope, (z,), (jnp.ones_like(z),)) for z in zs), strict=True
+        )
+        size = jnp.sqrt(jnp.sum(ghat**2, axis=1))
+        mean = jnp.sqrt(weights @ size**2)
+        seen = Seen(
+            inputs=tuple(inputs),
+            slopes=slopes,
+            bends=bends,
+            upstream=tuple(upstream),
+            turned=(*turned[1:], model.output_scale * weights[:, None] * ghat),
+            sizes=weights * (size * (1 + 1e-12) + LEAST_SHARE * mean) + 1e-290,
+            factors=tuple(factor * (1 + 1e-12) for factor, _ in model.trained_factors[1:]),
+        )
+        return gradient, seen
+
+    return values, back
+
+
 def see_layers(
     model: MLP,
     theta: ParamTree,
@@ -159,32 +206,8 @@ def see_layers(
     ghat: Float[Array | np.ndarray, "n k"],
 ) -> Seen:
     """What Lemma C7 is about."""
-    c, h = model.weight_factors, jnp.asarray(x)
-    moves = model.trained_factors
-    inputs, slopes, bends = [], [], []
-    for layer in range(model.layers - 1):
-        factor, shift = moves[layer]
-        inputs.append(jnp.hstack([factor * h, jnp.full((len(x), 1), float(shift))]))
-        z = model.preactivation(theta, layer, h)
-        slope, bend = jax.jvp(model.act.slope, (z,), (jnp.ones_like(z),))
-        slopes.append(slope)
-        bends.append(bend)
-        h = model.act.fn(z)
-    upstream, turned = list[Array](), [model.output_scale * weights[:, None] * ghat]
-    for layer in range(model.layers - 2, -1, -1):
-        upstream.insert(0, c[layer + 1] * (turned[0] @ theta[0][layer + 1]))
-        turned.insert(0, upstream[0] * slopes[layer])
-    size = jnp.sqrt(jnp.sum(ghat**2, axis=1))
-    mean = jnp.sqrt(weights @ size**2)
-    return Seen(
-        inputs=tuple(inputs),
-        slopes=tuple(slopes),
-        bends=tuple(bends),
-        upstream=tuple(upstream),
-        turned=tuple(turned[1:]),
-        sizes=weights * (size * (1 + 1e-12) + LEAST_SHARE * mean) + 1e-290,
-        factors=tuple(factor * (1 + 1e-12) for factor, _ in moves[1:]),
-    )
+    x, weights, ghat = map(jnp.asarray, (x, weights, ghat))
+    return layered_pass(model, theta, x)[1](weights, ghat)[1]
 
 
 def _norm(tree: Any) -> Float[Array, ""]:

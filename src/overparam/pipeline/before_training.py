@@ -52,7 +52,8 @@ def risk_before_training(
         ``details["step_size"]``; its first term, the empirical risk, is not known yet and 0.
 
     Raises:
-        InputError: Another loss or model, weight decay, weights that differ, or a step too long.
+        InputError: Another loss or model, weight decay, weights that differ, an activation with a
+            kink, a step too long, or nothing is known after one step.
 
     References:
         docs/generalisation.md, "Before training".
@@ -60,6 +61,11 @@ def risk_before_training(
     plain_network(problem, "the risk before training")
     if not problem.loss.quadratic or problem.weight_decay:
         raise InputError("the risk before training is about least squares without weight decay")
+    if problem.mlp.act.curvature_bound is None:
+        raise InputError(
+            f"the activation {problem.mlp.act.name} has no bound on its second derivative, which "
+            "the risk before training needs: choose a smooth one such as gelu or softplus"
+        )
     require_whole("most", most, 1)
     require_confidence(confidence)
     require_iid(problem.measure, "the sample")

@@ -12,12 +12,12 @@ from overparam.data import Dataset
 from overparam.model.mlp import Params
 from overparam.pipeline.generalisation import risk_bounds
 from overparam.pipeline.regularisation import Regularisation, measure_regularisation
+from overparam.pipeline.side_by_side import side_by_side
 from overparam.pipeline.transfer import TransferStudy, study_transfer
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
 from overparam.risk.bounded_loss import BoundedLoss, ClippedSquared, ZeroOne
 from overparam.risk.risk_bound import RiskBound
-from overparam.side_by_side import side_by_side
 from overparam.threads import SMALL
 from overparam.train.laziness import Laziness, measure_laziness
 

@@ -181,7 +181,7 @@ def fitting(result: JobResult) -> Iterator[Finding]:
     yield Finding("stopped early", (text,), numbers={"stopped_early": numbers}, brief=brief)
     if result.enough_decay is not None:
         text = f"about {number(result.enough_decay, 2)} would be certified (Theorem R), whatever "
-        text += f"the kernel: --weight-decay {result.enough_decay:g}"
+        text += f"the kernel: --weight-decay {result.enough_decay:g}, or auto, which looks"
         yield Finding("weight decay", (text,), numbers={"enough_weight_decay": result.enough_decay})
 
 

@@ -151,10 +151,12 @@ class Beside:
 
     def room(self, jacobian_norm: float, lipschitz: float) -> float:
         """How long a way may be until the next look."""
+        drift, apart = self.seen
         pace = 2 * jacobian_norm * lipschitz
-        room = self.share * self.largest / pace if pace else math.inf
-        # Both runs move.
-        return room if self.linear is None else min(room, self.share * self._farthest / 2)
+        room = ((1 + self.share) * self.largest - drift) / pace if pace else math.inf
+        if self.linear is None:
+            return room
+        return min(room, ((1 + self.share) * self._farthest - apart) / 2)  # both runs move
 
     def step(self, length: float, size: float, residual: Vector | None) -> None:
         """A step of the run.
