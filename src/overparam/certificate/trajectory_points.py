@@ -10,7 +10,7 @@ from overparam.certificate.trajectory_steps import see_layers
 from overparam.enclosures import max_eigenvalue, min_eigenvalue, spectral_norm
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
 from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
-from overparam.jacobian.composed_bounds import ComposedBounds
+from overparam.jacobian.composed_calculus import ComposedBounds
 from overparam.jacobian.curvature import third_derivative
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import MLPBounds, base_of
