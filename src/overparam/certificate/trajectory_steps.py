@@ -54,8 +54,10 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
 
     def record(theta: ParamTree, data: tuple, every: Array) -> tuple[Any, ...]:
         x, y, weights, offset, decay, _ = data
-        layered = isinstance(model, MLP) and how in ("layers", "random")
-        values, pull = (layered_pass if layered else plain_pass)(model, theta, x)
+        if isinstance(model, MLP) and how in ("layers", "random"):
+            values, pull = layered_pass(model, theta, x)
+        else:
+            values, pull = plain_pass(model, theta, x)
         seen = values - offset
         ghat = loss.gradient(seen, y)
         nearest = loss.nearest_minimiser(seen, y)
