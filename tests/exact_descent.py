@@ -23,10 +23,11 @@ def slope(loss, z, y):
     return mp.tanh(r)
 
 
-def exact_run(tiny, problem, start, loss, eta, steps, first=None):
+def exact_run(tiny, problem, start, loss, eta, steps, first=None, counted=None):
     """Gradient descent in mpmath; the iterates, as pairs of lists of matrices.
 
     It begins at ``first``, such an iterate, or at ``start``, where a centred model is centred.
+    ``counted(t)`` is what each point counts in the t-th step; the measure's weights without it.
     """
     weights = [mp.matrix(w.tolist()) for w in start[0]]
     biases = [mp.matrix(b.tolist()) for b in start[1]]
@@ -40,7 +41,8 @@ def exact_run(tiny, problem, start, loss, eta, steps, first=None):
         assert problem.centered_at is not None
         shown = exact_pass(tiny.model, (Exact.of(weights), Exact.of(biases)), problem.measure.x)
         (weights, biases), offset = first, shown.outputs
-    for _ in range(steps + 1):
+    for t in range(steps + 1):
+        shares = problem.measure.weights if counted is None else counted(t)
         found.append(([w.copy() for w in weights], [b.copy() for b in biases]))
         seen = exact_pass(tiny.model, (Exact.of(weights), Exact.of(biases)), problem.measure.x)
         if offset is None:
@@ -55,7 +57,7 @@ def exact_run(tiny, problem, start, loss, eta, steps, first=None):
             ghat = mp.matrix(
                 [slope(loss, shown[a], mp.mpf(problem.targets[i, a])) for a in range(tiny.outputs)]
             )
-            rate = step * mp.mpf(problem.measure.weights[i])
+            rate = step * mp.mpf(shares[i])
             for layer in range(len(weights)):
                 gamma = seen.backward[i][layer].T * ghat
                 new[0][layer] -= rate * factors[layer] * gamma * seen.inputs[i][layer].T

@@ -7,7 +7,7 @@ import pytest
 
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
-from overparam.precision import is_traced, on_host
+from overparam.precision import is_traced, on_host, rounded_up, row_by_row
 
 
 @on_host
@@ -50,3 +50,27 @@ def test_dataclasses_are_looked_into_and_other_objects_are_not():
     seen = []
     jax.jit(lambda a: seen.append(is_traced([(MLP, a), {"k": a}])))(1.0)
     assert seen == [True]
+
+
+@pytest.mark.parametrize(
+    ("n", "filled"), [(0, 0), (1, 1), (3, 4), (33, 64), (64, 64), (65, 128), (119, 128), (500, 512)]
+)
+def test_rows_are_filled_up_and_cut_again(n, filled):
+    seen = []
+
+    def function(x, y):
+        seen.append(len(x))
+        return {"sum": x.sum(axis=1) + y, "same": jnp.asarray(x)}
+
+    x, y = np.arange(2.0 * n).reshape(n, 2), np.ones(n)
+    found = row_by_row(function, x, y)
+    assert seen == [filled] == [rounded_up(n)]
+    np.testing.assert_array_equal(found["sum"], x.sum(axis=1) + 1)
+    np.testing.assert_array_equal(found["same"], x)
+
+
+def test_data_of_nearly_the_same_size_share_a_program():
+    doubled = jax.jit(lambda x: 2 * x)
+    for n in (119, 120, 128):
+        row_by_row(doubled, np.ones((n, 3), np.float32))
+    assert doubled._cache_size() == 1

@@ -5,6 +5,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from overparam.certificate.hypotheses import measure_hypotheses
 from overparam.kernel.empirical.expansion import Expansion
+from overparam.threads import threads_for
 from tiny import Tiny
 
 TINY = Tiny((8,), "gelu", outputs=1)
@@ -30,3 +31,16 @@ def test_bounds_on_many_balls_are_computed_on_one_thread(monkeypatch):
         assert threads() == before
     assert {1} in seen
     assert all(found == {1} for found in seen)
+
+
+def test_threads_are_given_back_after_two_pieces_of_work_that_overlap():
+    """The first to come is the first to leave: what it found must not be lost with the other."""
+    with threadpool_limits(2):
+        before = threads()
+        first, second = threads_for(10), threads_for(10)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert threads() == {1}
+        second.__exit__(None, None, None)
+        assert threads() == before

@@ -30,6 +30,32 @@ def in_float64(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
         return to_host(function(*args, **kwargs))
 
 
+TOGETHER = 64
+"""Numbers of rows are rounded up to a multiple of this, or to a power of two below it."""
+
+
+def row_by_row(function: Callable[..., Any], *rows: Any) -> Any:
+    """``function(*rows)``, where each row of the result depends on the same row of ``rows`` only.
+
+    The arrays are filled up with copies of their first row: a program is compiled for each number
+    of rows, and parts of one data set, or two of nearly the same size, then share theirs.
+
+    Returns:
+        The result without the rows for the copies; then its arrays are NumPy's.
+    """
+    n = len(rows[0])
+    missing = rounded_up(n) - n
+    if not missing:
+        return function(*rows)
+    filled = (np.concatenate([a, np.repeat(a[:1], missing, axis=0)]) for a in map(np.asarray, rows))
+    return jax.tree.map(lambda a: a[:n], to_host(function(*filled)))  # JAX would compile the cut
+
+
+def rounded_up(n: int) -> int:
+    """The number of rows that n rows are filled up to; 0 for none."""
+    return -(-n // TOGETHER) * TOGETHER if n > TOGETHER else n and 1 << (n - 1).bit_length()
+
+
 def to_host(tree: Any) -> Any:
     """The same pytree with JAX arrays turned into NumPy arrays (no copy on the CPU)."""
     return jax.tree.map(lambda a: np.asarray(a) if isinstance(a, jax.Array) else a, tree)

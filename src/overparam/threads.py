@@ -6,8 +6,9 @@ costs several times the processor time, and no less of the clock's.
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar
 
@@ -32,7 +33,7 @@ def threads_for(rows: int) -> Iterator[None]:
     if rows > SMALL:
         yield
         return
-    with _libraries().limit(limits=1, user_api="blas"):
+    with _LIMIT.held():
         yield
 
 
@@ -55,7 +56,7 @@ def one_thread(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def alone(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _libraries().limit(limits=1):
+        with _LIMIT.held():
             return function(*args, **kwargs)
 
     return alone
@@ -64,6 +65,31 @@ def one_thread(function: Callable[P, T]) -> Callable[P, T]:
 def cores() -> int:
     """The processor's cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Limit:
+    """One thread for the linear algebra, as long as anybody holds it: two threads may."""
+
+    def __init__(self) -> None:
+        self.lock, self.holders, self.limits = threading.Lock(), 0, ExitStack()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, linear algebra runs on one thread."""
+        with self.lock:
+            self.holders += 1
+            if self.holders == 1:
+                self.limits.enter_context(_libraries().limit(limits=1))
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.holders -= 1
+                if not self.holders:
+                    self.limits.close()
+
+
+_LIMIT = _Limit()
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,12 @@
 """Beyond gradient descent: nearest solutions, how lazy a run was, sweeps, parametrisations."""
 
+from overparam.train.changed_rows import ChangedNetwork as ChangedNetwork
+from overparam.train.changed_rows import added as added
+from overparam.train.changed_rows import relabelled as relabelled
+from overparam.train.changed_rows import removed as removed
+from overparam.train.choose_decay import ChosenDecay as ChosenDecay
+from overparam.train.choose_decay import DecayTrial as DecayTrial
+from overparam.train.choose_decay import choose_decay as choose_decay
 from overparam.train.closest import ClosestInterpolant as ClosestInterpolant
 from overparam.train.closest import MinimumNormSolution as MinimumNormSolution
 from overparam.train.closest import closest_interpolant as closest_interpolant

@@ -127,7 +127,7 @@ def test_layers_that_grow_in_proportion_improve_every_coefficient(
 
 
 @pytest.mark.parametrize("knowing", ["points", "moments"])
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_one_more_unit_makes_nothing_worse(knowing):
     """Neighbouring widths, where a quantity that was chosen anew at each width would jump."""
     measure = problem()

@@ -195,7 +195,6 @@ def test_a_step_too_long_for_the_noise(certificates, near):
         ({"batch_size": 0}, "batch_size must be a whole number, 1 or more, not 0"),
         ({"batch_size": 7}, "batch_size must be at most the 6 points, not 7"),
         ({"batch_size": 4, "sampling": "epochs"}, "leave 2 of the 6 points over"),
-        ({"batch_size": 2, "rigor": "proved"}, "knows no rigor='proved'"),
         ({"theorem": "S"}, "give batch_size"),
         ({"theorem": "P", "batch_size": 2}, "Theorem P is about full batches"),
     ],

@@ -81,19 +81,3 @@ def test_a_reader_that_leaves_is_no_error():
     with process.stderr:
         assert process.stderr.read() == ""
     assert process.wait() == 0
-
-
-def test_a_full_disk_behind_stdout_is_one_line():
-    program = "from overparam.cli.main import main; main()"
-    for arguments in (["study", "--list"], ["--help"]):
-        with open("/dev/full", "w") as full:
-            done = subprocess.run(
-                [sys.executable, "-c", program, *arguments],
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        assert done.returncode == 2
-        assert done.stderr.startswith("overparam: ")
-        assert done.stderr.endswith("No space left on device\n")
-        assert done.stderr.count("\n") == 1

@@ -34,7 +34,7 @@ class TestEquinox:
                 nn.Lambda(jnp.ravel),
                 nn.LayerNorm(12),
                 nn.Linear(12, 4, use_bias=False, key=keys[1]),
-                nn.Dropout(0.5),
+                nn.Dropout(0.5, inference=True),
                 nn.Lambda(jax.nn.silu),
                 nn.Linear(4, 2, key=keys[2]),
             ]

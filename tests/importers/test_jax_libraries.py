@@ -62,7 +62,7 @@ class TestEquinox:
             [
                 nn.Linear(5, 6, key=keys[0]),
                 nn.Lambda(jax.nn.tanh),
-                nn.Dropout(0.5),
+                nn.Dropout(0.5, inference=True),
                 nn.Linear(6, 2, key=keys[1]),
             ]
         )
@@ -126,7 +126,7 @@ class TestFlax:
         module = nnx.Sequential(
             nnx.Linear(5, 8, rngs=rngs),
             nnx.gelu,
-            nnx.Dropout(0.3, rngs=rngs),
+            nnx.Dropout(0.3, deterministic=True, rngs=rngs),
             nnx.Linear(8, 2, use_bias=False, rngs=rngs),
         )
         network = importers.from_flax(module)

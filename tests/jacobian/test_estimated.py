@@ -60,6 +60,7 @@ def test_the_estimate_lies_between_an_independent_attack_and_the_proved_bound(ti
 
 
 @FIRST_CASE
+@pytest.mark.slow
 def test_at_its_radii_the_search_finds_no_more_than_the_proved_bound(tiny):
     estimate = estimate_bounds(as_plain_function(tiny), tiny.start(0), radius=0.5)
     proved = MLPBounds(measure_layer_norms(tiny.problem(0), tiny.start(0)))

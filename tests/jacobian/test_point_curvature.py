@@ -27,7 +27,7 @@ def at(tiny, seed):
 
 
 @pytest.mark.parametrize("tiny", CASES, ids=str)
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_the_bounds_hold_on_both_sides_and_are_close(tiny):
     for seed in (1, 2):
         problem, params, weighted = at(tiny, seed)

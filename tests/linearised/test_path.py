@@ -291,6 +291,7 @@ def test_networks_follow_their_certificates_where_theorem_1_has_none(case):
     assert certificate.existence_radius <= values["limit_distance"]
 
 
+@pytest.mark.slow
 def test_the_tube_holds_at_every_step(wide):
     problem, start, certificate = wide
     at_start = Expansion(problem, start, tangent_kernel(problem, start))

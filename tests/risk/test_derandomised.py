@@ -178,7 +178,7 @@ def test_blocks_and_conditioning_against_the_dense_jacobian():
     here = dense_jacobian(model, params, new).reshape(3, 2, -1)
     problem = Problem(model, Measure(new, np.zeros((3, 2))))
     rows = Measure(seen, np.zeros((6, 2)))
-    found = list(_covariances(problem, params, step, rows, (np.inf, 1.0, 0.1)))
+    found = list(_covariances(problem, params, step, 0.0, rows, (np.inf, 1.0, 0.1)))
     np.testing.assert_allclose(found[0][1], kernel_blocks(model, params, new))
     for nu, covariance, length in found:
         precision = np.eye(len(flat)) + there.T @ there / nu

@@ -13,6 +13,7 @@ from networks import dense_jacobian, draw_inputs
 from overparam import MLP, InputError, Measure, Problem, certify, gradient_descent
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.precision import to_host
+from overparam.steps.guarantee import step_guarantee
 from overparam.steps.stable_step import (
     draw_at_width,
     kernel_variance,
@@ -20,7 +21,7 @@ from overparam.steps.stable_step import (
     stable_step,
     stable_with_probability,
 )
-from overparam.steps.transfer import certified_steps, step_guarantee, transfer_step
+from overparam.steps.transfer import certified_steps, transfer_step
 from overparam.theorems.convergence import gradient_descent_converges
 from overparam.theorems.descent import descent_horizon, descent_step, objective_smoothness
 from overparam.theorems.majorant import Majorant

@@ -61,6 +61,7 @@ def test_exponents_are_those_of_theory(parametrisation, exponents, verdicts):
     assert found.verdicts == verdicts
 
 
+@pytest.mark.slow
 def test_one_step_for_all_widths_is_too_large_in_the_standard_parametrisation():
     found = coordinate_check(
         problem(), "standard", (64, 1024, 4096), key=jax.random.key(0), steps=5, seeds=2

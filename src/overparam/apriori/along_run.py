@@ -114,7 +114,7 @@ def _point(
         mismatch=change.mismatch(distance),
         residual=residual,
         behind=distance,
-        ahead=run.target_norm,
+        ahead=min(run.target_norm, residual / sigma),
         on_balls=partial(change.on_balls, distance),
         least_residual=0.0,
     )

@@ -9,11 +9,11 @@ s* it could never say anything (docs/apriori.md, Proposition 12).
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from overparam.apriori.conditions import DEFAULT, NODES, Conditions, Step, conditions_at
+from overparam.apriori.consequences import consequences
 from overparam.apriori.inputs import Knowledge
 from overparam.apriori.setting import Setting, build_setting
 from overparam.certificate.constants import Constant
@@ -21,15 +21,6 @@ from overparam.choices import Kind
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.model.mlp import MLP
 from overparam.results import brief
-from overparam.theorems.distance import distance_to_minimisers
-from overparam.theorems.implicit_bias import descent_limit, distance_ratio
-from overparam.theorems.lazy import (
-    Linearisation,
-    jacobian_to_kernel_drift,
-    kernel_drift,
-    linearisation_distance,
-    linearisation_within,
-)
 
 SOURCES = {
     "jacobian_norm": "|J(theta_0)|; docs/apriori.md, Corollary",
@@ -43,8 +34,8 @@ SOURCES = {
     "step_size": "eta = 2 (1 - q) / L_phi; docs/convergence.md, Theorem 1",
     "rate": "docs/convergence.md, Theorem 1",
     "limit_distance": "|theta_inf - theta_0|; docs/regularisation.md, Theorem 5",
-    "distance_ratio": "the same over the closest minimiser's; docs/regularisation.md, Theorem 5'",
-    "kernel_drift": "|K_t - K_0| at every step; docs/lazy.md, Theorem 6",
+    "distance_ratio": "the same over the closest minimiser's; docs/apriori.md, Theorem W9",
+    "kernel_drift": "|K_t - K_0| at every step; docs/lazy.md, Theorem 6; docs/apriori.md, W8",
     "linearisation_distance": "|F - F_lin| at every step; docs/lazy.md, Theorem 7",
 }
 """The coefficients, and where each is proved."""
@@ -152,48 +143,12 @@ def coefficients_at(
         **{"modulus": found.majorant.modulus[at], "lipschitz": found.lipschitz[at]},
         "smoothness": result.smoothness if result.certified else math.inf,
         "step_size": result.step_size if result.certified else 0.0,
-        **_consequences(setting, found),
+        **consequences(setting, found),
     }
     delta, radius = setting.total_failure_probability, float(found.majorant.radii[at])
     theorem = "W5" if result is not found.at_worst else "W4"
     said = result.certified, _reason(found, delta), theorem, _named(setting, values)
     return APrioriCoefficients(hidden_widths, delta, *said, radius, found.base)
-
-
-def _consequences(setting: Setting, found: Conditions) -> dict[str, float]:
-    """Implicit regularisation and lazy training."""
-    quadratic, result = setting.loss.quadratic, found.result
-    path, along = result.radius, found.along if result is not found.at_worst else None
-    known: dict[str, Any] = {"majorant": found.majorant, "jacobian_norm": found.jacobian_norm}
-    excess, smoothness = setting.residual**2 / 2, setting.loss.smoothness
-    apart, shortest, drift = Linearisation(math.inf, math.inf, path), None, math.inf
-    if quadratic and result.certified:
-        shortest = setting.residual / found.majorant.sigma  # rho_K <= |r_0| / sigma_0
-        if found.run is not None:
-            shortest = min(shortest, found.run.target_norm)
-        targets = {"residual": setting.residual, "path": path}
-        if along is None:
-            targets |= {"target_norm": shortest, "step_size": result.step_size}
-            apart = linearisation_distance(**known, **targets)
-        else:
-            apart = linearisation_within(**known, **targets, displacement=along.displacement)
-    moved, predictions = apart.displacement, apart.predictions
-    if result.certified:
-        drift = kernel_drift(**known, displacement=moved)
-    if along is not None:
-        drift = min(drift, jacobian_to_kernel_drift(along.change, found.jacobian_norm))
-        predictions = min(predictions, along.predictions)
-    limit = descent_limit(
-        majorant=found.majorant, path=path, displacement=moved, target_norm=shortest
-    )
-    closest = distance_to_minimisers(**known, smoothness=smoothness, excess=excess)
-    ratio = distance_ratio(
-        majorant=found.majorant, limit=limit, closest=closest, unique=setting.loss.unique
-    )
-    return {
-        **{"limit_distance": limit.distance, "distance_ratio": ratio, "kernel_drift": drift},
-        "linearisation_distance": predictions,
-    }
 
 
 def _reason(found: Conditions, delta: float) -> str:

@@ -68,6 +68,7 @@ class Conditions:
         at_worst: Theorem 1's answer.
         run: Bounds on the linearised run, where there are any.
         along: Theorem W5's answer, where it applies.
+        layer: The one hidden layer, where there is one and the points are known.
     """
 
     model: MLP
@@ -80,6 +81,7 @@ class Conditions:
     at_worst: Convergence
     run: LinearRun | None
     along: PathConvergence | None
+    layer: Layer | None
 
     @property
     def result(self) -> Convergence:
@@ -118,16 +120,17 @@ def conditions_at(
     kernel: KernelBound | None = None,
     *,
     quick: bool = False,
+    nodes: Float[np.ndarray, " nodes"] = NODES,
 ) -> Conditions:
     """What the theorems say at a model's widths, or with other norms or kernels than hold there.
 
-    ``quick`` is enough to know whether they certify.
+    ``quick`` is enough to know whether they certify; with fewer ``nodes`` bounds are less sharp.
     """
     base = setting.base_point(model) if base is None else base
     kernel = setting.kernel_bound(model) if kernel is None else kernel
     smallest = kernel.min_eigenvalue
     q = step.fraction if step.size is None else 1.0
-    radii = reference_radius(setting, q) * NODES
+    radii = reference_radius(setting, q) * nodes
     modulus, lipschitz = MLPBounds(base).on_balls(radii).T
     majorant = Majorant(math.sqrt(smallest), radii, np.maximum.accumulate(modulus))
     norm = jacobian_norm(base)
@@ -142,16 +145,16 @@ def conditions_at(
         step_fraction=step.fraction,
     )
     run = _linear_run(setting, step, kernel, norm)
+    layer = layer_of(setting, model, base) if kernel.modes is not None else None
     along = None
     if run is not None:
-        change: Change = WorstChange(majorant, lipschitz)
-        if model.layers == 2:
-            change = layer_of(setting, model, base).motion(run)
+        change: Change = layer.motion(run) if layer else WorstChange(majorant, lipschitz)
         along = descent_follows_linear_run(
             run, change, sigma=math.sqrt(smallest), jacobian_norm=norm, quick=quick
         )
     level = setting.residual / math.sqrt(setting.pl_constant) / q
-    return Conditions(model, base, kernel, majorant, lipschitz, level, norm, at_worst, run, along)
+    bounds = base, kernel, majorant, lipschitz, level, norm
+    return Conditions(model, *bounds, at_worst, run, along, layer)
 
 
 def _linear_run(
@@ -159,7 +162,9 @@ def _linear_run(
 ) -> LinearRun | None:
     """Lemma 14, where it applies; a free step is that of q in the limit of all widths."""
     energies = None if kernel.modes is None else setting.energies(kernel.modes)
-    if kernel.modes is None or energies is None or not kernel.min_eigenvalue > 0:
+    if not setting.loss.quadratic or kernel.modes is None or energies is None:
+        return None
+    if not kernel.min_eigenvalue > 0:
         return None
     eta = step.size
     if eta is None:
@@ -171,8 +176,10 @@ def _linear_run(
     return LinearRun(kernel.modes.values, energies, share, eta, largest)
 
 
-def layer_of(setting: Setting, model: MLP, base: LayerNorms) -> Layer:
-    """The one hidden layer, as Propositions 15 and 16 see it."""
+def layer_of(setting: Setting, model: MLP, base: LayerNorms) -> Layer | None:
+    """The one hidden layer, as Propositions 15, 16 and 18 see it; None of deeper networks."""
+    if model.layers != 2:
+        return None
     spectra, limits, known = setting.spectra, setting.limits, setting.known
     assert spectra is not None
     assert limits is not None
@@ -185,6 +192,7 @@ def layer_of(setting: Setting, model: MLP, base: LayerNorms) -> Layer:
         quartic=spectra.quartic,
         feature_norm=math.sqrt(float(limits.values[-1] ** 2 @ known[1])),
         largest=column / (model.output_scale * model.weight_factors[1]),
+        longest=float(limits.deviations[0].max()),
         failure_probability=setting.unit_share,
     )
 

@@ -76,16 +76,19 @@ class Modes:
     Attributes:
         values: Its eigenvalues, ascending, lowered so that the first is a lower bound.
         vectors: The eigenvectors, columns.
+        lowered: By how much.
     """
 
     values: Float[np.ndarray, " n"]
     vectors: Float[np.ndarray, "n n"]
+    lowered: float
 
     @classmethod
     def of(cls, matrix: Float[np.ndarray, "n n"], lowest: float) -> "Modes":
         """Of a symmetric matrix whose smallest eigenvalue is at least ``lowest``."""
         values, vectors = np.linalg.eigh(matrix)
-        return cls(values - (values[0] - lowest), vectors)
+        lowered = float(values[0] - lowest)
+        return cls(values - lowered, vectors, lowered)
 
 
 def limit_spectra(model: MLP, measure: Measure) -> LimitSpectra:

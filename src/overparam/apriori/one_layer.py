@@ -5,7 +5,9 @@ The linearised run moves by J_0* alpha, which shares it out among the units: wha
 
     sum_j |V_j|^2 |dw_j|^2 = <alpha, Ktilde alpha>,    Ktilde = sum_j |V_j|^2 X_j,
 
-a sum over independent units, like the kernel itself, and below s M with high probability.
+a sum over independent units, like the kernel itself, and below s M with high probability. And
+the kernel's own first change along that run is a sum over the units that is odd in V: the signs of
+the units' output weights, which K_0 does not see, make it cancel (Theorem W8).
 """
 
 import math
@@ -15,8 +17,14 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.apriori import tails
+from overparam.apriori.eigenvalue import Modes
+from overparam.apriori.limits import largest_value
 from overparam.apriori.linear_run import LinearRun
 from overparam.model.mlp import MLP
+from overparam.theorems.distance import Dual
+
+EVENTS = 4
+"""Units: those of Propositions 16 (two) and 18, and the signs of Theorem W8."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,8 @@ class Layer:
         quartic: Q^2; see ``LimitSpectra``.
         feature_norm: mu_a = sqrt(sum_i w_i E act(z_i)^2).
         largest: max_j |V_j|.
-        failure_probability: Of each of two events.
+        longest: max_i |a_i|.
+        failure_probability: Of each of ``EVENTS``.
     """
 
     model: MLP
@@ -39,7 +48,31 @@ class Layer:
     quartic: float
     feature_norm: float
     largest: float
+    longest: float
     failure_probability: float
+
+    @property
+    def turn(self) -> float:
+        """c c_2 beta_1 calK_1."""
+        return self.factor * self.reach
+
+    @property
+    def bend(self) -> float:
+        """c c_2 beta_2 Q."""
+        assert self.model.act.curvature_bound is not None
+        return self._bending(self.model.act.curvature_bound)
+
+    def _bending(self, derivative: float) -> float:
+        """c c_2 Q times a bound on a derivative of act."""
+        scale = self.model.output_scale * self.model.weight_factors[1]
+        return scale * derivative * math.sqrt(self.quartic)
+
+    @property
+    def features(self) -> float:
+        """c c_2 rho, rho a bound on every |act_j|."""
+        t = tails.deviation(self.failure_probability / self.model.hidden_widths[0])
+        rho = self.feature_norm + t * self.reach
+        return self.factor * min(rho, largest_value(self.model.act))
 
     @property
     def reach(self) -> float:
@@ -48,14 +81,12 @@ class Layer:
 
     def motion(self, run: LinearRun) -> "Motion":
         """Propositions 15 and 16 along a linearised run."""
-        act, scale = self.model.act, self.model.output_scale * self.model.weight_factors[1]
-        assert act.curvature_bound is not None
         coefficients = run.target_norm / math.sqrt(run.min_eigenvalue)
         return Motion(
-            turn=self.factor * self.reach,
-            bend=scale * act.curvature_bound * math.sqrt(self.quartic),
+            turn=self.turn,
+            bend=self.bend,
             typical=math.sqrt(self._weighted_kernel(run) / run.share),
-            largest=self.largest + min(self._moved(coefficients), run.target_norm),
+            largest=self.largest + min(self.features * coefficients, run.target_norm),
         )
 
     def _weighted_kernel(self, run: LinearRun) -> float:
@@ -68,10 +99,78 @@ class Layer:
         variance = (k + 2) * (k + 4) * (k + 6) * z
         return k + 2 + summand + math.sqrt(summand**2 + 2 * variance * spread)
 
-    def _moved(self, coefficients: float) -> float:
-        """A bound on max_j |dV_j| for J_0* alpha with |alpha| at most ``coefficients``."""
-        t = tails.deviation(self.failure_probability / self.model.hidden_widths[0])
-        return self.factor * (self.feature_norm + t * self.reach) * coefficients
+    def modulus(self, radii: Float[np.ndarray, " r"]) -> Float[np.ndarray, " r"]:
+        """omega around theta_0: Proposition 15 (a)."""
+        return slope(self.turn, self.bend * self.largest) * radii
+
+    def kernel_drift(self, run: LinearRun) -> float:
+        """Theorem W8: a bound on |K(thetabar_t) - K_0| for all t; infinite without a beta_3."""
+        third = self.model.act.third_bound
+        if third is None:
+            return math.inf
+        modes = len(run.modes) * self.model.out_dim
+        return linear_run_drift(
+            turn=self.turn,
+            bend=self.bend,
+            third=self._bending(third) * self.longest,
+            features=self.features,
+            typical=min(self.motion(run).typical, self.largest),
+            largest=self.largest,
+            distance=run.target_norm,
+            spread=math.log(2 * modes**2 / self.failure_probability),
+        )
+
+    def dual(self, modes: Modes, energies: Float[np.ndarray, " n"], ridge: float) -> Dual:
+        """Proposition 18: what Theorem 4 takes of v = (M + ridge)^{-1} r_0."""
+        v = energies / (modes.values + ridge) ** 2  # |v|^2 along the modes
+        square = float(np.sum(v))
+        mean = float((modes.values + modes.lowered) @ v)
+        k, c = self.model.out_dim, self.factor**2
+        spread = math.log(1 / self.failure_probability)
+        summand = spread * square * ((self.turn * self.largest) ** 2 + self.features**2) / 3
+        moment = c * (k + 2) * self.reach**2 + self.features**2
+        pull = mean + summand + math.sqrt(summand**2 + 2 * spread * moment * square * mean)
+        alignment = float(np.sum(energies / (modes.values + ridge)))
+        return Dual(alignment, math.sqrt(pull), math.sqrt(square))
+
+
+def linear_run_drift(
+    *,
+    turn: float,
+    bend: float,
+    third: float,
+    features: float,
+    typical: float,
+    largest: float,
+    distance: float,
+    spread: float,
+) -> float:
+    """Theorem W8: a bound on |K(thetabar_t) - K_0| at every step of the linearised run.
+
+    Every term is O(1 / m): ``turn``, ``bend``, ``third`` and ``features`` are O(1 / sqrt m).
+
+    Args:
+        turn: c c_2 beta_1 calK_1.
+        bend: c c_2 beta_2 Q.
+        third: c c_2 beta_3 Q max |a_i|.
+        features: c c_2 max_j |act_j|.
+        typical: s, with sum |V_j|^2 |dw_j|^2 <= s^2 |dtheta|^2 for every dtheta = J_0* alpha.
+        largest: max_j |V_j|.
+        distance: rho_K, or an upper bound on it.
+        spread: log(2 N^2 / p) for N = n k, and p the probability over the signs.
+
+    References:
+        docs/apriori.md, Theorem W8.
+    """
+    first = bend * largest * typical + math.hypot(turn * largest, features)
+    signs = 2 * math.sqrt(2 * spread) * turn * distance * first
+    curved = turn * third * typical**2 + 2 * turn * bend * typical + features * bend
+    return signs + distance**2 * (curved + (turn + bend * typical) ** 2)
+
+
+def slope(turn: float, bend: float | np.ndarray) -> float | np.ndarray:
+    """Lambda, from turn and bend max |V_j|: Proposition 15 (a)."""
+    return (bend + np.sqrt(bend**2 + 4 * turn**2)) / 2
 
 
 @dataclass(frozen=True)
@@ -105,8 +204,7 @@ class Motion:
 
     def slope(self, largest: float | np.ndarray) -> float | np.ndarray:
         """Lambda: |J(theta') - J(theta)| over |theta' - theta| if |V_j| <= largest at theta."""
-        bend = self.bend * largest
-        return (bend + np.sqrt(bend**2 + 4 * self.turn**2)) / 2
+        return slope(self.turn, self.bend * largest)
 
     def on_balls(self, distance: float, radii: Float[np.ndarray, " r"]) -> np.ndarray:
         """(|J(theta) - J_0|, L) within radii of the run up to that distance from theta_0."""

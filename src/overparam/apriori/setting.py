@@ -24,6 +24,7 @@ from overparam.apriori.from_moments import moment_base_point, required_order
 from overparam.apriori.inputs import Knowledge, lifted_norms, points_known
 from overparam.apriori.limits import Limits, limits
 from overparam.apriori.moments import Moments
+from overparam.apriori.one_layer import EVENTS
 from overparam.apriori.two_layers import TwoLayers
 from overparam.choices import Kind
 from overparam.errors import InputError
@@ -147,18 +148,20 @@ class Setting:
         return replace(self.model, hidden_widths=hidden_widths)
 
     def energies(self, modes: Modes) -> Float[np.ndarray, " n"] | None:
-        """|y|^2 along each mode of a limit, for Theorem W5; None where that says nothing.
+        """|r_0|^2 along each mode of a limit, r_0 the way from zero to the loss's one minimiser.
 
-        It speaks of least squares on points and targets that are known, and assumes no lambda_min.
+        None where that is not known: of other losses, of points or targets that are not, where
+        lambda_min is assumed, or if the residual was given and is another.
         """
-        if self.assumed is not None or not self.loss.quadratic:
+        if self.assumed is not None or not self.loss.unique or not self.residual:
             return None
         if not isinstance(self.data, Measure) or self.data.y is None:
             return None
-        y = np.sqrt(self.data.weights)[:, None] * self.data.y
-        energies = np.sum((modes.vectors.T @ y) ** 2, axis=1)
-        ours = math.isclose(float(np.sum(energies)), self.residual**2, rel_tol=1e-9)
-        return energies if ours and self.residual else None
+        if not math.isclose(_residual(self.data, self.loss, None), self.residual, rel_tol=1e-9):
+            return None
+        y, roots = self.data.y, np.sqrt(self.data.weights)[:, None]
+        away = roots * np.asarray(self.loss.nearest_minimiser(np.zeros_like(y), y))
+        return np.sum((modes.vectors.T @ away) ** 2, axis=1)
 
     @cached_property
     def limiting_jacobian_norm(self) -> float:
@@ -172,8 +175,8 @@ class Setting:
 
     @property
     def unit_share(self) -> float:
-        """Delta of each of the two events of Propositions 15 and 16, of one hidden layer."""
-        return self._share / 4
+        """Delta of each event about the units of one hidden layer."""
+        return self._share / (2 * EVENTS)
 
     def kernel_bound(self, model: MLP) -> KernelBound:
         """K(theta_0) from below at these widths: the best of what Theorem W3 and its like say."""
@@ -183,7 +186,7 @@ class Setting:
         assert spectra is not None
         assert known is not None
         assert limits is not None
-        events = 2 * self.unit_share if model.layers == 2 else 0.0
+        events = EVENTS * self.unit_share if model.layers == 2 else 0.0
         what = spectra, known[1], limits, self._share - events
         found = KernelBound(min_eigenvalue_bound(model, *what), spectra.topmost)
         if model.layers == 3:

@@ -5,12 +5,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from overparam.apriori.coefficients import APrioriCoefficients, coefficients_at
 from overparam.apriori.conditions import (
     DEFAULT,
+    NODES,
     Conditions,
     Step,
     conditions_at,
@@ -32,8 +35,14 @@ START = 4096
 SMALL = 1e9
 """Margins below its inverse and above it are not told apart."""
 
-_RESOLUTION = 10**6
-"""Widths are found exactly up to here, and to this relative precision beyond."""
+FARTHEST = 1e100
+"""Largest factor between two widths that are tried."""
+
+FEWER, ROUGHLY = 8, 0.02
+"""First one in so many nodes, and to this relative precision."""
+
+EXACT, PRECISION = 10**7, 10**3
+"""Widths are found (and written out) exactly up to the first, beyond to a part in the second."""
 
 
 @brief
@@ -131,43 +140,74 @@ def width_for(setting: Setting, step: Step = DEFAULT, progress: Progress = silen
     return RequiredWidth(width, dominating, shares, coefficients, setting, step)
 
 
-def _conditions(setting: Setting, width: int, step: Step, *, quick: bool = False) -> Conditions:
+def _conditions(setting: Setting, width: int, step: Step, **how: Any) -> Conditions:
     layers = len(setting.model.hidden_widths)
-    return conditions_at(setting, setting.at((width,) * layers), step, quick=quick)
+    return conditions_at(setting, setting.at((width,) * layers), step, **how)
 
 
 def _search(setting: Setting, step: Step, progress: Progress) -> int:
     """The smallest width with a margin above 1; the margin does not decrease with the width."""
     tried = itertools.count(1)
 
-    @cache
-    def margin(width: int) -> float:
-        progress("looking for the width", next(tried), 0)
-        with np.errstate(over="ignore", invalid="ignore"):
-            found = _conditions(setting, width, step, quick=True).margin
-        return found if found > 1 / SMALL else 1 / SMALL  # so that no NaN counts as enough
+    def by_width(nodes: Float[np.ndarray, " nodes"]) -> Callable[[int], float]:
+        @cache
+        def margin(width: int) -> float:
+            progress("looking for the width", next(tried), 0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = _conditions(setting, width, step, quick=True, nodes=nodes).margin
+            return found if found > 1 / SMALL else 1 / SMALL  # so that no NaN counts as enough
 
-    low, high, factor = START, START, 16
+        return margin
+
+    # A bound on omega at fewer nodes takes a fraction of the time, and asks for a little more.
+    roughly, exactly = by_width(NODES[::FEWER]), by_width(NODES)
+    bracket = _bracket(roughly, START, 16.0)
+    if bracket is None:
+        raise InputError(_beyond(setting, step))
+    guess = _root(roughly, *bracket, ROUGHLY)
+    bracket = _bracket(exactly, guess, 1 + 2 * ROUGHLY)
+    if bracket is None:
+        raise InputError(_beyond(setting, step))
+    low, high = bracket
+    if high == 1:
+        return high
+    guess = _root(exactly, low, high, 0.1 / (high if high <= EXACT else PRECISION))
+    return _mended(guess, low, high, lambda width: exactly(width) > 1)
+
+
+def _bracket(margin: Callable[[int], float], guess: int, factor: float) -> tuple[int, int] | None:
+    """A width that is too small and one that is enough, from a guess; (1, 1) if all are."""
+    low = high = guess
+    up = factor
     while margin(high) <= 1:
         if high >= WIDEST:
-            raise InputError(_beyond(setting, step))
-        low, high, factor = high, min(factor * high, WIDEST), factor**2
+            return None
+        farther = WIDEST if up * high >= WIDEST else max(int(up * high), high + 1)
+        low, high, up = high, farther, min(up**2, FARTHEST)
+    down = factor
     while low > 1 and margin(low) > 1:
-        low, high = max(low // 16, 1), low
+        low, high, down = max(min(int(low / down), low - 1), 1), low, min(down**2, 16.0)
     if margin(low) > 1:
-        return low
+        return 1, 1
     while high > 16 * low:
         middle = math.isqrt(low * high)
         low, high = (low, middle) if margin(middle) > 1 else (middle, high)
+    return low, high
+
+
+def _root(margin: Callable[[int], float], low: int, high: int, precision: float) -> int:
+    """About where the margin is 1, by a relative precision."""
     from scipy.optimize import brentq
 
+    if low == high:
+        return high
     # Nearly a straight line in logarithms; what the root is off by is mended in whole numbers.
     root = brentq(
         lambda e: math.log(min(margin(round(math.exp(e))), SMALL)),
         *(math.log(low), math.log(high)),
-        xtol=0.1 / min(high, _RESOLUTION),
+        xtol=precision,
     )
-    return _mended(round(math.exp(root)), low, high, lambda width: margin(width) > 1)
+    return round(math.exp(root))
 
 
 def _beyond(setting: Setting, step: Step) -> str:
@@ -186,7 +226,7 @@ def _beyond(setting: Setting, step: Step) -> str:
 
 def _mended(guess: int, low: int, high: int, enough: Callable[[int], bool]) -> int:
     """The smallest width in (low, high] that is enough, from a guess near it."""
-    step = max(1, guess // _RESOLUTION)
+    step = _apart(guess)
     guess = min(max(guess, low + 1), high)
     if enough(guess):
         high = guess
@@ -198,10 +238,15 @@ def _mended(guess: int, low: int, high: int, enough: Callable[[int], bool]) -> i
         while low + step < high and not enough(low + step):
             low, step = low + step, 2 * step
         high = min(high, low + step)
-    while high - low > max(1, high // _RESOLUTION):
+    while high - low > _apart(high):
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def _apart(width: int) -> int:
+    """Widths that differ by no more are not told apart."""
+    return 1 if width <= EXACT else width // PRECISION
 
 
 def _shares(setting: Setting, found: Conditions, step: Step) -> dict[str, float]:

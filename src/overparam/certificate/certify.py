@@ -23,13 +23,12 @@ from overparam.certificate.trajectory import (
     check_trajectory,
     or_by_running,
 )
+from overparam.certificate.trajectory_points import needs_kernel
 from overparam.certificate.weight_decay import anchor_decayed, check_decayed
 from overparam.choices import Sampling
 from overparam.errors import InputError
 from overparam.kernel.empirical.expansion import Expansion
-from overparam.kernel.empirical.tangent import check_scales
 from overparam.limits import require_choice
-from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
@@ -57,7 +56,7 @@ def _step(step_size: object) -> float | None:
 
 
 def _batches(
-    problem: Problem, batch_size: object, sampling: Sampling, rigor: Rigor, theorem: object = None
+    problem: Problem, batch_size: object, sampling: Sampling, theorem: object = None
 ) -> Batches | None:
     """The mini-batches, if any were asked for, of which Theorem S can speak.
 
@@ -72,29 +71,23 @@ def _batches(
         raise InputError(
             f"Theorem {theorem} is about full batches: leave theorem or batch_size out"
         )
-    check_batches(problem, rigor)
+    check_batches(problem)
     return get_batches(problem.measure, batch_size, sampling)
 
 
-def _check_decayed(
-    problem: Problem,
-    params: ParamTree,
-    rigor: Rigor,
-    theorem: Theorem | None = None,
-) -> None:
+def _check_decayed(point: Expansion, rigor: Rigor, theorem: Theorem | None = None) -> None:
     """Raise unless Theorem R can speak, and was not asked for another.
 
     Raises:
         InputError: It cannot, or was.
     """
     if theorem not in (None, "R"):
-        require_no_decay(problem, f"Theorem {theorem}")
-    check_decayed(problem, rigor)
-    problem.validate(params)
-    check_scales(problem)
-    check_excess(problem, params)
-    size = problem.measure.n * problem.outputs
-    require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
+        require_no_decay(point.problem, f"Theorem {theorem}")
+    check_decayed(point.problem, rigor)
+    point.check()
+    check_excess(point.problem, point.params)
+    if rigor == "proved" or needs_kernel(point.problem):
+        point.require_memory()
 
 
 def _largest_matrix(problem: Problem, *_: Any, **__: Any) -> int:
@@ -178,23 +171,18 @@ def certify(
         raise InputError(f"budget must be a number of seconds, 0 or more, not {budget!r}")
     if theorem is not None:
         require_choice("theorem", theorem, get_args(Theorem))
-    batches = _batches(problem, batch_size, sampling, rigor, theorem)
+    batches = _batches(problem, batch_size, sampling, theorem)
+    point = kernel
+    if not isinstance(point, Expansion):
+        point = Expansion(problem, params, point, progress)
     if problem.weight_decay or theorem == "R":
-        _check_decayed(problem, params, rigor, theorem)
-        if rigor == "proved":
-            raise InputError(
-                "a run to where Theorem R holds is computed, not proved: leave rigor out, or take "
-                'anchor(problem, decayed_minimum(problem, params).params, rigor="proved")'
-            )
-        return certify_decayed_run(problem, params, step_size, budget=budget, progress=progress)
+        _check_decayed(point, rigor, theorem)
+        return certify_decayed_run(point, step_size, budget=budget, progress=progress, rigor=rigor)
     if theorem == "P":
         check_path(problem, rigor)
     if theorem == "C":
-        problem.validate(params)
+        point.check()
         check_trajectory(problem, rigor)
-    point = (
-        kernel if isinstance(kernel, Expansion) else Expansion(problem, params, kernel, progress)
-    )
     hypotheses = measure_hypotheses(point, target_norm=target_norm, rigor=rigor)
     if batches is not None:
         first = certificate_from(hypotheses, "initialisation")
@@ -213,12 +201,8 @@ def certify(
         if along.certified or theorem == "P":
             return along
     run = certify_by_running if theorem == "C" else or_by_running
-    return run(
-        *(hypotheses, first, step_size),
-        budget=budget,
-        progress=progress,
-        checkpoint=checkpoint,
-    )
+    how: dict[str, Any] = {"budget": budget, "progress": progress, "checkpoint": checkpoint}
+    return run(hypotheses, first, step_size, **how)
 
 
 @on_host
@@ -244,11 +228,11 @@ def anchor(
     where ``decayed_minimum`` leads; of the kernel no eigenvalue is asked, and of the loss no PL
     constant.
     """
-    step_size, batches = _step(step_size), _batches(problem, batch_size, sampling, rigor)
-    if problem.weight_decay:
-        _check_decayed(problem, params, rigor)
-        return anchor_decayed(problem, params, "anchor", step_size, rigor)
+    step_size, batches = _step(step_size), _batches(problem, batch_size, sampling)
     point = Expansion(problem, params, kernel, progress)
+    if problem.weight_decay:
+        _check_decayed(point, rigor)
+        return anchor_decayed(point, step_size, rigor)
     hypotheses = measure_hypotheses(point, rigor=rigor, target_norm=target_norm)
     if batches is not None:
         return with_batches(hypotheses, certificate_from(hypotheses, "anchor"), batches, step_size)

@@ -18,17 +18,16 @@ from overparam.certificate.certificate import (
     software_versions,
 )
 from overparam.certificate.constants import Numbers, converging
-from overparam.certificate.description import Description, describe
+from overparam.certificate.description import Description, activation_bounds, describe
 from overparam.certificate.field_types import LARGEST
 from overparam.certificate.hypotheses import Hypotheses
-from overparam.errors import InputError
 from overparam.kernel.empirical.expansion import Expansion
+from overparam.limits import require_positive
 from overparam.model.mlp import MLP
 from overparam.numbers import Interval, Number, safe, safe_lower, safe_upper
 from overparam.problem.problem import Problem
 from overparam.theorems import conclusions
 from overparam.theorems.convergence import Convergence, choose_step
-from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.distance import Dual
 from overparam.theorems.majorant import Majorant
 
@@ -47,20 +46,14 @@ def certificate_from(
     Raises:
         InputError: The step size is not a positive number, or the loss has no usable PL constant.
     """
-    if step_size is not None and not (math.isfinite(step_size) and step_size > 0):
-        raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+    if step_size is not None:
+        require_positive("step_size", step_size)
     problem, params = hypotheses.point.problem, hypotheses.point.params
     alpha = problem.loss.functional_pl_constant(hypotheses.excess, problem.measure.weights)
     growth = math.sqrt(2 * hypotheses.excess / alpha) if alpha else math.inf
     majorant, lipschitz = hypotheses.grid(growth if math.isfinite(growth) else 0.0)
     premises = _premises(hypotheses, majorant, lipschitz, alpha)
-    smooth = objective_smoothness(
-        modulus=majorant.modulus,
-        lipschitz=lipschitz,
-        jacobian_norm=hypotheses.jacobian_norm,
-        smoothness=problem.loss.smoothness,
-        excess=hypotheses.excess,
-    )
+    smooth = hypotheses.smoothness(majorant.modulus, lipschitz)
     step, ball = choose_step(majorant, smooth, growth, step_size)
     result = conclusions.convergence(premises, step, ball)
     if step_size is None and not result.certified:
@@ -162,11 +155,7 @@ def _numbers(
     if hypotheses.sigma:
         h = conclusions.newton_kantorovich(premises, found, ball)
         values["newton_kantorovich"] = safe_upper(h)
-    if isinstance(problem.model, MLP):
-        act = problem.model.act
-        values["slope_bound"] = act.slope_bound
-        if act.curvature_bound is not None:
-            values["curvature_bound"] = act.curvature_bound
+    values |= activation_bounds(problem.model)
     return Numbers(**{name: float(value) for name, value in values.items()})
 
 

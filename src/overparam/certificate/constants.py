@@ -342,7 +342,10 @@ class Numbers(Record, frozen=True, kw_only=True):
     ] = UNSET
 
     minimum_distance: Annotated[
-        MaybeFinite, _in_batches("d₀", "a global minimum is no farther from the start than this")
+        MaybeFinite,
+        _in_batches(
+            "d₀", "a global minimum is no farther than this from where Theorem S is applied"
+        ),
     ] = UNSET
     point_norm: Annotated[
         MaybeFinite,

@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import numpy as np
+from msgspec import structs
 
-from overparam.certificate.certificate import Certificate
+from overparam.certificate.certificate import Certificate, Rigor
 from overparam.certificate.prediction import PER_STEP, PER_VECTOR, SAMPLED, Prediction
 from overparam.certificate.reason import (
     Diverged,
@@ -34,14 +35,18 @@ from overparam.certificate.weight_decay import (
     certificate_from,
     measure_decayed,
     measured_point,
+    proved_objective,
+    proving,
     rival_distance,
 )
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import POWERS, beta_for, expected_vectors
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.composed import Composed
-from overparam.model.function import ParamTree, parameter_distance
+from overparam.model.function import parameter_distance
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
+from overparam.rounding.residual import EVALUATION
 from overparam.theorems.weight_decay import UniqueMinimum
 
 STEPS = "steps of gradient descent in float64"
@@ -61,22 +66,22 @@ NUMBERS = 1e-60, 1e60
 
 
 def certify_decayed_run(
-    problem: Problem,
-    params: ParamTree,
+    begin: Expansion,
     step_size: float | None = None,
     *,
     budget: float | int,
     progress: Progress | None = None,
+    rigor: Rigor = "computed",
 ) -> Certificate:
     """What Theorem R' certifies of gradient descent from given parameters.
 
     Args:
-        problem: One that Theorem R is about.
-        params: theta_0.
+        begin: theta_0, of a problem that Theorem R is about.
         step_size: eta, or None for 1 / (M |J(theta_0)|^2 + 2 lambda).
         budget: Seconds the run may take; where a prediction says that twice that will not do, it is
             not made.
         progress: Called with the steps done and those predicted.
+        rigor: ``proved`` bounds every rounding error, and curvature without random vectors.
 
     Returns:
         A certificate of Theorem R; not certified if the run was not made, or did not get there.
@@ -84,7 +89,20 @@ def certify_decayed_run(
     References:
         docs/weight_decay.md, Theorem R'.
     """
-    start = measured_point(problem, params)
+    with proving(begin.problem, rigor) as fault:
+        proved = rigor == "proved" and fault is None
+        found = _by_running(begin, step_size, budget, progress, proved)
+    return found if fault is None else structs.replace(found, not_proved=fault)
+
+
+def _by_running(
+    begin: Expansion,
+    step_size: float | None,
+    budget: float | int,
+    progress: Progress | None,
+    proved: bool,
+) -> Certificate:
+    problem, start = begin.problem, measured_point(begin.problem, begin.params, proved)
     known = measure_decayed(problem, start, curvature=False)
     steepest = problem.loss.smoothness * start.jacobian_norm**2
     eta = step_size or 1 / (steepest + 2 * problem.weight_decay)
@@ -95,23 +113,24 @@ def certify_decayed_run(
         )
     sizes = [size for size in (steepest, known.gradient, known.residual) if size]
     if not all(NUMBERS[0] < size < NUMBERS[1] for size in sizes):
-        return _not_certified(known, params, eta, OutOfRange())
+        return _not_certified(known, begin, eta, OutOfRange())
     predicted = predict_decayed(known, eta)
     expected = predicted.seconds(problem)
     if not budget or expected > 2 * budget:
         why = WouldTake(eta, expected, False, predicted.steps)
-        return _not_certified(known, params, eta, why, {"predicted_steps": predicted.steps})
+        return _not_certified(known, begin, eta, why, {"predicted_steps": predicted.steps})
     until, attempts = time.perf_counter() + budget, itertools.count()
-    for sampled in (False, True) if not predicted.sampled else (True,):
-        run = Run(problem, start.params, eta, sampled=sampled)
+    ways = (False, True) if not predicted.sampled else (True,)
+    for sampled in ways if not proved else (False,):
+        run = Run(problem, start.params, eta, sampled=sampled, proved=proved)
         attempt = _Attempt(problem, run, predicted, until, budget, progress, attempts)
         found = attempt.make()
         if found is not None:
-            return _certified(attempt, found, start, params)
+            return _certified(attempt, found, start, begin)
         if not (run.how == "layers" and isinstance(attempt.why, Lost)):
             break
     assert attempt.why is not None
-    return _not_certified(known, params, eta, attempt.why, {"steps_made": attempt.steps})
+    return _not_certified(known, begin, eta, attempt.why, {"steps_made": attempt.steps})
 
 
 def predict_decayed(known: Decayed, step_size: float) -> Prediction:
@@ -168,6 +187,8 @@ class _Attempt:
             found = self._hand_over(point)
             if found is not None:
                 return found
+            if not self.deviation < math.inf:
+                break
             if self.progress is not None:
                 self.progress(STEPS, self.steps, self.predicted.steps)
             if time.perf_counter() > self.until:
@@ -197,9 +218,10 @@ class _Attempt:
         # By the gradient and its Lipschitz constant at the points, and by the rounding of F.
         B, L = cell.ball.jacobian_norm, cell.ball.lipschitz
         steep = M * B**2 + L * (columns["gradient"] + M * B * before) + decay
-        slope = (columns["length"] + cell.errors) / self.run.step_size
-        rounded = noise * (np.sqrt(2 * M * columns["excess"]) + M * noise)
-        self.errors.append(before * (slope + steep * before) + rounded)
+        slope = (columns["length"] + cell.errors) / self.run.step_size * UP
+        root = np.sqrt(2 * columns["excess"])
+        off = math.sqrt(M) * noise + (2 * EVALUATION * root if self.run.proved else 0.0)
+        self.errors.append((before * (slope + steep * before) + off * (root + off)) * UP)
         self.totals.append(columns["excess"])
         self.length += float((columns["length"] + before + after).sum())
         self.farthest = max(self.farthest, float((columns["distance"] + before).max()))
@@ -229,35 +251,43 @@ class _Attempt:
 
 def _not_certified(
     known: Decayed,
-    params: ParamTree,
+    begin: Expansion,
     step_size: float,
     why: Reason,
     values: Mapping[str, SupportsFloat] = MappingProxyType({}),
 ) -> Certificate:
-    infinite = dict.fromkeys(("smoothness", "distance", "excess", "reach", "path"), math.inf)
-    found = UniqueMinimum(False, 0.0, step_size, 0.0, 0.0, contraction=1.0, **infinite)
-    return certificate_from(known, found, params, "initialisation", why, values)
+    nothing: dict[str, Any] = dict.fromkeys(("margin", "radius", "strong_convexity"), 0.0)
+    found = UniqueMinimum(**nothing, step_size=step_size, smoothness=math.inf)
+    return certificate_from(known, found, begin, "initialisation", why, values)
 
 
 def _certified(
-    attempt: _Attempt, found: tuple[Decayed, UniqueMinimum], start: Point, params: ParamTree
+    attempt: _Attempt, found: tuple[Decayed, UniqueMinimum], start: Point, begin: Expansion
 ) -> Certificate:
     """The certificate of a run that Theorem R took over."""
     known, minimum = found
     run, steps = attempt.run, attempt.steps
-    end = attempt.problem.excess(known.point.params)
+    problem, end = attempt.problem, attempt.problem.excess(known.point.params)
     totals, errors = (np.concatenate([*each, []]) for each in (attempt.totals, attempt.errors))
     off = (float(errors[-1]) if steps else 0.0) + 1e-12 * end + (known.height - end)
+    excess = max(problem.excess(begin.params), 0.0) * UP
+    if known.proved:
+        off = max(off, end - proved_objective(problem, known.point)[0])
+        excess = proved_objective(problem, start)[1]
     risen = minimum.smoothness / 2 * minimum.reach**2 * UP
     upper = totals * UP + errors - (end - minimum.excess - off)
     lower = np.maximum(totals * (2 - UP) - errors - (end + off), 0.0)
     first = float(upper[0]) if steps else risen
-    decay = envelope(first, np.append(upper, risen), lower, minimum.contraction**2)
+    tail = min(minimum.contraction**2 * (1 + 2.0**-50), 1.0)
+    decay = envelope(first, np.append(upper, risen), lower, tail)
     gone = parameter_distance(known.point.params, run.start)
     rest = attempt.deviation + minimum.distance
     radius = (attempt.length + minimum.path) * UP
     limit = min((gone + rest) * UP, radius)
     values: dict[str, SupportsFloat] = {
+        "excess": excess,
+        "residual": math.sqrt(2 * excess),
+        "pl_constant": problem.loss.functional_pl_constant(excess, problem.measure.weights),
         "min_eigenvalue": start.eigenvalue,
         "max_eigenvalue": start.jacobian_norm**2 * UP,
         "radius": radius,
@@ -269,9 +299,9 @@ def _certified(
         "exponent": attempt.exponent + run.slack(steps),
         "minimum_excess": first,
         "region_minimum": (end + off) * UP,
-        "rival_distance": rival_distance((end + off) * UP, attempt.problem.weight_decay),
+        "rival_distance": rival_distance((end + off) * UP, problem.weight_decay),
     }
     values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
     sampled = known.sampled or run.randomised
     known = replace(known, sampled=sampled)
-    return certificate_from(known, minimum, params, "initialisation", OneMinimum(), values)
+    return certificate_from(known, minimum, begin, "initialisation", OneMinimum(), values)

@@ -150,6 +150,14 @@ def describe(problem: Problem, params: ParamTree) -> NetworkDescription | Functi
     )
 
 
+def activation_bounds(model: Network) -> dict[str, float]:
+    """beta_1 and beta_2 of an MLP, as far as they are known."""
+    if not isinstance(model, MLP):
+        return {}
+    bounds = {"slope_bound": model.act.slope_bound, "curvature_bound": model.act.curvature_bound}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
+
+
 def _activation_bounds(model: Network) -> Declared | UnsetType:
     """What the bounds on the activations of a network are that is no ``MLP``."""
     inner = covering_network(model) or model

@@ -21,8 +21,8 @@ from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.by_radius import JacobianBounds
 from overparam.jacobian.mlp_bounds import MLPBounds, base_of
 from overparam.kernel.empirical.expansion import Expansion
-from overparam.kernel.empirical.tangent import check_scales, tangent_kernel
-from overparam.memory import require_memory
+from overparam.kernel.empirical.tangent import tangent_kernel
+from overparam.numbers import Number
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem, require_no_decay
 from overparam.rounding.dual import Duals
@@ -38,6 +38,7 @@ from overparam.rounding.layer_norms import prove_layer_norms
 from overparam.rounding.probes import ArithmeticFault, arithmetic_fault, inner_dimensions, on_cpu
 from overparam.rounding.provable import check_provable
 from overparam.rounding.residual import prove_residual, prove_target_norm
+from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.majorant import Majorant
 from overparam.threads import one_thread
 
@@ -77,6 +78,7 @@ class Hypotheses:
         target_norm_upper: rho_K from above.
         downgrade: Why ``proved`` was asked for and not given.
         duals: Vectors for Theorem 4; None if they were not asked for, or say nothing.
+        kernel_error: How far the computed kernel may be from K; None where that is not bounded.
     """
 
     point: Expansion
@@ -92,6 +94,7 @@ class Hypotheses:
     target_norm_upper: float = math.inf
     downgrade: ArithmeticFault | None = None
     duals: Duals | None = None
+    kernel_error: float | None = None
 
     @property
     def sigma(self) -> float:
@@ -102,6 +105,16 @@ class Hypotheses:
     def jacobian_norm(self) -> float:
         """Upper bound on |J(theta_0)|."""
         return sqrt_up(self.max_eigenvalue.upper)
+
+    def smoothness(self, modulus: Number, lipschitz: Number) -> Number:
+        """L_phi on balls, from omega and L there."""
+        return objective_smoothness(
+            modulus=modulus,
+            lipschitz=lipschitz,
+            jacobian_norm=self.jacobian_norm,
+            smoothness=self.point.problem.loss.smoothness,
+            excess=self.excess,
+        )
 
     @one_thread
     def grid(self, level: float) -> tuple[Majorant, Float[np.ndarray, "nodes"]]:
@@ -190,19 +203,17 @@ def measure_hypotheses(
     References:
         docs/proved.md.
     """
-    problem, params = point.problem, point.params
+    problem = point.problem
     require_no_decay(problem, "Theorem 1")
-    problem.validate(params)
-    check_scales(problem)
-    check_excess(problem, params)
+    point.check()
+    check_excess(point.problem, point.params)
     downgrade = None
     if rigor == "proved":
         check_provable(problem)
         downgrade = arithmetic_fault(inner_dimensions(problem))
     anew = rigor == "proved" and downgrade is None
     if anew or point.given is None:
-        size = problem.measure.n * problem.outputs
-        require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
+        point.require_memory()
     if anew:
         with jax.default_device(on_cpu()):
             return _proved(point, target_norm)
@@ -263,7 +274,7 @@ def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
         rho = prove_target_norm(kernel, base.kernel_error, smallest.lower, residual)
         duals = _duals(problem, kernel, base.kernel_error, residual.coordinates, residual.error)
     return Hypotheses(
-        point=point,
+        point=Expansion(problem, point.params, kernel, point.progress),
         min_eigenvalue=smallest,
         max_eigenvalue=max_eigenvalue(kernel, norm_error=base.kernel_error),
         excess=residual.excess.upper,
@@ -275,6 +286,7 @@ def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
         target_norm_lower=0.0 if rho is None else rho.lower,
         target_norm_upper=math.inf if rho is None else rho.upper,
         duals=duals,
+        kernel_error=base.kernel_error,
     )
 
 

@@ -26,11 +26,12 @@ from overparam.certificate.reason import (
 from overparam.certificate.weight_decay import NOT_KNOWN, UP
 from overparam.errors import InputError
 from overparam.model.function import ParamTree
+from overparam.numbers import Interval, safe, safe_upper
 from overparam.problem.batches import Batches
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem, require_no_decay
 from overparam.rounding.float64 import kernel_errors
-from overparam.theorems.descent import objective_smoothness
+from overparam.rounding.layer_norms import top_eigenvalues_up
 from overparam.theorems.stochastic import (
     BatchDescent,
     Nearby,
@@ -47,12 +48,11 @@ NODES_APART = 3
 """Of Theorem 1's radii, which are closer together than is needed here, every third is tried."""
 
 
-def check_batches(problem: Problem, rigor: str) -> None:
+def check_batches(problem: Problem) -> None:
     """Raise unless Theorem S can say something about a problem.
 
     Raises:
-        InputError: The loss is not the squared one, there is weight decay, or every rounding error
-            was to be bounded.
+        InputError: The loss is not the squared one, or there is weight decay.
     """
     require_no_decay(problem, "Theorem S")
     if not problem.loss.quadratic:
@@ -60,8 +60,6 @@ def check_batches(problem: Problem, rigor: str) -> None:
             f"Theorem S (mini-batches) is about least squares, not about {problem.loss.spelling}: "
             "leave batch_size out"
         )
-    if rigor == "proved":
-        raise InputError("Theorem S (mini-batches) knows no rigor='proved': leave rigor out")
 
 
 class Tried(NamedTuple):
@@ -103,7 +101,8 @@ def with_batches(
         step_size: eta, or None for the one with the best rate.
         away: No farther from the point does the descent begin.
     """
-    distance = first.numbers.existence_radius + away
+    number = Interval.exact if hypotheses.rigor == "proved" else float
+    distance = safe_upper(number(first.numbers.existence_radius) + number(away))
     if not distance < math.inf:
         return _no_minimum_known(hypotheses, first, batches, step_size)
     tried = _on_balls(hypotheses, first.nodes, batches, distance, step_size, away)
@@ -134,12 +133,25 @@ def _no_minimum_known(
 
 
 def point_norms(
-    problem: Problem, params: ParamTree, kernel: Float[np.ndarray, "nk nk"]
+    problem: Problem,
+    params: ParamTree,
+    kernel: Float[np.ndarray, "nk nk"],
+    kernel_error: float | None = None,
 ) -> Float[np.ndarray, " n"]:
-    """sqrt(w_i) |J_i| from above: of the kernel's diagonal blocks."""
+    """sqrt(w_i) |J_i| from above: of the kernel's diagonal blocks.
+
+    Args:
+        problem: The learning problem.
+        params: Where the kernel was computed.
+        kernel: It, as computed.
+        kernel_error: How far that may be off, if it is to be a bound; None estimates it.
+    """
     n, k = problem.measure.n, problem.outputs
     own = np.arange(n)
-    largest = np.linalg.eigvalsh(kernel.reshape(n, k, n, k)[own, :, own, :])[:, -1]
+    blocks = kernel.reshape(n, k, n, k)[own, :, own, :]
+    if kernel_error is not None:
+        return np.sqrt(np.maximum(top_eigenvalues_up(blocks) + kernel_error, 0.0)) * UP
+    largest = np.linalg.eigvalsh(blocks)[:, -1]
     errors = kernel_errors(problem, params, kernel)
     return (np.sqrt(np.maximum(largest, 0.0) + errors.products) + errors.jacobian) * UP
 
@@ -158,31 +170,30 @@ def _on_balls(
     away: float = 0.0,
 ) -> Iterator[Tried]:
     """The theorem on balls that reach beyond the minimiser, the smallest first."""
-    point, covered = hypotheses.point, distance + away
+    number: Any = Interval.exact if hypotheses.rigor == "proved" else float
+    point, covered = hypotheses.point, safe_upper(number(distance) + number(away))
     measure = point.problem.measure
-    norms, spread = (
-        point_norms(point.problem, point.params, point.kernel),
-        in_a_batch(batches, measure),
-    )
+    norms = point_norms(point.problem, point.params, point.kernel, hypotheses.kernel_error)
+    spread = in_a_batch(batches, measure)
     radii = [R for R in nodes if covered < R][::NODES_APART] or [2 * covered]
     known = hypotheses.bounds.on_balls(np.array(radii)).tolist()
     for R, (omega, lipschitz) in zip(radii, known, strict=True):
         near = Nearby(
-            radius=(R - covered) / 2,
-            sigma=hypotheses.sigma - omega,
-            lipschitz=lipschitz,
-            jacobian_norm=hypotheses.jacobian_norm + omega,
-            point_norm=float(np.max(spread * (norms + omega))) * UP,
+            radius=(number(R) - covered) / 2,
+            sigma=number(hypotheses.sigma) - omega,
+            lipschitz=number(lipschitz),
+            jacobian_norm=number(hypotheses.jacobian_norm) + omega,
+            point_norm=number(float(np.max(spread * (norms + omega))) * UP),
         )
         found = _theorem(near, batches, measure.n, distance, step_size)
-        yield Tried(R, omega, near, found)
+        yield Tried(R, omega, safe(near), safe(found))
 
 
 def _theorem(
     near: Nearby, batches: Batches, points: int, distance: float, step_size: float | None
 ) -> BatchDescent:
     how: dict[str, Any] = {"size": batches.size, "points": points, "sampling": batches.sampling}
-    step = best_step(near, **how) if step_size is None else step_size
+    step = best_step(safe(near), **how) if step_size is None else step_size
     given: dict[str, Any] = {"distance": distance, "step_size": step, "failure": FAILURE}
     return batches_converge(near=near, **how, **given)
 
@@ -202,28 +213,21 @@ def _numbers(
 ) -> Numbers:
     """Those of Theorem 1 that do not depend on how the descent is made, and what follows."""
     near, found = best.near, best.found
-    loss = hypotheses.point.problem.loss
-    steep = objective_smoothness(
-        modulus=best.modulus,
-        lipschitz=near.lipschitz,
-        jacobian_norm=hypotheses.jacobian_norm,
-        smoothness=loss.smoothness,
-        excess=hypotheses.excess,
-    )
+    steep = hypotheses.smoothness(best.modulus, near.lipschitz)
     reach = (distance + near.radius) * UP if found.certified else math.inf
     m = hypotheses.point.problem.measure.n // batches.size if batches.sampling == "epochs" else 1
     values: dict[str, SupportsFloat] = {
         "ball": best.ball,
         "modulus_at_ball": best.modulus,
         "lipschitz_on_ball": near.lipschitz,
-        "objective_smoothness": steep,
+        "objective_smoothness": steep * UP,
         "step_size": found.step_size,
         "step_fraction": min(found.gain / 2, 1.0),
         "level": found.level,
         "margin": found.margin,
         "radius": found.path * UP,
         "sigma_end": max(near.sigma, 0.0) if found.certified else 0.0,
-        "rate": min(found.rate ** (1 / m) * (1 + 2.0**-50), 1.0),
+        "rate": _root_up(float(found.rate), m),
         "displacement": reach,
         "limit_distance": reach,
         **dict.fromkeys(NOT_KNOWN, math.inf),
@@ -236,3 +240,11 @@ def _numbers(
         mean = (near.jacobian_norm * distance * found.swell) ** 2 / 2
         values["overshoot"] = mean * found.rate ** ((1 - m) / m) / first.numbers.excess * UP
     return replace(first.numbers.but(**values), newton_kantorovich=UNSET)
+
+
+def _root_up(rate: float, m: int) -> float:
+    """A float whose m-th power is at least a rate; 1 where none below it is."""
+    root = rate ** (1 / m) * (1 + 2.0**-50)
+    while root < 1 and not math.prod([Interval.exact(root)] * m) >= rate:
+        root += 2.0**-52
+    return min(root, 1.0)

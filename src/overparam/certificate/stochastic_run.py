@@ -8,7 +8,7 @@ S holds the batches may be any. docs/stochastic.md has the proof.
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any, SupportsFloat
 
 import jax
@@ -23,26 +23,37 @@ from overparam.certificate.prediction import Prediction
 from overparam.certificate.reason import Diverged, Lost, Reason, WouldTake
 from overparam.certificate.stochastic import in_a_batch, point_norms, with_batches
 from overparam.certificate.trajectory_certificate import envelope
+from overparam.certificate.trajectory_movement import SPARE
 from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,
     couplings_around,
     measure_point,
+    neuron_error,
     noise_around,
+    third_around,
 )
-from overparam.certificate.trajectory_run import ROUNDINGS, curvature_of
+from overparam.certificate.trajectory_run import curvature_of, residual_noise
 from overparam.certificate.trajectory_steps import CHUNK, COLUMNS, cell_program
 from overparam.certificate.weight_decay import UP
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
-from overparam.jacobian.curvature import input_grams, third_derivative
+from overparam.jacobian.curvature import input_grams
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.function import parameter_distance
+from overparam.numbers import Interval, Number, safe_upper
 from overparam.precision import as_float64
 from overparam.problem.batches import Batches
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
+from overparam.rounding.residual import EVALUATION
+from overparam.rounding.steps import StepErrors
+from overparam.rounding.training import StepNoise
+from overparam.theorems.handover import excess_within
 from overparam.theorems.trajectory import Ball, next_spread
 from overparam.theorems.trajectory_curvature import exact
+
+WEIGHED = 4
+"""Roundings of a point's weight in a batch, besides one for each time it is drawn."""
 
 STEPS = "steps of mini-batches in float64"
 """What progress is told of."""
@@ -83,11 +94,12 @@ def certify_batch_run(
     problem, batches = hypotheses.point.problem, failed.batches
     assert isinstance(batches, Batches)
     here, spread = hypotheses.point, in_a_batch(batches, problem.measure)
-    norms = point_norms(problem, here.params, here.kernel)
+    norms = point_norms(problem, here.params, here.kernel, hypotheses.kernel_error)
     eta = step_size or 1 / float(np.max(spread * norms)) ** 2
     steps = _predicted(hypotheses, eta)
     expected = Prediction(steps, float(steps)).seconds(problem)
-    run = _Run(problem, batches, seed, eta, spread, as_float64(here.params))
+    proved = hypotheses.rigor == "proved"
+    run = _Run(problem, batches, seed, eta, spread, as_float64(here.params), proved)
     until, wanted = time.perf_counter() + budget, math.inf
     if expected > 2 * budget:
         run.why = WouldTake(eta, expected, False, steps)
@@ -95,11 +107,12 @@ def certify_batch_run(
         bent = point.bounds.lipschitz(0.0) * run.residual(point) / max(point.eigenvalue, 1e-300)
         if bent <= min(ENOUGH, wanted) and run.steps % run.epoch == 0:
             wanted = bent / SMALLER
-            there = measure_hypotheses(Expansion(problem, point.params, point.kernel))
+            here = Expansion(problem, point.params, point.kernel)
+            there = measure_hypotheses(here, rigor=hypotheses.rigor)
             first = certificate_from(there, "initialisation")
             found = with_batches(there, first, batches, eta, run.deviation)
             if found.certified:
-                return _certified(run, failed, found)
+                return _certified(run, failed, there, found)
         if progress is not None:
             progress(STEPS, run.steps, steps)
         if time.perf_counter() > until:
@@ -127,9 +140,10 @@ class _Run:
     step_size: float
     spread: Float[np.ndarray, " n"]
     params: Any
+    proved: bool = False
     why: Reason | None = None
     steps: int = 0
-    deviation: float = 0.0
+    apart: float = 0.0
     exponent: float = 0.0
     length: float = 0.0
     farthest: float = 0.0
@@ -140,7 +154,12 @@ class _Run:
         self.start, self.how = self.params, curvature_of(problem.mlp, False)
         self._advance = cell_program(problem.mlp, problem.loss, self.how)
         self._grams = input_grams(problem.mlp, problem.measure.x) if self.how == "neurons" else None
-        self._centre = centre_noise(problem, False)
+        self._centre = centre_noise(problem, self.proved)
+
+    @property
+    def deviation(self) -> float:
+        """delta_t as it is stated."""
+        return self.apart * (SPARE if self.proved else 1.0)
 
     @property
     def epoch(self) -> int:
@@ -155,7 +174,7 @@ class _Run:
     def points(self) -> Iterator[Point]:
         """The first points of all cells, until a reason why there are no more."""
         while True:
-            point = measure_point(self.problem, self.params, self.steps, False)
+            point = measure_point(self.problem, self.params, self.steps, self.proved)
             if point is None:
                 self.why = Diverged(max(self.steps - 1, 0))
                 return
@@ -170,14 +189,16 @@ class _Run:
         largest = self._point_norm(point, 0.0)
         reach, omega, lipschitz = self._reach(point, BENT * largest / float(self.spread.max()))
         table = self._table()
-        ratio = math.sqrt(float(np.max(table / measure.weights)))
-        third = third_derivative(point.base, problem.mlp.act.third_bound or 0.0, 1.25 * reach)
+        ratio = math.sqrt(float(np.max(table / measure.weights))) * UP
+        third = third_around(problem, point, 1.25 * reach)
+        noise = noise_around(problem, point, 1.25 * reach)
         norm = min(self._point_norm(point, omega), ratio * (point.jacobian_norm + omega))
         ball = Ball(reach / 4 * (2 - UP), norm * UP, ratio * lipschitz * UP, ratio * third * UP)
         extra: Any = self._grams
         if self.how == "layers":
             couplings = couplings_around(problem, point.params, point.base, 1.25 * reach)
-            extra = (couplings, exact(problem.mlp.layers))
+            off = noise.off if isinstance(noise, StepErrors) else exact(problem.mlp.layers)
+            extra = (couplings, off)
         nothing = np.zeros((measure.n, problem.outputs))
         offset = nothing if problem.offset is None else problem.offset
         weights = np.vstack([table, measure.weights])
@@ -189,7 +210,7 @@ class _Run:
         if not np.isfinite(rows).all():
             self.why = Diverged(self.steps)
             return
-        self._follow(point, reach, ball, ratio, (point.jacobian_norm + omega) * UP, rows)
+        self._follow(noise, ball, ratio, (point.jacobian_norm + omega) * UP, rows)
         self.params = end
 
     def _made(
@@ -208,44 +229,54 @@ class _Run:
 
     def _follow(
         self,
-        point: Point,
-        reach: float,
+        noise: StepNoise | StepErrors,
         ball: Ball,
         ratio: float,
         norm: float,
         rows: Float[np.ndarray, "steps columns"],
     ) -> None:
         """Theorem C over a cell's steps."""
-        noise = noise_around(self.problem, point, 1.25 * reach)
-        columns = dict(zip(COLUMNS, rows.T, strict=True))
-        off = noise.output + self._centre + ROUNDINGS * UNIT_ROUNDOFF * columns["values"]
+        columns, number = dict(zip(COLUMNS, rows.T, strict=True)), self._number
+        off = residual_noise(self.problem, noise, self._centre, columns["values"])
         gradient = columns["gradient"] * UP + ratio * off
-        bent = columns["curvature"] * UP + ball.lipschitz * ratio * off
+        # The weights of a batch's points are rounded, too.
+        weighed = (self.batches.size + WEIGHED) * UNIT_ROUNDOFF
+        bent = columns["curvature"] * UP + ball.lipschitz * (ratio * off + weighed * gradient)
+        if isinstance(noise, StepErrors) and self.how == "neurons":
+            bent = bent + neuron_error(self.problem.mlp, noise.off) * ratio * gradient
+        bent = np.minimum(bent, ball.lipschitz * gradient * UP) * UP
         passes = ratio * (noise.backward * gradient + ball.jacobian_norm * off)
+        passes = passes + ball.jacobian_norm * weighed * gradient
         updated = UNIT_ROUNDOFF * (columns["size"] + 4 * columns["length"])
         errors = (self.step_size * passes + updated) * UP
+        around = Ball(*map(number, astuple(ball)))
         for i in range(len(rows)):
             before = self.deviation
-            spread = next_spread(
-                spread=before,
-                slack=1.0,
-                ball=ball,
-                gradient=gradient[i],
-                exponent=self.step_size * bent[i],
-                error=errors[i],
-                step_size=self.step_size,
-                smoothness=1.0,
+            spread: Number = next_spread(
+                spread=number(self.apart),
+                slack=number(1.0),
+                ball=around,
+                gradient=number(gradient[i]),
+                exponent=number(self.step_size) * number(bent[i]),
+                error=number(errors[i]),
+                step_size=number(self.step_size),
+                smoothness=number(1.0),
             )
-            self.exponent += self.step_size * float(bent[i])
-            if spread is None or not spread < math.inf:
+            self.exponent += self.step_size * float(bent[i]) * UP
+            if spread is None or not safe_upper(spread) < math.inf:
                 self.why = Lost(self.steps, before, self.exponent)
                 return
-            root = math.sqrt(2 * max(float(columns["excess"][i]), 0.0)) + norm * before + off[i]
+            self.apart = safe_upper(spread)
+            root = math.sqrt(2 * max(float(columns["excess"][i]), 0.0)) * (1 + 2 * EVALUATION)
+            root += norm * before + off[i]
             self.upper.append(root**2 / 2 * UP)
-            self.length += float(columns["length"][i]) + before + float(spread)
+            self.length += (float(columns["length"][i]) + before + self.deviation) * UP
             self.farthest = max(self.farthest, float(columns["distance"][i]) + before)
-            self.deviation = float(spread)
             self.steps += 1
+
+    @property
+    def _number(self) -> Any:
+        return Interval.exact if self.proved else float
 
     def _table(self) -> Float[np.ndarray, "steps n"]:
         """The weights of the points in the next batches."""
@@ -259,7 +290,7 @@ class _Run:
 
     def _point_norm(self, point: Point, omega: float) -> float:
         """A on a ball where the Jacobian changes by omega."""
-        norms = point_norms(self.problem, point.params, point.kernel)
+        norms = point_norms(self.problem, point.params, point.kernel, point.kernel_error)
         return float(np.max(self.spread * (norms + omega)))
 
     def _reach(self, point: Point, allowed: float) -> tuple[float, float, float]:
@@ -272,19 +303,24 @@ class _Run:
             reach *= max(0.25, min(0.9, allowed / omega))
 
 
-def _certified(run: _Run, failed: Certificate, found: Certificate) -> Certificate:
+def _certified(
+    run: _Run, failed: Certificate, there: Hypotheses, found: Certificate
+) -> Certificate:
     """About theta_0, what Theorem S says where it takes over."""
-    n, away = found.numbers, run.deviation
+    n, away, start = found.numbers, run.deviation, failed.numbers
     gone = parameter_distance(run.params, run.start)
     reach = (gone + away + n.limit_distance) * UP
     end = n["overshoot"] * n.excess if "overshoot" in n else n.excess
     upper = np.array([*run.upper, end])
-    start = failed.numbers.excess
-    rate, since, overshoot = envelope(start, upper, np.zeros(run.steps), n.rate)
+    rate, since, overshoot = envelope(start.excess, upper, np.zeros(run.steps), n.rate)
+    # At exact parameters, which are as far as the run may be off.
+    moved = there.bounds.modulus(away)
+    excess = excess_within(
+        excess=there.excess, smoothness=1.0, jacobian_norm=there.jacobian_norm + moved, away=away
+    )
+    left = max(there.sigma - moved * UP, 0.0)
     values: dict[str, SupportsFloat] = {
-        **{name: failed.numbers[name] for name in OF_THE_START if name in failed.numbers},
-        "existence_radius": (gone + away + n["minimum_distance"]) * UP,
-        "minimum_distance": (gone + away + n["minimum_distance"]) * UP,
+        **{name: start[name] for name in OF_THE_START if name in start},
         "limit_distance": reach,
         "displacement": max(run.farthest * UP, reach),
         "radius": (run.length + n.radius) * UP,
@@ -294,14 +330,15 @@ def _certified(run: _Run, failed: Certificate, found: Certificate) -> Certificat
         "handover": run.steps,
         "deviation": away,
         "exponent": run.exponent,
-        "handover_excess": n.excess,
-        "handover_eigenvalue": max(n.min_eigenvalue, 0.0),
+        "handover_excess": excess * UP,
+        "handover_eigenvalue": left**2 * (2 - UP),
     }
-    return replace(failed, why=found.why, numbers=n.but(**values), nodes=found.nodes)
+    batches = replace(run.batches, seed=run.seed)
+    return replace(failed, batches=batches, why=found.why, numbers=n.but(**values))
 
 
 OF_THE_START = (
     *("excess", "residual", "min_eigenvalue", "max_eigenvalue", "target_norm", "pl_constant"),
-    "distance_lower_bound",
+    *("distance_lower_bound", "existence_radius"),
 )
 """Numbers that are measured at theta_0."""

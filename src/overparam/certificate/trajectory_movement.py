@@ -185,3 +185,25 @@ class Looks:
         longest = network.parameter_count if composed else 2 * max(self.problem.mlp.widths)
         spare = SPARE if isinstance(noise, StepErrors) else 1.0
         return spare * kernel_noise(trace, longest, outputs, noise.backward, norm)
+
+
+class NoLooks(Looks):
+    """In their place where nobody asks what a run moves, as with weight decay: no kernel is made.
+
+    Args:
+        start: theta_0.
+    """
+
+    def __init__(self, start: Point) -> None:
+        with jax.enable_x64(True):
+            self.origin = jax.device_put(start.params)
+
+    def look(self, params: ParamTree, known: object) -> bool:
+        """Look away."""
+        return False
+
+    def follow(self, rows: object, ghats: object) -> None:
+        """Keep nothing."""
+
+    def settle(self, *_: object) -> None:
+        """Keep nothing."""

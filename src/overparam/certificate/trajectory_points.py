@@ -36,6 +36,10 @@ FLOOR = 0.3
 """beta_j is at least this share of the largest, so as to serve for a cell."""
 
 
+LARGE = 4096
+"""Rows of a kernel that weight decay, which asks no eigenvalue of it, does not have computed."""
+
+
 @dataclass(frozen=True, eq=False)
 class Point:
     """What is measured at thetahat_t, the first of a cell.
@@ -43,11 +47,12 @@ class Point:
     Attributes:
         step: t.
         params: thetahat_t.
-        kernel: K there, as computed.
+        kernel: K there, as computed; empty where it is large and nothing is asked of it.
         eigenvalue: A lower bound on lambda_min(K).
         jacobian_norm: An upper bound on |J|.
         bounds: omega and L around it.
         weights: Norms of the parameters, where bounds are proved; else None.
+        kernel_error: How far the kernel may be from K, where that is proved; else None.
     """
 
     step: int
@@ -57,6 +62,7 @@ class Point:
     jacobian_norm: float
     bounds: JacobianBounds
     weights: WeightNorms | None = None
+    kernel_error: float | None = None
 
     @property
     def base(self) -> LayerNorms:
@@ -75,6 +81,11 @@ def measure_point(problem: Problem, params: ParamTree, step: int, proved: bool) 
         step: t.
         proved: Whether every number is a bound on the real one, rounding included.
     """
+    if not proved and not needs_kernel(problem):
+        bounds = jacobian_bounds(problem, params)
+        norm = steepness_by_layers(base_of(bounds))
+        none = np.empty((0, 0))
+        return Point(step, params, none, 0.0, norm, bounds) if np.isfinite(norm) else None
     kernel = tangent_kernel(problem, params)
     if not np.isfinite(kernel).all():
         return None
@@ -83,7 +94,8 @@ def measure_point(problem: Problem, params: ParamTree, step: int, proved: bool) 
         lowest = min_eigenvalue(kernel, norm_error=layers.kernel_error).lower
         highest = max_eigenvalue(kernel, norm_error=layers.kernel_error).upper
         bounds = MLPBounds(layers.norms, "proved")
-        return Point(step, params, kernel, lowest, sqrt_up(highest), bounds, layers.weights)
+        known = layers.weights, layers.kernel_error
+        return Point(step, params, kernel, lowest, sqrt_up(highest), bounds, *known)
     measured = jacobian_bounds(problem, params)
     errors = kernel_errors(problem, params, kernel, base_of(measured))
     return Point(
@@ -94,6 +106,20 @@ def measure_point(problem: Problem, params: ParamTree, step: int, proved: bool) 
         jacobian_norm=sqrt_up(errors.largest(max_eigenvalue(kernel)).upper),
         bounds=measured,
     )
+
+
+def needs_kernel(problem: Problem) -> bool:
+    """Whether the kernel itself is looked at: not a large one of a problem with weight decay."""
+    few = problem.measure.n * problem.outputs <= LARGE
+    return few or not problem.weight_decay or not isinstance(problem.model, MLP)
+
+
+def steepness_by_layers(base: LayerNorms | None) -> float:
+    """|J| from above (docs/weight_decay.md, Lemma R6)."""
+    assert base is not None
+    heads = [*(norms.max() for norms in base.backward_norms), base.output_scale]
+    parts = [head * base.of_trained(layer)[2] for layer, head in enumerate(heads)]
+    return float(np.linalg.norm(parts)) * SAFE
 
 
 def noise_around(problem: Problem, point: Point, radius: float) -> StepNoise | StepErrors:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
-from overparam.certificate.trajectory_movement import SPARE, Looks
+from overparam.certificate.trajectory_movement import SPARE, Looks, NoLooks
 from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,
@@ -260,7 +260,9 @@ class Run:
             off = noise.off if isinstance(noise, StepErrors) else exact(self.problem.mlp.layers)
             extra = (couplings, off)
         if self.looks is None:
-            self.looks = Looks(self.problem, point, self.step_size, noise)
+            decays = bool(self.problem.weight_decay)
+            new = NoLooks(point) if decays else Looks(self.problem, point, self.step_size, noise)
+            self.looks = new
         made = self._steps(point, reach, ball, extra)
         table, end = made.rows, made.end
         if not np.isfinite(table).all():
@@ -449,13 +451,7 @@ class Run:
 
     def residual_noise(self, noise: StepNoise | StepErrors, values: Any) -> Any:
         """How far computed residuals of a cell may be off in L2(mu)."""
-        outputs = math.sqrt(self.problem.outputs)
-        if self.proved:
-            plain = isinstance(self.problem.loss, HalfSquaredDistance)
-            sizes = 2 * values + (0.0 if plain else outputs)
-            return (noise.output + self._centre + PROVED_ROUNDINGS * UNIT_ROUNDOFF * sizes) * UP
-        own = self.problem.loss.gradient_roundings * UNIT_ROUNDOFF * outputs
-        return noise.output + self._centre + ROUNDINGS * UNIT_ROUNDOFF * values + own
+        return residual_noise(self.problem, noise, self._centre, values)
 
     def _rounding(
         self,
@@ -495,6 +491,26 @@ def _in_balls(problem: Problem, params: ParamTree, step_size: float, bits: int) 
     from overparam.certificate.ball_steps import BallRun  # FLINT, which few certificates need
 
     return BallRun(problem, params, step_size, bits)
+
+
+def residual_noise(
+    problem: Problem, noise: StepNoise | StepErrors, centre: float, values: Any
+) -> Any:
+    """How far computed residuals may be off in L2(mu): bounds, or estimates.
+
+    Args:
+        problem: The learning problem.
+        noise: Of the passes.
+        centre: How far the centre's outputs may be off.
+        values: Sizes of the numbers that residuals are made of.
+    """
+    outputs = math.sqrt(problem.outputs)
+    if isinstance(noise, StepErrors):
+        plain = isinstance(problem.loss, HalfSquaredDistance)
+        sizes = 2 * values + (0.0 if plain else outputs)
+        return (noise.output + centre + PROVED_ROUNDINGS * UNIT_ROUNDOFF * sizes) * UP
+    own = problem.loss.gradient_roundings * UNIT_ROUNDOFF * outputs
+    return noise.output + centre + ROUNDINGS * UNIT_ROUNDOFF * values + own
 
 
 def curvature_of(network: MLP | Composed, sampled: bool) -> Curvature:

@@ -6,7 +6,8 @@ bounded crudely. docs/weight_decay.md has the theorem.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import SupportsFloat
@@ -25,7 +26,7 @@ from overparam.certificate.certificate import (
     with_random_vectors,
 )
 from overparam.certificate.constants import Numbers
-from overparam.certificate.description import describe
+from overparam.certificate.description import activation_bounds, describe
 from overparam.certificate.field_types import LARGEST
 from overparam.certificate.reason import (
     DecayTooWeak,
@@ -40,7 +41,6 @@ from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,
     curvature_by_layers,
-    excess_at,
     measure_point,
     neuron_error,
     noise_around,
@@ -52,6 +52,7 @@ from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams, neuron_curvature
 from overparam.jacobian.point_curvature import Bend, bend_at
 from overparam.jacobian.random_curvature import FAILURE
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import objective_gradient
 from overparam.model.composed import bending
 from overparam.model.function import ParamTree, parameter_norm
@@ -59,8 +60,9 @@ from overparam.model.mlp import MLP
 from overparam.numbers import Interval, safe
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, layered_network
-from overparam.rounding.probes import arithmetic_fault, inner_dimensions, on_cpu
+from overparam.rounding.probes import ArithmeticFault, arithmetic_fault, inner_dimensions, on_cpu
 from overparam.rounding.provable import check_provable
+from overparam.rounding.residual import prove_residual
 from overparam.rounding.steps import StepErrors
 from overparam.theorems.trajectory_curvature import Off
 from overparam.theorems.weight_decay import UniqueMinimum, best_step, unique_minimiser
@@ -157,7 +159,7 @@ class Decayed:
     def height(self) -> float:
         """phi_lambda(thetahat) - f* from above: f is convex with an M-Lipschitz gradient."""
         if self.proved:
-            return proved_height(self.problem, self.point)
+            return proved_objective(self.problem, self.point)[1]
         off = self.seen * (self.residual + self.problem.loss.smoothness * self.seen / 2)
         return (max(self.problem.excess(self.point.params), 0.0) + off) * UP
 
@@ -216,9 +218,14 @@ class Decayed:
         return safe(found)
 
 
-def proved_height(problem: Problem, point: Point) -> float:
-    """phi_lambda - f* from above, rounding included."""
-    return (excess_at(problem, point) + problem.penalty(point.params)) * UP
+def proved_objective(problem: Problem, point: Point) -> tuple[float, float]:
+    """phi_lambda - f* at a point from below and from above, rounding included."""
+    assert point.weights is not None
+    found, more = (
+        prove_residual(problem, point.params, point.weights),
+        problem.penalty(point.params),
+    )
+    return (found.excess.lower + more) * (2 - UP), (found.excess.upper + more) * UP
 
 
 def measure_decayed(
@@ -312,31 +319,33 @@ def _size(problem: Problem, seen: np.ndarray) -> float:
 
 
 def anchor_decayed(
-    problem: Problem,
-    params: ParamTree,
-    start: Start,
-    step_size: float | None = None,
-    rigor: str = "computed",
+    here: Expansion, step_size: float | None = None, rigor: str = "computed"
 ) -> Certificate:
     """Theorem R at given parameters.
 
     Args:
-        problem: One that :func:`check_decayed` accepts.
-        params: thetahat.
-        start: What to call them.
+        here: thetahat, of a problem that :func:`check_decayed` accepts.
         step_size: eta, or None for the one with the best rate.
         rigor: ``proved`` bounds every rounding error, and curvature without random vectors.
 
     References:
         docs/weight_decay.md, Theorem R.
     """
-    fault = arithmetic_fault(inner_dimensions(problem)) if rigor == "proved" else None
-    proved = rigor == "proved" and fault is None
-    with jax.default_device(on_cpu() if proved else None):
-        known = measure_decayed(problem, measured_point(problem, params, proved))
+    problem = here.problem
+    with proving(problem, rigor) as fault:
+        proved = rigor == "proved" and fault is None
+        known = measure_decayed(problem, measured_point(problem, here.params, proved))
         found = known.minimum(step_size)
-        certificate = certificate_from(known, found, params, start)
+        certificate = certificate_from(known, found, here, "anchor")
     return certificate if fault is None else structs.replace(certificate, not_proved=fault)
+
+
+@contextmanager
+def proving(problem: Problem, rigor: str) -> Iterator[ArithmeticFault | None]:
+    """Where every rounding is to be bounded: on the CPU; why it cannot be, if so."""
+    fault = arithmetic_fault(inner_dimensions(problem)) if rigor == "proved" else None
+    with jax.default_device(on_cpu() if rigor == "proved" and fault is None else None):
+        yield fault
 
 
 def measured_point(problem: Problem, params: ParamTree, proved: bool = False) -> Point:
@@ -356,7 +365,7 @@ def measured_point(problem: Problem, params: ParamTree, proved: bool = False) ->
 def certificate_from(
     known: Decayed,
     found: UniqueMinimum,
-    params: ParamTree,
+    begin: Expansion,
     start: Start,
     why: Reason | None = None,
     values: Mapping[str, SupportsFloat] = MappingProxyType({}),
@@ -366,13 +375,12 @@ def certificate_from(
     Args:
         known: What was measured, at thetahat.
         found: What follows.
-        params: theta_0, which the certificate is about: thetahat itself of an anchor.
-        start: What to call them.
+        begin: theta_0, which the certificate is about: thetahat itself of an anchor.
+        start: What to call it.
         why: Why it holds or not; None finds out.
         values: Numbers in place of those of an anchor.
     """
-    problem = known.problem
-    about = describe(problem, params)
+    about = describe(begin.problem, begin.params)
     rigor: Rigor = "proved" if known.proved else "computed"
     granted = assumptions(rigor, about)
     return Certificate(
@@ -380,7 +388,7 @@ def certificate_from(
         rigor=rigor,
         start=start,
         why=_why(known, found) if why is None else why,
-        numbers=_numbers(known, found, params).but(**values),
+        numbers=_numbers(known, found, begin).but(**values),
         remedies=Remedies(),
         problem=about,
         nodes=(max(found.radius, 1e-300),),
@@ -405,12 +413,12 @@ def _why(known: Decayed, found: UniqueMinimum) -> Reason:
     return NotAtMinimum(float(found.strong_convexity * found.radius / 2))
 
 
-def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers:
+def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion) -> Numbers:
     """Everything measured, and what follows; what Theorem R does not speak of is "no bound"."""
     problem, point = known.problem, known.point
     decay, loss, r = problem.weight_decay, problem.loss, found.radius
     omega, lipschitz = point.bounds.on_ball(r)
-    excess = known.height if known.proved else max(problem.excess(params), 0.0) * UP
+    excess = known.height if known.proved else max(problem.excess(begin.params), 0.0) * UP
     risen = found.smoothness / 2 * found.reach**2 * UP
     values: dict[str, SupportsFloat] = {
         "excess": excess,
@@ -448,11 +456,7 @@ def _numbers(known: Decayed, found: UniqueMinimum, params: ParamTree) -> Numbers
         values["residual_curvature"] = known.bend_on(r).down
     if known.sampled:
         values["failure_probability"] = FAILURE
-    if isinstance(problem.model, MLP):
-        act = problem.model.act
-        values["slope_bound"] = act.slope_bound
-        if act.curvature_bound is not None:
-            values["curvature_bound"] = act.curvature_bound
+    values |= activation_bounds(problem.model)
     return Numbers(**{name: float(value) for name, value in values.items()})
 
 

@@ -5,7 +5,6 @@ in the module of its name, imported once the command line is understood.
 """
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -14,7 +13,6 @@ from overparam.choices import (
     FINISHES,
     OPTIMIZERS,
     PARAMETRISATIONS,
-    PREPARED,
     RIGOURS,
     STUDIES,
     THEOREMS,
@@ -23,20 +21,22 @@ from overparam.choices import (
 )
 from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
 from overparam.cli.options import (
-    Choice,
+    FLOATS,
+    PLACE,
+    Decorator,
     Duration,
     MemorySize,
-    data_argument,
+    WeightDecay,
     data_options,
-    data_options_with,
     examples,
+    json_option,
     loss_option,
-    memory_option,
     model_options,
-    process_options,
+    option,
     reading_options,
+    result_options,
+    scale_options,
     trainable_option,
-    verbose_option,
 )
 from overparam.cli.terminal import drop_output, flush
 from overparam.memory import WORKING_MEMORY
@@ -55,6 +55,11 @@ from overparam.version import VERSION
 @click.version_option(VERSION)
 def cli() -> None:
     """Certificates of convergence for overparameterized networks, on your own data."""
+
+
+def command(*lines: str) -> Decorator:
+    """A command, and examples of its use."""
+    return cli.command(epilog=examples(*lines))
 
 
 def _complete_study(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
@@ -80,47 +85,31 @@ def run(command: str, given: dict[str, Any]) -> None:
         raise SystemExit(0) from None
 
 
-@cli.command(
-    epilog=examples(
-        "anchor trained.safetensors digits --target parity --activation gelu",
-        "anchor last.ckpt my.csv --activation tanh --standardize center --polish 10",
-    )
+@command(
+    "anchor trained.safetensors digits --target parity --activation gelu",
+    "anchor last.ckpt my.csv --activation tanh --standardize center --polish 10",
 )
 @click.argument("weights")
-@data_argument
-@data_options_with(test_fraction=0.0, standardize="none")
-@click.option(
-    "--target-units",
-    type=Choice(["raw", "standardized"]),
-    default="raw",
-    help="Of a regression target: as in the table, or mean 0 and variance 1, as it was trained on.",
+@data_options(test_fraction=0.0, standardize="none")
+@option(
+    *("--target-units", ("raw", "standardized"), "raw"),
+    "Of a regression target: as in the table, or mean 0 and variance 1, as it was trained on.",
 )
-@click.option("--activation", help="Between the layers, if the weights do not say.")
-@click.option("--layers", help="Names of the layers in order, separated by commas, if need be.")
-@click.option(
-    "--scales",
-    type=Choice(["ntk", "standard"]),
-    default="ntk",
-    help="standard: one step size for all layers; needs layers with equal numbers of inputs.",
+@option("--activation", str, None, "Between the layers, if the weights do not say.")
+@option("--layers", str, None, "Names of the layers in order, separated by commas, if need be.")
+@option(
+    *("--scales", ("ntk", "standard"), "ntk"),
+    "standard: one step size for all layers; needs layers with equal numbers of inputs.",
 )
 @loss_option
 @trainable_option
-@click.option(
-    "--polish",
-    type=int,
-    default=0,
-    help="If the weights have no certificate, move them by up to so many Gauss-Newton steps.",
+@option(
+    *("--polish", int, 0),
+    "If the weights have no certificate, move them by up to so many Gauss-Newton steps.",
 )
-@click.option("--check-steps", type=int, default=100, help="Of gradient descent from the anchor.")
-@click.option(
-    "--rigor",
-    type=Choice(get_args(Rigor)),
-    default="computed",
-    help="proved: every bound includes rounding; slower.",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for all results.")
-@verbose_option
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+@option("--check-steps", int, 100, "Of gradient descent from the anchor.")
+@option("--rigor", get_args(Rigor), "computed", "proved: every bound includes rounding; slower.")
+@result_options
 def anchor(**given: Any) -> None:
     """Anchor a certificate at WEIGHTS, trained elsewhere, on DATA.
 
@@ -132,96 +121,63 @@ def anchor(**given: Any) -> None:
     run("anchor", given)
 
 
-@cli.command(
-    epilog=examples(
-        "certify digits --target parity --out digits-certificate",
-        "certify my.csv --target price --one-hot --weight-decay 1e-3",
-        "certify iris --budget 10m --rigor proved",
-    )
+@command(
+    "certify digits --target parity --out digits-certificate",
+    "certify my.csv --target price --one-hot --weight-decay 1e-3",
+    "certify iris --budget 10m --rigor proved",
 )
-@data_argument
-@data_options
+@data_options()
 @model_options
 @loss_option
-@click.option(
-    "--weight-decay",
-    type=float,
-    default=0.0,
-    help="lambda, towards the initialisation (with --no-centered towards 0), such as 1e-3; 0 for "
-    "none. What is certified then is the only minimum of a region, whatever the kernel.",
+@option(
+    *("--weight-decay", WeightDecay(), 0.0),
+    "lambda, towards the initialisation (with --no-centered towards 0), such as 1e-3; 0 for "
+    "none; auto for the one, of those that can be certified, with the least leave-one-out error. "
+    "What is certified then is the only minimum of a region, whatever the kernel.",
 )
 @trainable_option
-@click.option(
-    "--batch-size",
-    type=int,
-    help="Points of a mini-batch; all of them by default. What is certified then is convergence "
+@option(
+    *("--batch-size", int, None),
+    "Points of a mini-batch; all of them by default. What is certified then is convergence "
     "in the mean over runs, but for a few (Theorem S).",
 )
-@click.option(
-    "--sampling",
-    type=Choice(get_args(Sampling)),
-    default="subsets",
-    help="Of mini-batches: subsets of different points, points drawn with replacement, or every "
+@option(
+    *("--sampling", get_args(Sampling), "subsets"),
+    "Of mini-batches: subsets of different points, points drawn with replacement, or every "
     "point once an epoch.",
 )
-@click.option("--centered/--no-centered", default=True, help="Subtract the initial network.")
-@click.option(
-    "--budget",
-    type=Duration(),
-    default="60s",
-    help="Time for steps in float64 that certify the run from initialisation where the network "
+@option("--centered/--no-centered", bool, True, "Subtract the initial network.")
+@option(
+    *("--budget", Duration(), "60s"),
+    "Time for steps in float64 that certify the run from initialisation where the network "
     "is too narrow for Theorem 1, such as 30s, 10m or 6h; 0 for none.",
 )
-@click.option("--steps", type=int, default=100, help="Steps of the optimiser.")
-@click.option(
-    "--optimizer",
-    type=Choice(OPTIMIZERS),
-    default="gd",
-    help="gd is the theorem's; the others are optax's.",
+@option("--steps", int, 100, "Steps of the optimiser.")
+@option("--optimizer", OPTIMIZERS, "gd", "gd is the theorem's; the others are optax's.")
+@option("--learning-rate", float, None, "Step size; for gd the theorem's by default.")
+@option(
+    *("--dtype", FLOATS, None),
+    "Of the optimiser's steps; float32, or float64 with --finish none.",
 )
-@click.option("--learning-rate", type=float, help="Step size; for gd the theorem's by default.")
-@click.option(
-    "--dtype",
-    type=Choice(["float32", "float64"]),
-    help="Of the optimiser's steps; float32, or float64 with --finish none.",
+@option(
+    *("--until-certified/--no-until-certified", bool, True),
+    "Go on to trained parameters at which the theorem holds.",
 )
-@click.option(
-    "--until-certified/--no-until-certified",
-    default=True,
-    help="Go on to trained parameters at which the theorem holds.",
+@option("--finish", FINISHES, "gauss-newton", "How to get there; none: by the optimiser alone.")
+@option("--max-steps", int, 100_000, "Bound on steps with --finish none.")
+@option("--rigor", RIGOURS, "computed", "proved: every bound includes rounding; slower.")
+@option(
+    *("--theorem", THEOREMS, None),
+    "To certify the initialisation with; by default 1, then P where it has a chance; with "
+    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P.",
 )
-@click.option(
-    "--finish",
-    type=Choice(FINISHES),
-    default="gauss-newton",
-    help="How to get there; none: by the optimiser alone.",
+@option(
+    *("--consequences/--no-consequences", bool, True),
+    "Measure implicit regularisation, laziness, learning-rate transfer, and bound the risk.",
 )
-@click.option("--max-steps", type=int, default=100_000, help="Bound on steps with --finish none.")
-@click.option(
-    "--rigor",
-    type=Choice(RIGOURS),
-    default="computed",
-    help="proved: every bound includes rounding; slower.",
-)
-@click.option(
-    "--theorem",
-    type=Choice(THEOREMS),
-    help="To certify the initialisation with; by default 1, then P where it has a chance; with "
-    "--weight-decay R alone, with --batch-size S. overparam verify checks all but P and runs of "
-    "mini-batches.",
-)
-@click.option(
-    "--consequences/--no-consequences",
-    default=True,
-    help="Measure implicit regularisation, laziness, learning-rate transfer, and bound the risk.",
-)
-@click.option(
-    "--confidence", type=float, default=0.95, help="Of each bound on the risk, between 0 and 1."
-)
-@memory_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for all results.")
-@verbose_option
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+@option("--confidence", float, 0.95, "Of each bound on the risk, between 0 and 1.")
+@option("--memory", MemorySize(), None, "Memory to use, such as 8GB; all free memory by default.")
+@result_options
 def certify(**given: Any) -> None:
     """Certify a network on DATA: a CSV, TSV, Parquet or npz file, or a bundled set's name.
 
@@ -230,37 +186,28 @@ def certify(**given: Any) -> None:
     run("certify", given)
 
 
-@cli.command(
-    epilog=examples(
-        "kernel digits --width 1024 --out K.zarr", "kernel my.csv --infinite --out K.npy"
-    )
-)
-@data_argument
-@data_options_with(test_fraction=0.0, standardize=PREPARED)
+@command("kernel digits --width 1024 --out K.zarr", "kernel my.csv --infinite --out K.npy")
+@data_options(test_fraction=0.0)
 @model_options
-@click.option("--infinite", is_flag=True, help="Of the infinitely wide network.")
-@click.option(
-    "--kind",
-    type=Choice(["ntk", "nngp"]),
-    default="ntk",
-    help="nngp: the covariance of the infinite network's output at initialisation.",
+@option("--infinite", bool, False, "Of the infinitely wide network.")
+@option(
+    *("--kind", ("ntk", "nngp"), "ntk"),
+    "nngp: the covariance of the infinite network's output at initialisation.",
 )
-@click.option(
-    "--dtype", type=Choice(["float32", "float64"]), default="float64", help="Of the file."
+@option("--dtype", FLOATS, "float64", "Of the file.")
+@option("--block", int, None, "Points on a tile's side; by default what --memory allows.")
+@option(
+    *("--memory", MemorySize(), WORKING_MEMORY),
+    "Memory for tiles and what they are made from, such as 2GB; 512MiB by default.",
 )
-@click.option("--block", type=int, help="Points on a tile's side; by default what --memory allows.")
-@click.option(
-    "--memory",
-    type=MemorySize(),
-    default=WORKING_MEMORY,
-    help="Memory for tiles and what they are made from, such as 2GB; 512MiB by default.",
+@option(
+    *("--processes", (str, int, int), None),
+    "This is process I (from 0) of N that run the same command; process 0 listens at HOST:PORT.",
+    metavar="HOST:PORT I N",
 )
-@process_options
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The .npy or .zarr file."
-)
-@click.option("--overwrite", is_flag=True, help="Replace a file of another job, or a damaged one.")
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+@option("--out", PLACE, None, "The .npy or .zarr file.", required=True)
+@option("--overwrite", bool, False, "Replace a file of another job, or a damaged one.")
+@json_option
 def kernel(**given: Any) -> None:
     """Compute the kernel of DATA's rows into K.npy or K.zarr.
 
@@ -272,32 +219,30 @@ def kernel(**given: Any) -> None:
     run("kernel", given)
 
 
-@cli.command(
-    epilog=examples(
-        "study --list",
-        "study lazy --quick",
-        "study lazy --activation erf --depth 3 --widths 64,256,1024 --data my.csv",
-    )
+@command(
+    "study --list",
+    "study lazy --quick",
+    "study lazy --activation erf --depth 3 --widths 64,256,1024 --data my.csv",
 )
 @click.argument("name", required=False, shell_complete=_complete_study)
-@click.option("--list", "listing", is_flag=True, help="Print the studies and end.")
-@click.option("--all", "everything", is_flag=True, help="Run all studies, and write an index.")
-@click.option("--data", help="A bundled set's name or a file, in place of the study's own data.")
-@click.option("--target", help="The column to predict, with --data.")
+@option("--list listing", bool, False, "Print the studies and end.")
+@option("--all everything", bool, False, "Run all studies, and write an index.")
+@option("--data", str, None, "A bundled set's name or a file, in place of the study's own data.")
+@option("--target", str, None, "The column to predict, with --data.")
 @reading_options
-@click.option("--samples", type=int, help="Points used at most, with --data.")
-@click.option("--activation", help="Of all networks, in place of the study's own.")
-@click.option("--depth", type=int, help="Number of hidden layers, in place of the study's own.")
-@click.option("--widths", help="Of the hidden layers, by commas, in place of the study's own.")
-@click.option("--seeds", type=int, help="Initialisations drawn in each cell.")
-@click.option("--quick", is_flag=True, help="A small grid, for a first look.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder; evidence/NAME by default.")
-@click.option("--jobs", type=int, help="Workers, one core each; all cores by default.")
-@click.option("--backend", default="loky", help="Of joblib: loky, dask, ray.")
-@click.option("--memory", help="For all workers together, such as 8GB; what is free by default.")
-@click.option("--time-limit", type=float, help="Minutes; refuse what is estimated to take longer.")
-@click.option("--tensorboard", type=click.Path(path_type=Path), help="Folder for TensorBoard logs.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings machine-readably.")
+@option("--samples", int, None, "Points used at most, with --data.")
+@option("--activation", str, None, "Of all networks, in place of the study's own.")
+@option("--depth", int, None, "Number of hidden layers, in place of the study's own.")
+@option("--widths", str, None, "Of the hidden layers, by commas, in place of the study's own.")
+@option("--seeds", int, None, "Initialisations drawn in each cell.")
+@option("--quick", bool, False, "A small grid, for a first look.")
+@option("--out", PLACE, None, "Folder; evidence/NAME by default.")
+@option("--jobs", int, None, "Workers, one core each; all cores by default.")
+@option("--backend", str, "loky", "Of joblib: loky, dask, ray.")
+@option("--memory", str, None, "For all workers together, such as 8GB; what is free by default.")
+@option("--time-limit", float, None, "Minutes; refuse what is estimated to take longer.")
+@option("--tensorboard", PLACE, None, "Folder for TensorBoard logs.")
+@json_option
 def study(**given: Any) -> None:
     """Run the study NAME: a sweep with a table, a figure and a verdict.
 
@@ -306,14 +251,10 @@ def study(**given: Any) -> None:
     run("study", given)
 
 
-@cli.command(
-    epilog=examples(
-        "verify digits-certificate", "verify digits-certificate/certificate.json --json"
-    )
-)
-@click.argument("path", metavar="DIR_OR_CERTIFICATE", type=click.Path(path_type=Path))
-@click.option("--precision", type=int, default=128, help="Bits of the ball arithmetic.")
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result.")
+@command("verify digits-certificate", "verify digits-certificate/certificate.json --json")
+@click.argument("path", metavar="DIR_OR_CERTIFICATE", type=PLACE)
+@option("--precision", int, 128, "Bits of the ball arithmetic.")
+@json_option
 def verify(**given: Any) -> None:
     """Check certificates again from data and parameters, in ball arithmetic.
 
@@ -323,52 +264,39 @@ def verify(**given: Any) -> None:
     run("verify", given)
 
 
-@cli.command(
-    epilog=examples(
-        "width iris --assume-limit",
-        "width my.csv --depth 2 --knowing moments --min-eigenvalue 0.01",
-    )
+@command(
+    "width iris --assume-limit",
+    "width my.csv --depth 2 --knowing moments --min-eigenvalue 0.01",
 )
-@data_argument
-@data_options
-@click.option("--depth", type=int, default=1, help="Number of hidden layers, 1 or more.")
-@click.option("--activation", default="gelu", help="One with a bounded second derivative.")
-@click.option("--loss", default="squared", help="squared, squared_hinge, huber:0.5, ...")
-@click.option("--output-scale", type=float, default=1.0, help="Factor on the output.")
-@click.option("--weight-scale", type=float, default=1.0, help="Factor on the weights.")
-@click.option("--bias-scale", type=float, default=0.1, help="Factor on the biases.")
-@click.option(
-    "--knowing",
-    type=Choice(["points", "norms", "moments"]),
-    default="points",
-    help="What the bounds may know of the data: its points, their norms, or even moments of these.",
+@data_options()
+@option("--depth", int, 1, "Number of hidden layers, 1 or more.")
+@option("--activation", str, "gelu", "One with a bounded second derivative.")
+@option("--loss", str, "squared", "squared, squared_hinge, huber:0.5, ...")
+@scale_options
+@option(
+    *("--knowing", ("points", "norms", "moments"), "points"),
+    "What the bounds may know of the data: its points, their norms, or even moments of these.",
 )
-@click.option(
-    "--min-eigenvalue",
-    type=float,
-    help="Assume this lambda_min(K) at initialisation; by default it is bounded from the points.",
+@option(
+    *("--min-eigenvalue", float, None),
+    "Assume this lambda_min(K) at initialisation; by default it is bounded from the points.",
 )
-@click.option(
-    "--eigenvalue-failure-probability",
-    type=float,
-    default=0.0,
-    help="With which an assumed lambda_min(K) is missed by the draw of the network; it is added.",
+@option(
+    *("--eigenvalue-failure-probability", float, 0.0),
+    "With which an assumed lambda_min(K) is missed by the draw of the network; it is added.",
 )
-@click.option(
-    "--assume-limit",
-    is_flag=True,
-    help="Assume that lambda_min(K) is at least the limiting kernel's.",
+@option(
+    *("--assume-limit", bool, False),
+    "Assume that lambda_min(K) is at least the limiting kernel's.",
 )
-@click.option("--failure-probability", type=float, default=0.05, help="Of the draw of the network.")
-@click.option(
-    "--step-fraction",
-    type=float,
-    default=0.9,
-    help="1 - eta L_phi / 2: near 1 for small steps, from a smaller width on.",
+@option("--failure-probability", float, 0.05, "Of the draw of the network.")
+@option(
+    *("--step-fraction", float, 0.9),
+    "1 - eta L_phi / 2: near 1 for small steps, from a smaller width on.",
 )
-@click.option("--step", type=float, help="A given step size, in the place of --step-fraction.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for summary.json and plots.")
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+@option("--step", float, None, "A given step size, in the place of --step-fraction.")
+@option("--out", PLACE, None, "Folder for summary.json and plots.")
+@json_option
 def width(**given: Any) -> None:
     """Print the width from which gradient descent on DATA provably converges.
 
@@ -379,25 +307,20 @@ def width(**given: Any) -> None:
     run("width", given)
 
 
-@cli.command(epilog=examples("coordcheck digits --samples 200 --widths 64,256,1024"))
-@data_argument
-@data_options_with(test_fraction=0.0, standardize="center")
-@click.option("--widths", default="64,256,1024", help="Of the hidden layers, by commas.")
-@click.option("--depth", type=int, default=2, help="Number of hidden layers.")
-@click.option("--activation", default="gelu", help="tanh, erf, gelu, relu, softplus, sin, ...")
-@click.option(
-    "--parametrisation",
-    "parametrisations",
+@command("coordcheck digits --samples 200 --widths 64,256,1024")
+@data_options(test_fraction=0.0, standardize="center")
+@option("--widths", str, "64,256,1024", "Of the hidden layers, by commas.")
+@option("--depth", int, 2, "Number of hidden layers.")
+@option("--activation", str, "gelu", "tanh, erf, gelu, relu, softplus, sin, ...")
+@option(
+    *("--parametrisation parametrisations", PARAMETRISATIONS, None),
+    "May be given several times; all by default.",
     multiple=True,
-    type=Choice(PARAMETRISATIONS),
-    help="May be given several times; all by default.",
 )
-@click.option("--steps", type=int, default=5, help="Of gradient descent on all rows.")
-@click.option(
-    "--step", type=float, help="Step size; by default half the narrowest network's stable one."
-)
-@click.option("--seeds", type=int, default=3, help="Networks drawn at each width.")
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary.")
+@option("--steps", int, 5, "Of gradient descent on all rows.")
+@option("--step", float, None, "Step size; by default half the narrowest network's stable one.")
+@option("--seeds", int, 3, "Networks drawn at each width.")
+@json_option
 def coordcheck(**given: Any) -> None:
     """Do activations keep their size as the width grows, over some steps on DATA?
 
@@ -408,8 +331,8 @@ def coordcheck(**given: Any) -> None:
     run("coordcheck", given)
 
 
-@cli.command(epilog=examples("doctor", "doctor --json"))
-@click.option("--json", "as_json", is_flag=True, help="Print it machine-readably.")
+@command("doctor", "doctor --json")
+@json_option
 def doctor(**given: Any) -> None:
     """Say what overparam runs on: versions, devices, whether arithmetic is what proofs assume.
 
@@ -418,8 +341,8 @@ def doctor(**given: Any) -> None:
     run("doctor", given)
 
 
-@cli.command(epilog=examples("cite"))
-@click.option("--json", "as_json", is_flag=True, help="Print it machine-readably.")
+@command("cite")
+@json_option
 def cite(**given: Any) -> None:
     """Print how to cite overparam and the theorem that it rests on, as BibTeX."""
     run("cite", given)

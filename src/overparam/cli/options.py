@@ -3,6 +3,8 @@
 import difflib
 import math
 from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -13,16 +15,11 @@ from overparam.errors import InputError
 from overparam.limits import MOST_WIDTH, require_whole
 from overparam.memory import parse_size
 
+Decorator = Callable[[Callable], Callable]
 
-def data_argument(command: Callable) -> Callable:
-    """DATA: a file, or the name of a data set that ships with scikit-learn."""
-    return click.argument("data", shell_complete=_complete_data)(command)
-
-
-def _complete_data(ctx: Any, param: Any, begun: str) -> list[CompletionItem]:
-    """Names of data sets; without one, the shell offers files."""
-    names = [CompletionItem(name) for name in DATA_SETS if name.startswith(begun)]
-    return names or [CompletionItem(begun, type="file")]
+PLACE = click.Path(path_type=Path)
+TASKS = ("auto", "classification", "regression")
+FLOATS = ("float32", "float64")
 
 
 def examples(*commands: str) -> str:
@@ -49,6 +46,19 @@ class MemorySize(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         """Bytes from text."""
         return value if isinstance(value, int) else parse_size(value)
+
+
+class WeightDecay(click.ParamType):
+    """A number, or ``auto``."""
+
+    name = "lambda"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
+        """A number from text."""
+        try:
+            return value if value == "auto" else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no weight decay: write 1e-3, or auto", param, ctx)
 
 
 READING = ("target", "task", "separator", "header", "one_hot")
@@ -91,129 +101,109 @@ class Duration(click.ParamType):
         return seconds
 
 
-def data_options(command: Callable) -> Callable:
-    """What selects and prepares the data."""
-    return data_options_with(test_fraction=0.2, standardize=PREPARED)(command)
+def option(names: str, kind: Any, default: Any, says: str, **more: Any) -> Decorator:
+    """An option of a command in one line.
+
+    Args:
+        names: As typed; after a space, what the command's function calls it.
+        kind: Its type; several words stand for a choice among them.
+        default: None for none.
+        says: Its help.
+        **more: What else click takes.
+    """
+    if isinstance(kind, tuple) and all(isinstance(word, str) for word in kind):
+        kind = Choice(kind)
+    if kind is bool and "/" not in names:
+        more["is_flag"] = True
+    elif kind is not bool:
+        more["type"] = kind
+    return click.option(*names.split(), default=default, help=says, **more)
 
 
-def data_options_with(*, test_fraction: float, standardize: str) -> Callable:
-    """The same with other defaults."""
-
-    def decorate(command: Callable) -> Callable:
-        return _data_options(command, test_fraction, standardize)
-
-    return decorate
+def together(*decorators: Decorator) -> Decorator:
+    """Several arguments and options as one, in their order."""
+    return lambda command: reduce(lambda of, decorate: decorate(of), reversed(decorators), command)
 
 
-_reading_options = (
-    click.option(
-        "--separator",
-        help="Between the columns of a text file: a character, or tab, space, ...; told from the "
+def _complete_data(ctx: Any, param: Any, begun: str) -> list[CompletionItem]:
+    """Names of data sets; without one, the shell offers files."""
+    names = [CompletionItem(name) for name in DATA_SETS if name.startswith(begun)]
+    return names or [CompletionItem(begun, type="file")]
+
+
+reading_options = together(
+    option(
+        *("--separator", str, None),
+        "Between the columns of a text file: a character, or tab, space, ...; told from the "
         "file by default.",
     ),
-    click.option(
-        "--header/--no-header",
-        default=True,
-        help="Whether a text file's first line names the columns; if not, they are column_1, ...",
+    option(
+        *("--header/--no-header", bool, True),
+        "Whether a text file's first line names the columns; if not, they are column_1, ...",
     ),
-    click.option(
-        "--one-hot",
-        is_flag=True,
-        help="Make of each column of text a column of 0 and 1 for each of its values.",
+    option(
+        *("--one-hot", bool, False),
+        "Make of each column of text a column of 0 and 1 for each of its values.",
     ),
 )
 """How a table is to be read."""
 
 
-def reading_options(command: Callable) -> Callable:
-    """How a table is to be read."""
-    for option in reversed(_reading_options):
-        command = option(command)
-    return command
+def data_options(*, test_fraction: float = 0.2, standardize: str = PREPARED) -> Decorator:
+    """DATA, a file or the name of a bundled set, and what selects and prepares it."""
+    return together(
+        click.argument("data", shell_complete=_complete_data),
+        option("--target", str, None, "Column to learn; the last one by default."),
+        option("--task", TASKS, "auto", "Kind of target; auto tells from its values."),
+        reading_options,
+        option("--samples", int, None, "Draw this many rows; all by default."),
+        option("--seed", int, 0, "Of the draw, the split and the network."),
+        option(
+            "--test-fraction", float, test_fraction, "Fraction of the rows held out; 0 for none."
+        ),
+        option(
+            *("--standardize", get_args(Mode), standardize),
+            "center: mean 0, variance 1 per feature; lift: then one more coordinate of "
+            "constant height, and the same norm for every point; sphere: the same norm without "
+            "it, which keeps a point's direction only; norm: norm sqrt(d) only, "
+            "which fits nothing to the sample and so keeps the bounds evaluated on it free of "
+            "that reservation.",
+        ),
+    )
 
 
-def _data_options(command: Callable, test_fraction: float, standardize: str) -> Callable:
-    for option in reversed(
-        (
-            click.option("--target", help="Column to learn; the last one by default."),
-            click.option(
-                "--task",
-                type=Choice(["auto", "classification", "regression"]),
-                default="auto",
-                help="Kind of target; auto tells from its values.",
-            ),
-            *_reading_options,
-            click.option("--samples", type=int, help="Draw this many rows; all by default."),
-            click.option(
-                "--seed", type=int, default=0, help="Of the draw, the split and the network."
-            ),
-            click.option(
-                "--test-fraction",
-                type=float,
-                default=test_fraction,
-                help="Fraction of the rows held out; 0 for none.",
-            ),
-            click.option(
-                "--standardize",
-                type=Choice(get_args(Mode)),
-                default=standardize,
-                help="center: mean 0, variance 1 per feature; lift: then one more coordinate of "
-                "constant height, and the same norm for every point; sphere: the same norm without "
-                "it, which keeps a point's direction only; norm: norm sqrt(d) only, "
-                "which fits nothing to the sample and so keeps the bounds evaluated on it free of "
-                "that reservation.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+scale_options = together(
+    option("--output-scale", float, 1.0, "Factor on the output."),
+    option("--weight-scale", float, 1.0, "Factor on the weights."),
+    option("--bias-scale", float, 0.1, "Factor on the biases."),
+)
 
+model_options = together(
+    option("--width", int, 512, "Units of each hidden layer."),
+    option("--depth", int, 2, "Number of hidden layers."),
+    option("--activation", str, "gelu", "tanh, erf, gelu, softplus, sin, ..."),
+    scale_options,
+)
+"""What describes the network."""
 
-def model_options(command: Callable) -> Callable:
-    """What describes the network."""
-    for option in reversed(
-        (
-            click.option("--width", type=int, default=512, help="Units of each hidden layer."),
-            click.option("--depth", type=int, default=2, help="Number of hidden layers."),
-            click.option(
-                "--activation", default="gelu", help="tanh, erf, gelu, softplus, sin, ..."
-            ),
-            click.option("--output-scale", type=float, default=1.0, help="Factor on the output."),
-            click.option("--weight-scale", type=float, default=1.0, help="Factor on the weights."),
-            click.option("--bias-scale", type=float, default=0.1, help="Factor on the biases."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-loss_option = click.option(
-    "--loss",
-    default="squared",
-    help="squared, huber:DELTA, pseudo_huber:DELTA, log_cosh, expectile:TAU, "
+loss_option = option(
+    *("--loss", str, "squared"),
+    "squared, huber:DELTA, pseudo_huber:DELTA, log_cosh, expectile:TAU, "
     "weighted_quadratic:W1,W2,...; for classes also squared_hinge and "
     "smoothed_cross_entropy:SMOOTHING, and with weight decay cross_entropy.",
 )
 
-trainable_option = click.option(
-    "--trainable",
-    default="all",
-    help='What moves: "last layer", layers.1: (all but the first), weights, biases.0, several with '
+trainable_option = option(
+    *("--trainable", str, "all"),
+    'What moves: "last layer", layers.1: (all but the first), weights, biases.0, several with '
     "commas; the rest keeps its values.",
 )
 
-memory_option = click.option(
-    "--memory", type=MemorySize(), help="Memory to use, such as 8GB; all free memory by default."
-)
+json_option = option("--json as_json", bool, False, "Print a machine-readable summary.")
 
-verbose_option = click.option(
-    "--verbose", "-v", is_flag=True, help="Say all that was found, not the gist of it."
+result_options = together(
+    option("--out", PLACE, None, "Folder for all results."),
+    option("--verbose -v", bool, False, "Say all that was found, not the gist of it."),
+    json_option,
 )
-
-process_options = click.option(
-    "--processes",
-    type=(str, int, int),
-    metavar="HOST:PORT I N",
-    help="This is process I (from 0) of N that run the same command; process 0 listens at "
-    "HOST:PORT.",
-)
+"""Of the jobs whose results are a page and files."""

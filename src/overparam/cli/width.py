@@ -13,7 +13,7 @@ from overparam.apriori.conditions import Step
 from overparam.apriori.inputs import Knowledge, Norms
 from overparam.apriori.moments import Moments
 from overparam.apriori.setting import Setting, build_setting
-from overparam.apriori.width import RequiredWidth, width_for
+from overparam.apriori.width import EXACT, RequiredWidth, width_for
 from overparam.cli.options import data_selection
 from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import print_table, say_json
@@ -29,9 +29,6 @@ from overparam.pipeline.formatting import rate as rate_text
 
 DEEPEST = 10
 """Hidden layers at most."""
-
-EXACT = 10**7
-"""Widths are written out in full below."""
 
 THEOREMS = {
     "W4": "the worst residual in the worst direction at every step",

@@ -73,7 +73,8 @@ def read_layers(
         mode: What the library calls the mode in which it is.
 
     Raises:
-        InputError: A layer is not supported, or a layer norm stands twice.
+        InputError: A layer is not supported, dropout is in training mode, or a layer norm stands
+            twice.
     """
     steps: list[Step] = []
     notes: tuple[str, ...] = ()
@@ -82,6 +83,7 @@ def read_layers(
         name = type(layer).__name__
         label = f"layer {number} ({getattr(layer, '__name__', name)})"
         if name == "Dropout":
+            require_inference(layer, label)
             notes = (f"Dropout is the identity here: the network is the one in {mode} mode",)
         elif (step := read(layer, name, label)) is not None:
             if isinstance(step, Norm):
@@ -150,6 +152,30 @@ def means(label: str, window: Any, stride: Any, padding: Any) -> Means:
     if not same or np.any(padding):
         raise InputError(f"{label} is not supported: its windows must not overlap, nor be padded")
     return Means(label, sides)
+
+
+def require_inference(dropout: Any, label: str) -> None:
+    """Refuse a dropout layer that would drop something.
+
+    Args:
+        dropout: Of PyTorch, Equinox or Flax.
+        label: For messages.
+
+    Raises:
+        InputError: It is in training mode.
+    """
+    mends = {  # by the attribute that tells the mode, with what it is in training mode
+        "training": (True, "module.eval()"),
+        "inference": (False, "equinox.nn.inference_mode(module)"),
+        "deterministic": (False, "module.eval()"),
+    }
+    rate = getattr(dropout, "p", getattr(dropout, "rate", 1.0))
+    for name, (in_training, mend) in mends.items():
+        if getattr(dropout, name, None) is in_training and rate > 0:
+            raise InputError(
+                f"{label} is in training mode, in which the network is no function of its "
+                f"parameters: import {mend}"
+            )
 
 
 def batch_norm(name: str) -> str:

@@ -174,12 +174,11 @@ def _largest(tops: np.ndarray, owner: np.ndarray, radii: int) -> np.ndarray:
 
 def _worst(over: np.ndarray, owner: np.ndarray, left: np.ndarray) -> np.ndarray:
     """The cells to halve, of every radius that has work left: where bounds are largest."""
-    chosen = []
-    for radius, budget in enumerate(left.tolist()):
-        its = np.flatnonzero(owner == radius)
-        worst = its[np.argsort(-over[its], kind="stable")][: min(BATCH, max(budget, 0) // 3)]
-        chosen.append(worst[over[worst] > 1 + TOLERANCE])
-    return np.concatenate(chosen)
+    order = np.lexsort((-over, owner))  # by radius, and within one from the worst on
+    whose = owner[order]
+    rank = np.arange(len(order)) - np.searchsorted(whose, whose)
+    enough = np.minimum(BATCH, np.maximum(left, 0) // 3)[whose]
+    return order[(rank < enough) & (over[order] > 1 + TOLERANCE)]
 
 
 def _in_pieces(bound: Bound, rows: int) -> Bound:

@@ -33,7 +33,7 @@ from overparam.memory import WORKING_MEMORY
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
 from overparam.numbers.upper import Upper
-from overparam.precision import as_float64, to_host
+from overparam.precision import as_float64, row_by_row, to_host
 from overparam.problem.problem import Problem
 
 Vector = Float[np.ndarray, "n"]
@@ -140,7 +140,8 @@ def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMO
     grams = tuple(InputGram(measure.n, m) for m in model.widths[:-1])
     with jax.enable_x64(True):
         for rows in _row_blocks(model, measure.n, working_memory):
-            block, inputs = to_host(_block_norms(model, partials, params, measure.x[rows]))
+            at_rows = partial(_block_norms, model, partials, params)
+            block, inputs = to_host(row_by_row(at_rows, measure.x[rows]))
             blocks.append((*block, inputs[:kept]))
             for gram, h in zip(grams, inputs, strict=True):
                 gram.add(rows, h, measure.weights[rows])

@@ -37,6 +37,7 @@ from overparam.theorems.path import (
     PathPoint,
     descent_follows_path,
     every_mode_moves_one_way,
+    tube_radii,
 )
 
 SPACING = 0.15
@@ -172,6 +173,12 @@ def follow(path: LinearisedPath, points: Iterable[MeasuredPoint]) -> PathConverg
         min_eigenvalue=smallest,
         max_eigenvalue=largest,
     )
+
+
+def stay_near(path: LinearisedPath, points: Iterable[MeasuredPoint]) -> Iterator[tuple[int, float]]:
+    """(t, E_t): how near gradient descent stays to a path, for every point behind the first."""
+    points = iter(points)
+    return tube_radii(_cells(path, next(points), points), path.step_size)
 
 
 def _known(path: LinearisedPath, point: MeasuredPoint) -> PathPoint:

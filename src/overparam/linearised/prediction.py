@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import coordinate_weights, pull_back
+from overparam.limits import require_positive
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem, require_no_decay
@@ -68,7 +69,7 @@ def linearised_descent(
         InputError: The step is not positive and finite, or the kernel has another shape.
     """
     require_no_decay(problem, "linearised descent")
-    check_step(step_size)
+    require_positive("step_size", step_size)
     roots = coordinate_weights(problem)
     if kernel.shape != 2 * roots.shape:
         raise InputError(
@@ -110,13 +111,3 @@ def linearised_params(
     """
     start = as_float64(params)
     return jax.tree.map(np.add, start, pull_back(problem, start, dual))
-
-
-def check_step(step_size: float | int) -> None:
-    """Raise unless a step size is positive and finite.
-
-    Raises:
-        InputError: It is not.
-    """
-    if not (np.isfinite(step_size) and step_size > 0):
-        raise InputError(f"step_size must be positive and finite, not {step_size!r}")

@@ -16,7 +16,7 @@ from scipy.linalg import eigh
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
-from overparam.linearised.prediction import check_step
+from overparam.limits import require_positive
 from overparam.model.function import ParamTree
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network, require_no_decay
@@ -335,7 +335,7 @@ def kernel_curve(
             "use linearised_descent"
         )
     if step_size is not None:
-        check_step(step_size)
+        require_positive("step_size", step_size)
     if not 0 <= ridge < math.inf:
         raise InputError(f"ridge must be 0 or more and finite, not {ridge!r}")
     targets = problem.targets

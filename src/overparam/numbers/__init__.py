@@ -13,6 +13,7 @@ decided counts as not met, and ``not a > b`` does not mean ``a <= b``.
 """
 
 from overparam.numbers.generic import Number as Number
+from overparam.numbers.generic import exactly as exactly
 from overparam.numbers.generic import holds as holds
 from overparam.numbers.generic import larger as larger
 from overparam.numbers.generic import largest as largest

@@ -17,6 +17,13 @@ Number = Any
 FLOAT_RESOLUTION, BALL_RESOLUTION = 1e-13, 2.0**-90
 
 
+def exactly(value: float | int, like: Number) -> Number:
+    """A number that float64 holds, as one of another's type."""
+    if _is_float(like):
+        return value
+    return Interval.exact(value) if isinstance(like, Interval) else type(like)(value)
+
+
 def sqrt(x: Number) -> Number:
     """The square root; of a negative float, which only rounding makes, 0."""
     return np.sqrt(np.maximum(x, 0.0)) if _is_float(x) else x.sqrt()

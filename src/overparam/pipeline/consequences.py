@@ -1,5 +1,6 @@
 """What follows from convergence, on a job's own networks: measured values beside certified ones."""
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,14 +12,16 @@ from overparam.data import Dataset
 from overparam.model.mlp import Params
 from overparam.pipeline.generalisation import risk_bounds
 from overparam.pipeline.regularisation import Regularisation, measure_regularisation
+from overparam.pipeline.side_by_side import side_by_side
 from overparam.pipeline.transfer import TransferStudy, study_transfer
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
 from overparam.risk.bounded_loss import BoundedLoss, ClippedSquared, ZeroOne
 from overparam.risk.risk_bound import RiskBound
+from overparam.threads import SMALL
 from overparam.train.laziness import Laziness, measure_laziness
 
-Phase = Callable[[str], AbstractContextManager[None]]
+Phase = Callable[[str, Progress], AbstractContextManager[None]]
 """Times and announces a phase of the job."""
 
 
@@ -95,20 +98,35 @@ def measure_consequences(
     Raises:
         InputError: The data do not fit what a bound assumes.
     """
-    final = networks.final
-    with phase("implicit regularisation"):
-        regularisation = measure_regularisation(
-            problem, networks.start, final, networks.initial, networks.anchored
-        )
-    with phase("laziness"):
-        laziness = _laziness(dataset, problem, networks, seed)
-    with phase("learning-rate transfer"):
-        transfer = study_transfer(problem, seed, progress)
-    with phase("bounds on the risk"):
-        risks = bound_risk(
-            dataset, problem, networks, confidence=confidence, seed=seed, progress=progress
-        )
-    return Consequences(regularisation, laziness, transfer, risks)
+    shown = threading.Event()
+
+    def of_the_run() -> tuple[Regularisation, dict[str, Laziness], TransferStudy | None]:
+        final = networks.final
+        with phase("implicit regularisation", progress):
+            regularisation = measure_regularisation(
+                problem, networks.start, final, networks.initial, networks.anchored
+            )
+        with phase("laziness", progress):
+            laziness = _laziness(dataset, problem, networks, seed)
+        with phase("learning-rate transfer", progress):
+            transfer = study_transfer(problem, seed, progress)
+        shown.set()
+        progress("bounds on the risk", 0, 0)
+        return regularisation, laziness, transfer
+
+    def of_new_data() -> tuple[RiskBound, ...]:
+        # One line is shown at a time: this work's once it is the only one left.
+        report: Progress = lambda *told: progress(*told) if shown.is_set() else None  # noqa: E731
+        with phase("bounds on the risk", report):
+            return bound_risk(
+                dataset, problem, networks, confidence=confidence, seed=seed, progress=report
+            )
+
+    if problem.measure.n * problem.outputs <= SMALL:
+        found, risks = side_by_side(of_the_run, of_new_data)
+    else:  # where each takes all cores
+        found, risks = of_the_run(), of_new_data()
+    return Consequences(*found, risks)
 
 
 def bound_risk(

@@ -6,6 +6,7 @@ network of a first part it may also be what conditioning on that part's points l
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -67,26 +68,60 @@ def derandomise(
         Its terms, which add up to it, and its choices by name; None if theta is beyond the largest
         radius.
     """
-    model, y, n = problem.mlp, problem.targets, problem.measure.n
     away = jax.tree.map(np.subtract, params, centre)
-    radius = _radius(away, shape, model.output_scale)
+    error = float(np.mean(loss(np.asarray(problem.predict(params)), problem.targets)))
+    return derandomise_near(
+        problem, centre, away, loss, confidence, shape=shape, seen=seen, empirical_risk=error
+    )
+
+
+def derandomise_near(
+    problem: Problem,
+    centre: Params,
+    away: Params,
+    loss: BoundedLoss,
+    confidence: float,
+    *,
+    shape: Float[np.ndarray, " layers"],
+    seen: Measure | None = None,
+    empirical_risk: float = 0.0,
+    slack: float = 0.0,
+    others: int = 1,
+) -> tuple[dict[str, float], dict[str, float]] | None:
+    """The same for every network within ``slack`` of theta_c + ``away``.
+
+    Args:
+        problem: As above, like all that is not described here.
+        centre: theta_c.
+        away: thetabar - theta_c.
+        loss: Which loss.
+        confidence: 1 - delta.
+        shape: q_l.
+        seen: Rows that the covariance is conditioned on; only with a slack of 0.
+        empirical_risk: The network's mean loss on the rows; 0 if it is not known.
+        slack: E >= |theta - thetabar|.
+        others: Of how many such neighbourhoods, fixed in advance, this is one.
+    """
+    model, y, n = problem.mlp, problem.targets, problem.measure.n
+    radius = _radius(away, slack, shape, model.output_scale)
     if radius is None:
         return None
     norms = measure_layer_norms(problem, centre, composed=False)
     remainder = layered_remainder(norms, radius * shape)
     mean = np.asarray(problem.predict(centre))
     mean = mean + np.sqrt(n) * push_forward(problem, centre, away).reshape(mean.shape)
-    error = float(np.mean(loss(np.asarray(problem.predict(params)), y)))
     noises = NOISES if seen is not None else NOISES[:1]
-    choices = len(SCALES) * len(TAUS) * len(RADII) * len(noises)
+    choices = others * len(SCALES) * len(TAUS) * len(RADII) * len(noises)
 
     def bound(
         nu: float, covariance: np.ndarray, length: float, scale: float, tau: float
     ) -> tuple[dict[str, float], dict[str, float]]:
         s = float(scale) / model.output_scale
         outputs = GaussianOutputs(mean, s**2 * covariance, remainder)
+        if slack:  # an output is within |DF(x)| E of its mean
+            outputs = replace(outputs, remainder=remainder + outputs.deviation * slack / s)
         terms = derandomised_terms(
-            empirical_risk=error,
+            empirical_risk=empirical_risk,
             raised=float(np.mean(loss.raised(outputs, y, tau))),
             tau=tau,
             sample_size=n,
@@ -96,10 +131,10 @@ def derandomise(
             choices=choices,
         )
         details = {"scale": s, "tau": tau, "noise": nu, "radius": radius}
-        details |= {"divergence": length / (2 * s**2), "distance": parameter_norm(away)}
-        return terms, details | {"remainder": float(np.mean(remainder))}
+        details |= {"divergence": length / (2 * s**2), "distance": parameter_norm(away) + slack}
+        return terms, details | {"remainder": float(np.mean(outputs.remainder))}
 
-    covariances = _covariances(problem, centre, away, seen, noises)
+    covariances = _covariances(problem, centre, away, slack, seen, noises)
     options = itertools.product(covariances, SCALES, TAUS)
     found = (bound(nu, c, length, s, tau) for (nu, c, length), s, tau in options)
     return min(found, key=lambda option: sum(option[0].values()))
@@ -116,10 +151,10 @@ def _spectral_norms(step: Params) -> Float[np.ndarray, " layers"]:
     return np.array([spectral_norm_of(np.column_stack([w, b])) for w, b in blocks])
 
 
-def _radius(step: Params, shape: np.ndarray, output_scale: float) -> float | None:
+def _radius(step: Params, slack: float, shape: np.ndarray, output_scale: float) -> float | None:
     """The least radius of the grid that a step is within; None if it is beyond all."""
     grid = RADII / output_scale
-    at = int(np.searchsorted(grid, np.max(_spectral_norms(step) / shape)))
+    at = int(np.searchsorted(grid, np.max((_spectral_norms(step) + slack) / shape)))
     return float(grid[at]) if at < len(grid) else None
 
 
@@ -127,13 +162,14 @@ def _covariances(
     problem: Problem,
     centre: Params,
     away: Params,
+    slack: float,
     seen: Measure | None,
     noises: tuple[float, ...],
 ) -> Iterator[tuple[float, Float[np.ndarray, "n k k"], float]]:
     """nu, C / s^2 at the problem's points, and 2 s^2 KL of the displacement."""
     model, x, k = problem.mlp, problem.measure.x, problem.outputs
     prior = kernel_blocks(model, centre, x)
-    length = parameter_norm(away) ** 2
+    length = (parameter_norm(away) + slack) ** 2
     yield np.inf, prior, length
     if seen is None:
         return

@@ -59,7 +59,7 @@ def summary(result: JobResult, found: list[Finding]) -> dict[str, Any]:
     }
     if result.imported is None:
         optional += ["gauss_newton", "obstacle", "stopped_early", "newton", "enough_weight_decay"]
-        optional += ["leave_one_out"]
+        optional += ["leave_one_out", "weight_decays"]
         rest["errors_before_gauss_newton"] = result.errors_before
     else:
         optional = ["anchor", "moved"]

@@ -16,6 +16,7 @@ from overparam.pipeline.formatting import at_most, finite, number, rate
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import JobSettings
 from overparam.problem.integrands import get_integrand
+from overparam.train.choose_decay import ChosenDecay
 from overparam.train.decayed_minimum import DecayedMinimum
 from overparam.train.gauss_newton import GaussNewtonResult
 from overparam.train.leave_one_out import LeftOut
@@ -151,6 +152,8 @@ def _descent_caption(result: JobResult) -> str:
 def fitting(result: JobResult) -> Iterator[Finding]:
     """Gauss-Newton, what kept it from the rest, and what stopping early gives."""
     anchored, stopped = result.anchored, result.stopped
+    if result.decays is not None:
+        yield _decays(result.decays)
     if result.minimum is not None:
         yield _newton(result.minimum, result.anchored)
     if anchored is None or anchored.gauss_newton is None:
@@ -178,8 +181,26 @@ def fitting(result: JobResult) -> Iterator[Finding]:
     yield Finding("stopped early", (text,), numbers={"stopped_early": numbers}, brief=brief)
     if result.enough_decay is not None:
         text = f"about {number(result.enough_decay, 2)} would be certified (Theorem R), whatever "
-        text += f"the kernel: --weight-decay {result.enough_decay:g}"
+        text += f"the kernel: --weight-decay {result.enough_decay:g}, or auto, which looks"
         yield Finding("weight decay", (text,), numbers={"enough_weight_decay": result.enough_decay})
+
+
+def _decays(found: ChosenDecay) -> Finding:
+    tried = [
+        f"{number(trial.weight_decay, 3)}: {number(trial.left_out, 3)}"
+        + ("" if trial.certified else " (not certified)")
+        for trial in found.trials
+    ]
+    best = number(found.best.weight_decay, 3)
+    text = f"{best} has the least loss on rows left out, estimated, of those certified"
+    if not found.best.certified:
+        text = f"{best}, the largest tried, and not certified"
+    numbers = [
+        {"weight_decay": t.weight_decay, "left_out_loss": t.left_out, "certified": t.certified}
+        for t in found.trials
+    ]
+    said = (text, f"loss by decay {', '.join(tried)}")
+    return Finding("weight decay", said, numbers={"weight_decays": numbers})
 
 
 def _newton(minimum: DecayedMinimum, anchored: Anchored | None) -> Finding:

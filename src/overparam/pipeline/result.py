@@ -16,6 +16,7 @@ from overparam.pipeline.fitting import Obstacle, Stopped
 from overparam.pipeline.settings import AnchorSettings, JobSettings
 from overparam.problem.integrands import get_integrand
 from overparam.risk.risk_bound import RiskBound
+from overparam.train.choose_decay import ChosenDecay
 from overparam.train.decayed_minimum import DecayedMinimum
 from overparam.train.gauss_newton import GaussNewtonResult
 from overparam.train.gradient_descent import TrainResult
@@ -93,6 +94,7 @@ class JobResult:
             could not be fitted; None if they could, or if it is not known.
         left_out: With weight decay, each training row's prediction by a network without it; the
             seconds that they would take, if those are many; None where nothing is certified.
+        decays: The weight decays that were tried, if the job was to choose one.
         risks: With weight decay, bounds on the expected loss of the network.
     """
 
@@ -116,6 +118,7 @@ class JobResult:
     minimum: DecayedMinimum | None = None
     enough_decay: float | None = None
     left_out: LeftOut | float | None = None
+    decays: ChosenDecay | None = None
     risks: tuple[RiskBound, ...] = ()
 
     @property

@@ -50,7 +50,9 @@ from overparam.problem.batches import get_batches
 from overparam.problem.problem import Problem
 from overparam.progress import Progress, silent
 from overparam.threads import threads_for
+from overparam.train.changed_rows import on_other_data
 from overparam.train.checkpoint import steps_saved
+from overparam.train.choose_decay import ChosenDecay, choose_decay
 from overparam.train.decayed_minimum import decayed_minimum
 from overparam.train.early_stopping import LinearFit, linear_fit
 from overparam.train.gauss_newton import GaussNewtonResult, gauss_newton
@@ -181,9 +183,9 @@ class Job:
         }
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str, report: Progress | None = None) -> Iterator[None]:
         """Announce a phase, and time it."""
-        self.report(name, 0, 0)
+        (report or self.report)(name, 0, 0)
         begin = time.perf_counter()
         try:
             yield
@@ -279,11 +281,11 @@ class Drawn(Job):
         self.require_memory(dataset.train.n)
         start = jax.tree.map(np.asarray, self.model.init(jax.random.key(settings.seed)))
         center = start if settings.centered else None
-        problem = Problem(self.model, dataset.train, settings.loss, center, settings.weight_decay)
+        problem = Problem(self.model, dataset.train, settings.loss, center, settings.decay)
         if settings.weight_decay:
             check_decayed(problem, settings.rigor)
         if settings.batch_size is not None:
-            check_batches(problem, settings.rigor)
+            check_batches(problem)
             get_batches(dataset.train, settings.batch_size, settings.sampling)
         self.batches: dict[str, Any] = {
             "batch_size": settings.batch_size,
@@ -366,8 +368,18 @@ class Drawn(Job):
         consequences = self._consequences(initial, descent, linearised, anchored)
         return replace(known, consequences=consequences)
 
+    def _choose_decay(self) -> ChosenDecay:
+        """Take the weight decay with the least leave-one-out error, estimated at each minimum."""
+        with self.phase("weight decays"):
+            chosen = choose_decay(self.problem, self.start, progress=self.report)
+        decay = chosen.best.weight_decay
+        self.problem = on_other_data(self.problem, self.problem.measure, decay)
+        self.settings = replace(self.settings, weight_decay=decay)
+        return chosen
+
     def _run_decayed(self, verdict: Verdict | None) -> JobResult:
         """All phases with weight decay: the consequences of interpolation are no part of it."""
+        chosen = self._choose_decay() if self.settings.chooses_decay else None
         settings = self.settings
         with self.phase("certificate from initialisation"):
             initial = certify(
@@ -402,6 +414,7 @@ class Drawn(Job):
             seconds=self.seconds,
             minimum=minimum,
             left_out=left_out,
+            decays=chosen,
         )
         if verdict is not None:
             verdict(known)

@@ -6,7 +6,7 @@ from typing import get_args
 import optax
 
 from overparam.certificate.certificate import Theorem
-from overparam.choices import FINISHES, OPTIMIZERS, RIGOURS, Rigor, Sampling
+from overparam.choices import AUTO, DECAYS, FINISHES, OPTIMIZERS, RIGOURS, Rigor, Sampling
 from overparam.errors import InputError
 from overparam.limits import (
     MOST_STEPS,
@@ -37,6 +37,7 @@ class JobSettings:
         loss: Spelling of the integrand, such as ``huber:0.5``.
         weight_decay: lambda, towards the initialisation of a centred network, else towards 0; 0
             for none. With it the job goes to the objective's minimum, and Theorem R speaks.
+            ``auto`` chooses it by the leave-one-out error, see ``training.choose_decay``.
         trainable: What moves: "all", "last layer", "layers.1:", "weights", ..., see ``MLP``.
         batch_size: Points of a mini-batch, of which Theorem S speaks; None for all of them.
         sampling: How they are drawn, as in ``gradient_descent``.
@@ -71,7 +72,7 @@ class JobSettings:
     depth: int = 2
     activation: str | Activation = "gelu"
     loss: str = "squared"
-    weight_decay: float | int = 0.0
+    weight_decay: float | int | str = 0.0
     trainable: str = "all"
     batch_size: int | None = None
     sampling: Sampling = "subsets"
@@ -115,7 +116,7 @@ class JobSettings:
             require_choice("theorem", self.theorem, get_args(Theorem))
         require_choice("optimizer", self.optimizer, OPTIMIZERS)
         require_confidence(self.confidence)
-        require_attained(get_integrand(self.loss), require_decay(self.weight_decay))
+        require_attained(get_integrand(self.loss), self.decay)
         if self.theorem is not None and (self.theorem == "R") != bool(self.weight_decay):
             about = "with" if self.theorem == "R" else "without"
             raise InputError(f"Theorem {self.theorem} is about problems {about} weight_decay")
@@ -137,6 +138,16 @@ class JobSettings:
                 "theorem gives gradient descent a step: choose a smooth one such as gelu, "
                 "softplus, silu or tanh, or give learning_rate"
             )
+
+    @property
+    def chooses_decay(self) -> bool:
+        """Whether the job chooses the weight decay."""
+        return self.weight_decay == AUTO
+
+    @property
+    def decay(self) -> float:
+        """lambda; the largest of those to be tried where the job chooses."""
+        return max(DECAYS) if self.chooses_decay else require_decay(self.weight_decay)
 
     @property
     def step(self) -> float | None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from overparam.choices import Sampling
 from overparam.errors import InputError
@@ -18,10 +18,12 @@ class Batches(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         size: b.
         sampling: See ``overparam.choices.Sampling``.
+        seed: Of the first batches of a run, where a claim is about these.
     """
 
     size: Annotated[int, Meta(ge=1)]
     sampling: Sampling = "subsets"
+    seed: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
 
     def factors(self, measure: Measure) -> Float[np.ndarray, " n"]:
         """v_i: a batch's gradient is the mean of v_i times those of its points."""

@@ -33,7 +33,7 @@ from overparam.model.function import (
 from overparam.model.mlp import MLP
 from overparam.model.observation import Observation, Value, get_observation, observed
 from overparam.model.trainable import PartlyTrained, Trainable
-from overparam.precision import as_float64, in_float64, is_traced, on_host
+from overparam.precision import as_float64, in_float64, is_traced, on_host, row_by_row
 from overparam.problem.integrands import Integrand, get_integrand, require_attained
 from overparam.problem.integrands.labels import how_to_encode
 from overparam.problem.measure import Measure
@@ -232,7 +232,8 @@ class Problem:
         if is_traced(params):
             traced = {"value": self.loss_functional, "excess": self.excess_functional}
             return traced[what](values)
-        pointwise = in_float64(_pointwise, self.loss, what, values, self.targets)
+        at_rows = partial(in_float64, _pointwise, self.loss, what)
+        pointwise = row_by_row(at_rows, values, self.targets)
         return float(self.measure.weights @ pointwise)
 
     def loss_functional(self, values: Float[Array | np.ndarray, "n k"]) -> Float[Array, ""]:
@@ -260,7 +261,7 @@ class Problem:
         """What is observed of the uncentred model at concrete parameters and points, in float64."""
         # Inside a transformation, too; outside, so that the offset's program is the prediction's.
         with jax.ensure_compile_time_eval():
-            return in_float64(self._apply, params, x)
+            return row_by_row(partial(in_float64, self._apply, params), x)
 
 
 WEIGHT_DECAYS = 1e-30, 1e30

@@ -1,4 +1,4 @@
-"""Bounds on the risk of a trained network: G1 to G4 of docs/generalisation.md, one a file."""
+"""Bounds on the risk of a trained network: G1 to G8 of docs/generalisation.md, one a file."""
 
 from overparam.public import attach
 

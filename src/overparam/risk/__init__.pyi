@@ -11,3 +11,6 @@ from overparam.risk.bounded_loss import Ramp as Ramp
 from overparam.risk.bounded_loss import ZeroOne as ZeroOne
 from overparam.risk.one_draw import one_draw as one_draw
 from overparam.risk.risk_bound import RiskBound as RiskBound
+from overparam.risk.stability import Stability as Stability
+from overparam.risk.stability import leave_one_out_bound as leave_one_out_bound
+from overparam.risk.stability import uniform_stability as uniform_stability

@@ -3,6 +3,8 @@
 NTK(x, x) = sum_l |a^{l-1}(x)|^2 G^l(x) G^l(x)^T, a matrix of order k at each point.
 """
 
+from functools import partial
+
 import jax
 import numpy as np
 from jaxtyping import Float
@@ -10,7 +12,7 @@ from jaxtyping import Float
 from overparam.kernel.empirical.layer_products import observe
 from overparam.kernel.tiles import blocks
 from overparam.model.mlp import MLP, Params
-from overparam.precision import as_float64, to_host
+from overparam.precision import as_float64, row_by_row, to_host
 
 BLOCK_BYTES = 128 * 2**20
 """Memory for the layers of one block of points."""
@@ -34,7 +36,7 @@ def kernel_blocks(
     for rows in blocks(len(x), size):
         block = np.asarray(x[rows], np.float64)
         with jax.enable_x64(True):  # the program that a kernel of as many points runs, too
-            sides = to_host(observe(model, params, block))
+            sides = to_host(row_by_row(partial(observe, model, params), block))
         top = model.output_scale**2 * np.eye(k)
         grams = (*(g @ np.swapaxes(g, 1, 2) for g in sides.backward), top[None])
         total = np.zeros((len(block), k, k))

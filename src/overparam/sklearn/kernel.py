@@ -4,7 +4,7 @@ Its hyperparameters are the logarithms of the scales s_w and s_b, in which the r
 is differentiated by JAX: no finite differences.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ BOUNDS = (1e-2, 1e2)
 """Between which an optimiser looks for a scale, unless told otherwise."""
 
 
+@dataclass(repr=False, eq=False)
 class NTKKernel(Kernel):
     """The kernel of the infinitely wide network, or the covariance of its output at the start.
 
@@ -40,23 +41,13 @@ class NTKKernel(Kernel):
         kind: ``ntk``, or ``nngp`` for the covariance.
     """
 
-    def __init__(
-        self,
-        depth: int = 2,
-        activation: Any = "gelu",
-        weight_scale: float = 1.0,
-        bias_scale: float = 0.5,
-        weight_scale_bounds: Any = BOUNDS,
-        bias_scale_bounds: Any = BOUNDS,
-        kind: str = "ntk",
-    ) -> None:
-        self.depth = depth
-        self.activation = activation
-        self.weight_scale = weight_scale
-        self.bias_scale = bias_scale
-        self.weight_scale_bounds = weight_scale_bounds
-        self.bias_scale_bounds = bias_scale_bounds
-        self.kind = kind
+    depth: int = 2
+    activation: Any = "gelu"
+    weight_scale: float = 1.0
+    bias_scale: float = 0.5
+    weight_scale_bounds: Any = BOUNDS
+    bias_scale_bounds: Any = BOUNDS
+    kind: str = "ntk"
 
     @property
     def hyperparameter_weight_scale(self) -> Hyperparameter:
@@ -114,14 +105,8 @@ class NTKKernel(Kernel):
         if self.kind not in ("ntk", "nngp"):
             raise InputError(f"kind must be ntk or nngp, not {self.kind!r}")
         widths = (1,) * require_whole("depth", self.depth, 0)
-        return MLP(
-            x.shape[1],
-            widths,
-            1,
-            self.activation,
-            float(self.weight_scale),
-            float(self.bias_scale),
-        )
+        scales = float(self.weight_scale), float(self.bias_scale)
+        return MLP(x.shape[1], widths, 1, self.activation, *scales)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -1,5 +1,6 @@
 """A wide network trained by gradient descent, whose step and number of steps the theory picks."""
 
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import jax
@@ -28,41 +29,26 @@ HALVINGS = 6
 """How often a step that the theory picked is halved if training diverges with it."""
 
 
+@dataclass(repr=False, eq=False)
 class WideNetwork(Prepared):
     """What the regressor and the classifier share."""
 
-    certificate_: Certificate
-    min_eigenvalue_: float
-    risk_bounds_: list[RiskBound]
-
-    def __init__(
-        self,
-        hidden_widths: Any = (512,),
-        *,
-        activation: Any = "gelu",
-        weight_scale: Any = 1.0,
-        bias_scale: Any = 0.5,
-        step_size: Any = "stable",
-        steps: Any = "loo",
-        max_iter: Any = 1000,
-        dtype: Any = "float64",
-        budget: Any = 0.0,
-        confidence: Any = 0.95,
-        standardize: Any = True,
-        random_state: Any = None,
-    ) -> None:
-        self.hidden_widths = hidden_widths
-        self.activation = activation
-        self.weight_scale = weight_scale
-        self.bias_scale = bias_scale
-        self.step_size = step_size
-        self.steps = steps
-        self.max_iter = max_iter
-        self.dtype = dtype
-        self.budget = budget
-        self.confidence = confidence
-        self.standardize = standardize
-        self.random_state = random_state
+    hidden_widths: Any = (512,)
+    _: KW_ONLY
+    activation: Any = "gelu"
+    weight_scale: Any = 1.0
+    bias_scale: Any = 0.5
+    step_size: Any = "stable"
+    steps: Any = "loo"
+    max_iter: Any = 1000
+    dtype: Any = "float64"
+    budget: Any = 0.0
+    confidence: Any = 0.95
+    standardize: Any = True
+    random_state: Any = None
+    certificate_: Certificate = field(init=False)
+    min_eigenvalue_: float = field(init=False)
+    risk_bounds_: list[RiskBound] = field(init=False)
 
     def __getattr__(self, name: str) -> Any:
         # What takes a while is found out when it is first asked for, and then kept.
@@ -72,18 +58,12 @@ class WideNetwork(Prepared):
         setattr(self, name, value)
         return value
 
-    def _train(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _learn(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Train, and return the outputs on rows that the linearised model did not see."""
         for name in _ON_REQUEST:
             self.__dict__.pop(name, None)
-        model = MLP(
-            x.shape[1],
-            self.hidden_widths,
-            y.shape[1],
-            self.activation,
-            self.weight_scale,
-            self.bias_scale,
-        )
+        scales = self.weight_scale, self.bias_scale
+        model = MLP(x.shape[1], self.hidden_widths, y.shape[1], self.activation, *scales)
         self._seed = int(check_random_state(self.random_state).randint(MOST_SEED))
         self._start = jax.tree.map(np.asarray, model.init(jax.random.key(self._seed)))
         self._problem = Problem(model, Measure(x, y, weights), centered_at=self._start)
@@ -197,9 +177,6 @@ class OverparamRegressor(Regressor, WideNetwork):
         feature_names_in_: Names of the columns, if X was a data frame.
     """
 
-    def _learn(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> None:
-        self._train(x, y, weights)
-
     def predict(self, X: Any) -> np.ndarray:
         """Predict the targets.
 
@@ -252,6 +229,3 @@ class OverparamClassifier(Classifier, WideNetwork):
         n_features_in_: d.
         feature_names_in_: Names of the columns, if X was a data frame.
     """
-
-    def _learn(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return self._train(x, y, weights)

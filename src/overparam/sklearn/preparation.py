@@ -72,7 +72,7 @@ class Regressor(RegressorMixin, Prepared):
     A subclass has ``_learn(x, y, weights)`` and ``_outputs(x)``.
     """
 
-    _learn: Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+    _learn: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

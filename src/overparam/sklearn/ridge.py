@@ -5,6 +5,7 @@ with its tangent kernel (docs/posterior.md). The price is the one with the least
 error, which has a closed form.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -23,29 +24,18 @@ from overparam.model.mlp import MLP
 from overparam.sklearn.preparation import Classifier, Prepared, Regressor
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class TangentKernelRidge(Prepared):
     """What the regressor and the classifier share."""
 
-    def __init__(
-        self,
-        *,
-        depth: Any = 2,
-        width: Any = None,
-        activation: Any = "gelu",
-        weight_scale: Any = 1.0,
-        bias_scale: Any = 0.5,
-        alpha: Any = "loo",
-        standardize: Any = True,
-        random_state: Any = None,
-    ) -> None:
-        self.depth = depth
-        self.width = width
-        self.activation = activation
-        self.weight_scale = weight_scale
-        self.bias_scale = bias_scale
-        self.alpha = alpha
-        self.standardize = standardize
-        self.random_state = random_state
+    depth: Any = 2
+    width: Any = None
+    activation: Any = "gelu"
+    weight_scale: Any = 1.0
+    bias_scale: Any = 0.5
+    alpha: Any = "loo"
+    standardize: Any = True
+    random_state: Any = None
 
     def _ridge(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> RidgeFit:
         """Fit, and keep what predictions need."""

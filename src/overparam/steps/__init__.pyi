@@ -1,10 +1,10 @@
 from overparam.steps.certified_widths import CertifiedWidths as CertifiedWidths
 from overparam.steps.certified_widths import certified_widths as certified_widths
+from overparam.steps.guarantee import StepGuarantee as StepGuarantee
+from overparam.steps.guarantee import step_guarantee as step_guarantee
 from overparam.steps.stable_step import StableStep as StableStep
 from overparam.steps.stable_step import stable_step as stable_step
 from overparam.steps.transfer import CertifiedSteps as CertifiedSteps
-from overparam.steps.transfer import StepGuarantee as StepGuarantee
 from overparam.steps.transfer import StepTransfer as StepTransfer
 from overparam.steps.transfer import certified_steps as certified_steps
-from overparam.steps.transfer import step_guarantee as step_guarantee
 from overparam.steps.transfer import transfer_step as transfer_step

@@ -1,23 +1,20 @@
 """May a step size found on a narrow network be used on a wide one?
 
-``step_guarantee`` says what is guaranteed of a step at given parameters, ``transfer_step`` takes a
-step from one width to another and says whether its guarantee came along, and ``certified_steps``
-lists, for several widths, the steps that the theorems allow. Statements: docs/transfer.md.
+``transfer_step`` takes a step from one width to another and says whether its guarantee came along,
+and ``certified_steps`` lists, for several widths, the steps that the theorems allow. Statements:
+docs/transfer.md.
 """
 
+import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.apriori.coefficients import APrioriCoefficients, a_priori_coefficients
-from overparam.certificate.certificate import Certificate
-from overparam.certificate.conclude import certificate_from
-from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.errors import InputError
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
@@ -27,45 +24,8 @@ from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.progress import Progress
 from overparam.results import brief
+from overparam.steps.guarantee import Footing, Level, StepGuarantee
 from overparam.steps.stable_step import draw_at_width
-from overparam.theorems.descent import descent_horizon, descent_step, objective_smoothness
-
-Level = Literal["converges", "descends", "stable", "none"]
-"""What is guaranteed of a step, strongest first: convergence to a global minimum (Theorem 1), an
-excess that falls for the given number of steps (Theorem T2), stability of the linearised model,
-nothing."""
-
-BALLS = 96
-"""Radii at which L_phi is evaluated for Theorem T2."""
-
-NEAR, FAR = 1e-3, 1e2
-"""The smallest and the largest of the radii, as multiples of :attr:`_Footing.reach`."""
-
-SEARCHED = 12
-"""Radii that a search tries where only the largest step is wanted; the last two are 6 % apart."""
-
-
-@dataclass(frozen=True)
-class StepGuarantee:
-    """What is guaranteed of a step size at given parameters; ``computed``.
-
-    Attributes:
-        step_size: eta.
-        level: ``converges``, ``descends``, ``stable`` or ``none``.
-        descent_steps: For how many steps the excess falls (Theorem T2), 0 or more, perhaps inf.
-        descent_step: The largest step of which ``steps`` steps of descent are guaranteed.
-        stable_step: 2 / (M lambda_max(K)).
-        objective_smoothness: L_phi on the ball that gives ``descent_step``.
-        certificate: Theorem 1 with this step.
-    """
-
-    step_size: float
-    level: Level
-    descent_steps: float
-    descent_step: float
-    stable_step: float
-    objective_smoothness: float
-    certificate: Certificate
 
 
 @brief
@@ -98,32 +58,6 @@ class StepTransfer:
     problem: Problem
     params: ParamTree
     before_draw: APrioriCoefficients | None = None
-
-
-def step_guarantee(
-    problem: Problem, params: ParamTree, step_size: float | None = None, *, steps: int = 100
-) -> StepGuarantee:
-    """What is guaranteed of gradient descent with a step size from given parameters.
-
-    Args:
-        problem: The learning problem.
-        params: Where gradient descent starts.
-        step_size: eta > 0; None takes the certified step, or else the largest with guaranteed
-            descent, or else half the stable step.
-        steps: The number of steps that descent is asked for.
-
-    Returns:
-        The :class:`StepGuarantee`.
-
-    Raises:
-        InputError: An argument is unusable.
-
-    References:
-        docs/transfer.md, Theorem T2; docs/convergence.md, Theorem 1.
-    """
-    require_no_decay(problem, "the guarantee of a step")
-    _check_steps(steps)
-    return _Footing.measure(problem, params, steps).guarantee(step_size)
 
 
 def transfer_step(
@@ -164,16 +98,16 @@ def transfer_step(
         docs/transfer.md; docs/apriori.md, Theorem W6.
     """
     require_no_decay(problem, "transfer")
-    _check_steps(steps)
+    require_whole("steps", steps, 1)
     if problem.centered_at is not None and np.any(problem.predict(params)):
         raise InputError(
             "the problem is centred at other parameters than params, which a network of another "
             "width does not have: centre it at params, or not at all"
         )
-    narrow = _Footing.measure(problem, params, steps).guarantee(step_size)
+    narrow = Footing.measure(Expansion(problem, params), steps).guarantee(step_size)
     wide_problem, start = draw_at_width(problem, to_width, key)
     kernel = tangent_kernel(wide_problem, start, progress=progress)
-    footing = _Footing.measure(wide_problem, start, steps, kernel)
+    footing = Footing.measure(Expansion(wide_problem, start, kernel), steps)
     wide = footing.guarantee(narrow.step_size)
     transfers = narrow.level != "none" and _rank(wide.level) <= _rank(narrow.level)
     if not transfers:
@@ -262,13 +196,8 @@ class CertifiedSteps:
             "width": np.repeat(np.array(self.widths), draws),
             "draw": np.tile(np.arange(draws), len(self.widths)),
         }
-        return columns | {name: getattr(self, name).ravel() for name in MEASURED}
-
-
-MEASURED = (
-    *("max_eigenvalue", "stable_step", "descent_step", "objective_smoothness"),
-    *("certified_step", "rate", "margin"),
-)
+        arrays = {name: a.ravel() for name, a in vars(self).items() if isinstance(a, np.ndarray)}
+        return columns | arrays
 
 
 def certified_steps(
@@ -297,191 +226,34 @@ def certified_steps(
         InputError: An argument is unusable.
     """
     require_no_decay(problem, "transfer")
-    _check_steps(steps)
+    require_whole("steps", steps, 1)
     if not widths or draws < 1:
         raise InputError("certified_steps needs at least one width and one draw")
-    keys = jax.random.split(key, draws)
-    values = np.empty((len(MEASURED), len(widths), draws))
-    for i, width in enumerate(widths):
-        for j in range(draws):
-            footing = _Footing.for_steps(*draw_at_width(problem, width, keys[j]), steps)
-            values[:, i, j] = footing.numbers()
-            if progress is not None:
-                progress("networks by width", i * draws + j + 1, len(widths) * draws)
-    named = dict(zip(MEASURED, values, strict=True))
+    drawn = list(itertools.product(widths, jax.random.split(key, draws)))
+    rows = []
+    for width, start in drawn:
+        rows.append(_allowed(Expansion(*draw_at_width(problem, width, start)), steps))
+        if progress is not None:
+            progress("networks by width", len(rows), len(drawn))
+    shape = (len(widths), draws)
+    named = {name: np.array([row[name] for row in rows]).reshape(shape) for name in rows[0]}
     return CertifiedSteps(widths=tuple(widths), steps=steps, **named)
 
 
-@dataclass(frozen=True)
-class _Footing:
-    """A network's measured hypotheses, and L_phi on balls that suit ``steps`` steps."""
-
-    hypotheses: Hypotheses
-    radii: Float[np.ndarray, "balls"]
-    modulus: Float[np.ndarray, "balls"]
-    smooth: Float[np.ndarray, "balls"]
-    steps: int
-
-    @classmethod
-    def measure(
-        cls,
-        problem: Problem,
-        params: ParamTree,
-        steps: int,
-        kernel: Float[np.ndarray, "nk nk"] | None = None,
-    ) -> "_Footing":
-        found = measure_hypotheses(Expansion(problem, params, kernel), target_norm=False)
-        radii = np.geomspace(NEAR, FAR, BALLS) * _reach(problem, found, steps)
-        return cls(found, radii, *_on_balls(problem, found, radii), steps)
-
-    @classmethod
-    def for_steps(cls, problem: Problem, params: ParamTree, steps: int) -> "_Footing":
-        """With the balls that a search for the largest step of descent tries."""
-        found = measure_hypotheses(Expansion(problem, params), target_norm=False)
-        tried: dict[float, tuple[float, float]] = {}
-
-        def inverse_step(log_radius: float) -> float:
-            """(1) of Theorem T2, solved for 1 / eta: falls until L_phi takes over."""
-            radius = np.exp([log_radius])
-            modulus, smooth = _on_balls(problem, found, radius)
-            tried[float(radius[0])] = float(modulus[0]), float(smooth[0])
-            return steps * found.excess / float(radius[0]) ** 2 + float(smooth[0]) / 2
-
-        reach = _reach(problem, found, steps)
-        golden_section(inverse_step, math.log(NEAR * reach), math.log(FAR * reach), SEARCHED)
-        radii = np.array(sorted(tried))
-        modulus, smooth = np.array([tried[radius] for radius in radii]).T
-        return cls(found, radii, modulus, smooth, steps)
-
-    @property
-    def problem(self) -> Problem:
-        return self.hypotheses.point.problem
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether Theorem 1 is out of reach: Psi(s) <= sigma_0 s, and falls once omega is above."""
-        sigma = self.hypotheses.sigma
-        least = math.sqrt(2 * self.hypotheses.excess / self.problem.loss.smoothness)
-        if sigma == 0:
-            return least > 0
-        return self.hypotheses.bounds.modulus(least / sigma) >= sigma
-
-    @property
-    def stable_step(self) -> float:
-        return 2 / (self.problem.loss.smoothness * self.hypotheses.max_eigenvalue.upper)
-
-    def certificate(self, step_size: float | None = None) -> Certificate:
-        return certificate_from(self.hypotheses, "initialisation", step_size)
-
-    def descent_step(self) -> tuple[float, int]:
-        return descent_step(
-            radii=self.radii,
-            smoothness=self.smooth,
-            excess=self.hypotheses.excess,
-            steps=self.steps,
-        )
-
-    def guarantee(self, step_size: float | None) -> StepGuarantee:
-        longest, ball = self.descent_step()
-        certificate = self.certificate(step_size)
-        if step_size is None and certificate.certified:
-            step_size = certificate.step_size
-        elif step_size is None:
-            step_size = longest or self.stable_step / 2
-            certificate = self.certificate(step_size)
-        horizon = descent_horizon(
-            radii=self.radii,
-            smoothness=self.smooth,
-            excess=self.hypotheses.excess,
-            step_size=step_size,
-        )
-        # The step that solves (1) with equality is admissible, whatever rounding says of its floor.
-        descends = horizon >= self.steps or 0 < step_size <= longest
-        level: Level = "none"
-        if certificate.certified:
-            level = "converges"
-        elif descends:
-            level = "descends"
-        elif step_size < self.stable_step:
-            level = "stable"
-        return StepGuarantee(
-            step_size=step_size,
-            level=level,
-            descent_steps=max(horizon, float(self.steps)) if descends else horizon,
-            descent_step=longest,
-            stable_step=self.stable_step,
-            objective_smoothness=float(self.smooth[ball]),
-            certificate=certificate,
-        )
-
-    def strongest_step(self, narrow: StepGuarantee) -> float:
-        """The largest step up to the narrow one's with the strongest guarantee up to its own."""
-        longest, _ = self.descent_step()
-        if narrow.level == "converges":
-            free = self.certificate()
-            if free.certified:
-                return min(free.step_size, narrow.step_size)
-        return min(narrow.step_size, longest or self.stable_step / 2)
-
-    def numbers(self) -> tuple[float, ...]:
-        """The values of MEASURED."""
-        longest, ball = self.descent_step()
-        measured = (
-            *(self.hypotheses.max_eigenvalue.upper, self.stable_step),
-            *(longest, float(self.smooth[ball])),
-        )
-        if self.hopeless:
-            return (*measured, math.nan, 1.0, math.nan)
-        free = self.certificate()
-        step = free.step_size if free.certified else math.nan
-        return (*measured, step, free.rate, free.margin)
-
-
-def _reach(problem: Problem, found: Hypotheses, steps: int) -> float:
-    """Where steps of the stable size would end in a straight line of equal squared lengths."""
-    reach = math.sqrt(2 * steps * found.excess / problem.loss.smoothness) / found.jacobian_norm
-    return reach or 1.0
-
-
-def golden_section(
-    function: Callable[[float], float], low: float, high: float, evaluations: int
-) -> float:
-    """Where a function of one minimum is least; values may be infinite towards ``high``.
-
-    Args:
-        function: Evaluated once at each point.
-        low: Lower end of where to look.
-        high: Upper end.
-        evaluations: How many times, two or more.
-    """
-    share = (math.sqrt(5) - 1) / 2
-    inner = [high - share * (high - low), low + share * (high - low)]
-    values = [function(point) for point in inner]
-    for _ in range(evaluations - 2):
-        if values[0] <= values[1]:
-            high = inner[1]
-            inner = [high - share * (high - low), inner[0]]
-            values = [function(inner[0]), values[0]]
-        else:
-            low = inner[0]
-            inner = [inner[1], low + share * (high - low)]
-            values = [values[1], function(inner[1])]
-    return inner[int(values[1] < values[0])]
-
-
-def _on_balls(
-    problem: Problem, found: Hypotheses, radii: Float[np.ndarray, "balls"]
-) -> tuple[Float[np.ndarray, "balls"], Float[np.ndarray, "balls"]]:
-    """omega and L_phi on balls."""
-    modulus, lipschitz = found.bounds.on_balls(radii).T
-    smooth = objective_smoothness(
-        modulus=modulus,
-        lipschitz=lipschitz,
-        jacobian_norm=found.jacobian_norm,
-        smoothness=problem.loss.smoothness,
-        excess=found.excess,
-    )
-    return modulus, smooth
+def _allowed(expansion: Expansion, steps: int) -> dict[str, float]:
+    """The numbers of :class:`CertifiedSteps` for one network."""
+    footing = Footing.for_steps(expansion, steps)
+    longest, smooth = footing.descent_step
+    free = None if footing.hopeless else footing.certificate()
+    return {
+        "max_eigenvalue": footing.hypotheses.max_eigenvalue.upper,
+        "stable_step": footing.stable_step,
+        "descent_step": longest,
+        "objective_smoothness": smooth,
+        "certified_step": free.step_size if free and free.certified else math.nan,
+        "rate": free.rate if free else 1.0,
+        "margin": free.margin if free else math.nan,
+    }
 
 
 def _rank(level: Level) -> int:
@@ -507,7 +279,3 @@ def _sentence(narrow: StepGuarantee, wide: StepGuarantee, transfers: bool, steps
         f"the step {narrow.step_size:.4g} does not keep its guarantee ({narrow.level}) and is cut "
         f"to {wide.step_size:.4g}: {said}"
     )
-
-
-def _check_steps(steps: int) -> None:
-    require_whole("steps", steps, 1)

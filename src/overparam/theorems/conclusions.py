@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from overparam.numbers import UPPER, Number, over, scaled, smaller, sqrt
 from overparam.theorems.convergence import (
@@ -58,6 +59,11 @@ class Premises:
     differentiable: bool
     dual: Dual | None = None
 
+    @property
+    def known(self) -> dict[str, Any]:
+        """What most theorems ask: Psi and |J(theta_0)|."""
+        return {"majorant": self.majorant, "jacobian_norm": self.jacobian_norm}
+
     @cached_property
     def residual(self) -> Number:
         """sqrt(2 Delta_0 / alpha), at least the distance from F(theta_0) to a minimiser of f."""
@@ -73,10 +79,9 @@ class Premises:
 def convergence(premises: Premises, step_size: Number | None, ball: int) -> Convergence:
     """Theorem 1 for a step size (None: the limit of small ones) on the ball of a node."""
     return converges_on_ball(
-        majorant=premises.majorant,
+        **premises.known,
         ball=ball,
         lipschitz=premises.lipschitz[ball],
-        jacobian_norm=premises.jacobian_norm,
         smoothness=premises.smoothness,
         pl_constant=premises.pl_constant,
         excess=premises.excess,
@@ -100,8 +105,7 @@ def existence(premises: Premises) -> Existence:
 def distance(premises: Premises) -> Number:
     """Theorem 4: no global minimiser is closer."""
     return distance_to_minimisers(
-        majorant=premises.majorant,
-        jacobian_norm=premises.jacobian_norm,
+        **premises.known,
         smoothness=premises.smoothness,
         excess=premises.least_excess,
         target_norm=premises.least_target_norm if premises.unique else None,
@@ -113,27 +117,16 @@ def linearisation(premises: Premises, path: Number, step_size: Number) -> Linear
     """Theorem 7; of other losses than least squares only that |theta_t - theta_0| <= s*."""
     if not premises.quadratic:
         return Linearisation(math.inf, math.inf, path)
-    return linearisation_distance(
-        majorant=premises.majorant,
-        path=path,
-        jacobian_norm=premises.jacobian_norm,
-        residual=premises.residual,
-        target_norm=premises.shortest,
-        step_size=step_size,
-    )
+    targets = {"residual": premises.residual, "target_norm": premises.shortest}
+    return linearisation_distance(**premises.known, **targets, path=path, step_size=step_size)
 
 
 def apart(premises: Premises, path: Number, displacement: Number) -> Linearisation:
     """Theorem 7 given a bound on the displacement."""
     if not premises.quadratic:
         return Linearisation(math.inf, math.inf, displacement)
-    return linearisation_within(
-        majorant=premises.majorant,
-        path=path,
-        displacement=displacement,
-        jacobian_norm=premises.jacobian_norm,
-        residual=premises.residual,
-    )
+    ways = {"path": path, "displacement": displacement}
+    return linearisation_within(**premises.known, **ways, residual=premises.residual)
 
 
 def limit(premises: Premises, path: Number, displacement: Number) -> Limit:
@@ -155,11 +148,7 @@ def ratio(premises: Premises, end: Limit, closest: Number) -> Number:
 
 def drift(premises: Premises, displacement: Number) -> Number:
     """Theorem 6."""
-    return kernel_drift(
-        majorant=premises.majorant,
-        displacement=displacement,
-        jacobian_norm=premises.jacobian_norm,
-    )
+    return kernel_drift(**premises.known, displacement=displacement)
 
 
 @dataclass(frozen=True)
@@ -176,13 +165,13 @@ class Consequences:
         linearisation_parameter_distance: A bound on |theta_t - theta_t^lin| (Theorem 7).
     """
 
-    displacement: Number = field(metadata=UPPER)
-    limit_distance: Number = field(metadata=UPPER)
-    distance_ratio: Number = field(metadata=UPPER)
-    kernel_drift: Number = field(metadata=UPPER)
-    relative_kernel_drift: Number = field(metadata=UPPER)
-    linearisation_distance: Number = field(metadata=UPPER)
-    linearisation_parameter_distance: Number = field(metadata=UPPER)
+    displacement: Number = field(default=math.inf, metadata=UPPER)
+    limit_distance: Number = field(default=math.inf, metadata=UPPER)
+    distance_ratio: Number = field(default=math.inf, metadata=UPPER)
+    kernel_drift: Number = field(default=math.inf, metadata=UPPER)
+    relative_kernel_drift: Number = field(default=math.inf, metadata=UPPER)
+    linearisation_distance: Number = field(default=math.inf, metadata=UPPER)
+    linearisation_parameter_distance: Number = field(default=math.inf, metadata=UPPER)
 
 
 def consequences(premises: Premises, found: Convergence, closest: Number) -> Consequences:
@@ -194,7 +183,7 @@ def consequences(premises: Premises, found: Convergence, closest: Number) -> Con
         closest: From Theorem 4.
     """
     if not found.certified:
-        return Consequences(*[math.inf] * 7)
+        return Consequences()
     near = linearisation(premises, found.radius, found.step_size)
     end = limit(premises, found.radius, near.displacement)
     moved = drift(premises, near.displacement)

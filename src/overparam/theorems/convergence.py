@@ -8,7 +8,9 @@ itself, for one step size on one ball, is :func:`converges_on_ball`, over any ty
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +23,7 @@ STEP_FRACTIONS = np.linspace(0.0, 1.0, 130)[1:-1]
 """Where between its least value and 1 q = 1 - eta L_phi / 2 is tried if the step size is free."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Convergence:
     """What Theorem 1 gives.
 
@@ -42,16 +44,16 @@ class Convergence:
         rate: 1 - 2 eta q alpha sigma_*^2; 1 if not certified.
     """
 
-    certified: bool
+    certified: bool = False
     step_size: Number = field(metadata=LOWER)
     step_fraction: Number = field(metadata=LOWER)
     level: Number = field(metadata=UPPER)
     margin: Number = field(metadata=LOWER)
-    radius: Number = field(metadata=UPPER)
+    radius: Number = field(default=math.inf, metadata=UPPER)
     ball: Number = field(metadata=LOWER)
-    sigma_end: Number = field(metadata=LOWER)
+    sigma_end: Number = field(default=0.0, metadata=LOWER)
     smoothness: Number = field(metadata=UPPER)
-    rate: Number = field(metadata=UPPER)
+    rate: Number = field(default=1.0, metadata=UPPER)
 
     @property
     def stands(self) -> bool:
@@ -103,13 +105,8 @@ def converges_on_ball(
     References:
         docs/convergence.md, Theorem 1.
     """
-    L_phi = objective_smoothness(
-        modulus=majorant.modulus[ball],
-        lipschitz=lipschitz,
-        jacobian_norm=jacobian_norm,
-        smoothness=smoothness,
-        excess=excess,
-    )
+    sizes = {"jacobian_norm": jacobian_norm, "smoothness": smoothness, "excess": excess}
+    L_phi = objective_smoothness(modulus=majorant.modulus[ball], lipschitz=lipschitz, **sizes)
     if step_size is None:
         q = 1.0 if L_phi < math.inf else 0.0
     else:
@@ -135,16 +132,12 @@ def converges_on_ball(
             return found
     reached = majorant.maximum if step_size is None else majorant.maximum_up_to(ball)
     return Convergence(
-        certified=False,
         step_size=over(1.0, L_phi) if step_size is None else step_size,
         step_fraction=q,
         level=rho,
         margin=smaller(reached / rho, 1.0) if rho > 0 else 0.0,
-        radius=math.inf,
         ball=R,
-        sigma_end=0.0,
         smoothness=L_phi,
-        rate=1.0,
     )
 
 
@@ -158,8 +151,9 @@ def gradient_descent_converges(
     excess: float,
     step_size: float | None = None,
     step_fraction: float | None = None,
+    number: Callable[[Any], Number] | None = None,
 ) -> Convergence:
-    """Theorem 1 in float64, with the step size that minimises its bound on the number of steps.
+    """Theorem 1 with the step size that minimises its bound on the number of steps.
 
     Args:
         majorant: Psi, from sigma_0 and omega at radii R_1 < ... < R_N.
@@ -171,30 +165,24 @@ def gradient_descent_converges(
         step_size: eta; None chooses it.
         step_fraction: q, which sets eta = 2 (1 - q) / L_phi on the smallest ball; with None the
             best q is chosen. Not together with a step size.
+        number: Makes floats the numbers over which the theorem is evaluated; they are themselves
+            without it. Step and ball are chosen in float64 either way.
 
     Returns:
-        The :class:`Convergence`.
+        The :class:`Convergence`, over these numbers.
     """
-    L_phi = objective_smoothness(
-        modulus=majorant.modulus,
-        lipschitz=lipschitz,
-        jacobian_norm=jacobian_norm,
-        smoothness=smoothness,
-        excess=excess,
-    )
-    level = math.sqrt(2 * excess / pl_constant) if pl_constant else math.inf
+    sizes = {"jacobian_norm": jacobian_norm, "smoothness": smoothness, "excess": excess}
+    L_phi = objective_smoothness(modulus=majorant.modulus, lipschitz=lipschitz, **sizes)
+    level = math.sqrt(2 * excess / pl_constant) if pl_constant > 0 else math.inf
     step, ball = choose_step(majorant, L_phi, level, step_size, step_fraction)
-    found = converges_on_ball(
-        majorant=majorant,
-        ball=ball,
-        lipschitz=float(lipschitz[ball]),
-        jacobian_norm=jacobian_norm,
-        smoothness=smoothness,
-        pl_constant=pl_constant,
-        excess=excess,
-        step_size=step,
-    )
-    return safe(found)
+    sizes |= {"pl_constant": pl_constant, "lipschitz": float(lipschitz[ball])}
+    if number is None:
+        found = converges_on_ball(majorant=majorant, ball=ball, step_size=step, **sizes)
+        return safe(found)
+    numbers = Majorant(*map(number, (majorant.sigma, majorant.radii, majorant.modulus)))
+    exact = {name: number(size) for name, size in sizes.items()}
+    exact["step_size"] = None if step is None else number(step)
+    return converges_on_ball(majorant=numbers, ball=ball, **exact)
 
 
 def choose_step(

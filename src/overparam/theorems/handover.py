@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from overparam.numbers import Number, safe, sqrt
-from overparam.theorems.convergence import Convergence, choose_step, converges_on_ball
-from overparam.theorems.descent import objective_smoothness
+from overparam.numbers import Number, sqrt
+from overparam.theorems.convergence import Convergence, gradient_descent_converges
 from overparam.theorems.majorant import Majorant
 
 TAIL_RADII = np.geomspace(1 / 8, 64, 60)
@@ -44,8 +43,7 @@ def takes_over(
         pl_constant: alpha, valid on {f - f* <= excess}.
         excess: An upper bound on Delta at the *parameters*; see :func:`excess_within`.
         step_size: eta.
-        number: Makes floats the numbers over which the theorem is evaluated; they are themselves
-            without it. The ball is chosen in float64 either way.
+        number: As in :func:`gradient_descent_converges`.
         radii: Nodes of the majorant in units of the path for a fixed kernel.
 
     Returns:
@@ -59,28 +57,16 @@ def takes_over(
     reach = level / left if left > 0 else 1.0
     radii = radii * (reach or 1.0)
     modulus, lipschitz = on_balls(np.nextafter(away + radii, np.inf)).T
-    modulus = np.maximum.accumulate(modulus)
-    smooth = objective_smoothness(
-        modulus=modulus,
+    return gradient_descent_converges(
+        majorant=Majorant(sigma, radii, np.maximum.accumulate(modulus)),
         lipschitz=lipschitz,
         jacobian_norm=jacobian_norm,
         smoothness=smoothness,
+        pl_constant=pl_constant,
         excess=excess,
+        step_size=step_size,
+        number=number,
     )
-    growth = level if pl_constant > 0 else np.inf
-    _, ball = choose_step(Majorant(sigma, radii, modulus), smooth, growth, step_size)
-    as_number = number or (lambda value: value)
-    found = converges_on_ball(
-        majorant=Majorant(as_number(sigma), as_number(radii), as_number(modulus)),
-        ball=ball,
-        lipschitz=as_number(float(lipschitz[ball])),
-        jacobian_norm=as_number(jacobian_norm),
-        smoothness=as_number(smoothness),
-        pl_constant=as_number(pl_constant),
-        excess=as_number(excess),
-        step_size=as_number(step_size),
-    )
-    return safe(found) if number is None else found
 
 
 def excess_within(

@@ -6,7 +6,7 @@ with the symbols used here: docs/path.md.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -247,6 +247,28 @@ def descent_follows_path(
     if best is not None and best.converges.stands:
         return best
     return _not_certified(step_size, min(margin, 1.0), level, reached, run)
+
+
+def tube_radii(cells: Iterable[Cell], step_size: float) -> Iterator[tuple[int, float]]:
+    """(t, E_t) at the end of each cell: |theta_t - thetabar_t| <= E_t, whatever lambda_min is.
+
+    Args:
+        cells: The path from its start on.
+        step_size: eta, with eta lambda_max(K_0) <= 1.
+
+    Yields:
+        As far as a tube can be kept.
+
+    References:
+        docs/path.md, Lemmas P1 to P3.
+    """
+    E = 0.0
+    for cell in cells:
+        held = _in_cell(step_size, cell, E)
+        if held is None:
+            return
+        E = held.at_end
+        yield cell.b.step, E
 
 
 def every_mode_moves_one_way(
@@ -490,18 +512,13 @@ def _not_certified(
     eta: float, margin: float, level: float, last: int, run: _Run
 ) -> PathConvergence:
     return PathConvergence(
-        converges=Convergence(
-            certified=False,
+        Convergence(
             step_size=eta,
             step_fraction=0.0,
             level=level,
             margin=margin,
-            radius=math.inf,
             ball=0.0,
-            sigma_end=0.0,
             smoothness=run.smoothness,
-            rate=1.0,
         ),
-        handover=last,
-        tube=run.parameters,
+        *(last, run.parameters),
     )

@@ -8,13 +8,13 @@ proofs with these symbols: docs/stochastic.md.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from overparam.numbers import LOWER, UPPER, Number, larger, over, smaller, sqrt
+from overparam.numbers import LOWER, UPPER, Number, exactly, larger, over, smaller, sqrt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchDescent:
     """What Theorem S or S' gives.
 
@@ -36,17 +36,17 @@ class BatchDescent:
         swell: E, by which a distance may grow within an epoch; 1 of S.
     """
 
-    certified: bool
-    margin: Number = field(metadata=LOWER)
-    level: Number = field(metadata=UPPER)
+    certified: bool = False
+    margin: Number = field(default=0.0, metadata=LOWER)
+    level: Number = field(default=math.inf, metadata=UPPER)
     step_size: Number = field(metadata=LOWER)
     radius: Number = field(metadata=LOWER)
     gain: Number = field(metadata=LOWER)
     smoothness: Number = field(metadata=UPPER)
-    exit_probability: Number = field(metadata=UPPER)
-    rate: Number = field(metadata=UPPER)
-    path: Number = field(metadata=UPPER)
-    swell: Number = field(metadata=UPPER)
+    exit_probability: Number = field(default=1.0, metadata=UPPER)
+    rate: Number = field(default=1.0, metadata=UPPER)
+    path: Number = field(default=math.inf, metadata=UPPER)
+    swell: Number = field(default=1.0, metadata=UPPER)
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class Nearby:
         point_norm: A >= sqrt(v_i) |J_i|, the Jacobian at each point.
     """
 
-    radius: Number
-    sigma: Number
-    lipschitz: Number
-    jacobian_norm: Number
-    point_norm: Number
+    radius: Number = field(metadata=UPPER)
+    sigma: Number = field(metadata=LOWER)
+    lipschitz: Number = field(metadata=UPPER)
+    jacobian_norm: Number = field(metadata=UPPER)
+    point_norm: Number = field(metadata=UPPER)
 
     @property
     def bend(self) -> Number:
@@ -85,17 +85,20 @@ class Nearby:
         return self.sigma * (1 - h / 2) if h < 1 else 0.0
 
 
-def variance_share(batch_size: int, points: int, *, replacement: bool) -> float:
-    """nu: the share of one point's variance that the mean over a batch keeps, to a float's digits.
+def variance_share(
+    batch_size: int, points: int, *, replacement: bool, like: Number = 1.0
+) -> Number:
+    """nu: the share of one point's variance that the mean over a batch keeps.
 
     Args:
         batch_size: b, from 1 to n (of draws with replacement any number from 1).
         points: n.
         replacement: Whether a batch may hold a point twice.
+        like: A number of the type that nu is to have.
     """
     if replacement:
-        return 1 / batch_size
-    return (points - batch_size) / (batch_size * max(points - 1, 1))
+        return exactly(1.0, like) / batch_size
+    return exactly(points - batch_size, like) / (batch_size * max(points - 1, 1))
 
 
 def expected_smoothness(near: Nearby, share: Number) -> Number:
@@ -130,48 +133,23 @@ def mini_batches_converge(
     smoothness = expected_smoothness(near, share)
     sigma, s = near.sigma_bent, near.radius
     c = 2 * (1 - near.loss_of_descent) - step_size * smoothness
+    found = BatchDescent(step_size=step_size, radius=s, gain=larger(c, 0.0), smoothness=smoothness)
     if not (c > 0 and sigma > 0):
-        return _nothing(step_size, near, c, smoothness)
+        return found
     level = distance * (1 + near.lipschitz * s / (c * sigma))
     margin = sqrt(failure) * s / level if level > 0 else math.inf
     rate = larger(1 - step_size * c * sigma * sigma, 0.0)
     if not (margin > 1 and rate < 1):
-        return _nothing(step_size, near, c, smoothness, level, smaller(margin, 1.0))
-    return BatchDescent(
+        return replace(found, level=level, margin=smaller(margin, 1.0))
+    return replace(
+        found,
         certified=True,
         margin=margin,
         level=level,
-        step_size=step_size,
-        radius=s,
         gain=c,
-        smoothness=smoothness,
         exit_probability=level * level / (s * s),
         rate=rate,
         path=2 * sqrt(smoothness) * distance / (c * sigma),
-        swell=1.0,
-    )
-
-
-def _nothing(
-    step_size: Number,
-    near: Nearby,
-    gain: Number,
-    smoothness: Number,
-    level: Number = math.inf,
-    margin: Number = 0.0,
-) -> BatchDescent:
-    return BatchDescent(
-        certified=False,
-        margin=margin,
-        level=level,
-        step_size=step_size,
-        radius=near.radius,
-        gain=larger(gain, 0.0),
-        smoothness=smoothness,
-        exit_probability=1.0,
-        rate=1.0,
-        path=math.inf,
-        swell=1.0,
     )
 
 
@@ -183,7 +161,7 @@ def batch_smoothness(near: Nearby, batches: int) -> Number:
 
 def best_epoch_step(near: Nearby, batches: int) -> Number:
     """1 / (C^2 (1 + ell)), the step with the best rate where nothing is curved."""
-    return 1 / (batch_smoothness(near, batches) * (1 + _order(batches)))
+    return 1 / (batch_smoothness(near, batches) * (1 + _order(batches, near.sigma)))
 
 
 def epochs_converge(
@@ -203,32 +181,32 @@ def epochs_converge(
     References:
         docs/stochastic.md, Theorem S'.
     """
-    smoothness, s, root = batch_smoothness(near, batches), near.radius, math.sqrt(batches)
+    smoothness, s = batch_smoothness(near, batches), near.radius
+    root = sqrt(exactly(batches, near.sigma))
     C, bend = sqrt(smoothness), root * near.lipschitz
     steep = step_size * smoothness
-    sigma = root * near.sigma_bent / (1 + steep * _order(batches))
+    sigma = root * near.sigma_bent / (1 + steep * _order(batches, near.sigma))
     grown = step_size * bend * batches * C * s
+    found = BatchDescent(step_size=step_size, radius=s, gain=0.0, smoothness=smoothness)
     if not (sigma > 0 and 2 * grown <= 1):
-        return _nothing(step_size, near, 0.0, smoothness)
+        return found
     E = 1 / (1 - grown)
     c = 2 - steep - bend * E * E * s * root / sigma
     if not c > 0:
-        return _nothing(step_size, near, c, smoothness)
+        return found
     # exp(x) <= 1 / (1 - x), and a quotient is known of every type of number.
     x = bend * root * distance / (c * sigma)
     reach = E * distance / (1 - x) if x < 1 else math.inf
     margin = s / reach if reach > 0 else math.inf
     rate = larger(1 - step_size * c * sigma * sigma, 0.0)
     if not (margin > 1 and rate < 1):
-        return _nothing(step_size, near, c, smoothness, reach, smaller(margin, 1.0))
-    return BatchDescent(
+        return replace(found, gain=c, level=reach, margin=smaller(margin, 1.0))
+    return replace(
+        found,
         certified=True,
         margin=margin,
         level=reach,
-        step_size=step_size,
-        radius=s,
         gain=c,
-        smoothness=smoothness,
         exit_probability=0.0,
         rate=rate,
         path=2 * root * C * distance / (c * sigma),
@@ -236,16 +214,16 @@ def epochs_converge(
     )
 
 
-def _order(batches: int) -> float:
+def _order(batches: int, like: Number) -> Number:
     """ell = sqrt(m (m - 1) / 2), above the norm of the strictly lower triangle of ones."""
-    return math.sqrt(batches * (batches - 1) / 2)
+    return sqrt(exactly(batches * (batches - 1) / 2, like))
 
 
 def best_step(near: Nearby, size: int, points: int, sampling: str) -> Number:
     """The step with the best rate, for batches that are drawn in one of three ways."""
     if sampling == "epochs":
         return best_epoch_step(near, points // size)
-    return best_batch_step(near, _share(size, points, sampling))
+    return best_batch_step(near, _share(size, points, sampling, near.sigma))
 
 
 def batches_converge(
@@ -275,8 +253,9 @@ def batches_converge(
     given: dict[str, Any] = {"near": near, "distance": distance, "step_size": step_size}
     if sampling == "epochs":
         return epochs_converge(batches=points // size, **given)
-    return mini_batches_converge(share=_share(size, points, sampling), failure=failure, **given)
+    share = _share(size, points, sampling, near.sigma)
+    return mini_batches_converge(share=share, failure=failure, **given)
 
 
-def _share(size: int, points: int, sampling: str) -> float:
-    return variance_share(size, points, replacement=sampling == "replacement")
+def _share(size: int, points: int, sampling: str, like: Number) -> Number:
+    return variance_share(size, points, replacement=sampling == "replacement", like=like)

@@ -15,7 +15,7 @@ SPARE = 2**-50
 nothing else would be left of them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UniqueMinimum:
     """What Theorem R gives.
 
@@ -37,17 +37,17 @@ class UniqueMinimum:
         path: Bound on the length of its path.
     """
 
-    certified: bool
+    certified: bool = False
     margin: Number = field(metadata=LOWER)
     step_size: Number = field(metadata=LOWER)
     radius: Number = field(metadata=LOWER)
     strong_convexity: Number = field(metadata=LOWER)
     smoothness: Number = field(metadata=UPPER)
-    contraction: Number = field(metadata=UPPER)
-    distance: Number = field(metadata=UPPER)
-    excess: Number = field(metadata=UPPER)
-    reach: Number = field(metadata=UPPER)
-    path: Number = field(metadata=UPPER)
+    contraction: Number = field(default=1.0, metadata=UPPER)
+    distance: Number = field(default=math.inf, metadata=UPPER)
+    excess: Number = field(default=math.inf, metadata=UPPER)
+    reach: Number = field(default=math.inf, metadata=UPPER)
+    path: Number = field(default=math.inf, metadata=UPPER)
 
 
 def best_step(
@@ -102,17 +102,11 @@ def unique_minimiser(
     told = bool(rho < 1) and bool(gap > 0)
     if not (convex and gradient <= room and margin > 1 and told and steepest < math.inf):
         return UniqueMinimum(
-            certified=False,
             margin=smaller(margin, 1.0),
             step_size=step_size,
             radius=radius,
             strong_convexity=larger(m, 0.0) if convex else 0.0,
             smoothness=steepest,
-            contraction=1.0,
-            distance=math.inf,
-            excess=math.inf,
-            reach=math.inf,
-            path=math.inf,
         )
     distance = gradient / m
     reach = distance + away

@@ -7,7 +7,6 @@ is below lambda where there is anything to certify.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.linalg import cho_solve
+from scipy.linalg import cho_solve, solve_triangular
 
+from overparam.certificate.trajectory_points import needs_kernel
 from overparam.enclosures.factor import factor_in_place
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import (
@@ -113,7 +113,8 @@ def _newton_step(problem: Problem, theta: ParamTree, g: ParamTree, accuracy: flo
     """Conjugate gradients; where the objective bends down, what they have found before."""
     data, decay = _data(problem), problem.weight_decay
     bend = _hessian(problem.function, problem.loss)
-    inverse = _preconditioner(problem, theta)
+    # Without it conjugate gradients take about (|J|^2 / lambda)^(1/2) steps.
+    inverse = GaussNewton(problem, theta).inverse if needs_kernel(problem) else lambda v: v
 
     def product(v: ParamTree) -> ParamTree:
         return _plus(in_float64(bend, theta, v, data), v, decay)
@@ -138,26 +139,43 @@ def _newton_step(problem: Problem, theta: ParamTree, g: ParamTree, accuracy: flo
     return found
 
 
-def _preconditioner(problem: Problem, theta: ParamTree) -> Callable[[ParamTree], ParamTree]:
-    """(J* f'' J + lambda)^-1 = (1 - J* T (lambda + T K T)^-1 T J) / lambda with T^2 = f''."""
-    decay, k = problem.weight_decay, problem.outputs
-    root = _root_of_second_derivative(problem, theta)
+class GaussNewton:
+    """(J* f'' J + lambda)^-1 = (1 - J* T (lambda + T K T)^-1 T J) / lambda with T^2 = f''.
 
-    def scaled(g: Float[np.ndarray, "m ..."]) -> Float[np.ndarray, "m ..."]:
-        blocks = g.reshape(len(root), k, -1)
-        return np.matmul(root, blocks).reshape(g.shape)
+    Args:
+        problem: With weight decay.
+        params: Where J and f'' are.
+    """
 
-    matrix = scaled(scaled(tangent_kernel(problem, theta)).T)
-    factor = factor_in_place(matrix + decay * np.eye(len(matrix)))
+    def __init__(self, problem: Problem, params: ParamTree) -> None:
+        self.problem, self.params, self.decay = problem, params, problem.weight_decay
+        self.root = _root_of_second_derivative(problem, params)
+        self.kernel = tangent_kernel(problem, params)
+        matrix = self.scaled(self.scaled(self.kernel).T)
+        self.factor = factor_in_place(matrix + self.decay * np.eye(len(matrix)))
 
-    def inverse(v: ParamTree) -> ParamTree:
-        if factor is None:  # not a number somewhere; the line search will tell
+    def scaled(self, g: Float[np.ndarray, "m ..."]) -> Float[np.ndarray, "m ..."]:
+        """T g."""
+        blocks = g.reshape(len(self.root), self.problem.outputs, -1)
+        return np.matmul(self.root, blocks).reshape(g.shape)
+
+    def inverse(self, v: ParamTree) -> ParamTree:
+        """Its product with a direction."""
+        if self.factor is None:  # not a number somewhere; the line search will tell
             return v
-        seen = cho_solve((factor, True), scaled(push_forward(problem, theta, v)))
-        back = pull_back(problem, theta, scaled(seen))
-        return jax.tree.map(lambda a, b: (a - b) / decay, v, back)
+        problem, params = self.problem, self.params
+        seen = cho_solve((self.factor, True), self.scaled(push_forward(problem, params, v)))
+        back = pull_back(problem, params, self.scaled(seen))
+        return jax.tree.map(lambda a, b: (a - b) / self.decay, v, back)
 
-    return inverse
+    def blocks(self) -> Float[np.ndarray, "n k k"]:
+        """w_i J_i (J* f'' J + lambda)^-1 J_i*, of each row i."""
+        n, k = len(self.root), self.problem.outputs
+        assert self.factor is not None
+        half = solve_triangular(self.factor, self.scaled(self.kernel), lower=True)
+        rows, parts = np.arange(n), half.reshape(-1, n, k)
+        whole = self.kernel.reshape(n, k, n, k)[rows, :, rows, :]
+        return (whole - np.einsum("mia,mib->iab", parts, parts)) / self.decay
 
 
 def _root_of_second_derivative(problem: Problem, theta: ParamTree) -> Float[np.ndarray, "n k k"]:

@@ -27,7 +27,7 @@ from overparam.model.function import (
 )
 from overparam.model.linearize import LinearizedModel
 from overparam.model.mlp import MLP, Params
-from overparam.precision import as_float64, in_float64, on_host
+from overparam.precision import as_float64, in_float64, on_host, row_by_row
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.randomness import seed_of
@@ -190,17 +190,19 @@ def _eigenvalue(matrix: Float[np.ndarray, "m m"], index: int) -> float:
 class _Errors:
     """What the expansion at ``start`` misses of the function at ``trained``.
 
-    Training and test points are one array, so that each function is one program.
+    Training and test points are expanded as one array, by one program.
     """
 
     def __init__(self, problem: Problem, start: Params, trained: Params, test_x: Any) -> None:
         self.model, self.start = problem.mlp, start
         self.roots = np.sqrt(problem.measure.weights)[:, None]
         self.tested = test_x is not None
-        self.x = np.concatenate([problem.measure.x, *([np.asarray(test_x)] * self.tested)])
+        parts = [problem.measure.x, *([np.asarray(test_x)] * self.tested)]
+        self.x = np.concatenate(parts)
         apply = compiled(as_function(problem.mlp))
         self.before, self.values = (
-            np.asarray(in_float64(apply, params, self.x)) for params in (start, trained)
+            np.concatenate([row_by_row(partial(in_float64, apply, params), part) for part in parts])
+            for params in (start, trained)
         )
 
     def relative(self, linearised: Params) -> tuple[float, float | None]:
@@ -208,7 +210,8 @@ class _Errors:
 
         On the training points, and on the test points if there are any.
         """
-        expanded = np.asarray(in_float64(_expanded, self.model, self.start, linearised, self.x))
+        at_rows = partial(in_float64, _expanded, self.model, self.start, linearised)
+        expanded = np.asarray(row_by_row(at_rows, self.x))
         missed, change = self.values - expanded, self.values - self.before
         n, norm = len(self.roots), np.linalg.norm
         train = _ratio(*(float(norm(self.roots * part[:n])) for part in (missed, change)))

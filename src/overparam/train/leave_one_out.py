@@ -8,18 +8,25 @@ a region is, and so how far the prediction there. docs/weight_decay.md, Theorem 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from overparam.certificate.weight_decay import check_decayed, measure_decayed, measured_point
+from overparam.certificate.weight_decay import check_decayed
 from overparam.errors import InputError
+from overparam.kernel.empirical.tangent import push_forward
 from overparam.model.function import ParamTree, parameter_distance
 from overparam.precision import as_float64, on_host
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
-from overparam.theorems.weight_decay import moved_prediction
-from overparam.train.decayed_minimum import decayed_minimum
+from overparam.train.changed_rows import (
+    on_other_data,
+    prediction_errors,
+    region_of,
+    row_numbers,
+)
+from overparam.train.decayed_minimum import GaussNewton, decayed_minimum
 
 TOLERANCE = 1e-6
 """Of the gradient that leaving a row out makes, what Newton's method leaves of it at most."""
@@ -80,12 +87,9 @@ def leave_one_out(
     check_decayed(problem, "computed")
     problem.validate(params)
     n = problem.measure.n
-    chosen = list(range(n)) if rows is None else [int(row) for row in rows]
     if n < 2:
         raise InputError("there is one row, and nothing to learn from without it")
-    for row in chosen:
-        if not 0 <= row < n:
-            raise InputError(f"row {row} is none of the {n} rows, which are counted from 0")
+    chosen = list(range(n)) if rows is None else row_numbers(problem.measure, rows)
     theta, found = as_float64(params), []
     for row in chosen:
         found.append(_without(problem, theta, row))
@@ -99,30 +103,40 @@ def leave_one_out(
     )
 
 
+def estimate_left_out(problem: Problem, params: ParamTree) -> Float[np.ndarray, "n k"]:
+    """Each row's prediction by a network without it, ``estimated``, all at the price of one kernel.
+
+    One step of Gauss and Newton's from the minimum, in which the curvature of the residual is no
+    part, nor higher derivatives.
+
+    Args:
+        problem: With weight decay.
+        params: At the minimum.
+
+    References:
+        docs/weight_decay.md, "Which weight decay".
+    """
+    theta, measure, k = as_float64(params), problem.measure, problem.outputs
+    values = np.asarray(problem.predict(theta))
+    slope = np.asarray(problem.loss.gradient(values, problem.targets))
+    steps = GaussNewton(problem, theta)
+    blocks, bend = steps.blocks(), np.matmul(steps.root, steps.root)
+    pull = jax.tree.map(lambda leaf: problem.weight_decay * leaf, problem.displacement(theta))
+    seen = push_forward(problem, theta, steps.inverse(pull)).reshape(measure.n, k)
+    moved = np.einsum("iab,ib->ia", blocks, slope) + np.sqrt(measure.weights)[:, None] * seen
+    left = np.eye(k) - np.matmul(blocks, bend)
+    return values + np.linalg.solve(left, moved[:, :, None])[:, :, 0]
+
+
 def _without(problem: Problem, theta: ParamTree, row: int) -> tuple[np.ndarray, float, float]:
     """What is predicted for a row, how far that may be off, and how far the network has moved."""
     measure = problem.measure
     others = np.arange(measure.n) != row
     weights = measure.weights[others]
-    rest = _on(problem, Measure(measure.x[others], problem.targets[others], weights))
-    alone = _on(problem, Measure(measure.x[[row]], problem.targets[[row]]))
+    rest = on_other_data(problem, Measure(measure.x[others], problem.targets[others], weights))
     moved = decayed_minimum(rest, theta, tolerance=TOLERANCE).params
-    minimum = measure_decayed(rest, measured_point(rest, moved)).minimum(None)
-    error = np.inf
-    if minimum.certified:
-        there = measured_point(alone, moved)
-        error = moved_prediction(
-            distance=minimum.distance,
-            jacobian_norm=there.jacobian_norm,
-            lipschitz=there.bounds.on_ball(minimum.distance)[1],
-        )
-    prediction = np.asarray(alone.predict(moved))[0]
-    return prediction, float(error), parameter_distance(moved, theta)
-
-
-def _on(problem: Problem, measure: Measure) -> Problem:
-    """The same problem on other data."""
-    return Problem(
-        *(problem.model, measure, problem.loss, problem.centered_at, problem.weight_decay),
-        decay_to=problem.decay_to,
-    )
+    distance = float(region_of(rest, moved)[1].distance)
+    point = measure.x[[row]]
+    error = prediction_errors(problem, moved, distance, point)
+    prediction = np.asarray(problem.predict(moved, point))[0]
+    return prediction, float(error[0]), parameter_distance(moved, theta)

@@ -33,10 +33,14 @@ class BallDescent:
             center = Network.of(subject.architecture, subject.center)
             self.offset = forward(center, subject.x).output
 
-    def step(self) -> float:
-        """Step; how far at most the new midpoints are from the exact step from the old ones."""
+    def step(self, weights: list[arb] | None = None) -> float:
+        """Step; how far at most the new midpoints are from the exact step from the old ones.
+
+        Args:
+            weights: What each point counts in the step's batch; w_i without.
+        """
         error = 0.0
-        for layer, (slope, shift) in enumerate(self.gradient()):
+        for layer, (slope, shift) in enumerate(self.gradient(weights)):
             ahead = self.weights[layer] - slope * self.eta
             shifted = self.biases[layer] - shift * self.eta
             for matrix in (ahead, shifted):
@@ -45,7 +49,7 @@ class BallDescent:
             self.weights[layer], self.biases[layer] = ahead.mid(), shifted.mid()
         return error * (1 + 2.0**-20)
 
-    def gradient(self) -> list[tuple[arb_mat, arb_mat]]:
+    def gradient(self, counted: list[arb] | None = None) -> list[tuple[arb_mat, arb_mat]]:
         """Of the objective, weight decay included, in the weights and biases of each layer."""
         inputs, slopes = [self.x], []
         act = self.network.activation.value_and_slope
@@ -58,7 +62,7 @@ class BallDescent:
         scale, found = self.network.output_scale, list[tuple[arb_mat, arb_mat]]()
         output = self._affine(last, inputs[-1]) * scale
         output = output if self.offset is None else output - self.offset
-        back = self._weighted(output) * scale
+        back = self._weighted(output, counted) * scale
         for layer in range(last, -1, -1):
             factor, weights = self.network.factors[layer], self.weights[layer]
             transposed = back.transpose()
@@ -96,12 +100,12 @@ class BallDescent:
         shift = [self.network.bias_scale * b for b in self.biases[layer].entries()]
         return product + arb_mat(h.nrows(), len(shift), shift * h.nrows())
 
-    def _weighted(self, output: arb_mat) -> arb_mat:
+    def _weighted(self, output: arb_mat, counted: list[arb] | None) -> arb_mat:
         """w_i ghat_i."""
         k, entries, self.ghat = output.ncols(), output.entries(), []
         for i, targets in enumerate(self.subject.y.tolist()):
             self.ghat += self.loss.gradient(entries[i * k : (i + 1) * k], targets)
-        weights = [arb(float(w)) for w in self.subject.weights]
+        weights = counted or [arb(float(w)) for w in self.subject.weights]
         return scale_rows(arb_mat(output.nrows(), k, self.ghat), weights)
 
 

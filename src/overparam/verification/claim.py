@@ -65,6 +65,11 @@ class Claim:
         return self.content["theorem"] == "S"
 
     @property
+    def follows_batches(self) -> bool:
+        """Whether the first of these batches are given, and their steps were made."""
+        return self.in_batches and self.has("handover")
+
+    @property
     def hidden_widths(self) -> list[int]:
         """Units of each hidden layer."""
         return [int(width) for width in self.problem["hidden_widths"]]  # JSON may say 2.0

@@ -61,6 +61,10 @@ _WITH_WEIGHT_DECAY = {
     *("contraction", "minimum_excess", "region_minimum", "rival_distance"),
 }
 _IN_BATCHES = {"minimum_distance", "point_norm", "batch_smoothness", "exit_probability"}
+_OF_BATCHES_GIVEN = {
+    *("handover", "deviation", "exponent", "rate_since", "overshoot"),
+    *("handover_excess", "handover_eigenvalue"),
+}
 _OF_SOME = (
     _OF_A_RUN
     | _WITH_WEIGHT_DECAY
@@ -95,6 +99,8 @@ def _expected(claim: Claim, proved: bool) -> set[str]:
     if claim.by_run:
         return _OF_A_RUN | ({"steps_in_balls"} if proved else set())
     if claim.in_batches:
+        if claim.follows_batches:
+            return _IN_BATCHES | _OF_BATCHES_GIVEN
         return _IN_BATCHES | ({"overshoot"} if claim.number("excess") else set())
     return set()
 
@@ -130,7 +136,8 @@ def _grid(claim: Claim) -> Iterator[str]:
     nodes = claim.nodes
     if any(b <= a for a, b in pairwise(nodes)):
         yield "the nodes do not increase"
-    if not claim.by_run and claim.number("ball") not in nodes:
+    of_the_start = not (claim.by_run or claim.follows_batches)
+    if of_the_start and claim.number("ball") not in nodes:
         yield "the ball's radius is not one of the nodes"
 
 

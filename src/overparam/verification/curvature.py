@@ -64,7 +64,7 @@ class Curvature:
     def _neurons(self, w: np.ndarray, passed: Passed) -> float:
         """Lemma C4."""
         top = self.there.architecture.output_scale * self._factor(w)
-        u, a = top * (self.there.weights[:, None] * passed.ghat), passed.inputs[0]
+        u, a = top * (passed.weights[:, None] * passed.ghat), passed.inputs[0]
         gram, lengths = a @ a.T, np.sqrt((a**2).sum(1))
         sizes = np.sqrt((u**2).sum(1))
         slope, inner = passed.slopes[0], (u @ w) * passed.bends[0]
@@ -80,7 +80,7 @@ class Curvature:
 
     def _seen(self, passed: Passed) -> Seen:
         """What Lemma C7 is about."""
-        weights, params = self.there.weights, self.there.params
+        weights, params = passed.weights, self.there.params
         size = np.sqrt((passed.ghat**2).sum(1))
         mean = math.sqrt(float(weights @ size**2))
         return Seen(

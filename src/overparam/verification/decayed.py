@@ -101,7 +101,7 @@ class Point:
 
     @cached_property
     def _rounding(self) -> Rounding:
-        return rounding_near(self.there, self.measured.whole, 0.0)
+        return rounding_near(self.there, self.measured, 0.0)
 
     @cached_property
     def _passed(self) -> Passed:
@@ -132,7 +132,7 @@ class Point:
 
     def growth(self, radius: float) -> arb:
         """C of Lemma R3."""
-        third = rounding_near(self.there, self.measured.whole, radius).third
+        third = rounding_near(self.there, self.measured, radius).third
         omega, lipschitz = self.on_ball(radius)
         B = self.measured.max_eigenvalue.sqrt() + omega
         M = self.measured.loss.smoothness()
@@ -344,7 +344,10 @@ def objective_excess(there: Subject, measured: Measured) -> arb:
     towards = there.decay_to
     own = (*there.params.weights, *there.params.biases)
     other = (*towards.weights, *towards.biases) if towards is not None else (None,) * len(own)
-    pulled = sum((_squares(a, b) for a, b in zip(own, other, strict=True)), arb(0))
+    moves = [there.architecture.moves(layer) for layer in range(len(there.params.weights))]
+    moving = [weights for weights, _ in moves] + [biases for _, biases in moves]
+    pairs = [pair for pair, kept in zip(zip(own, other, strict=True), moving, strict=True) if kept]
+    pulled = sum((_squares(a, b) for a, b in pairs), arb(0))
     return measured.excess + arb(there.decay) / 2 * pulled
 
 

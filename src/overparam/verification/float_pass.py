@@ -134,6 +134,7 @@ class Passed:
         turned: xi^l, l = 1..D: derivatives of <F, ghat> in z^l, (n, m_l).
         values: F, (n, k).
         ghat: grad f(F), (n, k).
+        weights: What each point counts: w_i, or in a batch.
     """
 
     inputs: list[np.ndarray]
@@ -143,6 +144,11 @@ class Passed:
     turned: list[np.ndarray]
     values: np.ndarray
     ghat: np.ndarray
+    weights: np.ndarray
+
+    def gradient_norm(self) -> float:
+        """|ghat|, as the points count."""
+        return float(np.sqrt(self.weights @ (self.ghat**2).sum(1)))
 
 
 class FloatNetwork:
@@ -174,17 +180,21 @@ class FloatNetwork:
         if center is not None:
             self.offset = self._forward(center)[-1]
 
-    def passed(self, params: Parameters) -> Passed:
-        """Run forward and backward at parameters."""
-        return self.against(params, None)
+    def passed(self, params: Parameters, weights: np.ndarray | None = None) -> Passed:
+        """Run forward and backward at parameters, with the points' weights or those of a batch."""
+        return self.against(params, None, weights)
 
-    def against(self, params: Parameters, ghat: np.ndarray | None) -> Passed:
+    def against(
+        self, params: Parameters, ghat: np.ndarray | None, weights: np.ndarray | None = None
+    ) -> Passed:
         """The same with a gradient ghat of f, (n, k), that is known otherwise."""
+        weights = self.weights if weights is None else weights
         inputs, slopes, bends, output = self._forward(params)
         values = output - self.offset
         ghat = self.gradient(values) if ghat is None else ghat
-        upstream, turned = self._backward(params, slopes, self.weights[:, None] * ghat)
-        return Passed(self._moving(inputs), slopes, bends, upstream, turned, values, ghat)
+        upstream, turned = self._backward(params, slopes, weights[:, None] * ghat)
+        moving = self._moving(inputs)
+        return Passed(moving, slopes, bends, upstream, turned, values, ghat, weights)
 
     def pulled_back(self, params: Parameters, g: np.ndarray) -> Parameters:
         """sum_i DN(x_i)* g_i, g of shape (n k,)."""
@@ -269,12 +279,15 @@ def stepped(subject: Subject, passed: Passed, step_size: float) -> tuple[Paramet
 
 
 def displacement(subject: Subject) -> Parameters:
-    """Theta - theta_ref."""
-    params, towards = subject.params, subject.decay_to
-    if towards is None:
-        return params
-    weights = (w - v for w, v in zip(params.weights, towards.weights, strict=True))
-    biases = (b - c for b, c in zip(params.biases, towards.biases, strict=True))
+    """Theta - theta_ref, of what moves; zeros for what is frozen."""
+    params, towards, found = subject.params, subject.decay_to, subject.architecture
+    weights, biases = list(params.weights), list(params.biases)
+    if towards is not None:
+        weights = [w - v for w, v in zip(weights, towards.weights, strict=True)]
+        biases = [b - c for b, c in zip(biases, towards.biases, strict=True)]
+    moves = [found.moves(layer) for layer in range(len(weights))]
+    weights = [w * moving for w, (moving, _) in zip(weights, moves, strict=True)]
+    biases = [b * moving for b, (_, moving) in zip(biases, moves, strict=True)]
     return Parameters(tuple(weights), tuple(biases), "float64")
 
 

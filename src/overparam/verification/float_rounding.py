@@ -16,6 +16,7 @@ from overparam.numbers.upper import Upper
 from overparam.theorems.trajectory_curvature import Off
 from overparam.verification.balls import bound_of
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS
+from overparam.verification.measure import Measured
 from overparam.verification.refusal import RefusedError
 from overparam.verification.subject import Subject
 
@@ -46,18 +47,18 @@ class Rounding:
     off: Off
 
 
-def rounding_near(subject: Subject, norms: StartingNorms, radius: float) -> Rounding:
+def rounding_near(subject: Subject, measured: Measured, radius: float) -> Rounding:
     """Bound the errors of float64 steps on a ball around the subject's parameters.
 
     Args:
         subject: The problem, with the ball's centre as its parameters.
-        norms: Measured there.
+        measured: What was measured there.
         radius: The ball's.
 
     Raises:
         RefusedError: Parameters are too large, or pre-activations may be.
     """
-    weights, biases = subject.params.weights, subject.params.biases
+    weights, biases, norms = subject.params.weights, subject.params.biases, measured.whole
     c = [_up(f) for f in norms.factors]
     at_rest = [_up(norm) for norm in norms.weight_norms]
     gains = [_SAFE * (norm + f * radius) for norm, f in zip(at_rest, c, strict=True)]
@@ -67,7 +68,9 @@ def rounding_near(subject: Subject, norms: StartingNorms, radius: float) -> Roun
         raise RefusedError("parameters beyond 2^200 leave the range in which a run is followed")
     slope, bend = _up(norms.slope), 0.0 if norms.curvature is None else _up(norms.curvature)
     third = FLOAT_ACTIVATIONS[subject.architecture.activation].third
-    sizes, last = _moved(norms, c, at_rest, gains, (slope, bend, third), radius)
+    sizes, last = _moved(norms, at_rest, (slope, bend, third), radius)
+    if subject.architecture.trainable is not None:  # N is about what moves, rounding about all
+        _, last = _moved(measured.norms, at_rest, (slope, bend, third), radius)
     e_h, e_z = _forward(subject, c, gains, entries, shifts, sizes, slope)
     scale = subject.architecture.output_scale
     up, turned = [(scale, 0.0)], [(scale, _gamma(_MORE) * scale)]
@@ -108,23 +111,19 @@ def rounding_near(subject: Subject, norms: StartingNorms, radius: float) -> Roun
 
 
 def _moved(
-    norms: StartingNorms,
-    c: list[float],
-    at_rest: list[float],
-    gains: list[float],
-    betas: tuple[float, float, float],
-    radius: float,
+    norms: StartingNorms, at_rest: list[float], betas: tuple[float, float, float], radius: float
 ) -> tuple[list[float], np.ndarray]:
     """Sizes of the layers' inputs on the ball, and |D^3 z^D| at each point (Lemma C5)."""
     b1, b2, b3 = betas
     sizes, nothing = [], np.zeros_like(_each(norms.inputs[0]))
     away = d1 = d2 = d3 = z3 = nothing
-    for layer, factor in enumerate(c):
+    for layer, factor in enumerate(map(_up, norms.factors)):
+        gain = _SAFE * (at_rest[layer] + factor * radius)
         size = _each(norms.inputs[layer]) + factor * away
         sizes.append(_SAFE * float(size.max()))
-        z1 = np.hypot(size, gains[layer] * d1)
-        z2 = factor * d1 + gains[layer] * d2
-        z3 = 3 * factor * d2 + gains[layer] * d3
+        z1 = np.hypot(size, gain * d1)
+        z2 = factor * d1 + gain * d2
+        z3 = 3 * factor * d2 + gain * d3
         d3 = b3 * z1**3 + 3 * b2 * z1 * z2 + b1 * z3
         d2 = b2 * z1**2 + b1 * z2
         d1, away = b1 * z1, b1 * (at_rest[layer] * away + radius * size)

@@ -6,7 +6,7 @@ first point of each cell all norms are measured in balls.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from flint import arb
@@ -18,6 +18,7 @@ from overparam.theorems.trajectory import Ball, next_spread
 from overparam.verification.ball_steps import BallDescent
 from overparam.verification.balls import bound_of
 from overparam.verification.curvature import Curvature
+from overparam.verification.drawn_batches import DrawnBatches
 from overparam.verification.float_pass import (
     FloatNetwork,
     Passed,
@@ -41,6 +42,9 @@ _ROOM, _LEAST = 0.85, 0.03
 _WIDEST = 10.0
 """Times 1 + |theta|, no cell reaches farther: bounds on a larger ball may be no numbers."""
 
+_BENT = 0.15
+"""Of batches: share of A by which the Jacobian at a point may change within a cell."""
+
 _FAR = 1.4
 """The same where steps are made in balls: beyond 2 a deviation grows, and has room to."""
 
@@ -63,7 +67,7 @@ class OwnRun:
         gone: |theta_T - theta_0| of this run.
         jacobian_norm: The largest B_t.
         exponents: e_t.
-        looks: At the run, beside the linearised one; None with weight decay.
+        looks: At the run, beside the linearised one; None with weight decay or in batches.
         last: The run's last point.
         noise: How far K_T and K_0 as computed may be off together, and r_T.
     """
@@ -88,7 +92,14 @@ class OwnRun:
         return int(np.argmax(rest <= min(EXPONENT, rest[0] / 2)))
 
 
-def own_run(subject: Subject, step_size: float, steps: int, early: int, say: Progress) -> OwnRun:
+def own_run(
+    subject: Subject,
+    step_size: float,
+    steps: int,
+    early: int,
+    say: Progress,
+    batches: DrawnBatches | None = None,
+) -> OwnRun:
     """Make T steps of gradient descent.
 
     Args:
@@ -98,10 +109,11 @@ def own_run(subject: Subject, step_size: float, steps: int, early: int, say: Pro
         early: How many of them to make in balls; where none was asked for and float64 turns out not
             to do, the run is made again.
         say: Told what is being computed.
+        batches: Of the steps; None takes all points in each.
     """
-    found = _Run(subject, step_size, min(early, steps), say).until(steps)
+    found = _Run(subject, step_size, min(early, steps), say, batches).until(steps)
     if math.isinf(found.deviation) and not early:
-        found = _Run(subject, step_size, found.early(), say).until(steps)
+        found = _Run(subject, step_size, found.early(), say, batches).until(steps)
     return found
 
 
@@ -133,8 +145,16 @@ def _above(ball: arb) -> float:
 
 
 class _Run:
-    def __init__(self, subject: Subject, step_size: float, early: int, say: Progress) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        step_size: float,
+        early: int,
+        say: Progress,
+        batches: DrawnBatches | None,
+    ) -> None:
         self.subject, self.eta, self.early, self.say = subject, step_size, early, say
+        self.batches = batches
         self.network = FloatNetwork(
             *(subject.architecture, subject.x, subject.y, subject.weights, subject.center)
         )
@@ -155,11 +175,11 @@ class _Run:
         while True:
             there = replace(self.subject, params=here)
             self.say("the run", done, steps)
-            measured = measure(there, lambda _: None, centre)
+            measured = measure(there, lambda _: None, centre, points=self.batches is not None)
             if not done and self.subject.center is not None:
                 self.centre = self._centre(measured)
             near = Around(measured)
-            if self.looks is None and not self.subject.decay:
+            if self.looks is None and not self.subject.decay and self.batches is None:
                 self.looks = self._looks(measured)
             if done == steps:
                 break
@@ -182,8 +202,20 @@ class _Run:
             noise=self._noise(there, measured),
         )
 
+    def counted(self, step: int) -> tuple[list[arb] | None, np.ndarray, float, float]:
+        """What the points count in a step: exactly, in float64; its ratio; the latter's rounding.
+
+        The ratio is that of |u| there to |u| in L2(mu), at most.
+        """
+        w = self.subject.weights
+        if self.batches is None:
+            return None, w, 1.0, 0.0
+        counted = self.batches.counted(step)
+        found = np.array(list(map(float, counted)))
+        return counted, found, math.sqrt(float(np.max(found / w))) * _UP, 4 * _UNIT
+
     def _noise(self, there: Subject, measured: Measured) -> tuple[float, float]:
-        rounding, norm = rounding_near(there, measured.whole, 0.0), measured.max_eigenvalue.sqrt()
+        rounding, norm = rounding_near(there, measured, 0.0), measured.max_eigenvalue.sqrt()
         of_kernel = 0.0
         if self.looks is not None:
             of_kernel = self.looks.off + self.looks.kernel_error(_above(norm), rounding.backward)
@@ -200,7 +232,7 @@ class _Run:
 
     def _looks(self, measured: Measured) -> Looks:
         norm = _above(measured.max_eigenvalue.sqrt())
-        backward = rounding_near(self.subject, measured.whole, 0.0).backward
+        backward = rounding_near(self.subject, measured, 0.0).backward
         return Looks(self.network, self.subject.params, self.eta, norm, backward)
 
     def _centre(self, measured: Measured) -> float:
@@ -210,8 +242,8 @@ class _Run:
         if centre.fingerprint() != self.subject.params.fingerprint():
             there = replace(self.subject, params=centre)
             measured = measure(there, lambda _: None)
-            return rounding_near(there, measured.whole, 0.0).output
-        return rounding_near(self.subject, measured.whole, 0.0).output
+            return rounding_near(there, measured, 0.0).output
+        return rounding_near(self.subject, measured, 0.0).output
 
 
 class _Cell:
@@ -227,9 +259,7 @@ class _Cell:
     ) -> None:
         self.run, self.there, self.measured = run, there, measured
         norm = _above(measured.max_eigenvalue.sqrt())
-        room = _FAR if done < run.early else _ROOM
-        steepest = math.sqrt(max(2 / run.eta - 2 * run.subject.decay, 0.0) / run.M)
-        allowed = max(room * (steepest - norm), _LEAST * norm)
+        allowed = self._allowed(norm, done)
         reach = 2 * run.reach or allowed / max(near.on_ball(1e-9)[1], 1e-300)
         reach = min(reach, _WIDEST * (1 + size_of(there.params)))
         while near.on_ball(1.25 * reach)[0] > allowed and reach > 1e-12:
@@ -238,10 +268,26 @@ class _Cell:
         omega, self.lipschitz = near.on_ball(1.25 * reach)
         self.B = (norm + omega) * _UP
         run.largest = max(run.largest, self.B)
-        self.rounding: Rounding = rounding_near(there, measured.whole, 1.25 * reach)
-        self.ball = Ball(*map(arb, (reach / 4.001, self.B, self.lipschitz, self.rounding.third)))
+        self.rounding: Rounding = rounding_near(there, measured, 1.25 * reach)
+        self.point_norm = _at_points(run.batches, measured, omega)
         passed = run.network.passed(there.params)
         self.bends = Curvature.around(there, self.rounding.off, passed, 1.25 * reach)
+
+    def _allowed(self, norm: float, done: int) -> float:
+        """By how much the Jacobian may change within the cell."""
+        run = self.run
+        if run.batches is not None:
+            widest = float(run.batches.spread().max())
+            return _BENT * _at_points(run.batches, self.measured, 0.0) / widest
+        room = _FAR if done < run.early else _ROOM
+        steepest = math.sqrt(max(2 / run.eta - 2 * run.subject.decay, 0.0) / run.M)
+        return max(room * (steepest - norm), _LEAST * norm)
+
+    def _ball(self, ratio: float) -> Ball:
+        """What holds around each point of the cell, of F into the values on a batch."""
+        B = min(ratio * self.B, self.point_norm) * _UP if ratio != 1 else self.B
+        L, third = ratio * self.lipschitz, ratio * self.rounding.third
+        return Ball(self.reach / 4.001, B, L, third)
 
     def advance(self, done: int, steps: int) -> tuple[Parameters, int]:
         """Step until the cell ends, or the run; the last point, and how many steps."""
@@ -253,26 +299,30 @@ class _Cell:
             in_balls = run.balls is not None and done + made < run.early
             if since > room:
                 since, room = 0.0, self._look(here)
-            there, passed = replace(run.subject, params=here), run.network.passed(here)
+            counted, weights, ratio, rounded = run.counted(done + made)
+            there, passed = replace(run.subject, params=here), run.network.passed(here, weights)
+            ball = self._ball(ratio)
             ahead, length = stepped(there, passed, run.eta)
             pulled = size_of(displacement(there)) if decay else 0.0
-            ghat = float(np.sqrt(run.subject.weights @ (passed.ghat**2).sum(1)))
-            noise = run.noise(self.rounding, passed)
+            ghat, noise = passed.gradient_norm(), run.noise(self.rounding, passed)
             size = size_of(here)
             away = 2 * _UNIT * size * _UP if in_balls else 0.0
-            gradient = (ghat + run.M * (noise + self.B * away)) * _UP
-            exponent = run.eta * self._curvature(here, passed, gradient, noise, away)
+            wrong = ratio * run.M * noise + rounded * ghat
+            off = wrong + ratio * run.M * self.B * away
+            gradient = (ghat + off) * _UP
+            exponent = run.eta * self._curvature(here, passed, ball, gradient, off, away)
             if in_balls:
                 assert run.balls is not None
-                error = run.balls.step()
+                error = run.balls.step(counted)
                 ahead = run.balls.rounded()
                 if done + made + 1 == run.early:
                     error += 2 * _UNIT * size_of(ahead) * _UP
             else:
-                passes = self.rounding.backward * ghat + self.B * run.M * noise
-                rounded = size + 4 * length + 8 * run.eta * decay * pulled
-                error = (run.eta * passes + _UNIT * rounded) * _UP
-            steep = run.eta * (self.lipschitz * gradient + run.M * self.B**2 + decay)
+                passes = ratio * self.rounding.backward * ghat + ball.jacobian_norm * wrong
+                updated = size + 4 * length + 8 * run.eta * decay * pulled
+                error = (run.eta * passes + _UNIT * updated) * _UP
+            steepest = ball.lipschitz * gradient + run.M * ball.jacobian_norm**2
+            steep = run.eta * (steepest + decay)
             deviation = math.inf if run.spread is None else _above(run.spread) * _UP
             deviations.append(deviation + away * (4 + steep))
             noises.append(noise)
@@ -281,7 +331,7 @@ class _Cell:
             if looks is not None:
                 looks.beside.step(length, size, looks.residual(passed))
             since += length
-            self._spread(gradient, exponent, error)
+            self._spread(ball, gradient, exponent, error)
             here, made = ahead, made + 1
             if done + made == run.early:  # what comes has less room
                 break
@@ -325,7 +375,7 @@ class _Cell:
         total = sum((arb(u) * run.loss.excess(list(map(arb, z)), y) for z, y, u in pairs), arb(0))
         return float((2 * total).nonnegative_part().sqrt())
 
-    def _spread(self, gradient: float, exponent: float, error: float) -> None:
+    def _spread(self, ball: Ball, gradient: float, exponent: float, error: float) -> None:
         run = self.run
         run.exponents.append(exponent)
         if run.spread is None:
@@ -333,7 +383,7 @@ class _Cell:
         found = next_spread(
             spread=run.spread,
             slack=arb(1),
-            ball=self.ball,
+            ball=Ball(*map(arb, astuple(ball))),
             gradient=arb(gradient),
             exponent=arb(exponent),
             error=arb(error),
@@ -344,12 +394,26 @@ class _Cell:
         run.spread = None if found is None or not arb(found).is_finite() else arb(found).upper()
 
     def _curvature(
-        self, here: Parameters, passed: Passed, gradient: float, noise: float, away: float
+        self,
+        here: Parameters,
+        passed: Passed,
+        ball: Ball,
+        gradient: float,
+        off: float,
+        away: float,
     ) -> float:
-        """An upper bound on |D^2 <F, ghat>| at the exact gradient of f."""
-        general = self.lipschitz * gradient
+        """An upper bound on |D^2 <F, ghat>| at the exact gradient of f, which is ``off`` away."""
+        general = ball.lipschitz * gradient
         found = self.bends.bound(here.weights[-1], passed)
         if found is None:
             return general * _UP
-        moved = self.lipschitz * self.run.M * (noise + self.B * away)
-        return min(general, found + moved + self.rounding.third * gradient * away) * _UP
+        moved = ball.lipschitz * off
+        return min(general, found + moved + ball.third * gradient * away) * _UP
+
+
+def _at_points(batches: DrawnBatches | None, measured: Measured, omega: float) -> float:
+    """A: |J| at each point as it counts in a batch, where the Jacobian changes by omega."""
+    if batches is None:
+        return math.inf
+    norms = np.array([_above(own.sqrt()) for own in measured.points])
+    return float(np.max(batches.spread() * (norms + omega))) * _UP

@@ -52,6 +52,7 @@ class ResidualHessian:
         scale = there.architecture.weight_scale
         self.factors = [scale / math.sqrt(w.shape[1]) for w in there.params.weights]
         self.bent = [u * b for u, b in zip(passed.upstream, passed.bends, strict=True)]
+        self.moves = [there.architecture.moves(layer) for layer in range(len(self.shapes))]
 
     @property
     def size(self) -> int:
@@ -59,7 +60,20 @@ class ResidualHessian:
         return sum(rows * columns for rows, columns in self.shapes)
 
     def product(self, v: np.ndarray) -> np.ndarray:
-        """R v, (q, p)."""
+        """R v, (q, p); with P R P for R where only a part of the parameters moves."""
+        return self._of_what_moves(self._product(self._of_what_moves(v)))
+
+    def _of_what_moves(self, v: np.ndarray) -> np.ndarray:
+        """P v."""
+        if all(map(all, self.moves)):
+            return v
+        found = v.copy()
+        for part, (weights, biases) in zip(self._layers(found), self.moves, strict=True):
+            part[:, :, :-1] *= weights
+            part[:, :, -1] *= biases
+        return found
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
         seen, weights, c = self.passed, self.params.weights, self.factors
         layers, found = list(self._layers(v)), np.zeros_like(v)
         into = list(self._layers(found))

@@ -129,17 +129,10 @@ class _Check:
         if not tail.certified:
             check.say("certified is true, but Theorem 1 is not proved where it is to take over")
             return
-        slack = self._slack(excess)
+        slack = slack_of(check, found, excess)
         # What deviations as stated add may dwarf what it is added to.
         allowed: dict[str, Any] = {"slack": slack, "far": False}
-        check.upper("handover_excess", excess, **allowed)
-        room = 1 + NEAR + 4 * slack + self._room(excess)
-        if arb(claim.number("handover_excess")) > excess * room:
-            check.say(
-                f"handover_excess is {claim.number('handover_excess'):.12g}: above "
-                f"{float(excess):.12g}, what it is after {int(claim.number('handover'))} steps"
-            )
-        check.lower("handover_eigenvalue", self._left() ** 2, **allowed)
+        compare_end(check, found, excess, slack)
         check.upper("objective_smoothness", tail.smoothness, **allowed)
         check.lower("step_fraction", tail.step_fraction, **allowed)
         check.upper("level", tail.level, **allowed)
@@ -161,7 +154,7 @@ class _Check:
         check.lower("limit_distance_lower", nearest, **allowed)
         check.upper("displacement", limit.max(arb(found.farthest)), **allowed)
         self._movement(tail, excess, slack)
-        for text in self._decay(tail, excess, slack):
+        for text in compare_envelope(claim, found, 1 - tail.rate, excess, slack):
             check.say(text)
 
     def _movement(self, tail: Convergence, excess: arb, slack: float) -> None:
@@ -203,23 +196,11 @@ class _Check:
         """The tolerance of a ``computed`` number."""
         return RELATIVE + self.check.allowed.plain + spread / max(value, 1e-300)
 
-    def _left(self) -> arb:
-        """A lower bound on sigma(theta_T), or 0."""
-        omega, _ = self.found.around.on_ball(self.found.deviation)
-        sigma = self.found.measured.min_eigenvalue.max(arb(0)).sqrt()
-        return (sigma - omega).max(arb(0)).lower()
-
     def _hand_over(self) -> tuple[Convergence, arb]:
         """Lemma C3 in balls, and an upper bound on Delta_T."""
         measured, away = self.found.measured, self.found.deviation
-        omega, _ = self.found.around.on_ball(away)
         norm, smooth = measured.max_eigenvalue.sqrt().upper(), measured.loss.smoothness().upper()
-        excess = excess_within(
-            excess=measured.excess.nonnegative_part().upper(),
-            smoothness=smooth,
-            jacobian_norm=norm + omega,
-            away=arb(away),
-        ).upper()
+        excess = excess_of(self.found, away)
         alpha = measured.loss.pl_constant(excess / measured.least_weight)
         tail = takes_over(
             on_balls=self.found.around.on_balls,
@@ -235,49 +216,93 @@ class _Check:
         )
         return tail, excess
 
-    def _room(self, excess: arb) -> float:
-        """By how much a deviation as stated moves the excess, relative to it."""
-        moved = self.found.jacobian_norm * max(self.claim.number("deviation"), 0.0)
-        moved *= math.sqrt(_above(self.found.measured.loss.smoothness()))
-        root = max(float((2 * excess).sqrt()), 1e-300)
-        return (1 + 4 * moved / root) ** 2 - 1
 
-    def _slack(self, excess: arb) -> float:
-        """Relative tolerance of ``computed`` numbers: what the run's own deviation may move."""
-        found = self.found
-        moved = found.jacobian_norm * found.deviation
-        moved *= math.sqrt(_above(found.measured.loss.smoothness()))
-        of_excess = 8 * moved / max(float((2 * excess).sqrt()), 1e-300)
-        of_sigma = 8 * found.around.on_ball(found.deviation)[0] / max(float(self._left()), 1e-300)
-        return RELATIVE + self.check.allowed.plain + min(of_excess, 0.5) + min(of_sigma, 0.5)
+def excess_of(found: OwnRun, away: float) -> arb:
+    """Delta_T from above of a run that is no farther from the last point than ``away``."""
+    measured = found.measured
+    omega, _ = found.around.on_ball(away)
+    return excess_within(
+        excess=measured.excess.nonnegative_part().upper(),
+        smoothness=measured.loss.smoothness().upper(),
+        jacobian_norm=measured.max_eigenvalue.sqrt().upper() + omega,
+        away=arb(away),
+    ).upper()
 
-    def _decay(self, tail: Convergence, excess: arb, slack: float) -> Iterator[str]:
-        """Rate and envelope, for the steps that were made and for those behind."""
-        claim, found = self.claim, self.found
-        proved = claim.kind("rate") == "proved"
-        rate, since = claim.number("rate"), claim.number("rate_since")
-        slower = 1 - tail.rate
-        if not 1 - arb(rate) <= slower * (1 if proved else 1 + slack) + (0 if proved else 1e-15):
-            yield f"rate is {rate:.17g}: below {float(tail.rate):.17g}, the least that is proved"
-        if since not in (0.0, float(len(found.upper))):
-            yield f"rate_since is {since:.12g}: neither the start nor the hand-over"
+
+def sigma_of(found: OwnRun) -> arb:
+    """A lower bound on sigma(theta_T) of the exact run, or 0."""
+    omega, _ = found.around.on_ball(found.deviation)
+    return (found.measured.min_eigenvalue.max(arb(0)).sqrt() - omega).max(arb(0)).lower()
+
+
+def slack_of(check: Comparison, found: OwnRun, excess: arb) -> float:
+    """Relative tolerance of ``computed`` numbers: what the run's own deviation may move."""
+    moved = found.jacobian_norm * found.deviation
+    moved *= math.sqrt(_above(found.measured.loss.smoothness()))
+    of_excess = 8 * moved / max(float((2 * excess).sqrt()), 1e-300)
+    of_sigma = 8 * found.around.on_ball(found.deviation)[0] / max(float(sigma_of(found)), 1e-300)
+    return RELATIVE + check.allowed.plain + min(of_excess, 0.5) + min(of_sigma, 0.5)
+
+
+def compare_end(check: Comparison, found: OwnRun, excess: arb, slack: float) -> None:
+    """Excess and eigenvalue after the steps: the excess from both sides, which tells T from T + 1.
+
+    Args:
+        check: Collects sentences.
+        found: The re-check's own run.
+        excess: Delta_T from above.
+        slack: As :func:`slack_of` has it.
+    """
+    claim, stored = check.claim, check.claim.number("handover_excess")
+    check.upper("handover_excess", excess, slack=slack, far=False)
+    # By how much a deviation as stated moves the excess, relative to it.
+    moved = found.jacobian_norm * max(claim.number("deviation"), 0.0)
+    moved *= math.sqrt(_above(found.measured.loss.smoothness()))
+    root = max(float((2 * excess).sqrt()), 1e-300)
+    room = 1 + NEAR + 4 * slack + (1 + 4 * moved / root) ** 2 - 1
+    if arb(stored) > excess * room:
+        check.say(
+            f"handover_excess is {stored:.12g}: above {float(excess):.12g}, what it is after "
+            f"{int(claim.number('handover'))} steps"
+        )
+    check.lower("handover_eigenvalue", sigma_of(found) ** 2, slack=slack, far=False)
+
+
+def compare_envelope(
+    claim: Claim, found: OwnRun, slower: arb, end: arb, slack: float
+) -> Iterator[str]:
+    """Rate and envelope, for the steps that were made and for those behind.
+
+    Args:
+        claim: The certificate.
+        found: The re-check's own run.
+        slower: 1 less the rate behind the hand-over.
+        end: What the envelope has to be above at the hand-over.
+        slack: Relative tolerance of ``computed`` numbers.
+    """
+    proved = claim.kind("rate") == "proved"
+    rate, since = claim.number("rate"), claim.number("rate_since")
+    if not 1 - arb(rate) <= slower * (1 if proved else 1 + slack) + (0 if proved else 1e-15):
+        yield f"rate is {rate:.17g}: below {float(1 - slower):.17g}, the least that is proved"
+    if since not in (0.0, float(len(found.upper))):
+        yield f"rate_since is {since:.12g}: neither the start nor the hand-over"
+        return
+    upper = np.append(found.upper, _above(end))
+    if not since and len(found.lower):
+        shrinks = float((upper[1:] / np.maximum(found.lower, 1e-320)).max())
+        if not proved:  # what its own deviation may hide
+            shrinks *= 1 - slack
+        if shrinks > rate * (1 if proved else 1 + 1e-9):
+            yield f"rate is {rate:.12g}: the run's excess shrinks by {shrinks:.12g} at most"
+    overshoot = claim.number("overshoot")
+    if overshoot < 1:
+        yield f"overshoot is {overshoot:.12g}: below 1, but an envelope holds at the start"
+    value = arb(overshoot) * claim.number("excess")
+    for t, bound in enumerate(upper.tolist()):
+        if not value * (1 if proved else 1 + 2 * slack) >= bound:
+            yield f"overshoot is {overshoot:.12g}: the excess after {t} steps is above that"
             return
-        upper = np.append(found.upper, _above(excess))
-        if not since and len(found.lower):
-            shrinks = float((upper[1:] / np.maximum(found.lower, 1e-320)).max())
-            if not proved:  # what its own deviation may hide
-                shrinks *= 1 - slack
-            if shrinks > rate * (1 if proved else 1 + 1e-9):
-                yield f"rate is {rate:.12g}: the run's excess shrinks by {shrinks:.12g} at most"
-        overshoot = claim.number("overshoot")
-        if overshoot < 1:
-            yield f"overshoot is {overshoot:.12g}: below 1, but an envelope holds at the start"
-        value = arb(overshoot) * claim.number("excess")
-        for t, bound in enumerate(upper.tolist()):
-            if not value * (1 if proved else 1 + 2 * slack) >= bound:
-                yield f"overshoot is {overshoot:.12g}: the excess after {t} steps is above that"
-                return
-            value = (value * rate).lower()
+        value = (value * rate).lower()
 
 
 def _balls(value: Any) -> Any:

@@ -27,7 +27,11 @@ from overparam.verification.consistency import faults
 from overparam.verification.decayed import compare_minimum, not_decayed
 from overparam.verification.measure import measure
 from overparam.verification.memory import require_memory
-from overparam.verification.mini_batches import compare_batches, not_known
+from overparam.verification.mini_batches import (
+    compare_batch_run,
+    compare_batches,
+    not_known,
+)
 from overparam.verification.refusal import UNCHECKED, RefusedError
 from overparam.verification.subject import Subject, subject_in, subject_of
 from overparam.verification.trajectory import compare_run, not_followed
@@ -149,6 +153,9 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
         yield from compare_conclusions(claim, measured, modulus)
         return
     found = compare_existence(claim, measured, modulus)
+    if claim.follows_batches:
+        yield from found or compare_batch_run(claim, subject, measured, tell)
+        return
     if claim.in_batches:
         yield from found or compare_batches(claim, measured, modulus, subject.weights)
         return
@@ -164,8 +171,6 @@ def _beyond(claim: Claim) -> str | None:
         return (
             f"the re-check knows networks observed by their values, not by {problem['observe']!r}"
         )
-    if "trainable" in problem and "weight_decay" in problem:
-        return "the re-check knows weight decay of all parameters, not of a part of them"
     if claim.content["rigor"] == "estimated":
         return "the modulus of J is an estimate, not a bound"
     if claim.content["theorem"] == "P":

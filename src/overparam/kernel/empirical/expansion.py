@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import eigh
 
-from overparam.kernel.empirical.tangent import tangent_kernel, to_coordinates
+from overparam.kernel.empirical.tangent import check_scales, tangent_kernel, to_coordinates
+from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
@@ -28,6 +29,24 @@ class Expansion:
     params: ParamTree
     given: Float[np.ndarray, "m m"] | None = None
     progress: Progress | None = None
+
+    def check(self) -> None:
+        """Raise unless the parameters fit, and what is computed of them stays within float64.
+
+        Raises:
+            InputError: They do not, or it does not.
+        """
+        self.problem.validate(self.params)
+        check_scales(self.problem)
+
+    def require_memory(self) -> None:
+        """Raise unless the kernel and its factor fit.
+
+        Raises:
+            InputError: They do not.
+        """
+        size = self.problem.measure.n * self.problem.outputs
+        require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
 
     @cached_property
     def kernel(self) -> Float[np.ndarray, "m m"]:

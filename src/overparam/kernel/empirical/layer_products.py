@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from overparam.kernel.tiles import Tiling
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
+from overparam.precision import rounded_up
 
 STRIP_ROWS = 512
 """Rows of a tile on the diagonal that are computed at a time; XLA is slow at thinner products."""
@@ -77,7 +78,10 @@ def lower_strips(model: MLP, side: int, both: Sides) -> list[Float[Array, "r c"]
 
 @dataclass(frozen=True)
 class OnDevice:
-    """Tiles one by one on the default device, of exactly their blocks' points.
+    """Tiles one by one on the default device.
+
+    Blocks are filled up to a common number of points (``row_by_row``), so that kernels of nearly
+    the same size share their programs.
 
     Args:
         model: The network.
@@ -97,26 +101,33 @@ class OnDevice:
     def observe_rows(self, rows: tuple[slice, ...]) -> Sides:
         """The layers of one block."""
         (block,) = rows
-        return observe(self.model, self.params, self.x1[block])
+        return self._observe(self.x1[block])
 
     def observe_column(self, column: slice) -> Sides:
         """The layers of one block."""
-        return observe(self.model, self.params, self.x2[column])
+        return self._observe(self.x2[column])
+
+    def _observe(self, points: Float[np.ndarray, "n d"]) -> Sides:
+        missing = rounded_up(len(points)) - len(points)
+        filled = np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
+        return observe(self.model, self.params, filled)
 
     def tiles(
         self, left: Sides, right: Sides, rows: tuple[slice, ...], column: slice
     ) -> Sequence[np.ndarray]:
         """One tile; of one on the diagonal of a symmetric kernel the lower triangle only is set."""
+        k = self.model.out_dim
+        height, width = ((block.stop - block.start) * k for block in (*rows, column))
         if not (self.symmetric and rows == (column,)):
-            return (np.asarray(multiply(self.model, left, right)),)
-        side = max(1, STRIP_ROWS // self.model.out_dim)
+            return (np.asarray(multiply(self.model, left, right))[:height, :width],)
+        side = max(1, STRIP_ROWS // k)
         strips = lower_strips(self.model, side, left)
         square = np.empty((strips[-1].shape[1],) * 2, strips[-1].dtype)
         top = 0
         for strip in strips:
             square[top : top + len(strip), : strip.shape[1]] = strip
             top += len(strip)
-        return (square,)
+        return (square[:height, :width],)
 
 
 class OnDevices:

@@ -16,7 +16,7 @@ from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.memory import WORKING_MEMORY
 from overparam.model.function import Function, ParamTree
 from overparam.model.mlp import MLP
-from overparam.precision import as_float64, in_float64, on_host
+from overparam.precision import as_float64, in_float64, on_host, row_by_row
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
 
@@ -136,8 +136,8 @@ def push_forward(problem: Problem, params: ParamTree, v: ParamTree) -> Float[np.
         params: theta.
         v: A direction, a pytree like ``params``.
     """
-    values = in_float64(_push_forward, problem.function, params, problem.measure.x, v)
-    return to_coordinates(problem, np.asarray(values))
+    moved = partial(in_float64, _push_forward, problem.function, params, v)
+    return to_coordinates(problem, np.asarray(row_by_row(moved, problem.measure.x)))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -147,5 +147,5 @@ def _pull_back(function: Function, params: ParamTree, x: Array, cotangent: Array
 
 
 @partial(jax.jit, static_argnums=0)
-def _push_forward(function: Function, params: ParamTree, x: Array, v: ParamTree) -> Array:
+def _push_forward(function: Function, params: ParamTree, v: ParamTree, x: Array) -> Array:
     return jax.jvp(lambda p: function(p, x), (params,), (v,))[1]

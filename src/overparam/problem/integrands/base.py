@@ -180,6 +180,27 @@ class Integrand(ABC):
             raise InputError(f"the target in row {rows[0]} is not finite: drop or impute the row")
 
 
+class FromZero(Integrand):
+    """A loss whose infimum is 0 at every target."""
+
+    def infimum(self, y: Values) -> Pointwise:
+        """Return zeros, shape (n,)."""
+        return y.__array_namespace__().zeros(y.shape[0], dtype=y.dtype)
+
+    def excess(self, z: Values, y: Values) -> Pointwise:
+        """Return the value, shape (n,)."""
+        return self.value(z, y)
+
+
+class AtTarget(FromZero):
+    """A loss that is 0 at the target, and asks for it."""
+
+    def nearest_minimiser(self, z: Values, y: Values) -> Values:
+        """Return y, shape (n, k)."""
+        del z
+        return y
+
+
 INTEGRANDS: dict[str, type[Integrand]] = {}
 """The registered integrands by name."""
 

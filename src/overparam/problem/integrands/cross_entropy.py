@@ -153,14 +153,14 @@ class SmoothedCrossEntropy(Integrand):
         if rows.size:
             raise InputError(
                 f"the target in row {rows[0]}, column {columns[0]} is {y[rows[0], columns[0]]}: "
-                "smoothed cross-entropy needs labels, coded as -1 and +1 or as 0 and 1"
+                "cross-entropy needs labels, coded as -1 and +1 or as 0 and 1"
                 f"{how_to_encode(y)}"
             )
         rows = np.flatnonzero((y > 0).sum(axis=1) != 1)
         if y.shape[1] > 1 and rows.size:
             raise InputError(
                 f"row {rows[0]} of the targets marks {int((y[rows[0]] > 0).sum())} classes: "
-                "smoothed cross-entropy needs exactly one label a row (one-hot)"
+                "cross-entropy needs exactly one label a row (one-hot)"
             )
 
     def _classes(self, z: Values, y: Values) -> tuple[Classes, Classes]:

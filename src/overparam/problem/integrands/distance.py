@@ -9,18 +9,14 @@ firmly nonexpansive, and 1/2 |gradient|^2 equals the loss. Proofs: ``docs/integr
 
 from typing import ClassVar
 
-from overparam.problem.integrands.base import Integrand, Pointwise, Values
+from overparam.problem.integrands.base import FromZero, Pointwise, Values
 
 
-class HalfSquaredDistance(Integrand):
+class HalfSquaredDistance(FromZero):
     """Half the squared distance to C_y; a subclass says what ``nearest_minimiser`` P is."""
 
     convex: ClassVar[bool] = True
-
-    @property
-    def smoothness(self) -> float:
-        """M = 1."""
-        return 1.0
+    smoothness = 1.0  # M
 
     def pl_constant(self, excess: float) -> float:
         """Return alpha = 1, on every sublevel set."""
@@ -35,11 +31,3 @@ class HalfSquaredDistance(Integrand):
     def gradient(self, z: Values, y: Values) -> Values:
         """Evaluate z_i - P(z_i), shape (n, k)."""
         return z - self.nearest_minimiser(z, y)
-
-    def infimum(self, y: Values) -> Pointwise:
-        """Return zeros, shape (n,): the infimum is attained on C_y."""
-        return y.__array_namespace__().zeros(y.shape[0], dtype=y.dtype)
-
-    def excess(self, z: Values, y: Values) -> Pointwise:
-        """Return the value, shape (n,)."""
-        return self.value(z, y)

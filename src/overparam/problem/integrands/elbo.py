@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from overparam.errors import InputError
 from overparam.limits import require_whole
-from overparam.problem.integrands.base import Integrand, Pointwise, Values
+from overparam.problem.integrands.base import AtTarget, Pointwise, Values
 
 CAP = math.log(2)
 """The largest cap that does not raise M above the one of the mean's term, beta."""
@@ -32,7 +32,7 @@ SLACK = 2.0**-40
 
 
 @dataclass(frozen=True)
-class NegativeElbo(Integrand):
+class NegativeElbo(AtTarget):
     """Reconstruction plus beta times the divergence from the standard normal prior; infimum 0.
 
     The target of a point is the minimiser (0, 0, x, ..., x), in the layout of what is observed.
@@ -100,19 +100,6 @@ class NegativeElbo(Integrand):
         slope = xp.expm1(capped) / 2 + math.exp(self.cap) / 2 * (log_variance - capped)
         error = (decoded - self.parts(y)[2]) * (self.precision / self.samples)
         return xp.concatenate([self.beta * mean, self.beta * slope, error], axis=-1)
-
-    def infimum(self, y: Values) -> Pointwise:
-        """Return zeros, shape (n,): attained at (0, 0, x) only."""
-        return y.__array_namespace__().zeros(y.shape[0], dtype=y.dtype)
-
-    def excess(self, z: Values, y: Values) -> Pointwise:
-        """Return the value, shape (n,)."""
-        return self.value(z, y)
-
-    def nearest_minimiser(self, z: Values, y: Values) -> Values:
-        """Return (0, 0, x), the only minimiser, shape (n, k)."""
-        del z
-        return y
 
     def validate_targets(self, y: Float[np.ndarray, "n k"]) -> None:
         """Accept targets (0, 0, x, ..., x), shape (n, k).

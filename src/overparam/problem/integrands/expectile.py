@@ -33,11 +33,6 @@ class Expectile(ResidualLoss):
             raise InputError(f"tau of the loss expectile is {self.tau}: choose it between 0 and 1")
 
     @property
-    def parameters(self) -> tuple[float, ...]:
-        """tau."""
-        return (float(self.tau),)
-
-    @property
     def smoothness(self) -> float:
         """M = 2 max(tau, 1 - tau)."""
         return 2 * max(self.tau, (1 - self.tau) * (1 + 2.0**-52))

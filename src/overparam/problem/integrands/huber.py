@@ -25,19 +25,10 @@ class Huber(ResidualLoss):
 
     delta: float = 1.0
     name: ClassVar[str] = "huber"
+    smoothness = 1.0  # M
 
     def __post_init__(self) -> None:
         require_positive(self.delta, self.name, "delta")
-
-    @property
-    def parameters(self) -> tuple[float, ...]:
-        """delta."""
-        return (float(self.delta),)
-
-    @property
-    def smoothness(self) -> float:
-        """M = 1."""
-        return 1.0
 
     def pl_constant(self, excess: float) -> float:
         """Return min(1, delta^2 / (2 excess))."""

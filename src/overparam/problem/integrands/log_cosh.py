@@ -19,11 +19,7 @@ class LogCosh(ResidualLoss):
     """Sum over outputs of log cosh of the residual."""
 
     name: ClassVar[str] = "log_cosh"
-
-    @property
-    def smoothness(self) -> float:
-        """M = 1."""
-        return 1.0
+    smoothness = 1.0  # M
 
     def pl_constant(self, excess: float) -> float:
         """Return (1 - exp(-2 excess)) / (2 excess)."""

@@ -25,19 +25,10 @@ class PseudoHuber(ResidualLoss):
 
     delta: float = 1.0
     name: ClassVar[str] = "pseudo_huber"
+    smoothness = 1.0  # M
 
     def __post_init__(self) -> None:
         require_positive(self.delta, self.name, "delta")
-
-    @property
-    def parameters(self) -> tuple[float, ...]:
-        """delta."""
-        return (float(self.delta),)
-
-    @property
-    def smoothness(self) -> float:
-        """M = 1."""
-        return 1.0
 
     def pl_constant(self, excess: float) -> float:
         """Return (s + 1) / (2 s^2) with s = 1 + excess / delta^2."""

@@ -10,18 +10,19 @@ Proofs: ``docs/integrands.md``.
 from abc import abstractmethod
 from typing import ClassVar
 
-from overparam.problem.integrands.base import Integrand, Pointwise, Values
+from overparam.problem.integrands.base import AtTarget, Pointwise, Values
 
 
-class ResidualLoss(Integrand):
+class ResidualLoss(AtTarget):
     """A sum over outputs of c(z - y); a subclass says what ``cost`` c and ``slope`` c' are."""
 
     convex: ClassVar[bool] = True
+    unique = True
 
     @property
-    def unique(self) -> bool:
-        """Yes: y."""
-        return True
+    def parameters(self) -> tuple[float, ...]:
+        """Its numbers, in their order."""
+        return tuple(float(v) for v in vars(self).values() if isinstance(v, int | float))
 
     @abstractmethod
     def cost(self, r: Values) -> Values:
@@ -38,16 +39,3 @@ class ResidualLoss(Integrand):
     def gradient(self, z: Values, y: Values) -> Values:
         """Evaluate c'(z_ik - y_ik), shape (n, k)."""
         return self.slope(z - y)
-
-    def infimum(self, y: Values) -> Pointwise:
-        """Return zeros, shape (n,): the infimum is attained at y."""
-        return y.__array_namespace__().zeros(y.shape[0], dtype=y.dtype)
-
-    def excess(self, z: Values, y: Values) -> Pointwise:
-        """Return the value, shape (n,)."""
-        return self.value(z, y)
-
-    def nearest_minimiser(self, z: Values, y: Values) -> Values:
-        """Return y, shape (n, k), the only minimiser."""
-        del z
-        return y

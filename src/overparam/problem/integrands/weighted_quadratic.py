@@ -14,14 +14,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.problem.integrands.base import Integrand, Pointwise, Values, register
+from overparam.problem.integrands.base import FromZero, Pointwise, Values, register
 
 Eigenvalues = tuple[float, float]
 
 
 @register
 @dataclass(frozen=True, eq=False)
-class WeightedQuadratic(Integrand):
+class WeightedQuadratic(FromZero):
     """Half the squared residual, weighted.
 
     Attributes:
@@ -100,14 +100,6 @@ class WeightedQuadratic(Integrand):
         if weights.ndim == 3:
             return (weights @ r[:, :, None])[:, :, 0]
         return r * (weights[None] if weights.ndim == 1 else weights)
-
-    def infimum(self, y: Values) -> Pointwise:
-        """Return zeros, shape (n,): the infimum is attained at y."""
-        return y.__array_namespace__().zeros(y.shape[0], dtype=y.dtype)
-
-    def excess(self, z: Values, y: Values) -> Pointwise:
-        """Return the value, shape (n,)."""
-        return self.value(z, y)
 
     def nearest_minimiser(self, z: Values, y: Values) -> Values:
         """Return y, but z where the weight is 0, shape (n, k)."""
