@@ -322,6 +322,8 @@ class Run:
         """Compiled steps from a point of a cell, until they are farther from it than ``reach``."""
         assert self.looks is not None
         most = self.longest if most is None else most
+        with jax.enable_x64(True):
+            around, data = jax.device_put((first, (*self._data, extra)))
         here, tables, left, moved = first, list[np.ndarray](), most, 0.0
         while left and moved <= reach:
             looked = self.looks.look(here, point.kernel if here is point.params else None)
@@ -329,7 +331,7 @@ class Run:
             began = time.perf_counter()
             with jax.enable_x64(True):
                 end, rows, ghats, count, far = self._advance(
-                    *(here, first, self.looks.origin, (*self._data, extra)),
+                    *(here, around, self.looks.origin, data),
                     np.float64(self.step_size),
                     np.float64(ball.lipschitz),
                     (np.float64(reach), np.float64(room), np.int32(left)),
