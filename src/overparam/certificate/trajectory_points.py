@@ -10,7 +10,7 @@ from overparam.certificate.trajectory_steps import see_layers
 from overparam.enclosures import spectral_norm
 from overparam.enclosures.rounding import sqrt_down
 from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
-from overparam.jacobian.composed_bounds import ComposedBounds
+from overparam.jacobian.composed_calculus import ComposedBounds
 from overparam.jacobian.curvature import third_derivative
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import base_of
