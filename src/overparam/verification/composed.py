@@ -13,7 +13,8 @@ import numpy as np
 from flint import arb, arb_mat
 
 from overparam.jacobian.composed_calculus import ComposedBounds
-from overparam.model.composed import Composed, Residual, activations
+from overparam.model.composed import Composed
+from overparam.model.composed_layers import Residual, activations
 from overparam.problem.integrands.base import INTEGRANDS
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
