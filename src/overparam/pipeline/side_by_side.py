@@ -8,7 +8,7 @@ import contextvars
 import ctypes
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import jax
 
@@ -46,7 +46,8 @@ class _Thread(threading.Thread, Generic[B]):
     def __init__(self, work: Callable[[], B]) -> None:
         super().__init__(name="side by side")
         self.work, self.context = work, contextvars.copy_context()
-        self.wide, self.device = jax.config.jax_enable_x64, jax.config.jax_default_device
+        config: Any = jax.config  # whose attributes are made at run time
+        self.wide, self.device = config.jax_enable_x64, config.jax_default_device
         self.returned: list[B] = []
         self.raised: BaseException | None = None
 
