@@ -18,7 +18,8 @@ from overparam.verification.verify import UNCHECKED
 
 SLOW = pytest.mark.slow
 CONVNET = (Conv(3), "gelu", MeanPool(2), Conv(2, 2, 2, 1), "tanh", Flatten(), Dense(2))
-RESIDUAL = (Dense(4), Residual((Dense(4), "silu")), "gelu", Dense(1))
+RESIDUAL = (Dense(4), Residual((*LayerNorm(), Dense(4), "silu")), "gelu", Dense(1))
+NORMED = (Conv(3), LayerNorm(), "sin", Flatten(), LayerNorm(1e-3, affine=False), Dense(2))
 
 
 @cache
@@ -38,7 +39,13 @@ def anchored():
 
 
 @pytest.mark.parametrize(
-    ("parts", "shape"), [(CONVNET, (4, 5, 2)), pytest.param(RESIDUAL, (3,), marks=SLOW)], ids=str
+    ("parts", "shape"),
+    [
+        (CONVNET, (4, 5, 2)),
+        (NORMED, (3, 3, 1)),
+        pytest.param(RESIDUAL, (3,), marks=SLOW),
+    ],
+    ids=["convolutions", "layer norms", "residual sums"],
 )
 def test_the_pass_in_balls_has_the_values_jacobian_and_norms_of_the_network(parts, shape):
     problem, start = problem_of(parts, shape)
@@ -59,7 +66,7 @@ def test_the_pass_in_balls_has_the_values_jacobian_and_norms_of_the_network(part
     np.testing.assert_allclose(found, values, rtol=1e-12)
     np.testing.assert_allclose(np.einsum("iap,jbp->iajb", J, J), kernel, rtol=1e-11, atol=1e-13)
     for mine, theirs in zip(own, measure_composed(problem, network, start).measured, strict=True):
-        for name in ("weight", "own", "size", "spread"):
+        for name in ("weight", "own", "size", "spread", "least", "width"):
             a, b = (np.asarray(getattr(layer, name)) for layer in (mine, theirs))
             np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-290)
 
@@ -99,7 +106,20 @@ def test_a_residual_perceptron_passes_and_so_does_what_certifies_nothing():
 
 
 def test_what_it_has_no_pass_of_is_said():
-    problem, start = problem_of((Dense(4), *LayerNorm(), "gelu", Dense(1)), (3,))
-    told = verify(certify(problem, start, theorem="1"), problem, start)
+    problem, start = problem_of((Dense(4), "gelu", Dense(1)), (3,))
+    decayed = Problem(problem.model, problem.measure, weight_decay=1.0)
+    told = verify(anchor(decayed, start), decayed, start)
     assert told.reasons[0].startswith(UNCHECKED)
-    assert "no pass of its own for Normalise" in told.reasons[0]
+    assert "Theorems 1 and S" in told.reasons[0]
+
+
+@SLOW
+@pytest.mark.parametrize("sampling", ["subsets", "epochs"])
+def test_mini_batches_at_trained_parameters(sampling):
+    problem, params, _ = anchored()
+    found = anchor(problem, params, batch_size=2, sampling=sampling)
+    assert found.certified, found.reason
+    assert verify(found, problem, params).reasons == ()
+    for name in ("point_norm", "level", "radius"):
+        lie = altered(found, **{name: 0.9 * found.numbers[name]})
+        assert not verify(lie, problem, params).ok, name

@@ -21,6 +21,9 @@ from overparam.model.composed_layers import Layer, Normalise, Pointwise, Residua
 UP = 1 + 1e-9
 """Covers the rounding of the recursions, which are sums and products of numbers >= 0."""
 
+LESS = 1e-12
+"""A difference is taken this much, relatively, on its safe side."""
+
 SECOND, THIRD = 2 / math.sqrt(3), 3.0
 """|D^3 |z|| |z|^2 and |D^4 |z|| |z|^3 of the Euclidean norm: Lemma D3."""
 
@@ -107,7 +110,8 @@ class Measured:
             beta_1, beta_2, beta_3 = (math.inf if beta is None else beta for beta in betas)
             return Partials(0.0, beta_1, 0.0, beta_2, beta_3)
         if isinstance(self.layer, Normalise):
-            left = np.maximum(self.least - moved, 0.0)
+            # Lowered by more than the difference may be rounded.
+            left = np.maximum(self.least * (1 - LESS) - moved * (1 + LESS), 0.0)
             size = np.sqrt(left**2 + self.width * self.layer.epsilon)
             root = math.sqrt(self.width)
             return Partials(0.0, root / size, 0.0, SECOND * root / size**2, THIRD * root / size**3)

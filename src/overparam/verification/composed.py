@@ -1,4 +1,4 @@
-"""A certificate of Theorem 1 about a network composed of layers, checked again in balls.
+"""A certificate of Theorem 1 or S about a network composed of layers, checked again in balls.
 
 Its layers are not in the certificate's file, but they are in the problem that it is about: passes,
 kernel and residual are computed anew, omega and L follow by Theorem D1, and the rest as for a
@@ -18,11 +18,12 @@ from overparam.model.composed_layers import Residual, activations
 from overparam.problem.integrands.base import INTEGRANDS
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
-from overparam.verification.bounds import compare_conclusions, compare_premises
+from overparam.verification.bounds import compare_conclusions, compare_existence, compare_premises
 from overparam.verification.claim import Claim
 from overparam.verification.composed_pass import KNOWN, PointPass, measured_layers, places
 from overparam.verification.losses import loss_of
-from overparam.verification.measure import MeasuredKernel, of_kernel, residual_of
+from overparam.verification.measure import MeasuredKernel, at_points, of_kernel, residual_of
+from overparam.verification.mini_batches import compare_batches, not_known
 from overparam.verification.refusal import RefusedError
 from overparam.verification.subject import data_fingerprint
 
@@ -33,8 +34,11 @@ def not_composed(claim: Claim, problem: Problem | None) -> str | None:
     network = None if problem is None else problem.model
     if problem is None or not isinstance(network, Composed):
         return f"the code of the function {name!r} is not part of the certificate"
-    if claim.content["theorem"] != "1" or "weight_decay" in claim.problem:
-        return "of composed layers the re-check knows Theorem 1 alone: no runs, no weight decay"
+    known = claim.content["theorem"] in ("1", "S") and not claim.has("handover")
+    if not known or "weight_decay" in claim.problem:
+        return "of composed layers the re-check knows Theorems 1 and S: no runs, no weight decay"
+    if claim.in_batches and not claim.certified:
+        return not_known(claim)
     if "trainable" in claim.problem or problem.observation.name != "value":
         return "of composed layers the re-check knows whole networks observed by their values"
     unknown = [layer for layer in _all(network.parts) if not isinstance(layer, KNOWN)]
@@ -55,7 +59,7 @@ def compare_composed(claim: Claim, problem: Problem, params: Any, say: Progress)
     """Sentences on what the re-check does not confirm.
 
     Args:
-        claim: A certificate of Theorem 1.
+        claim: A certificate of Theorem 1 or S.
         problem: What it is about.
         params: theta_0.
         say: Told what is being computed.
@@ -72,6 +76,10 @@ def compare_composed(claim: Claim, problem: Problem, params: Any, say: Progress)
         return
     on_balls = bounds.on_balls(np.array(claim.nodes)).tolist()
     modulus = [(arb(o), arb(L) if np.isfinite(L) else None) for o, L in on_balls]
+    if claim.in_batches:
+        found = compare_existence(claim, measured, modulus)
+        yield from found or compare_batches(claim, measured, modulus, problem.measure.weights)
+        return
     yield from compare_conclusions(claim, measured, modulus)
 
 
@@ -135,6 +143,7 @@ def _measure(problem: Problem, params: Any, say: Progress) -> tuple[MeasuredKern
     J = arb_mat(rows)
     residual = residual_of(loss, values, problem.targets, measure.weights, squares)
     say("spectrum of the kernel", 0, 0)
-    found = of_kernel(J * J.transpose(), measure.weights, residual, loss, k)
+    kernel = J * J.transpose()
+    found = of_kernel(kernel, measure.weights, residual, loss, k) | {"points": at_points(kernel, k)}
     bounds = ComposedBounds(network.parts, measured_layers(network, at, seen), measure.weights)
     return MeasuredKernel(**found, layers=network.layers), bounds

@@ -21,13 +21,9 @@ from overparam.verification.partial_jacobians import spectral_norm
 
 Shape = tuple[int, ...]
 KNOWN = (
-    *(
-        composed_layers.Dense,
-        composed_layers.Conv,
-        composed_layers.MeanPool,
-        composed_layers.Flatten,
-    ),
-    *(composed_layers.Pointwise, composed_layers.Residual),
+    *(composed_layers.Dense, composed_layers.Conv, composed_layers.MeanPool),
+    *(composed_layers.Flatten, composed_layers.Pointwise, composed_layers.Residual),
+    *(composed_layers.Normalise, composed_layers.Scale),
 )
 """The layers that the re-check has a text of its own of."""
 
@@ -42,10 +38,12 @@ class Seen:
     Attributes:
         weight: |G| as the layer's second derivatives meet it.
         own: |d/d theta_l|.
+        least: The least |y| of a normalisation, from below.
     """
 
     weight: arb = field(default_factory=lambda: arb(0))
     own: arb = field(default_factory=lambda: arb(0))
+    least: arb = field(default_factory=lambda: arb(0))
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Place:
 
     Attributes:
         layer: The layer.
-        weights: W as a matrix, (features, terms of a sum); None without.
+        weights: W as a matrix, (features, terms of a sum), or gains (m,); None without.
         bias: b.
         table: For each patch or window the entries that it is made of, -1 for a zero.
         inner: Of a residual sum the layers of its block.
@@ -80,6 +78,8 @@ def places(layers: Any, params: Any, shape: Shape) -> tuple[tuple[Place, ...], S
         if isinstance(layer, composed_layers.Affine):
             weights = np.asarray(own["weight"], np.float64).reshape(layer.features, -1)
             bias = np.asarray(own["bias"], np.float64)
+        elif isinstance(layer, composed_layers.Scale):
+            weights, bias = (np.asarray(own[name], np.float64) for name in ("gain", "bias"))
         found.append(Place(layer, weights, bias, _table(layer, shape), shape))
         shape = layer.out_shape(shape)
     return tuple(found), shape
@@ -87,7 +87,7 @@ def places(layers: Any, params: Any, shape: Shape) -> tuple[tuple[Place, ...], S
 
 def _table(layer: composed_layers.Layer, shape: Shape) -> np.ndarray:
     entries = np.arange(math.prod(shape)).reshape(shape)
-    if isinstance(layer, composed_layers.Dense):
+    if isinstance(layer, composed_layers.Dense | composed_layers.Normalise | composed_layers.Scale):
         return entries.reshape(-1, shape[-1])
     if isinstance(layer, composed_layers.MeanPool):
         height, width = layer.sides(shape)
@@ -165,8 +165,17 @@ class PointPass:
             if isinstance(layer, composed_layers.MeanPool):
                 h = [sum(row, arb(0)) / len(row) for row in rows]
                 continue
+            if isinstance(layer, composed_layers.Normalise):
+                self.met[-1] = centred = [_centred(row, layer.epsilon) for row in rows]
+                h = [v / s for y, s in centred for v in y]
+                continue
             assert place.weights is not None
             assert place.bias is not None
+            if isinstance(layer, composed_layers.Scale):
+                self.met[-1] = rows
+                gains, shifts = (list(map(arb, a.tolist())) for a in (place.weights, place.bias))
+                h = [g * v + b for row in rows for g, v, b in zip(gains, row, shifts, strict=True)]
+                continue
             self.met[-1] = patches = arb_mat(rows)
             product = patches * to_balls(place.weights.T) * self._factor(place)
             shift = [self.s_b * arb(b) for b in place.bias.tolist()]
@@ -199,6 +208,13 @@ class PointPass:
                 share = arb(1) / place.table.shape[1]
                 each = [[e * share] * place.table.shape[1] for e in g.entries()]
                 g = _scattered(each, g.nrows(), place.table, size)
+            elif isinstance(layer, composed_layers.Normalise):
+                blocks = [_norm(arb_mat(block)) for block in _blocks(g, len(own))]
+                least = _least([_length(y) for y, _ in own])
+                seen.append(Seen(weight=_largest(blocks), least=least))
+                g = arb_mat([_normalised(row, own) for row in g.tolist()])
+            elif isinstance(layer, composed_layers.Scale):
+                g = _scaled(place, own, g, rows, seen)
             else:
                 g = self._through(place, own, g, rows, seen)
         return g
@@ -219,6 +235,63 @@ class PointPass:
             row += (transposed * patches * c).entries() + sums
             each += (mine * to_balls(place.weights) * c).tolist()
         return _scattered(each, g.nrows(), place.table, math.prod(place.shape))
+
+
+def _centred(row: list[arb], epsilon: float) -> tuple[list[arb], arb]:
+    """y = h less its mean, and the root of its mean square and epsilon."""
+    mean = sum(row, arb(0)) / len(row)
+    y = [v - mean for v in row]
+    return y, (sum((v * v for v in y), arb(0)) / len(row) + arb(epsilon)).sqrt()
+
+
+def _normalised(row: list[arb], met: list[tuple[list[arb], arb]]) -> list[arb]:
+    """A row of G in front of a normalisation."""
+    found, m = list[arb](), len(met[0][0])
+    for p, (y, s) in enumerate(met):
+        mine = row[p * m : (p + 1) * m]
+        along = sum((a * b for a, b in zip(mine, y, strict=True)), arb(0)) / (m * s**3)
+        turned = [a / s - along * b for a, b in zip(mine, y, strict=True)]
+        mean = sum(turned, arb(0)) / m
+        found += [value - mean for value in turned]
+    return found
+
+
+def _scaled(
+    place: Place, met: list[list[arb]], g: arb_mat, rows: list[list[arb]], seen: list[Seen]
+) -> arb_mat:
+    """G in front of a layer of gains, whose columns of the Jacobian are added."""
+    assert place.weights is not None
+    m, positions, every = len(place.weights), len(met), g.tolist()
+    channels = [arb_mat([row[j::m] for row in every]) for j in range(m)]
+    squares = [sum((row[j] ** 2 for row in met), arb(0)) for j in range(m)]
+    own = (_largest(squares) + positions).sqrt().upper()
+    seen.append(Seen(weight=_largest([_norm(channel) for channel in channels]), own=own))
+    for a, row in enumerate(rows):
+        mine = [channel.tolist()[a] for channel in channels]
+        row += [
+            sum((u * v[j] for u, v in zip(mine[j], met, strict=True)), arb(0)) for j in range(m)
+        ]
+        row += [sum(entries, arb(0)) for entries in mine]
+    gains = itertools.cycle(map(arb, place.weights.tolist()))
+    turned = [e * gain for e, gain in zip(g.entries(), gains, strict=False)]
+    return arb_mat(g.nrows(), g.ncols(), turned)
+
+
+def _blocks(g: arb_mat, positions: int) -> list[list[list[arb]]]:
+    """G position by position, a row for each output."""
+    rows, m = g.tolist(), g.ncols() // positions
+    return [[row[p * m : (p + 1) * m] for row in rows] for p in range(positions)]
+
+
+def _length(vector: list[arb]) -> arb:
+    return sum((v * v for v in vector), arb(0)).sqrt()
+
+
+def _least(values: list[arb]) -> arb:
+    best = values[0].lower()
+    for value in values[1:]:
+        best = best.min(value.lower())
+    return best.max(arb(0))
 
 
 def _scattered(each: list[list[arb]], k: int, table: np.ndarray, size: int) -> arb_mat:
@@ -265,7 +338,9 @@ def measured_layers(
     for number, place in enumerate(_all(at)):
         mine = [point[number] for point in seen]
         weight, own = (np.array([_up(getattr(s, n)) for s in mine]) for n in ("weight", "own"))
-        found.append(Measured(place.layer, weight, own, **_constants(network, place)))
+        least = np.array([max(math.nextafter(float(s.least.lower()), 0.0), 0.0) for s in mine])
+        constants = _constants(network, place)
+        found.append(Measured(place.layer, weight, own, least=least, **constants))
     return tuple(found)
 
 
@@ -277,6 +352,11 @@ def _constants(network: Composed, place: Place) -> dict[str, Any]:
     layer = place.layer
     if isinstance(layer, composed_layers.MeanPool):
         return {"size": _up(1 / arb(place.table.shape[1]).sqrt())}
+    if isinstance(layer, composed_layers.Normalise):
+        return {"width": place.shape[-1]}
+    if isinstance(layer, composed_layers.Scale):
+        assert place.weights is not None
+        return {"size": float(np.abs(place.weights).max()), "spread": 1.0}
     if not isinstance(layer, composed_layers.Affine):
         return {}
     assert place.weights is not None

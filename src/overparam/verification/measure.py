@@ -130,7 +130,7 @@ def measure(
         norms=norms,
         whole=_whole(subject, network, ahead, norms),
         layers=network.layers,
-        points=_at_points(kernel, network.outputs) if points else (),
+        points=at_points(kernel, network.outputs) if points else (),
     )
 
 
@@ -180,7 +180,7 @@ def _whole(
     return replace(norms, factors=[upper_of(c) for c in network.factors], inputs=inputs)
 
 
-def _at_points(kernel: arb_mat, k: int) -> tuple[arb, ...]:
+def at_points(kernel: arb_mat, k: int) -> tuple[arb, ...]:
     """The largest eigenvalues of the kernel's diagonal blocks."""
     found = []
     for i in range(0, kernel.nrows(), k):
