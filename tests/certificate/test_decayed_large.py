@@ -9,7 +9,8 @@ from overparam.certificate import trajectory_points
 from overparam.certificate.trajectory_points import steepness_by_layers
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.mlp_bounds import base_of
-from overparam.kernel.empirical import tangent
+from overparam.kernel.empirical import expansion, tangent
+from overparam.train import decayed_minimum as minimum_module
 from overparam.train.choose_decay import choose_decay
 from overparam.train.decayed_minimum import decayed_minimum
 from tiny import Tiny
@@ -25,7 +26,7 @@ def large(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a kernel is made")
 
-    for module in (trajectory_points, tangent):
+    for module in (expansion, minimum_module):
         monkeypatch.setattr(module, "tangent_kernel", refuse)
 
 
