@@ -13,7 +13,7 @@ from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.composed_bounds import norms, symbol_norm
 from overparam.jacobian.composed_calculus import SECOND, THIRD
 from overparam.model import Composed, Conv, Dense
-from overparam.model.composed import Factors
+from overparam.model.composed_layers import Factors
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
 

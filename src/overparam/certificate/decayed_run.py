@@ -45,7 +45,7 @@ from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.composed import Composed
 from overparam.model.function import parameter_distance
 from overparam.problem.problem import Problem
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.rounding.residual import EVALUATION
 from overparam.theorems.weight_decay import UniqueMinimum
 
@@ -197,8 +197,7 @@ class _Attempt:
                 return found
             if not self.deviation < math.inf:
                 break
-            if self.progress is not None:
-                self.progress(STEPS, self.steps, self.predicted.steps)
+            (self.progress or silent)(STEPS, self.steps, self.predicted.steps)
             if time.perf_counter() > self.until:
                 steps = self.predicted.steps
                 self.why = WouldTake(self.run.step_size, self.budget, True, steps)

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 
 from overparam.enclosures import spectral_norm
 from overparam.jacobian.composed_calculus import UP, ComposedBounds, Measured
-from overparam.model.composed import (
+from overparam.model.composed import Composed
+from overparam.model.composed_layers import (
     Affine,
-    Composed,
     Conv,
     Factors,
     Layer,

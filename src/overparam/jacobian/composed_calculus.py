@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
-from overparam.model.composed import Layer, Normalise, Pointwise, Residual
+from overparam.model.composed_layers import Layer, Normalise, Pointwise, Residual
 
 UP = 1 + 1e-9
 """Covers the rounding of the recursions, which are sums and products of numbers >= 0."""

@@ -13,7 +13,8 @@ import numpy as np
 from flint import arb, arb_mat
 
 from overparam.jacobian.composed_calculus import ComposedBounds
-from overparam.model.composed import Composed, Residual, activations
+from overparam.model.composed import Composed
+from overparam.model.composed_layers import Residual, activations
 from overparam.problem.integrands.base import INTEGRANDS
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
@@ -40,7 +41,7 @@ def not_composed(claim: Claim, problem: Problem | None) -> str | None:
         return not_known(claim)
     if "trainable" in claim.problem or problem.observation.name != "value":
         return "of composed layers the re-check knows whole networks observed by their values"
-    unknown = [layer for layer in _all(network.parts) if not isinstance(layer, KNOWN)]
+    unknown = [layer for layer in _all(network.parts) if type(layer) not in KNOWN]
     if unknown:
         return f"the re-check has no pass of its own for {unknown[0]!r}"
     if any(act.bounds_kind != "proved" for act in activations(network.parts)):

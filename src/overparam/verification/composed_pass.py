@@ -13,15 +13,26 @@ import numpy as np
 from flint import arb, arb_mat
 
 from overparam.jacobian.composed_calculus import Measured
-from overparam.model import composed
+from overparam.model import composed_layers
+from overparam.model.composed import Composed
 from overparam.verification.activations import ACTIVATIONS
 from overparam.verification.balls import to_balls
 from overparam.verification.partial_jacobians import spectral_norm
 
 Shape = tuple[int, ...]
 KNOWN = (
-    *(composed.Dense, composed.Conv, composed.MeanPool, composed.Flatten),
-    *(composed.Pointwise, composed.Residual, composed.Normalise, composed.Scale),
+    *(
+        composed_layers.Dense,
+        composed_layers.Conv,
+        composed_layers.MeanPool,
+        composed_layers.Flatten,
+    ),
+    *(
+        composed_layers.Pointwise,
+        composed_layers.Residual,
+        composed_layers.Normalise,
+        composed_layers.Scale,
+    ),
 )
 """The layers that the re-check has a text of its own of."""
 
@@ -56,7 +67,7 @@ class Place:
         inner: Of a residual sum the layers of its block.
     """
 
-    layer: composed.Layer
+    layer: composed_layers.Layer
     weights: np.ndarray | None
     bias: np.ndarray | None
     table: np.ndarray
@@ -68,26 +79,26 @@ def places(layers: Any, params: Any, shape: Shape) -> tuple[tuple[Place, ...], S
     """The layers of a network, and the shape behind them."""
     found = []
     for layer, own in zip(layers, params, strict=True):
-        if isinstance(layer, composed.Residual):
+        if isinstance(layer, composed_layers.Residual):
             inner, _ = places(layer.parts, own, shape)
             found.append(Place(layer, None, None, np.empty((0, 0)), shape, inner))
             continue
         weights = bias = None
-        if isinstance(layer, composed.Affine):
+        if isinstance(layer, composed_layers.Affine):
             weights = np.asarray(own["weight"], np.float64).reshape(layer.features, -1)
             bias = np.asarray(own["bias"], np.float64)
-        elif isinstance(layer, composed.Scale):
+        elif isinstance(layer, composed_layers.Scale):
             weights, bias = (np.asarray(own[name], np.float64) for name in ("gain", "bias"))
         found.append(Place(layer, weights, bias, _table(layer, shape), shape))
         shape = layer.out_shape(shape)
     return tuple(found), shape
 
 
-def _table(layer: composed.Layer, shape: Shape) -> np.ndarray:
+def _table(layer: composed_layers.Layer, shape: Shape) -> np.ndarray:
     entries = np.arange(math.prod(shape)).reshape(shape)
-    if isinstance(layer, composed.Dense | composed.Normalise | composed.Scale):
+    if isinstance(layer, composed_layers.Dense | composed_layers.Normalise | composed_layers.Scale):
         return entries.reshape(-1, shape[-1])
-    if isinstance(layer, composed.MeanPool):
+    if isinstance(layer, composed_layers.MeanPool):
         height, width = layer.sides(shape)
         rows, columns = shape[0] // height, shape[1] // width
         windows = [
@@ -95,7 +106,7 @@ def _table(layer: composed.Layer, shape: Shape) -> np.ndarray:
             for i, j, c in itertools.product(range(rows), range(columns), range(shape[2]))
         ]
         return np.array(windows)
-    if isinstance(layer, composed.Conv):
+    if isinstance(layer, composed_layers.Conv):
         (rows, above), (columns, left) = (_along(layer, axis, shape[axis]) for axis in (0, 1))
         step, (height, width) = layer.stride, layer.sides
         around = (above, rows * step + height), (left, columns * step + width), (0, 0)
@@ -108,7 +119,7 @@ def _table(layer: composed.Layer, shape: Shape) -> np.ndarray:
     return np.empty((0, 0))
 
 
-def _along(layer: composed.Conv, axis: int, size: int) -> tuple[int, int]:
+def _along(layer: composed_layers.Conv, axis: int, size: int) -> tuple[int, int]:
     """How many patches there are along an axis, and the zeros before the first entry."""
     side, step = layer.sides[axis], layer.stride
     if layer.padding == "SAME":
@@ -127,7 +138,7 @@ class PointPass:
         x: The point.
     """
 
-    def __init__(self, network: composed.Composed, at: tuple[Place, ...], x: np.ndarray) -> None:
+    def __init__(self, network: Composed, at: tuple[Place, ...], x: np.ndarray) -> None:
         self.scale, self.at = arb(network.output_scale), at
         self.s_w, self.s_b = arb(network.weight_scale), arb(network.bias_scale)
         self.met: list[Any] = []
@@ -147,29 +158,29 @@ class PointPass:
     def _forward(self, at: tuple[Place, ...], h: list[arb]) -> list[arb]:
         for place in at:
             layer = place.layer
-            if isinstance(layer, composed.Residual):
+            if isinstance(layer, composed_layers.Residual):
                 h = [u + v for u, v in zip(h, self._forward(place.inner, h), strict=True)]
                 continue
-            if isinstance(layer, composed.Pointwise):
+            if isinstance(layer, composed_layers.Pointwise):
                 act = ACTIVATIONS[layer.activation.name].value_and_slope
                 pairs = [act(z) for z in h]
                 h = [value for value, _ in pairs]
                 self.met.append([slope for _, slope in pairs])
                 continue
             self.met.append(None)
-            if isinstance(layer, composed.Flatten):
+            if isinstance(layer, composed_layers.Flatten):
                 continue
             rows = [[h[j] if j >= 0 else arb(0) for j in row] for row in place.table.tolist()]
-            if isinstance(layer, composed.MeanPool):
+            if isinstance(layer, composed_layers.MeanPool):
                 h = [sum(row, arb(0)) / len(row) for row in rows]
                 continue
-            if isinstance(layer, composed.Normalise):
+            if isinstance(layer, composed_layers.Normalise):
                 self.met[-1] = centred = [_centred(row, layer.epsilon) for row in rows]
                 h = [v / s for y, s in centred for v in y]
                 continue
             assert place.weights is not None
             assert place.bias is not None
-            if isinstance(layer, composed.Scale):
+            if isinstance(layer, composed_layers.Scale):
                 self.met[-1] = rows
                 gains, shifts = (list(map(arb, a.tolist())) for a in (place.weights, place.bias))
                 h = [g * v + b for row in rows for g, v, b in zip(gains, row, shifts, strict=True)]
@@ -190,28 +201,28 @@ class PointPass:
         """G in front of layers from that behind them; columns of the Jacobian, the last first."""
         for place in reversed(at):
             layer = place.layer
-            if isinstance(layer, composed.Residual):
+            if isinstance(layer, composed_layers.Residual):
                 g = g + self._backward(place.inner, g, rows, seen, met)
                 continue
             own, size = met.pop(), math.prod(place.shape)
-            if isinstance(layer, composed.Flatten):
+            if isinstance(layer, composed_layers.Flatten):
                 seen.append(Seen())
-            elif isinstance(layer, composed.Pointwise):
+            elif isinstance(layer, composed_layers.Pointwise):
                 squares = [sum((e * e for e in column), arb(0)) for column in _columns(g)]
                 seen.append(Seen(weight=_largest(squares).sqrt()))
                 turned = [e * s for e, s in zip(g.entries(), itertools.cycle(own), strict=False)]
                 g = arb_mat(g.nrows(), g.ncols(), turned)
-            elif isinstance(layer, composed.MeanPool):
+            elif isinstance(layer, composed_layers.MeanPool):
                 seen.append(Seen())
                 share = arb(1) / place.table.shape[1]
                 each = [[e * share] * place.table.shape[1] for e in g.entries()]
                 g = _scattered(each, g.nrows(), place.table, size)
-            elif isinstance(layer, composed.Normalise):
+            elif isinstance(layer, composed_layers.Normalise):
                 blocks = [_norm(arb_mat(block)) for block in _blocks(g, len(own))]
                 least = _least([_length(y) for y, _ in own])
                 seen.append(Seen(weight=_largest(blocks), least=least))
                 g = arb_mat([_normalised(row, own) for row in g.tolist()])
-            elif isinstance(layer, composed.Scale):
+            elif isinstance(layer, composed_layers.Scale):
                 g = _scaled(place, own, g, rows, seen)
             else:
                 g = self._through(place, own, g, rows, seen)
@@ -323,7 +334,7 @@ def _norm(matrix: arb_mat) -> arb:
 
 
 def measured_layers(
-    network: composed.Composed, at: tuple[Place, ...], seen: list[list[Seen]]
+    network: Composed, at: tuple[Place, ...], seen: list[list[Seen]]
 ) -> tuple[Measured, ...]:
     """What Theorem D1 starts from, as floats that are not below it.
 
@@ -346,21 +357,21 @@ def _all(at: tuple[Place, ...]) -> list[Place]:
     return [p for place in at for p in (_all(place.inner) if place.inner else [place])]
 
 
-def _constants(network: composed.Composed, place: Place) -> dict[str, Any]:
+def _constants(network: Composed, place: Place) -> dict[str, Any]:
     layer = place.layer
-    if isinstance(layer, composed.MeanPool):
+    if isinstance(layer, composed_layers.MeanPool):
         return {"size": _up(1 / arb(place.table.shape[1]).sqrt())}
-    if isinstance(layer, composed.Normalise):
+    if isinstance(layer, composed_layers.Normalise):
         return {"width": place.shape[-1]}
-    if isinstance(layer, composed.Scale):
+    if isinstance(layer, composed_layers.Scale):
         assert place.weights is not None
         return {"size": float(np.abs(place.weights).max()), "spread": 1.0}
-    if not isinstance(layer, composed.Affine):
+    if not isinstance(layer, composed_layers.Affine):
         return {}
     assert place.weights is not None
     c = _up(arb(network.weight_scale) / arb(place.weights.shape[1]).sqrt())
     flat = spectral_norm(place.weights) * _UP
-    if not isinstance(layer, composed.Conv):
+    if not isinstance(layer, composed_layers.Conv):
         return {"size": c * flat * _UP, "spread": c}
     spread = c * math.sqrt(layer.overlap) * _UP
     symbol = c * _symbol_norm(place.weights.reshape(layer.features, *layer.sides, -1), place.shape)
