@@ -224,7 +224,7 @@ class _Attempt:
         noise = self.run.residual_noise(cell.noise, columns["values"])
         # By the gradient and its Lipschitz constant at the points, and by the rounding of F.
         B, L = cell.ball.jacobian_norm, cell.ball.lipschitz
-        steep = M * B**2 + L * (columns["gradient"] + M * B * before) + decay
+        steep = M * B**2 + L * (columns["gradient"] + M * (noise + B * before)) + decay
         slope = (columns["length"] + cell.errors) / self.run.step_size * UP
         root = np.sqrt(2 * columns["excess"])
         off = math.sqrt(M) * noise + (2 * EVALUATION * root if self.run.proved else 0.0)

@@ -51,7 +51,8 @@ def risk_before_training(
         problem: Least squares on a sample of equal weights, of an ``MLP``.
         start: theta_0, independent of the sample.
         step_size: eta, at most 1 / lambda_max(K_0), which is what None takes.
-        most: The most steps; of the bounds after 1, 2, ... steps the least is taken.
+        most: The most steps; of the bounds after 1, 2, ..., 7, 9, 11, ... steps, ever fewer of
+            them, the least is taken.
         loss: A ``BoundedLoss``, or None, as for ``risk_bounds``.
         caveats: What was fitted to the sample before training (``Dataset.fitted_to``).
         confidence: Of the bound, over the sample.

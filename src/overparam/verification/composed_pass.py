@@ -21,18 +21,9 @@ from overparam.verification.partial_jacobians import spectral_norm
 
 Shape = tuple[int, ...]
 KNOWN = (
-    *(
-        composed_layers.Dense,
-        composed_layers.Conv,
-        composed_layers.MeanPool,
-        composed_layers.Flatten,
-    ),
-    *(
-        composed_layers.Pointwise,
-        composed_layers.Residual,
-        composed_layers.Normalise,
-        composed_layers.Scale,
-    ),
+    *(composed_layers.Dense, composed_layers.Conv, composed_layers.MeanPool),
+    *(composed_layers.Flatten, composed_layers.Pointwise, composed_layers.Residual),
+    *(composed_layers.Normalise, composed_layers.Scale),
 )
 """The layers that the re-check has a text of its own of."""
 

@@ -25,6 +25,7 @@ SPACING = 4.5e-16
 def faults(claim: Claim) -> Iterator[str]:
     """Sentences on everything that does not fit together."""
     yield from _assumptions(claim)
+    yield from _beside(claim)
     yield from batch_faults(claim) if claim.in_batches else _flags(claim)
     yield from _grid(claim)
     yield from _of_other_theorems(claim)
@@ -106,6 +107,14 @@ def _expected(claim: Claim, proved: bool) -> set[str]:
     return set()
 
 
+def _beside(claim: Claim) -> Iterator[str]:
+    """What is no number, and of which every theorem's certificate has to be free."""
+    if "not_proved" in claim.content and claim.content["rigor"] != "computed":
+        yield "not_proved is stated of a certificate that is"
+    if "forecast" in claim.content and claim.certified:
+        yield "a forecast is stated though the run is certified"
+
+
 def _flags(claim: Claim) -> Iterator[str]:
     finite = math.isfinite(claim.number("radius"))
     if claim.certified != finite:
@@ -122,10 +131,6 @@ def _flags(claim: Claim) -> Iterator[str]:
         yield "step_fraction is not between 0 and 1"
     if "batches" in claim.content:
         yield "batches are stated of a theorem about all points"
-    if "not_proved" in claim.content and claim.content["rigor"] != "computed":
-        yield "not_proved is stated of a certificate that is"
-    if "forecast" in claim.content and claim.certified:
-        yield "a forecast is stated though the run is certified"
     stated = claim.has("newton_kantorovich")
     if claim.decayed and stated:
         yield "newton_kantorovich is none of Theorem R's numbers"
