@@ -117,6 +117,8 @@ def test_no_other_way_of_drawing_and_no_other_number(one, tmp_path):
     for name in ("point_norm", "exit_probability", "batches"):
         assert not accepted(forged(certificate, **{name: None}), problem, params, tmp_path), name
     assert not accepted(forged(certificate, theorem="1"), problem, params, tmp_path)
+    forecast = {"code": "would_take", "step_size": 0.1, "seconds": 9.0, "at_least": False}
+    assert not accepted(forged(certificate, forecast=forecast), problem, params, tmp_path)
 
 
 def test_what_is_not_known_is_said(one):

@@ -10,7 +10,7 @@ import jax
 from overparam.certificate.certificate import Certificate
 from overparam.data import Dataset
 from overparam.model.mlp import Params
-from overparam.pipeline.generalisation import risk_bounds
+from overparam.pipeline.generalisation import PriorTraining, risk_bounds
 from overparam.pipeline.regularisation import Regularisation, measure_regularisation
 from overparam.pipeline.side_by_side import side_by_side
 from overparam.pipeline.transfer import TransferStudy, study_transfer
@@ -137,8 +137,12 @@ def bound_risk(
     confidence: float,
     seed: int,
     progress: Progress,
+    prior: PriorTraining | None = None,
 ) -> tuple[RiskBound, ...]:
-    """Bounds on the expected loss of the network that a job leaves behind; arguments as above."""
+    """Bounds on the expected loss of the network that a job leaves behind.
+
+    ``prior`` is as for ``risk_bounds``, all else as above.
+    """
     found = risk_bounds(
         problem,
         networks.start,
@@ -149,6 +153,7 @@ def bound_risk(
         confidence=confidence,
         loss=_bounded_loss(dataset),
         certificate=networks.initial,
+        prior=prior,
         key=jax.random.key(seed),
         progress=progress,
     )

@@ -101,12 +101,15 @@ class PriorTraining:
         recipe: How the trained network came about, from a problem and a start; it must see nothing
             else of the sample. Then the first part's network is trained by it, in place of the
             steps, and the bounds around that network are about the trained one itself.
+        weight_decay: With which it is trained; None is the problem's, which must not have been
+            chosen by the sample then: its second part would have a say in the prior.
     """
 
     fraction: float = 0.5
     steps: int = 100
     continuation: int = 10
     recipe: Callable[[Problem, Params], Params] | None = None
+    weight_decay: float | None = None
 
 
 def risk_bounds(
@@ -171,7 +174,7 @@ def risk_bounds(
     problem.validate(start)
     problem.validate(trained)
     report = progress or silent
-    notes = tuple(f"{what} were fitted to the evaluated rows" for what in caveats)
+    notes = fitted_caveats(caveats)
     job = _Job(problem, as_float64(start), confidence, bounded, notes, seed, fresh)
     trained = as_float64(trained)
     bounds = []
@@ -220,6 +223,18 @@ def split_rows(
         )
     order = np.random.default_rng(seed).permutation(n)
     return np.sort(order[:size]), np.sort(order[size:])
+
+
+def fitted_caveats(what: Sequence[str]) -> tuple[str, ...]:
+    """Caveats of constants that were fitted to the sample."""
+    return tuple(f"{each} were fitted to the evaluated rows" for each in what)
+
+
+def activation_caveats(problem: Problem) -> tuple[str, ...]:
+    """Caveats of bounds on an activation's derivatives that nobody proved here."""
+    if problem.mlp.act.bounds_kind == "proved":
+        return ()
+    return ("the bounds on the activation's derivatives are those it came with",)
 
 
 def default_loss(sample: Measure) -> BoundedLoss:
@@ -273,14 +288,12 @@ class _Job:
     @property
     def of_linearisation(self) -> tuple[str, ...]:
         """Caveats of what rests on Theorem G5: the activation's bounds besides."""
-        if self.problem.mlp.act.bounds_kind == "proved":
-            return self.caveats
-        return (*self.caveats, "the bounds on the activation's derivatives are those it came with")
+        return (*self.caveats, *activation_caveats(self.problem))
 
-    def on(self, data: Measure) -> Problem:
-        """The learning problem on other data, its weight decay included."""
+    def on(self, data: Measure, weight_decay: float | None = None) -> Problem:
+        """The learning problem on other data, with its weight decay or another."""
         problem = self.problem
-        decay = problem.weight_decay
+        decay = problem.weight_decay if weight_decay is None else weight_decay
         return Problem(
             *(problem.mlp, data, problem.loss, problem.centered_at, decay),
             decay_to=problem.decay_to if decay else None,
@@ -478,12 +491,11 @@ class _Job:
         self, sample: Measure, first: Int[np.ndarray, " a"], prior: PriorTraining
     ) -> tuple[Params, Params]:
         """The network of the first part, and its continuation on all of the sample."""
-        part = _rows(sample, first)
+        problem = self.on(_rows(sample, first), prior.weight_decay)
         if prior.recipe is not None:
-            centre = prior.recipe(self.on(part), self.start)
+            centre = prior.recipe(problem, self.start)
             self.problem.validate(centre)
             return as_float64(centre), as_float64(centre)
-        problem = self.on(part)
         step = 1 / (self._curvature(problem, self.start) + problem.weight_decay)
         centre = self._descend(problem, self.start, prior.steps, accelerated, step)
         problem = self.problem  # its measure is the sample's, with equal rows once

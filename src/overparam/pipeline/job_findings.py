@@ -230,6 +230,8 @@ def _left_out(result: JobResult) -> Finding:
     text += f"not seen it; certified for {found.certified} of {rows} (Theorem R5)"
     if math.isfinite(farthest):
         text += f", outputs to within {at_most(farthest, 2)}"
+    if result.decays is not None:
+        text += "; but the weight decay was chosen by all rows, which makes it optimistic"
     numbers = {**wrong, "certified": found.certified, "output_error": finite(farthest)}
     return Finding("leave-one-out", (text,), "error", {"leave_one_out": numbers})
 

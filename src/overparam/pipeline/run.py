@@ -27,7 +27,9 @@ from scipy.linalg import eigvalsh
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import anchor, certify
 from overparam.certificate.stochastic import check_batches
+from overparam.certificate.trajectory_points import LARGE
 from overparam.certificate.weight_decay import check_decayed
+from overparam.choices import DECAYS
 from overparam.data import Dataset
 from overparam.importers.network import ImportedNetwork
 from overparam.kernel.empirical.expansion import Expansion
@@ -43,6 +45,7 @@ from overparam.pipeline.consequences import (
     measure_consequences,
 )
 from overparam.pipeline.fitting import FITTED, Stopped, enough_decay, find_obstacle, stop_early
+from overparam.pipeline.generalisation import PriorTraining
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import AnchorSettings, JobSettings
 from overparam.precision import as_float64
@@ -428,12 +431,15 @@ class Drawn(Job):
             anchor=anchored.params,
             anchored=anchored.certificate,
         )
+        # A weight decay that was chosen knows all rows, and a prior must not.
+        prior = None if chosen is None else PriorTraining(weight_decay=min(DECAYS))
         with self.phase("bounds on the risk"):
             risks = bound_risk(
                 *(self.dataset, self.problem, networks),
                 confidence=settings.confidence,
                 seed=settings.seed,
                 progress=self.report,
+                prior=prior,
             )
         return replace(known, risks=risks)
 
@@ -596,6 +602,8 @@ class Drawn(Job):
         layers = 8 * n * (2 * k + 2) * sum(self.model.widths)
         # A proved certificate computes the kernel again, where its rounding is known.
         matrices = 3 if self.settings.rigor == "proved" else 2
+        if self.settings.decay and self.settings.rigor != "proved" and size > LARGE:
+            matrices = 0  # weight decay asks nothing of a large one
         needed = matrices * 8 * size**2 + layers + 6 * 8 * self.model.parameter_count
         what = f"a certificate for {n} points with {k} outputs (a kernel of {size} x {size})"
         require_memory(needed, what, self.settings.available)

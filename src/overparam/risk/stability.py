@@ -22,13 +22,19 @@ from overparam.precision import as_float64, on_host
 from overparam.problem.integrands.cross_entropy import SmoothedCrossEntropy
 from overparam.problem.problem import Problem
 from overparam.risk.bounded_loss import BoundedLoss
-from overparam.risk.requirements import require_confidence, require_losses, require_sample_size
+from overparam.risk.requirements import (
+    require_confidence,
+    require_iid,
+    require_losses,
+    require_sample_size,
+)
 from overparam.risk.risk_bound import RiskBound
 
 HYPOTHESES = (
     "the rows are independent draws from one distribution, the one of the data to come",
-    "theta_ref does not depend on the sample",
+    "neither theta_ref nor the weight decay depends on the sample",
     "no point is longer, and no target another, than is said",
+    "rows left out are predicted at the minimum within the radius rho of theta_ref",
 )
 
 
@@ -59,9 +65,13 @@ class Stability:
         """beta: how much one of n - 1 rows can change a loss at a point; infinite if not stable.
 
         Args:
-            n: Rows.
+            n: Rows, of equal weight.
             lipschitz: Of the loss in the output.
+
+        Raises:
+            InputError: Fewer than two rows.
         """
+        require_sample_size(n, 2)
         if not self.holds:
             return math.inf
         moved = 2 * self.slope * self.jacobian_norm / ((n - 1) * self.strong_convexity)
@@ -73,15 +83,16 @@ def uniform_stability(problem: Problem, point_norm: float | None = None) -> Stab
     """Check that weight decay makes training stable, for all samples of points of a norm.
 
     Args:
-        problem: With weight decay, a perceptron centred at what it decays to; targets other than
-            its own are not spoken of.
+        problem: With weight decay, a perceptron centred at what it decays to, and rows of equal
+            weight; targets other than its own are not spoken of.
         point_norm: r; no point is longer. None is the longest of the problem's points.
 
     Returns:
         The :class:`Stability`, ``computed``; it holds where the network is wide enough.
 
     Raises:
-        InputError: Theorem R does not speak of the problem, or it is not centred.
+        InputError: Theorem R does not speak of the problem, it is not centred, rows weigh
+            differently, or a point is longer than ``point_norm``.
 
     References:
         docs/generalisation.md, Theorem G8.
@@ -90,9 +101,14 @@ def uniform_stability(problem: Problem, point_norm: float | None = None) -> Stab
     model, centre = problem.mlp, problem.centered_at
     if centre is None or problem.decay_to is not centre:
         raise InputError("stability is about a network centred at what it decays to: centered_at")
+    require_iid(problem.measure, "the sample")
     decay, loss, y = problem.weight_decay, problem.loss, problem.targets
     longest = float(np.linalg.norm(problem.measure.x, axis=1).max())
-    base = norms_of_all_points(model, as_float64(centre), longest if point_norm is None else point_norm)
+    if point_norm is None:
+        point_norm = longest
+    if not longest <= point_norm < math.inf:
+        raise InputError(f"point_norm is {point_norm:g}, but the longest point has {longest:g}")
+    base = norms_of_all_points(model, as_float64(centre), point_norm)
     zero = np.zeros_like(y)
     radius = math.sqrt(2 * float(np.max(np.asarray(loss.excess(zero, y)))) / decay)
     omega, lipschitz = MLPBounds(base).on_ball(radius)
@@ -123,8 +139,9 @@ def leave_one_out_bound(
         targets: The rows' targets.
         loss: What the risk is measured by; the 0-1 error by a ``Ramp``.
         confidence: 1 - delta.
-        errors: How far the predictions may be off, as ``leave_one_out`` bounds them.
-        caveats: What does not hold as stated.
+        errors: How far the predictions may be off, as ``leave_one_out`` bounds them; with random
+            vectors the bound fails with another probability of n times 1e-12.
+        caveats: What does not hold as stated, such as a weight decay that the sample has chosen.
 
     Raises:
         InputError: Confidence outside (0, 1), fewer than two rows, or a loss without a Lipschitz

@@ -25,6 +25,7 @@ SPACING = 4.5e-16
 def faults(claim: Claim) -> Iterator[str]:
     """Sentences on everything that does not fit together."""
     yield from _assumptions(claim)
+    yield from _beside(claim)
     yield from batch_faults(claim) if claim.in_batches else _flags(claim)
     yield from _grid(claim)
     yield from _of_other_theorems(claim)
@@ -34,13 +35,14 @@ def faults(claim: Claim) -> Iterator[str]:
         yield from _remedies(claim)
 
 
-MODULUS = "docs/modulus.md, Theorems 2 and 3"
-"""What a network's modulus comes from where its values are observed."""
+MODULUS = {"mlp": "docs/modulus.md, Theorems 2 and 3", "function": "docs/composed.md, Theorem D1"}
+"""What a network's modulus comes from where its values are observed, by the kind of model."""
 
 
 def _assumptions(claim: Claim) -> Iterator[str]:
-    if claim.content["modulus"] != MODULUS:
-        yield f"the modulus of a network comes from {MODULUS}"
+    source = MODULUS[claim.problem["model_kind"]]
+    if claim.content["modulus"] != source:
+        yield f"the modulus of a network comes from {source}"
     granted = ASSUMPTIONS[claim.content["rigor"]]
     if claim.has("failure_probability"):
         granted = with_random_vectors(granted)
@@ -105,6 +107,14 @@ def _expected(claim: Claim, proved: bool) -> set[str]:
     return set()
 
 
+def _beside(claim: Claim) -> Iterator[str]:
+    """What is no number, and of which every theorem's certificate has to be free."""
+    if "not_proved" in claim.content and claim.content["rigor"] != "computed":
+        yield "not_proved is stated of a certificate that is"
+    if "forecast" in claim.content and claim.certified:
+        yield "a forecast is stated though the run is certified"
+
+
 def _flags(claim: Claim) -> Iterator[str]:
     finite = math.isfinite(claim.number("radius"))
     if claim.certified != finite:
@@ -121,10 +131,6 @@ def _flags(claim: Claim) -> Iterator[str]:
         yield "step_fraction is not between 0 and 1"
     if "batches" in claim.content:
         yield "batches are stated of a theorem about all points"
-    if "not_proved" in claim.content and claim.content["rigor"] != "computed":
-        yield "not_proved is stated of a certificate that is"
-    if "forecast" in claim.content and claim.certified:
-        yield "a forecast is stated though the run is certified"
     stated = claim.has("newton_kantorovich")
     if claim.decayed and stated:
         yield "newton_kantorovich is none of Theorem R's numbers"
@@ -152,7 +158,7 @@ def _given_constants(claim: Claim) -> Iterator[str]:
             f"pl_constant of {claim.problem['loss']} is {'' if loss.everywhere else 'at most '}"
             f"{float(most):.17g}, not {float(alpha):.17g}"
         )
-    name = claim.problem["activation"]
+    name = claim.problem.get("activation")
     if name not in ACTIVATIONS:
         return
     activation = ACTIVATIONS[name]
