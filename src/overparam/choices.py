@@ -43,7 +43,7 @@ OPTIMIZERS = ("gd", "adam", "adamw", "lion", "momentum", "rmsprop", "sgd", "adag
 PARAMETRISATIONS = ("ntk", "standard", "mup")
 """NTK, standard, and maximal update (its form for gradient descent)."""
 
-DECAYS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+DECAYS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 """Weight decays that are tried where one is to be chosen."""
 
 AUTO = "auto"
