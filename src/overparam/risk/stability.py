@@ -32,7 +32,7 @@ from overparam.risk.risk_bound import RiskBound
 
 HYPOTHESES = (
     "the rows are independent draws from one distribution, the one of the data to come",
-    "neither theta_ref nor the weight decay depends on the sample",
+    "theta_ref, the weight decay and the loss do not depend on the sample",
     "no point is longer, and no target another, than is said",
     "rows left out are predicted at the minimum within the radius rho of theta_ref",
 )
