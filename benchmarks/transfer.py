@@ -24,7 +24,8 @@ from overparam.enclosures import max_eigenvalue
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.train.parametrisation import parametrise
-from overparam.train.step_sweep import StepSweep, step_sweep
+from overparam.train.step_optimum import StepSweep
+from overparam.train.step_sweep import step_sweep
 
 WIDTHS = {1: (64, 512, 4096, 65536), 2: (64, 512, 4096)}
 GRID = 2.0 ** np.arange(1, 7)

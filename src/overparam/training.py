@@ -30,5 +30,5 @@ from overparam.train.monitor import RoundingFloor as RoundingFloor
 from overparam.train.parametrisation import PARAMETRISATIONS as PARAMETRISATIONS
 from overparam.train.parametrisation import Parametrised as Parametrised
 from overparam.train.parametrisation import parametrise as parametrise
-from overparam.train.step_sweep import StepSweep as StepSweep
+from overparam.train.step_optimum import StepSweep as StepSweep
 from overparam.train.step_sweep import step_sweep as step_sweep

@@ -8,7 +8,7 @@ import pytest
 from test_along_run import BIAS, SCALE, Drawn, conditions, network, points
 
 from overparam import MLP, Measure
-from overparam.apriori import a_priori_coefficients
+from overparam.apriori import a_priori_coefficients, required_width
 from overparam.apriori.conditions import Step, conditions_at
 from overparam.apriori.one_layer import linear_run_drift
 from overparam.apriori.setting import build_setting
@@ -195,3 +195,31 @@ def test_the_bounds_fail_no_more_often_than_they_may():
         fails += drift > bound or any(v @ kernel @ v > most for v, most in duals)
     assert fails <= delta * 1000
     assert 1 < np.median(slack) < 300  # 263: of the four events and the units, each at its worst
+
+
+@pytest.mark.slow
+def test_descent_itself_stays_within_the_drift_and_the_ratio():
+    """Three runs to their end, at a width of four times the least that is certified."""
+    measure = points()
+    learnable = Measure(measure.x, np.sign(measure.x[:, :1]))
+    answer = required_width(learnable, network(learnable), failure_probability=0.5)
+    m = 4 * answer.width
+    found = answer.at(m)
+    eta, drifts, ratios = found["step_size"], [], []
+    for seed in range(3):
+        drawn = Drawn.of(learnable, "sin", m, np.random.default_rng(seed))
+        kernel, now, bias = drawn.kernel(), drawn, np.zeros(1)
+        drifts.append(0.0)
+        for t in range(2000):
+            values = now.outputs() - drawn.outputs() + SCALE * BIAS * bias
+            missing = drawn.root * (learnable.y - values)
+            if np.linalg.norm(missing) < 1e-5:
+                break
+            dw, dV, db = now.moved(missing)
+            now, bias = now.at(eta * dw, eta * dV), bias + eta * db
+            if t % 10 == 0:
+                drifts[-1] = max(drifts[-1], norm(now.kernel() - kernel))
+        end = np.sum((now.w - drawn.w) ** 2) + np.sum((now.V - drawn.V) ** 2) + bias @ bias
+        ratios.append(math.sqrt(end) / closest_interpolant(drawn))
+    assert 1 < found["kernel_drift"] / max(drifts) < 500
+    assert max(ratios) <= found["distance_ratio"]

@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from overparam import Problem, anchor, certify
+from overparam import InputError, Problem, anchor, certify
 from overparam.certificate import trajectory_points
 from overparam.certificate.trajectory_points import steepness_by_layers
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.mlp_bounds import base_of
 from overparam.kernel.empirical import tangent
+from overparam.train.choose_decay import choose_decay
 from overparam.train.decayed_minimum import decayed_minimum
 from tiny import Tiny
 
@@ -46,6 +47,8 @@ def test_anchors_and_runs_need_no_kernel(large):
     problem = Problem(SMALL.model, SMALL.measure(0), "squared", start, 0.3)
     minimum = decayed_minimum(problem, start)
     assert minimum.converged
+    with pytest.raises(InputError, match="choose the weight decay with fewer rows"):
+        choose_decay(problem, start)
     found = anchor(problem, minimum.params)
     assert found.certified
     assert found.numbers.min_eigenvalue == 0.0

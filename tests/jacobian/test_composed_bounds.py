@@ -10,9 +10,10 @@ from jax.flatten_util import ravel_pytree
 
 from composed_networks import NETWORKS, Dense64, problem_of
 from overparam.jacobian.bounds import jacobian_bounds
-from overparam.jacobian.composed_bounds import SECOND, THIRD, norms, symbol_norm
+from overparam.jacobian.composed_bounds import norms, symbol_norm
+from overparam.jacobian.composed_calculus import SECOND, THIRD
 from overparam.model import Composed, Conv, Dense
-from overparam.model.composed import Factors
+from overparam.model.composed_layers import Factors
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
 

@@ -23,7 +23,7 @@ from overparam.model import (
     Residual,
     Scale,
 )
-from overparam.model.composed import Factors
+from overparam.model.composed_layers import Factors
 
 FACTORS = Factors(1.3, 0.4)
 

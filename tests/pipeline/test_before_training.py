@@ -63,7 +63,9 @@ def test_the_run_stays_as_near_to_its_linearisation_as_was_said(problem, bound):
 
 def test_it_is_above_the_bound_after_training_and_near_it(problem):
     loss = ClippedSquared(1.0)
-    before = risk_before_training(problem, START, most=1, loss=loss)
+    before = risk_before_training(problem, START, most=1, loss=loss, caveats=["means"])
+    assert before.kind == "assumed"
+    assert "means were fitted" in before.caveats[0]
     terms, _ = derandomise(problem, START, run(problem, before), loss, 0.95, shape=np.ones(2))
     after = sum(terms.values())
     assert after <= before.value <= 1.3 * after

@@ -12,7 +12,8 @@ from networks import draw_inputs
 from overparam import MLP, InputError, Measure, Problem, gradient_descent
 from overparam.train.gradient_descent import train
 from overparam.train.parametrisation import parametrise
-from overparam.train.step_sweep import Runs, StepSweep, step_sweep
+from overparam.train.step_optimum import Runs, StepSweep
+from overparam.train.step_sweep import step_sweep
 
 MODEL = MLP(4, (8,), activation="tanh")
 X = draw_inputs(6, MODEL, 1)

@@ -12,6 +12,7 @@ SHARED = {
         f"overparam.jacobian.{name}"
         for name in ("partial_jacobians", "data_norms", "modulus", "starting_norms")
     ),
+    "overparam.jacobian.composed_calculus",  # the recursions of Theorem D1
     "overparam.certificate.certificate",  # the class and its file format
     "overparam.certificate.published",  # its schema
     "overparam.memory",  # how much is free

@@ -16,7 +16,8 @@ from jaxtyping import Float
 
 from overparam.apriori.linear_run import LinearRun
 from overparam.theorems.majorant import Majorant
-from overparam.theorems.path import Cell, PathConvergence, PathPoint, descent_follows_path
+from overparam.theorems.path import PathConvergence, descent_follows_path
+from overparam.theorems.path_cells import Cell, PathPoint
 
 SPACING = 0.2
 """How much farther along the run the next look is."""

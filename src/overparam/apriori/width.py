@@ -39,7 +39,7 @@ FARTHEST = 1e100
 """Largest factor between two widths that are tried."""
 
 FEWER, ROUGHLY = 8, 0.02
-"""First one in so many nodes, and to this relative precision."""
+"""First one in so many nodes, the last among them, and to this relative precision."""
 
 EXACT, PRECISION = 10**7, 10**3
 """Widths are found (and written out) exactly up to the first, beyond to a part in the second."""
@@ -160,11 +160,9 @@ def _search(setting: Setting, step: Step, progress: Progress) -> int:
         return margin
 
     # A bound on omega at fewer nodes takes a fraction of the time, and asks for a little more.
-    roughly, exactly = by_width(NODES[::FEWER]), by_width(NODES)
+    roughly, exactly = by_width(NODES[FEWER - 1 :: FEWER]), by_width(NODES)
     bracket = _bracket(roughly, START, 16.0)
-    if bracket is None:
-        raise InputError(_beyond(setting, step))
-    guess = _root(roughly, *bracket, ROUGHLY)
+    guess = START if bracket is None else _root(roughly, *bracket, ROUGHLY)
     bracket = _bracket(exactly, guess, 1 + 2 * ROUGHLY)
     if bracket is None:
         raise InputError(_beyond(setting, step))
@@ -238,7 +236,7 @@ def _mended(guess: int, low: int, high: int, enough: Callable[[int], bool]) -> i
         while low + step < high and not enough(low + step):
             low, step = low + step, 2 * step
         high = min(high, low + step)
-    while high - low > _apart(high):
+    while high - low > _apart(low):
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high

@@ -45,7 +45,7 @@ from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.composed import Composed
 from overparam.model.function import parameter_distance
 from overparam.problem.problem import Problem
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.rounding.residual import EVALUATION
 from overparam.theorems.weight_decay import UniqueMinimum
 
@@ -57,6 +57,12 @@ SLOWEST = 0.5
 
 CLOSER = 1.5
 """Where the ball was too small once, the gradient has to be this much below what was missing."""
+
+COSTLY = 3e7
+"""Products of a pass beyond which steps that only sharpen the minimum's distance are spared."""
+
+OFTEN = 48
+"""Then the steps after which, or after 2 / (eta lambda), it is looked whether Theorem R holds."""
 
 LONGEST_STEP = 0.5
 """eta lambda of a composed network's run at most (docs/composed.md)."""
@@ -123,6 +129,8 @@ def _by_running(
     ways = (False, True) if not predicted.sampled else (True,)
     for sampled in ways if not proved else (False,):
         run = Run(problem, start.params, eta, sampled=sampled, proved=proved)
+        if problem.network.products * problem.measure.n > COSTLY:
+            run.longest = min(run.longest, max(OFTEN, math.ceil(2 / (eta * problem.weight_decay))))
         attempt = _Attempt(problem, run, predicted, until, budget, progress, attempts)
         found = attempt.make()
         if found is not None:
@@ -189,8 +197,7 @@ class _Attempt:
                 return found
             if not self.deviation < math.inf:
                 break
-            if self.progress is not None:
-                self.progress(STEPS, self.steps, self.predicted.steps)
+            (self.progress or silent)(STEPS, self.steps, self.predicted.steps)
             if time.perf_counter() > self.until:
                 steps = self.predicted.steps
                 self.why = WouldTake(self.run.step_size, self.budget, True, steps)

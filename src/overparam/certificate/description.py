@@ -8,7 +8,8 @@ import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from overparam.certificate.field_types import Count, Finite, Hash, Positive, Record, Word
-from overparam.model.composed import Composed, activations
+from overparam.model.composed import Composed
+from overparam.model.composed_layers import activations
 from overparam.model.function import Network, ParamTree, covering_network
 from overparam.model.low_rank import LowRank
 from overparam.model.mlp import MLP

@@ -14,27 +14,23 @@ from jaxtyping import Float
 from scipy.linalg import cho_solve
 
 from overparam.choices import Rigor
-from overparam.enclosures import Enclosure, max_eigenvalue, min_eigenvalue
+from overparam.enclosures import Enclosure
 from overparam.enclosures.factor import factor_in_place
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
-from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.by_radius import JacobianBounds
-from overparam.jacobian.mlp_bounds import MLPBounds, base_of
 from overparam.kernel.empirical.expansion import Expansion
-from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.numbers import Number
 from overparam.precision import as_float64, on_host
-from overparam.problem.problem import Problem, require_no_decay
+from overparam.problem.problem import require_no_decay
 from overparam.rounding.dual import Duals
 from overparam.rounding.float64 import (
-    KernelErrors,
     check_excess,
     check_kernel_range,
     excess_with_rounding,
-    kernel_errors,
     sum_rounding,
 )
 from overparam.rounding.layer_norms import prove_layer_norms
+from overparam.rounding.measured_kernel import MeasuredKernel
 from overparam.rounding.probes import ArithmeticFault, arithmetic_fault, inner_dimensions, on_cpu
 from overparam.rounding.provable import check_provable
 from overparam.rounding.residual import prove_residual, prove_target_norm
@@ -47,12 +43,6 @@ NODES = 160
 
 AFAR = 64
 """Radii beyond those of Theorem 1, to where no minimiser is excluded any more."""
-
-SHARP_ORDER = 4096
-"""Up to this order lambda_min is enclosed to the last digits at once."""
-
-SHARP_WIDTH = 0.02
-"""Beyond it, the relative width from which the sharper bound is worth its time."""
 
 FAR = 1e12
 """A radius no network travels; its inverse is one nobody can tell from zero."""
@@ -224,31 +214,19 @@ def _computed(
     point: Expansion, target_norm: bool, estimated: bool, downgrade: ArithmeticFault | None
 ) -> Hypotheses:
     """Every number in float64, moved outward by what its rounding may have hidden."""
-    problem, params, kernel = point.problem, point.params, point.kernel
-    excess = excess_with_rounding(problem, params, point.to_minimiser)
-    check_kernel_range(kernel)
-    computed = _smallest_eigenvalue(kernel)
-    root = sqrt_down(max(computed.lower, 0.0))
-    bounds = jacobian_bounds(
-        problem,
-        params,
-        estimated=estimated,
-        sigma=root,
-        path=math.sqrt(2 * excess.upper) / root if root else None,
-    )
-    errors = kernel_errors(problem, params, kernel, base_of(bounds))
-    largest = errors.largest(max_eigenvalue(kernel, sharp=len(kernel) <= SHARP_ORDER))
-    smallest = errors.smallest(computed)
-    rho, duals = _TargetNorm(None, 0.0, math.inf), None
+    problem = point.problem
+    excess = excess_with_rounding(problem, point.params, point.to_minimiser)
+    check_kernel_range(point.kernel)
+    known = MeasuredKernel(point, None, estimated, excess.upper)
+    bounds, rho, duals = known.bounds, _TargetNorm(None, 0.0, math.inf), None
     if target_norm:
-        rho = _target_norm(point, computed, smallest, errors, excess.noise)
+        rho = _target_norm(known, excess.noise)
         noise = excess.noise / math.sqrt(problem.loss.smoothness)
-        off = errors.of_kernel(sqrt_up(largest.upper))
-        duals = _duals(problem, kernel, off, point.residual, noise)
+        duals = _duals(known, point.residual, noise)
     return Hypotheses(
         point=point,
-        min_eigenvalue=smallest,
-        max_eigenvalue=largest,
+        min_eigenvalue=known.smallest,
+        max_eigenvalue=known.largest,
         excess=excess.upper,
         residual=math.sqrt(2 * excess.upper),
         target_norm=rho.value,
@@ -267,20 +245,19 @@ def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
     problem, params = point.problem, as_float64(point.params)
     base = prove_layer_norms(problem, params)
     residual = prove_residual(problem, params, base.weights)
-    kernel = tangent_kernel(problem, params, progress=point.progress)
-    smallest = _smallest_eigenvalue(kernel, base.kernel_error)
+    known = MeasuredKernel(Expansion(problem, params, None, point.progress), base)
     rho = duals = None
     if target_norm:
-        rho = prove_target_norm(kernel, base.kernel_error, smallest.lower, residual)
-        duals = _duals(problem, kernel, base.kernel_error, residual.coordinates, residual.error)
+        rho = prove_target_norm(known.kernel, known.error, known.smallest.lower, residual)
+        duals = _duals(known, residual.coordinates, residual.error)
     return Hypotheses(
-        point=Expansion(problem, point.params, kernel, point.progress),
-        min_eigenvalue=smallest,
-        max_eigenvalue=max_eigenvalue(kernel, norm_error=base.kernel_error),
+        point=Expansion(problem, point.params, known.kernel, point.progress),
+        min_eigenvalue=known.smallest,
+        max_eigenvalue=known.largest,
         excess=residual.excess.upper,
         residual=residual.norm.upper,
         target_norm=None if rho is None else rho.upper,
-        bounds=MLPBounds(base.norms, "proved"),
+        bounds=known.bounds,
         rigor="proved",
         excess_lower=residual.excess.lower,
         target_norm_lower=0.0 if rho is None else rho.lower,
@@ -291,26 +268,14 @@ def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
 
 
 def _duals(
-    problem: Problem,
-    kernel: Float[np.ndarray, "nk nk"],
-    kernel_error: float,
-    residual: Float[np.ndarray, " nk"],
-    residual_error: float,
+    known: MeasuredKernel, residual: Float[np.ndarray, " nk"], residual_error: float
 ) -> Duals | None:
     """For a loss with one minimiser, which is not reached yet."""
-    known = math.isfinite(kernel_error) and np.any(residual) and np.any(kernel)
-    if not (problem.loss.unique and known):
+    if not (known.point.problem.loss.unique and math.isfinite(known.error)):
         return None
-    return Duals(kernel, residual, kernel_error, residual_error)
-
-
-def _smallest_eigenvalue(kernel: np.ndarray, norm_error: float = 0.0) -> Enclosure:
-    """Enclose lambda_min: the sharp bound only where it is cheap, or where it is needed."""
-    if len(kernel) > SHARP_ORDER:
-        found = min_eigenvalue(kernel, norm_error=norm_error, sharp=False)
-        if found.width <= SHARP_WIDTH * found.lower + 2 * norm_error:
-            return found
-    return min_eigenvalue(kernel, norm_error=norm_error)
+    if not (np.any(residual) and np.any(known.kernel)):
+        return None
+    return Duals(known.kernel, residual, known.error, residual_error)
 
 
 class _TargetNorm(NamedTuple):
@@ -321,24 +286,16 @@ class _TargetNorm(NamedTuple):
     upper: float
 
 
-def _target_norm(
-    point: Expansion,
-    computed: Enclosure,
-    smallest: Enclosure,
-    errors: KernelErrors,
-    noise: float,
-) -> _TargetNorm:
+def _target_norm(known: MeasuredKernel, noise: float) -> _TargetNorm:
     """rho_K = sqrt(r^T K^{-1} r) from the computed kernel; docs/convergence.md has the bounds.
 
     Args:
-        point: Its kernel and residual, as they were computed.
-        computed: The kernel's lambda_min.
-        smallest: That of K.
-        errors: How far the kernel is from K.
+        known: The kernel and its eigenvalues, as they were computed and moved outward.
         noise: How far the residual may be off.
     """
     unknown = _TargetNorm(math.inf, 0.0, math.inf)
-    kernel, residual = point.kernel, point.residual
+    kernel, residual = known.kernel, known.point.residual
+    computed, smallest, errors = known.computed_smallest, known.smallest, known.errors
     factor = factor_in_place(kernel.copy()) if smallest.lower > 0 else None
     if factor is None:
         return unknown

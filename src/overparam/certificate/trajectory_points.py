@@ -7,19 +7,20 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.certificate.trajectory_steps import see_layers
-from overparam.enclosures import max_eigenvalue, min_eigenvalue, spectral_norm
-from overparam.enclosures.rounding import sqrt_down, sqrt_up
+from overparam.enclosures import spectral_norm
+from overparam.enclosures.rounding import sqrt_down
 from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
-from overparam.jacobian.composed_bounds import ComposedBounds
+from overparam.jacobian.composed_calculus import ComposedBounds
 from overparam.jacobian.curvature import third_derivative
 from overparam.jacobian.layer_norms import LayerNorms
-from overparam.jacobian.mlp_bounds import MLPBounds, base_of
-from overparam.kernel.empirical.tangent import tangent_kernel
+from overparam.jacobian.mlp_bounds import base_of
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.problem.problem import Problem
-from overparam.rounding.float64 import excess_with_rounding, kernel_errors
+from overparam.rounding.float64 import excess_with_rounding
 from overparam.rounding.layer_norms import prove_layer_norms
+from overparam.rounding.measured_kernel import MeasuredKernel
 from overparam.rounding.passes import WeightNorms, weight_norms
 from overparam.rounding.residual import prove_residual
 from overparam.rounding.steps import StepErrors, step_errors
@@ -86,25 +87,20 @@ def measure_point(problem: Problem, params: ParamTree, step: int, proved: bool) 
         norm = steepness_by_layers(base_of(bounds))
         none = np.empty((0, 0))
         return Point(step, params, none, 0.0, norm, bounds) if np.isfinite(norm) else None
-    kernel = tangent_kernel(problem, params)
-    if not np.isfinite(kernel).all():
+    here = Expansion(problem, params)
+    if not np.isfinite(here.kernel).all():
         return None
-    if proved:
-        layers = prove_layer_norms(problem, params)
-        lowest = min_eigenvalue(kernel, norm_error=layers.kernel_error).lower
-        highest = max_eigenvalue(kernel, norm_error=layers.kernel_error).upper
-        bounds = MLPBounds(layers.norms, "proved")
-        known = layers.weights, layers.kernel_error
-        return Point(step, params, kernel, lowest, sqrt_up(highest), bounds, *known)
-    measured = jacobian_bounds(problem, params)
-    errors = kernel_errors(problem, params, kernel, base_of(measured))
+    layers = prove_layer_norms(problem, params) if proved else None
+    found = MeasuredKernel(here, layers)
     return Point(
         step=step,
         params=params,
-        kernel=kernel,
-        eigenvalue=errors.smallest(min_eigenvalue(kernel)).lower,
-        jacobian_norm=sqrt_up(errors.largest(max_eigenvalue(kernel)).upper),
-        bounds=measured,
+        kernel=here.kernel,
+        eigenvalue=found.smallest.lower,
+        jacobian_norm=found.jacobian_norm,
+        bounds=found.bounds,
+        weights=None if layers is None else layers.weights,
+        kernel_error=None if layers is None else layers.kernel_error,
     )
 
 

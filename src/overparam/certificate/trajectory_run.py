@@ -123,6 +123,7 @@ class Run:
 
     Attributes:
         exponent: The sum of the e_t so far.
+        longest: Steps of a cell at most.
         stepping: Seconds that the steps themselves took; measuring at each cell is apart.
         why: Why the run ended, if it did.
     """
@@ -154,6 +155,7 @@ class Run:
         self.why: Reason | None = None
         self.early = early
         self.looks: Looks | None = None
+        self.longest = CHUNK
         self._balls = _in_balls(problem, self.start, step_size, bits) if early else None
         self._reach = 0.0
         self._last: Point | None = None
@@ -315,10 +317,13 @@ class Run:
         reach: float,
         ball: Ball,
         extra: Any,
-        most: int = CHUNK,
+        most: int | None = None,
     ) -> tuple[ParamTree, np.ndarray]:
         """Compiled steps from a point of a cell, until they are farther from it than ``reach``."""
         assert self.looks is not None
+        most = self.longest if most is None else most
+        with jax.enable_x64(True):
+            around, data = jax.device_put((first, (*self._data, extra)))
         here, tables, left, moved = first, list[np.ndarray](), most, 0.0
         while left and moved <= reach:
             looked = self.looks.look(here, point.kernel if here is point.params else None)
@@ -326,7 +331,7 @@ class Run:
             began = time.perf_counter()
             with jax.enable_x64(True):
                 end, rows, ghats, count, far = self._advance(
-                    *(here, first, self.looks.origin, (*self._data, extra)),
+                    *(here, around, self.looks.origin, data),
                     np.float64(self.step_size),
                     np.float64(ball.lipschitz),
                     (np.float64(reach), np.float64(room), np.int32(left)),

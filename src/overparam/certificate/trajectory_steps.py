@@ -13,7 +13,7 @@ from overparam.jacobian.curvature import neuron_curvature
 from overparam.jacobian.random_curvature import beta_for, curvature_sample, steady_sample
 from overparam.kernel.empirical.layer_products import multiply, observe
 from overparam.model.composed import Composed
-from overparam.model.function import ParamTree
+from overparam.model.function import ParamTree, tree_norm
 from overparam.model.mlp import MLP
 from overparam.problem.integrands import Integrand
 from overparam.theorems.trajectory_curvature import Seen, layered_curvature
@@ -70,7 +70,7 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
             way = theta if towards is None else jax.tree.map(jnp.subtract, theta, towards)
             way = model.moving(way)
             gradient = jax.tree.map(lambda g, w: g + strength * w, gradient, way)
-            excess = excess + strength / 2 * _norm(way) ** 2
+            excess = excess + strength / 2 * tree_norm(way) ** 2
         return gradient, ghat, excess, jnp.stack([jnp.sqrt(size), jnp.max(each)]), passed
 
     def curvature(theta: ParamTree, ghat: Array, passed: Seen | None, data: tuple) -> Array:
@@ -118,8 +118,8 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
             fresh = jax.random.fold_in(key, before + i)
             seen = sample(theta, ghat, now, step_size * bound, step_size, fresh)
             step = jax.tree.map(lambda g: step_size * g, gradient)
-            length = _norm(step)
-            row = [excess, norm, length, moved, _between(theta, start), _norm(theta)]
+            length = tree_norm(step)
+            row = [excess, norm, length, moved, _between(theta, start), tree_norm(theta)]
             rows = rows.at[i].set(jnp.stack([*row, *sizes, bound, seen]))
             ghats = ghats.at[i].set(ghat)
             theta = jax.tree.map(jnp.subtract, theta, step)
@@ -150,7 +150,7 @@ def look_program(model: MLP) -> Callable:
         _, pull = jax.vjp(lambda p: model.apply(p, x), start)
         (moved,) = pull((roots * alpha).reshape(len(x), -1))
         gone = jax.tree.map(jnp.subtract, theta, start)
-        return change, _norm(gone), _between(gone, moved)
+        return change, tree_norm(gone), _between(gone, moved)
 
     return jax.jit(look)
 
@@ -210,9 +210,5 @@ def see_layers(
     return layered_pass(model, theta, x)[1](weights, ghat)[1]
 
 
-def _norm(tree: Any) -> Float[Array, ""]:
-    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
-
-
 def _between(a: Any, b: Any) -> Float[Array, ""]:
-    return _norm(jax.tree.map(jnp.subtract, a, b))
+    return tree_norm(jax.tree.map(jnp.subtract, a, b))

@@ -2,7 +2,9 @@
 
 import shlex
 import sys
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from overparam.cli.options import data_selection
@@ -56,6 +58,8 @@ class Output:
         found = findings(known)
         if self.out is not None:
             write_output(known, found, self.out, None)
+            # What draws figures takes a second to load, which the work to come has room for.
+            Thread(target=import_module, args=("overparam.report.page",)).start()
         if not self.as_json:
             self.said = lines(found, self.verbose)
             with progress.hidden():

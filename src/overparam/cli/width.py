@@ -36,6 +36,8 @@ THEOREMS = {
 }
 """What the theorems of docs/apriori.md rest on."""
 
+SCALES = ("output_scale", "weight_scale", "bias_scale")
+
 PLOTTED = 25
 """Widths in the plot, from a hundredth of the required one to ten thousand times."""
 
@@ -83,58 +85,33 @@ def require_width_options(options: dict[str, Any]) -> None:
             f"--depth {depth}: the width is worked out for at most {DEEPEST} hidden layers; each "
             "further one multiplies the work, and the answer was out of reach long before"
         )
-    scales = {name: options[name] for name in ("output_scale", "weight_scale", "bias_scale")}
+    scales = {name: options[name] for name in SCALES}
     require_scales(max(depth, 0) + 1, **scales)
 
 
 def _setting(
-    dataset: Dataset,
-    knowing: str,
-    assume_limit: bool,
-    *,
-    depth: int,
-    activation: str,
-    weight_scale: float,
-    bias_scale: float,
-    output_scale: float,
-    min_eigenvalue: float | None,
-    eigenvalue_failure_probability: float,
-    **options: Any,
+    dataset: Dataset, knowing: str, assume_limit: bool, *, depth: int, activation: str, **asked: Any
 ) -> Setting:
     """What is asked; lambda_min from the points even where the rest may not know them."""
     train = dataset.train
-    scales = {
-        "weight_scale": weight_scale,
-        "bias_scale": bias_scale,
-        "output_scale": output_scale,
-    }
+    scales = {name: asked.pop(name) for name in SCALES}
     model = MLP(train.dim, (1,) * depth, train.outputs, activation, **scales)
-    if assume_limit and min_eigenvalue is not None:
+    if assume_limit and asked["min_eigenvalue"] is not None:
         raise InputError("give --min-eigenvalue or --assume-limit, not both")
     if assume_limit:
-        spectra = build_setting(train, model, **options).spectra
+        surely = asked | {"eigenvalue_failure_probability": 0.0}
+        spectra = build_setting(train, model, **surely).spectra
         assert spectra is not None, "the points are known"
-        min_eigenvalue = spectra.kernel
-    assumption: dict[str, Any] = {
-        "min_eigenvalue": min_eigenvalue,
-        "eigenvalue_failure_probability": eigenvalue_failure_probability,
-    }
-    whole = build_setting(train, model, **assumption, **options)
+        asked["min_eigenvalue"] = spectra.kernel
+    whole = build_setting(train, model, **asked)
     if knowing == "points":
         return whole
-    if min_eigenvalue is None:
+    if asked["min_eigenvalue"] is None:
         raise InputError(
             f"--knowing {knowing} cannot bound lambda_min: add --assume-limit or --min-eigenvalue"
         )
     less: Knowledge = Norms.of(train) if knowing == "norms" else Moments.of(train)
-    return build_setting(
-        less,
-        model,
-        residual=whole.residual,
-        sample_size=train.n,
-        **assumption,
-        **options,
-    )
+    return build_setting(less, model, residual=whole.residual, sample_size=train.n, **asked)
 
 
 def _curves(answer: RequiredWidth, progress: ProgressBar) -> dict[int, APrioriCoefficients]:

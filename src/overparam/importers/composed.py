@@ -21,8 +21,9 @@ from overparam.importers.network import (
     scales_for,
 )
 from overparam.importers.steps import Block, Convolution, Flat, Means, Norm, Pointwise, Step
-from overparam.model import composed
-from overparam.model.composed import Shape
+from overparam.model import composed_layers
+from overparam.model.composed import Composed
+from overparam.model.composed_layers import Shape
 
 
 def composed_of(
@@ -61,7 +62,7 @@ def composed_of(
     bias_scale = 0.0 if len(without) == len(linear) else chosen.bias
     stack = _Stack(source, channels_first, (chosen.weight, bias_scale), chosen.output, linear[-1])
     parts, params, _ = stack.read(steps, shape)
-    model = composed.Composed(parts, shape, chosen.weight, bias_scale, chosen.output)
+    model = Composed(parts, shape, chosen.weight, bias_scale, chosen.output)
     model.validate(params)
     return ImportedNetwork(model, params, source, notes)
 
@@ -96,7 +97,7 @@ class _Stack:
                         f"{step.name} in {self.source} makes {behind} of {shape}: it is no "
                         "residual block"
                     )
-                parts.append(composed.Residual(inner))
+                parts.append(composed_layers.Residual(inner))
                 params.append(own)
                 continue
             if isinstance(step, Flat):
@@ -156,7 +157,7 @@ def _inputs(step: Affine | Convolution) -> int:
 
 def _layer(
     step: Step, scale: tuple[float, float, float], order: np.ndarray | None
-) -> list[tuple[composed.Layer, Any]]:
+) -> list[tuple[composed_layers.Layer, Any]]:
     """A step as layers with their parameters."""
     if isinstance(step, Affine | Convolution):
         output, weight, bias = scale
@@ -167,25 +168,25 @@ def _layer(
         offset = np.zeros(len(weights)) if step.bias is None else step.bias
         own = {"weight": weights / factor, "bias": offset / ((output * bias) or 1.0)}
         if isinstance(step, Affine):
-            return [(composed.Dense(len(weights)), own)]
+            return [(composed_layers.Dense(len(weights)), own)]
         kernel = step.weight.shape[1:3]
-        return [(composed.Conv(len(weights), kernel, step.stride, step.padding), own)]
+        return [(composed_layers.Conv(len(weights), kernel, step.stride, step.padding), own)]
     if isinstance(step, Norm):
-        layers: list[tuple[composed.Layer, Any]] = [(composed.Normalise(step.epsilon), {})]
+        normalised = composed_layers.Normalise(step.epsilon), dict[str, Any]()
         if step.gain is None and step.bias is None:
-            return layers
+            return [normalised]
         width = len(step.gain if step.gain is not None else step.bias)  # type: ignore[arg-type]
         gain = np.ones(width) if step.gain is None else step.gain
         offset = np.zeros(width) if step.bias is None else step.bias
         if order is not None:
             gain, offset = _behind(gain, order), _behind(offset, order)
-        return [*layers, (composed.Scale(), {"gain": gain, "bias": offset})]
+        return [normalised, (composed_layers.Scale(), {"gain": gain, "bias": offset})]
     if isinstance(step, Means):
-        return [(composed.MeanPool(step.window), {})]
+        return [(composed_layers.MeanPool(step.window), {})]
     if isinstance(step, Flat):
-        return [(composed.Flatten(), {})]
+        return [(composed_layers.Flatten(), {})]
     assert isinstance(step, Pointwise)
-    return [(composed.Pointwise(step.activation), {})]
+    return [(composed_layers.Pointwise(step.activation), {})]
 
 
 def _behind(array: Float[np.ndarray, "..."], order: np.ndarray) -> Float[np.ndarray, "..."]:
@@ -198,7 +199,7 @@ def _behind(array: Float[np.ndarray, "..."], order: np.ndarray) -> Float[np.ndar
 
 
 def _fitting(
-    part: composed.Layer, own: Any, shape: tuple[int, ...], name: str, source: str
+    part: composed_layers.Layer, own: Any, shape: tuple[int, ...], name: str, source: str
 ) -> tuple[int, ...]:
     """The shape behind a layer.
 

@@ -111,15 +111,15 @@ def estimate_bounds(
         the estimate is that the model is linear in its parameters: zero at every radius.
     """
     search = _Search(problem, params, starts, steps, seed)
-    bend, direction = search.at_centre()
+    bend, direction = search.largest(_curvature, 0.0)
     if sigma:
         radius = sigma / (SAFETY * bend) if bend else path
     radii = (radius or 1.0) * 2.0 ** np.array(POWERS)
     previous = direction
     change, curvature = np.zeros(len(radii)), np.full(len(radii), bend)
     for i, r in enumerate(radii):
-        change[i], found = search.largest_change(r, direction, previous)
-        curvature[i], _ = search.largest_curvature(r, direction, found)
+        change[i], found = search.largest(_change, r, direction, previous)
+        curvature[i], _ = search.largest(_curvature, r, direction, found)
         previous = found
     change = np.maximum.accumulate(change)
     curvature = np.maximum.accumulate(np.maximum(np.maximum(curvature, bend), change / radii))
@@ -148,29 +148,14 @@ class _Search:
         self.descent = descent if np.any(descent) else self.random[0]
         self.dual = rng.standard_normal((self.starts, len(self.roots)))
 
-    def at_centre(self) -> tuple[float, Float[np.ndarray, " p"]]:
-        """|D^2 F(theta_0)|, and a direction in which it is attained."""
-        return self._run(_climb_curvature, 0.0)
-
-    def largest_change(
-        self, radius: float, *directions: Float[np.ndarray, " p"]
+    def largest(
+        self, ascent: Callable, radius: float, *directions: Float[np.ndarray, " p"]
     ) -> tuple[float, Float[np.ndarray, " p"]]:
-        """The largest |J(theta) - J(theta_0)| found, and the direction to it."""
-        return self._run(_climb_change, radius, *directions)
-
-    def largest_curvature(
-        self, radius: float, *directions: Float[np.ndarray, " p"]
-    ) -> tuple[float, Float[np.ndarray, " p"]]:
-        """The largest |D^2 F(theta)| found, and the direction to it."""
-        return self._run(_climb_curvature, radius, *directions)
-
-    def _run(
-        self, climb: Callable, radius: float, *directions: Float[np.ndarray, " p"]
-    ) -> tuple[float, Float[np.ndarray, " p"]]:
+        """The largest number that ascents find on a sphere, and the direction to where it is."""
         rows = np.array([self.descent, *directions, *self.random])[: self.starts]
         with jax.enable_x64(True):
-            values, ends = climb(
-                *(self.function, self.params, self.x, self.roots, rows),
+            values, ends = _climb(
+                *(ascent, self.function, self.params, self.x, self.roots, rows),
                 *(self.dual, np.float64(radius), self.steps),
             )
         values = np.where(np.isfinite(values), values, np.inf)
@@ -178,8 +163,9 @@ class _Search:
         return float(values[best]), np.asarray(ends)[best]
 
 
-@partial(jax.jit, static_argnums=(0, 7))
-def _climb_change(
+@partial(jax.jit, static_argnums=(0, 1, 8))
+def _climb(
+    ascent: Callable[[Callable, Array, Array, int], Callable],
     function: Function,
     params: Any,
     x: Array,
@@ -189,8 +175,17 @@ def _climb_change(
     radius: Array,
     steps: int,
 ) -> tuple[Float[Array, " starts"], Float[Array, "starts p"]]:
+    """An ascent from each start, of F in the coordinates of L2(mu; R^K) at flat parameters."""
+    centre, unravel = ravel_pytree(params)
+
+    def coordinates(theta: Array) -> Array:
+        return roots * function(unravel(theta), x).reshape(-1)
+
+    return jax.lax.map(ascent(coordinates, centre, radius, steps), (directions, dual))
+
+
+def _change(coordinates: Callable, centre: Array, radius: Array, steps: int) -> Callable:
     """Alternate steps towards the singular vector of J(theta) - J(theta_0) and uphill in theta."""
-    coordinates, centre = _flat(function, params, x, roots)
 
     def change(theta: Array, u: Array) -> Array:
         """(J(theta) - J(theta_0))* u."""
@@ -216,22 +211,11 @@ def _climb_change(
         _, _, best, where = jax.lax.fori_loop(0, steps, body, first)
         return jnp.sqrt(best), where
 
-    return jax.lax.map(climb, (directions, dual))
+    return climb
 
 
-@partial(jax.jit, static_argnums=(0, 7))
-def _climb_curvature(
-    function: Function,
-    params: Any,
-    x: Array,
-    roots: Array,
-    directions: Float[Array, "starts p"],
-    dual: Float[Array, "starts m"],
-    radius: Array,
-    steps: int,
-) -> tuple[Float[Array, " starts"], Float[Array, "starts p"]]:
+def _curvature(coordinates: Callable, centre: Array, radius: Array, steps: int) -> Callable:
     """The same for D^2 F(theta)[v, u], in v, u and its direction in L2(mu); at radius 0, for v."""
-    coordinates, centre = _flat(function, params, x, roots)
 
     def slope(theta: Array, v: Array) -> Array:
         return jax.jvp(coordinates, (theta,), (v,))[1]
@@ -262,17 +246,7 @@ def _climb_curvature(
         _, _, _, best, where = jax.lax.fori_loop(0, steps, body, first)
         return best, where
 
-    return jax.lax.map(climb, (directions, dual))
-
-
-def _flat(function: Function, params: Any, x: Array, roots: Array) -> tuple[Callable, Array]:
-    """F in the coordinates of L2(mu; R^K), of a flat vector of parameters, and theta_0."""
-    centre, unravel = ravel_pytree(params)
-
-    def coordinates(theta: Array) -> Array:
-        return roots * function(unravel(theta), x).reshape(-1)
-
-    return coordinates, centre
+    return climb
 
 
 def _unit(v: Array) -> Array:

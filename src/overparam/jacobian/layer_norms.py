@@ -5,7 +5,7 @@ from power iteration, which would bound them from the wrong side.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ from overparam.jacobian.measured_partials import (
     partials_work,
 )
 from overparam.jacobian.starting_norms import StartingNorms
+from overparam.kernel.tiles import blocks_within
 from overparam.memory import WORKING_MEMORY
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
@@ -139,7 +140,8 @@ def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMO
     blocks: list[tuple] = []
     grams = tuple(InputGram(measure.n, m) for m in model.widths[:-1])
     with jax.enable_x64(True):
-        for rows in _row_blocks(model, measure.n, working_memory):
+        per_point = 8 * (3 * model.out_dim + 2) * sum(model.widths)
+        for rows in blocks_within(working_memory, measure.n, per_point):
             at_rows = partial(_block_norms, model, partials, params)
             block, inputs = to_host(row_by_row(at_rows, measure.x[rows]))
             blocks.append((*block, inputs[:kept]))
@@ -405,9 +407,3 @@ class InputGram:
         scales = np.full(len(self.total), factor)
         scales[-1] = bias_scale
         return self.total * np.outer(scales, scales)
-
-
-def _row_blocks(model: MLP, n: int, working_memory: int) -> Iterator[slice]:
-    per_point = 8 * (3 * model.out_dim + 2) * sum(model.widths)
-    size = min(n, max(1, working_memory // per_point))
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))

@@ -7,7 +7,6 @@ constants that depend on the unit's gradient; statement and proof are in docs/ob
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -20,6 +19,7 @@ from jaxtyping import Array, Float
 from overparam.jacobian.branch_and_bound import largest_over_splits
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.jacobian.layer_norms import spectral_norm_of, top_eigenvalue
+from overparam.kernel.tiles import blocks_within
 from overparam.memory import WORKING_MEMORY
 from overparam.model.function import ParamTree
 from overparam.model.layers import observe_layers
@@ -234,7 +234,8 @@ def measure_layered_point(
     parts: list[tuple[list[np.ndarray], ...]] = []
     grams = [np.zeros((m + 1, m + 1)) for m in model.widths[:-1]]
     with jax.enable_x64(True):
-        for rows in _blocks(model, measure.n, working_memory):
+        per_point = 8 * 4 * (model.in_dim + 1) * (model.out_dim + 2) * sum(model.widths)
+        for rows in blocks_within(working_memory, measure.n, per_point):
             part, inputs = to_host(_block(model, params, measure.x[rows]))
             parts.append(part)
             for gram, c, (h, slopes) in zip(grams, model.weight_factors, inputs, strict=True):
@@ -333,9 +334,3 @@ def _add(
     for direction in slopes:
         weighted = c * roots * direction
         gram[:-1, :-1] += weighted.T @ weighted
-
-
-def _blocks(model: MLP, n: int, working_memory: int) -> Iterator[slice]:
-    per_point = 8 * 4 * (model.in_dim + 1) * (model.out_dim + 2) * sum(model.widths)
-    size = min(n, max(1, working_memory // per_point))
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))

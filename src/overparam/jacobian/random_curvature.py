@@ -24,6 +24,8 @@ from jaxtyping import Array, Float
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
+from overparam.model.function import tree_norm
+
 ATTEMPTS = 4
 """Runs at most that a certificate looks at, which share the failure probability."""
 
@@ -122,7 +124,7 @@ def curvature_sample(
 
         def add(i: Array, total: Array) -> Array:
             vector = _normal(jax.random.fold_in(draws, i), params)
-            return total + jnp.sqrt(_norm(product(product(vector))))
+            return total + jnp.sqrt(tree_norm(product(product(vector))))
 
         return jax.lax.fori_loop(0, count, add, jnp.zeros_like(cap))
 
@@ -155,11 +157,11 @@ def steady_sample(
 
         def again(_: Any, state: tuple) -> tuple:
             vector, log = state
-            size = jnp.maximum(_norm(vector), 1e-300)
+            size = jnp.maximum(tree_norm(vector), 1e-300)
             return product(jax.tree.map(lambda leaf: leaf / size, vector)), log + jnp.log(size)
 
         vector, log = jax.lax.fori_loop(0, POWERS, again, (_normal(draw, params), jnp.zeros(())))
-        return jnp.exp((log + jnp.log(_norm(vector))) / POWERS)
+        return jnp.exp((log + jnp.log(tree_norm(vector))) / POWERS)
 
     drawn = jax.random.uniform(coin, dtype=np.float64) < expected
     size = jax.lax.cond(drawn, seen, lambda: jnp.zeros_like(cap))
@@ -173,7 +175,3 @@ def _normal(key: Array, like: Any) -> Any:
     """One vector, cut into leaves: a generator for each would take as long again to compile."""
     flat, back = ravel_pytree(like)
     return back(jax.random.normal(key, flat.shape, np.float64))
-
-
-def _norm(tree: Any) -> Float[Array, ""]:
-    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))

@@ -22,7 +22,7 @@ from overparam.errors import InputError
 from overparam.limits import require_choice
 from overparam.model.mlp import MLP
 from overparam.precision import floating_dtype
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 
 TILE_ROWS = 1024
 """Rows of the kernel a tile has at most by default (but at least one point's)."""
@@ -233,8 +233,7 @@ def fill(
         matrix[rows, columns] = values
         if tiling.mirrored(tile):
             matrix[columns, rows] = values.T
-        if progress is not None:
-            progress("kernel", done, len(tiles))
+        (progress or silent)("kernel", done, len(tiles))
 
 
 def computed(
@@ -279,6 +278,11 @@ def mirror_lower(square: Float[np.ndarray, "n n"]) -> None:
 def blocks(n: int, side: int) -> Iterator[slice]:
     """Slices of ``side`` that cover 0..n; the last one may be shorter."""
     return (slice(start, min(start + side, n)) for start in range(0, n, side))
+
+
+def blocks_within(memory: int, n: int, per_point: int) -> Iterator[slice]:
+    """The same, as large as memory allows."""
+    return blocks(n, min(n, max(1, memory // per_point)))
 
 
 def even_blocks(n: int, most: int) -> Iterator[slice]:

@@ -14,12 +14,11 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from overparam.enclosures import max_eigenvalue, min_eigenvalue, spectral_norm
+from overparam.enclosures import max_eigenvalue, spectral_norm
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
-from overparam.jacobian.bounds import jacobian_bounds
 from overparam.jacobian.by_radius import JacobianBounds
 from overparam.jacobian.layer_norms import top_eigenvalue
-from overparam.jacobian.mlp_bounds import base_of
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.jacobian_change import jacobian_change_gram
 from overparam.kernel.empirical.tangent import (
     coordinate_weights,
@@ -31,14 +30,14 @@ from overparam.model.mlp import Params
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.rounding.float64 import excess_with_rounding, kernel_errors
+from overparam.rounding.measured_kernel import MeasuredKernel
 from overparam.theorems.path import (
-    Cell,
     PathConvergence,
-    PathPoint,
     descent_follows_path,
     every_mode_moves_one_way,
     tube_radii,
 )
+from overparam.theorems.path_cells import Cell, PathPoint
 
 SPACING = 0.15
 """Consecutive points of the path are one step apart, or this fraction of the steps before them."""
@@ -243,14 +242,13 @@ class KernelLooks:
 
     def __init__(self, problem: Problem, params: Params, path: LinearisedPath) -> None:
         self.problem, self.path, self.start = problem, path, as_float64(params)
-        self.first = tangent_kernel(problem, self.start)
+        self.known = MeasuredKernel(Expansion(problem, self.start))
+        self.first = self.known.kernel
 
-    @cached_property
+    @property
     def error(self) -> float:
         """How far K_0 may be off."""
-        base = base_of(jacobian_bounds(self.problem, self.start))
-        errors = kernel_errors(self.problem, self.start, self.first, base)
-        return errors.of_kernel(sqrt_up(errors.largest(max_eigenvalue(self.first)).upper))
+        return self.known.error
 
     def parameters(self, step: int) -> Params:
         """thetabar_t."""
@@ -274,24 +272,21 @@ class KernelLooks:
 def _look(looks: KernelLooks, step: int) -> MeasuredPoint:
     """A point of the path."""
     problem, start, path, there = looks.problem, looks.start, looks.path, looks.parameters(step)
-    kernel = tangent_kernel(problem, there) if step else looks.first
+    known = MeasuredKernel(Expansion(problem, there)) if step else looks.known
     roots = coordinate_weights(problem)
     change = jacobian_change_gram(problem.mlp, start, there, problem.measure.x)
     residual = problem.residual(there)
     actual = to_coordinates(problem, residual)
-    bounds = jacobian_bounds(problem, there)
-    errors = kernel_errors(problem, there, kernel, base_of(bounds))
-    norm = sqrt_up(errors.largest(max_eigenvalue(kernel)).upper)
     # theta_t is known; what F_lin is there is known up to the errors of the kernel and of F.
     off = excess_with_rounding(problem, there, residual).noise
     if step:
         off += looks.error * float(np.linalg.norm(path.dual(step)))
     return MeasuredPoint(
         step=step,
-        sigma=sqrt_down(max(errors.smallest(min_eigenvalue(kernel)).lower, 0.0)),
-        jacobian_norm=norm,
+        sigma=sqrt_down(max(known.smallest.lower, 0.0)),
+        jacobian_norm=known.jacobian_norm,
         change_gram=change * np.outer(roots, roots),
-        kernel_drift=looks.drift(kernel, errors.of_kernel(norm)) if step else 0.0,
+        kernel_drift=looks.drift(known.kernel, known.error) if step else 0.0,
         mismatch=float(np.linalg.norm(path.residual(step) - actual)) + off,
-        bounds=bounds,
+        bounds=known.bounds,
     )

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from overparam.linearised.path import KernelLooks, LinearisedPath
-from overparam.theorems.path import PathConvergence, Tube
+from overparam.theorems.path import PathConvergence
+from overparam.theorems.path_cells import Tube
 
 SHARE = 0.5
 """Of the drift that looks at every step would leave, what may go unseen between two looks."""

@@ -18,7 +18,7 @@ from overparam.limits import require_positive
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem, require_no_decay
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.results import pytree
 
 
@@ -87,8 +87,7 @@ def linearised_descent(
         gradient = roots * np.asarray(problem.loss.gradient(values, problem.targets)).reshape(-1)
         dual = dual - step_size * gradient
         values = values - step_size * ((kernel @ gradient) / roots).reshape(values.shape)
-        if progress is not None:
-            progress("linearised descent", step + 1, steps)
+        (progress or silent)("linearised descent", step + 1, steps)
     return LinearisedDescent(excess, dual, values)
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import norm
@@ -122,6 +123,19 @@ def parameter_norm(params: ParamTree) -> float:
 def parameter_distance(a: ParamTree, b: ParamTree) -> float:
     """|a - b| in the Euclidean norm of the parameters, float64."""
     return parameter_norm(jax.tree.map(np.subtract, as_float64(a), as_float64(b)))
+
+
+def tree_norm(tree: Any) -> Float[Array, ""]:
+    """The Euclidean norm of all leaves, inside a compiled program."""
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
+
+
+def same_parameters(a: ParamTree, b: ParamTree) -> bool:
+    """Whether two are equal number by number."""
+    if str(jax.tree.structure(a)) != str(jax.tree.structure(b)):
+        return False
+    pairs = zip(jax.tree.leaves(as_float64(a)), jax.tree.leaves(as_float64(b)), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
 
 
 def observe_function(

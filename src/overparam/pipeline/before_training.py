@@ -5,6 +5,7 @@ form: Theorem G6 for all networks there, with early stopping (docs/generalisatio
 """
 
 import itertools
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -17,7 +18,13 @@ from overparam.limits import require_positive, require_whole
 from overparam.linearised.path import KernelLooks, LinearisedPath, look_along, stay_near
 from overparam.model.mlp import Params
 from overparam.pipeline.derandomised import derandomise_near
-from overparam.pipeline.generalisation import FIXED_START, IID, default_loss
+from overparam.pipeline.generalisation import (
+    FIXED_START,
+    IID,
+    activation_caveats,
+    default_loss,
+    fitted_caveats,
+)
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem, plain_network
 from overparam.risk.bounded_loss import require_bounded
@@ -35,6 +42,7 @@ def risk_before_training(
     step_size: float | None = None,
     most: int = 8,
     loss: object = None,
+    caveats: Sequence[str] = (),
     confidence: float = 0.95,
 ) -> RiskBound:
     """Bound the risk of the network that gradient descent will have reached.
@@ -43,8 +51,10 @@ def risk_before_training(
         problem: Least squares on a sample of equal weights, of an ``MLP``.
         start: theta_0, independent of the sample.
         step_size: eta, at most 1 / lambda_max(K_0), which is what None takes.
-        most: The most steps; of the bounds after 1, 2, ... steps the least is taken.
+        most: The most steps; of the bounds after 1, 2, ..., 7, 9, 11, ... steps, ever fewer of
+            them, the least is taken.
         loss: A ``BoundedLoss``, or None, as for ``risk_bounds``.
+        caveats: What was fitted to the sample before training (``Dataset.fitted_to``).
         confidence: Of the bound, over the sample.
 
     Returns:
@@ -99,6 +109,7 @@ def risk_before_training(
         terms=terms,
         sample_size=problem.measure.n,
         assumptions=(IID, FIXED_START, "choices and the last step are fixed in advance"),
+        caveats=(*fitted_caveats(caveats), *activation_caveats(problem)),
         details=details | {"step_size": path.step_size},
     )
 

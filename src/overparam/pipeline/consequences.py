@@ -110,8 +110,8 @@ def measure_consequences(
             laziness = _laziness(dataset, problem, networks, seed)
         with phase("learning-rate transfer", progress):
             transfer = study_transfer(problem, seed, progress)
-        shown.set()
         progress("bounds on the risk", 0, 0)
+        shown.set()
         return regularisation, laziness, transfer
 
     def of_new_data() -> tuple[RiskBound, ...]:

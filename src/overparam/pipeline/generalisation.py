@@ -174,7 +174,7 @@ def risk_bounds(
     problem.validate(start)
     problem.validate(trained)
     report = progress or silent
-    notes = tuple(f"{what} were fitted to the evaluated rows" for what in caveats)
+    notes = fitted_caveats(caveats)
     job = _Job(problem, as_float64(start), confidence, bounded, notes, seed, fresh)
     trained = as_float64(trained)
     bounds = []
@@ -223,6 +223,18 @@ def split_rows(
         )
     order = np.random.default_rng(seed).permutation(n)
     return np.sort(order[:size]), np.sort(order[size:])
+
+
+def fitted_caveats(what: Sequence[str]) -> tuple[str, ...]:
+    """Caveats of constants that were fitted to the sample."""
+    return tuple(f"{each} were fitted to the evaluated rows" for each in what)
+
+
+def activation_caveats(problem: Problem) -> tuple[str, ...]:
+    """Caveats of bounds on an activation's derivatives that nobody proved here."""
+    if problem.mlp.act.bounds_kind == "proved":
+        return ()
+    return ("the bounds on the activation's derivatives are those it came with",)
 
 
 def default_loss(sample: Measure) -> BoundedLoss:
@@ -276,9 +288,7 @@ class _Job:
     @property
     def of_linearisation(self) -> tuple[str, ...]:
         """Caveats of what rests on Theorem G5: the activation's bounds besides."""
-        if self.problem.mlp.act.bounds_kind == "proved":
-            return self.caveats
-        return (*self.caveats, "the bounds on the activation's derivatives are those it came with")
+        return (*self.caveats, *activation_caveats(self.problem))
 
     def on(self, data: Measure, weight_decay: float | None = None) -> Problem:
         """The learning problem on other data, with its weight decay or another."""

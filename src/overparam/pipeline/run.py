@@ -27,6 +27,7 @@ from scipy.linalg import eigvalsh
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.certify import anchor, certify
 from overparam.certificate.stochastic import check_batches
+from overparam.certificate.trajectory_points import LARGE
 from overparam.certificate.weight_decay import check_decayed
 from overparam.choices import DECAYS
 from overparam.data import Dataset
@@ -601,6 +602,8 @@ class Drawn(Job):
         layers = 8 * n * (2 * k + 2) * sum(self.model.widths)
         # A proved certificate computes the kernel again, where its rounding is known.
         matrices = 3 if self.settings.rigor == "proved" else 2
+        if self.settings.decay and self.settings.rigor != "proved" and size > LARGE:
+            matrices = 0  # weight decay asks nothing of a large one
         needed = matrices * 8 * size**2 + layers + 6 * 8 * self.model.parameter_count
         what = f"a certificate for {n} points with {k} outputs (a kernel of {size} x {size})"
         require_memory(needed, what, self.settings.available)

@@ -4,25 +4,31 @@ While XLA compiles or computes, and while NumPy draws or multiplies, Python's lo
 piece of work then goes on. Both get their results as if they had run one after the other.
 """
 
+import contextvars
 import ctypes
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import jax
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+PATIENCE = 5.0
+"""Seconds that a thread has to end itself before it is interrupted again, in what it then does."""
 
 
 def side_by_side(here: Callable[[], A], there: Callable[[], B]) -> tuple[A, B]:
     """Both results; ``there`` runs in a thread of its own.
 
     Raises:
-        BaseException: What either raised, ``here`` first. The other does not go on in vain: a
-            thread is interrupted, where Python runs next in it.
+        BaseException: What either raised, ``here`` first, after which ``there`` does not go on in
+            vain: it is interrupted where Python runs next in it. ``here`` runs to its end.
     """
     other = _Thread(there)
-    other.start()
     try:
+        other.start()
         first = here()
     except BaseException:
         other.interrupt()
@@ -31,17 +37,24 @@ def side_by_side(here: Callable[[], A], there: Callable[[], B]) -> tuple[A, B]:
 
 
 class _Thread(threading.Thread, Generic[B]):
-    """A thread that keeps what its work returned or raised."""
+    """A thread that keeps what its work returned or raised.
+
+    The work meets what it would meet in the caller's: NumPy's error state, which is a context
+    variable, and JAX's precision and default device, which are each thread's own.
+    """
 
     def __init__(self, work: Callable[[], B]) -> None:
         super().__init__(name="side by side")
-        self.work = work
+        self.work, self.context = work, contextvars.copy_context()
+        config: Any = jax.config  # whose attributes are made at run time
+        self.wide, self.device = config.jax_enable_x64, config.jax_default_device
         self.returned: list[B] = []
         self.raised: BaseException | None = None
 
     def run(self) -> None:
         try:
-            self.returned.append(self.work())
+            with jax.enable_x64(self.wide), jax.default_device(self.device):
+                self.returned.append(self.context.run(self.work))
         except BaseException as error:  # of another thread's, too: it is raised there
             self.raised = error
 
@@ -62,4 +75,4 @@ class _Thread(threading.Thread, Generic[B]):
         while self.is_alive():
             identity = ctypes.c_ulong(self.ident or 0)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(SystemExit))
-            self.join(0.1)
+            self.join(PATIENCE)

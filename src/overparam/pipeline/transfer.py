@@ -15,7 +15,8 @@ from overparam.problem.problem import Problem
 from overparam.progress import Progress
 from overparam.steps.stable_step import StableStep, stable_step
 from overparam.steps.transfer import CertifiedSteps, certified_steps
-from overparam.train.step_sweep import StepSweep, Transfer, step_sweep
+from overparam.train.step_optimum import StepSweep, Transfer
+from overparam.train.step_sweep import step_sweep
 
 ROWS, LEAST_POINTS = 128, 64
 """Kernel rows the study is made with, about, and points with many outputs."""

@@ -232,8 +232,8 @@ class Problem:
         if is_traced(params):
             traced = {"value": self.loss_functional, "excess": self.excess_functional}
             return traced[what](values)
-        at_rows = partial(in_float64, _pointwise, self.loss, what)
-        pointwise = row_by_row(at_rows, values, self.targets)
+        # All rows, and no others: a loss may have a weight for each.
+        pointwise = in_float64(_pointwise, self.loss, what, values, self.targets)
         return float(self.measure.weights @ pointwise)
 
     def loss_functional(self, values: Float[Array | np.ndarray, "n k"]) -> Float[Array, ""]:

@@ -14,7 +14,7 @@ from overparam.report.plots import SIZE, beside, distance_panel, dots, log_axis
 from overparam.report.svg import BLUE, GREEN, GREY, INK, PURPLE, VERMILLION, styled
 from overparam.risk.risk_bound import RiskBound
 from overparam.train.laziness import LAZY, PARTLY_LAZY, Laziness
-from overparam.train.step_sweep import StepSweep
+from overparam.train.step_optimum import StepSweep
 
 LOOKS = (
     (BLUE, "o", "-"),

@@ -17,7 +17,7 @@ from overparam.enclosures import Enclosure
 from overparam.enclosures.rounding import UNDERFLOW, UNIT_ROUNDOFF, sqrt_down, sqrt_up
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
-from overparam.model.function import ParamTree
+from overparam.model.function import ParamTree, same_parameters
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.precision import as_float64
@@ -234,7 +234,7 @@ def check_excess(problem: Problem, params: ParamTree) -> float:
 def _noise(problem: Problem, params: ParamTree, residual: Float[np.ndarray, "n k"]) -> float:
     """How far the computed F(theta_0) may be off; not at all where it is centred right there."""
     centre = problem.centered_at
-    if centre is not None and _equal(centre, params):
+    if centre is not None and same_parameters(centre, params):
         return 0.0
     values = np.asarray(problem.predict(params))
     squares = (values + residual) ** 2
@@ -245,10 +245,3 @@ def _noise(problem: Problem, params: ParamTree, residual: Float[np.ndarray, "n k
     layers = problem.model.layers if isinstance(problem.model, MLP) else 4
     size = math.sqrt(float(problem.measure.weights @ squares.sum(axis=1)))
     return NOISE * layers * UNIT_ROUNDOFF * size
-
-
-def _equal(a: ParamTree, b: ParamTree) -> bool:
-    if str(jax.tree.structure(a)) != str(jax.tree.structure(b)):
-        return False
-    pairs = zip(jax.tree.leaves(as_float64(a)), jax.tree.leaves(as_float64(b)), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)

@@ -17,6 +17,7 @@ from overparam.enclosures import Enclosure
 from overparam.enclosures.factor import factor_in_place
 from overparam.enclosures.matmul import split_product_error, split_rows
 from overparam.enclosures.rounding import UNIT_ROUNDOFF, frobenius_up, gamma
+from overparam.model.function import same_parameters
 from overparam.model.mlp import MLP, Params
 from overparam.precision import in_float64
 from overparam.problem.integrands import HalfSquaredDistance
@@ -108,7 +109,7 @@ def _values(
     """F(theta_0) at each point, and a bound on the norm of its error there."""
     model, x = problem.mlp, problem.measure.x
     centre = problem.centered_at
-    if centre is not None and _equal(centre, params):
+    if centre is not None and same_parameters(centre, params):
         return np.zeros((len(x), model.out_dim)), np.zeros(len(x))
     values, errors = accurate_outputs(model, params, x, weights)
     if centre is None:
@@ -118,11 +119,6 @@ def _values(
     values = values - offset
     rounded = UNIT_ROUNDOFF * np.linalg.norm(values, axis=1)
     return values, SAFETY * (errors + of_offset + rounded)
-
-
-def _equal(first: Params, second: Params) -> bool:
-    leaves = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-    return all(np.array_equal(a, b) for a, b in leaves)
 
 
 def accurate_outputs(

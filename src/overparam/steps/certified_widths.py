@@ -16,7 +16,7 @@ from overparam.certificate.certify import certify
 from overparam.errors import InputError
 from overparam.limits import MOST_WIDTH, require_positive, require_whole
 from overparam.problem.problem import Problem, require_no_decay
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.steps.stable_step import draw_at_width
 
 BUDGET = 60.0
@@ -94,8 +94,7 @@ def certified_widths(
                 converges[i, j] = True
                 handover[i, j] = constants["handover"].value
                 distance[i, j] = constants["limit_distance"].value
-            if progress is not None:
-                progress("certificates", i * shape[1] + j + 1, shape[0] * shape[1])
+            (progress or silent)("certificates", i * shape[1] + j + 1, shape[0] * shape[1])
     return CertifiedWidths(widths, step_sizes, stable, converges, handover, distance)
 
 

@@ -22,7 +22,7 @@ from overparam.limits import require_whole
 from overparam.linearised.prediction import linearised_descent
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem, plain_network, require_no_decay
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.results import brief
 from overparam.steps.guarantee import Footing, Level, StepGuarantee
 from overparam.steps.stable_step import draw_at_width
@@ -233,8 +233,7 @@ def certified_steps(
     rows = []
     for width, start in drawn:
         rows.append(_allowed(Expansion(*draw_at_width(problem, width, start)), steps))
-        if progress is not None:
-            progress("networks by width", len(rows), len(drawn))
+        (progress or silent)("networks by width", len(rows), len(drawn))
     shape = (len(widths), draws)
     named = {name: np.array([row[name] for row in rows]).reshape(shape) for name in rows[0]}
     return CertifiedSteps(widths=tuple(widths), steps=steps, **named)

@@ -17,7 +17,8 @@ from overparam.studies import plotting
 from overparam.studies.problems import Source, label, read_cell, sources, training_flops
 from overparam.studies.study import Cell, Cost, Finding, Row, Settings, Study, parts
 from overparam.train.parametrisation import PARAMETRISATIONS, parametrise
-from overparam.train.step_sweep import Runs, StepSweep, step_sweep
+from overparam.train.step_optimum import Runs, StepSweep
+from overparam.train.step_sweep import step_sweep
 
 STEPS = 30
 BASE = 64

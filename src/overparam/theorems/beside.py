@@ -152,11 +152,18 @@ class Beside:
     def room(self, jacobian_norm: float, lipschitz: float) -> float:
         """How long a way may be until the next look."""
         drift, apart = self.seen
-        pace = 2 * jacobian_norm * lipschitz
-        room = ((1 + self.share) * self.largest - drift) / pace if pace else math.inf
+        norm = self._steepest(drift, jacobian_norm)
+        more = math.hypot(norm, math.sqrt((1 + self.share) * self.largest - drift)) - norm
+        room = more / lipschitz if lipschitz else math.inf
         if self.linear is None:
             return room
         return min(room, ((1 + self.share) * self._farthest - apart) / 2)  # both runs move
+
+    def _steepest(self, drift: float, jacobian_norm: float) -> float:
+        """|J| where the kernel has moved by so much: of K = J J*, or B where K_0 is not known."""
+        if self.linear is None:
+            return jacobian_norm
+        return min(math.hypot(self.linear.jacobian_norm, math.sqrt(drift)) * UP, jacobian_norm)
 
     def step(self, length: float, size: float, residual: Vector | None) -> None:
         """A step of the run.
@@ -200,7 +207,9 @@ class Beside:
         if not self._began:
             self._initial, self._began = float(residual_noise[0]), True
         for seen, delta, noise in zip(self._waiting, deviations, residual_noise, strict=True):
-            way = 2 * jacobian_norm * lipschitz * (seen.way + delta)
+            moved = lipschitz * (seen.way + delta)
+            norm = self._steepest(seen.drift + kernel_error, jacobian_norm)
+            way = moved * (2 * norm + moved)
             self._drift = max(self._drift, (seen.drift + way + kernel_error) * UP)
             if self.linear is not None:
                 off = jacobian_norm * delta + noise + seen.off_rho + self._initial

@@ -27,7 +27,7 @@ from overparam.kernel.empirical.tangent import push_forward, tangent_kernel, to_
 from overparam.model.function import ParamTree, parameter_distance, parameter_norm
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem, require_no_decay
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.results import brief
 from overparam.theorems.closest_interpolant import closest_interpolant_distance
 from overparam.train.gauss_newton import SMALLEST_DAMPING, minimum_norm_step
@@ -173,8 +173,7 @@ def closest_interpolant(
         local = search.expand(theta)
         if local is None:
             return search.singular(theta, steps)
-        if progress is not None:
-            progress("closest interpolant", steps, 0)
+        (progress or silent)("closest interpolant", steps, 0)
         if local.residual <= tolerance and local.optimality <= optimality:
             return search.result(theta, local, True, steps, f"converged in {steps} steps")
         if steps == max_steps:

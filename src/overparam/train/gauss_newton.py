@@ -22,7 +22,7 @@ from overparam.kernel.empirical.tangent import pull_back, tangent_kernel, to_coo
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem, require_no_decay
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.results import pytree
 
 SMALLEST_DAMPING = 2.0**-12
@@ -119,8 +119,7 @@ def gauss_newton(
         params, residual, fraction = step
         fractions.append(fraction)
         norms.append(_norm(problem, residual))
-        if progress is not None:
-            progress("Gauss-Newton", len(norms) - 1, 0)
+        (progress or silent)("Gauss-Newton", len(norms) - 1, 0)
     undamped = len(norms)
     del factor
     if norms[-1] > tolerance and len(norms) <= max_steps:
@@ -208,8 +207,7 @@ def _levenberg_marquardt(
         params, residual = step
         price = max(price, LEAST_PRICE)
         norms.append(_norm(problem, residual))
-        if progress is not None:
-            progress("Gauss-Newton", len(norms) - 1, 0)
+        (progress or silent)("Gauss-Newton", len(norms) - 1, 0)
     return params
 
 

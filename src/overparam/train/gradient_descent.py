@@ -27,7 +27,7 @@ from overparam.model.trainable import PartlyTrained
 from overparam.precision import on_host
 from overparam.problem.batches import get_batches
 from overparam.problem.problem import Problem, model_name
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.randomness import seed_of
 from overparam.results import pytree
 from overparam.train.checkpoint import load, save
@@ -211,8 +211,7 @@ def train(
         _hold(rows[-1:], last, monitor, done - len(part), _path(rows[:-1]))
         if saved is not None:
             save(saved, state, np.concatenate(rows))
-        if progress is not None:
-            progress("descent", done, steps)
+        (progress or silent)("descent", done, steps)
     last = loop.observe(state) if last is None else last
     _hold(rows, last, monitor)  # all of it: a resumed run may have begun without this monitor
     history = _history(np.concatenate([*rows, last]), monitor)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from overparam.certificate.trajectory_points import LARGE, needs_kernel
 from overparam.certificate.weight_decay import check_decayed
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import push_forward
@@ -113,9 +114,17 @@ def estimate_left_out(problem: Problem, params: ParamTree) -> Float[np.ndarray, 
         problem: With weight decay.
         params: At the minimum.
 
+    Raises:
+        InputError: That kernel would be large.
+
     References:
         docs/weight_decay.md, "Which weight decay".
     """
+    if not needs_kernel(problem):
+        raise InputError(
+            f"the leave-one-out error of {problem.measure.n} rows with {problem.outputs} outputs "
+            f"needs a kernel of more than {LARGE:,} rows: choose the weight decay with fewer rows"
+        )
     theta, measure, k = as_float64(params), problem.measure, problem.outputs
     values = np.asarray(problem.predict(theta))
     slope = np.asarray(problem.loss.gradient(values, problem.targets))

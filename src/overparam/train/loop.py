@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.model.function import Function, ParamTree
+from overparam.model.function import Function, ParamTree, tree_norm
 from overparam.precision import as_float64
 from overparam.problem.batches import Batches
 from overparam.problem.integrands import Integrand
@@ -180,7 +180,7 @@ def _program(
             return misfit(params, data)
         decay, _, reference = data[-1]
         way = params if reference is None else jax.tree.map(jnp.subtract, params, reference)
-        return misfit(params, data) + decay / 2 * _norm(way) ** 2
+        return misfit(params, data) + decay / 2 * tree_norm(way) ** 2
 
     def record(state: State, start: ParamTree, data: tuple) -> tuple[ParamTree, ParamTree, Array]:
         theta = jax.tree.map(jnp.add, start, state.delta)
@@ -189,7 +189,7 @@ def _program(
             decay, away, _ = data[-1]
             way = jax.tree.map(jnp.add, away, state.delta)
             gradient = jax.tree.map(lambda g, w: g + decay * w, gradient, way)
-            value = value + decay / 2 * _norm(way) ** 2
+            value = value + decay / 2 * tree_norm(way) ** 2
         return theta, gradient, value
 
     def body(
@@ -211,7 +211,7 @@ def _program(
             ) from error
         if partly is not None:  # an optimiser's own weight decay would move what is frozen
             change = partly.moving(change)
-        row = jnp.stack([value, _norm(gradient), _norm(change), _norm(state.delta)])
+        row = jnp.stack([value, tree_norm(gradient), tree_norm(change), tree_norm(state.delta)])
         delta = jax.tree.map(jnp.add, state.delta, change)
         return State(delta, memory), rows.at[step].set(row)
 
@@ -222,7 +222,7 @@ def _program(
         run: Callable = lambda i, carry: body(i, carry, start, data, batches)  # noqa: E731
         state, rows = jax.lax.fori_loop(0, steps, run, (state, rows))
         _, gradient, value = record(state, start, data)
-        end = jnp.stack([value, _norm(gradient), jnp.zeros((), dtype), _norm(state.delta)])
+        end = jnp.stack([value, tree_norm(gradient), jnp.zeros((), dtype), tree_norm(state.delta)])
         return state, jnp.concatenate([rows, end[None]])
 
     return jax.jit(chunk)
@@ -243,7 +243,3 @@ def _extra_arguments(update: Any) -> tuple[str, ...]:
     if any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
         return names
     return tuple(name for name in names if name in parameters)
-
-
-def _norm(tree: Any) -> Float[Array, ""]:
-    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))

@@ -25,7 +25,7 @@ from overparam.theorems.distance import Dual
 from overparam.theorems.implicit_bias import Limit
 from overparam.theorems.majorant import Majorant
 from overparam.verification.claim import Claim
-from overparam.verification.measure import Measured
+from overparam.verification.measure import MeasuredKernel
 
 RELATIVE = 1e-6
 WEAKER = 0.05
@@ -51,7 +51,7 @@ class Tolerance:
     target_norm: float
 
 
-def tolerance(claim: Claim, measured: Measured) -> Tolerance:
+def tolerance(claim: Claim, measured: MeasuredKernel) -> Tolerance:
     """What float64 arithmetic explains.
 
     ``RELATIVE``, plus the relative error that rounding leaves in lambda_min, order times u times
@@ -61,8 +61,7 @@ def tolerance(claim: Claim, measured: Measured) -> Tolerance:
     1/2.
     """
     order = claim.problem["points"] * claim.problem["outputs"]
-    layers = len(claim.problem["hidden_widths"]) + 1
-    noise = 16 * layers * _UNIT * measured.terms
+    noise = 16 * measured.layers * _UNIT * measured.terms
     residual = float((2 * measured.excess).sqrt().abs_upper())
     # sqrt(2 Delta) changes by at most sqrt(M) times what the values change by.
     noise *= max(1.0, math.sqrt(float(measured.loss.smoothness())))
@@ -75,7 +74,7 @@ def tolerance(claim: Claim, measured: Measured) -> Tolerance:
     return Tolerance(plain, plain + in_residual, plain + max(in_residual, amplified))
 
 
-def too_few_bits(claim: Claim, measured: Measured) -> bool:
+def too_few_bits(claim: Claim, measured: MeasuredKernel) -> bool:
     """Whether the balls are wider than what float64 tells apart: then true claims fail, too."""
     excess, smallest = (abs(claim.number(name)) for name in ("excess", "min_eigenvalue"))
     size = abs(measured.excess.mid()).max(arb(excess))
@@ -91,7 +90,7 @@ def _ratio(error: float, size: float) -> float:
 class Comparison:
     """Collects sentences on stored numbers that are stronger, or far weaker, than derived."""
 
-    def __init__(self, claim: Claim, measured: Measured) -> None:
+    def __init__(self, claim: Claim, measured: MeasuredKernel) -> None:
         self.claim = claim
         self.allowed = tolerance(claim, measured)
         self.hint = ""
@@ -186,7 +185,7 @@ class Comparison:
         self.say(f"{name} is {stored:.12g}: {what}")
 
 
-def compare_premises(claim: Claim, measured: Measured) -> list[str]:
+def compare_premises(claim: Claim, measured: MeasuredKernel) -> list[str]:
     """Sentences on the numbers measured at theta_0 that are stronger than they may be."""
     check = Comparison(claim, measured)
     check.eigenvalue(measured.min_eigenvalue)
@@ -201,7 +200,7 @@ def compare_premises(claim: Claim, measured: Measured) -> list[str]:
 
 
 def compare_conclusions(
-    claim: Claim, measured: Measured, modulus: list[tuple[arb, arb | None]]
+    claim: Claim, measured: MeasuredKernel, modulus: list[tuple[arb, arb | None]]
 ) -> list[str]:
     """Sentences on the numbers that do not follow from the premises.
 
@@ -226,7 +225,7 @@ def compare_conclusions(
 
 
 def compare_existence(
-    claim: Claim, measured: Measured, modulus: list[tuple[arb, arb | None]]
+    claim: Claim, measured: MeasuredKernel, modulus: list[tuple[arb, arb | None]]
 ) -> list[str]:
     """Sentences on what is said of minimisers near theta_0, whatever theorem certifies the rest."""
     check = Comparison(claim, measured)
@@ -236,7 +235,7 @@ def compare_existence(
     return check.faults
 
 
-def _compare_target_norm(check: Comparison, measured: Measured) -> None:
+def _compare_target_norm(check: Comparison, measured: MeasuredKernel) -> None:
     """rho_K bounds from both sides, so it must be right from both."""
     stored = check.claim.number("target_norm")
     if math.isinf(stored):
@@ -249,7 +248,7 @@ def _compare_target_norm(check: Comparison, measured: Measured) -> None:
 
 
 def verified_premises(
-    claim: Claim, measured: Measured, modulus: list[tuple[arb, arb | None]]
+    claim: Claim, measured: MeasuredKernel, modulus: list[tuple[arb, arb | None]]
 ) -> Premises:
     """The hypotheses on the safe side: stored where that is the weaker, else re-derived."""
     smallest = arb(claim.number("min_eigenvalue")).min(measured.min_eigenvalue).max(arb(0))
@@ -283,7 +282,7 @@ def verified_premises(
     )
 
 
-def _dual(claim: Claim, measured: Measured, omega: list[arb]) -> Dual | None:
+def _dual(claim: Claim, measured: MeasuredKernel, omega: list[arb]) -> Dual | None:
     """The vector that says the most at the certificate's nodes."""
     if measured.duals is None or not claim.has("target_norm"):
         return None
@@ -294,7 +293,7 @@ def _vector(values: Sequence[arb | float]) -> np.ndarray:
     return np.array([arb(value) for value in values], dtype=object)
 
 
-def _target_norm(claim: Claim, measured: Measured) -> tuple[arb, arb] | None:
+def _target_norm(claim: Claim, measured: MeasuredKernel) -> tuple[arb, arb] | None:
     if measured.target_norm is None or not claim.has("target_norm"):
         return None
     stored, found = claim.number("target_norm"), measured.target_norm

@@ -72,7 +72,7 @@ class Claim:
     @property
     def hidden_widths(self) -> list[int]:
         """Units of each hidden layer."""
-        return [int(width) for width in self.problem["hidden_widths"]]  # JSON may say 2.0
+        return [int(width) for width in self.problem.get("hidden_widths", ())]  # JSON may say 2.0
 
     @property
     def bends(self) -> bool:

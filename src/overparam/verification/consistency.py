@@ -35,13 +35,14 @@ def faults(claim: Claim) -> Iterator[str]:
         yield from _remedies(claim)
 
 
-MODULUS = "docs/modulus.md, Theorems 2 and 3"
-"""What a network's modulus comes from where its values are observed."""
+MODULUS = {"mlp": "docs/modulus.md, Theorems 2 and 3", "function": "docs/composed.md, Theorem D1"}
+"""What a network's modulus comes from where its values are observed, by the kind of model."""
 
 
 def _assumptions(claim: Claim) -> Iterator[str]:
-    if claim.content["modulus"] != MODULUS:
-        yield f"the modulus of a network comes from {MODULUS}"
+    source = MODULUS[claim.problem["model_kind"]]
+    if claim.content["modulus"] != source:
+        yield f"the modulus of a network comes from {source}"
     granted = ASSUMPTIONS[claim.content["rigor"]]
     if claim.has("failure_probability"):
         granted = with_random_vectors(granted)
@@ -157,7 +158,7 @@ def _given_constants(claim: Claim) -> Iterator[str]:
             f"pl_constant of {claim.problem['loss']} is {'' if loss.everywhere else 'at most '}"
             f"{float(most):.17g}, not {float(alpha):.17g}"
         )
-    name = claim.problem["activation"]
+    name = claim.problem.get("activation")
     if name not in ACTIVATIONS:
         return
     activation = ACTIVATIONS[name]

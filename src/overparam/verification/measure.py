@@ -7,6 +7,7 @@ residual, and the norms from which the modulus starts.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from flint import arb, arb_mat
@@ -29,9 +30,9 @@ from overparam.verification.subject import Subject
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Proved numbers at theta_0.
+@dataclass(frozen=True, kw_only=True)
+class MeasuredKernel:
+    """Proved numbers at theta_0, of any network.
 
     Attributes:
         min_eigenvalue: Lower bound on lambda_min(K), possibly negative.
@@ -44,8 +45,7 @@ class Measured:
         target_norm: A ball around rho_K = sqrt(r^T K^-1 r); None if K is not proved positive.
         terms: Root mean square, in L2(mu), of the terms that are summed up in the residual. A
             float64 figure that only a tolerance uses.
-        norms: What the modulus starts from.
-        whole: The same with the layers' inputs as they are, whatever moves: what rounding is about.
+        layers: D.
         duals: Vectors for Theorem 4; None if the residual is 0 or the loss has several minimisers.
         points: Upper bounds on w_i |J_i|^2; none if they were not asked for.
     """
@@ -59,10 +59,30 @@ class Measured:
     least_weight: arb
     target_norm: arb | None
     terms: float
-    norms: StartingNorms
-    whole: StartingNorms
+    layers: int
     duals: Duals | None = None
     points: tuple[arb, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(MeasuredKernel):
+    """The same of a perceptron.
+
+    Attributes:
+        norms: What the modulus starts from.
+        whole: The same with the layers' inputs as they are, whatever moves: what rounding is about.
+    """
+
+    norms: StartingNorms
+    whole: StartingNorms
+
+
+class ResidualBalls(NamedTuple):
+    """Delta_0; h* - F, flat, for the minimiser h* of f nearest to F; the size of its terms."""
+
+    excess: arb
+    to_minimiser: list[arb]
+    terms: float
 
 
 LARGE = 64
@@ -96,7 +116,7 @@ def measure(
     ahead = forward(network, subject.x)
     behind = backward(network, ahead.slopes, n)
     loss = subject.architecture.loss_for(network.outputs)
-    excess, residual, terms = _residual(subject, loss, network, ahead, centre)
+    residual = _residual(subject, loss, network, ahead, centre)
     roots = [arb(w).sqrt() for w in subject.weights.tolist()]
     say("kernel")
     input_grams = [_input_gram(network, layer, h) for layer, h in enumerate(ahead.inputs)]
@@ -105,25 +125,43 @@ def measure(
     norms = _norms(subject, network, ahead, behind, input_grams, output_grams, roots, say)
     del input_grams, output_grams, behind
     say("spectrum of the kernel")
-    spectrum = spectrum_of(kernel)
-    k = network.outputs
-    weighted = [roots[i // k] * r for i, r in enumerate(residual)]
-    form = inverse_form(kernel, weighted, spectrum)
     return Measured(
-        min_eigenvalue=spectrum.smallest,
-        max_eigenvalue=spectrum.largest,
-        kernel_norm=spectrum.attained,
-        kernel_radius=sum((entry.rad() for entry in kernel.entries()), arb(0)),
-        excess=excess,
-        loss=loss,
-        least_weight=arb(float(subject.weights.min())),
-        target_norm=None if form is None else form.nonnegative_part().sqrt(),
-        terms=terms,
+        **of_kernel(kernel, subject.weights, residual, loss, network.outputs),
         norms=norms,
         whole=_whole(subject, network, ahead, norms),
-        duals=duals_of(kernel, weighted) if loss.unique else None,
-        points=_at_points(kernel, k) if points else (),
+        layers=network.layers,
+        points=at_points(kernel, network.outputs) if points else (),
     )
+
+
+def of_kernel(
+    kernel: arb_mat, weights: np.ndarray, residual: ResidualBalls, loss: BallLoss, k: int
+) -> dict[str, Any]:
+    """What kernel and residual say, by the names of :class:`MeasuredKernel`.
+
+    Args:
+        kernel: K.
+        weights: w_i.
+        residual: The way to a minimiser, and how long it is.
+        loss: The loss.
+        k: Outputs.
+    """
+    spectrum = spectrum_of(kernel)
+    roots = [arb(w).sqrt() for w in weights.tolist()]
+    weighted = [roots[i // k] * r for i, r in enumerate(residual.to_minimiser)]
+    form = inverse_form(kernel, weighted, spectrum)
+    return {
+        "min_eigenvalue": spectrum.smallest,
+        "max_eigenvalue": spectrum.largest,
+        "kernel_norm": spectrum.attained,
+        "kernel_radius": sum((entry.rad() for entry in kernel.entries()), arb(0)),
+        "excess": residual.excess,
+        "loss": loss,
+        "least_weight": arb(float(weights.min())),
+        "target_norm": None if form is None else form.nonnegative_part().sqrt(),
+        "terms": residual.terms,
+        "duals": duals_of(kernel, weighted) if loss.unique else None,
+    }
 
 
 def _whole(
@@ -142,7 +180,7 @@ def _whole(
     return replace(norms, factors=[upper_of(c) for c in network.factors], inputs=inputs)
 
 
-def _at_points(kernel: arb_mat, k: int) -> tuple[arb, ...]:
+def at_points(kernel: arb_mat, k: int) -> tuple[arb, ...]:
     """The largest eigenvalues of the kernel's diagonal blocks."""
     found = []
     for i in range(0, kernel.nrows(), k):
@@ -157,8 +195,8 @@ def _residual(
     network: Network,
     ahead: Forward,
     centre: Forward | None,
-) -> tuple[arb, list[arb], float]:
-    """Delta_0; h* - F, flat, for the minimiser h* of f nearest to F; the size of its terms."""
+) -> ResidualBalls:
+    """How far the network is from fitting, and what that is made of."""
     values = ahead.output.entries()
     squares = _squared_terms(network, ahead)
     offset = [arb(0)] * len(values)
@@ -167,15 +205,30 @@ def _residual(
         offset = there.output.entries()
         squares += _squared_terms(Network.of(subject.architecture, subject.center), there)
     values = [v - o for v, o in zip(values, offset, strict=True)]
-    excess, residual = arb(0), []
-    for i, (targets, weight) in enumerate(zip(subject.y.tolist(), subject.weights, strict=True)):
+    return residual_of(loss, values, subject.y, subject.weights, squares)
+
+
+def residual_of(
+    loss: BallLoss, values: list[arb], y: np.ndarray, weights: np.ndarray, squares: np.ndarray
+) -> ResidualBalls:
+    """From outputs to the nearest minimiser.
+
+    Args:
+        loss: The loss.
+        values: F, flat, point by point.
+        y: Targets, (n, k).
+        weights: w_i.
+        squares: Of the terms that the outputs are sums of, (n, k); for a tolerance.
+    """
+    excess, residual = arb(0), list[arb]()
+    for i, (targets, weight) in enumerate(zip(y.tolist(), weights, strict=True)):
         here = values[i * len(targets) : (i + 1) * len(targets)]
         excess += arb(float(weight)) * loss.excess(here, targets)
         residual += loss.to_minimiser(here, targets)
     minimiser = [float(v + r) for v, r in zip(values, residual, strict=True)]
     with np.errstate(over="raise"):  # an infinite noise would excuse anything
-        squares += np.array(minimiser).reshape(squares.shape) ** 2
-    return excess, residual, math.sqrt(float(subject.weights @ squares.sum(axis=1)))
+        squares = squares + np.array(minimiser).reshape(squares.shape) ** 2
+    return ResidualBalls(excess, residual, math.sqrt(float(weights @ squares.sum(axis=1))))
 
 
 def _squared_terms(network: Network, ahead: Forward) -> np.ndarray:

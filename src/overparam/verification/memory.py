@@ -32,6 +32,9 @@ def require_memory(claimed: Mapping[str, Any]) -> None:
 
 def needed_memory(claimed: Mapping[str, Any]) -> int:
     """Bytes, roughly: of the kernel, the layers at all points, and the parameters."""
+    if "hidden_widths" not in claimed:
+        rows = int(claimed["points"]) * int(claimed["outputs"])
+        return (BALL + ctx.prec // 4) * rows * (rows + int(claimed["parameters"]))
     widths = [int(m) for m in (claimed["in_dim"], *claimed["hidden_widths"], claimed["outputs"])]
     rows = int(claimed["points"]) * widths[-1]
     parameters = sum(m * (before + 1) for before, m in pairwise(widths))

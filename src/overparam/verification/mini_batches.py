@@ -16,7 +16,7 @@ from overparam.theorems.stochastic import BatchDescent, Nearby, batches_converge
 from overparam.verification.bounds import RELATIVE, Comparison, verified_premises
 from overparam.verification.claim import Claim
 from overparam.verification.drawn_batches import DrawnBatches
-from overparam.verification.measure import Measured
+from overparam.verification.measure import Measured, MeasuredKernel
 from overparam.verification.own_run import OwnRun, own_run
 from overparam.verification.refusal import UNCHECKED
 from overparam.verification.subject import Subject
@@ -96,7 +96,10 @@ class Around:
 
 
 def compare_batches(
-    claim: Claim, measured: Measured, modulus: list[tuple[arb, arb | None]], weights: np.ndarray
+    claim: Claim,
+    measured: MeasuredKernel,
+    modulus: list[tuple[arb, arb | None]],
+    weights: np.ndarray,
 ) -> list[str]:
     """Sentences on the numbers that Theorem S does not give.
 

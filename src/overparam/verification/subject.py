@@ -119,7 +119,7 @@ class Subject:
             "loss": self.architecture.loss,
             "loss_constants": "proved",
             "params_dtype": self.params.dtype,
-            "data_sha256": _data_fingerprint(self.x, self.y, self.weights),
+            "data_sha256": data_fingerprint(self.x, self.y, self.weights),
             "params_sha256": self.params.fingerprint(),
         }
         if self.architecture.trainable is not None:
@@ -286,7 +286,7 @@ def _check_names(architecture: Architecture, layers: int) -> None:
         raise RefusedError(f"trainable names {min(unknown)!r}, which the network does not have")
 
 
-def _data_fingerprint(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> str:
+def data_fingerprint(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> str:
     """SHA-256 of the shapes and the little-endian float64 bytes."""
     digest = hashlib.sha256(b"overparam.Measure:1")
     for name, array in (("x", x), ("y", y), ("weights", weights)):

@@ -23,6 +23,7 @@ from overparam.verification.bounds import (
     compare_premises,
 )
 from overparam.verification.claim import Claim, read_claim
+from overparam.verification.composed import compare_composed, not_composed
 from overparam.verification.consistency import faults
 from overparam.verification.decayed import compare_minimum, not_decayed
 from overparam.verification.measure import measure
@@ -98,7 +99,8 @@ def verify(
     with balls(precision):
         try:
             claim = read_claim(_as_text(certificate) if text is None else text)
-            reasons = list(_check(claim, subject, tell))
+            about = problem_or_files if isinstance(problem_or_files, Problem) else None
+            reasons = list(_check(claim, subject, about, params, tell))
         except RefusedError as error:
             reasons = [str(error)]
         except InputError:
@@ -115,9 +117,15 @@ def verify(
     return Verification(not reasons, tuple(reasons))
 
 
-def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress) -> Iterator[str]:
+def _check(
+    claim: Claim,
+    subject_for: Callable[[Claim], Subject],
+    problem: Problem | None,
+    params: Any,
+    tell: Progress,
+) -> Iterator[str]:
     """All that is wrong; costly checks only if the cheap ones pass."""
-    unknown = _beyond(claim)
+    unknown = _beyond(claim, problem)
     if unknown is not None:
         yield f"{UNCHECKED}: {unknown}"
         return
@@ -126,6 +134,11 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
         yield from found
         return
     require_memory(claim.problem)
+    if claim.problem["model_kind"] == "function":
+        assert problem is not None
+        wrong = wrong_reason(claim, problem.measure.x)
+        yield from compare_composed(claim, problem, params, tell) if wrong is None else [wrong]
+        return
     subject = subject_for(claim)
     found = list(_about_something_else(claim, subject))
     if found:
@@ -162,12 +175,14 @@ def _check(claim: Claim, subject_for: Callable[[Claim], Subject], tell: Progress
     yield from found or compare_run(claim, subject, measured, tell)
 
 
-def _beyond(claim: Claim) -> str | None:
+def _beyond(claim: Claim, about: Problem | None) -> str | None:
     """What the re-check knows nothing about, if the claim is about that."""
     problem = claim.problem
     if problem["model_kind"] == "function":
-        return f"the code of the function {problem['model']!r} is not part of the certificate"
-    if "observe" in problem:
+        obstacle = not_composed(claim, about)
+        if obstacle is not None:
+            return obstacle
+    elif "observe" in problem:
         return (
             f"the re-check knows networks observed by their values, not by {problem['observe']!r}"
         )

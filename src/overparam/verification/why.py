@@ -27,7 +27,7 @@ def _why(claim: Claim, x: np.ndarray) -> dict[str, Any]:
         return {"code": "batches_converge" if claim.in_batches else "converges"}
     if claim.number("min_eigenvalue") <= 0:
         return _singular(claim, x)
-    name = claim.problem["activation"]
+    name = claim.problem.get("activation")
     if name in ACTIVATIONS and not claim.has("curvature_bound") and claim.bends:
         return {"code": "no_curvature_bound"}
     if claim.number("step_fraction") <= 0:

@@ -36,7 +36,7 @@ from overparam.kernel.files.stored import (
 from overparam.kernel.tiles import TILE_ROWS, Tile, TiledKernel, Tiling, computed, largest_side
 from overparam.limits import require_whole
 from overparam.memory import WORKING_MEMORY, readable
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 
 COPIES = 4
 """Tiles on the host beside those on the device: one on its way, as Zarr pads and seals it, and its
@@ -194,13 +194,11 @@ class _Job:
         working = memory - _copies(self.kernel, max(self.tiling.side1, self.tiling.side2))
         computer = self.kernel.computer(self.tiling, working, devices)
         done = total - len(left)
-        if progress is not None:
-            progress("tiles of the kernel", done, total)
+        (progress or silent)("tiles of the kernel", done, total)
         for tile, values in computed(self.tiling, left, computer):
             stored.write(tile, values)
             done += 1
-            if progress is not None:
-                progress("tiles of the kernel", done, total)
+            (progress or silent)("tiles of the kernel", done, total)
 
     def finish(self, stored: StoredKernel) -> None:
         """Give the matrix its name, once all processes have written their shares."""
