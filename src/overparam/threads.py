@@ -77,9 +77,9 @@ class _Limit:
     def held(self) -> Iterator[None]:
         """Within, linear algebra runs on one thread."""
         with self.lock:
-            self.holders += 1
-            if self.holders == 1:
+            if not self.holders:
                 self.limits.enter_context(_libraries().limit(limits=1))
+            self.holders += 1  # who got no limit holds none
         try:
             yield
         finally:

@@ -42,6 +42,16 @@ def test_points_that_are_longer_than_said_are_refused(norm):
     assert wider.jacobian_norm > uniform_stability(problem_of()).jacobian_norm
 
 
+def test_what_it_decays_to_may_be_named():
+    named = Problem(MODEL, Measure(X, Y), "cross_entropy", START, 2.0, decay_to=START)
+    assert uniform_stability(named) == uniform_stability(problem_of())
+    elsewhere = jax.tree.map(lambda a: a + 1.0, START)
+    with pytest.raises(InputError, match="centred at what it decays to"):
+        uniform_stability(
+            Problem(MODEL, Measure(X, Y), "cross_entropy", START, 2.0, decay_to=elsewhere)
+        )
+
+
 def test_of_a_single_row_nothing_is_said():
     with pytest.raises(InputError, match="at least 2"):
         Stability(1.0, 1.0, 1.0, 0.0, 1.0).change(1, 1.0)

@@ -37,6 +37,7 @@ from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress
 from overparam.randomness import seed_of
 from overparam.rounding.float64 import check_excess
+from overparam.rounding.probes import where_probed
 from overparam.threads import threads_by
 
 
@@ -190,9 +191,10 @@ def certify(
         runs = isinstance(problem.model, MLP) and can_run(problem, rigor)
         if found.certified or not budget or not runs:
             return found
-        return certify_batch_run(
-            *(hypotheses, found, seed_of(key), step_size), budget=budget, progress=progress
-        )
+        with where_probed(hypotheses.rigor == "proved"):
+            return certify_batch_run(
+                *(hypotheses, found, seed_of(key), step_size), budget=budget, progress=progress
+            )
     first = certificate_from(hypotheses, "initialisation", step_size)
     if theorem == "1" or rigor == "estimated":
         return first
@@ -202,7 +204,8 @@ def certify(
             return along
     run = certify_by_running if theorem == "C" else or_by_running
     how: dict[str, Any] = {"budget": budget, "progress": progress, "checkpoint": checkpoint}
-    return run(hypotheses, first, step_size, **how)
+    with where_probed(hypotheses.rigor == "proved"):
+        return run(hypotheses, first, step_size, **how)
 
 
 @on_host

@@ -447,10 +447,11 @@ class Run:
         return np.array(found)
 
     def _nonconvexity(self, worst: float, noise: float, ball: Ball, deviation: float) -> float:
-        """kappa_t."""
+        """kappa_t, at most M, which is one for every smooth loss (docs/trajectory.md, Lemma C1)."""
         loss, least = self.problem.loss, self.problem.measure.weights.min()
         away = math.sqrt(loss.smoothness / least) * (noise + float(ball.jacobian_norm) * deviation)
-        return loss.nonconvexity((float(worst) + float(away)) ** 2 / 2 * UP)
+        reached = (float(worst) + float(away)) ** 2 / 2 * UP
+        return min(loss.nonconvexity(reached), loss.smoothness)
 
     def residual_noise(self, noise: StepNoise | StepErrors, values: Any) -> Any:
         """How far computed residuals of a cell may be off in L2(mu)."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import SupportsFloat
 
-import jax
 import numpy as np
 from msgspec import structs
 
@@ -60,7 +59,12 @@ from overparam.model.mlp import MLP
 from overparam.numbers import Interval, safe
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, layered_network
-from overparam.rounding.probes import ArithmeticFault, arithmetic_fault, inner_dimensions, on_cpu
+from overparam.rounding.probes import (
+    ArithmeticFault,
+    arithmetic_fault,
+    inner_dimensions,
+    where_probed,
+)
 from overparam.rounding.provable import check_provable
 from overparam.rounding.residual import prove_residual
 from overparam.rounding.steps import StepErrors
@@ -344,7 +348,7 @@ def anchor_decayed(
 def proving(problem: Problem, rigor: str) -> Iterator[ArithmeticFault | None]:
     """Where every rounding is to be bounded: on the CPU; why it cannot be, if so."""
     fault = arithmetic_fault(inner_dimensions(problem)) if rigor == "proved" else None
-    with jax.default_device(on_cpu() if rigor == "proved" and fault is None else None):
+    with where_probed(rigor == "proved" and fault is None):
         yield fault
 
 

@@ -17,6 +17,7 @@ from overparam.certificate.weight_decay import check_decayed
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms, spectral_norm_of
 from overparam.jacobian.mlp_bounds import MLPBounds
+from overparam.model.function import same_parameters
 from overparam.model.mlp import MLP, Params
 from overparam.precision import as_float64, on_host
 from overparam.problem.integrands.cross_entropy import SmoothedCrossEntropy
@@ -32,7 +33,7 @@ from overparam.risk.risk_bound import RiskBound
 
 HYPOTHESES = (
     "the rows are independent draws from one distribution, the one of the data to come",
-    "neither theta_ref nor the weight decay depends on the sample",
+    "theta_ref, the weight decay and the loss do not depend on the sample",
     "no point is longer, and no target another, than is said",
     "rows left out are predicted at the minimum within the radius rho of theta_ref",
 )
@@ -99,7 +100,7 @@ def uniform_stability(problem: Problem, point_norm: float | None = None) -> Stab
     """
     check_decayed(problem, "computed")
     model, centre = problem.mlp, problem.centered_at
-    if centre is None or problem.decay_to is not centre:
+    if centre is None or not same_parameters(problem.decay_to, centre):
         raise InputError("stability is about a network centred at what it decays to: centered_at")
     require_iid(problem.measure, "the sample")
     decay, loss, y = problem.weight_decay, problem.loss, problem.targets

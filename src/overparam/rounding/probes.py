@@ -10,6 +10,7 @@ inner dimension, where they cancel.
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -85,6 +86,12 @@ def arithmetic_fault(inner_dimensions: Iterable[int]) -> ArithmeticFault | None:
 def on_cpu() -> jax.Device:
     """The processor whose arithmetic is probed."""
     return jax.local_devices(backend="cpu")[0]
+
+
+def where_probed(proved: bool) -> AbstractContextManager:
+    """On the processor whose arithmetic is probed, if that is to be relied on; else anywhere."""
+    elsewhere = jax.default_backend() != "cpu"  # a device that is named has programs of its own
+    return jax.default_device(on_cpu()) if proved and elsewhere else nullcontext()
 
 
 @lru_cache(maxsize=256)

@@ -41,7 +41,7 @@ def not_composed(claim: Claim, problem: Problem | None) -> str | None:
         return not_known(claim)
     if "trainable" in claim.problem or problem.observation.name != "value":
         return "of composed layers the re-check knows whole networks observed by their values"
-    unknown = [layer for layer in _all(network.parts) if not isinstance(layer, KNOWN)]
+    unknown = [layer for layer in _all(network.parts) if type(layer) not in KNOWN]
     if unknown:
         return f"the re-check has no pass of its own for {unknown[0]!r}"
     if any(act.bounds_kind != "proved" for act in activations(network.parts)):

@@ -80,8 +80,9 @@ def lower_strips(model: MLP, side: int, both: Sides) -> list[Float[Array, "r c"]
 class OnDevice:
     """Tiles one by one on the default device.
 
-    Blocks are filled up to a common number of points (``row_by_row``), so that kernels of nearly
-    the same size share their programs.
+    A block of all points is filled up to a common number of them (``row_by_row``), so that small
+    kernels of nearly the same size share their programs; the blocks of larger ones are of equal
+    size, and as they are: four times the work may be in a tile of twice the points.
 
     Args:
         model: The network.
@@ -101,15 +102,16 @@ class OnDevice:
     def observe_rows(self, rows: tuple[slice, ...]) -> Sides:
         """The layers of one block."""
         (block,) = rows
-        return self._observe(self.x1[block])
+        return self._observe(self.x1, block)
 
     def observe_column(self, column: slice) -> Sides:
         """The layers of one block."""
-        return self._observe(self.x2[column])
+        return self._observe(self.x2, column)
 
-    def _observe(self, points: Float[np.ndarray, "n d"]) -> Sides:
-        missing = rounded_up(len(points)) - len(points)
-        filled = np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
+    def _observe(self, points: Float[np.ndarray, "n d"], block: slice) -> Sides:
+        chosen = points[block]
+        missing = rounded_up(len(points)) - len(points) if len(chosen) == len(points) else 0
+        filled = np.concatenate([chosen, np.repeat(points[:1], missing, axis=0)])
         return observe(self.model, self.params, filled)
 
     def tiles(
