@@ -92,7 +92,9 @@ def uniform_stability(problem: Problem, point_norm: float | None = None) -> Stab
         raise InputError("stability is about a network centred at what it decays to: centered_at")
     decay, loss, y = problem.weight_decay, problem.loss, problem.targets
     longest = float(np.linalg.norm(problem.measure.x, axis=1).max())
-    base = norms_of_all_points(model, as_float64(centre), longest if point_norm is None else point_norm)
+    base = norms_of_all_points(
+        model, as_float64(centre), longest if point_norm is None else point_norm
+    )
     zero = np.zeros_like(y)
     radius = math.sqrt(2 * float(np.max(np.asarray(loss.excess(zero, y)))) / decay)
     omega, lipschitz = MLPBounds(base).on_ball(radius)
