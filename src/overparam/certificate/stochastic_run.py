@@ -221,7 +221,7 @@ class _Run:
             end, rows, _, count, _ = self._advance(
                 *(point.params, point.params, self.start, data),
                 np.float64(self.step_size),
-                np.float64(ball.lipschitz),
+                (np.float64(ball.lipschitz), np.float64(ball.third)),
                 (np.float64(reach), np.float64(math.inf), np.int32(most)),
                 (jax.random.key(0), np.int32(0)),
             )

@@ -333,7 +333,7 @@ class Run:
                 end, rows, ghats, count, far = self._advance(
                     *(here, around, self.looks.origin, data),
                     np.float64(self.step_size),
-                    np.float64(ball.lipschitz),
+                    (np.float64(ball.lipschitz), np.float64(ball.third)),
                     (np.float64(reach), np.float64(room), np.int32(left)),
                     (self.key, np.int32(point.step + most - left)),
                 )

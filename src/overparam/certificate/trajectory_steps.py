@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,37 @@ CAP_SAFETY = 1 + 1e-6
 
 LEAST_SHARE = 0.03
 """lambda_i is |zeta_i| and this share of the mean."""
+
+AS_GOOD = 1.05
+"""How much larger than that of an earlier step a bound on |R| may be which is derived from it."""
+
+
+class _Bounded(NamedTuple):
+    """The last step at which |R| was bounded from the passes.
+
+    Attributes:
+        bound: On it.
+        ghat: The gradient of f there.
+        norm: |ghat|; 0 if there is none.
+        moved: What the parameters have moved since, at most; with one hidden layer those of any
+            one neuron.
+    """
+
+    bound: Array
+    ghat: Array
+    norm: Array
+    moved: Array
+
+    def derived(
+        self, ghat: Array, norm: Array, weights: Array, bends: tuple[Array, Array]
+    ) -> tuple[Array, Array]:
+        """Lemma C12: a bound on |R| where ghat is this, and whether it is good enough."""
+        lipschitz, third = bends
+        share = jnp.abs(weights @ jnp.sum(ghat * self.ghat, axis=1)) / self.norm**2
+        apart = jnp.sqrt(weights @ jnp.sum((ghat - share * self.ghat) ** 2, axis=1))
+        more = third * share * self.norm * self.moved + lipschitz * (apart + 1e-12 * norm)
+        bound = (share * self.bound + more) * CAP_SAFETY
+        return bound, bound <= AS_GOOD * share * self.bound  # false where there is none
 
 
 @lru_cache(maxsize=16)
@@ -101,7 +132,7 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         start: ParamTree,
         data: tuple,
         step_size: Array,
-        lipschitz: Array,
+        bends: tuple[Array, Array],
         limits: tuple[Array, Array, Array],
         draws: tuple[Array, Array],
     ) -> tuple:
@@ -110,11 +141,20 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         every = jnp.atleast_2d(data[2])[-1]
 
         def body(state: tuple) -> tuple:
-            theta, rows, ghats, i, moved, way = state
+            theta, rows, ghats, i, moved, way, last = state
             now = at_step(data, i)
             gradient, ghat, excess, sizes, passed = record(theta, now, every)
             norm = jnp.sqrt(now[2] @ jnp.sum(ghat**2, axis=1))
-            bound = jnp.fmin(lipschitz * norm, curvature(theta, ghat, passed, now)) * CAP_SAFETY
+            derived, near = last.derived(ghat, norm, now[2], bends)
+            if data[2].ndim == 2:  # in each batch <F, ghat> is another function
+                near = jnp.zeros_like(near)
+
+            def anew() -> _Bounded:
+                bound = jnp.fmin(bends[0] * norm, curvature(theta, ghat, passed, now)) * CAP_SAFETY
+                return _Bounded(bound, ghat, norm, jnp.zeros_like(norm))
+
+            last = jax.lax.cond(near, lambda: last, anew)
+            bound = jnp.where(near, derived, last.bound)
             fresh = jax.random.fold_in(key, before + i)
             seen = sample(theta, ghat, now, step_size * bound, step_size, fresh)
             step = jax.tree.map(lambda g: step_size * g, gradient)
@@ -123,17 +163,20 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
             rows = rows.at[i].set(jnp.stack([*row, *sizes, bound, seen]))
             ghats = ghats.at[i].set(ghat)
             theta = jax.tree.map(jnp.subtract, theta, step)
-            return theta, rows, ghats, i + 1, _between(theta, first), way + length
+            farthest = _largest_of_neurons(step) if how == "neurons" else length
+            last = last._replace(moved=last.moved + farthest)
+            return theta, rows, ghats, i + 1, _between(theta, first), way + length, last
 
         def go_on(state: tuple) -> Array:
-            _, _, _, i, moved, way = state
+            _, _, _, i, moved, way, _ = state
             return (i < most) & (moved <= reach) & (way <= room)
 
         rows = jnp.zeros((CHUNK, len(COLUMNS)), np.float64)
         ghats = jnp.zeros((CHUNK, *data[1].shape), np.float64)
-        nothing = np.float64(0.0)
-        initial = (begin, rows, ghats, np.int32(0), _between(begin, first), nothing)
-        theta, rows, ghats, count, moved, _ = jax.lax.while_loop(go_on, body, initial)
+        nothing = jnp.zeros((), np.float64)
+        last = _Bounded(nothing, ghats[0], nothing, nothing)
+        initial = (begin, rows, ghats, np.int32(0), _between(begin, first), nothing, last)
+        theta, rows, ghats, count, moved, *_ = jax.lax.while_loop(go_on, body, initial)
         return theta, rows, ghats, count, moved
 
     return jax.jit(cell)
@@ -210,5 +253,18 @@ def see_layers(
     return layered_pass(model, theta, x)[1](weights, ghat)[1]
 
 
+<<<<<<< HEAD
+=======
+def _largest_of_neurons(step: Any) -> Float[Array, ""]:
+    """The largest norm of the parameters of a neuron of the one hidden layer."""
+    (inner, outer), (bias, _) = step
+    return jnp.sqrt(jnp.max(jnp.sum(inner**2, axis=1) + jnp.sum(outer**2, axis=0) + bias**2))
+
+
+def _norm(tree: Any) -> Float[Array, ""]:
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
+
+
+>>>>>>> part-traj
 def _between(a: Any, b: Any) -> Float[Array, ""]:
     return tree_norm(jax.tree.map(jnp.subtract, a, b))
