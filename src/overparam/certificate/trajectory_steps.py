@@ -253,18 +253,11 @@ def see_layers(
     return layered_pass(model, theta, x)[1](weights, ghat)[1]
 
 
-<<<<<<< HEAD
-=======
 def _largest_of_neurons(step: Any) -> Float[Array, ""]:
     """The largest norm of the parameters of a neuron of the one hidden layer."""
     (inner, outer), (bias, _) = step
     return jnp.sqrt(jnp.max(jnp.sum(inner**2, axis=1) + jnp.sum(outer**2, axis=0) + bias**2))
 
 
-def _norm(tree: Any) -> Float[Array, ""]:
-    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
-
-
->>>>>>> part-traj
 def _between(a: Any, b: Any) -> Float[Array, ""]:
     return tree_norm(jax.tree.map(jnp.subtract, a, b))

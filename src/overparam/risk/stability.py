@@ -105,17 +105,11 @@ def uniform_stability(problem: Problem, point_norm: float | None = None) -> Stab
     require_iid(problem.measure, "the sample")
     decay, loss, y = problem.weight_decay, problem.loss, problem.targets
     longest = float(np.linalg.norm(problem.measure.x, axis=1).max())
-<<<<<<< HEAD
     if point_norm is None:
         point_norm = longest
     if not longest <= point_norm < math.inf:
         raise InputError(f"point_norm is {point_norm:g}, but the longest point has {longest:g}")
     base = norms_of_all_points(model, as_float64(centre), point_norm)
-=======
-    base = norms_of_all_points(
-        model, as_float64(centre), longest if point_norm is None else point_norm
-    )
->>>>>>> part-traj
     zero = np.zeros_like(y)
     radius = math.sqrt(2 * float(np.max(np.asarray(loss.excess(zero, y)))) / decay)
     omega, lipschitz = MLPBounds(base).on_ball(radius)
