@@ -73,7 +73,7 @@ def test_two_exact_runs_drift_apart_as_fast_as_the_theorem_allows():
     assert max(gaps) > 1.15 * error  # kappa = 0 would allow no more than the error itself
 
 
-@pytest.mark.parametrize(("scale", "factor"), [(3.0, 1.7), (3.0, 0.9), (1.0, 2.2)])
+@pytest.mark.parametrize(("scale", "factor"), [(3.0, 1.7), (3.0, 0.9), (1.0, 1.7)])
 @pytest.mark.sample(1)
 def test_the_run_in_60_digits_stays_within_delta(loss, factor, scale):
     """At residuals of about 3 the loss bends downwards, at 1 it does not."""

