@@ -56,7 +56,7 @@ def test_two_hidden_layers_pass_and_their_probability_is_the_usual_one():
     assert certificate.certified
     assert verify(certificate, problem, start).ok
     luckier = altered(certificate, failure_probability=1e-30)
-    assert "failure_probability" in verify(luckier, problem, start).reasons[0]
+    assert any("failure_probability" in why for why in verify(luckier, problem, start).reasons)
 
 
 FORGERIES = {

@@ -8,8 +8,8 @@ from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Parameters
 
 SHARE = 0.02
-"""Of what may go unseen between two looks: a quarter of what a certificate allows itself, so that this
-run's bounds come out below."""
+"""Of what may go unseen between two looks: a quarter of what a certificate allows itself, so that
+this run's bounds come out below."""
 
 
 class Looks:
