@@ -214,6 +214,7 @@ def answer():
     return required_width(learnable, network(measure), failure_probability=0.5)
 
 
+@pytest.mark.slow
 def test_gradient_descent_does_what_the_theorem_says_at_the_width_it_asks_for(answer):
     found = answer.coefficients
     assert found.theorem == "W5"

@@ -306,6 +306,7 @@ def test_the_arithmetic_mean_of_the_stable_step_can_fall():
     assert np.diff([1 / (1 / s).mean() for s in steps]) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_deviation_holds_for_all_larger_widths_at_once():
     """Nested networks: how often does any width from m on leave the bound at m?"""
     problem = Tiny((8,), "tanh", 1).problem(1)
@@ -425,6 +426,7 @@ def test_the_prediction_improves_with_the_width():
     assert gaps[0] > 1.5 * gaps[1]
 
 
+@pytest.mark.slow
 def test_steps_by_width():
     problem = Tiny((8,), "gelu", 1, output_scale=300.0).problem(0, centred=True)
     done = []

@@ -66,6 +66,7 @@ def test_the_mean_is_below_the_limit_and_increases_with_the_width(measured):
         assert means[k] <= means[k + 1] + 3 * np.hypot(errors[k], errors[k + 1])
 
 
+@pytest.mark.slow
 def test_the_distance_shrinks_like_one_over_the_root_of_the_width(measured):
     exponent, error = measured.distance_exponent()
     assert error < 0.05

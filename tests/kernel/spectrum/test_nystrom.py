@@ -237,6 +237,7 @@ def test_the_factor_preconditions_conjugate_gradients():
     assert steps[True] < steps[False] / 2
 
 
+@pytest.mark.slow
 def test_the_norm_of_the_rest_from_products():
     model, params, x, K = kernel_of_network(100, 2)
     found = nystrom_ntk(model, params, x, 20)

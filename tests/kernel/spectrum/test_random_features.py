@@ -31,6 +31,7 @@ def variance():
     return np.outer(K.diagonal(), K.diagonal()) + K**2 - 2 * (J**2) @ (J**2).T
 
 
+@pytest.mark.slow
 def test_the_sketch_is_unbiased_with_the_variance_proved():
     m = 20_000
     factor = sketch(m).factor * np.sqrt(m)
