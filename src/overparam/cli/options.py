@@ -117,7 +117,9 @@ def option(names: str, kind: Any, default: Any, says: str, **more: Any) -> Decor
         more["is_flag"] = True
     elif kind is not bool:
         more["type"] = kind
-    return click.option(*names.split(), default=default, help=says, **more)
+    if not more.get("required"):  # to which a default of None would be a value that was given
+        more["default"] = default
+    return click.option(*names.split(), help=says, **more)
 
 
 def together(*decorators: Decorator) -> Decorator:
