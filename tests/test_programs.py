@@ -123,6 +123,7 @@ def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
     assert (folder, hits) == ("None", 0)
 
 
+@pytest.mark.slow
 def test_what_the_user_chose_is_left(tmp_path):
     own = str(tmp_path / "own")
     assert run(tmp_path, JAX_COMPILATION_CACHE_DIR=own)[0] == own

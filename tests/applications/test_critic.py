@@ -24,6 +24,7 @@ def small_samples(rng, n=2, d=5):
     return rng.normal(size=(n, d)), rng.normal(size=(n, d)) + 1.0
 
 
+@pytest.mark.slow
 def test_a_one_sided_critic_of_digits_is_certified(samples, key, train_to_anchor):
     app = wasserstein_critic(*samples, key, model=MLP(16, (96,), 1, "tanh"))
     params, certificate = train_to_anchor(app)

@@ -86,7 +86,7 @@ def battery(tiny: Tiny, seed: int, steps: int) -> None:
 
 
 @pytest.mark.parametrize("tiny", SHAPES, ids=str)
-@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_runs_follow_their_certificates(tiny):
     battery(tiny, seed=0, steps=100)
 

@@ -98,6 +98,7 @@ def through_where_it_bends(loss):
     return certify(problem, start, step_of(problem, start, 0.5), theorem="C", budget=600.0)
 
 
+@pytest.mark.slow
 def test_a_run_through_where_it_bends_is_certified(loss):
     found = through_where_it_bends(loss)
     assert found.certified

@@ -57,7 +57,7 @@ def followed(problem, start, step_size, steps):
     [*CASES.values(), pytest.param(*DEEPER, marks=pytest.mark.slow)],
     ids=[*CASES, "two hidden layers"],
 )
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_what_moved_lies_between_its_bounds_and_these_are_close(tiny, rigor):
     problem, start = tiny.problem(0, centred=True), tiny.start(0)
     found = certify(problem, start, theorem="C", rigor=rigor, budget=3600)

@@ -140,6 +140,7 @@ def test_the_output_scale_decides_how_lazy_training_is(scale, verdict, reason):
     assert f"{worst:.3g}" in found.reason
 
 
+@pytest.mark.slow
 def test_the_trajectory_error_compares_with_the_trained_linearised_model():
     model = MLP(3, (50,), 2, "tanh", output_scale=5.0)
     problem, start = make_problem(model)

@@ -112,6 +112,7 @@ def test_a_seed_goes_with_a_run_alone():
 @pytest.mark.parametrize(
     ("sampling", "rigor"), [("subsets", "proved"), pytest.param("epochs", "proved", marks=SLOW)]
 )
+@pytest.mark.slow
 def test_proved_anchors_pass_without_tolerance(sampling, rigor):
     problem, start, _ = certified()
     fitted = gauss_newton(problem, start).params

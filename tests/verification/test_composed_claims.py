@@ -42,7 +42,7 @@ def anchored():
     ("parts", "shape"),
     [
         (CONVNET, (4, 5, 2)),
-        (NORMED, (3, 3, 1)),
+        pytest.param(NORMED, (3, 3, 1), marks=SLOW),
         pytest.param(RESIDUAL, (3,), marks=SLOW),
     ],
     ids=["convolutions", "layer norms", "residual sums"],

@@ -71,6 +71,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_done_without(run):
     assert run(FULL) == (8, 0, 1)
     assert run() == (8, 0, 1)
