@@ -8,7 +8,7 @@ the first ones may be made in balls instead, where their rounding would be ampli
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +105,10 @@ class Cell:
     errors: Float[np.ndarray, " steps"]
     end: ParamTree
 
+    def column(self, name: str) -> Float[np.ndarray, " steps"]:
+        """One of ``COLUMNS``."""
+        return self.rows[:, COLUMNS.index(name)]
+
 
 class Run:
     """Gradient descent from theta_0 with the bounds of Theorem C.
@@ -124,6 +128,7 @@ class Run:
     Attributes:
         exponent: The sum of the e_t so far.
         longest: Steps of a cell at most.
+        ratio: |u| in what a step averages over to |u| in L2(mu), at most: 1 where it is over all.
         stepping: Seconds that the steps themselves took; measuring at each cell is apart.
         why: Why the run ended, if it did.
     """
@@ -151,6 +156,7 @@ class Run:
         # A key of its own: networks and data are often drawn from small seeds.
         self.key = jax.random.fold_in(jax.random.key(seed), OWN)
         self.exponent = self.stepping = 0.0
+        self.ratio = 1.0
         self.spread: float | None = 0.0
         self.why: Reason | None = None
         self.early = early
@@ -206,6 +212,21 @@ class Run:
             yield cell
             params, step = cell.end, step + len(cell.rows)
 
+    def points(self, keep: Callable[[Cell], None]) -> Iterator[Point]:
+        """The first points of all cells from theta_0 on, and the last one's end.
+
+        Args:
+            keep: Called with each cell once it is made.
+        """
+        cells, point = self.cells(), self.measure(self.start, 0)
+        while point is not None:
+            yield point
+            cell = next(cells, None)
+            if cell is None:
+                return
+            keep(cell)
+            point = self.measure(cell.end, point.step + len(cell.rows))
+
     def slack(self, step: int) -> float:
         """a_t of Theorem C."""
         return log_slack(step, self.beta) if self.randomised else 0.0
@@ -250,12 +271,7 @@ class Run:
     def _cell(self, point: Point) -> Cell | None:
         reach, omega, lipschitz = self._radius(point)
         noise = noise_around(self.problem, point, 1.25 * reach)
-        ball = Ball(
-            radius=reach / 4 * (2 - UP),
-            jacobian_norm=(point.jacobian_norm + omega) * UP,
-            lipschitz=lipschitz,
-            third=third_around(self.problem, point, 1.25 * reach) * UP,
-        )
+        ball = self._ball(point, reach, omega, lipschitz)
         extra: Any = self._grams
         if self.how in ("layers", "random"):
             couplings = couplings_around(self.problem, point.params, point.base, 1.25 * reach)
@@ -284,12 +300,21 @@ class Run:
         self.looks.settle(ball, noise, deviations[:-1], values)
         return Cell(point, ball, noise, table, bounds[1], deviations, bounds[2], end)
 
-    def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> "_Made":
+    def _ball(self, point: Point, reach: float, omega: float, lipschitz: float) -> Ball:
+        """What holds around each point of a cell, of what its steps average over."""
+        return Ball(
+            radius=reach / 4 * (2 - UP),
+            jacobian_norm=(point.jacobian_norm + omega) * UP,
+            lipschitz=lipschitz,
+            third=third_around(self.problem, point, 1.25 * reach) * UP,
+        )
+
+    def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> "Made":
         """The steps of a cell, in balls up to the step that was asked for."""
         left = self.early - point.step
         if self._balls is None or left <= 0:
             end, rows = self._advanced(point, point.params, reach, ball, extra)
-            return _Made(rows, end)
+            return Made(rows, end)
         found, errors = list[np.ndarray](), list[float]()
         here, away = point.params, 0.0
         while len(found) < left:
@@ -308,7 +333,7 @@ class Run:
         if point.step + len(found) >= self.early:
             errors[-1] += 2 * UNIT_ROUNDOFF * parameter_norm(here) * UP
             self._balls = None
-        return _Made(np.array(found), here, np.array(errors), away)
+        return Made(np.array(found), here, np.array(errors), away)
 
     def _advanced(
         self,
@@ -346,14 +371,8 @@ class Run:
 
     def _radius(self, point: Point) -> tuple[float, float, float]:
         """How far a cell may go, and omega and L on the ball that is a quarter larger."""
-        steepest = max(2 / self.step_size - 2 * self.problem.weight_decay, 0.0)
-        largest = math.sqrt(steepest / self.problem.loss.smoothness)
-        norm = point.jacobian_norm
-        allowed = max(ROOM * (largest - norm), LEAST * norm)
-        if not self._reach:
-            self._reach = allowed / max(point.bounds.lipschitz(0.0), 1e-300)
-        # Where J hardly varies a ball could be so large that its bounds are no numbers.
-        reach = min(2 * self._reach, WIDEST * (1 + parameter_norm(point.params)))
+        allowed = self._allowed(point)
+        reach = self._hoped(point, allowed)
         while True:
             omega, lipschitz = point.bounds.on_ball(1.25 * reach)
             if omega <= allowed or reach < 1e-12:
@@ -362,14 +381,28 @@ class Run:
         self._reach = reach
         return reach, omega, lipschitz
 
+    def _hoped(self, point: Point, allowed: float) -> float:
+        """How far a cell may go at most."""
+        if not self._reach:
+            self._reach = allowed / max(point.bounds.lipschitz(0.0), 1e-300)
+        # Where J hardly varies a ball could be so large that its bounds are no numbers.
+        return min(2 * self._reach, WIDEST * (1 + parameter_norm(point.params)))
+
+    def _allowed(self, point: Point) -> float:
+        """By how much the Jacobian may change within a cell."""
+        steepest = max(2 / self.step_size - 2 * self.problem.weight_decay, 0.0)
+        largest = math.sqrt(steepest / self.problem.loss.smoothness)
+        norm = point.jacobian_norm
+        return max(ROOM * (largest - norm), LEAST * norm)
+
     def _bounds(
-        self, point: Point, ball: Ball, noise: StepNoise | StepErrors, made: "_Made"
+        self, point: Point, ball: Ball, noise: StepNoise | StepErrors, made: "Made"
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """|ghat_t|, e_t and eps_t from above; None, and a reason, where they are not known."""
         eta, M, rows = self.step_size, self.problem.loss.smoothness, made.rows
         names = ("gradient", "values", "curvature", "sample")
         gradient, values, seen, sampled = (rows[:, COLUMNS.index(name)] for name in names)
-        off = M * self.residual_noise(noise, values)
+        off = self._loss_noise(noise, values, gradient)
         error = self._rounding(ball, noise, rows, off)
         # Where records are of the nearest float64 point, and not of thetahat_t itself.
         off = off + M * ball.jacobian_norm * made.away
@@ -393,7 +426,14 @@ class Run:
         """What the errors of the passes may hide of |R|, where it is bounded neuron by neuron."""
         if not isinstance(noise, StepErrors) or self.how != "neurons":
             return 0.0
-        return neuron_error(self.problem.mlp, noise.off) * gradient
+        return self.ratio * neuron_error(self.problem.mlp, noise.off) * gradient
+
+    def _loss_noise(
+        self, noise: StepNoise | StepErrors, values: np.ndarray, gradient: np.ndarray
+    ) -> np.ndarray:
+        """How far ghat_t may be off."""
+        del gradient  # all there is to weigh is exact
+        return self.problem.loss.smoothness * self.residual_noise(noise, values)
 
     def _deviations(
         self,
@@ -466,7 +506,7 @@ class Run:
     ) -> Float[np.ndarray, " steps"]:
         """eps_t: the errors of passes, of the residual, of the update."""
         gradient, length, size = (rows[:, COLUMNS.index(n)] for n in ("gradient", "length", "size"))
-        passes = noise.backward * gradient + ball.jacobian_norm * off
+        passes = self.ratio * noise.backward * gradient + ball.jacobian_norm * off
         updated = UNIT_ROUNDOFF * (size + 4 * length)
         if self.problem.weight_decay:  # what cancels in a step is rounded before
             pulled = self.step_size * self.problem.weight_decay * UNIT_ROUNDOFF
@@ -475,7 +515,7 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
-class _Made:
+class Made:
     """The steps of a cell.
 
     Attributes:
