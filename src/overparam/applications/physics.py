@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.applications.base import Application, fitting_model
+from overparam.applications.application import Application, fitting_model
 from overparam.errors import InputError
 from overparam.limits import require_fraction, require_whole
 from overparam.model.function import Function, ParamTree

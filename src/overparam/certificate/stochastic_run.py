@@ -32,8 +32,8 @@ from overparam.problem.batches import Batches
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
 from overparam.rounding.residual import EVALUATION
+from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
-from overparam.rounding.training import StepNoise
 from overparam.theorems.handover import excess_within
 from overparam.theorems.trajectory import Ball
 

@@ -23,8 +23,8 @@ from overparam.rounding.layer_norms import prove_layer_norms
 from overparam.rounding.measured_kernel import MeasuredKernel
 from overparam.rounding.passes import WeightNorms, weight_norms
 from overparam.rounding.residual import prove_residual
+from overparam.rounding.step_noise import StepNoise, step_noise
 from overparam.rounding.steps import StepErrors, step_errors
-from overparam.rounding.training import StepNoise, step_noise
 from overparam.theorems.trajectory_curvature import (
     SAFE,
     Couplings,

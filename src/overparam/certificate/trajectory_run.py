@@ -47,8 +47,8 @@ from overparam.numbers import Interval, Number, safe_upper
 from overparam.precision import as_float64
 from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
+from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
-from overparam.rounding.training import StepNoise
 from overparam.theorems.beside import Movement
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.trajectory import Ball, next_spread

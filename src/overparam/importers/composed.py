@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.importers.network import (
+from overparam.importers.imported_network import (
     Affine,
     ImportedNetwork,
     Scales,
     check_untied,
     scales_for,
 )
-from overparam.importers.steps import Block, Convolution, Flat, Means, Norm, Pointwise, Step
+from overparam.importers.layer_steps import Block, Convolution, Flat, Means, Norm, Pointwise, Step
 from overparam.model import composed_layers
 from overparam.model.composed import Composed
 from overparam.model.composed_layers import Shape

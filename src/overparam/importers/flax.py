@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.importers.activations import flattens, pooled, recognise
-from overparam.importers.arrays import exact_float64
 from overparam.importers.composed import composed_of
-from overparam.importers.network import (
+from overparam.importers.exact_arrays import exact_float64
+from overparam.importers.imported_network import (
     FLOAT32_TOLERANCE,
     TOLERANCE,
     Check,
@@ -21,8 +20,7 @@ from overparam.importers.network import (
     Scales,
     compare,
 )
-from overparam.importers.pytorch import from_arrays
-from overparam.importers.steps import (
+from overparam.importers.layer_steps import (
     Flat,
     Means,
     Pointwise,
@@ -37,6 +35,8 @@ from overparam.importers.steps import (
     random_points,
     read_layers,
 )
+from overparam.importers.pytorch import from_arrays
+from overparam.importers.recognition import flattens, pooled, recognise
 from overparam.model.activation import Activation, get_activation
 from overparam.model.composed import Composed
 

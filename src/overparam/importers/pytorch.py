@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from overparam.errors import InputError
-from overparam.importers.activations import TORCH_LAYERS
-from overparam.importers.arrays import exact_float64
 from overparam.importers.composed import composed_of
-from overparam.importers.network import Check, ImportedNetwork, Scales, build, compare
-from overparam.importers.state_dict import affine_layers
-from overparam.importers.steps import (
+from overparam.importers.exact_arrays import exact_float64
+from overparam.importers.imported_network import Check, ImportedNetwork, Scales, build, compare
+from overparam.importers.layer_steps import (
     Block,
     Flat,
     Means,
@@ -30,6 +28,8 @@ from overparam.importers.steps import (
     random_points,
     require_inference,
 )
+from overparam.importers.recognition import TORCH_LAYERS
+from overparam.importers.state_dict import affine_layers
 from overparam.model.activation import ACTIVATIONS, Activation, get_activation
 from overparam.model.composed import Composed
 

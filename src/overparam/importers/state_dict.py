@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from overparam.errors import InputError
-from overparam.importers.arrays import exact_float64
-from overparam.importers.network import Affine
+from overparam.importers.exact_arrays import exact_float64
+from overparam.importers.imported_network import Affine
 
 Names = dict[str, dict[str, str]]
 """layer -> kind (weight, kernel or bias) -> full name."""

@@ -31,10 +31,10 @@ from overparam.certificate.trajectory_points import LARGE
 from overparam.certificate.weight_decay import check_decayed
 from overparam.choices import DECAYS
 from overparam.data import Dataset
-from overparam.importers.network import ImportedNetwork
+from overparam.importers.imported_network import ImportedNetwork
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
-from overparam.linearised.prediction import LinearisedDescent, linearised_descent
+from overparam.linearised.descent import LinearisedDescent, linearised_descent
 from overparam.memory import require_memory
 from overparam.model.function import parameter_distance
 from overparam.model.mlp import MLP, Params
@@ -54,13 +54,13 @@ from overparam.problem.problem import Problem
 from overparam.progress import Progress, silent
 from overparam.threads import threads_for
 from overparam.train.changed_rows import on_other_data
-from overparam.train.checkpoint import steps_saved
 from overparam.train.choose_decay import ChosenDecay, choose_decay
 from overparam.train.decayed_minimum import decayed_minimum
 from overparam.train.early_stopping import LinearFit, linear_fit
 from overparam.train.gauss_newton import GaussNewtonResult, gauss_newton
 from overparam.train.gradient_descent import TrainResult, gradient_descent, train
 from overparam.train.leave_one_out import LeftOut, leave_one_out
+from overparam.train.run_checkpoint import steps_saved
 
 Verdict = Callable[[JobResult], None]
 """Called with the result as far as it is known: all but the consequences."""

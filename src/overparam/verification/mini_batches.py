@@ -13,10 +13,10 @@ from overparam.theorems.convergence import interpolation_exists
 from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.majorant import Majorant
 from overparam.theorems.stochastic import BatchDescent, Nearby, batches_converge
-from overparam.verification.bounds import RELATIVE, Comparison, verified_premises
 from overparam.verification.claim import Claim
+from overparam.verification.comparison import RELATIVE, Comparison, verified_premises
 from overparam.verification.drawn_batches import DrawnBatches
-from overparam.verification.measure import Measured, MeasuredKernel
+from overparam.verification.measured_kernel import Measured, MeasuredKernel
 from overparam.verification.own_run import OwnRun, own_run
 from overparam.verification.refusal import UNCHECKED
 from overparam.verification.subject import Subject

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from overparam.kernel.infinite.duals import (
+from overparam.kernel.infinite.dual_functions import (
     AbsLinear,
     Moments,
     Pairs,

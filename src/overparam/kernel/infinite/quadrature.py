@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array
 
 from overparam.errors import InputError
-from overparam.kernel.infinite.duals import Moments, Pairs, safe_sqrt
+from overparam.kernel.infinite.dual_functions import Moments, Pairs, safe_sqrt
 from overparam.model.activation import Activation
 
 MOST_TERMS = 1024

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from overparam.kernel.infinite.duals import Moments, Pairs, namespace, safe_sqrt
+from overparam.kernel.infinite.dual_functions import Moments, Pairs, namespace, safe_sqrt
 from overparam.model.mlp import MLP
 
 

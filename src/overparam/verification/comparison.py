@@ -25,7 +25,7 @@ from overparam.theorems.distance import Dual
 from overparam.theorems.implicit_bias import Limit
 from overparam.theorems.majorant import Majorant
 from overparam.verification.claim import Claim
-from overparam.verification.measure import MeasuredKernel
+from overparam.verification.measured_kernel import MeasuredKernel
 
 RELATIVE = 1e-6
 WEAKER = 0.05

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.importers.arrays import exact_float64
-from overparam.importers.network import Affine, ImportedNetwork, Scales, build
+from overparam.importers.exact_arrays import exact_float64
+from overparam.importers.imported_network import Affine, ImportedNetwork, Scales, build
 from overparam.model.activation import Activation
 
 

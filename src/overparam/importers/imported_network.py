@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.files import npz_bytes, write_whole
-from overparam.importers.arrays import exact_float64
+from overparam.importers.exact_arrays import exact_float64
 from overparam.model.activation import Activation
 from overparam.model.function import as_function, compiled
 from overparam.model.mlp import MLP, Params
