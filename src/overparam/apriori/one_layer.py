@@ -28,7 +28,7 @@ EVENTS = 4
 
 
 @dataclass(frozen=True)
-class Layer:
+class DrawnLayer:
     """What is known of the layer and of its draw, each number from above.
 
     Args:

@@ -12,9 +12,9 @@ from overparam.importers.composed import composed_of
 from overparam.importers.exact_arrays import exact_float64
 from overparam.importers.imported_network import ImportedNetwork, Scales, build
 from overparam.importers.layer_steps import (
+    ActivationStep,
     Block,
     Flat,
-    Pointwise,
     Step,
     batch_norm,
     convolution,
@@ -91,7 +91,7 @@ def _step(layer: Any, name: str, label: str, given: Activation | None) -> Step |
     if name == "Lambda":
         if flattens(layer.fn, batched=False):
             return Flat(label)
-        return Pointwise(label, given or recognise(layer.fn, label))
+        return ActivationStep(label, given or recognise(layer.fn, label))
     if name == "Identity":
         return None
     if name == "Conv2d":

@@ -21,9 +21,9 @@ from overparam.importers.imported_network import (
     compare,
 )
 from overparam.importers.layer_steps import (
+    ActivationStep,
     Flat,
     Means,
-    Pointwise,
     Step,
     batch_norm,
     convolution,
@@ -147,7 +147,7 @@ def _step(layer: Any, name: str, label: str, given: Activation | None) -> Step:
     window = pooled(layer)
     if window is not None:
         return Means(label, window)
-    return Pointwise(label, given or recognise(layer, label))
+    return ActivationStep(label, given or recognise(layer, label))
 
 
 def _outputs(module: Any, x: Float[np.ndarray, "n ..."]) -> tuple[np.ndarray, bool]:

@@ -324,7 +324,7 @@ def _compare_convergence(check: Comparison, derived: Convergence) -> None:
         check.say(f"rate is {float(rate):.17g}: below {_show(derived.rate)}, the least proved")
 
 
-_CONSEQUENCES = tuple(field.name for field in fields(conclusions.Consequences))
+_CONSEQUENCES = tuple(field.name for field in fields(conclusions.Conclusions))
 
 
 def _compare_consequences(check: Comparison, premises: Premises) -> None:
