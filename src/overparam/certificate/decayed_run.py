@@ -25,9 +25,10 @@ from overparam.certificate.reason import (
     Reason,
     WouldTake,
 )
+from overparam.certificate.trajectory_cell import Cell
 from overparam.certificate.trajectory_certificate import envelope
 from overparam.certificate.trajectory_points import Point, relative_curvature
-from overparam.certificate.trajectory_run import Cell, Run
+from overparam.certificate.trajectory_run import Run
 from overparam.certificate.weight_decay import (
     UP,
     Decayed,

@@ -20,10 +20,11 @@ from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.certificate.prediction import Prediction
 from overparam.certificate.reason import WouldTake
 from overparam.certificate.stochastic import in_a_batch, point_norms, with_batches
+from overparam.certificate.trajectory_cell import UP, Cell, Made
 from overparam.certificate.trajectory_certificate import envelope
 from overparam.certificate.trajectory_movement import NoLooks
 from overparam.certificate.trajectory_points import Point
-from overparam.certificate.trajectory_run import UP, Cell, Made, Run
+from overparam.certificate.trajectory_run import Run
 from overparam.certificate.trajectory_steps import CHUNK
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.kernel.empirical.expansion import Expansion
@@ -152,6 +153,7 @@ class BatchRun(Run):
         self.batches, self.seed, self.params = batches, seed, self.start
         self.steps, self.deviation, self.length, self.farthest = 0, 0.0, 0.0, 0.0
         self.upper: list[float] = []
+        self.longest = CHUNK
         self._share = in_a_batch(batches, problem.measure)
         self._norm = 0.0
         # The weights of a batch's points are rounded.

@@ -21,10 +21,11 @@ from overparam.certificate.reason import (
     Reason,
     WouldTake,
 )
+from overparam.certificate.trajectory_cell import UP, Cell
 from overparam.certificate.trajectory_certificate import Found, certificate_of, not_certified
 from overparam.certificate.trajectory_checkpoint import Saved, saved_at
 from overparam.certificate.trajectory_points import Point, excess_at, sigma_at
-from overparam.certificate.trajectory_run import UP, Cell, Run
+from overparam.certificate.trajectory_run import Run
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import ATTEMPTS
 from overparam.model.composed import Composed, bending

@@ -9,7 +9,6 @@ the first ones may be made in balls instead, where their rounding would be ampli
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
+from overparam.certificate.trajectory_cell import UP, Cell, Made
 from overparam.certificate.trajectory_movement import SPARE, Looks, NoLooks
 from overparam.certificate.trajectory_points import (
     Point,
@@ -25,10 +25,11 @@ from overparam.certificate.trajectory_points import (
     measure_point,
     neuron_error,
     noise_around,
+    residual_noise,
     residual_terms,
     third_around,
 )
-from overparam.certificate.trajectory_steps import CHUNK, COLUMNS, Curvature, cell_program
+from overparam.certificate.trajectory_steps import CHUNK, COLUMNS, cell_program, curvature_of
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.jacobian.curvature import input_grams
 from overparam.jacobian.random_curvature import (
@@ -40,12 +41,9 @@ from overparam.jacobian.random_curvature import (
     kappa,
     log_slack,
 )
-from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, parameter_norm
-from overparam.model.mlp import MLP
 from overparam.numbers import Interval, Number, safe_upper
 from overparam.precision import as_float64
-from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
 from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
@@ -68,46 +66,6 @@ WIDEST = 10.0
 
 OWN = 0x7A11
 """Tells the vectors' key from that of anything else drawn from the same seed."""
-
-ROUNDINGS = 16
-"""Units by which a loss' gradient may be off, relative to the numbers a residual is made of."""
-
-PROVED_ROUNDINGS = 64
-"""The same where it is to be a bound: the margin of docs/proved.md, also on numbers of size 1."""
-
-UP = 1 + 1e-9
-"""Covers the rounding of sums of numbers >= 0, one for each parameter, and of what is made of
-them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """The steps from one point on.
-
-    Attributes:
-        start: Where they begin.
-        ball: What holds on the ball of its radius around *each* point of the cell, for Theorem C.
-        noise: How far outputs and gradients may be off there.
-        rows: The records, one column for each of ``COLUMNS``.
-        exponents: e_t of each.
-        deviations: delta_t of each, and of the point they lead to: shape (steps + 1,); infinite
-            from where it is not known any more.
-        errors: eps_t of each.
-        end: That point, in float64.
-    """
-
-    start: Point
-    ball: Ball
-    noise: StepNoise | StepErrors
-    rows: Float[np.ndarray, "steps columns"]
-    exponents: Float[np.ndarray, " steps"]
-    deviations: Float[np.ndarray, " _"]
-    errors: Float[np.ndarray, " steps"]
-    end: ParamTree
-
-    def column(self, name: str) -> Float[np.ndarray, " steps"]:
-        """One of ``COLUMNS``."""
-        return self.rows[:, COLUMNS.index(name)]
 
 
 class Run:
@@ -309,7 +267,7 @@ class Run:
             third=third_around(self.problem, point, 1.25 * reach) * UP,
         )
 
-    def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> "Made":
+    def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> Made:
         """The steps of a cell, in balls up to the step that was asked for."""
         left = self.early - point.step
         if self._balls is None or left <= 0:
@@ -396,7 +354,7 @@ class Run:
         return max(ROOM * (largest - norm), LEAST * norm)
 
     def _bounds(
-        self, point: Point, ball: Ball, noise: StepNoise | StepErrors, made: "Made"
+        self, point: Point, ball: Ball, noise: StepNoise | StepErrors, made: Made
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """|ghat_t|, e_t and eps_t from above; None, and a reason, where they are not known."""
         eta, M, rows = self.step_size, self.problem.loss.smoothness, made.rows
@@ -514,55 +472,7 @@ class Run:
         return (self.step_size * passes + updated) * UP
 
 
-@dataclass(frozen=True, eq=False)
-class Made:
-    """The steps of a cell.
-
-    Attributes:
-        rows: Their records.
-        end: Where they lead to, in float64.
-        errors: eps_t where steps were made in balls; else None.
-        away: How far the points of the records may be from thetahat_t, times a few.
-    """
-
-    rows: np.ndarray
-    end: ParamTree
-    errors: np.ndarray | None = None
-    away: float = 0.0
-
-
 def _in_balls(problem: Problem, params: ParamTree, step_size: float, bits: int) -> "BallRun":
     from overparam.certificate.ball_steps import BallRun  # FLINT, which few certificates need
 
     return BallRun(problem, params, step_size, bits)
-
-
-def residual_noise(
-    problem: Problem, noise: StepNoise | StepErrors, centre: float, values: Any
-) -> Any:
-    """How far computed residuals may be off in L2(mu): bounds, or estimates.
-
-    Args:
-        problem: The learning problem.
-        noise: Of the passes.
-        centre: How far the centre's outputs may be off.
-        values: Sizes of the numbers that residuals are made of.
-    """
-    outputs = math.sqrt(problem.outputs)
-    if isinstance(noise, StepErrors):
-        plain = isinstance(problem.loss, HalfSquaredDistance)
-        sizes = 2 * values + (0.0 if plain else outputs)
-        return (noise.output + centre + PROVED_ROUNDINGS * UNIT_ROUNDOFF * sizes) * UP
-    own = problem.loss.gradient_roundings * UNIT_ROUNDOFF * outputs
-    return noise.output + centre + ROUNDINGS * UNIT_ROUNDOFF * values + own
-
-
-def curvature_of(network: MLP | Composed, sampled: bool) -> Curvature:
-    """How |R| is bounded."""
-    if isinstance(network, Composed):
-        return "steady"
-    if network.layers == 1:
-        return "none"
-    if network.layers == 2:
-        return "neurons"
-    return "random" if sampled else "layers"
