@@ -45,7 +45,7 @@ from overparam.pipeline.consequences import (
     measure_consequences,
 )
 from overparam.pipeline.fitting import FITTED, Stopped, enough_decay, find_obstacle, stop_early
-from overparam.pipeline.generalisation import PriorTraining
+from overparam.pipeline.prior_training import PriorTraining
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import AnchorSettings, JobSettings
 from overparam.precision import as_float64
