@@ -1,5 +1,6 @@
 """Balls to and from floating point, and the elementwise work that FLINT leaves to callers."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -7,6 +8,12 @@ import numpy as np
 from flint import arb, arb_mat
 
 from overparam.numbers.upper import EXTENDED, Upper
+
+UNIT = 2.0**-53
+"""The unit roundoff of float64."""
+
+UP = 1 + 1e-9
+"""Covers sums of numbers >= 0 in float64, one for each parameter."""
 
 
 def exact(values: object) -> Upper:
@@ -77,3 +84,23 @@ def scale_rows(matrix: arb_mat, factors: list[arb]) -> arb_mat:
         columns,
         [f * e for i, f in enumerate(factors) for e in entries[i * columns : (i + 1) * columns]],
     )
+
+
+def above(ball: arb) -> float:
+    """A float that no number of a ball is above; 0 of 0."""
+    return 0.0 if ball.is_zero() else math.nextafter(float(ball.upper()), math.inf)
+
+
+def below(ball: arb) -> float:
+    """A float >= 0 that no number >= 0 of a ball is below."""
+    return max(math.nextafter(float(ball.lower()), -math.inf), 0.0)
+
+
+def total(terms: Iterable[arb]) -> arb:
+    """Their sum."""
+    return sum(terms, arb(0))
+
+
+def squared(entries: Iterable[arb]) -> arb:
+    """The sum of their squares."""
+    return total(e * e for e in entries)

@@ -24,6 +24,7 @@ from overparam.theorems.convergence import Convergence
 from overparam.theorems.distance import Dual
 from overparam.theorems.implicit_bias import Limit
 from overparam.theorems.majorant import Majorant
+from overparam.verification.balls import UNIT
 from overparam.verification.claim import Claim
 from overparam.verification.measured_kernel import MeasuredKernel
 
@@ -31,7 +32,7 @@ RELATIVE = 1e-6
 WEAKER = 0.05
 ZERO = 1e-150
 """What rounding upwards may make of an exact zero: roots of the least float64."""
-_UNIT, _NARROW = 2.0**-53, 2.0**-40
+_NARROW = 2.0**-40
 _WIDE_IF_PROVED = ("excess", "residual", "target_norm", "distance_lower_bound")
 """Proved in float64, these include a bound on the residual's rounding, which may dwarf it."""
 
@@ -61,7 +62,7 @@ def tolerance(claim: Claim, measured: MeasuredKernel) -> Tolerance:
     1/2.
     """
     order = claim.problem["points"] * claim.problem["outputs"]
-    noise = 16 * measured.layers * _UNIT * measured.terms
+    noise = 16 * measured.layers * UNIT * measured.terms
     residual = float((2 * measured.excess).sqrt().abs_upper())
     # sqrt(2 Delta) changes by at most sqrt(M) times what the values change by.
     noise *= max(1.0, math.sqrt(float(measured.loss.smoothness())))
@@ -69,7 +70,7 @@ def tolerance(claim: Claim, measured: MeasuredKernel) -> Tolerance:
     if not measured.min_eigenvalue > 0 or measured.target_norm is None:
         return Tolerance(RELATIVE, RELATIVE + in_residual, RELATIVE + in_residual)
     smallest, largest = float(measured.min_eigenvalue), float(measured.max_eigenvalue)
-    plain = RELATIVE + _ratio(order * _UNIT * largest, smallest)
+    plain = RELATIVE + _ratio(order * UNIT * largest, smallest)
     amplified = _ratio(noise, math.sqrt(smallest) * float(measured.target_norm.abs_upper()))
     return Tolerance(plain, plain + in_residual, plain + max(in_residual, amplified))
 
@@ -78,7 +79,7 @@ def too_few_bits(claim: Claim, measured: MeasuredKernel) -> bool:
     """Whether the balls are wider than what float64 tells apart: then true claims fail, too."""
     excess, smallest = (abs(claim.number(name)) for name in ("excess", "min_eigenvalue"))
     size = abs(measured.excess.mid()).max(arb(excess))
-    spread = arb(smallest).max(_UNIT * arb(claim.number("max_eigenvalue")))
+    spread = arb(smallest).max(UNIT * arb(claim.number("max_eigenvalue")))
     narrow = measured.excess.rad() <= _NARROW * size and measured.kernel_radius <= _NARROW * spread
     return not narrow
 
@@ -319,7 +320,7 @@ def _compare_convergence(check: Comparison, derived: Convergence) -> None:
     check.lower("sigma_end", derived.sigma_end)
     rate, slack = arb(claim.number("rate")), check.allowed.plain
     decrease = 1 - derived.rate
-    allowed = decrease if claim.kind("rate") == "proved" else decrease * (1 + slack) + 4 * _UNIT
+    allowed = decrease if claim.kind("rate") == "proved" else decrease * (1 + slack) + 4 * UNIT
     if not 1 - rate <= allowed:
         check.say(f"rate is {float(rate):.17g}: below {_show(derived.rate)}, the least proved")
 

@@ -16,7 +16,7 @@ from overparam.jacobian.composed_calculus import MeasuredLayer
 from overparam.model import composed_layers
 from overparam.model.composed import Composed
 from overparam.verification.activations import ACTIVATIONS
-from overparam.verification.balls import to_balls
+from overparam.verification.balls import UNIT, UP, above, squared, to_balls, total
 from overparam.verification.partial_jacobians import spectral_norm
 
 Shape = tuple[int, ...]
@@ -26,9 +26,6 @@ KNOWN = (
     *(composed_layers.Normalise, composed_layers.Scale),
 )
 """The layers that the re-check has a text of its own of."""
-
-_UNIT = 2.0**-53
-_UP = 1 + 1e-9
 
 
 @dataclass
@@ -163,7 +160,7 @@ class PointPass:
                 continue
             rows = [[h[j] if j >= 0 else arb(0) for j in row] for row in place.table.tolist()]
             if isinstance(layer, composed_layers.MeanPool):
-                h = [sum(row, arb(0)) / len(row) for row in rows]
+                h = [total(row) / len(row) for row in rows]
                 continue
             if isinstance(layer, composed_layers.Normalise):
                 self.met[-1] = centred = [_centred(row, layer.epsilon) for row in rows]
@@ -204,7 +201,7 @@ class PointPass:
             if isinstance(layer, composed_layers.Flatten):
                 seen.append(SeenLayer())
             elif isinstance(layer, composed_layers.Pointwise):
-                squares = [sum((e * e for e in column), arb(0)) for column in _columns(g)]
+                squares = [squared(column) for column in g.transpose().tolist()]
                 seen.append(SeenLayer(weight=_largest(squares).sqrt()))
                 turned = [e * s for e, s in zip(g.entries(), itertools.cycle(own), strict=False)]
                 g = arb_mat(g.nrows(), g.ncols(), turned)
@@ -215,7 +212,7 @@ class PointPass:
                 g = _scattered(each, g.nrows(), place.table, size)
             elif isinstance(layer, composed_layers.Normalise):
                 blocks = [_norm(arb_mat(block)) for block in _blocks(g, len(own))]
-                least = _least([_length(y) for y, _ in own])
+                least = _least([squared(y).sqrt() for y, _ in own])
                 seen.append(SeenLayer(weight=_largest(blocks), least=least))
                 g = arb_mat([_normalised(row, own) for row in g.tolist()])
             elif isinstance(layer, composed_layers.Scale):
@@ -241,7 +238,7 @@ class PointPass:
         for a, row in enumerate(rows):
             mine = arb_mat(count, features, flat[a * count * features : (a + 1) * count * features])
             transposed = mine.transpose()
-            sums = [sum(e, arb(0)) * self.s_b for e in transposed.tolist()]
+            sums = [total(e) * self.s_b for e in transposed.tolist()]
             row += (transposed * patches * c).entries() + sums
             each += (mine * to_balls(place.weights) * c).tolist()
         return _scattered(each, g.nrows(), place.table, math.prod(place.shape))
@@ -249,9 +246,9 @@ class PointPass:
 
 def _centred(row: list[arb], epsilon: float) -> tuple[list[arb], arb]:
     """y = h less its mean, and the root of its mean square and epsilon."""
-    mean = sum(row, arb(0)) / len(row)
+    mean = total(row) / len(row)
     y = [v - mean for v in row]
-    return y, (sum((v * v for v in y), arb(0)) / len(row) + arb(epsilon)).sqrt()
+    return y, (squared(y) / len(row) + arb(epsilon)).sqrt()
 
 
 def _normalised(row: list[arb], met: list[tuple[list[arb], arb]]) -> list[arb]:
@@ -259,9 +256,9 @@ def _normalised(row: list[arb], met: list[tuple[list[arb], arb]]) -> list[arb]:
     found, m = list[arb](), len(met[0][0])
     for p, (y, s) in enumerate(met):
         mine = row[p * m : (p + 1) * m]
-        along = sum((a * b for a, b in zip(mine, y, strict=True)), arb(0)) / (m * s**3)
+        along = total(a * b for a, b in zip(mine, y, strict=True)) / (m * s**3)
         turned = [a / s - along * b for a, b in zip(mine, y, strict=True)]
-        mean = sum(turned, arb(0)) / m
+        mean = total(turned) / m
         found += [value - mean for value in turned]
     return found
 
@@ -273,15 +270,13 @@ def _scaled(
     assert place.weights is not None
     m, positions, every = len(place.weights), len(met), g.tolist()
     channels = [arb_mat([row[j::m] for row in every]) for j in range(m)]
-    squares = [sum((row[j] ** 2 for row in met), arb(0)) for j in range(m)]
+    squares = [squared(row[j] for row in met) for j in range(m)]
     own = (_largest(squares) + positions).sqrt().upper()
     seen.append(SeenLayer(weight=_largest([_norm(channel) for channel in channels]), own=own))
     for a, row in enumerate(rows):
         mine = [channel.tolist()[a] for channel in channels]
-        row += [
-            sum((u * v[j] for u, v in zip(mine[j], met, strict=True)), arb(0)) for j in range(m)
-        ]
-        row += [sum(entries, arb(0)) for entries in mine]
+        row += [total(u * v[j] for u, v in zip(mine[j], met, strict=True)) for j in range(m)]
+        row += [total(entries) for entries in mine]
     gains = itertools.cycle(map(arb, place.weights.tolist()))
     turned = [e * gain for e, gain in zip(g.entries(), gains, strict=False)]
     return arb_mat(g.nrows(), g.ncols(), turned)
@@ -291,10 +286,6 @@ def _blocks(g: arb_mat, positions: int) -> list[list[list[arb]]]:
     """G position by position, a row for each output."""
     rows, m = g.tolist(), g.ncols() // positions
     return [[row[p * m : (p + 1) * m] for row in rows] for p in range(positions)]
-
-
-def _length(vector: list[arb]) -> arb:
-    return sum((v * v for v in vector), arb(0)).sqrt()
 
 
 def _least(values: list[arb]) -> arb:
@@ -316,10 +307,6 @@ def _scattered(each: list[list[arb]], k: int, table: np.ndarray, size: int) -> a
     return arb_mat(found)
 
 
-def _columns(matrix: arb_mat) -> list[list[arb]]:
-    return matrix.transpose().tolist()
-
-
 def _largest(values: list[arb]) -> arb:
     best = arb(0)
     for value in values:
@@ -331,7 +318,7 @@ def _norm(matrix: arb_mat) -> arb:
     """The fourth root of tr (P P^T)^2, above a spectral norm."""
     wide = matrix.nrows() <= matrix.ncols()
     gram = matrix * matrix.transpose() if wide else matrix.transpose() * matrix
-    return sum((e * e for e in gram.entries()), arb(0)).sqrt().sqrt().upper()
+    return squared(gram.entries()).sqrt().sqrt().upper()
 
 
 def measured_layers(
@@ -347,7 +334,7 @@ def measured_layers(
     found = []
     for number, place in enumerate(_all(at)):
         mine = [point[number] for point in seen]
-        weight, own = (np.array([_up(getattr(s, n)) for s in mine]) for n in ("weight", "own"))
+        weight, own = (np.array([above(getattr(s, n)) for s in mine]) for n in ("weight", "own"))
         least = np.array([max(math.nextafter(float(s.least.lower()), 0.0), 0.0) for s in mine])
         constants = _constants(network, place)
         found.append(MeasuredLayer(place.layer, weight, own, least=least, **constants))
@@ -361,7 +348,7 @@ def _all(at: tuple[Place, ...]) -> list[Place]:
 def _constants(network: Composed, place: Place) -> dict[str, Any]:
     layer = place.layer
     if isinstance(layer, composed_layers.MeanPool):
-        return {"size": _up(1 / arb(place.table.shape[1]).sqrt())}
+        return {"size": above(1 / arb(place.table.shape[1]).sqrt())}
     if isinstance(layer, composed_layers.Normalise):
         return {"width": place.shape[-1]}
     if isinstance(layer, composed_layers.Scale):
@@ -370,13 +357,13 @@ def _constants(network: Composed, place: Place) -> dict[str, Any]:
     if not isinstance(layer, composed_layers.Affine):
         return {}
     assert place.weights is not None
-    c = _up(arb(network.weight_scale) / arb(place.weights.shape[1]).sqrt())
-    flat = spectral_norm(place.weights) * _UP
+    c = above(arb(network.weight_scale) / arb(place.weights.shape[1]).sqrt())
+    flat = spectral_norm(place.weights) * UP
     if not isinstance(layer, composed_layers.Conv):
-        return {"size": c * flat * _UP, "spread": c}
-    spread = c * math.sqrt(layer.overlap) * _UP
+        return {"size": c * flat * UP, "spread": c}
+    spread = c * math.sqrt(layer.overlap) * UP
     symbol = c * _symbol_norm(place.weights.reshape(layer.features, *layer.sides, -1), place.shape)
-    return {"size": min(spread * flat, symbol) * _UP, "spread": spread}
+    return {"size": min(spread * flat, symbol) * UP, "spread": spread}
 
 
 def _symbol_norm(weights: np.ndarray, shape: Shape) -> float:
@@ -384,7 +371,7 @@ def _symbol_norm(weights: np.ndarray, shape: Shape) -> float:
     sides = weights.shape[1:3]
     torus = [size + side - 1 for size, side in zip(shape[:2], sides, strict=True)]
     # Each entry is a sum of so many terms, each off by a few roundings of its modulus.
-    off = (math.prod(sides) + 16) * _UNIT * float(np.linalg.norm(np.abs(weights).sum(axis=(1, 2))))
+    off = (math.prod(sides) + 16) * UNIT * float(np.linalg.norm(np.abs(weights).sum(axis=(1, 2))))
     best = 0.0
     for u, v in itertools.product(range(torus[0]), range(torus[1] // 2 + 1)):
         down, right = (np.arange(s) * (f / t) for s, f, t in zip(sides, (u, v), torus, strict=True))
@@ -392,8 +379,4 @@ def _symbol_norm(weights: np.ndarray, shape: Shape) -> float:
         symbol = np.einsum("fijc,ij->fc", weights, waves)
         both = np.block([[symbol.real, -symbol.imag], [symbol.imag, symbol.real]])
         best = max(best, spectral_norm(both))
-    return (best + 64 * off) * _UP
-
-
-def _up(ball: arb) -> float:
-    return math.nextafter(float(ball.upper()), math.inf)
+    return (best + 64 * off) * UP

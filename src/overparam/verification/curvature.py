@@ -10,13 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from overparam.theorems.trajectory_curvature import RAISE, Couplings, Off, Seen, layered_curvature
+from overparam.verification.balls import UNIT, UP
 from overparam.verification.float_pass import Passed
 from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Subject
-
-_UNIT = 2.0**-53
-_UP = 1 + 1e-9
-"""Covers sums of numbers >= 0, one for each parameter."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Curvature:
             return self._neurons(params_last, passed)
         if self.couplings is None:
             return None
-        return float(layered_curvature(self._seen(passed), self.couplings, self.off)) * _UP
+        return float(layered_curvature(self._seen(passed), self.couplings, self.off)) * UP
 
     def _neurons(self, w: np.ndarray, passed: Passed) -> float:
         """Lemma C4."""
@@ -76,7 +73,7 @@ class Curvature:
         wrong = off.apart(4) * off.steepest * total
         c = c + wrong
         d = d + wrong * 2 * off.upstream[0] / top * off.inputs[0]
-        return float(np.max(d + np.sqrt(d**2 + 4 * c**2))) / 2 * _UP
+        return float(np.max(d + np.sqrt(d**2 + 4 * c**2))) / 2 * UP
 
     def _seen(self, passed: Passed) -> Seen:
         """What Lemma C7 is about."""
@@ -106,8 +103,8 @@ class Curvature:
             share = share / share.max()
             drift = c * radius
             neurons.append(share)
-            plain.append((spectral_norm(c * w) + drift) * _UP)
-            weighted.append((spectral_norm(np.sqrt(share)[:, None] * (c * w)) + drift) * _UP)
+            plain.append((spectral_norm(c * w) + drift) * UP)
+            weighted.append((spectral_norm(np.sqrt(share)[:, None] * (c * w)) + drift) * UP)
         return Couplings(tuple(neurons), tuple(plain), tuple(weighted))
 
     def _factor(self, w: np.ndarray) -> float:
@@ -117,5 +114,5 @@ class Curvature:
 def _forms(s: np.ndarray, gram: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The roots of s_j^T G s_j, raised by the rounding of sums whose terms may cancel."""
     squares = np.maximum((s * (gram @ s)).sum(0), 0.0)
-    raised = 4 * (len(s) + RAISE) * _UNIT * (lengths @ np.abs(s)) ** 2
+    raised = 4 * (len(s) + RAISE) * UNIT * (lengths @ np.abs(s)) ** 2
     return np.sqrt(squares + raised)

@@ -12,11 +12,12 @@ from functools import cached_property
 from operator import sub
 
 import numpy as np
-from flint import arb, arb_mat
+from flint import arb
 
 from overparam.progress import Progress
 from overparam.theorems.weight_decay import UniqueMinimum, unique_minimiser
 from overparam.verification.ball_steps import BallDescent
+from overparam.verification.balls import UNIT, UP, above, squared, total
 from overparam.verification.claim import Claim
 from overparam.verification.comparison import RELATIVE, Comparison
 from overparam.verification.curvature import Curvature
@@ -34,8 +35,6 @@ from overparam.verification.trajectory import (
     not_known,
 )
 
-_UP = 1 + 1e-9
-_UNIT = 2.0**-53
 NOT_KNOWN = (
     *("existence_radius", "distance_ratio", "kernel_drift", "relative_kernel_drift"),
     *("linearisation_distance", "linearisation_parameter_distance"),
@@ -79,12 +78,12 @@ class Point:
     def of(there: Subject, measured: Measured) -> "Point":
         """Measure the objective at the parameters of a subject."""
         descent = BallDescent(there, 0.0)
-        squares = sum((_square(m) for pair in descent.gradient() for m in pair), arb(0))
+        squares = total(squared(m.entries()) for pair in descent.gradient() for m in pair)
         k = there.y.shape[1]
         rows = [descent.ghat[i : i + k] for i in range(0, len(descent.ghat), k)]
         residual = arb(0)
         for weight, row in zip(there.weights.tolist(), rows, strict=True):
-            residual += arb(weight) * sum((g * g for g in row), arb(0))
+            residual += arb(weight) * squared(row)
         return Point(
             there=there,
             measured=measured,
@@ -111,7 +110,7 @@ class Point:
 
     def without_vectors(self) -> Bend:
         """mu_0 and kappa_0: by layers or neurons, or by L."""
-        general = self.on_ball(0.0)[1] * _above(self.residual)
+        general = self.on_ball(0.0)[1] * above(self.residual)
         if not general < math.inf or not self.there.params.weights[:-1]:
             return Bend(general, general)
         bends = Curvature.around(self.there, self._rounding.off, self._passed, 0.0)
@@ -128,7 +127,7 @@ class Point:
     @property
     def _of_ghat(self) -> float:
         """What the rounding of ghat to floats moves."""
-        return self.on_ball(0.0)[1] * _above(self.residual) * 4 * _UNIT
+        return self.on_ball(0.0)[1] * above(self.residual) * 4 * UNIT
 
     def growth(self, radius: float) -> arb:
         """C of Lemma R3."""
@@ -202,7 +201,7 @@ def _compare_run(check: Comparison, subject: Subject, start: Measured, say: Prog
     check.upper("radius", radius, slack=slack, far=False)
     check.upper("limit_distance", limit.min(radius), slack=slack, far=False)
     check.upper("displacement", farthest, slack=slack, far=False)
-    nearest = (run.gone * (2 - _UP) - rest).max(arb(0))
+    nearest = (run.gone * (2 - UP) - rest).max(arb(0))
     check.lower("limit_distance_lower", nearest, slack=slack, far=False)
     _upper(check, "region_minimum", point.height - (point.gradient * (run.deviation + away)))
     _compare_decrease(check, run, found, point)
@@ -218,8 +217,8 @@ def _compare_decrease(check: Comparison, run: OwnRun, found: UniqueMinimum, poin
         check.say(f"rate_since is {since:.12g}: neither the start nor the hand-over")
     upper = run.upper - float((point.height - found.excess).lower())
     lower = run.lower - float(point.height.upper())
-    noise = (run.upper - run.lower) * _UP + float(found.excess.upper())
-    if not since and (lower[1:] > rate * _UP * upper[:-1]).any():
+    noise = (run.upper - run.lower) * UP + float(found.excess.upper())
+    if not since and (lower[1:] > rate * UP * upper[:-1]).any():
         check.say(f"rate is {rate:.12g}: the run's excess shrinks by less in a step")
     first, overshoot = claim.number("minimum_excess"), claim.number("overshoot")
     risen = found.smoothness / 2 * found.reach**2
@@ -336,7 +335,7 @@ def _upper(check: Comparison, name: str, derived: arb | float) -> None:
 def _gap(check: Comparison, name: str, most: arb) -> None:
     """A factor below 1, by how far it is below."""
     stored, proved = check.claim.number(name), check.claim.kind(name) == "proved"
-    if not 1 - arb(stored) <= (most if proved else most * (1 + RELATIVE) + 4 * _UNIT):
+    if not 1 - arb(stored) <= (most if proved else most * (1 + RELATIVE) + 4 * UNIT):
         check.say(f"{name} is {stored:.17g}: below {float(1 - most):.17g}, the least proved")
 
 
@@ -348,7 +347,7 @@ def objective_excess(there: Subject, measured: Measured) -> arb:
     moves = [there.architecture.moves(layer) for layer in range(len(there.params.weights))]
     moving = [weights for weights, _ in moves] + [biases for _, biases in moves]
     pairs = [pair for pair, kept in zip(zip(own, other, strict=True), moving, strict=True) if kept]
-    pulled = sum((_squares(a, b) for a, b in pairs), arb(0))
+    pulled = total(_squares(a, b) for a, b in pairs)
     return measured.excess + arb(there.decay) / 2 * pulled
 
 
@@ -357,12 +356,4 @@ def _squares(a: np.ndarray, b: np.ndarray | None) -> arb:
     gaps = map(arb, a.ravel().tolist())
     if b is not None:
         gaps = map(sub, gaps, map(arb, b.ravel().tolist()))
-    return sum((e * e for e in gaps), arb(0))
-
-
-def _square(matrix: arb_mat) -> arb:
-    return sum((e * e for e in matrix.entries()), arb(0))
-
-
-def _above(ball: arb) -> float:
-    return math.nextafter(float(ball.upper()), math.inf)
+    return squared(gaps)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-_UP = 1 + 1e-9
+from overparam.verification.balls import UP
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,4 @@ class DrawnBatches:
         """sqrt(v_i / w_i) from above."""
         n = len(self.weights)
         ratios = 1 / self.weights if self.sampling == "replacement" else np.full(n, float(n))
-        return np.sqrt(ratios) * _UP
+        return np.sqrt(ratios) * UP

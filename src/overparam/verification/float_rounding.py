@@ -14,14 +14,13 @@ from flint import arb
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.numbers.upper import Upper
 from overparam.theorems.trajectory_curvature import Off
-from overparam.verification.balls import bound_of
+from overparam.verification.balls import UNIT, bound_of
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS
 from overparam.verification.measured_kernel import Measured
 from overparam.verification.refusal import RefusedError
 from overparam.verification.subject import Subject
 
-_UNIT = 2.0**-53
-_MARGIN, _BEND_MARGIN = 64 * _UNIT, 2.0**-40
+_MARGIN, _BEND_MARGIN = 64 * UNIT, 2.0**-40
 _MORE = 40
 """Roundings of a term beyond those of its sum."""
 _SAFE = 1 + 2.0**-20
@@ -80,7 +79,7 @@ def rounding_near(subject: Subject, measured: Measured, radius: float) -> Roundi
         size = gains[layer + 1] * above
         e_size = _SAFE * (gains[layer + 1] * e_above + sums * (above + 2 * e_above))
         of_slope = bend * e_z[layer] + _MARGIN * max(1.0, slope)
-        e_turned = slope * e_size + (size + 2 * e_size) * (of_slope + 4 * _UNIT * max(1.0, slope))
+        e_turned = slope * e_size + (size + 2 * e_size) * (of_slope + 4 * UNIT * max(1.0, slope))
         up.insert(0, (_SAFE * size, e_size))
         turned.insert(0, (_SAFE * slope * size, _SAFE * e_turned))
     blocks = []
@@ -88,7 +87,7 @@ def rounding_near(subject: Subject, measured: Measured, radius: float) -> Roundi
         a, e_a = sizes[layer], c[layer] * e_h[layer]
         summed = _gamma(len(subject.x)) * (x + 2 * e_x) * (a + 2 * e_a)
         blocks.append(e_x * (a + e_a) + x * e_a + summed)
-    relative = [8 * _UNIT]
+    relative = [8 * UNIT]
     for layer in range(len(weights) - 1):
         relative += [
             bend * e_z[layer] + _MARGIN * max(1.0, slope),
@@ -155,7 +154,7 @@ def _forward(
 
 
 def _gamma(terms: int) -> float:
-    count = (terms + _MORE) * _UNIT
+    count = (terms + _MORE) * UNIT
     return count / (1 - count)
 
 
@@ -166,7 +165,7 @@ def _frobenius(array: np.ndarray) -> float:
 def _each(number: Upper) -> np.ndarray:
     """The entries as floats that are not below them."""
     ratio = _up(number) / max(float(number.values.max()), 1e-300)
-    return np.asarray(number.values, dtype=np.float64) * (max(ratio, 1.0) + 4 * _UNIT) + 1e-300
+    return np.asarray(number.values, dtype=np.float64) * (max(ratio, 1.0) + 4 * UNIT) + 1e-300
 
 
 def _up(number: Upper) -> float:

@@ -5,12 +5,13 @@ Values are balls, targets floats; everything is said for one point with k output
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from flint import arb, ctx
 
+from overparam.verification.balls import total
 from overparam.verification.refusal import RefusedError
 
 Balls = Sequence[arb]
@@ -107,7 +108,7 @@ class Squared(BallLoss):
 
     def excess(self, values: Balls, targets: Targets) -> arb:
         """Half the squared way to the nearest minimiser."""
-        return _sum(r * r for r in self.to_minimiser(values, targets)) / 2
+        return total(r * r for r in self.to_minimiser(values, targets)) / 2
 
     def to_minimiser(self, values: Balls, targets: Targets) -> list[arb]:
         """The residual."""
@@ -161,7 +162,7 @@ class OfResidual(BallLoss):
 
     def excess(self, values: Balls, targets: Targets) -> arb:
         """The sum."""
-        return _sum(self.cost(-gap) for gap in _gaps(values, targets))
+        return total(self.cost(-gap) for gap in _gaps(values, targets))
 
     def to_minimiser(self, values: Balls, targets: Targets) -> list[arb]:
         """The residual, with its sign changed."""
@@ -282,7 +283,7 @@ class WeightedQuadratic(BallLoss):
     def excess(self, values: Balls, targets: Targets) -> arb:
         """The sum."""
         pairs = zip(self.weights, _gaps(values, targets), strict=True)
-        return _sum(w * r * r for w, r in pairs) / 2
+        return total(w * r * r for w, r in pairs) / 2
 
     def to_minimiser(self, values: Balls, targets: Targets) -> list[arb]:
         """The residual where it counts."""
@@ -324,8 +325,8 @@ class SmoothedCrossEntropy(BallLoss):
         """log sum_j q_j exp(r_j) - sum_j q_j r_j for r = z - log q."""
         q, logits = self._classes(values, targets)
         r = [z - p.log() for z, p in zip(logits, q, strict=True)]
-        mean = _sum(p * s for p, s in zip(q, r, strict=True))
-        rest = _sum(p * ((s - mean).expm1() - (s - mean)) for p, s in zip(q, r, strict=True))
+        mean = total(p * s for p, s in zip(q, r, strict=True))
+        rest = total(p * ((s - mean).expm1() - (s - mean)) for p, s in zip(q, r, strict=True))
         return rest.log1p()
 
     def to_minimiser(self, values: Balls, targets: Targets) -> list[arb]:
@@ -334,7 +335,7 @@ class SmoothedCrossEntropy(BallLoss):
         gaps = [p.log() - z for z, p in zip(logits, q, strict=True)]
         if self.outputs == 1:
             return [gaps[0] - gaps[1]]
-        mean = _sum(gaps) / self.outputs
+        mean = total(gaps) / self.outputs
         return [gap - mean for gap in gaps]
 
     def gradient(self, values: Balls, targets: Targets) -> list[arb]:
@@ -342,13 +343,13 @@ class SmoothedCrossEntropy(BallLoss):
         q, logits = self._classes(values, targets)
         gaps = []
         for z, share in zip(logits, q, strict=True):
-            gaps.append(1 / _sum((other - z).exp() for other in logits) - share)
+            gaps.append(1 / total((other - z).exp() for other in logits) - share)
         return gaps[: self.outputs]
 
     def infimum(self, targets: Targets) -> arb:
         """The entropy of q."""
         q, _ = self._classes([arb(0)] * self.outputs, targets)
-        return -_sum(p * p.log() for p in q)
+        return -total(p * p.log() for p in q)
 
     def check_targets(self, y: np.ndarray) -> None:
         """One label a row."""
@@ -384,7 +385,7 @@ class CrossEntropy(SmoothedCrossEntropy):
         """log sum_j exp(z_j - z_label)."""
         q, logits = self._classes(values, targets)
         (label,) = (z for z, share in zip(logits, q, strict=True) if share > 0)
-        others = _sum((z - label).exp() for z, p in zip(logits, q, strict=True) if not p > 0)
+        others = total((z - label).exp() for z, p in zip(logits, q, strict=True) if not p > 0)
         return others.log1p()
 
     def to_minimiser(self, values: Balls, targets: Targets) -> list[arb]:
@@ -415,10 +416,6 @@ def _quotient(level: arb, m: arb) -> arb:
 
 def _gaps(values: Balls, targets: Targets) -> list[arb]:
     return [arb(y) - z for z, y in zip(values, targets, strict=True)]
-
-
-def _sum(terms: Iterable[arb]) -> arb:
-    return sum(terms, arb(0))
 
 
 def _one(make: Callable[[arb], BallLoss], default: float) -> Callable[[list[float], int], BallLoss]:

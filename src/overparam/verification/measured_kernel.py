@@ -13,7 +13,15 @@ import numpy as np
 from flint import arb, arb_mat
 
 from overparam.jacobian.starting_norms import StartingNorms
-from overparam.verification.balls import diagonal, exact, midpoints, scale_rows, upper_of
+from overparam.verification.balls import (
+    diagonal,
+    exact,
+    midpoints,
+    scale_rows,
+    squared,
+    total,
+    upper_of,
+)
 from overparam.verification.duals import Duals, duals_of
 from overparam.verification.losses import BallLoss
 from overparam.verification.measured_partials import with_partials
@@ -154,7 +162,7 @@ def of_kernel(
         "min_eigenvalue": spectrum.smallest,
         "max_eigenvalue": spectrum.largest,
         "kernel_norm": spectrum.attained,
-        "kernel_radius": sum((entry.rad() for entry in kernel.entries()), arb(0)),
+        "kernel_radius": total(entry.rad() for entry in kernel.entries()),
         "excess": residual.excess,
         "loss": loss,
         "least_weight": arb(float(weights.min())),
@@ -174,7 +182,7 @@ def _whole(
     for factor, h in zip(network.factors, ahead.inputs, strict=True):
         entries, m = h.entries(), h.ncols()
         rows = (entries[i * m : i * m + m] for i in range(h.nrows()))
-        squares = (sum((e * e for e in row), arb(0)) for row in rows)
+        squares = map(squared, rows)
         lengths = [(factor**2 * square + network.bias_scale**2).sqrt() for square in squares]
         inputs.append(upper_of(lengths))
     return replace(norms, factors=[upper_of(c) for c in network.factors], inputs=inputs)
@@ -377,6 +385,6 @@ def _upstream_norms(
         block = entries[i * k * m : (i + 1) * k * m]
         rows = arb_mat(k, m, block)
         norms.append(largest_eigenvalue(rows * rows.transpose()).sqrt())
-        squares = [sum((e * e for e in block[j::m]), arb(0)).abs_upper() for j in range(m)]
+        squares = [squared(block[j::m]).abs_upper() for j in range(m)]
         columns.append(squares)
     return (norms * n, columns * n) if same else (norms, columns)

@@ -16,7 +16,7 @@ from overparam.numbers.upper import EXTENDED, strict
 from overparam.progress import Progress
 from overparam.theorems.trajectory import Ball, next_spread
 from overparam.verification.ball_steps import BallDescent
-from overparam.verification.balls import bound_of
+from overparam.verification.balls import UNIT, UP, above, bound_of, total
 from overparam.verification.curvature import Curvature
 from overparam.verification.drawn_batches import DrawnBatches
 from overparam.verification.float_pass import (
@@ -31,10 +31,6 @@ from overparam.verification.float_rounding import Rounding, rounding_near
 from overparam.verification.measured_kernel import Measured, centre_of, measure
 from overparam.verification.movement import Looks
 from overparam.verification.subject import Parameters, Subject
-
-_UNIT = 2.0**-53
-_UP = 1 + 1e-9
-"""Covers sums of numbers >= 0, one for each parameter."""
 
 _ROOM, _LEAST = 0.85, 0.03
 """Of the way to eta (M |J|^2 + 2 lambda) = 2, and of |J|, that a cell's modulus may use up."""
@@ -130,18 +126,14 @@ class Around:
         with strict():
             found = list(modulus_and_lipschitz(self.norms, new, EXTENDED))
         for radius, (omega, lipschitz) in zip(new, found, strict=True):
-            bend = math.inf if lipschitz is None else _above(bound_of(lipschitz))
-            self.known[radius] = (_above(bound_of(omega)), bend)
+            bend = math.inf if lipschitz is None else above(bound_of(lipschitz))
+            self.known[radius] = (above(bound_of(omega)), bend)
         return np.array([self.known[r] for r in radii.tolist()])
 
     def on_ball(self, radius: float) -> tuple[float, float]:
         """(omega(radius), L(radius))."""
         omega, lipschitz = self.on_balls(np.array([radius]))[0]
         return float(omega), float(lipschitz)
-
-
-def _above(ball: arb) -> float:
-    return math.nextafter(float(ball.upper()), math.inf) if ball != 0 else 0.0
 
 
 class _Run:
@@ -159,7 +151,7 @@ class _Run:
             *(subject.architecture, subject.x, subject.y, subject.weights, subject.center)
         )
         self.loss = subject.architecture.loss_for(subject.y.shape[1])
-        self.M = _above(self.loss.smoothness())
+        self.M = above(self.loss.smoothness())
         self.balls = BallDescent(subject, step_size) if early else None
         self.spread: arb | None = arb(0)
         self.upper, self.lower = list[float](), list[float]()
@@ -189,12 +181,12 @@ class _Run:
         return OwnRun(
             measured=measured,
             around=near,
-            deviation=math.inf if self.spread is None else _above(self.spread) * _UP,
+            deviation=math.inf if self.spread is None else above(self.spread) * UP,
             upper=np.array(self.upper),
             lower=np.array(self.lower),
             length=self.length,
             farthest=self.farthest,
-            gone=between(here, self.subject.params) * _UP,
+            gone=between(here, self.subject.params) * UP,
             jacobian_norm=self.largest,
             exponents=np.array(self.exponents),
             looks=self.looks,
@@ -212,13 +204,13 @@ class _Run:
             return None, w, 1.0, 0.0
         counted = self.batches.counted(step)
         found = np.array(list(map(float, counted)))
-        return counted, found, math.sqrt(float(np.max(found / w))) * _UP, 4 * _UNIT
+        return counted, found, math.sqrt(float(np.max(found / w))) * UP, 4 * UNIT
 
     def _noise(self, there: Subject, measured: Measured) -> tuple[float, float]:
         rounding, norm = rounding_near(there, measured, 0.0), measured.max_eigenvalue.sqrt()
         of_kernel = 0.0
         if self.looks is not None:
-            of_kernel = self.looks.off + self.looks.kernel_error(_above(norm), rounding.backward)
+            of_kernel = self.looks.off + self.looks.kernel_error(above(norm), rounding.backward)
         return of_kernel, self.noise(rounding, self.network.passed(there.params))
 
     def noise(self, rounding: Rounding, passed: Passed) -> float:
@@ -228,10 +220,10 @@ class _Run:
         terms = 2 * float(np.sqrt(w @ squares.sum(1)))
         if not self.network.exact:
             terms += math.sqrt(passed.values.shape[1])
-        return (rounding.output + self.centre + 64 * _UNIT * terms) * _UP
+        return (rounding.output + self.centre + 64 * UNIT * terms) * UP
 
     def _looks(self, measured: Measured) -> Looks:
-        norm = _above(measured.max_eigenvalue.sqrt())
+        norm = above(measured.max_eigenvalue.sqrt())
         backward = rounding_near(self.subject, measured, 0.0).backward
         return Looks(self.network, self.subject.params, self.eta, norm, backward)
 
@@ -258,7 +250,7 @@ class _Cell:
         done: int,
     ) -> None:
         self.run, self.there, self.measured = run, there, measured
-        norm = _above(measured.max_eigenvalue.sqrt())
+        norm = above(measured.max_eigenvalue.sqrt())
         allowed = self._allowed(norm, done)
         reach = 2 * run.reach or allowed / max(near.on_ball(1e-9)[1], 1e-300)
         reach = min(reach, _WIDEST * (1 + size_of(there.params)))
@@ -266,7 +258,7 @@ class _Cell:
             reach *= max(0.25, min(0.9, allowed / near.on_ball(1.25 * reach)[0]))
         run.reach = self.reach = reach
         omega, self.lipschitz = near.on_ball(1.25 * reach)
-        self.B = (norm + omega) * _UP
+        self.B = (norm + omega) * UP
         run.largest = max(run.largest, self.B)
         self.rounding: Rounding = rounding_near(there, measured, 1.25 * reach)
         self.point_norm = _at_points(run.batches, measured, omega)
@@ -285,7 +277,7 @@ class _Cell:
 
     def _ball(self, ratio: float) -> Ball:
         """What holds around each point of the cell, of F into the values on a batch."""
-        B = min(ratio * self.B, self.point_norm) * _UP if ratio != 1 else self.B
+        B = min(ratio * self.B, self.point_norm) * UP if ratio != 1 else self.B
         L, third = ratio * self.lipschitz, ratio * self.rounding.third
         return Ball(self.reach / 4.001, B, L, third)
 
@@ -295,7 +287,7 @@ class _Cell:
         start, looks, decay = run.subject.params, run.looks, run.subject.decay
         deviations, noises = list[float](), list[float]()
         since, room = 0.0, self._look(here)
-        while done + made < steps and (not made or between(here, first) * _UP <= self.reach):
+        while done + made < steps and (not made or between(here, first) * UP <= self.reach):
             in_balls = run.balls is not None and done + made < run.early
             if since > room:
                 since, room = 0.0, self._look(here)
@@ -306,24 +298,24 @@ class _Cell:
             pulled = size_of(displacement(there)) if decay else 0.0
             ghat, noise = passed.gradient_norm(), run.noise(self.rounding, passed)
             size = size_of(here)
-            away = 2 * _UNIT * size * _UP if in_balls else 0.0
+            away = 2 * UNIT * size * UP if in_balls else 0.0
             wrong = ratio * run.M * noise + rounded * ghat
             off = wrong + ratio * run.M * self.B * away
-            gradient = (ghat + off) * _UP
+            gradient = (ghat + off) * UP
             exponent = run.eta * self._curvature(here, passed, ball, gradient, off, away)
             if in_balls:
                 assert run.balls is not None
                 error = run.balls.step(counted)
                 ahead = run.balls.rounded()
                 if done + made + 1 == run.early:
-                    error += 2 * _UNIT * size_of(ahead) * _UP
+                    error += 2 * UNIT * size_of(ahead) * UP
             else:
                 passes = ratio * self.rounding.backward * ghat + ball.jacobian_norm * wrong
                 updated = size + 4 * length + 8 * run.eta * decay * pulled
-                error = (run.eta * passes + _UNIT * updated) * _UP
+                error = (run.eta * passes + UNIT * updated) * UP
             steepest = ball.lipschitz * gradient + run.M * ball.jacobian_norm**2
             steep = run.eta * (steepest + decay)
-            deviation = math.inf if run.spread is None else _above(run.spread) * _UP
+            deviation = math.inf if run.spread is None else above(run.spread) * UP
             deviations.append(deviation + away * (4 + steep))
             noises.append(noise)
             self._record(passed, noise, length, between(here, start), deviations[-1])
@@ -350,8 +342,8 @@ class _Cell:
     def _penalise(self, pulled: float, deviation: float) -> None:
         """Add what weight decay adds to the objective, |theta - theta_ref| being ``pulled``."""
         run, half = self.run, self.run.subject.decay / 2
-        run.upper[-1] += half * (pulled * _UP + deviation) ** 2 * _UP
-        run.lower[-1] += half * max(pulled * (2 - _UP) - deviation, 0.0) ** 2 * (2 - _UP)
+        run.upper[-1] += half * (pulled * UP + deviation) ** 2 * UP
+        run.lower[-1] += half * max(pulled * (2 - UP) - deviation, 0.0) ** 2 * (2 - UP)
 
     def _record(
         self, passed: Passed, noise: float, length: float, distance: float, deviation: float
@@ -359,12 +351,12 @@ class _Cell:
         """Delta_t, the path's length and its distance from theta_0, of exact gradient descent."""
         run = self.run
         root = self._root(passed)
-        off = (math.sqrt(run.M) * (noise + self.B * deviation) + 128 * _UNIT * root) * _UP
-        run.upper.append((root + off) ** 2 / 2 * _UP)
-        run.lower.append(max(root * (2 - _UP) - off, 0.0) ** 2 / 2 * (2 - _UP))
+        off = (math.sqrt(run.M) * (noise + self.B * deviation) + 128 * UNIT * root) * UP
+        run.upper.append((root + off) ** 2 / 2 * UP)
+        run.lower.append(max(root * (2 - UP) - off, 0.0) ** 2 / 2 * (2 - UP))
         # Each deviation stands at the end of one step and at the start of the next.
-        run.length += length * _UP + 2 * deviation
-        run.farthest = max(run.farthest, distance * _UP + deviation)
+        run.length += length * UP + 2 * deviation
+        run.farthest = max(run.farthest, distance * UP + deviation)
 
     def _root(self, passed: Passed) -> float:
         """sqrt(2 Delta) as computed."""
@@ -372,8 +364,8 @@ class _Cell:
         if run.network.exact:
             return float(np.sqrt(w @ (passed.ghat**2).sum(1)))
         pairs = zip(passed.values.tolist(), run.subject.y.tolist(), w.tolist(), strict=True)
-        total = sum((arb(u) * run.loss.excess(list(map(arb, z)), y) for z, y, u in pairs), arb(0))
-        return float((2 * total).nonnegative_part().sqrt())
+        found = total(arb(u) * run.loss.excess(list(map(arb, z)), y) for z, y, u in pairs)
+        return float((2 * found).nonnegative_part().sqrt())
 
     def _spread(self, ball: Ball, gradient: float, exponent: float, error: float) -> None:
         run = self.run
@@ -406,14 +398,14 @@ class _Cell:
         general = ball.lipschitz * gradient
         found = self.bends.bound(here.weights[-1], passed)
         if found is None:
-            return general * _UP
+            return general * UP
         moved = ball.lipschitz * off
-        return min(general, found + moved + ball.third * gradient * away) * _UP
+        return min(general, found + moved + ball.third * gradient * away) * UP
 
 
 def _at_points(batches: DrawnBatches | None, measured: Measured, omega: float) -> float:
     """A: |J| at each point as it counts in a batch, where the Jacobian changes by omega."""
     if batches is None:
         return math.inf
-    norms = np.array([_above(own.sqrt()) for own in measured.points])
-    return float(np.max(batches.spread() * (norms + omega))) * _UP
+    norms = np.array([above(own.sqrt()) for own in measured.points])
+    return float(np.max(batches.spread() * (norms + omega))) * UP

@@ -17,12 +17,11 @@ import numpy as np
 
 from overparam.jacobian.partial_jacobians import PartialJacobian, PartialJacobians
 from overparam.numbers.upper import Upper
-from overparam.verification.balls import exact
+from overparam.verification.balls import UNIT, exact
 
 WORK, MOST_LAYERS = 1e11, 6
 """Chains are multiplied out for at most so many operations, and hidden layers."""
 
-_UNIT = 2.0**-53
 _SAFE = 1 + 2.0**-30
 """Covers the rounding of the error bounds themselves: they are far smaller than what they bound."""
 _TINY = 2.0**-200
@@ -166,7 +165,7 @@ class _Product:
 
     def turned(self, slopes: np.ndarray, head: np.ndarray | None) -> "_Product":
         matrix = self.matrix * slopes[None, :]
-        error = self.error * float(np.abs(slopes).max()) + 2 * _UNIT * _size(matrix)
+        error = self.error * float(np.abs(slopes).max()) + 2 * UNIT * _size(matrix)
         if head is not None:
             matrix = np.vstack([np.diag(head), matrix])
         return _Product(matrix, error * _SAFE + _TINY)
@@ -199,7 +198,7 @@ def spectral_norm(matrix: np.ndarray) -> float:
     total = _size(matrix) ** 2
     if total == 0:
         return 0.0
-    rounding = (_gamma(len(matrix) + 4) + 4 * _UNIT) * total
+    rounding = (_gamma(len(matrix) + 4) + 4 * UNIT) * total
     return math.sqrt((_largest((gram + gram.T) / 2, total) + rounding) * _SAFE) * _SAFE + _TINY
 
 
@@ -220,13 +219,13 @@ def _largest(gram: np.ndarray, total: float) -> float:
             gap *= 4
             continue
         off = _size(factor @ factor.T - shifted) + _gamma(n + 4) * _size(factor) ** 2
-        return (guess + gap + off + 8 * _UNIT * n * (guess + gap)) * _SAFE
+        return (guess + gap + off + 8 * UNIT * n * (guess + gap)) * _SAFE
     return total
 
 
 def _gamma(terms: int) -> float:
     count = terms + _EXTRA
-    return count * _UNIT / (1 - count * _UNIT)
+    return count * UNIT / (1 - count * UNIT)
 
 
 def _size(matrix: np.ndarray) -> float:

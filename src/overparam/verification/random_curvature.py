@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from overparam.theorems.trajectory_curvature import Off
+from overparam.verification.balls import UNIT, UP
 from overparam.verification.float_pass import Passed
 from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Subject
@@ -30,8 +31,6 @@ DEGREE, LANCZOS = 96, 64
 BEYOND = 0.001
 """Share of the spectrum's width by which the interval reaches beyond the guess."""
 
-_UNIT = 2.0**-53
-_UP = 1 + 1e-9
 _MORE = 64
 """Roundings of a sum's terms beyond those of the sum."""
 
@@ -116,27 +115,27 @@ class ResidualHessian:
         seen, c = self.passed, self.factors
         kappa = off.relative if off is not None else 0.0
         points, steepest = len(seen.values), max([1.0, *map(_largest, seen.slopes)])
-        zeta = float(np.linalg.norm(self.weights[:, None] * seen.ghat)) * _UP
+        zeta = float(np.linalg.norm(self.weights[:, None] * seen.ghat)) * UP
 
         def rounding(terms: int) -> float:
-            return (terms + _MORE) * _UNIT * _UP if gamma else 0.0
+            return (terms + _MORE) * UNIT * UP if gamma else 0.0
 
         def times(pair: tuple[float, float], most: float, wrong: float) -> tuple[float, float]:
             """A factor for each entry, itself off by ``wrong``; a few roundings."""
             size, error = pair
-            return size * (most + wrong), (error * most + size * (wrong + rounding(0) * most)) * _UP
+            return size * (most + wrong), (error * most + size * (wrong + rounding(0) * most)) * UP
 
         def by_weights(pair: tuple[float, float], layer: int) -> tuple[float, float]:
             w = self.params.weights[layer]
             size, error = pair
-            norm, each = spectral_norm(w), float(np.linalg.norm(w)) * _UP
+            norm, each = spectral_norm(w), float(np.linalg.norm(w)) * UP
             return size * norm, (error * norm + rounding(max(w.shape)) * (size + error) * each)
 
         def by_seen(a: np.ndarray, wrong: float, pair: tuple[float, float]) -> tuple[float, float]:
             size, error = pair
-            norm, each = spectral_norm(a) + wrong, float(np.linalg.norm(a)) * _UP + wrong
+            norm, each = spectral_norm(a) + wrong, float(np.linalg.norm(a)) * UP + wrong
             lost = rounding(max(a.shape)) * each * (size + error) + wrong * size
-            return size * norm, (error * norm + lost) * _UP
+            return size * norm, (error * norm + lost) * UP
 
         inputs, turned = self._off_by(off, zeta, points)
         ahead: list[tuple[float, float]] = [(0.0, 0.0)]
@@ -160,14 +159,14 @@ class ResidualHessian:
             slope = times(up, steepest, kappa * (off.steepest if off is not None else 1.0))
             bent = times(moved[below], _largest(self.bent[below]), wrong)
             back = _sum(times(slope, c[layer], 0.0), bent)
-        return total[0] * _UP, total[1] * _UP
+        return total[0] * UP, total[1] * UP
 
     def _off_by(self, off: Off | None, zeta: float, points: int) -> tuple[list[float], list[float]]:
         """How far inputs and turned gradients may be off, in the Frobenius norm."""
         layers = len(self.shapes)
         if off is None:
             return [0.0] * layers, [0.0] * layers
-        kappa, last = off.relative, float(np.linalg.norm(self.passed.inputs[-1])) * _UP
+        kappa, last = off.relative, float(np.linalg.norm(self.passed.inputs[-1])) * UP
         sizes = [math.sqrt(points) * size for size in off.inputs] + [last]
         reached = [*off.turned]
         return [kappa * size for size in sizes], [0.0, *(kappa * zeta * t for t in reached)]
@@ -200,22 +199,22 @@ def bend_by_vectors(hessian: ResidualHessian, off: Off) -> Bend:
     low, high = low - BEYOND * width, high + BEYOND * width
     half, middle = (high - low) / 2, (high + low) / 2
     size, error = hessian.size_and_error(gamma=True)
-    lost = (2 * error + 16 * _UNIT * (size + abs(middle) + half)) / half
+    lost = (2 * error + 16 * UNIT * (size + abs(middle) + half)) / half
     before = rng.standard_normal((VECTORS, hessian.size))
     hidden = DEGREE * lost * np.linalg.norm(before, axis=1)
     now = (hessian.product(before) - middle * before) / half
     for j in range(2, DEGREE + 1):
         ahead = 2 * (hessian.product(now) - middle * now) / half - before
         before, now = now, ahead
-        hidden += (DEGREE - j + 1) * (lost + 8 * _UNIT) * np.linalg.norm(before, axis=1)
-        hidden += (DEGREE - j + 1) * 8 * _UNIT * np.linalg.norm(now, axis=1)
-    left = (FAILURE / 2) ** (1 / VECTORS) * math.sqrt(math.pi / 2) - float(hidden.max()) * _UP
-    reached = float(np.linalg.norm(now, axis=1).max()) * _UP
+        hidden += (DEGREE - j + 1) * (lost + 8 * UNIT) * np.linalg.norm(before, axis=1)
+        hidden += (DEGREE - j + 1) * 8 * UNIT * np.linalg.norm(now, axis=1)
+    left = (FAILURE / 2) ** (1 / VECTORS) * math.sqrt(math.pi / 2) - float(hidden.max()) * UP
+    reached = float(np.linalg.norm(now, axis=1).max()) * UP
     if not (left > 0 and math.isfinite(reached)):
         return Bend(math.inf, math.inf)
     more = half * (math.cosh(math.acosh(max(reached / left, 1.0)) / DEGREE) - 1)
     _, wrong = hessian.size_and_error(gamma=False, off=off)
-    return Bend((more - low + wrong) * _UP, (more + high + wrong) * _UP)
+    return Bend((more - low + wrong) * UP, (more + high + wrong) * UP)
 
 
 def _guess(hessian: ResidualHessian, rng: np.random.Generator) -> tuple[float, float]:
@@ -239,7 +238,7 @@ def _guess(hessian: ResidualHessian, rng: np.random.Generator) -> tuple[float, f
 
 def _sum(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
     """Of two terms, rounded once more."""
-    return a[0] + b[0], (a[1] + b[1]) * _UP + 2 * _UNIT * (a[0] + b[0])
+    return a[0] + b[0], (a[1] + b[1]) * UP + 2 * UNIT * (a[0] + b[0])
 
 
 def _largest(a: np.ndarray) -> float:

@@ -16,6 +16,7 @@ from flint import arb
 from overparam.progress import Progress
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
+from overparam.verification.balls import above, below
 from overparam.verification.claim import Claim
 from overparam.verification.comparison import RELATIVE, ZERO, Comparison
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS, GRADIENTS
@@ -145,7 +146,7 @@ class _Check:
         rest = arb(found.deviation) + tail.radius
         limit = found.gone + rest
         # Distances hang on the excess by the tail alone; deviations never shrink along a run.
-        spread = 2 * (claim.number("handover") + 1) * found.deviation + _above(tail.radius)
+        spread = 2 * (claim.number("handover") + 1) * found.deviation + above(tail.radius)
         of_path = RELATIVE + check.allowed.plain + spread / max(found.gone, 1e-300)
         allowed["slack"] = min(slack, of_path)
         check.upper("radius", found.length + tail.radius, **allowed)
@@ -160,7 +161,7 @@ class _Check:
     def _movement(self, tail: Convergence, excess: arb, slack: float) -> None:
         """What moved, from both sides, by Proposition C9 for the own run."""
         found, check, start = self.found, self.check, self.start
-        path, B, off = _above(tail.radius), found.jacobian_norm, found.deviation
+        path, B, off = above(tail.radius), found.jacobian_norm, found.deviation
         assert found.looks is not None
         modulus, lipschitz = found.around.on_ball(off + path)
         moved = found.looks.ends(
@@ -168,11 +169,11 @@ class _Check:
             deviation=off,
             path=path,
             modulus=modulus,
-            jacobian_norm=_above(found.measured.max_eigenvalue.sqrt()),
+            jacobian_norm=above(found.measured.max_eigenvalue.sqrt()),
             kernel_error=found.noise[0],
             residual_noise=found.noise[1],
-            level=_above((2 * excess).sqrt()),
-            lowest=_below(start.min_eigenvalue.max(arb(0)).sqrt()),
+            level=above((2 * excess).sqrt()),
+            lowest=below(start.min_eigenvalue.max(arb(0)).sqrt()),
         )
         # What deviations may move, and the tail, whose length hangs on the excess; and rounding of
         # the kernels, which is all there is where J is constant.
@@ -205,11 +206,11 @@ class _Check:
         tail = takes_over(
             on_balls=self.found.around.on_balls,
             away=away,
-            sigma=_below(measured.min_eigenvalue.max(arb(0)).sqrt()),
-            jacobian_norm=_above(norm),
-            smoothness=_above(smooth),
-            pl_constant=_below(alpha),
-            excess=_above(excess),
+            sigma=below(measured.min_eigenvalue.max(arb(0)).sqrt()),
+            jacobian_norm=above(norm),
+            smoothness=above(smooth),
+            pl_constant=below(alpha),
+            excess=above(excess),
             step_size=self.eta,
             number=_balls,
             radii=_NODES,
@@ -238,7 +239,7 @@ def sigma_of(found: OwnRun) -> arb:
 def slack_of(check: Comparison, found: OwnRun, excess: arb) -> float:
     """Relative tolerance of ``computed`` numbers: what the run's own deviation may move."""
     moved = found.jacobian_norm * found.deviation
-    moved *= math.sqrt(_above(found.measured.loss.smoothness()))
+    moved *= math.sqrt(above(found.measured.loss.smoothness()))
     of_excess = 8 * moved / max(float((2 * excess).sqrt()), 1e-300)
     of_sigma = 8 * found.around.on_ball(found.deviation)[0] / max(float(sigma_of(found)), 1e-300)
     return RELATIVE + check.allowed.plain + min(of_excess, 0.5) + min(of_sigma, 0.5)
@@ -257,7 +258,7 @@ def compare_end(check: Comparison, found: OwnRun, excess: arb, slack: float) -> 
     check.upper("handover_excess", excess, slack=slack, far=False)
     # By how much a deviation as stated moves the excess, relative to it.
     moved = found.jacobian_norm * max(claim.number("deviation"), 0.0)
-    moved *= math.sqrt(_above(found.measured.loss.smoothness()))
+    moved *= math.sqrt(above(found.measured.loss.smoothness()))
     root = max(float((2 * excess).sqrt()), 1e-300)
     room = 1 + NEAR + 4 * slack + (1 + 4 * moved / root) ** 2 - 1
     if arb(stored) > excess * room:
@@ -287,7 +288,7 @@ def compare_envelope(
     if since not in (0.0, float(len(found.upper))):
         yield f"rate_since is {since:.12g}: neither the start nor the hand-over"
         return
-    upper = np.append(found.upper, _above(end))
+    upper = np.append(found.upper, above(end))
     if not since and len(found.lower):
         shrinks = float((upper[1:] / np.maximum(found.lower, 1e-320)).max())
         if not proved:  # what its own deviation may hide
@@ -309,11 +310,3 @@ def _balls(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return np.array([arb(float(v)) for v in value], dtype=object)
     return arb(float(value))
-
-
-def _above(ball: arb) -> float:
-    return math.nextafter(float(ball.upper()), math.inf)
-
-
-def _below(ball: arb) -> float:
-    return max(math.nextafter(float(ball.lower()), -math.inf), 0.0)
