@@ -264,7 +264,7 @@ def test_a_guess_that_is_far_too_small_is_found_out(monkeypatch):
 
 def test_where_rounding_hides_the_vectors_nothing_is_said(monkeypatch):
     found, off, _ = hessian((4, 3))
-    monkeypatch.setattr(random_curvature, "_UNIT", 1e-7)
+    monkeypatch.setattr(random_curvature, "UNIT", 1e-7)
     assert bend_by_vectors(found, off).down == np.inf
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from flint import ctx
+from flint import arb, ctx
 from small_run import small_run
 
 from networks import dense_jacobian
@@ -11,7 +11,7 @@ from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.numbers.upper import EXTENDED
 from overparam.verification import verify
-from overparam.verification.balls import bound_of, midpoints
+from overparam.verification.balls import above, below, bound_of, midpoints
 from overparam.verification.measured_kernel import measure
 from overparam.verification.network import Network, backward, forward
 from overparam.verification.subject import subject_of
@@ -73,3 +73,9 @@ def test_where_chains_are_too_much_work_both_paths_leave_them_out(monkeypatch):
     hypotheses = measure_hypotheses(Expansion(run.problem, run.params))
     assert hypotheses.bounds.base.composed.energy.layers_below[0].before is None
     assert verify(run.certificate(hypotheses), run.problem, run.params).reasons == ()
+
+
+@pytest.mark.parametrize("ball", [arb(0, 0.1), arb(0), arb(1) / 3, arb(-1, 0.5)], ids=str)
+def test_the_ends_of_a_ball_are_on_its_outer_sides(ball):
+    assert arb(above(ball)) >= ball.upper()
+    assert arb(below(ball)) <= max(ball.lower(), arb(0))

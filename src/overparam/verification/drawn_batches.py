@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from overparam.verification.balls import UP
-
 
 @dataclass(frozen=True)
 class DrawnBatches:
@@ -60,8 +58,15 @@ class DrawnBatches:
         pairs = zip(times.tolist(), self.weights.tolist(), strict=True)
         return [arb(int(t)) * n * arb(w) / self.size for t, w in pairs]
 
-    def spread(self) -> np.ndarray:
-        """sqrt(v_i / w_i) from above."""
-        n = len(self.weights)
-        ratios = 1 / self.weights if self.sampling == "replacement" else np.full(n, float(n))
-        return np.sqrt(ratios) * UP
+    def spread(self) -> list[arb]:
+        """sqrt(v_i / w_i)."""
+        if self.sampling == "replacement":
+            return [(1 / arb(weight)).sqrt() for weight in self.weights.tolist()]
+        return [arb(len(self.weights)).sqrt()] * len(self.weights)
+
+    def point_norm(self, points: tuple[arb, ...], omega: arb | float) -> arb:
+        """A >= sqrt(v_i) |J_i|, from w_i |J_i|^2, where the Jacobian changes by omega at most."""
+        largest = arb(0)
+        for spread, own in zip(self.spread(), points, strict=True):
+            largest = largest.max(spread * (own.sqrt() + omega))
+        return largest.upper()

@@ -110,6 +110,7 @@ def compare_batches(
         weights: w_i.
     """
     check, ball = Comparison(claim, measured), claim.ball
+    batches = DrawnBatches.of(claim.content["batches"], weights)
     premises = verified_premises(claim, measured, modulus)
     around = AtPoint(
         sigma=premises.majorant.sigma,
@@ -120,20 +121,20 @@ def compare_batches(
         points=measured.points,
     )
     distance = arb(claim.number("minimum_distance"))
-    derived = _converge(check, around, weights, distance, arb(0))
+    derived = _converge(check, around, batches, distance, arb(0))
     if derived is None:
         return check.faults
     near, found = derived
     check.upper("radius", found.path)
     for name in ("displacement", "limit_distance"):
         check.upper(name, distance + near.radius)
-    rate, stored, slack = _per_step(claim, found), arb(claim.number("rate")), check.allowed.plain
+    rate, stored, slack = _per_step(batches, found), arb(claim.number("rate")), check.allowed.plain
     proved = claim.kind("rate") == "proved"
     if not 1 - stored <= (1 - rate) * (1 if proved else 1 + slack) + (0 if proved else SPACING):
         check.say(f"rate is {float(stored):.17g}: below {float(rate.mid()):.17g}, the least proved")
     excess = arb(claim.number("excess"))
     if excess > 0:
-        check.upper("overshoot", _mean(claim, near, found, distance) / excess)
+        check.upper("overshoot", _mean(batches, near, found, distance) / excess)
     return check.faults
 
 
@@ -174,11 +175,11 @@ def compare_batch_run(claim: Claim, subject: Subject, start: Measured, say: Prog
     )
     nearest, stated = _nearest(run, radius), arb(claim.number("minimum_distance"))
     check.upper("minimum_distance", nearest + away, far=False)
-    _, known = _theorem(claim, around, subject.weights, nearest + surely, arb(surely))
+    _, known = _theorem(claim, around, batches, nearest + surely, arb(surely))
     if surely > away and not known.certified:
         return [f"{UNCHECKED}: bounds on the rounding of a run are too large for it, not estimates"]
     distance = stated.max(nearest + away)
-    derived = _converge(check, around, subject.weights, distance, arb(claim.number("deviation")))
+    derived = _converge(check, around, batches, distance, arb(claim.number("deviation")))
     if derived is None:
         return check.faults
     near, found = derived
@@ -188,8 +189,8 @@ def compare_batch_run(claim: Claim, subject: Subject, start: Measured, say: Prog
     check.upper("radius", run.length + found.path, **of_path)
     check.upper("limit_distance", limit, **of_path)
     check.upper("displacement", limit.max(arb(run.farthest)), **of_path)
-    mean = _mean(claim, near, found, distance).upper()
-    for text in compare_envelope(claim, run, 1 - _per_step(claim, found), mean, slack):
+    mean = _mean(batches, near, found, distance).upper()
+    for text in compare_envelope(claim, run, 1 - _per_step(batches, found), mean, slack):
         check.say(text)
     return check.faults
 
@@ -211,30 +212,29 @@ def _nearest(run: OwnRun, radius: float) -> arb:
 
 
 def _theorem(
-    claim: Claim, around: AtPoint, weights: np.ndarray, distance: arb, away: arb
+    claim: Claim, around: AtPoint, batches: DrawnBatches, distance: arb, away: arb
 ) -> tuple[Nearby, BatchDescent]:
     """Theorem S or S' in balls.
 
     Args:
-        claim: The certificate, for the ball, the step and the batches.
+        claim: The certificate, for the ball and the step.
         around: At the point and on the ball.
-        weights: w_i.
+        batches: How they are drawn.
         distance: d_0, of where the descent begins.
         away: How far from the point that may be.
     """
-    batches = claim.content["batches"]
     near = Nearby(
         radius=(arb(claim.number("ball")) - distance - away) / 2,
         sigma=around.sigma - around.omega,
         lipschitz=around.lipschitz,
         jacobian_norm=around.jacobian_norm + around.omega,
-        point_norm=_point_norm(claim, around, weights),
+        point_norm=batches.point_norm(around.points, around.omega),
     )
     return near, batches_converge(
         near=near,
-        size=int(batches["size"]),
-        points=len(weights),
-        sampling=batches.get("sampling", "subsets"),
+        size=batches.size,
+        points=len(batches.weights),
+        sampling=batches.sampling,
         distance=distance,
         step_size=arb(claim.number("step_size")),
         failure=arb(FAILURE),
@@ -242,12 +242,12 @@ def _theorem(
 
 
 def _converge(
-    check: Comparison, around: AtPoint, weights: np.ndarray, distance: arb, away: arb
+    check: Comparison, around: AtPoint, batches: DrawnBatches, distance: arb, away: arb
 ) -> tuple[Nearby, BatchDescent] | None:
     """The theorem, held against the certificate; None if it does not hold."""
     check.upper("modulus_at_ball", around.omega)
     check.upper("lipschitz_on_ball", around.lipschitz)
-    near, found = _theorem(check.claim, around, weights, distance, away)
+    near, found = _theorem(check.claim, around, batches, distance, away)
     if not found.certified:
         check.say("certified is true, but the condition of Theorem S is not proved")
         return None
@@ -274,30 +274,13 @@ def _converge(
     return near, found
 
 
-def _in_an_epoch(claim: Claim) -> int:
-    """m, of epochs; else 1."""
-    batches = claim.content["batches"]
-    epochs = batches.get("sampling") == "epochs"
-    return int(claim.problem["points"]) // int(batches["size"]) if epochs else 1
-
-
-def _per_step(claim: Claim, found: BatchDescent) -> arb:
+def _per_step(batches: DrawnBatches, found: BatchDescent) -> arb:
     """The rate of a step."""
-    return arb(found.rate) ** (arb(1) / _in_an_epoch(claim))
+    return arb(found.rate) ** (arb(1) / batches.epoch)
 
 
-def _mean(claim: Claim, near: Nearby, found: BatchDescent, distance: arb) -> arb:
+def _mean(batches: DrawnBatches, near: Nearby, found: BatchDescent, distance: arb) -> arb:
     """What the envelope has where the descent begins."""
-    m = _in_an_epoch(claim)
+    m = batches.epoch
     mean = (near.jacobian_norm * distance * found.swell) ** 2 / 2
     return mean * arb(found.rate) ** (arb(1 - m) / m)
-
-
-def _point_norm(claim: Claim, around: AtPoint, weights: np.ndarray) -> arb:
-    """A >= sqrt(v_i) |J_i| on the ball."""
-    uniform = claim.content["batches"].get("sampling", "subsets") != "replacement"
-    largest = arb(0)
-    for own, weight in zip(around.points, weights.tolist(), strict=True):
-        spread = arb(len(weights)) if uniform else 1 / arb(weight)  # v_i / w_i
-        largest = largest.max(spread.sqrt() * (own.sqrt() + around.omega))
-    return largest.upper()

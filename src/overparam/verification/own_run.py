@@ -261,7 +261,9 @@ class _Cell:
         self.B = (norm + omega) * UP
         run.largest = max(run.largest, self.B)
         self.rounding: Rounding = rounding_near(there, measured, 1.25 * reach)
-        self.point_norm = _at_points(run.batches, measured, omega)
+        self.point_norm = math.inf
+        if run.batches is not None:
+            self.point_norm = above(run.batches.point_norm(measured.points, omega)) * UP
         passed = run.network.passed(there.params)
         self.bends = Curvature.around(there, self.rounding.off, passed, 1.25 * reach)
 
@@ -269,8 +271,8 @@ class _Cell:
         """By how much the Jacobian may change within the cell."""
         run = self.run
         if run.batches is not None:
-            widest = float(run.batches.spread().max())
-            return _BENT * _at_points(run.batches, self.measured, 0.0) / widest
+            widest = max(map(float, run.batches.spread()))
+            return _BENT * above(run.batches.point_norm(self.measured.points, 0.0)) / widest
         room = _FAR if done < run.early else _ROOM
         steepest = math.sqrt(max(2 / run.eta - 2 * run.subject.decay, 0.0) / run.M)
         return max(room * (steepest - norm), _LEAST * norm)
@@ -401,11 +403,3 @@ class _Cell:
             return general * UP
         moved = ball.lipschitz * off
         return min(general, found + moved + ball.third * gradient * away) * UP
-
-
-def _at_points(batches: DrawnBatches | None, measured: Measured, omega: float) -> float:
-    """A: |J| at each point as it counts in a batch, where the Jacobian changes by omega."""
-    if batches is None:
-        return math.inf
-    norms = np.array([above(own.sqrt()) for own in measured.points])
-    return float(np.max(batches.spread() * (norms + omega))) * UP
