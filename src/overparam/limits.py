@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Collection
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, SupportsFloat
 
 from overparam.errors import InputError
 
@@ -38,15 +38,32 @@ def require_whole(name: str, value: Any, least: int, most: int | None = None) ->
     return int(value)
 
 
-def require_positive(name: str, value: float) -> float:
-    """A number above 0, and finite.
+def require_positive(name: str, value: object) -> float:
+    """A number above 0, and finite, whatever its type was.
 
     Raises:
         InputError: It is not; the message names it.
     """
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < _number(value) < math.inf:
         raise InputError(f"{name} must be positive and finite, not {value!r}")
-    return value
+    return _number(value)
+
+
+def require_seconds(name: str, value: object) -> float:
+    """A number of seconds, 0 or more; it may be infinite.
+
+    Raises:
+        InputError: It is none; the message names it.
+    """
+    if not _number(value) >= 0:
+        raise InputError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+    return _number(value)
+
+
+def _number(value: object) -> float:
+    """A number as a float; a flag and what is none are no number."""
+    is_flag = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
+    return float(value) if isinstance(value, SupportsFloat) and not is_flag else math.nan
 
 
 def require_fraction(name: str, value: float) -> float:

@@ -69,7 +69,10 @@ def refuse(capsys, *arguments):
         (["wine", "--loss", "cross_entropy"], "use smoothed_cross_entropy"),
         (["diabetes", "--loss", "quantile"], "use expectile"),
         (["diabetes", "--loss", "smoothed_cross_entropy"], "needs labels"),
-        (["diabetes", "--loss", "huber:-1"], "delta of the loss huber is -1.0"),
+        (
+            ["diabetes", "--loss", "huber:-1"],
+            "delta of the loss huber must be positive and finite, not -1.0",
+        ),
         (["wine", "--loss", "weighted_quadratic:1,2"], "a weight for each output"),
         (["wine", "--seed", "99999999999999999999999"], "seed must be at most 4,294,967,295"),
         (["wine", "--steps", "99999999999999999999999"], "steps must be at most 2,147,483,647"),

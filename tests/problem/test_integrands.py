@@ -392,9 +392,9 @@ def test_cross_entropy_refuses_what_are_no_labels():
     [
         (lambda: SmoothedCrossEntropy(0.0), "smoothing 0: its infimum is not attained"),
         (lambda: SmoothedCrossEntropy(1.0), "leaves nothing of the labels"),
-        (lambda: SmoothedCrossEntropy(-0.1), "smoothing .* is -0.1: choose it positive"),
+        (lambda: SmoothedCrossEntropy(-0.1), "smoothing .* must be positive and finite, not -0.1"),
         (lambda: SmoothedCrossEntropy(0.1).pl_constant(1.0), "outputs=10"),
-        (lambda: Huber(0.0), "delta .* is 0.0: choose it positive"),
+        (lambda: Huber(0.0), "delta .* must be positive and finite, not 0.0"),
         (lambda: PseudoHuber(math.inf), "positive and finite"),
         (lambda: Expectile(1.0), "between 0 and 1"),
         (lambda: WeightedQuadratic([1.0, -1.0]), "no minimum"),

@@ -1,9 +1,8 @@
 """Certificates from a problem and parameters: at initialisation, or anchored at trained ones."""
 
-import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, SupportsFloat, get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -28,7 +27,7 @@ from overparam.certificate.weight_decay import anchor_decayed, check_decayed
 from overparam.choices import Sampling
 from overparam.errors import InputError
 from overparam.kernel.empirical.expansion import Expansion
-from overparam.limits import require_choice
+from overparam.limits import require_choice, require_positive, require_seconds
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
@@ -42,18 +41,7 @@ from overparam.threads import threads_by
 
 
 def _step(step_size: object) -> float | None:
-    """A step size as a number of float64, whatever its type was.
-
-    Raises:
-        InputError: It is no positive number.
-    """
-    if step_size is None:
-        return None
-    if isinstance(step_size, SupportsFloat) and not isinstance(step_size, bool | np.bool_):
-        number = float(step_size)
-        if math.isfinite(number) and number > 0:
-            return number
-    raise InputError(f"step_size must be positive and finite, not {step_size!r}")
+    return None if step_size is None else require_positive("step_size", step_size)
 
 
 def _batches(
@@ -168,8 +156,7 @@ def certify(
         docs/trajectory.md; docs/weight_decay.md; docs/stochastic.md.
     """
     step_size = _step(step_size)
-    if not (isinstance(budget, int | float) and budget >= 0):
-        raise InputError(f"budget must be a number of seconds, 0 or more, not {budget!r}")
+    budget = require_seconds("budget", budget)
     if theorem is not None:
         require_choice("theorem", theorem, get_args(Theorem))
     batches = _batches(problem, batch_size, sampling, theorem)

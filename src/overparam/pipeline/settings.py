@@ -15,6 +15,7 @@ from overparam.limits import (
     require_depth,
     require_positive,
     require_scales,
+    require_seconds,
     require_seed,
     require_whole,
 )
@@ -125,8 +126,7 @@ class JobSettings:
         if self.theorem is not None and (self.theorem == "S") != (self.batch_size is not None):
             about = "with" if self.theorem == "S" else "without"
             raise InputError(f"Theorem {self.theorem} is about descent {about} batch_size")
-        if not self.budget >= 0:
-            raise InputError(f"budget must be a number of seconds, 0 or more, not {self.budget}")
+        require_seconds("budget", self.budget)
         rate = self.learning_rate
         if rate is not None:
             require_positive("learning_rate", rate)

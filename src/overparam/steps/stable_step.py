@@ -19,7 +19,7 @@ from overparam.enclosures import max_eigenvalue
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk, infinite_ntk_of_few
-from overparam.limits import require_whole
+from overparam.limits import require_fraction, require_whole
 from overparam.model.function import ParamTree
 from overparam.model.mlp import Params
 from overparam.precision import on_host
@@ -208,10 +208,8 @@ def stable_with_probability(
     References:
         docs/transfer.md, Theorem T4 (c).
     """
-    if width < 1:
-        raise InputError(f"width must be a positive integer, not {width!r}")
-    if not 0 < failure < 1:
-        raise InputError(f"failure must be between 0 and 1, not {failure!r}")
+    require_whole("width", width, 1)
+    require_fraction("failure", failure)
     return 2 / (smoothness * (limiting + math.sqrt(variance / (width * failure))))
 
 

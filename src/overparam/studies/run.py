@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from overparam.errors import InputError
-from overparam.limits import require_whole
+from overparam.limits import require_positive, require_whole
 from overparam.memory import available_memory, readable
 from overparam.progress import Progress
 from overparam.studies.registry import get_study
@@ -140,8 +140,8 @@ def check_fits(
     Raises:
         InputError: It does not; the message has the numbers.
     """
-    if time_limit is not None and not time_limit > 0:
-        raise InputError(f"the time limit must be positive, not {time_limit:g}")
+    if time_limit is not None:
+        require_positive("the time limit", time_limit)
     costs = [study.cost(cell) for cell in cells]
     largest = sorted((cost.size + BASE for cost in costs), reverse=True)[:jobs]
     budget = available_memory() if memory is None else memory

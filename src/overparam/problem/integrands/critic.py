@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
+from overparam.limits import require_positive
 from overparam.problem.integrands.integrand import Integrand, Pointwise, Values
 
 KINK = 0.25
@@ -53,8 +54,7 @@ class CriticLoss(Integrand):
                 f"drift is {self.drift!r}: without a positive drift term eps / 2 v^2 the critic's "
                 "loss c v is not bounded below, so it has no minimum; choose drift=1e-3 or more"
             )
-        if not (math.isfinite(self.penalty) and self.penalty > 0):
-            raise InputError(f"penalty must be positive and finite, not {self.penalty!r}")
+        require_positive("penalty", self.penalty)
 
     @property
     def parameters(self) -> tuple[float, ...]:

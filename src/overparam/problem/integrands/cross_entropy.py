@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.limits import require_positive
 from overparam.problem.integrands.integrand import Integrand, Pointwise, Values, register
 from overparam.problem.integrands.labels import how_to_encode
 from overparam.problem.integrands.relative_entropy import gradient_quotient
-from overparam.problem.integrands.safe_constants import from_below, require_positive
+from overparam.problem.integrands.safe_constants import from_below
 
 Classes = Float[Array | np.ndarray, "n c"]
 
@@ -52,7 +53,7 @@ class SmoothedCrossEntropy(Integrand):
                 "attained, and 1/2 |gradient|^2 <= (loss - infimum)^2 leaves no PL constant on any "
                 "sublevel set; choose a smoothing above 0, such as 0.1"
             )
-        require_positive(self.smoothing, self.name, "smoothing")
+        require_positive(f"smoothing of the loss {self.name}", self.smoothing)
         if self.smoothing >= 1:
             raise InputError(
                 f"smoothing is {self.smoothing}, which leaves nothing of the labels: choose it "

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
+from overparam.limits import require_positive
 from overparam.precision import in_float64
 from overparam.problem.integrands.integrand import INTEGRANDS, Integrand, Pointwise, Values
 from overparam.problem.integrands.minimiser import find_minimisers
-from overparam.problem.integrands.safe_constants import require_positive
 from overparam.problem.integrands.spot_check import spot_check
 
 Value = Callable[[Float[Array, " k"], Float[Array, " k"]], Any]
@@ -70,9 +70,9 @@ class CustomIntegrand(Integrand):
     ) -> None:
         if not name or name in INTEGRANDS or ":" in name:
             raise InputError(f"the name {name!r} of the loss is taken or unusable: choose another")
-        require_positive(smoothness, name, "smoothness")
+        require_positive(f"smoothness of the loss {name}", smoothness)
         if not callable(pl_constant):
-            require_positive(pl_constant, name, "pl_constant")
+            require_positive(f"pl_constant of the loss {name}", pl_constant)
         if not callable(infimum) and not math.isfinite(infimum):
             raise InputError(f"the infimum of the loss {name} is {infimum}: it must be a number")
         self.name = name  # type: ignore[misc]  # one class serves many names
@@ -102,7 +102,7 @@ class CustomIntegrand(Integrand):
             InputError: The declared function returns no positive number.
         """
         alpha = self._pl_constant(excess) if callable(self._pl_constant) else self._pl_constant
-        require_positive(float(alpha), self.name, f"pl_constant({excess:.3g})")
+        require_positive(f"pl_constant({excess:.3g}) of the loss {self.name}", alpha)
         return float(alpha)
 
     def nonconvexity(self, excess: float) -> float:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from overparam.errors import InputError
+from overparam.limits import require_positive
 from overparam.problem.integrands.integrand import Values, register
 from overparam.problem.integrands.of_residual import ResidualLoss
-from overparam.problem.integrands.safe_constants import from_below, require_positive
+from overparam.problem.integrands.safe_constants import from_below
 
 
 @register
@@ -28,7 +29,7 @@ class Expectile(ResidualLoss):
     name: ClassVar[str] = "expectile"
 
     def __post_init__(self) -> None:
-        require_positive(self.tau, self.name, "tau")
+        require_positive(f"tau of the loss {self.name}", self.tau)
         if self.tau >= 1:
             raise InputError(f"tau of the loss expectile is {self.tau}: choose it between 0 and 1")
 

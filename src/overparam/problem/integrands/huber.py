@@ -9,9 +9,10 @@ alpha(e) = min(1, delta^2 / (2 e)), which is attained.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from overparam.limits import require_positive
 from overparam.problem.integrands.integrand import Values, register
 from overparam.problem.integrands.of_residual import ResidualLoss
-from overparam.problem.integrands.safe_constants import from_below, require_positive
+from overparam.problem.integrands.safe_constants import from_below
 
 
 @register
@@ -28,7 +29,7 @@ class Huber(ResidualLoss):
     smoothness = 1.0  # M
 
     def __post_init__(self) -> None:
-        require_positive(self.delta, self.name, "delta")
+        require_positive(f"delta of the loss {self.name}", self.delta)
 
     def pl_constant(self, excess: float) -> float:
         """Return min(1, delta^2 / (2 excess))."""

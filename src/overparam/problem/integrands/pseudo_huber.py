@@ -9,9 +9,10 @@ falls from 1 as c grows, so it is alpha at the level c.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from overparam.limits import require_positive
 from overparam.problem.integrands.integrand import Values, register
 from overparam.problem.integrands.of_residual import ResidualLoss
-from overparam.problem.integrands.safe_constants import from_below, require_positive
+from overparam.problem.integrands.safe_constants import from_below
 
 
 @register
@@ -28,7 +29,7 @@ class PseudoHuber(ResidualLoss):
     smoothness = 1.0  # M
 
     def __post_init__(self) -> None:
-        require_positive(self.delta, self.name, "delta")
+        require_positive(f"delta of the loss {self.name}", self.delta)
 
     def pl_constant(self, excess: float) -> float:
         """Return (s + 1) / (2 s^2) with s = 1 + excess / delta^2."""
