@@ -299,12 +299,12 @@ def test_the_second_text_agrees():
             "Convergence.level": found.level,
             "Convergence.smoothness": found.smoothness,
             "Convergence.rate": 1 - found.decrease,
-            "Consequences.displacement": displacement,
-            "Consequences.limit_distance": limit,
-            "Consequences.distance_ratio": after.ratio(displacement, limit, closest),
-            "Consequences.kernel_drift": after.drift(displacement),
-            "Consequences.linearisation_distance": apart.predictions,
-            "Consequences.linearisation_parameter_distance": apart.parameters,
+            "Conclusions.displacement": displacement,
+            "Conclusions.limit_distance": limit,
+            "Conclusions.distance_ratio": after.ratio(displacement, limit, closest),
+            "Conclusions.kernel_drift": after.drift(displacement),
+            "Conclusions.linearisation_distance": apart.predictions,
+            "Conclusions.linearisation_parameter_distance": apart.parameters,
         }
         for name, value in pairs.items():
             assert float(upper[name]) == pytest.approx(float(value), rel=1e-14), name

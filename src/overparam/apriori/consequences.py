@@ -81,13 +81,13 @@ def _shortest(setting: Setting, found: Conditions, energies: np.ndarray | None) 
     if not (setting.loss.unique and found.result.certified):
         return None
     away = setting.residual / math.sqrt(setting.pl_constant)  # at least |r_0|
-    crude = away / float(found.majorant.sigma)
+    by_sigma = away / float(found.majorant.sigma)
     if energies is None:
-        return crude
+        return by_sigma
     assert found.kernel.modes is not None
     modes = found.kernel.modes.values
     share = found.kernel.min_eigenvalue / float(modes[0])
-    return min(crude, math.sqrt(float(np.sum(energies / modes)) / share))
+    return min(by_sigma, math.sqrt(float(np.sum(energies / modes)) / share))
 
 
 def _drift_along(found: Conditions, apart: float) -> float:

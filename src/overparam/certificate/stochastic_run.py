@@ -93,9 +93,9 @@ def certify_batch_run(
     if expected > 2 * budget:
         run.why = WouldTake(eta, expected, False, steps)
     for point in run.followed() if run.why is None else ():
-        bent = point.bounds.lipschitz(0.0) * run.residual(point) / max(point.eigenvalue, 1e-300)
-        if bent <= min(ENOUGH, wanted) and run.steps % run.epoch == 0:
-            wanted = bent / SMALLER
+        h = point.bounds.lipschitz(0.0) * run.residual(point) / max(point.eigenvalue, 1e-300)
+        if h <= min(ENOUGH, wanted) and run.steps % run.epoch == 0:
+            wanted = h / SMALLER
             here = Expansion(problem, point.params, point.kernel)
             there = measure_hypotheses(here, rigor=hypotheses.rigor)
             first = certificate_from(there, "initialisation")
@@ -115,8 +115,8 @@ def certify_batch_run(
 def _predicted(hypotheses: Hypotheses, step_size: float) -> int:
     """Steps to where Theorem S may hold, by the rate at theta_0; ``estimated``."""
     lowest = max(hypotheses.min_eigenvalue.lower, 1e-300)
-    bent = hypotheses.bounds.lipschitz(0.0) * hypotheses.residual / lowest
-    return math.ceil(min(math.log(max(bent / ENOUGH, math.e)) / (step_size * lowest), 1e18))
+    h = hypotheses.bounds.lipschitz(0.0) * hypotheses.residual / lowest
+    return math.ceil(min(math.log(max(h / ENOUGH, math.e)) / (step_size * lowest), 1e18))
 
 
 class BatchRun(Run):

@@ -2,7 +2,7 @@
 
 At parameters that training, or ``decayed_minimum``, has brought near a minimum the curvature of the
 residual is measured, by neurons or by a random vector; how much it changes on a tiny ball is
-bounded crudely. docs/weight_decay.md has the theorem.
+bounded leastly. docs/weight_decay.md has the theorem.
 """
 
 import math
@@ -280,19 +280,19 @@ def _bend(
 ) -> tuple[Bend, bool]:
     """mu and kappa at a point, and whether they rest on a random vector."""
     model, x = problem.network, problem.measure.x
-    crude = point.bounds.lipschitz(0.0) * residual
+    least = point.bounds.lipschitz(0.0) * residual
     weighted = problem.measure.weights[:, None] * ghat
     if isinstance(model, MLP) and model.layers == 2:
         grams = input_grams(model, x)
         found = in_float64(neuron_curvature, model, point.params, grams, x, weighted)
-        crude = min(crude, float(found))
-    if crude <= SHARP * problem.weight_decay:
-        return Bend(crude, crude), False
+        least = min(least, float(found))
+    if least <= SHARP * problem.weight_decay:
+        return Bend(least, least), False
     failure = FAILURE if attempt is None else share_of_failure(attempt)
     sampled = bend_at(
         problem.function, point.params, x, weighted, seed=attempt or 0, failure=failure
     )
-    return Bend(min(sampled.down, crude), min(sampled.up, crude)), True
+    return Bend(min(sampled.down, least), min(sampled.up, least)), True
 
 
 def _proved_bend(

@@ -91,8 +91,8 @@ class _Ahead:
     change: list[Pointwise]  # |dH^{l-1}(x)|, l = 1..D
     collective: list[Corners]  # |dH^{l-1}| in L2(mu), l = 1..D
     jump: list[Pointwise]  # |dZ^l(x)|, l = 1..D-1
-    steep: list[Pointwise]  # |D psi| at layer l, l = 1..D-1
-    bent: list[Pointwise]  # |D^2 psi| at layer l, l = 1..D-1
+    nu: list[Pointwise]  # >= |D psi| at layer l, l = 1..D-1
+    lam: list[Pointwise]  # lambda >= |D^2 psi| at layer l, l = 1..D-1
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ def _forward(point: LayeredPoint, shares: Float[np.ndarray, "corners layers"]) -
         dz = gain[:, None] * dh + np.outer(r, point.input_norms[layer])
         together = gain * collective + r * point.collective_input_norms[layer]
         grown = point.rows[layer][None, :] + dz
-        steep = _steepness(point, grown)
-        dh = steep * dz
-        collective = np.minimum(steep.max(axis=1) * together, _l2(point, dh))
+        nu = _steepness(point, grown)
+        dh = nu * dz
+        collective = np.minimum(nu.max(axis=1) * together, _l2(point, dh))
         ahead.jump.append(dz)
-        ahead.steep.append(steep)
-        ahead.bent.append(_bend(point, grown))
+        ahead.nu.append(nu)
+        ahead.lam.append(_bend(point, grown))
     return ahead
 
 
@@ -138,10 +138,10 @@ def _backward(
     for layer in range(shares.shape[1] - 2, -1, -1):
         step = point.weight_factors[layer + 1] * shares[:, layer + 1]
         du = np.outer(step, above) + ahead.gain[layer + 1][:, None] * back.backward[0]
-        turned = ahead.bent[layer] * point.upstream_columns[layer][None, :] * ahead.jump[layer]
+        turned = ahead.lam[layer] * point.upstream_columns[layer][None, :] * ahead.jump[layer]
         above = point.backward_norms[layer]
-        most = ahead.steep[layer] * ahead.gain[layer + 1][:, None] * back.reach[0]
-        dg = np.minimum(ahead.steep[layer] * du + turned, most + above)
+        most = ahead.nu[layer] * ahead.gain[layer + 1][:, None] * back.reach[0]
+        dg = np.minimum(ahead.nu[layer] * du + turned, most + above)
         back.upstream.insert(0, du)
         back.backward.insert(0, dg)
         back.reach.insert(0, np.minimum(most, above + dg))
@@ -180,12 +180,12 @@ def _second_derivative(point: LayeredPoint, ahead: _Ahead, back: _Back) -> Corne
         )
         together = np.minimum(together, _l2(point, tangent))
         columns = point.upstream_columns[layer] + back.upstream[layer]
-        weight = ahead.bent[layer] * columns
+        weight = ahead.lam[layer] * columns
         curved += np.minimum(
             (weight * tangent).max(axis=1) * together, _l2(point, weight * tangent**2)
         )
-        inner = ahead.steep[layer] * tangent
-        collective = np.minimum(ahead.steep[layer].max(axis=1) * together, _l2(point, inner))
+        inner = ahead.nu[layer] * tangent
+        collective = np.minimum(ahead.nu[layer].max(axis=1) * together, _l2(point, inner))
     return 2 * np.sqrt(mixed) + curved
 
 

@@ -118,8 +118,8 @@ def uniform_stability(problem: Problem, point_norm: float | None = None) -> Stab
     slope = first + loss.smoothness * kappa * radius
     if isinstance(loss, SmoothedCrossEntropy):  # probabilities less probabilities
         slope = min(slope, 1.0 if problem.outputs == 1 else math.sqrt(2))
-    bent = lipschitz * slope
-    return Stability(radius, slope, kappa, bent, decay - bent)
+    mu = lipschitz * slope
+    return Stability(radius, slope, kappa, mu, decay - mu)
 
 
 def leave_one_out_bound(

@@ -72,8 +72,8 @@ class Premises:
     @cached_property
     def shortest(self) -> Number:
         """An upper bound on rho_K: what is known of it, or |r_0| / sigma_0, the smaller one."""
-        crude = over(self.residual, self.majorant.sigma)
-        return crude if self.target_norm is None else smaller(self.target_norm, crude)
+        by_sigma = over(self.residual, self.majorant.sigma)
+        return by_sigma if self.target_norm is None else smaller(self.target_norm, by_sigma)
 
 
 def convergence(premises: Premises, step_size: Number | None, ball: int) -> Convergence:

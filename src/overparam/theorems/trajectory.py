@@ -74,12 +74,10 @@ def next_spread(
     deviation = slack * spread
     if not deviation <= ball.radius:
         return None
-    squared = ball.jacobian_norm * ball.jacobian_norm
-    bent = step_size * nonconvexity * squared
-    beyond = larger(step_size * (smoothness * squared + 2 * decay) - 2, bent)
-    bend = ball.lipschitz * smoothness * ball.jacobian_norm + ball.third * gradient
-    growth = exponent + stretch * (beyond + step_size * deviation * bend / 2) - step_size * decay
-    return exp_up(growth) * spread + error
+    eta, M, B, L, N = step_size, smoothness, ball.jacobian_norm, ball.lipschitz, ball.third
+    x = larger(eta * (M * (B * B) + 2 * decay) - 2, eta * nonconvexity * (B * B))
+    d = eta * deviation * (L * M * B + N * gradient) / 2
+    return exp_up(exponent + stretch * (x + d) - eta * decay) * spread + error
 
 
 def exp_up(y: Number) -> Number:

@@ -127,14 +127,15 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
         found = (square + roundings * (gram.diagonal() @ weights) ** 2).max()
         return by**0.5 * p**0.5 * found**0.25 * SAFE
 
-    # (sum_i lambda_i |slope o Dz^l|^2)^(1/2) over the parameters of layer m, and |A Dh| weighted.
-    carried = [[0.0] * last for _ in range(last)]
+    # From here on with the symbols of docs/trajectory.md: s_{l,m} of the layers below, then the
+    # entries of E by d_l, o_l, t_l, b_{l,m}, and by f_l, e_l.
+    s = [[0.0] * last for _ in range(last)]
     for m in range(last):
         own = largest(lam[:, None] * seen.slopes[m] ** 2, grams[m])
-        carried[m][m] = own + apart(2) * beta * off.inputs[m] * total
+        s[m][m] = own + apart(2) * beta * off.inputs[m] * total
         for layer in range(m + 1, last):
             steepest = abs(seen.slopes[layer]).max() + kappa * beta
-            carried[layer][m] = steepest * couplings.plain[layer - 1] * carried[layer - 1][m]
+            s[layer][m] = steepest * couplings.plain[layer - 1] * s[layer - 1][m]
 
     blocks = [[0.0] * (last + 1) for _ in range(last + 1)]
 
@@ -145,33 +146,33 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
 
     for layer in range(last):  # act'' of a layer
         reach, size = off.upstream[layer] * beta, off.inputs[layer]
-        bent = seen.upstream[layer] * seen.bends[layer]
-        own = signed(bent, grams[layer], grams[layer])
-        add(layer, layer, own + apart(4) * reach * size**2 * lam.sum())
+        alpha = seen.upstream[layer] * seen.bends[layer]
+        d = signed(alpha, grams[layer], grams[layer])
+        add(layer, layer, d + apart(4) * reach * size**2 * lam.sum())
         if not layer:
             continue
         share = couplings.neurons[layer - 1]
         low = share.min()
-        cross = (
-            largest(bent / lam[:, None] * bent / share[None], grams[layer])
+        o = (
+            largest(alpha / lam[:, None] * alpha / share[None], grams[layer])
             + apart(3) * reach * size * total / low**0.5
         )
-        top = (abs(bent / lam[:, None]) / share[None]).max() + apart(2) * reach / low
-        below = [couplings.weighted[layer - 1] * b for b in carried[layer - 1][:layer]]
+        t = (abs(alpha / lam[:, None]) / share[None]).max() + apart(2) * reach / low
+        b = [couplings.weighted[layer - 1] * s_m for s_m in s[layer - 1][:layer]]
         for m in range(layer):
-            add(layer, m, cross * below[m])
+            add(layer, m, o * b[m])
             for other in range(m + 1):
-                add(m, other, top * below[m] * below[other])
+                add(m, other, t * b[m] * b[other])
     for layer in range(1, last + 1):  # a layer's weights with what comes from below
         xi, slope, c = seen.turned[layer - 1], seen.slopes[layer - 1], seen.factors[layer - 1]
         gram, size = xi @ xi.T, off.turned[layer - 1] * beta
-        own = signed(slope, gram, grams[layer - 1])
-        add(layer, layer - 1, c * (own + apart(3) * size * off.inputs[layer - 1] * lam.sum()))
+        f = signed(slope, gram, grams[layer - 1])
+        add(layer, layer - 1, c * (f + apart(3) * size * off.inputs[layer - 1] * lam.sum()))
         if layer == 1:
             continue
-        reached = largest(slope**2 / lam[:, None], gram) + apart(2) * size * total
+        e = largest(slope**2 / lam[:, None], gram) + apart(2) * size * total
         for m in range(layer - 1):
-            add(layer, m, c * reached * couplings.plain[layer - 2] * carried[layer - 2][m])
+            add(layer, m, c * e * couplings.plain[layer - 2] * s[layer - 2][m])
     return _block_norm(blocks) * SAFE
 
 

@@ -201,8 +201,8 @@ def _nearest(run: OwnRun, radius: float) -> arb:
     sigma = measured.min_eigenvalue.max(arb(0)).sqrt().lower()
     if not sigma > 0:
         return arb(math.inf)
-    crude = (2 * measured.excess.nonnegative_part()).sqrt().upper() / sigma
-    rho = crude if measured.target_norm is None else crude.min(measured.target_norm.upper())
+    by_sigma = (2 * measured.excess.nonnegative_part()).sqrt().upper() / sigma
+    rho = by_sigma if measured.target_norm is None else by_sigma.min(measured.target_norm.upper())
     first = max(float(rho), 1e-300)
     near = np.linspace(0, 1.5 * first, RADII + 1)[1:]
     radii = np.append(near, np.geomspace(1.5 * first, max(radius, 2 * first), RADII // 4)[1:])

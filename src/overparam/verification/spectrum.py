@@ -46,9 +46,9 @@ def spectrum_of(matrix: arb_mat) -> Congruence:
     p, s = qt * (matrix * q), qt * q
     p_diagonal, s_diagonal = diagonal(p), diagonal(s)
     p_size, s_size = magnitudes(p), magnitudes(s)
-    crude = arb(2 * float(magnitudes(matrix).sum()))  # |A| <= sum of |a_ij|, rounding included
-    lower = _lower_bound(p_diagonal, s_diagonal, p_size, s_size, crude)
-    upper = -_lower_bound([-e for e in p_diagonal], s_diagonal, p_size, s_size, crude)
+    by_entries = arb(2 * float(magnitudes(matrix).sum()))  # |A| <= sum of |a_ij|, rounding included
+    lower = _lower_bound(p_diagonal, s_diagonal, p_size, s_size, by_entries)
+    upper = -_lower_bound([-e for e in p_diagonal], s_diagonal, p_size, s_size, by_entries)
     attained = p_diagonal[-1] / s_diagonal[-1]
     return Congruence(lower, upper, attained.lower(), values, vectors)
 
@@ -89,7 +89,7 @@ def inverse_form(matrix: arb_mat, vector: list[arb], spectrum: Congruence) -> ar
 
 
 def _lower_bound(
-    p: list[arb], s: list[arb], p_size: np.ndarray, s_size: np.ndarray, crude: arb
+    p: list[arb], s: list[arb], p_size: np.ndarray, s_size: np.ndarray, by_entries: arb
 ) -> arb:
     """The largest bound found that passes the test, from close to the guess downwards."""
     guess = p[0] / s[0]
@@ -103,7 +103,7 @@ def _lower_bound(
         if _exceeds(bound, p, s, p_size, s_size):
             return bound
         gap *= 4
-    return -crude
+    return -by_entries
 
 
 def _exceeds(
