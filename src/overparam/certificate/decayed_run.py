@@ -30,7 +30,6 @@ from overparam.certificate.trajectory_certificate import envelope
 from overparam.certificate.trajectory_points import Point, relative_curvature
 from overparam.certificate.trajectory_run import Run
 from overparam.certificate.weight_decay import (
-    UP,
     Decayed,
     certificate_from,
     measure_decayed,
@@ -44,6 +43,7 @@ from overparam.jacobian.random_curvature import POWERS, beta_for, expected_vecto
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.composed import Composed
 from overparam.model.function import parameter_distance
+from overparam.numbers import UP
 from overparam.problem.problem import Problem
 from overparam.progress import Progress, silent
 from overparam.rounding.residual import EVALUATION

@@ -23,10 +23,10 @@ from overparam.certificate.reason import (
     Reason,
     RoundsToOne,
 )
-from overparam.certificate.weight_decay import NOT_KNOWN, UP
+from overparam.certificate.weight_decay import NOT_KNOWN
 from overparam.errors import InputError
 from overparam.model.function import ParamTree
-from overparam.numbers import Interval, safe, safe_upper
+from overparam.numbers import UP, Interval, safe, safe_upper
 from overparam.problem.batches import Batches
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem, require_no_decay

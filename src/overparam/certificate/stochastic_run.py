@@ -20,7 +20,7 @@ from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.certificate.prediction import Prediction
 from overparam.certificate.reason import WouldTake
 from overparam.certificate.stochastic import in_a_batch, point_norms, with_batches
-from overparam.certificate.trajectory_cell import UP, Cell, Made
+from overparam.certificate.trajectory_cell import Cell, Made
 from overparam.certificate.trajectory_certificate import envelope
 from overparam.certificate.trajectory_movement import NoLooks
 from overparam.certificate.trajectory_points import Point
@@ -29,6 +29,7 @@ from overparam.certificate.trajectory_steps import CHUNK
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.function import ParamTree, parameter_distance
+from overparam.numbers import UP
 from overparam.problem.batches import Batches
 from overparam.problem.problem import Problem
 from overparam.progress import Progress

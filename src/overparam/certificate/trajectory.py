@@ -21,7 +21,7 @@ from overparam.certificate.reason import (
     Reason,
     WouldTake,
 )
-from overparam.certificate.trajectory_cell import UP, Cell
+from overparam.certificate.trajectory_cell import Cell
 from overparam.certificate.trajectory_certificate import Found, certificate_of, not_certified
 from overparam.certificate.trajectory_checkpoint import Saved, saved_at
 from overparam.certificate.trajectory_points import Point, excess_at, sigma_at
@@ -31,7 +31,7 @@ from overparam.jacobian.random_curvature import ATTEMPTS
 from overparam.model.composed import Composed, bending
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
-from overparam.numbers import Interval, safe, safe_upper
+from overparam.numbers import UP, Interval, safe, safe_upper
 from overparam.problem.problem import Problem, layered_network
 from overparam.progress import Progress
 from overparam.rounding.residual import EVALUATION

@@ -12,10 +12,6 @@ from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
 from overparam.theorems.trajectory import Ball
 
-UP = 1 + 1e-9
-"""Covers the rounding of sums of numbers >= 0, one for each parameter, and of what is made of
-them."""
-
 
 @dataclass(frozen=True, eq=False)
 class Cell:

@@ -17,11 +17,9 @@ from overparam.certificate.trajectory_points import Point, sigma_at
 from overparam.certificate.trajectory_run import Run
 from overparam.jacobian.random_curvature import FAILURE
 from overparam.model.function import parameter_distance
+from overparam.numbers import UP
 from overparam.theorems.beside import Movement
 from overparam.theorems.convergence import Convergence
-
-ROUNDING = 1 + 1e-9
-"""Covers the rounding of sums over a run, and of distances."""
 
 LEAST_PATH = 1e3
 """Times the deviation: with a path behind T that is shorter a later T knows hardly more."""
@@ -164,8 +162,8 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
     )
     rest = found.deviation + tail.radius
     gone = parameter_distance(point.params, found.run.start)
-    radius = (found.length + tail.radius) * ROUNDING
-    limit = min((gone + rest) * ROUNDING, radius)
+    radius = (found.length + tail.radius) * UP
+    limit = min((gone + rest) * UP, radius)
     left = sigma_at(point) - point.bounds.modulus(found.deviation)
     omega, lipschitz = point.bounds.on_ball(found.deviation + tail.ball)
     closest = first.numbers.distance_lower_bound
@@ -173,16 +171,16 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
         "radius": radius,
         "modulus_at_ball": omega,
         "lipschitz_on_ball": lipschitz,
-        "newton_kantorovich": lipschitz * tail.level / left**2 * ROUNDING,
+        "newton_kantorovich": lipschitz * tail.level / left**2 * UP,
         "handover": found.steps,
         "deviation": found.deviation,
         "exponent": found.exponent,
         "handover_excess": found.excess,
-        "handover_eigenvalue": max(left, 0.0) ** 2 * (2 - ROUNDING),
-        "displacement": max(found.farthest * ROUNDING, limit),
+        "handover_eigenvalue": max(left, 0.0) ** 2 * (2 - UP),
+        "displacement": max(found.farthest * UP, limit),
         "limit_distance": limit,
-        "limit_distance_lower": max(gone * (2 - ROUNDING) - rest * ROUNDING, 0.0),
-        "distance_ratio": limit / closest * ROUNDING if closest else math.inf,
+        "limit_distance_lower": max(gone * (2 - UP) - rest * UP, 0.0),
+        "distance_ratio": limit / closest * UP if closest else math.inf,
     }
     values |= _movement(found.movement, hypotheses.max_eigenvalue.lower)
     values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
@@ -195,7 +193,7 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
 
 def _movement(found: Movement, kernel_norm: float) -> dict[str, SupportsFloat]:
     """Proposition C9's numbers by their names."""
-    relative = found.drift / kernel_norm * ROUNDING if kernel_norm > 0 else math.inf
+    relative = found.drift / kernel_norm * UP if kernel_norm > 0 else math.inf
     return {
         "kernel_drift": found.drift,
         "kernel_drift_lower": found.drift_lower,

@@ -19,6 +19,7 @@ from overparam.jacobian.mlp_bounds import base_of
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
+from overparam.numbers import UP
 from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
 from overparam.rounding.float64 import excess_with_rounding
@@ -29,7 +30,6 @@ from overparam.rounding.residual import prove_residual
 from overparam.rounding.step_noise import StepNoise, step_noise
 from overparam.rounding.steps import StepErrors, step_errors
 from overparam.theorems.trajectory_curvature import (
-    SAFE,
     Couplings,
     Off,
     exact,
@@ -123,7 +123,7 @@ def steepness_by_layers(base: LayerNorms | None) -> float:
     assert base is not None
     heads = [*(norms.max() for norms in base.backward_norms), base.output_scale]
     parts = [head * base.of_trained(layer)[2] for layer, head in enumerate(heads)]
-    return float(np.linalg.norm(parts)) * SAFE
+    return float(np.linalg.norm(parts)) * UP
 
 
 def noise_around(problem: Problem, point: Point, radius: float) -> StepNoise | StepErrors:
@@ -162,7 +162,7 @@ def residual_noise(
     if isinstance(noise, StepErrors):
         plain = isinstance(problem.loss, HalfSquaredDistance)
         sizes = 2 * values + (0.0 if plain else outputs)
-        return (noise.output + centre + PROVED_ROUNDINGS * UNIT_ROUNDOFF * sizes) * SAFE
+        return (noise.output + centre + PROVED_ROUNDINGS * UNIT_ROUNDOFF * sizes) * UP
     own = problem.loss.gradient_roundings * UNIT_ROUNDOFF * outputs
     return noise.output + centre + ROUNDINGS * UNIT_ROUNDOFF * values + own
 
@@ -199,8 +199,8 @@ def couplings_around(
         share = np.maximum(share, FLOOR * share.max()) / share.max() if share.any() else share + 1
         matrix = np.sqrt(share)[:, None] * (c * np.asarray(params[0][layer]))
         neurons.append(share)
-        plain.append((base.weight_norms[layer] + c * radius) * SAFE)
-        weighted.append((spectral_norm(matrix).upper + c * radius) * SAFE)
+        plain.append((base.weight_norms[layer] + c * radius) * UP)
+        weighted.append((spectral_norm(matrix).upper + c * radius) * UP)
     return Couplings(tuple(neurons), tuple(plain), tuple(weighted))
 
 

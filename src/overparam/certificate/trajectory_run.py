@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
-from overparam.certificate.trajectory_cell import UP, Cell, Made
+from overparam.certificate.trajectory_cell import Cell, Made
 from overparam.certificate.trajectory_movement import SPARE, Looks, NoLooks
 from overparam.certificate.trajectory_points import (
     Point,
@@ -42,7 +42,7 @@ from overparam.jacobian.random_curvature import (
     log_slack,
 )
 from overparam.model.function import ParamTree, parameter_norm
-from overparam.numbers import Interval, Number, safe_upper
+from overparam.numbers import UP, Interval, Number, safe_upper
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.rounding.step_noise import StepNoise

@@ -57,7 +57,7 @@ from overparam.kernel.empirical.tangent import objective_gradient
 from overparam.model.composed import bending
 from overparam.model.function import ParamTree, parameter_norm
 from overparam.model.mlp import MLP
-from overparam.numbers import Interval, safe
+from overparam.numbers import UP, Interval, safe
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, layered_network
 from overparam.rounding.probes import (
@@ -71,9 +71,6 @@ from overparam.rounding.residual import prove_residual
 from overparam.rounding.steps import StepErrors
 from overparam.theorems.trajectory_curvature import Off
 from overparam.theorems.weight_decay import UniqueMinimum, best_step, unique_minimiser
-
-UP = 1 + 1e-9
-"""Covers the rounding of sums of numbers >= 0, and of what is made of them."""
 
 ENOUGH = 1.5
 """Times the curvature: the weight decay that is recommended where one is too weak."""

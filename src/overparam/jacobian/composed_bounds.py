@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.enclosures import spectral_norm
-from overparam.jacobian.composed_calculus import UP, ComposedBounds, MeasuredLayer
+from overparam.jacobian.composed_calculus import ComposedBounds, MeasuredLayer
 from overparam.model.composed import Composed
 from overparam.model.composed_layers import (
     Affine,
@@ -27,6 +27,7 @@ from overparam.model.composed_layers import (
     Residual,
     Scale,
 )
+from overparam.numbers import UP
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 

@@ -17,9 +17,7 @@ from jaxtyping import Float
 
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.model.composed_layers import Layer, Normalise, Pointwise, Residual
-
-UP = 1 + 1e-9
-"""Covers the rounding of the recursions, which are sums and products of numbers >= 0."""
+from overparam.numbers import UP
 
 LESS = 1e-12
 """A difference is taken this much, relatively, on its safe side."""

@@ -13,11 +13,9 @@ from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.jacobian.mlp_bounds import MLPBounds
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.model.low_rank import Adapters, LowRank
+from overparam.numbers import UP
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
-
-UP = 1 + 1e-9
-"""Covers the rounding of what is measured and combined here."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-UNIT = 2.0**-53
-UP = 1 + 1e-9
-"""Covers the rounding of sums of numbers >= 0, and of norms."""
+from overparam.numbers import UP
 
+UNIT = 2.0**-53
 Vector = Float[np.ndarray, " m"]
 
 

@@ -9,10 +9,7 @@ with these symbols: docs/trajectory.md, Lemma C7.
 
 from typing import NamedTuple
 
-from overparam.numbers import Number
-
-SAFE = 1 + 1e-9
-"""Covers the rounding of some hundred operations on numbers >= 0."""
+from overparam.numbers import UP, Number
 
 LEAST = 1e-60
 """Of the largest lambda_i, the least one: fourth powers of their ratios are numbers."""
@@ -125,7 +122,7 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
         (weights, by), (gram, p) = _scaled(weights), _scaled(gram)
         square = (weights * ((gram * gram) @ weights)).sum(0)
         found = (square + roundings * (gram.diagonal() @ weights) ** 2).max()
-        return by**0.5 * p**0.5 * found**0.25 * SAFE
+        return by**0.5 * p**0.5 * found**0.25 * UP
 
     # From here on with the symbols of docs/trajectory.md: s_{l,m} of the layers below, then the
     # entries of E by d_l, o_l, t_l, b_{l,m}, and by f_l, e_l.
@@ -173,7 +170,7 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
         e = largest(slope**2 / lam[:, None], gram) + apart(2) * size * total
         for m in range(layer - 1):
             add(layer, m, c * e * couplings.plain[layer - 2] * s[layer - 2][m])
-    return _block_norm(blocks) * SAFE
+    return _block_norm(blocks) * UP
 
 
 def _scaled(a: Number) -> tuple[Number, Number]:
