@@ -25,7 +25,7 @@ from overparam.certificate.weight_decay import check_decayed
 from overparam.data import Dataset
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
-from overparam.linearised.descent import LinearisedDescent, linearised_descent
+from overparam.linearised.predicted_descent import LinearisedDescent, linearised_descent
 from overparam.memory import require_memory
 from overparam.model.function import parameter_distance
 from overparam.model.mlp import MLP, Params

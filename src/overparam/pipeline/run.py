@@ -4,8 +4,8 @@ from pathlib import Path
 
 from overparam.data import Dataset
 from overparam.importers.imported_network import ImportedNetwork
-from overparam.pipeline.decayed import Decayed
 from overparam.pipeline.drawn import Drawn, Verdict
+from overparam.pipeline.drawn_decayed import DecayedJob
 from overparam.pipeline.imported import Imported
 from overparam.pipeline.result import JobResult
 from overparam.pipeline.settings import AnchorSettings, JobSettings
@@ -40,7 +40,7 @@ def run_job(
     """
     with threads_for(dataset.train.n * dataset.train.outputs):
         settings = settings or JobSettings()
-        job = Decayed if settings.weight_decay else Drawn
+        job = DecayedJob if settings.weight_decay else Drawn
         return job(dataset, settings, progress, checkpoint).run(verdict)
 
 

@@ -23,7 +23,7 @@ LEAVING_OUT = 60.0
 """Seconds that leaving each row out may take, if no budget allows more."""
 
 
-class Decayed(Drawn):
+class DecayedJob(Drawn):
     """The job with weight decay."""
 
     def run(self, verdict: Verdict | None = None) -> JobResult:
