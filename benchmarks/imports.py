@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPRegressor
 from torch import nn
 
 import overparam as op
-from overparam.importers.network import ImportedNetwork
+from overparam.importers.imported_network import ImportedNetwork
 from overparam.pipeline.run import anchor_network
 from overparam.pipeline.settings import AnchorSettings
 

@@ -37,8 +37,8 @@ from overparam.model.mlp import MLP as MLP
 from overparam.model.observation import Jet as Jet
 from overparam.model.observation import Laplacian as Laplacian
 from overparam.model.observation import Observation as Observation
-from overparam.pipeline.generalisation import PriorTraining as PriorTraining
 from overparam.pipeline.generalisation import risk_bounds as risk_bounds
+from overparam.pipeline.prior_training import PriorTraining as PriorTraining
 from overparam.pipeline.result import JobResult as JobResult
 from overparam.pipeline.run import run_job as run_job
 from overparam.pipeline.settings import JobSettings as JobSettings

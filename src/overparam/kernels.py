@@ -29,7 +29,7 @@ from overparam.kernel.spectrum.kernel_spectrum import KernelSpectrum as KernelSp
 from overparam.kernel.spectrum.kernel_spectrum import spectrum as spectrum
 from overparam.kernel.spectrum.lanczos import TopEigenvalues as TopEigenvalues
 from overparam.kernel.spectrum.lanczos import top_eigenvalues as top_eigenvalues
-from overparam.kernel.spectrum.low_rank import LowRankKernel as LowRankKernel
+from overparam.kernel.spectrum.low_rank_kernel import LowRankKernel as LowRankKernel
 from overparam.kernel.spectrum.nystrom import Nystrom as Nystrom
 from overparam.kernel.spectrum.nystrom import nystrom as nystrom
 from overparam.kernel.spectrum.nystrom import nystrom_ntk as nystrom_ntk

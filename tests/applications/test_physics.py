@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from overparam.applications.physics import Box, Residual, laplacian, physics_informed
+from overparam.applications.physics import Box, EquationResidual, laplacian, physics_informed
 from overparam.applications.poisson_equation import poisson
 from overparam.applications.waves import Waves, waves_of
 from overparam.certificate.certify import anchor
@@ -196,7 +196,10 @@ def test_boxes():
             "points must be a whole number",
         ),
         (lambda key: poisson(Box(0, 1), sine_source, key, model=MLP(1, (8,), 1, "relu")), "'relu'"),
-        (lambda key: Residual(laplacian, Box(0, 1)).outputs(2, 1), "2 outputs in 1 dimensions"),
+        (
+            lambda key: EquationResidual(laplacian, Box(0, 1)).outputs(2, 1),
+            "2 outputs in 1 dimensions",
+        ),
     ],
 )
 def test_bad_input_is_refused(make, message, key):

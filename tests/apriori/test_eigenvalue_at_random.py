@@ -12,8 +12,8 @@ from overparam.apriori.eigenvalue import (
     root_deviation,
 )
 from overparam.apriori.inputs import lifted_norms
-from overparam.apriori.limits import limits
-from overparam.kernel.infinite.layers import layer_kernels
+from overparam.apriori.wide_limits import limits
+from overparam.kernel.infinite.layer_kernels import layer_kernels
 from overparam.kernels import tangent_kernel
 
 

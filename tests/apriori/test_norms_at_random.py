@@ -9,8 +9,8 @@ from overparam.apriori import Moments, Norms
 from overparam.apriori.at_points import event_families
 from overparam.apriori.from_moments import lifted_moment_norm, required_order
 from overparam.apriori.inputs import lifted_norms
-from overparam.apriori.limits import gaussian_means, growth_lines
 from overparam.apriori.setting import build_setting, jacobian_norm
+from overparam.apriori.wide_limits import gaussian_means, growth_lines
 from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.jacobian.mlp_bounds import MLPBounds
 from overparam.kernels import tangent_kernel

@@ -3,6 +3,8 @@
 import copy
 import math
 import pickle
+import sys
+from types import ModuleType
 
 import jax
 import numpy as np
@@ -53,6 +55,16 @@ def test_equal_certificates_are_one_in_a_set_and_survive_any_journey(certificate
     ]
     assert {certificate, *others} == {certificate}
     assert altered(certificate, rate=0.5) not in {certificate}
+
+
+def test_pickling_it_looks_into_no_module_that_happens_to_be_loaded(certificate, monkeypatch):
+    def opened(name):
+        raise AssertionError(f"looked for {name}")
+
+    touchy = ModuleType("touchy")
+    touchy.__getattr__ = opened
+    monkeypatch.setattr(sys, "modules", {"touchy": touchy, **sys.modules})
+    assert pickle.loads(pickle.dumps(certificate)) == certificate
 
 
 @pytest.mark.parametrize("name", ["level", "excess", "min_eigenvalue"])

@@ -8,8 +8,7 @@ import pytest
 from exact_descent import Exact, distance, exact_run
 from exact_network import exact_pass
 from overparam import MLP, Measure, Problem, certify
-from overparam.certificate.stochastic import in_a_batch
-from overparam.certificate.stochastic_run import _Run
+from overparam.certificate.stochastic_run import BatchRun
 from overparam.certificate.trajectory_movement import SPARE
 from overparam.problem.batches import Batches
 from tiny import Tiny
@@ -44,10 +43,9 @@ def test_the_run_in_60_digits_stays_within_what_is_proved(tiny, sampling, steps)
     """At the end of every cell; and the proof is not idle: errors are seen."""
     problem, start = tiny.problem(0, centred=True), tiny.start(0)
     batches, eta = Batches(2, sampling), 0.05
-    spread = in_a_batch(batches, problem.measure)
-    run, seen = _Run(problem, batches, SEED, eta, spread, start, proved=True), []
-    for point in run.points():
-        seen.append((run.steps, run.apart, point.params))
+    run, seen = BatchRun(problem, start, eta, batches, SEED, proved=True), []
+    for point in run.followed():
+        seen.append((run.steps, run.spread, point.params))
         if run.steps >= steps:
             break
     ends = [end for end in seen if end[0] <= max(steps, seen[1][0])]

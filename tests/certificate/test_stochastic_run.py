@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from overparam import MLP, Measure, Problem, certify
-from overparam.certificate.stochastic import in_a_batch
-from overparam.certificate.stochastic_run import _Run
-from overparam.precision import as_float64
+from overparam.certificate.stochastic_run import BatchRun
 from overparam.problem.batches import Batches
 
 RNG = np.random.default_rng(0)
@@ -55,9 +53,9 @@ def apart(a, b):
 def check_deviations(sampling, steps):
     """delta_t at the first points of some cells, beside the same run with eleven more bits."""
     batches, eta = Batches(2, sampling), 0.15
-    run = _Run(PROBLEM, batches, SEED, eta, in_a_batch(batches, MEASURE), as_float64(START))
+    run = BatchRun(PROBLEM, START, eta, batches, SEED)
     seen = []
-    for point in run.points():
+    for point in run.followed():
         seen.append((run.steps, run.deviation, point.params))
         if run.steps >= steps:
             break

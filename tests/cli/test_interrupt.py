@@ -43,7 +43,7 @@ def interrupted(program, *arguments):
 
 @pytest.mark.parametrize(
     "name",
-    ["click", "overparam.errors", "jax", "jax.numpy", "flint", "overparam.verification.bounds"],
+    ["click", "overparam.errors", "jax", "jax.numpy", "flint", "overparam.verification.comparison"],
 )
 def test_while_modules_are_imported(name, tmp_path):
     assert interrupted(AT_IMPORT.format(name=name), "verify", tmp_path) == 130

@@ -7,8 +7,8 @@ import pytest
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
-from overparam.sklearn.network import OverparamClassifier, OverparamRegressor
 from overparam.sklearn.ridge import NTKClassifier, NTKRegressor
+from overparam.sklearn.wide_network import OverparamClassifier, OverparamRegressor
 
 KERNELS = [NTKRegressor(), NTKClassifier()]
 NETWORKS = [OverparamRegressor((64,), max_iter=100), OverparamClassifier((64,), max_iter=100)]

@@ -18,8 +18,8 @@ from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
-from overparam.sklearn.network import OverparamClassifier, OverparamRegressor
 from overparam.sklearn.ridge import NTKRegressor
+from overparam.sklearn.wide_network import OverparamClassifier, OverparamRegressor
 from overparam.steps.stable_step import stable_step
 from overparam.train.gradient_descent import gradient_descent
 

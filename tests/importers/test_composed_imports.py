@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from overparam import InputError, Measure, Problem, importers
-from overparam.importers.network import scales_for
-from overparam.importers.steps import convolution, means
+from overparam.importers.imported_network import scales_for
+from overparam.importers.layer_steps import convolution, means
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.model import (
     Conv,

@@ -17,7 +17,7 @@ from overparam.errors import InputError
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
-from overparam.linearised.prediction import linearised_descent, linearised_params
+from overparam.linearised.descent import linearised_descent, linearised_params
 from overparam.linearised.training_curve import (
     infinite_training_curve,
     kernel_curve,

@@ -7,8 +7,9 @@ import pytest
 from overparam import MLP, Measure, Problem
 from overparam.choices import DECAYS
 from overparam.data import load
-from overparam.pipeline import generalisation, run
-from overparam.pipeline.generalisation import PriorTraining, risk_bounds
+from overparam.pipeline import decayed, prior_training, run
+from overparam.pipeline.generalisation import risk_bounds
+from overparam.pipeline.prior_training import PriorTraining
 from overparam.pipeline.settings import JobSettings
 
 
@@ -29,14 +30,14 @@ def test_the_prior_is_trained_with_the_decay_that_is_given():
 
 @pytest.mark.slow
 def test_a_job_that_chooses_trains_its_prior_with_another(monkeypatch):
-    train, seen = generalisation.train, []
+    train, seen = prior_training.train, []
 
     def spied(problem, *rest, **named):
         seen.append((problem.measure.n, problem.weight_decay))
         return train(problem, *rest, **named)
 
-    monkeypatch.setattr(generalisation, "train", spied)
-    monkeypatch.setattr(run, "LEAVING_OUT", 0.0)
+    monkeypatch.setattr(prior_training, "train", spied)
+    monkeypatch.setattr(decayed, "LEAVING_OUT", 0.0)
     data = load("iris", samples=20)
     settings = JobSettings(width=24, depth=1, weight_decay="auto", steps=2, budget=0)
     found = run.run_job(data, settings)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from overparam import MLP, Measure, Problem
-from overparam.pipeline.generalisation import PriorTraining, risk_bounds
+from overparam.pipeline.generalisation import risk_bounds
+from overparam.pipeline.prior_training import PriorTraining
 from overparam.train.decayed_minimum import decayed_minimum
 
 

@@ -17,7 +17,8 @@ from overparam import (
     gradient_descent,
 )
 from overparam.data import load
-from overparam.pipeline.generalisation import PriorTraining, codes_classes, risk_bounds, split_rows
+from overparam.pipeline.generalisation import codes_classes, risk_bounds
+from overparam.pipeline.prior_training import PriorTraining, split_rows
 from overparam.precision import as_float64
 from overparam.risk.bounded_loss import (
     ClippedSquared,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from overparam import MLP, Activation, InputError, Measure, Problem
-from overparam.pipeline.generalisation import PriorTraining, risk_bounds
+from overparam.pipeline.generalisation import risk_bounds
+from overparam.pipeline.prior_training import PriorTraining
 from overparam.risk.binary_kl import binary_kl, kl_upper_inverse
 from overparam.risk.bounded_loss import ClippedSquared, Ramp
 from overparam.risk.derandomised import derandomised_terms

@@ -18,9 +18,9 @@ from overparam.errors import InputError, TheoremViolatedError
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
-from overparam.train.checkpoint import load
 from overparam.train.gradient_descent import gradient_descent, train
 from overparam.train.loop import Loop
+from overparam.train.run_checkpoint import load
 
 MODEL = MLP(3, (8,), 1, "tanh")
 PARAMS = draw_params(MODEL, np.float32)

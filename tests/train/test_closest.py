@@ -9,7 +9,7 @@ from networks import dense_jacobian, draw_inputs, draw_params
 from overparam.certificate.certify import certify
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import tangent_kernel, to_coordinates
-from overparam.linearised.prediction import linearised_params
+from overparam.linearised.descent import linearised_params
 from overparam.linearised.training_curve import training_curve
 from overparam.model.mlp import MLP
 from overparam.precision import in_float64

@@ -15,7 +15,7 @@ from overparam.kernel.empirical.tangent import (
     tangent_kernel,
     to_coordinates,
 )
-from overparam.linearised.prediction import linearised_descent
+from overparam.linearised.descent import linearised_descent
 from overparam.linearised.training_curve import training_curve
 from overparam.model.mlp import MLP
 from overparam.precision import as_float64, in_float64

@@ -13,7 +13,7 @@ from overparam.certificate import hypotheses
 from overparam.certificate.constants import ABOUT
 from overparam.verification import verify
 from overparam.verification.claim import Claim
-from overparam.verification.measure import measure
+from overparam.verification.measured_kernel import measure
 
 RNG = np.random.default_rng(0)
 KEPT = {}

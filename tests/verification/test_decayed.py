@@ -18,7 +18,7 @@ from overparam.verification import random_curvature, verify
 from overparam.verification.float_pass import FloatNetwork
 from overparam.verification.float_rounding import rounding_near
 from overparam.verification.losses import loss_of
-from overparam.verification.measure import measure
+from overparam.verification.measured_kernel import measure
 from overparam.verification.random_curvature import ResidualHessian, bend_by_vectors
 from overparam.verification.subject import subject_of
 from overparam.verification.verify import UNCHECKED

@@ -12,7 +12,7 @@ from overparam.kernel.empirical.expansion import Expansion
 from overparam.numbers.upper import EXTENDED
 from overparam.verification import verify
 from overparam.verification.balls import bound_of, midpoints
-from overparam.verification.measure import measure
+from overparam.verification.measured_kernel import measure
 from overparam.verification.network import Network, backward, forward
 from overparam.verification.subject import subject_of
 

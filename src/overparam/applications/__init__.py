@@ -6,7 +6,7 @@ sampler of a generative model or an error bound for a differential equation. Fro
 problems are alike: ``certify``, ``gradient_descent`` or ``gauss_newton``, then ``anchor``.
 """
 
-from overparam.applications.base import Application as Application
+from overparam.applications.application import Application as Application
 from overparam.applications.critic import Critic as Critic
 from overparam.applications.critic import wasserstein_critic as wasserstein_critic
 from overparam.applications.infinite_data import FunctionApproximation as FunctionApproximation

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from overparam.applications.base import Application, fitting_model, require_distinct
+from overparam.applications.application import Application, fitting_model, require_distinct
 from overparam.errors import InputError
 from overparam.limits import require_whole
 from overparam.model.function import ParamTree

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import gammaln, logsumexp, ndtri
 
-from overparam.applications.base import Application, fitting_model
+from overparam.applications.application import Application, fitting_model
 from overparam.applications.physics import Box
 from overparam.applications.waves import waves_of
 from overparam.errors import InputError

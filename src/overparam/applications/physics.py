@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.applications.base import Application, fitting_model
+from overparam.applications.application import Application, fitting_model
 from overparam.errors import InputError
 from overparam.limits import require_fraction, require_whole
 from overparam.model.function import Function, ParamTree
@@ -112,7 +112,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Residual(Observation):
+class EquationResidual(Observation):
     """The operator applied to the model inside a box, the model's value on its boundary.
 
     Attributes:
@@ -227,7 +227,7 @@ def physics_informed(
     model = fitting_model(model, box.dim, 1, "sin", weight_scale=6.0, bias_scale=6.0)
     params = model.init(key)
     measure = Measure(np.concatenate([inside, edge]), targets, masses)
-    problem = Problem(model, measure, "squared", params, observe=Residual(operator, box))
+    problem = Problem(model, measure, "squared", params, observe=EquationResidual(operator, box))
     return PhysicsInformed(problem, params, box, model)
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.applications.base import Application
+from overparam.applications.application import Application
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem

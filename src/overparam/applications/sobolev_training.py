@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.applications.base import Application, fitting_model
+from overparam.applications.application import Application, fitting_model
 from overparam.errors import InputError
 from overparam.model.function import Network, ParamTree, as_function
 from overparam.model.mlp import MLP

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.applications.base import Application
+from overparam.applications.application import Application
 from overparam.errors import InputError
 from overparam.model.mlp import MLP
 from overparam.problem.integrands import Integrand

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.applications.base import Application, require_distinct
+from overparam.applications.application import Application, require_distinct
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.precision import in_float64

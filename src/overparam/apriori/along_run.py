@@ -17,7 +17,7 @@ from jaxtyping import Float
 from overparam.apriori.linear_run import LinearRun
 from overparam.theorems.majorant import Majorant
 from overparam.theorems.path import PathConvergence, descent_follows_path
-from overparam.theorems.path_cells import Cell, PathPoint
+from overparam.theorems.path_cells import PathCell, PathPoint
 
 SPACING = 0.2
 """How much farther along the run the next look is."""
@@ -123,14 +123,14 @@ def _point(
 
 def _cells(
     run: LinearRun, change: Change, point: Callable[[int, float, float], PathPoint]
-) -> Iterator[Cell]:
+) -> Iterator[PathCell]:
     steps = np.array(list(_steps(min(run.horizon, LONGEST))))
     left, gone = run.residuals(steps), run.distances(steps)
     for a, b in itertools.pairwise(range(len(steps))):
         N = int(steps[b] - steps[a])
         residuals = float((N + 1) / 2 * left[a] + (N - 1) / 2 * left[b])  # below the chord
         far = float(gone[b])
-        yield Cell(
+        yield PathCell(
             a=point(int(steps[a]), float(left[a]), far),
             b=point(int(steps[b]), float(left[b]), far),
             movement=0.0,  # what is known of a point is known of all that come before it

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.apriori import tails
-from overparam.apriori.limits import Limits
+from overparam.apriori.wide_limits import Limits
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.model.mlp import MLP
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from overparam.apriori.along_run import Change, WorstChange, descent_follows_linear_run
 from overparam.apriori.linear_run import LinearRun
-from overparam.apriori.one_layer import Layer
+from overparam.apriori.one_layer import DrawnLayer
 from overparam.apriori.setting import KernelBound, Setting, jacobian_norm
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import MLPBounds
@@ -81,7 +81,7 @@ class Conditions:
     at_worst: Convergence
     run: LinearRun | None
     along: PathConvergence | None
-    layer: Layer | None
+    layer: DrawnLayer | None
 
     @property
     def result(self) -> Convergence:
@@ -176,7 +176,7 @@ def _linear_run(
     return LinearRun(kernel.modes.values, energies, share, eta, largest)
 
 
-def layer_of(setting: Setting, model: MLP, base: LayerNorms) -> Layer | None:
+def layer_of(setting: Setting, model: MLP, base: LayerNorms) -> DrawnLayer | None:
     """The one hidden layer, as Propositions 15, 16 and 18 see it; None of deeper networks."""
     if model.layers != 2:
         return None
@@ -185,7 +185,7 @@ def layer_of(setting: Setting, model: MLP, base: LayerNorms) -> Layer | None:
     assert limits is not None
     assert known is not None
     column = max(float(columns.max()) for columns in base.upstream_columns)
-    return Layer(
+    return DrawnLayer(
         model=model,
         factor=model.output_scale * base.weight_factors[1],
         gram_norm=spectra.largest[0],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from overparam.apriori.conditions import Conditions
-from overparam.apriori.one_layer import Layer
+from overparam.apriori.one_layer import DrawnLayer
 from overparam.apriori.setting import Setting
 from overparam.theorems.distance import distance_to_minimisers
 from overparam.theorems.implicit_bias import Limit, descent_limit, distance_ratio
@@ -108,7 +108,7 @@ def _closest(
 ) -> float:
     """Theorem 4, with the best of a few dual vectors where the points are known."""
     duals: list[Any] = [None]
-    layer: Layer | None = found.layer
+    layer: DrawnLayer | None = found.layer
     if layer is not None and energies is not None:
         assert found.kernel.modes is not None
         modes = found.kernel.modes

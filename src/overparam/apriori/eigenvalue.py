@@ -21,9 +21,9 @@ from jaxtyping import Float
 from scipy.special import chdtri, ndtr
 
 from overparam.apriori import tails
-from overparam.apriori.limits import Limits, largest_value
+from overparam.apriori.wide_limits import Limits, largest_value
 from overparam.enclosures import max_eigenvalue, min_eigenvalue
-from overparam.kernel.infinite.layers import layer_kernels
+from overparam.kernel.infinite.layer_kernels import layer_kernels
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 

@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from overparam.apriori import tails
-from overparam.apriori.limits import growth_lines
 from overparam.apriori.moments import Moments
+from overparam.apriori.wide_limits import growth_lines
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.model.mlp import MLP
 

@@ -13,7 +13,7 @@ from scipy.special import betainccinv
 
 from overparam.apriori.eigenvalue import bound_from_units
 from overparam.apriori.inputs import Norms, lifted_norms
-from overparam.apriori.limits import gaussian_means
+from overparam.apriori.wide_limits import gaussian_means
 from overparam.errors import InputError
 from overparam.kernel.infinite.eigenvalue_bound import bound_from_powers
 from overparam.limits import require_fraction, require_positive, require_whole

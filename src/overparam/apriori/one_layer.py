@@ -18,8 +18,8 @@ from jaxtyping import Float
 
 from overparam.apriori import tails
 from overparam.apriori.eigenvalue import Modes
-from overparam.apriori.limits import largest_value
 from overparam.apriori.linear_run import LinearRun
+from overparam.apriori.wide_limits import largest_value
 from overparam.model.mlp import MLP
 from overparam.theorems.distance import Dual
 
@@ -28,7 +28,7 @@ EVENTS = 4
 
 
 @dataclass(frozen=True)
-class Layer:
+class DrawnLayer:
     """What is known of the layer and of its draw, each number from above.
 
     Args:

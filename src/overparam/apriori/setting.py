@@ -22,10 +22,10 @@ from overparam.apriori.eigenvalue import (
 )
 from overparam.apriori.from_moments import moment_base_point, required_order
 from overparam.apriori.inputs import Knowledge, lifted_norms, points_known
-from overparam.apriori.limits import Limits, limits
 from overparam.apriori.moments import Moments
 from overparam.apriori.one_layer import EVENTS
 from overparam.apriori.two_layers import TwoLayers
+from overparam.apriori.wide_limits import Limits, limits
 from overparam.choices import Kind
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms

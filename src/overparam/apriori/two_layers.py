@@ -17,7 +17,7 @@ from overparam.apriori.eigenvalue import (
     bound_from_units,
     features_beyond,
 )
-from overparam.apriori.limits import Limits, largest_value
+from overparam.apriori.wide_limits import Limits, largest_value
 from overparam.model.mlp import MLP
 
 EVENTS = 9

@@ -25,10 +25,10 @@ from overparam.certificate.reason import (
     Reason,
     WouldTake,
 )
+from overparam.certificate.trajectory_cell import Cell
 from overparam.certificate.trajectory_certificate import envelope
 from overparam.certificate.trajectory_points import Point, relative_curvature
-from overparam.certificate.trajectory_run import Cell, Run
-from overparam.certificate.trajectory_steps import COLUMNS
+from overparam.certificate.trajectory_run import Run
 from overparam.certificate.weight_decay import (
     UP,
     Decayed,
@@ -191,7 +191,7 @@ class _Attempt:
 
     def make(self) -> tuple[Decayed, UniqueMinimum] | None:
         """Run until Theorem R takes over; None, and a reason, if that is not reached."""
-        for point in self._points():
+        for point in self.run.points(self._keep):
             found = self._hand_over(point)
             if found is not None:
                 return found
@@ -205,33 +205,20 @@ class _Attempt:
         self.why = self.run.why or Diverged(self.steps)
         return None
 
-    def _points(self) -> Iterator[Point]:
-        """The first points of all cells."""
-        cells = self.run.cells()
-        point = self.run.measure(self.run.start, 0)
-        while point is not None:
-            yield point
-            cell = next(cells, None)
-            if cell is None:
-                return
-            self._keep(cell)
-            point = self.run.measure(cell.end, self.steps)
-
     def _keep(self, cell: Cell) -> None:
-        columns = dict(zip(COLUMNS, cell.rows.T, strict=True))
         before, after = cell.deviations[:-1], cell.deviations[1:]
         M, decay = self.problem.loss.smoothness, self.problem.weight_decay
-        noise = self.run.residual_noise(cell.noise, columns["values"])
+        noise = self.run.residual_noise(cell.noise, cell.column("values"))
         # By the gradient and its Lipschitz constant at the points, and by the rounding of F.
         B, L = cell.ball.jacobian_norm, cell.ball.lipschitz
-        steep = M * B**2 + L * (columns["gradient"] + M * (noise + B * before)) + decay
-        slope = (columns["length"] + cell.errors) / self.run.step_size * UP
-        root = np.sqrt(2 * columns["excess"])
+        steep = M * B**2 + L * (cell.column("gradient") + M * (noise + B * before)) + decay
+        slope = (cell.column("length") + cell.errors) / self.run.step_size * UP
+        root = np.sqrt(2 * cell.column("excess"))
         off = math.sqrt(M) * noise + (2 * EVALUATION * root if self.run.proved else 0.0)
         self.errors.append((before * (slope + steep * before) + off * (root + off)) * UP)
-        self.totals.append(columns["excess"])
-        self.length += float((columns["length"] + before + after).sum())
-        self.farthest = max(self.farthest, float((columns["distance"] + before).max()))
+        self.totals.append(cell.column("excess"))
+        self.length += float((cell.column("length") + before + after).sum())
+        self.farthest = max(self.farthest, float((cell.column("distance") + before).max()))
         self.deviation = float(cell.deviations[-1])
         # The largest sum of e_t - eta lambda over consecutive steps: what may become of an error.
         for exponent in cell.exponents - self.run.step_size * decay:

@@ -5,12 +5,17 @@ and the JSON Schema. JSON has no infinity; in files null stands for it, and a fi
 apply is left out.
 """
 
+import copyreg
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
+
+# By itself msgspec's UNSET is pickled by its name alone: pickle then looks for it in every module
+# that happens to be loaded, whatever else that sets off there.
+copyreg.pickle(UnsetType, lambda _: (UnsetType, ()))
 
 LARGEST = sys.float_info.max
 

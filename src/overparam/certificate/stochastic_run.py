@@ -8,10 +8,8 @@ S holds the batches may be any. docs/stochastic.md has the proof.
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, field
 from typing import Any, SupportsFloat
 
-import jax
 import numpy as np
 from jaxtyping import Float
 from msgspec.structs import replace
@@ -20,37 +18,25 @@ from overparam.certificate.certificate import Certificate
 from overparam.certificate.conclude import certificate_from
 from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.certificate.prediction import Prediction
-from overparam.certificate.reason import Diverged, Lost, Reason, WouldTake
+from overparam.certificate.reason import WouldTake
 from overparam.certificate.stochastic import in_a_batch, point_norms, with_batches
+from overparam.certificate.trajectory_cell import UP, Cell, Made
 from overparam.certificate.trajectory_certificate import envelope
-from overparam.certificate.trajectory_movement import SPARE
-from overparam.certificate.trajectory_points import (
-    Point,
-    centre_noise,
-    couplings_around,
-    measure_point,
-    neuron_error,
-    noise_around,
-    third_around,
-)
-from overparam.certificate.trajectory_run import curvature_of, residual_noise
-from overparam.certificate.trajectory_steps import CHUNK, COLUMNS, cell_program
-from overparam.certificate.weight_decay import UP
+from overparam.certificate.trajectory_movement import NoLooks
+from overparam.certificate.trajectory_points import Point
+from overparam.certificate.trajectory_run import Run
+from overparam.certificate.trajectory_steps import CHUNK
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
-from overparam.jacobian.curvature import input_grams
 from overparam.kernel.empirical.expansion import Expansion
-from overparam.model.function import parameter_distance
-from overparam.numbers import Interval, Number, safe_upper
-from overparam.precision import as_float64
+from overparam.model.function import ParamTree, parameter_distance
 from overparam.problem.batches import Batches
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
 from overparam.rounding.residual import EVALUATION
+from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
-from overparam.rounding.training import StepNoise
 from overparam.theorems.handover import excess_within
-from overparam.theorems.trajectory import Ball, next_spread
-from overparam.theorems.trajectory_curvature import exact
+from overparam.theorems.trajectory import Ball
 
 WEIGHED = 4
 """Roundings of a point's weight in a batch, besides one for each time it is drawn."""
@@ -60,6 +46,9 @@ STEPS = "steps of mini-batches in float64"
 
 BENT = 0.15
 """Share of A by which the Jacobian at a point may change within a cell."""
+
+WIDEST = 1e3
+"""No cell reaches farther."""
 
 ENOUGH = 0.03
 """L |r| / sigma^2, from which on Theorem S is tried."""
@@ -99,11 +88,11 @@ def certify_batch_run(
     steps = _predicted(hypotheses, eta)
     expected = Prediction(steps, float(steps)).seconds(problem)
     proved = hypotheses.rigor == "proved"
-    run = _Run(problem, batches, seed, eta, spread, as_float64(here.params), proved)
+    run = BatchRun(problem, here.params, eta, batches, seed, proved=proved)
     until, wanted = time.perf_counter() + budget, math.inf
     if expected > 2 * budget:
         run.why = WouldTake(eta, expected, False, steps)
-    for point in run.points() if run.why is None else ():
+    for point in run.followed() if run.why is None else ():
         bent = point.bounds.lipschitz(0.0) * run.residual(point) / max(point.eigenvalue, 1e-300)
         if bent <= min(ENOUGH, wanted) and run.steps % run.epoch == 0:
             wanted = bent / SMALLER
@@ -130,36 +119,45 @@ def _predicted(hypotheses: Hypotheses, step_size: float) -> int:
     return math.ceil(min(math.log(max(bent / ENOUGH, math.e)) / (step_size * lowest), 1e18))
 
 
-@dataclass
-class _Run:
-    """Mini-batches in float64, and how far exact steps are from them."""
+class BatchRun(Run):
+    """Mini-batches in float64, and how far exact steps are from them.
 
-    problem: Problem
-    batches: Batches
-    seed: int
-    step_size: float
-    spread: Float[np.ndarray, " n"]
-    params: Any
-    proved: bool = False
-    why: Reason | None = None
-    steps: int = 0
-    apart: float = 0.0
-    exponent: float = 0.0
-    length: float = 0.0
-    farthest: float = 0.0
-    upper: list[float] = field(default_factory=list)
+    Args:
+        problem: The learning problem.
+        params: theta_0.
+        step_size: eta.
+        batches: How the batches are drawn.
+        seed: By which they are.
+        proved: Whether every bound is to include its rounding.
 
-    def __post_init__(self) -> None:
-        problem = self.problem
-        self.start, self.how = self.params, curvature_of(problem.mlp, False)
-        self._advance = cell_program(problem.mlp, problem.loss, self.how)
-        self._grams = input_grams(problem.mlp, problem.measure.x) if self.how == "neurons" else None
-        self._centre = centre_noise(problem, self.proved)
+    Attributes:
+        steps: How many were made.
+        params: Where they lead to.
+        deviation: delta_t as it is stated.
+        length: Of the path.
+        farthest: The largest distance from theta_0.
+        upper: Delta_0, ..., Delta_{t-1} from above.
+    """
 
-    @property
-    def deviation(self) -> float:
-        """delta_t as it is stated."""
-        return self.apart * (SPARE if self.proved else 1.0)
+    def __init__(
+        self,
+        problem: Problem,
+        params: ParamTree,
+        step_size: float,
+        batches: Batches,
+        seed: int,
+        *,
+        proved: bool = False,
+    ) -> None:
+        super().__init__(problem, params, step_size, proved=proved)
+        self.batches, self.seed, self.params = batches, seed, self.start
+        self.steps, self.deviation, self.length, self.farthest = 0, 0.0, 0.0, 0.0
+        self.upper: list[float] = []
+        self.longest = CHUNK
+        self._share = in_a_batch(batches, problem.measure)
+        self._norm = 0.0
+        # The weights of a batch's points are rounded.
+        self._weighed = (batches.size + WEIGHED) * UNIT_ROUNDOFF
 
     @property
     def epoch(self) -> int:
@@ -171,140 +169,74 @@ class _Run:
         """|r| at a point."""
         return math.sqrt(2 * max(float(self.problem.excess(point.params)), 0.0))
 
-    def points(self) -> Iterator[Point]:
-        """The first points of all cells, until a reason why there are no more."""
-        while True:
-            point = measure_point(self.problem, self.params, self.steps, self.proved)
-            if point is None:
-                self.why = Diverged(max(self.steps - 1, 0))
+    def followed(self) -> Iterator[Point]:
+        """The first points of all cells, as long as it is known how far exact steps are away."""
+        for point in self.points(self._keep):
+            if not self.deviation < math.inf:
                 return
             yield point
-            self._cell(point)
-            if self.why is not None:
-                return
 
-    def _cell(self, point: Point) -> None:
-        """The steps from one point on, as far as what is measured there holds."""
-        problem, measure = self.problem, self.problem.measure
-        largest = self._point_norm(point, 0.0)
-        reach, omega, lipschitz = self._reach(point, BENT * largest / float(self.spread.max()))
-        table = self._table()
-        ratio = math.sqrt(float(np.max(table / measure.weights))) * UP
-        third = third_around(problem, point, 1.25 * reach)
-        noise = noise_around(problem, point, 1.25 * reach)
-        norm = min(self._point_norm(point, omega), ratio * (point.jacobian_norm + omega))
-        ball = Ball(reach / 4 * (2 - UP), norm * UP, ratio * lipschitz * UP, ratio * third * UP)
-        extra: Any = self._grams
-        if self.how == "layers":
-            couplings = couplings_around(problem, point.params, point.base, 1.25 * reach)
-            off = noise.off if isinstance(noise, StepErrors) else exact(problem.mlp.layers)
-            extra = (couplings, off)
-        nothing = np.zeros((measure.n, problem.outputs))
-        offset = nothing if problem.offset is None else problem.offset
-        weights = np.vstack([table, measure.weights])
-        data = (measure.x, problem.targets, weights, offset, None, extra)
-        end, rows = self._made(point, data, ball, reach, CHUNK)
-        whole = (self.steps + len(rows)) // self.epoch * self.epoch - self.steps
-        if 0 < whole < len(rows):  # a cell ends with an epoch, if there is one in it
-            end, rows = self._made(point, data, ball, reach, whole)
-        if not np.isfinite(rows).all():
-            self.why = Diverged(self.steps)
-            return
-        self._follow(noise, ball, ratio, (point.jacobian_norm + omega) * UP, rows)
-        self.params = end
+    def _keep(self, cell: Cell) -> None:
+        before, after = cell.deviations[:-1], cell.deviations[1:]
+        noise = self.residual_noise(cell.noise, cell.column("values"))
+        root = np.sqrt(2 * np.maximum(cell.column("excess"), 0.0)) * (1 + 2 * EVALUATION)
+        self.upper += ((root + self._norm * before + noise) ** 2 / 2 * UP).tolist()
+        self.length += float((cell.column("length") + before + after).sum()) * UP
+        self.farthest = max(self.farthest, float((cell.column("distance") + before).max()))
+        self.deviation, self.params = float(after[-1]), cell.end
+        self.steps += len(cell.rows)
 
-    def _made(
-        self, point: Point, data: tuple, ball: Ball, reach: float, most: int
-    ) -> tuple[Any, Float[np.ndarray, "steps columns"]]:
-        """Where the steps of a cell lead to, and their records."""
-        with jax.enable_x64(True):
-            end, rows, _, count, _ = self._advance(
-                *(point.params, point.params, self.start, data),
-                np.float64(self.step_size),
-                (np.float64(ball.lipschitz), np.float64(ball.third)),
-                (np.float64(reach), np.float64(math.inf), np.int32(most)),
-                (jax.random.key(0), np.int32(0)),
-            )
-        return jax.tree.map(np.asarray, end), np.asarray(rows)[: int(count)]
+    def _cell(self, point: Point) -> Cell | None:
+        measure, table = self.problem.measure, self._table(point.step)
+        self.looks = self.looks or NoLooks(point)
+        self.ratio = math.sqrt(float(np.max(table / measure.weights))) * UP
+        x, y, _, offset, decay = self._data
+        self._data = (x, y, np.vstack([table, measure.weights]), offset, decay)
+        return super()._cell(point)
 
-    def _follow(
-        self,
-        noise: StepNoise | StepErrors,
-        ball: Ball,
-        ratio: float,
-        norm: float,
-        rows: Float[np.ndarray, "steps columns"],
-    ) -> None:
-        """Theorem C over a cell's steps."""
-        columns, number = dict(zip(COLUMNS, rows.T, strict=True)), self._number
-        off = residual_noise(self.problem, noise, self._centre, columns["values"])
-        gradient = columns["gradient"] * UP + ratio * off
-        # The weights of a batch's points are rounded, too.
-        weighed = (self.batches.size + WEIGHED) * UNIT_ROUNDOFF
-        bent = columns["curvature"] * UP + ball.lipschitz * (ratio * off + weighed * gradient)
-        if isinstance(noise, StepErrors) and self.how == "neurons":
-            bent = bent + neuron_error(self.problem.mlp, noise.off) * ratio * gradient
-        bent = np.minimum(bent, ball.lipschitz * gradient * UP) * UP
-        passes = ratio * (noise.backward * gradient + ball.jacobian_norm * off)
-        passes = passes + ball.jacobian_norm * weighed * gradient
-        updated = UNIT_ROUNDOFF * (columns["size"] + 4 * columns["length"])
-        errors = (self.step_size * passes + updated) * UP
-        around = Ball(*map(number, astuple(ball)))
-        for i in range(len(rows)):
-            before = self.deviation
-            spread: Number = next_spread(
-                spread=number(self.apart),
-                slack=number(1.0),
-                ball=around,
-                gradient=number(gradient[i]),
-                exponent=number(self.step_size) * number(bent[i]),
-                error=number(errors[i]),
-                step_size=number(self.step_size),
-                smoothness=number(1.0),
-            )
-            self.exponent += self.step_size * float(bent[i]) * UP
-            if spread is None or not safe_upper(spread) < math.inf:
-                self.why = Lost(self.steps, before, self.exponent)
-                return
-            self.apart = safe_upper(spread)
-            root = math.sqrt(2 * max(float(columns["excess"][i]), 0.0)) * (1 + 2 * EVALUATION)
-            root += norm * before + off[i]
-            self.upper.append(root**2 / 2 * UP)
-            self.length += (float(columns["length"][i]) + before + self.deviation) * UP
-            self.farthest = max(self.farthest, float(columns["distance"][i]) + before)
-            self.steps += 1
-
-    @property
-    def _number(self) -> Any:
-        return Interval.exact if self.proved else float
-
-    def _table(self) -> Float[np.ndarray, "steps n"]:
+    def _table(self, step: int) -> Float[np.ndarray, "steps n"]:
         """The weights of the points in the next batches."""
         measure, b = self.problem.measure, self.batches.size
         factors = self.batches.factors(measure) / b
         table = np.zeros((CHUNK, measure.n))
         for i in range(CHUNK):
-            rows = self.batches.drawn(measure, self.seed, self.steps + i)
+            rows = self.batches.drawn(measure, self.seed, step + i)
             np.add.at(table[i], rows, factors[rows])
         return table
+
+    def _ball(self, point: Point, reach: float, omega: float, lipschitz: float) -> Ball:
+        whole, ratio = super()._ball(point, reach, omega, lipschitz), self.ratio
+        self._norm = float(whole.jacobian_norm)
+        norm = min(self._point_norm(point, omega) * UP, ratio * self._norm)
+        return Ball(whole.radius, norm, ratio * lipschitz * UP, ratio * whole.third)
+
+    def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> Made:
+        made = super()._steps(point, reach, ball, extra)
+        whole = (point.step + len(made.rows)) // self.epoch * self.epoch - point.step
+        if 0 < whole < len(made.rows):  # a cell ends with an epoch, if there is one in it
+            end, rows = self._advanced(point, point.params, reach, ball, extra, whole)
+            return Made(rows, end)
+        return made
+
+    def _allowed(self, point: Point) -> float:
+        return BENT * self._point_norm(point, 0.0) / float(self._share.max())
+
+    def _hoped(self, point: Point, allowed: float) -> float:
+        return min(allowed / max(point.bounds.lipschitz(0.0), 1e-300), WIDEST)
+
+    def _loss_noise(
+        self, noise: StepNoise | StepErrors, values: np.ndarray, gradient: np.ndarray
+    ) -> np.ndarray:
+        return self.ratio * super()._loss_noise(noise, values, gradient) + self._weighed * gradient
 
     def _point_norm(self, point: Point, omega: float) -> float:
         """A on a ball where the Jacobian changes by omega."""
         norms = point_norms(self.problem, point.params, point.kernel, point.kernel_error)
-        return float(np.max(self.spread * (norms + omega)))
-
-    def _reach(self, point: Point, allowed: float) -> tuple[float, float, float]:
-        """How far a cell may go, and omega and L on the ball that is a quarter larger."""
-        reach = min(allowed / max(point.bounds.lipschitz(0.0), 1e-300), 1e3)
-        while True:
-            omega, lipschitz = point.bounds.on_ball(1.25 * reach)
-            if omega <= allowed or reach < 1e-12:
-                return reach, omega, lipschitz
-            reach *= max(0.25, min(0.9, allowed / omega))
+        return float(np.max(self._share * (norms + omega)))
 
 
 def _certified(
-    run: _Run, failed: Certificate, there: Hypotheses, found: Certificate
+    run: BatchRun, failed: Certificate, there: Hypotheses, found: Certificate
 ) -> Certificate:
     """About theta_0, what Theorem S says where it takes over."""
     n, away, start = found.numbers, run.deviation, failed.numbers

@@ -21,11 +21,11 @@ from overparam.certificate.reason import (
     Reason,
     WouldTake,
 )
+from overparam.certificate.trajectory_cell import UP, Cell
 from overparam.certificate.trajectory_certificate import Found, certificate_of, not_certified
 from overparam.certificate.trajectory_checkpoint import Saved, saved_at
 from overparam.certificate.trajectory_points import Point, excess_at, sigma_at
-from overparam.certificate.trajectory_run import UP, Cell, Run
-from overparam.certificate.trajectory_steps import COLUMNS
+from overparam.certificate.trajectory_run import Run
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import ATTEMPTS
 from overparam.model.composed import Composed, bending
@@ -352,10 +352,9 @@ class _Attempt:
 
     def _keep(self, cell: Cell) -> None:
         M = self.problem.loss.smoothness
-        columns = dict(zip(COLUMNS, cell.rows.T, strict=True))
-        noise = self.run.residual_noise(cell.noise, columns["values"])
+        noise = self.run.residual_noise(cell.noise, cell.column("values"))
         off = math.sqrt(M) * (noise + cell.ball.jacobian_norm * cell.deviations[:-1])
-        root = np.sqrt(2 * np.maximum(columns["excess"], 0.0))
+        root = np.sqrt(2 * np.maximum(cell.column("excess"), 0.0))
         if self.run.proved:  # what sums and functions may be off relatively
             off = (off + 2 * EVALUATION * root) * UP
             root = root * (1 + (UP - 1) / 4)
@@ -364,10 +363,10 @@ class _Attempt:
             self.lower.append(np.maximum(root - off, 0.0) ** 2 / 2)
         self.upper.append((root + off) ** 2 / 2 * (UP if self.run.proved else 1.0))
         self.exponents.append(cell.exponents)
-        self.length += float(columns["length"].sum()) * (UP if self.run.proved else 1.0)
+        self.length += float(cell.column("length").sum()) * (UP if self.run.proved else 1.0)
         self.length += float(cell.deviations[:-1].sum() + cell.deviations[1:].sum())
         self.farthest = max(
-            self.farthest, float((columns["distance"] + cell.deviations[:-1]).max())
+            self.farthest, float((cell.column("distance") + cell.deviations[:-1]).max())
         )
         self.steps += len(cell.rows)
         per_step = PER_STEP if self.run.how in ("layers", "random") else 1.0

@@ -18,8 +18,8 @@ from overparam.kernel.empirical.tangent import (
 from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, parameter_distance, parameter_norm
 from overparam.problem.problem import Problem
+from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
-from overparam.rounding.training import StepNoise
 from overparam.theorems.beside import UP, Beside, LinearRun, Movement, kernel_noise
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.trajectory import Ball

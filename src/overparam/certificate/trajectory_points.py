@@ -1,6 +1,8 @@
 """What Theorem C asks about a point of a run, measured: as float64 gives it, or proved."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,7 +10,7 @@ from jaxtyping import Float
 
 from overparam.certificate.trajectory_steps import see_layers
 from overparam.enclosures import spectral_norm
-from overparam.enclosures.rounding import sqrt_down
+from overparam.enclosures.rounding import UNIT_ROUNDOFF, sqrt_down
 from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
 from overparam.jacobian.composed_calculus import ComposedBounds
 from overparam.jacobian.curvature import third_derivative
@@ -17,14 +19,15 @@ from overparam.jacobian.mlp_bounds import base_of
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
+from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
 from overparam.rounding.float64 import excess_with_rounding
 from overparam.rounding.layer_norms import prove_layer_norms
 from overparam.rounding.measured_kernel import MeasuredKernel
 from overparam.rounding.passes import WeightNorms, weight_norms
 from overparam.rounding.residual import prove_residual
+from overparam.rounding.step_noise import StepNoise, step_noise
 from overparam.rounding.steps import StepErrors, step_errors
-from overparam.rounding.training import StepNoise, step_noise
 from overparam.theorems.trajectory_curvature import (
     SAFE,
     Couplings,
@@ -36,6 +39,11 @@ from overparam.theorems.trajectory_curvature import (
 FLOOR = 0.3
 """beta_j is at least this share of the largest, so as to serve for a cell."""
 
+ROUNDINGS = 16
+"""Units by which a loss' gradient may be off, relative to the numbers a residual is made of."""
+
+PROVED_ROUNDINGS = 64
+"""The same where it is to be a bound: the margin of docs/proved.md, also on numbers of size 1."""
 
 LARGE = 4096
 """Rows of a kernel that weight decay, which asks no eigenvalue of it, does not have computed."""
@@ -137,6 +145,26 @@ def centre_noise(problem: Problem, proved: bool) -> float:
         base, norms = prove_layer_norms(problem, centre).norms, weight_norms(problem.mlp, centre)
         return step_errors(problem.mlp, base, norms, measure.n, 0.0).output
     return step_noise(model, centre, measure.x, measure.weights, problem.targets, 1.0).output
+
+
+def residual_noise(
+    problem: Problem, noise: StepNoise | StepErrors, centre: float, values: Any
+) -> Any:
+    """How far computed residuals may be off in L2(mu): bounds, or estimates.
+
+    Args:
+        problem: The learning problem.
+        noise: Of the passes.
+        centre: How far the centre's outputs may be off.
+        values: Sizes of the numbers that residuals are made of.
+    """
+    outputs = math.sqrt(problem.outputs)
+    if isinstance(noise, StepErrors):
+        plain = isinstance(problem.loss, HalfSquaredDistance)
+        sizes = 2 * values + (0.0 if plain else outputs)
+        return (noise.output + centre + PROVED_ROUNDINGS * UNIT_ROUNDOFF * sizes) * SAFE
+    own = problem.loss.gradient_roundings * UNIT_ROUNDOFF * outputs
+    return noise.output + centre + ROUNDINGS * UNIT_ROUNDOFF * values + own
 
 
 def third_around(problem: Problem, point: Point, radius: float) -> float:

@@ -8,8 +8,7 @@ the first ones may be made in balls instead, where their rounding would be ampli
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
+from overparam.certificate.trajectory_cell import UP, Cell, Made
 from overparam.certificate.trajectory_movement import SPARE, Looks, NoLooks
 from overparam.certificate.trajectory_points import (
     Point,
@@ -25,10 +25,11 @@ from overparam.certificate.trajectory_points import (
     measure_point,
     neuron_error,
     noise_around,
+    residual_noise,
     residual_terms,
     third_around,
 )
-from overparam.certificate.trajectory_steps import CHUNK, COLUMNS, Curvature, cell_program
+from overparam.certificate.trajectory_steps import CHUNK, COLUMNS, cell_program, curvature_of
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.jacobian.curvature import input_grams
 from overparam.jacobian.random_curvature import (
@@ -40,15 +41,12 @@ from overparam.jacobian.random_curvature import (
     kappa,
     log_slack,
 )
-from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, parameter_norm
-from overparam.model.mlp import MLP
 from overparam.numbers import Interval, Number, safe_upper
 from overparam.precision import as_float64
-from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
+from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
-from overparam.rounding.training import StepNoise
 from overparam.theorems.beside import Movement
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.trajectory import Ball, next_spread
@@ -69,42 +67,6 @@ WIDEST = 10.0
 OWN = 0x7A11
 """Tells the vectors' key from that of anything else drawn from the same seed."""
 
-ROUNDINGS = 16
-"""Units by which a loss' gradient may be off, relative to the numbers a residual is made of."""
-
-PROVED_ROUNDINGS = 64
-"""The same where it is to be a bound: the margin of docs/proved.md, also on numbers of size 1."""
-
-UP = 1 + 1e-9
-"""Covers the rounding of sums of numbers >= 0, one for each parameter, and of what is made of
-them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """The steps from one point on.
-
-    Attributes:
-        start: Where they begin.
-        ball: What holds on the ball of its radius around *each* point of the cell, for Theorem C.
-        noise: How far outputs and gradients may be off there.
-        rows: The records, one column for each of ``COLUMNS``.
-        exponents: e_t of each.
-        deviations: delta_t of each, and of the point they lead to: shape (steps + 1,); infinite
-            from where it is not known any more.
-        errors: eps_t of each.
-        end: That point, in float64.
-    """
-
-    start: Point
-    ball: Ball
-    noise: StepNoise | StepErrors
-    rows: Float[np.ndarray, "steps columns"]
-    exponents: Float[np.ndarray, " steps"]
-    deviations: Float[np.ndarray, " _"]
-    errors: Float[np.ndarray, " steps"]
-    end: ParamTree
-
 
 class Run:
     """Gradient descent from theta_0 with the bounds of Theorem C.
@@ -124,6 +86,7 @@ class Run:
     Attributes:
         exponent: The sum of the e_t so far.
         longest: Steps of a cell at most.
+        ratio: |u| in what a step averages over to |u| in L2(mu), at most: 1 where it is over all.
         stepping: Seconds that the steps themselves took; measuring at each cell is apart.
         why: Why the run ended, if it did.
     """
@@ -151,6 +114,7 @@ class Run:
         # A key of its own: networks and data are often drawn from small seeds.
         self.key = jax.random.fold_in(jax.random.key(seed), OWN)
         self.exponent = self.stepping = 0.0
+        self.ratio = 1.0
         self.spread: float | None = 0.0
         self.why: Reason | None = None
         self.early = early
@@ -206,6 +170,21 @@ class Run:
             yield cell
             params, step = cell.end, step + len(cell.rows)
 
+    def points(self, keep: Callable[[Cell], None]) -> Iterator[Point]:
+        """The first points of all cells from theta_0 on, and the last one's end.
+
+        Args:
+            keep: Called with each cell once it is made.
+        """
+        cells, point = self.cells(), self.measure(self.start, 0)
+        while point is not None:
+            yield point
+            cell = next(cells, None)
+            if cell is None:
+                return
+            keep(cell)
+            point = self.measure(cell.end, point.step + len(cell.rows))
+
     def slack(self, step: int) -> float:
         """a_t of Theorem C."""
         return log_slack(step, self.beta) if self.randomised else 0.0
@@ -250,12 +229,7 @@ class Run:
     def _cell(self, point: Point) -> Cell | None:
         reach, omega, lipschitz = self._radius(point)
         noise = noise_around(self.problem, point, 1.25 * reach)
-        ball = Ball(
-            radius=reach / 4 * (2 - UP),
-            jacobian_norm=(point.jacobian_norm + omega) * UP,
-            lipschitz=lipschitz,
-            third=third_around(self.problem, point, 1.25 * reach) * UP,
-        )
+        ball = self._ball(point, reach, omega, lipschitz)
         extra: Any = self._grams
         if self.how in ("layers", "random"):
             couplings = couplings_around(self.problem, point.params, point.base, 1.25 * reach)
@@ -284,12 +258,21 @@ class Run:
         self.looks.settle(ball, noise, deviations[:-1], values)
         return Cell(point, ball, noise, table, bounds[1], deviations, bounds[2], end)
 
-    def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> "_Made":
+    def _ball(self, point: Point, reach: float, omega: float, lipschitz: float) -> Ball:
+        """What holds around each point of a cell, of what its steps average over."""
+        return Ball(
+            radius=reach / 4 * (2 - UP),
+            jacobian_norm=(point.jacobian_norm + omega) * UP,
+            lipschitz=lipschitz,
+            third=third_around(self.problem, point, 1.25 * reach) * UP,
+        )
+
+    def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> Made:
         """The steps of a cell, in balls up to the step that was asked for."""
         left = self.early - point.step
         if self._balls is None or left <= 0:
             end, rows = self._advanced(point, point.params, reach, ball, extra)
-            return _Made(rows, end)
+            return Made(rows, end)
         found, errors = list[np.ndarray](), list[float]()
         here, away = point.params, 0.0
         while len(found) < left:
@@ -308,7 +291,7 @@ class Run:
         if point.step + len(found) >= self.early:
             errors[-1] += 2 * UNIT_ROUNDOFF * parameter_norm(here) * UP
             self._balls = None
-        return _Made(np.array(found), here, np.array(errors), away)
+        return Made(np.array(found), here, np.array(errors), away)
 
     def _advanced(
         self,
@@ -346,14 +329,8 @@ class Run:
 
     def _radius(self, point: Point) -> tuple[float, float, float]:
         """How far a cell may go, and omega and L on the ball that is a quarter larger."""
-        steepest = max(2 / self.step_size - 2 * self.problem.weight_decay, 0.0)
-        largest = math.sqrt(steepest / self.problem.loss.smoothness)
-        norm = point.jacobian_norm
-        allowed = max(ROOM * (largest - norm), LEAST * norm)
-        if not self._reach:
-            self._reach = allowed / max(point.bounds.lipschitz(0.0), 1e-300)
-        # Where J hardly varies a ball could be so large that its bounds are no numbers.
-        reach = min(2 * self._reach, WIDEST * (1 + parameter_norm(point.params)))
+        allowed = self._allowed(point)
+        reach = self._hoped(point, allowed)
         while True:
             omega, lipschitz = point.bounds.on_ball(1.25 * reach)
             if omega <= allowed or reach < 1e-12:
@@ -362,14 +339,28 @@ class Run:
         self._reach = reach
         return reach, omega, lipschitz
 
+    def _hoped(self, point: Point, allowed: float) -> float:
+        """How far a cell may go at most."""
+        if not self._reach:
+            self._reach = allowed / max(point.bounds.lipschitz(0.0), 1e-300)
+        # Where J hardly varies a ball could be so large that its bounds are no numbers.
+        return min(2 * self._reach, WIDEST * (1 + parameter_norm(point.params)))
+
+    def _allowed(self, point: Point) -> float:
+        """By how much the Jacobian may change within a cell."""
+        steepest = max(2 / self.step_size - 2 * self.problem.weight_decay, 0.0)
+        largest = math.sqrt(steepest / self.problem.loss.smoothness)
+        norm = point.jacobian_norm
+        return max(ROOM * (largest - norm), LEAST * norm)
+
     def _bounds(
-        self, point: Point, ball: Ball, noise: StepNoise | StepErrors, made: "_Made"
+        self, point: Point, ball: Ball, noise: StepNoise | StepErrors, made: Made
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """|ghat_t|, e_t and eps_t from above; None, and a reason, where they are not known."""
         eta, M, rows = self.step_size, self.problem.loss.smoothness, made.rows
         names = ("gradient", "values", "curvature", "sample")
         gradient, values, seen, sampled = (rows[:, COLUMNS.index(name)] for name in names)
-        off = M * self.residual_noise(noise, values)
+        off = self._loss_noise(noise, values, gradient)
         error = self._rounding(ball, noise, rows, off)
         # Where records are of the nearest float64 point, and not of thetahat_t itself.
         off = off + M * ball.jacobian_norm * made.away
@@ -393,7 +384,14 @@ class Run:
         """What the errors of the passes may hide of |R|, where it is bounded neuron by neuron."""
         if not isinstance(noise, StepErrors) or self.how != "neurons":
             return 0.0
-        return neuron_error(self.problem.mlp, noise.off) * gradient
+        return self.ratio * neuron_error(self.problem.mlp, noise.off) * gradient
+
+    def _loss_noise(
+        self, noise: StepNoise | StepErrors, values: np.ndarray, gradient: np.ndarray
+    ) -> np.ndarray:
+        """How far ghat_t may be off."""
+        del gradient  # all there is to weigh is exact
+        return self.problem.loss.smoothness * self.residual_noise(noise, values)
 
     def _deviations(
         self,
@@ -466,7 +464,7 @@ class Run:
     ) -> Float[np.ndarray, " steps"]:
         """eps_t: the errors of passes, of the residual, of the update."""
         gradient, length, size = (rows[:, COLUMNS.index(n)] for n in ("gradient", "length", "size"))
-        passes = noise.backward * gradient + ball.jacobian_norm * off
+        passes = self.ratio * noise.backward * gradient + ball.jacobian_norm * off
         updated = UNIT_ROUNDOFF * (size + 4 * length)
         if self.problem.weight_decay:  # what cancels in a step is rounded before
             pulled = self.step_size * self.problem.weight_decay * UNIT_ROUNDOFF
@@ -474,55 +472,7 @@ class Run:
         return (self.step_size * passes + updated) * UP
 
 
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """The steps of a cell.
-
-    Attributes:
-        rows: Their records.
-        end: Where they lead to, in float64.
-        errors: eps_t where steps were made in balls; else None.
-        away: How far the points of the records may be from thetahat_t, times a few.
-    """
-
-    rows: np.ndarray
-    end: ParamTree
-    errors: np.ndarray | None = None
-    away: float = 0.0
-
-
 def _in_balls(problem: Problem, params: ParamTree, step_size: float, bits: int) -> "BallRun":
     from overparam.certificate.ball_steps import BallRun  # FLINT, which few certificates need
 
     return BallRun(problem, params, step_size, bits)
-
-
-def residual_noise(
-    problem: Problem, noise: StepNoise | StepErrors, centre: float, values: Any
-) -> Any:
-    """How far computed residuals may be off in L2(mu): bounds, or estimates.
-
-    Args:
-        problem: The learning problem.
-        noise: Of the passes.
-        centre: How far the centre's outputs may be off.
-        values: Sizes of the numbers that residuals are made of.
-    """
-    outputs = math.sqrt(problem.outputs)
-    if isinstance(noise, StepErrors):
-        plain = isinstance(problem.loss, HalfSquaredDistance)
-        sizes = 2 * values + (0.0 if plain else outputs)
-        return (noise.output + centre + PROVED_ROUNDINGS * UNIT_ROUNDOFF * sizes) * UP
-    own = problem.loss.gradient_roundings * UNIT_ROUNDOFF * outputs
-    return noise.output + centre + ROUNDINGS * UNIT_ROUNDOFF * values + own
-
-
-def curvature_of(network: MLP | Composed, sampled: bool) -> Curvature:
-    """How |R| is bounded."""
-    if isinstance(network, Composed):
-        return "steady"
-    if network.layers == 1:
-        return "none"
-    if network.layers == 2:
-        return "neurons"
-    return "random" if sampled else "layers"

@@ -43,6 +43,17 @@ AS_GOOD = 1.05
 """How much larger than that of an earlier step a bound on |R| may be which is derived from it."""
 
 
+def curvature_of(network: MLP | Composed, sampled: bool) -> Curvature:
+    """How |R| is bounded."""
+    if isinstance(network, Composed):
+        return "steady"
+    if network.layers == 1:
+        return "none"
+    if network.layers == 2:
+        return "neurons"
+    return "random" if sampled else "layers"
+
+
 class _Bounded(NamedTuple):
     """The last step at which |R| was bounded from the passes.
 

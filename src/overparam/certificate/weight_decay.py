@@ -37,6 +37,8 @@ from overparam.certificate.reason import (
     StepTooLong,
 )
 from overparam.certificate.trajectory_points import (
+    PROVED_ROUNDINGS,
+    ROUNDINGS,
     Point,
     centre_noise,
     curvature_by_layers,
@@ -45,7 +47,6 @@ from overparam.certificate.trajectory_points import (
     noise_around,
     third_around,
 )
-from overparam.certificate.trajectory_run import PROVED_ROUNDINGS, ROUNDINGS
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams, neuron_curvature

@@ -12,10 +12,11 @@ from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import flush, print_table, say_json
 from overparam.data import load
 from overparam.files import prepare_folder
+from overparam.pipeline.drawn import certified_run
 from overparam.pipeline.findings import findings, lines, summary
 from overparam.pipeline.output import write_output
 from overparam.pipeline.result import JobResult
-from overparam.pipeline.run import certified_run, run_job
+from overparam.pipeline.run import run_job
 from overparam.pipeline.settings import JobSettings
 
 HEADINGS = 21

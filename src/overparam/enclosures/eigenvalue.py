@@ -13,6 +13,7 @@ from math import frexp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from overparam.enclosures.checks import as_symmetric, error_radius
 from overparam.enclosures.cholesky import Buffer, Vector, certified_lower
 from overparam.enclosures.enclosure import Enclosure
 from overparam.enclosures.guess import (
@@ -21,7 +22,6 @@ from overparam.enclosures.guess import (
     smallest_eigenvector,
     top_subspace,
 )
-from overparam.enclosures.inputs import as_symmetric, error_radius
 from overparam.enclosures.rayleigh import rayleigh_up
 from overparam.enclosures.rounding import (
     UNDERFLOW,

@@ -17,7 +17,7 @@ from math import sqrt
 import numpy as np
 from jaxtyping import Float
 
-from overparam.enclosures.inputs import check_finite
+from overparam.enclosures.checks import check_finite
 from overparam.enclosures.rounding import (
     UNDERFLOW,
     add_up,

@@ -10,10 +10,10 @@ from math import frexp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from overparam.enclosures.checks import as_matrix
 from overparam.enclosures.cholesky import restore
 from overparam.enclosures.eigenvalue import max_eigenvalue
 from overparam.enclosures.enclosure import Enclosure
-from overparam.enclosures.inputs import as_matrix
 from overparam.enclosures.matmul import product_error
 from overparam.enclosures.rounding import (
     UNDERFLOW,

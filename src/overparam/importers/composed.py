@@ -13,14 +13,22 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.importers.network import (
-    Affine,
+from overparam.importers.imported_network import (
     ImportedNetwork,
     Scales,
+    TrainedLayer,
     check_untied,
     scales_for,
 )
-from overparam.importers.steps import Block, Convolution, Flat, Means, Norm, Pointwise, Step
+from overparam.importers.layer_steps import (
+    ActivationStep,
+    Block,
+    Convolution,
+    Flat,
+    Means,
+    Norm,
+    Step,
+)
 from overparam.model import composed_layers
 from overparam.model.composed import Composed
 from overparam.model.composed_layers import Shape
@@ -109,7 +117,7 @@ class _Stack:
                 shape = _fitting(part, arrays, shape, step.name, self.source)
                 parts.append(part)
                 params.append(arrays)
-            if isinstance(step, Affine):
+            if isinstance(step, TrainedLayer):
                 order = None
         return tuple(parts), tuple(params), shape
 
@@ -123,8 +131,8 @@ def _all(steps: Sequence[Step]) -> Iterator[Step]:
             yield step
 
 
-def _linear(steps: Sequence[Step]) -> Iterator[Affine | Convolution]:
-    return (step for step in _all(steps) if isinstance(step, Affine | Convolution))
+def _linear(steps: Sequence[Step]) -> Iterator[TrainedLayer | Convolution]:
+    return (step for step in _all(steps) if isinstance(step, TrainedLayer | Convolution))
 
 
 def _made_up(without: list[str], steps: Sequence[Step]) -> tuple[str, ...]:
@@ -144,14 +152,14 @@ def _start(steps: Sequence[Step], given: Any, source: str) -> tuple[int, ...]:
     if given is not None:
         return tuple(given) if isinstance(given, Sequence) else (given,)
     first = next(_linear(steps), None)
-    if isinstance(first, Affine):
+    if isinstance(first, TrainedLayer):
         return (first.weight.shape[1],)
     raise InputError(
         f"{source} takes images: say in_shape=(height, width, channels), whatever its own order is"
     )
 
 
-def _inputs(step: Affine | Convolution) -> int:
+def _inputs(step: TrainedLayer | Convolution) -> int:
     return math.prod(step.weight.shape[1:])
 
 
@@ -159,7 +167,7 @@ def _layer(
     step: Step, scale: tuple[float, float, float], order: np.ndarray | None
 ) -> list[tuple[composed_layers.Layer, Any]]:
     """A step as layers with their parameters."""
-    if isinstance(step, Affine | Convolution):
+    if isinstance(step, TrainedLayer | Convolution):
         output, weight, bias = scale
         weights = step.weight
         if order is not None:
@@ -167,7 +175,7 @@ def _layer(
         factor = output * weight / math.sqrt(_inputs(step))
         offset = np.zeros(len(weights)) if step.bias is None else step.bias
         own = {"weight": weights / factor, "bias": offset / ((output * bias) or 1.0)}
-        if isinstance(step, Affine):
+        if isinstance(step, TrainedLayer):
             return [(composed_layers.Dense(len(weights)), own)]
         kernel = step.weight.shape[1:3]
         return [(composed_layers.Conv(len(weights), kernel, step.stride, step.padding), own)]
@@ -185,7 +193,7 @@ def _layer(
         return [(composed_layers.MeanPool(step.window), {})]
     if isinstance(step, Flat):
         return [(composed_layers.Flatten(), {})]
-    assert isinstance(step, Pointwise)
+    assert isinstance(step, ActivationStep)
     return [(composed_layers.Pointwise(step.activation), {})]
 
 

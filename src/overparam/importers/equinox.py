@@ -8,14 +8,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.importers.activations import flattens, is_identity, recognise
-from overparam.importers.arrays import exact_float64
 from overparam.importers.composed import composed_of
-from overparam.importers.network import ImportedNetwork, Scales, build
-from overparam.importers.steps import (
+from overparam.importers.exact_arrays import exact_float64
+from overparam.importers.imported_network import ImportedNetwork, Scales, build
+from overparam.importers.layer_steps import (
+    ActivationStep,
     Block,
     Flat,
-    Pointwise,
     Step,
     batch_norm,
     convolution,
@@ -28,6 +27,7 @@ from overparam.importers.steps import (
     random_points,
     read_layers,
 )
+from overparam.importers.recognition import flattens, is_identity, recognise
 from overparam.model.activation import Activation, get_activation
 from overparam.model.composed import Composed
 
@@ -91,7 +91,7 @@ def _step(layer: Any, name: str, label: str, given: Activation | None) -> Step |
     if name == "Lambda":
         if flattens(layer.fn, batched=False):
             return Flat(label)
-        return Pointwise(label, given or recognise(layer.fn, label))
+        return ActivationStep(label, given or recognise(layer.fn, label))
     if name == "Identity":
         return None
     if name == "Conv2d":

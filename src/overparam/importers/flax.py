@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.importers.activations import flattens, pooled, recognise
-from overparam.importers.arrays import exact_float64
 from overparam.importers.composed import composed_of
-from overparam.importers.network import (
+from overparam.importers.exact_arrays import exact_float64
+from overparam.importers.imported_network import (
     FLOAT32_TOLERANCE,
     TOLERANCE,
     Check,
@@ -21,11 +20,10 @@ from overparam.importers.network import (
     Scales,
     compare,
 )
-from overparam.importers.pytorch import from_arrays
-from overparam.importers.steps import (
+from overparam.importers.layer_steps import (
+    ActivationStep,
     Flat,
     Means,
-    Pointwise,
     Step,
     batch_norm,
     convolution,
@@ -37,6 +35,8 @@ from overparam.importers.steps import (
     random_points,
     read_layers,
 )
+from overparam.importers.pytorch import from_arrays
+from overparam.importers.recognition import flattens, pooled, recognise
 from overparam.model.activation import Activation, get_activation
 from overparam.model.composed import Composed
 
@@ -147,7 +147,7 @@ def _step(layer: Any, name: str, label: str, given: Activation | None) -> Step:
     window = pooled(layer)
     if window is not None:
         return Means(label, window)
-    return Pointwise(label, given or recognise(layer, label))
+    return ActivationStep(label, given or recognise(layer, label))
 
 
 def _outputs(module: Any, x: Float[np.ndarray, "n ..."]) -> tuple[np.ndarray, bool]:

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 
 from overparam.errors import InputError
-from overparam.importers.activations import TORCH_LAYERS
-from overparam.importers.arrays import exact_float64
 from overparam.importers.composed import composed_of
-from overparam.importers.network import Check, ImportedNetwork, Scales, build, compare
-from overparam.importers.state_dict import affine_layers
-from overparam.importers.steps import (
+from overparam.importers.exact_arrays import exact_float64
+from overparam.importers.imported_network import Check, ImportedNetwork, Scales, build, compare
+from overparam.importers.layer_steps import (
+    ActivationStep,
     Block,
     Flat,
     Means,
-    Pointwise,
     Step,
     convolution,
     linear,
@@ -30,6 +28,8 @@ from overparam.importers.steps import (
     random_points,
     require_inference,
 )
+from overparam.importers.recognition import TORCH_LAYERS
+from overparam.importers.state_dict import affine_layers
 from overparam.model.activation import ACTIVATIONS, Activation, get_activation
 from overparam.model.composed import Composed
 
@@ -166,7 +166,7 @@ def _steps(module: Any, given: Activation | None, path: str) -> tuple[list[Step]
         more, notes = _steps(inner_stack[0], given, path)  # whether it is added the outputs tell
         return [Block(label, tuple(more))], notes
     if given is not None and not list(module.parameters()):
-        return [Pointwise(label, given)], []
+        return [ActivationStep(label, given)], []
     if known and name in TORCH_LAYERS:
         notes = []
         if name == "Softplus":
@@ -175,7 +175,7 @@ def _steps(module: Any, given: Activation | None, path: str) -> tuple[list[Step]
                 "is smooth, and larger there by at most "
                 f"{np.log1p(np.exp(-module.threshold)) / module.beta:.1e}"
             ]
-        return [Pointwise(label, TORCH_LAYERS[name](module))], notes
+        return [ActivationStep(label, TORCH_LAYERS[name](module))], notes
     raise InputError(f"{label} is not supported{_hint(name)}")
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from overparam.errors import InputError
-from overparam.importers.network import ImportedNetwork, Scales, build
-from overparam.importers.steps import linear, random_points
+from overparam.importers.imported_network import ImportedNetwork, Scales, build
+from overparam.importers.layer_steps import linear, random_points
 
 ACTIVATION_NAMES = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from overparam.errors import InputError
-from overparam.importers.arrays import exact_float64
-from overparam.importers.network import Affine
+from overparam.importers.exact_arrays import exact_float64
+from overparam.importers.imported_network import TrainedLayer
 
 Names = dict[str, dict[str, str]]
 """layer -> kind (weight, kernel or bias) -> full name."""
@@ -34,7 +34,7 @@ def affine_layers(
     layers: Sequence[str] | None = None,
     ordered: bool = True,
     compared: bool = False,
-) -> list[Affine]:
+) -> list[TrainedLayer]:
     """The layers that a state dict holds, from the input to the output.
 
     Args:
@@ -62,7 +62,9 @@ def affine_layers(
         bias = None
         if "bias" in kinds:
             bias = exact_float64(flat[kinds["bias"]], repr(kinds["bias"]))
-        read[layer] = Affine(layer, np.ascontiguousarray(weight.T) if kernel else weight, bias)
+        read[layer] = TrainedLayer(
+            layer, np.ascontiguousarray(weight.T) if kernel else weight, bias
+        )
     order = _order(read, source, layers, ordered)
     if layers is None and not compared:
         _require_one_network([read[name] for name in order], source)
@@ -126,7 +128,7 @@ def _quoted(kinds: Mapping[str, str]) -> str:
 
 
 def _order(
-    read: Mapping[str, Affine], source: str, layers: Sequence[str] | None, ordered: bool
+    read: Mapping[str, TrainedLayer], source: str, layers: Sequence[str] | None, ordered: bool
 ) -> list[str]:
     if layers is not None:
         if sorted(layers) != sorted(read):
@@ -148,7 +150,7 @@ def _order(
     )
 
 
-def _require_one_network(layers: Sequence[Affine], source: str) -> None:
+def _require_one_network(layers: Sequence[TrainedLayer], source: str) -> None:
     """No width occurs twice, so that these layers make one network only, if they make any."""
     widths = [layer.weight.shape[1] for layer in layers] + [len(layers[-1].weight)]
     repeated = next((m for m in widths if widths.count(m) > 1), None)
@@ -163,7 +165,7 @@ def _require_one_network(layers: Sequence[Affine], source: str) -> None:
         )
 
 
-def _only_chain(read: Mapping[str, Affine]) -> list[str] | None:
+def _only_chain(read: Mapping[str, TrainedLayer]) -> list[str] | None:
     """The only order in which outputs fit inputs; None if there are several or none."""
     shapes = {layer.weight.shape for layer in read.values()}
     if len(shapes) < len(read):
@@ -172,7 +174,7 @@ def _only_chain(read: Mapping[str, Affine]) -> list[str] | None:
     return found[0] if len(found) == 1 else None
 
 
-def _chains(read: Mapping[str, Affine], begun: list[str]) -> list[list[str]]:
+def _chains(read: Mapping[str, TrainedLayer], begun: list[str]) -> list[list[str]]:
     """Up to two ways to go on such that inputs fit outputs."""
     left = [name for name in read if name not in begun]
     if not left:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.enclosures import spectral_norm
-from overparam.jacobian.composed_calculus import UP, ComposedBounds, Measured
+from overparam.jacobian.composed_calculus import UP, ComposedBounds, MeasuredLayer
 from overparam.model.composed import Composed
 from overparam.model.composed_layers import (
     Affine,
@@ -48,7 +48,7 @@ def measure_composed(
     with jax.enable_x64(True):
         found = jax.tree.map(np.asarray, _observed(network, params, measure.x))
     mask = jax.tree.map(lambda _: True, params) if mask is None else mask
-    measured, numbers = list[Measured](), iter(found)
+    measured, numbers = list[MeasuredLayer](), iter(found)
 
     def walk(layers: tuple[Layer, ...], parts: Any, masks: Any, shape: tuple[int, ...]) -> None:
         for layer, own, moving in zip(layers, parts, masks, strict=True):
@@ -57,7 +57,7 @@ def measure_composed(
             else:
                 constants = _constants(layer, own, network.factors, shape)
                 moves = any(np.any(leaf) for leaf in jax.tree.leaves(moving))
-                measured.append(Measured(layer, **next(numbers), **constants, moves=moves))
+                measured.append(MeasuredLayer(layer, **next(numbers), **constants, moves=moves))
             shape = layer.out_shape(shape)
 
     walk(network.parts, params, mask, network.shape)

@@ -77,7 +77,7 @@ class Derivatives(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredLayer:
     """What is known of a layer at theta.
 
     Attributes:
@@ -125,7 +125,7 @@ class Measured:
 class _Seen(NamedTuple):
     """A layer on a ball, and what moves in front of it."""
 
-    measured: Measured
+    measured: MeasuredLayer
     partials: Partials
     before: Derivatives
 
@@ -141,7 +141,7 @@ class ComposedBounds(JacobianBounds):
     """
 
     parts: tuple[Layer, ...]
-    measured: tuple[Measured, ...]
+    measured: tuple[MeasuredLayer, ...]
     weights: Float[np.ndarray, " n"]
     kind: ClassVar[Literal["computed"]] = "computed"
     source: ClassVar[ModulusSource] = "docs/composed.md, Theorem D1"

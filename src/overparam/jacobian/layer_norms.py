@@ -22,7 +22,7 @@ from overparam.jacobian.measured_partials import (
     COMPOSED_LAYERS,
     COMPOSED_WORK,
     ComposedNorms,
-    Layers,
+    PartialFactors,
     alone,
     collective_norms,
     measure_partials,
@@ -101,7 +101,7 @@ class LayerNorms:
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservedLayers:
     """What one pass over the points leaves: norms, and Gram matrices whose tops are norms squared.
 
     Attributes:
@@ -125,7 +125,9 @@ class Observed:
     columns: tuple[Float[np.ndarray, "_ _"], ...]
 
 
-def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMORY) -> Observed:
+def observe(
+    problem: Problem, params: Params, working_memory: int = WORKING_MEMORY
+) -> ObservedLayers:
     """Run the network over the data, in float64 and in blocks of points under a memory budget.
 
     Args:
@@ -153,7 +155,7 @@ def observe(problem: Problem, params: Params, working_memory: int = WORKING_MEMO
     )
     if not partials:
         columns = tuple(c.max(axis=0, keepdims=True) for c in columns)
-    return Observed(kappa, back, up, largest, grams, inputs, slopes, columns)
+    return ObservedLayers(kappa, back, up, largest, grams, inputs, slopes, columns)
 
 
 def measure_layer_norms(
@@ -226,7 +228,7 @@ def with_composed(
     model: MLP,
     matrices: tuple[Float[np.ndarray, "_ _"], ...],
     heads: tuple[Float[np.ndarray, "_ _"], ...],
-    seen: Observed,
+    seen: ObservedLayers,
     arithmetic: Arithmetic,
     input_errors: tuple[Vector, ...] | None = None,
     slope_errors: tuple[Vector, ...] | None = None,
@@ -259,7 +261,7 @@ def with_composed(
     lowest = -base.slope_bound if base.lowest_slope is None else base.lowest_slope
     known = tuple(np.clip(s, lowest, base.slope_bound) for s in seen.slopes)
     largest = tuple(arithmetic.safety * np.sqrt(columns) for columns in base.upstream_columns)
-    layers = Layers(matrices[:hidden], base.weight_norms[:hidden], known, heads, largest)
+    layers = PartialFactors(matrices[:hidden], base.weight_norms[:hidden], known, heads, largest)
     measured = len(seen.slopes) == hidden > 0
     slopes = tuple(np.full(1, base.slope_bound) for _ in range(hidden))
     if measured:

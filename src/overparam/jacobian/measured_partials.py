@@ -114,7 +114,7 @@ class RoundedProduct:
 
 
 @dataclass(frozen=True)
-class Layers:
+class PartialFactors:
     """What partial Jacobians are made of.
 
     Attributes:
@@ -133,7 +133,7 @@ class Layers:
 
 
 def measure_partials(
-    layers: Layers, arithmetic: Arithmetic, measured: bool
+    layers: PartialFactors, arithmetic: Arithmetic, measured: bool
 ) -> tuple[tuple[PartialJacobians, ...], PartialJacobians | None]:
     """The transports of all hidden layers, and the stack that ends in the heads of every layer."""
     hidden = len(layers.matrices)
@@ -164,7 +164,7 @@ def alone(top: int, norms: tuple[float, ...]) -> PartialJacobians[Vector]:
     return PartialJacobians(top, one, tuple(PartialJacobian(zero, m) for m in moved[:top]))
 
 
-def _heads_alone(layers: Layers, arithmetic: Arithmetic) -> PartialJacobians:
+def _heads_alone(layers: PartialFactors, arithmetic: Arithmetic) -> PartialJacobians:
     """The stack with heads, each multiplied with the matrix below it alone."""
     top, partials = len(layers.matrices) - 1, []
     for layer in range(top - 1, -1, -1):
@@ -183,7 +183,7 @@ _Row = tuple[float, ...]
 def _at_point(
     slopes: list[Float[np.ndarray, "_"]],
     heads: list[Float[np.ndarray, "_"]],
-    layers: Layers,
+    layers: PartialFactors,
     arithmetic: Arithmetic,
 ) -> list[list[_Row]]:
     """The partial Jacobians of every stack at one point, the one with heads last."""
@@ -202,7 +202,7 @@ def _from_top(
     heads: list[Float[np.ndarray, "_"]] | None,
     slopes: list[Float[np.ndarray, "_"]],
     tails: list[list[RoundedProduct]],
-    layers: Layers,
+    layers: PartialFactors,
     arithmetic: Arithmetic,
 ) -> tuple[list[_Row], list[RoundedProduct]]:
     """One point's partial Jacobians, and X^l of all layers; ``tails`` is X of the transports."""

@@ -1,10 +1,10 @@
+from overparam.linearised.descent import LinearisedDescent as LinearisedDescent
+from overparam.linearised.descent import linearised_descent as linearised_descent
+from overparam.linearised.descent import linearised_params as linearised_params
 from overparam.linearised.ensemble import GaussianPrediction as GaussianPrediction
 from overparam.linearised.ensemble import InfiniteEnsemble as InfiniteEnsemble
 from overparam.linearised.ensemble import infinite_ensemble as infinite_ensemble
 from overparam.linearised.ensemble import nngp_posterior as nngp_posterior
-from overparam.linearised.prediction import LinearisedDescent as LinearisedDescent
-from overparam.linearised.prediction import linearised_descent as linearised_descent
-from overparam.linearised.prediction import linearised_params as linearised_params
 from overparam.linearised.training_curve import TrainingCurve as TrainingCurve
 from overparam.linearised.training_curve import infinite_training_curve as infinite_training_curve
 from overparam.linearised.training_curve import kernel_curve as kernel_curve

@@ -37,7 +37,7 @@ from overparam.theorems.path import (
     every_mode_moves_one_way,
     tube_radii,
 )
-from overparam.theorems.path_cells import Cell, PathPoint
+from overparam.theorems.path_cells import PathCell, PathPoint
 
 SPACING = 0.15
 """Consecutive points of the path are one step apart, or this fraction of the steps before them."""
@@ -197,11 +197,11 @@ def _known(path: LinearisedPath, point: MeasuredPoint) -> PathPoint:
 
 def _cells(
     path: LinearisedPath, a: MeasuredPoint, points: Iterable[MeasuredPoint]
-) -> Iterator[Cell]:
+) -> Iterator[PathCell]:
     for b in points:
         residuals, drifts = _sums(path, a, b)
         movement = path.movement(a.step, b.step)
-        yield Cell(_known(path, a), _known(path, b), movement, residuals, drifts)
+        yield PathCell(_known(path, a), _known(path, b), movement, residuals, drifts)
         a = b
 
 

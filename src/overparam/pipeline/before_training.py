@@ -17,14 +17,9 @@ from overparam.kernel.empirical.tangent import pull_back, tangent_kernel, to_coo
 from overparam.limits import require_positive, require_whole
 from overparam.linearised.path import KernelLooks, LinearisedPath, look_along, stay_near
 from overparam.model.mlp import Params
+from overparam.pipeline.bounds_around import FIXED_START, IID, activation_caveats
 from overparam.pipeline.derandomised import derandomise_near
-from overparam.pipeline.generalisation import (
-    FIXED_START,
-    IID,
-    activation_caveats,
-    default_loss,
-    fitted_caveats,
-)
+from overparam.pipeline.generalisation import default_loss, fitted_caveats
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem, plain_network
 from overparam.risk.bounded_loss import require_bounded

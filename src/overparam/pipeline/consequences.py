@@ -10,7 +10,8 @@ import jax
 from overparam.certificate.certificate import Certificate
 from overparam.data import Dataset
 from overparam.model.mlp import Params
-from overparam.pipeline.generalisation import PriorTraining, risk_bounds
+from overparam.pipeline.generalisation import risk_bounds
+from overparam.pipeline.prior_training import PriorTraining
 from overparam.pipeline.regularisation import Regularisation, measure_regularisation
 from overparam.pipeline.side_by_side import side_by_side
 from overparam.pipeline.transfer import TransferStudy, study_transfer

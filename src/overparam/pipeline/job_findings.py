@@ -7,7 +7,7 @@ import numpy as np
 
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.reason import duration
-from overparam.importers.network import standard_steps
+from overparam.importers.imported_network import standard_steps
 from overparam.pipeline import distances, formatting
 from overparam.pipeline.curves import can_draw
 from overparam.pipeline.finding import Finding, Picture, steps_words

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from overparam.certificate.certificate import Certificate
 from overparam.data import Dataset
-from overparam.importers.network import ImportedNetwork
+from overparam.importers.imported_network import ImportedNetwork
 from overparam.model.function import parameter_norm
 from overparam.model.mlp import MLP, Params
 from overparam.pipeline.consequences import Consequences

@@ -1,5 +1,5 @@
-from overparam.pipeline.generalisation import PriorTraining as PriorTraining
 from overparam.pipeline.generalisation import risk_bounds as risk_bounds
+from overparam.pipeline.prior_training import PriorTraining as PriorTraining
 from overparam.risk.binary_kl import binary_kl as binary_kl
 from overparam.risk.binary_kl import kl_lower_inverse as kl_lower_inverse
 from overparam.risk.binary_kl import kl_upper_inverse as kl_upper_inverse

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from overparam.enclosures import max_eigenvalue, spectral_norm
 from overparam.enclosures.rounding import UNIT_ROUNDOFF, gamma, mul_up, sqrt_up
 from overparam.jacobian.data_norms import Arithmetic
-from overparam.jacobian.layer_norms import LayerNorms, Observed, observe, with_composed
+from overparam.jacobian.layer_norms import LayerNorms, ObservedLayers, observe, with_composed
 from overparam.model.mlp import MLP, Params
 from overparam.problem.problem import Problem
 from overparam.rounding.passes import (
@@ -67,7 +67,7 @@ def prove_layer_norms(problem: Problem, params: Params) -> ProvedLayerNorms:
     )
 
 
-def _upper(model: MLP, seen: Observed) -> Observed:
+def _upper(model: MLP, seen: ObservedLayers) -> ObservedLayers:
     """Norms and Gram matrices of one evaluation's layers: computed sums of squares, widened."""
     widths = model.widths
     return replace(
@@ -129,7 +129,7 @@ def top_eigenvalues_up(grams: Float[np.ndarray, "n s s"]) -> Vector:
 
 
 def _base_point(
-    problem: Problem, seen: Observed, weights: WeightNorms, errors: PassErrors
+    problem: Problem, seen: ObservedLayers, weights: WeightNorms, errors: PassErrors
 ) -> LayerNorms:
     model = problem.mlp
     backward = zip(seen.backward_grams, errors.backward, strict=True)
@@ -171,7 +171,7 @@ UPWARDS = Arithmetic(
 
 
 def _with_composed(
-    problem: Problem, params: Params, base: LayerNorms, seen: Observed, errors: PassErrors
+    problem: Problem, params: Params, base: LayerNorms, seen: ObservedLayers, errors: PassErrors
 ) -> LayerNorms:
     """Chains of the rounded slopes: these are given numbers, a known distance from the real ones.
 
@@ -213,7 +213,7 @@ def _widest(squares: Vector, error: Vector) -> Vector:
     return (np.sqrt(squares) + error) * (1 + 8 * UNIT_ROUNDOFF)
 
 
-def _collective(problem: Problem, seen: Observed, errors: PassErrors) -> tuple[float, ...]:
+def _collective(problem: Problem, seen: ObservedLayers, errors: PassErrors) -> tuple[float, ...]:
     """calK_l: the norm of the matrix with rows sqrt(w_i) a_i, from its smaller Gram matrix."""
     model, w, n = problem.mlp, problem.measure.weights, problem.measure.n
     norms = []

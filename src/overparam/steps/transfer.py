@@ -19,7 +19,7 @@ from overparam.errors import InputError
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.limits import require_whole
-from overparam.linearised.prediction import linearised_descent
+from overparam.linearised.descent import linearised_descent
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.progress import Progress, silent

@@ -25,7 +25,7 @@ SEEDS = 24
 """With 12, the approach to the limit is undecided on one of two data sets."""
 
 
-class Convergence(Study):
+class ConvergenceStudy(Study):
     """Gradient descent converges at a linear rate, under its certified envelope.
 
     Theorem 1 bounds the excess at every step before training starts, and the training curve of
@@ -179,4 +179,4 @@ def _layers(depth: int) -> str:
     return "1 hidden layer" if depth == 1 else f"{depth} hidden layers"
 
 
-STUDY = Convergence()
+STUDY = ConvergenceStudy()

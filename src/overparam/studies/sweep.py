@@ -35,7 +35,7 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCell:
     """What a worker returns.
 
     Attributes:
@@ -102,7 +102,7 @@ def run_sweep(
     left = sorted(store.missing(cells), key=lambda cell: -study.cost(cell).flops)
     tick = _clock(study, cells, left, progress or silent)
     tick(None)
-    done: list[Measured] = []
+    done: list[MeasuredCell] = []
     reason = ""
     for attempt in range(ATTEMPTS):
         # In the end each cell alone, so that one that kills its worker takes no other with it.
@@ -128,7 +128,7 @@ def run_sweep(
 
 def _results(
     study: str, cells: Sequence[Cell], jobs: int, backend: str
-) -> Iterator[tuple[int, Measured]]:
+) -> Iterator[tuple[int, MeasuredCell]]:
     """Each cell's index and what was measured, as workers finish."""
     if backend == "loky":  # directly, since joblib would measure in this process if jobs is 1
         executor = get_reusable_executor(max_workers=jobs, timeout=IDLE)
@@ -166,7 +166,7 @@ def _is_death(error: BaseException) -> bool:
     return isinstance(error, BrokenProcessPool) or type(error).__name__ in DEATHS
 
 
-def measure_cell(study: str, index: int, cell: Cell) -> tuple[int, Measured]:
+def measure_cell(study: str, index: int, cell: Cell) -> tuple[int, MeasuredCell]:
     """Measure one cell on one core; called in a worker."""
     one_core()
     keep_programs()
@@ -184,7 +184,7 @@ def measure_cell(study: str, index: int, cell: Cell) -> tuple[int, Measured]:
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     seconds = time.perf_counter() - begin
-    return index, Measured(rows, seconds, sum(compiling, 0.0), len(compiling))
+    return index, MeasuredCell(rows, seconds, sum(compiling, 0.0), len(compiling))
 
 
 COMPILATION = "/jax/core/compile/backend_compile_duration"

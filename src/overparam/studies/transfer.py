@@ -39,7 +39,7 @@ BUDGET = 10.0
 """Seconds in which Theorem C has to certify a step at a width, or it says nothing."""
 
 
-class Transfer(Study):
+class TransferStudy(Study):
     """A step size carries over to other widths in the right parametrisation.
 
     In the NTK parametrisation the largest stable step tends to that of the limiting kernel, so the
@@ -233,4 +233,4 @@ def _optimum(sweep: StepSweep, width: int) -> tuple[float, float, float] | None:
     return found.step_size, found.low, found.high
 
 
-STUDY = Transfer()
+STUDY = TransferStudy()

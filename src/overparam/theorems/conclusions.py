@@ -152,7 +152,7 @@ def drift(premises: Premises, displacement: Number) -> Number:
 
 
 @dataclass(frozen=True)
-class Consequences:
+class Conclusions:
     """What follows from Theorem 1; infinite where it is not certified.
 
     Attributes:
@@ -174,7 +174,7 @@ class Consequences:
     linearisation_parameter_distance: Number = field(default=math.inf, metadata=UPPER)
 
 
-def consequences(premises: Premises, found: Convergence, closest: Number) -> Consequences:
+def consequences(premises: Premises, found: Convergence, closest: Number) -> Conclusions:
     """Theorems 5 to 7, one after the other.
 
     Args:
@@ -183,11 +183,11 @@ def consequences(premises: Premises, found: Convergence, closest: Number) -> Con
         closest: From Theorem 4.
     """
     if not found.certified:
-        return Consequences()
+        return Conclusions()
     near = linearisation(premises, found.radius, found.step_size)
     end = limit(premises, found.radius, near.displacement)
     moved = drift(premises, near.displacement)
-    return Consequences(
+    return Conclusions(
         displacement=near.displacement,
         limit_distance=end.distance,
         distance_ratio=ratio(premises, end, closest),

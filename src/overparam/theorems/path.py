@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.handover import takes_over
 from overparam.theorems.lazy import kernel_drift_nearby
-from overparam.theorems.path_cells import Cell, PathPoint, Tube, in_cell
+from overparam.theorems.path_cells import PathCell, PathPoint, Tube, in_cell
 
 ENOUGH = 0.9
 """Share of the tube's least sigma that Theorem 1 has to keep for the search of a rate to end."""
@@ -86,7 +86,7 @@ WHOLE = ("displacement", "limit", "parameters", "predictions", "change")
 def descent_follows_path(
     *,
     start: PathPoint,
-    cells: Iterable[Cell],
+    cells: Iterable[PathCell],
     step_size: float,
     min_eigenvalue: float,
     max_eigenvalue: float,
@@ -147,7 +147,7 @@ def descent_follows_path(
     return _not_certified(step_size, min(margin, 1.0), level, reached, run)
 
 
-def tube_radii(cells: Iterable[Cell], step_size: float) -> Iterator[tuple[int, float]]:
+def tube_radii(cells: Iterable[PathCell], step_size: float) -> Iterator[tuple[int, float]]:
     """(t, E_t) at the end of each cell: |theta_t - thetabar_t| <= E_t, whatever lambda_min is.
 
     Args:
@@ -230,7 +230,7 @@ class _Passed:
     slack: float
 
 
-def _through(eta: float, cell: Cell, run: _Run) -> _Run | None:
+def _through(eta: float, cell: PathCell, run: _Run) -> _Run | None:
     """From one point of the path to the next; None if the tube cannot be kept."""
     held = in_cell(eta, cell, run.radius)
     if held is None:

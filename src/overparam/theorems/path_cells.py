@@ -57,7 +57,7 @@ class PathPoint:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PathCell:
     """What Lemma P3 says between two neighbouring points of the path, t = a, ..., b.
 
     Attributes:
@@ -97,7 +97,7 @@ class Tube:
     lipschitz: float
 
     @classmethod
-    def of(cls, cell: Cell, held: "InCell") -> "Tube":
+    def of(cls, cell: PathCell, held: "InCell") -> "Tube":
         """The tube of a cell."""
         return cls(
             first=cell.a.step,
@@ -152,7 +152,7 @@ class InCell:
     h: float
 
 
-def in_cell(eta: float, cell: Cell, E_a: float) -> InCell | None:
+def in_cell(eta: float, cell: PathCell, E_a: float) -> InCell | None:
     """E with Lemma P2's E_b <= E on the ball that E itself asks for; None if there is none."""
     a, b, N = cell.a, cell.b, cell.b.step - cell.a.step
     near = (a,) if N == 1 else (a, b)  # with N = 1 there is nothing between

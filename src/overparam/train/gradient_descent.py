@@ -30,9 +30,9 @@ from overparam.problem.problem import Problem, model_name
 from overparam.progress import Progress, silent
 from overparam.randomness import seed_of
 from overparam.results import pytree
-from overparam.train.checkpoint import load, save
 from overparam.train.loop import CHUNK, Loop, descent
 from overparam.train.monitor import DecayMonitor, Monitor, rounding_floor
+from overparam.train.run_checkpoint import load, save
 
 
 @pytree("excess", "gradient_norm", "path_length", "distance", "envelope")

@@ -15,14 +15,18 @@ from flint import arb, arb_mat
 from overparam.jacobian.composed_calculus import ComposedBounds
 from overparam.model.composed import Composed
 from overparam.model.composed_layers import Residual, activations
-from overparam.problem.integrands.base import INTEGRANDS
+from overparam.problem.integrands.integrand import INTEGRANDS
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
-from overparam.verification.bounds import compare_conclusions, compare_existence, compare_premises
 from overparam.verification.claim import Claim
+from overparam.verification.comparison import (
+    compare_conclusions,
+    compare_existence,
+    compare_premises,
+)
 from overparam.verification.composed_pass import KNOWN, PointPass, measured_layers, places
 from overparam.verification.losses import loss_of
-from overparam.verification.measure import MeasuredKernel, at_points, of_kernel, residual_of
+from overparam.verification.measured_kernel import MeasuredKernel, at_points, of_kernel, residual_of
 from overparam.verification.mini_batches import compare_batches, not_known
 from overparam.verification.refusal import RefusedError
 from overparam.verification.subject import data_fingerprint

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat
 
-from overparam.jacobian.composed_calculus import Measured
+from overparam.jacobian.composed_calculus import MeasuredLayer
 from overparam.model import composed_layers
 from overparam.model.composed import Composed
 from overparam.verification.activations import ACTIVATIONS
@@ -32,7 +32,7 @@ _UP = 1 + 1e-9
 
 
 @dataclass
-class Seen:
+class SeenLayer:
     """What a layer meets at a point, for Theorem D1: upper bounds.
 
     Attributes:
@@ -137,12 +137,12 @@ class PointPass:
         last = self._forward(at, [arb(v) for v in x.tolist()])
         self.output = [self.scale * value for value in last]
 
-    def jacobian(self) -> tuple[list[list[arb]], list[Seen]]:
+    def jacobian(self) -> tuple[list[list[arb]], list[SeenLayer]]:
         """DF(x), a row for each output and a column for each parameter; what each layer meets."""
         k = len(self.output)
         unit = arb_mat(k, k, [self.scale if a == b else 0 for a in range(k) for b in range(k)])
         rows: list[list[arb]] = [[] for _ in range(k)]
-        seen: list[Seen] = []
+        seen: list[SeenLayer] = []
         self._backward(self.at, unit, rows, seen, list(self.met))
         return rows, seen[::-1]
 
@@ -187,7 +187,12 @@ class PointPass:
         return self.s_w / arb(place.weights.shape[1]).sqrt()
 
     def _backward(
-        self, at: tuple[Place, ...], g: arb_mat, rows: list[list[arb]], seen: list[Seen], met: list
+        self,
+        at: tuple[Place, ...],
+        g: arb_mat,
+        rows: list[list[arb]],
+        seen: list[SeenLayer],
+        met: list,
     ) -> arb_mat:
         """G in front of layers from that behind them; columns of the Jacobian, the last first."""
         for place in reversed(at):
@@ -197,21 +202,21 @@ class PointPass:
                 continue
             own, size = met.pop(), math.prod(place.shape)
             if isinstance(layer, composed_layers.Flatten):
-                seen.append(Seen())
+                seen.append(SeenLayer())
             elif isinstance(layer, composed_layers.Pointwise):
                 squares = [sum((e * e for e in column), arb(0)) for column in _columns(g)]
-                seen.append(Seen(weight=_largest(squares).sqrt()))
+                seen.append(SeenLayer(weight=_largest(squares).sqrt()))
                 turned = [e * s for e, s in zip(g.entries(), itertools.cycle(own), strict=False)]
                 g = arb_mat(g.nrows(), g.ncols(), turned)
             elif isinstance(layer, composed_layers.MeanPool):
-                seen.append(Seen())
+                seen.append(SeenLayer())
                 share = arb(1) / place.table.shape[1]
                 each = [[e * share] * place.table.shape[1] for e in g.entries()]
                 g = _scattered(each, g.nrows(), place.table, size)
             elif isinstance(layer, composed_layers.Normalise):
                 blocks = [_norm(arb_mat(block)) for block in _blocks(g, len(own))]
                 least = _least([_length(y) for y, _ in own])
-                seen.append(Seen(weight=_largest(blocks), least=least))
+                seen.append(SeenLayer(weight=_largest(blocks), least=least))
                 g = arb_mat([_normalised(row, own) for row in g.tolist()])
             elif isinstance(layer, composed_layers.Scale):
                 g = _scaled(place, own, g, rows, seen)
@@ -220,13 +225,18 @@ class PointPass:
         return g
 
     def _through(
-        self, place: Place, patches: arb_mat, g: arb_mat, rows: list[list[arb]], seen: list[Seen]
+        self,
+        place: Place,
+        patches: arb_mat,
+        g: arb_mat,
+        rows: list[list[arb]],
+        seen: list[SeenLayer],
     ) -> arb_mat:
         """Backwards through a dense layer or a convolution."""
         assert place.weights is not None
         c, features, count = self._factor(place), len(place.weights), patches.nrows()
         ones = [[*row, self.s_b] for row in (patches * c).tolist()]
-        seen.append(Seen(weight=_norm(g), own=_norm(arb_mat(ones))))
+        seen.append(SeenLayer(weight=_norm(g), own=_norm(arb_mat(ones))))
         flat, each = g.entries(), []
         for a, row in enumerate(rows):
             mine = arb_mat(count, features, flat[a * count * features : (a + 1) * count * features])
@@ -257,7 +267,7 @@ def _normalised(row: list[arb], met: list[tuple[list[arb], arb]]) -> list[arb]:
 
 
 def _scaled(
-    place: Place, met: list[list[arb]], g: arb_mat, rows: list[list[arb]], seen: list[Seen]
+    place: Place, met: list[list[arb]], g: arb_mat, rows: list[list[arb]], seen: list[SeenLayer]
 ) -> arb_mat:
     """G in front of a layer of gains, whose columns of the Jacobian are added."""
     assert place.weights is not None
@@ -265,7 +275,7 @@ def _scaled(
     channels = [arb_mat([row[j::m] for row in every]) for j in range(m)]
     squares = [sum((row[j] ** 2 for row in met), arb(0)) for j in range(m)]
     own = (_largest(squares) + positions).sqrt().upper()
-    seen.append(Seen(weight=_largest([_norm(channel) for channel in channels]), own=own))
+    seen.append(SeenLayer(weight=_largest([_norm(channel) for channel in channels]), own=own))
     for a, row in enumerate(rows):
         mine = [channel.tolist()[a] for channel in channels]
         row += [
@@ -325,8 +335,8 @@ def _norm(matrix: arb_mat) -> arb:
 
 
 def measured_layers(
-    network: Composed, at: tuple[Place, ...], seen: list[list[Seen]]
-) -> tuple[Measured, ...]:
+    network: Composed, at: tuple[Place, ...], seen: list[list[SeenLayer]]
+) -> tuple[MeasuredLayer, ...]:
     """What Theorem D1 starts from, as floats that are not below it.
 
     Args:
@@ -340,7 +350,7 @@ def measured_layers(
         weight, own = (np.array([_up(getattr(s, n)) for s in mine]) for n in ("weight", "own"))
         least = np.array([max(math.nextafter(float(s.least.lower()), 0.0), 0.0) for s in mine])
         constants = _constants(network, place)
-        found.append(Measured(place.layer, weight, own, least=least, **constants))
+        found.append(MeasuredLayer(place.layer, weight, own, least=least, **constants))
     return tuple(found)
 
 

@@ -17,12 +17,12 @@ from flint import arb, arb_mat
 from overparam.progress import Progress
 from overparam.theorems.weight_decay import UniqueMinimum, unique_minimiser
 from overparam.verification.ball_steps import BallDescent
-from overparam.verification.bounds import RELATIVE, Comparison
 from overparam.verification.claim import Claim
+from overparam.verification.comparison import RELATIVE, Comparison
 from overparam.verification.curvature import Curvature
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS, FloatNetwork, Passed
 from overparam.verification.float_rounding import Rounding, rounding_near
-from overparam.verification.measure import Measured
+from overparam.verification.measured_kernel import Measured
 from overparam.verification.own_run import Around, OwnRun, own_run
 from overparam.verification.random_curvature import Bend, ResidualHessian, bend_by_vectors
 from overparam.verification.refusal import UNCHECKED

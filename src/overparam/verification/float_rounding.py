@@ -16,7 +16,7 @@ from overparam.numbers.upper import Upper
 from overparam.theorems.trajectory_curvature import Off
 from overparam.verification.balls import bound_of
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS
-from overparam.verification.measure import Measured
+from overparam.verification.measured_kernel import Measured
 from overparam.verification.refusal import RefusedError
 from overparam.verification.subject import Subject
 

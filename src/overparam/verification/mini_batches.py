@@ -13,10 +13,10 @@ from overparam.theorems.convergence import interpolation_exists
 from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.majorant import Majorant
 from overparam.theorems.stochastic import BatchDescent, Nearby, batches_converge
-from overparam.verification.bounds import RELATIVE, Comparison, verified_premises
 from overparam.verification.claim import Claim
+from overparam.verification.comparison import RELATIVE, Comparison, verified_premises
 from overparam.verification.drawn_batches import DrawnBatches
-from overparam.verification.measure import Measured, MeasuredKernel
+from overparam.verification.measured_kernel import Measured, MeasuredKernel
 from overparam.verification.own_run import OwnRun, own_run
 from overparam.verification.refusal import UNCHECKED
 from overparam.verification.subject import Subject
@@ -75,7 +75,7 @@ def batch_faults(claim: Claim) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Around:
+class AtPoint:
     """What is known at a point and on the ball of the stated radius around it.
 
     Attributes:
@@ -111,7 +111,7 @@ def compare_batches(
     """
     check, ball = Comparison(claim, measured), claim.ball
     premises = verified_premises(claim, measured, modulus)
-    around = Around(
+    around = AtPoint(
         sigma=premises.majorant.sigma,
         omega=premises.majorant.modulus[ball],
         lipschitz=premises.lipschitz[ball],
@@ -164,7 +164,7 @@ def compare_batch_run(claim: Claim, subject: Subject, start: Measured, say: Prog
     compare_end(check, run, excess, slack)
     check.allowed = replace(check.allowed, plain=slack)
     omega, lipschitz = run.around.on_ball(radius)
-    around = Around(
+    around = AtPoint(
         sigma=run.measured.min_eigenvalue.max(arb(0)).sqrt().lower(),
         omega=arb(omega),
         lipschitz=arb(lipschitz),
@@ -211,7 +211,7 @@ def _nearest(run: OwnRun, radius: float) -> arb:
 
 
 def _theorem(
-    claim: Claim, around: Around, weights: np.ndarray, distance: arb, away: arb
+    claim: Claim, around: AtPoint, weights: np.ndarray, distance: arb, away: arb
 ) -> tuple[Nearby, BatchDescent]:
     """Theorem S or S' in balls.
 
@@ -242,7 +242,7 @@ def _theorem(
 
 
 def _converge(
-    check: Comparison, around: Around, weights: np.ndarray, distance: arb, away: arb
+    check: Comparison, around: AtPoint, weights: np.ndarray, distance: arb, away: arb
 ) -> tuple[Nearby, BatchDescent] | None:
     """The theorem, held against the certificate; None if it does not hold."""
     check.upper("modulus_at_ball", around.omega)
@@ -293,7 +293,7 @@ def _mean(claim: Claim, near: Nearby, found: BatchDescent, distance: arb) -> arb
     return mean * arb(found.rate) ** (arb(1 - m) / m)
 
 
-def _point_norm(claim: Claim, around: Around, weights: np.ndarray) -> arb:
+def _point_norm(claim: Claim, around: AtPoint, weights: np.ndarray) -> arb:
     """A >= sqrt(v_i) |J_i| on the ball."""
     uniform = claim.content["batches"].get("sampling", "subsets") != "replacement"
     largest = arb(0)

@@ -28,7 +28,7 @@ from overparam.verification.float_pass import (
     stepped,
 )
 from overparam.verification.float_rounding import Rounding, rounding_near
-from overparam.verification.measure import Measured, centre_of, measure
+from overparam.verification.measured_kernel import Measured, centre_of, measure
 from overparam.verification.movement import Looks
 from overparam.verification.subject import Parameters, Subject
 

@@ -19,7 +19,7 @@ from overparam.verification.balls import column, diagonal, dot, magnitudes, midp
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Congruence:
     """What a congruence says about a symmetric matrix A.
 
     Attributes:
@@ -37,7 +37,7 @@ class Spectrum:
     vectors: np.ndarray
 
 
-def spectrum_of(matrix: arb_mat) -> Spectrum:
+def spectrum_of(matrix: arb_mat) -> Congruence:
     """Bounds on the extreme eigenvalues of a symmetric matrix of balls."""
     middle = midpoints(matrix)
     values, vectors = np.linalg.eigh((middle + middle.T) / 2)
@@ -50,7 +50,7 @@ def spectrum_of(matrix: arb_mat) -> Spectrum:
     lower = _lower_bound(p_diagonal, s_diagonal, p_size, s_size, crude)
     upper = -_lower_bound([-e for e in p_diagonal], s_diagonal, p_size, s_size, crude)
     attained = p_diagonal[-1] / s_diagonal[-1]
-    return Spectrum(lower, upper, attained.lower(), values, vectors)
+    return Congruence(lower, upper, attained.lower(), values, vectors)
 
 
 def largest_eigenvalue(matrix: arb_mat) -> arb:
@@ -67,7 +67,7 @@ def operator_norm(matrix: arb_mat) -> arb:
     return largest_eigenvalue(matrix * other if wide else other * matrix).sqrt().upper()
 
 
-def inverse_form(matrix: arb_mat, vector: list[arb], spectrum: Spectrum) -> arb | None:
+def inverse_form(matrix: arb_mat, vector: list[arb], spectrum: Congruence) -> arb | None:
     """A ball that contains r^T A^-1 r, for positive definite A; None if that is not proved.
 
     For any x, with e = r - A x:  r^T A^-1 r = 2 r^T x - x^T A x + e^T A^-1 e, and the last term

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from overparam.problem.integrands.base import DECAYED, INTEGRANDS
+from overparam.problem.integrands.integrand import DECAYED, INTEGRANDS
 from overparam.problem.problem import Problem
 from overparam.verification.activations import ACTIVATIONS
 from overparam.verification.arrays import Shape, read_arrays

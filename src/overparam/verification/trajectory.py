@@ -16,10 +16,10 @@ from flint import arb
 from overparam.progress import Progress
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
-from overparam.verification.bounds import RELATIVE, ZERO, Comparison
 from overparam.verification.claim import Claim
+from overparam.verification.comparison import RELATIVE, ZERO, Comparison
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS, GRADIENTS
-from overparam.verification.measure import Measured
+from overparam.verification.measured_kernel import Measured
 from overparam.verification.own_run import OwnRun, own_run
 from overparam.verification.refusal import UNCHECKED
 from overparam.verification.subject import Subject

@@ -17,16 +17,16 @@ from overparam.numbers.upper import EXTENDED, strict
 from overparam.problem.problem import Problem
 from overparam.progress import Progress, silent
 from overparam.verification.balls import bound_of
-from overparam.verification.bounds import (
+from overparam.verification.claim import Claim, read_claim
+from overparam.verification.comparison import (
     compare_conclusions,
     compare_existence,
     compare_premises,
 )
-from overparam.verification.claim import Claim, read_claim
 from overparam.verification.composed import compare_composed, not_composed
 from overparam.verification.consistency import faults
 from overparam.verification.decayed import compare_minimum, not_decayed
-from overparam.verification.measure import measure
+from overparam.verification.measured_kernel import measure
 from overparam.verification.memory import require_memory
 from overparam.verification.mini_batches import (
     compare_batch_run,

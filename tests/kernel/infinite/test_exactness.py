@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from overparam.kernel.infinite.closed_forms import CLOSED_FORMS
-from overparam.kernel.infinite.duals import Pairs
+from overparam.kernel.infinite.dual_functions import Pairs
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
 from overparam.model.mlp import MLP
 

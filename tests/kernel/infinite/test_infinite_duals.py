@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 from overparam.kernel.infinite.closed_forms import closed_form
-from overparam.kernel.infinite.duals import Pairs, safe_sqrt, sine_minus
+from overparam.kernel.infinite.dual_functions import Pairs, safe_sqrt, sine_minus
 from overparam.kernel.infinite.quadrature import HermiteDual, choose_terms
 from overparam.model.activation import ACTIVATIONS, Activation, abs_linear, get_activation
 

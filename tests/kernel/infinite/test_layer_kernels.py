@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from overparam import MLP, infinite_ntk
-from overparam.kernel.infinite.layers import layer_kernels
+from overparam.kernel.infinite.layer_kernels import layer_kernels
 
 
 @pytest.mark.parametrize("activation", ["tanh", "erf", "gelu"])

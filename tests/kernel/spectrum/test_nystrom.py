@@ -12,7 +12,7 @@ from overparam.errors import InputError
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.empirical.ntk_operator import ntk_operator
 from overparam.kernel.spectrum.lanczos import top_eigenvalues
-from overparam.kernel.spectrum.low_rank import LowRankKernel
+from overparam.kernel.spectrum.low_rank_kernel import LowRankKernel
 from overparam.kernel.spectrum.nystrom import nystrom, nystrom_ntk
 from overparam.model.mlp import MLP
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from overparam.kernel.infinite.duals import (
+from overparam.kernel.infinite.dual_functions import (
     AbsLinear,
-    Moments,
+    PairMoments,
     Pairs,
     namespace,
     safe_divide,
@@ -37,13 +37,15 @@ class ClosedForm:
 
     second_moment: Callable[[Any], Any]
     own: Callable[[Any], tuple]
-    moments: Callable[[Pairs, Array, Array, Any, Any], Moments]
+    moments: Callable[[Pairs, Array, Array, Any, Any], PairMoments]
 
     def features(self, r: Any) -> tuple[Any, tuple]:
         """The root of the second moment at standard deviations ``r``, and the points' numbers."""
         return safe_sqrt(self.second_moment(r * r)), self.own(r)
 
-    def __call__(self, pairs: Pairs, e1: Array, e2: Array, left: tuple, right: tuple) -> Moments:
+    def __call__(
+        self, pairs: Pairs, e1: Array, e2: Array, left: tuple, right: tuple
+    ) -> PairMoments:
         """The moments, given the roots of the second moments and the features of both sides."""
         return self.moments(pairs, e1, e2, left, right)
 
@@ -113,15 +115,17 @@ def arc(pairs: Pairs, one: Lean, two: Lean) -> Arc:
     return Arc(sine, cosine, near, 2 * jnp.arctan(tangent), excess, h, c, z)
 
 
-def completed(value: Array, slope: Array, e1: Array, e2: Array, near: Array, gap: Array) -> Moments:
+def completed(
+    value: Array, slope: Array, e1: Array, e2: Array, near: Array, gap: Array
+) -> PairMoments:
     """The moments, with ``gap`` for e1 e2 - |value| where a pair is near."""
     product = e1 * e2
     below = jnp.where(near & (value > 0), gap, product - value)
     above = jnp.where(near & (value < 0), gap, product + value)
-    return Moments(value, slope, below, above)
+    return PairMoments(value, slope, below, above)
 
 
-def _erf(pairs: Pairs, e1: Array, e2: Array, one: Lean, two: Lean) -> Moments:
+def _erf(pairs: Pairs, e1: Array, e2: Array, one: Lean, two: Lean) -> PairMoments:
     """Williams, Computing with infinite networks (1997); the slope by Price's theorem."""
     found = arc(pairs, one, two)
     value = (2 / math.pi) * jnp.arctan2(found.sine, found.cosine)
@@ -130,7 +134,7 @@ def _erf(pairs: Pairs, e1: Array, e2: Array, one: Lean, two: Lean) -> Moments:
     return completed(value, slope, e1, e2, found.near, gap)
 
 
-def _gelu(pairs: Pairs, e1: Array, e2: Array, one: Lean, two: Lean) -> Moments:
+def _gelu(pairs: Pairs, e1: Array, e2: Array, one: Lean, two: Lean) -> PairMoments:
     """Derived in docs/infinite.md by Stein's identity.
 
     References:
@@ -174,7 +178,7 @@ def _damped(r: Any) -> Damped:
     return Damped(root, root * root)
 
 
-class Waves(NamedTuple):
+class WavePair(NamedTuple):
     """What sin and cos know of a pair.
 
     Attributes:
@@ -190,7 +194,7 @@ class Waves(NamedTuple):
     far: Array
 
 
-def _waves(pairs: Pairs, one: Damped, two: Damped) -> Waves:
+def _waves(pairs: Pairs, one: Damped, two: Damped) -> WavePair:
     """From the characteristic functions of u - v and u + v."""
     c, scale = pairs.covariance, pairs.r1 * pairs.r2
     size = scale * pairs.size
@@ -201,24 +205,24 @@ def _waves(pairs: Pairs, one: Damped, two: Damped) -> Waves:
     inner = jnp.where(small, c, 0)
     odd = jnp.where(small, damp * jnp.sinh(inner), jnp.sign(c) * peak * (1 - fade) / 2)
     even = jnp.where(small, damp * jnp.cosh(inner), peak * (1 + fade) / 2)
-    return Waves(odd, even, spread, peak * fade)
+    return WavePair(odd, even, spread, peak * fade)
 
 
-def _sin(pairs: Pairs, e1: Array, e2: Array, one: Damped, two: Damped) -> Moments:
+def _sin(pairs: Pairs, e1: Array, e2: Array, one: Damped, two: Damped) -> PairMoments:
     odd, even, spread, far = _waves(pairs, one, two)
     gap = -jnp.expm1(-spread) * (1 + far) / 2 - (one.whole - two.whole) ** 2 / 4
     near = 4 * spread < e1 * e2
     return completed(odd, even, e1, e2, near, gap - (e1 - e2) ** 2 / 2)
 
 
-def _cos(pairs: Pairs, e1: Array, e2: Array, one: Damped, two: Damped) -> Moments:
+def _cos(pairs: Pairs, e1: Array, e2: Array, one: Damped, two: Damped) -> PairMoments:
     odd, even, spread, far = _waves(pairs, one, two)
     gap = -jnp.expm1(-spread) * (1 - far) / 2 + (one.whole - two.whole) ** 2 / 4
     near = 4 * spread < e1 * e2
     return completed(even, odd, e1, e2, near, gap - (e1 - e2) ** 2 / 2)
 
 
-def _gaussian(pairs: Pairs, e1: Array, e2: Array, one: tuple, two: tuple) -> Moments:
+def _gaussian(pairs: Pairs, e1: Array, e2: Array, one: tuple, two: tuple) -> PairMoments:
     """E exp(-(u^2 + v^2)/2) = det(I + S)^(-1/2); the slope by Price's theorem."""
     square = 1 + pairs.r1**2 + pairs.r2**2 + pairs.determinant
     width = jnp.sqrt(square)
@@ -226,7 +230,7 @@ def _gaussian(pairs: Pairs, e1: Array, e2: Array, one: tuple, two: tuple) -> Mom
     product = e1 * e2
     gap = product * product * excess / (width * (1 + product * width))
     slope = pairs.covariance / (square * width)
-    return Moments(1 / width, slope, gap, product + 1 / width)
+    return PairMoments(1 / width, slope, gap, product + 1 / width)
 
 
 def _erf_square(q: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from overparam.kernel.infinite import compiled
 from overparam.kernel.infinite.closed_forms import CLOSED_FORMS
-from overparam.kernel.infinite.duals import AbsLinear
+from overparam.kernel.infinite.dual_functions import AbsLinear
 from overparam.kernel.infinite.quadrature import BATCH, HermiteDual, nodes
 from overparam.kernel.infinite.recursion import next_layer
 from overparam.kernel.tiles import blocks

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array
 
 from overparam.errors import InputError
-from overparam.kernel.infinite.duals import Moments, Pairs, safe_sqrt
+from overparam.kernel.infinite.dual_functions import PairMoments, Pairs, safe_sqrt
 from overparam.model.activation import Activation
 
 MOST_TERMS = 1024
@@ -168,7 +168,7 @@ class HermiteDual:
         e2: Array,
         left: tuple[Array, Array],
         right: tuple[Array, Array],
-    ) -> Moments:
+    ) -> PairMoments:
         """The moments by summing the series, with the gap as a sum of positive terms."""
         moved = [jnp.moveaxis(part, -1, 0) for part in (*left, *right)]
         rho = pairs.correlation
@@ -186,7 +186,7 @@ class HermiteDual:
         start = (zero, zero, zero, jnp.ones_like(rho), zero)
         (value, slope, gap, _, _), _ = jax.lax.scan(add, start, tuple(moved))
         scale = e1 * e2
-        return Moments(scale * value, slope, scale * gap, scale * (1 + value))
+        return PairMoments(scale * value, slope, scale * gap, scale * (1 + value))
 
 
 @partial(jax.jit, static_argnums=0)

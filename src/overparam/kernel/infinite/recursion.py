@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from overparam.kernel.infinite.duals import Moments, Pairs, namespace, safe_sqrt
+from overparam.kernel.infinite.dual_functions import PairMoments, Pairs, namespace, safe_sqrt
 from overparam.model.mlp import MLP
 
 
@@ -89,7 +89,7 @@ def points(model: MLP, dual: Any, r: Any) -> list[PointLayer]:
     return layers
 
 
-def next_pairs(moments: Moments, one: NextLayer, two: NextLayer) -> Pairs:
+def next_pairs(moments: PairMoments, one: NextLayer, two: NextLayer) -> Pairs:
     """The next layer's pairs."""
     lean, product = (one.alpha - two.alpha) ** 2, one.gamma * two.gamma
     minus = (lean + (one.beta - two.beta) ** 2) / 2 + product * moments.below

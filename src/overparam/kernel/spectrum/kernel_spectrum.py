@@ -21,10 +21,10 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eigvalsh, lapack
 from scipy.sparse.linalg import LinearOperator
 
+from overparam.enclosures.checks import as_symmetric
 from overparam.enclosures.cholesky import factor_shifted, restore
 from overparam.enclosures.eigenvalue import max_eigenvalue, min_eigenvalue
 from overparam.enclosures.enclosure import Enclosure
-from overparam.enclosures.inputs import as_symmetric
 from overparam.enclosures.rounding import UNIT_ROUNDOFF, div_down, div_up
 from overparam.errors import InputError
 from overparam.kernel.spectrum.diagnosis import Finding, diagnose

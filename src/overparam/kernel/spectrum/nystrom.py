@@ -30,7 +30,7 @@ from scipy.sparse.linalg import LinearOperator
 from overparam.errors import InputError
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.empirical.ntk_operator import ntk_diagonal
-from overparam.kernel.spectrum.low_rank import LowRankKernel
+from overparam.kernel.spectrum.low_rank_kernel import LowRankKernel
 from overparam.limits import require_choice
 from overparam.memory import require_memory
 from overparam.model.mlp import MLP

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int
 from overparam.errors import InputError
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.kernel.empirical.ntk_operator import push_tangents
-from overparam.kernel.spectrum.low_rank import LowRankKernel
+from overparam.kernel.spectrum.low_rank_kernel import LowRankKernel
 from overparam.kernel.tiles import blocks
 from overparam.limits import require_whole
 from overparam.memory import require_memory

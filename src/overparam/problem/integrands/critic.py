@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.problem.integrands.base import Integrand, Pointwise, Values
+from overparam.problem.integrands.integrand import Integrand, Pointwise, Values
 
 KINK = 0.25
 """The squared norm within which the two-sided penalty is a parabola."""

@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.problem.integrands.base import Integrand, Pointwise, Values, register
+from overparam.problem.integrands.integrand import Integrand, Pointwise, Values, register
 from overparam.problem.integrands.labels import how_to_encode
 from overparam.problem.integrands.relative_entropy import gradient_quotient
-from overparam.problem.integrands.rounding import from_below, require_positive
+from overparam.problem.integrands.safe_constants import from_below, require_positive
 
 Classes = Float[Array | np.ndarray, "n c"]
 

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.precision import in_float64
-from overparam.problem.integrands.base import INTEGRANDS, Integrand, Pointwise, Values
+from overparam.problem.integrands.integrand import INTEGRANDS, Integrand, Pointwise, Values
 from overparam.problem.integrands.minimiser import find_minimisers
-from overparam.problem.integrands.rounding import require_positive
+from overparam.problem.integrands.safe_constants import require_positive
 from overparam.problem.integrands.spot_check import spot_check
 
 Value = Callable[[Float[Array, " k"], Float[Array, " k"]], Any]

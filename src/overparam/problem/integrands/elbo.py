@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from overparam.errors import InputError
 from overparam.limits import require_whole
-from overparam.problem.integrands.base import AtTarget, Pointwise, Values
+from overparam.problem.integrands.integrand import AtTarget, Pointwise, Values
 
 CAP = math.log(2)
 """The largest cap that does not raise M above the one of the mean's term, beta."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from overparam.errors import InputError
-from overparam.problem.integrands.base import Values, register
-from overparam.problem.integrands.residual import ResidualLoss
-from overparam.problem.integrands.rounding import from_below, require_positive
+from overparam.problem.integrands.integrand import Values, register
+from overparam.problem.integrands.of_residual import ResidualLoss
+from overparam.problem.integrands.safe_constants import from_below, require_positive
 
 
 @register

@@ -9,9 +9,9 @@ alpha(e) = min(1, delta^2 / (2 e)), which is attained.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from overparam.problem.integrands.base import Values, register
-from overparam.problem.integrands.residual import ResidualLoss
-from overparam.problem.integrands.rounding import from_below, require_positive
+from overparam.problem.integrands.integrand import Values, register
+from overparam.problem.integrands.of_residual import ResidualLoss
+from overparam.problem.integrands.safe_constants import from_below, require_positive
 
 
 @register

@@ -8,9 +8,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from overparam.problem.integrands.base import Values, register
-from overparam.problem.integrands.residual import ResidualLoss
-from overparam.problem.integrands.rounding import from_below
+from overparam.problem.integrands.integrand import Values, register
+from overparam.problem.integrands.of_residual import ResidualLoss
+from overparam.problem.integrands.safe_constants import from_below
 
 
 @register

@@ -9,9 +9,9 @@ falls from 1 as c grows, so it is alpha at the level c.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from overparam.problem.integrands.base import Values, register
-from overparam.problem.integrands.residual import ResidualLoss
-from overparam.problem.integrands.rounding import from_below, require_positive
+from overparam.problem.integrands.integrand import Values, register
+from overparam.problem.integrands.of_residual import ResidualLoss
+from overparam.problem.integrands.safe_constants import from_below, require_positive
 
 
 @register

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from overparam.errors import InputError
-from overparam.problem.integrands.base import Integrand
+from overparam.problem.integrands.integrand import Integrand
 
 POINTS = 2000
 PARENTS, CHILDREN, ROUNDS = 16, 16, 30

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from overparam.problem.integrands.base import AtTarget, register
-from overparam.problem.integrands.distance import HalfSquaredDistance
+from overparam.problem.integrands.integrand import AtTarget, register
+from overparam.problem.integrands.squared_distance import HalfSquaredDistance
 
 
 @register

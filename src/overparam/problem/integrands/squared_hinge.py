@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.problem.integrands.base import Values, register
-from overparam.problem.integrands.distance import HalfSquaredDistance
+from overparam.problem.integrands.integrand import Values, register
 from overparam.problem.integrands.labels import how_to_encode
+from overparam.problem.integrands.squared_distance import HalfSquaredDistance
 
 
 @register

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from overparam.errors import InputError
-from overparam.problem.integrands.base import Pointwise, Values, register_decayed
 from overparam.problem.integrands.cross_entropy import SmoothedCrossEntropy
+from overparam.problem.integrands.integrand import Pointwise, Values, register_decayed
 
 
 @register_decayed

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.errors import InputError
-from overparam.problem.integrands.base import FromZero, Pointwise, Values, register
+from overparam.problem.integrands.integrand import FromZero, Pointwise, Values, register
 
 Eigenvalues = tuple[float, float]
 

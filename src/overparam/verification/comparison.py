@@ -25,7 +25,7 @@ from overparam.theorems.distance import Dual
 from overparam.theorems.implicit_bias import Limit
 from overparam.theorems.majorant import Majorant
 from overparam.verification.claim import Claim
-from overparam.verification.measure import MeasuredKernel
+from overparam.verification.measured_kernel import MeasuredKernel
 
 RELATIVE = 1e-6
 WEAKER = 0.05
@@ -324,7 +324,7 @@ def _compare_convergence(check: Comparison, derived: Convergence) -> None:
         check.say(f"rate is {float(rate):.17g}: below {_show(derived.rate)}, the least proved")
 
 
-_CONSEQUENCES = tuple(field.name for field in fields(conclusions.Consequences))
+_CONSEQUENCES = tuple(field.name for field in fields(conclusions.Conclusions))
 
 
 def _compare_consequences(check: Comparison, premises: Premises) -> None:

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 
 from overparam.errors import InputError
 from overparam.files import npz_bytes, write_whole
-from overparam.importers.arrays import exact_float64
+from overparam.importers.exact_arrays import exact_float64
 from overparam.model.activation import Activation
 from overparam.model.function import as_function, compiled
 from overparam.model.mlp import MLP, Params
@@ -56,7 +56,7 @@ class Scales:
     output: float = 1.0
 
 
-class Affine(NamedTuple):
+class TrainedLayer(NamedTuple):
     """One layer z = W h + b as it was trained.
 
     Attributes:
@@ -161,7 +161,7 @@ class ImportedNetwork:
 
 
 def build(
-    layers: Sequence[Affine],
+    layers: Sequence[TrainedLayer],
     activation: str | Activation,
     scales: Scales | str,
     source: str,
@@ -284,7 +284,7 @@ def scales_for(scales: Scales | str, widths: list[int]) -> Scales:
     return Scales(weight=math.sqrt(inputs.pop()), bias=1.0)
 
 
-def _check_chain(layers: Sequence[Affine], source: str) -> None:
+def _check_chain(layers: Sequence[TrainedLayer], source: str) -> None:
     if not layers:
         raise InputError(f"{source} has no linear layer")
     for layer in layers:

@@ -65,7 +65,7 @@ class Pairs(NamedTuple):
         return (self.r1 * self.r2) ** 2 * (self.minus * self.plus)
 
 
-class Moments(NamedTuple):
+class PairMoments(NamedTuple):
     """What a layer does to a pair.
 
     Attributes:
@@ -99,7 +99,9 @@ class AbsLinear:
         """The root of the second moment, sqrt(a^2 + b^2) r."""
         return math.hypot(self.a, self.b) * r, ()
 
-    def __call__(self, pairs: Pairs, e1: Array, e2: Array, left: tuple, right: tuple) -> Moments:
+    def __call__(
+        self, pairs: Pairs, e1: Array, e2: Array, left: tuple, right: tuple
+    ) -> PairMoments:
         """The moments; both gaps keep their relative accuracy."""
         even, odd = self.a**2, self.b**2
         scale = pairs.r1 * pairs.r2
@@ -114,7 +116,7 @@ class AbsLinear:
         small = size < 0.5
         inner = jnp.arctan2(jnp.where(small, rho, 0), jnp.where(small, sine, 1))
         slope = jnp.where(small, odd + even * (2 / math.pi) * inner, far)
-        return Moments(
+        return PairMoments(
             value,
             slope,
             scale * (odd * pairs.minus + even * (less - g)),

@@ -9,7 +9,7 @@ firmly nonexpansive, and 1/2 |gradient|^2 equals the loss. Proofs: ``docs/integr
 
 from typing import ClassVar
 
-from overparam.problem.integrands.base import FromZero, Pointwise, Values
+from overparam.problem.integrands.integrand import FromZero, Pointwise, Values
 
 
 class HalfSquaredDistance(FromZero):

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.importers.arrays import exact_float64
-from overparam.importers.network import Affine, ImportedNetwork, Scales, build
+from overparam.importers.exact_arrays import exact_float64
+from overparam.importers.imported_network import ImportedNetwork, Scales, TrainedLayer, build
 from overparam.model.activation import Activation
 
 
-class Pointwise(NamedTuple):
+class ActivationStep(NamedTuple):
     """An activation layer."""
 
     name: str
@@ -59,7 +59,7 @@ class Block(NamedTuple):
     steps: tuple[Any, ...]
 
 
-Step = Affine | Pointwise | Convolution | Means | Norm | Flat | Block
+Step = TrainedLayer | ActivationStep | Convolution | Means | Norm | Flat | Block
 
 
 def read_layers(
@@ -94,11 +94,13 @@ def read_layers(
     return steps, notes
 
 
-def linear(label: str, weight: Any, bias: Any, kind: str = "weight") -> Affine:
+def linear(label: str, weight: Any, bias: Any, kind: str = "weight") -> TrainedLayer:
     """A layer's arrays, of any library, as float64; a Flax kernel is (in, out)."""
     exact = exact_float64(weight, f"the {kind} of {label}")
     weight = np.ascontiguousarray(exact.T) if kind == "kernel" else exact
-    return Affine(label, weight, None if bias is None else exact_float64(bias, f"bias of {label}"))
+    return TrainedLayer(
+        label, weight, None if bias is None else exact_float64(bias, f"bias of {label}")
+    )
 
 
 def convolution(
@@ -190,7 +192,7 @@ def batch_norm(name: str) -> str:
 
 def plain_steps(steps: Sequence[Step]) -> bool:
     """Whether there are linear layers and activations only, as in a perceptron."""
-    return all(isinstance(step, Affine | Pointwise) for step in steps)
+    return all(isinstance(step, TrainedLayer | ActivationStep) for step in steps)
 
 
 def random_points(network: ImportedNetwork) -> Float[np.ndarray, "64 d"]:
@@ -223,26 +225,26 @@ def network_of(
     Raises:
         InputError: They are not in turn, the activations differ, or one follows the last layer.
     """
-    if not any(isinstance(step, Affine) for step in steps):
+    if not any(isinstance(step, TrainedLayer) for step in steps):
         raise InputError(f"{source} has no linear layer")
-    if isinstance(steps[0], Pointwise):
+    if isinstance(steps[0], ActivationStep):
         raise InputError(
             f"{steps[0].name} comes before the first linear layer of {source}: apply it to the data"
         )
-    if isinstance(steps[-1], Pointwise):
+    if isinstance(steps[-1], ActivationStep):
         raise InputError(
             f"{steps[-1].name} follows the last linear layer of {source}: leave it out, so that "
             "the outputs are the ones before it (the logits), and put it into the loss"
         )
     for below, above in itertools.pairwise(steps):
-        if isinstance(below, Affine) and isinstance(above, Affine):
+        if isinstance(below, TrainedLayer) and isinstance(above, TrainedLayer):
             raise InputError(
                 f"no activation between {below.name} and {above.name} of {source}: multiply the "
                 "two layers into one"
             )
-        if isinstance(below, Pointwise) and isinstance(above, Pointwise):
+        if isinstance(below, ActivationStep) and isinstance(above, ActivationStep):
             raise InputError(f"two activations in a row in {source}: {below.name}, {above.name}")
-    pointwise = [step for step in steps if isinstance(step, Pointwise)]
+    pointwise = [step for step in steps if isinstance(step, ActivationStep)]
     others = [step for step in pointwise if step.activation != pointwise[0].activation]
     if others:
         raise InputError(
@@ -250,5 +252,5 @@ def network_of(
             "networks with one activation are supported"
         )
     activation: str | Activation = pointwise[0].activation if pointwise else "identity"
-    affine = [step for step in steps if isinstance(step, Affine)]
+    affine = [step for step in steps if isinstance(step, TrainedLayer)]
     return build(affine, activation, scales, source, notes)

@@ -9,8 +9,15 @@ import numpy as np
 
 from overparam.errors import InputError
 from overparam.files import open_npz
-from overparam.importers.arrays import exact_float64
-from overparam.importers.network import FORMAT, SCALES, Check, ImportedNetwork, Scales, compare
+from overparam.importers.exact_arrays import exact_float64
+from overparam.importers.imported_network import (
+    FORMAT,
+    SCALES,
+    Check,
+    ImportedNetwork,
+    Scales,
+    compare,
+)
 from overparam.importers.pytorch import from_arrays
 from overparam.importers.safetensors import read_safetensors
 from overparam.model.activation import ACTIVATIONS, Activation, get_activation

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from overparam import InputError
-from overparam.importers.activations import recognise
+from overparam.importers.recognition import recognise
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.kernel.infinite.duals import Pairs
+from overparam.kernel.infinite.dual_functions import Pairs
 from overparam.kernel.infinite.infinite_ntk import check_inputs, choose_dual
 from overparam.kernel.infinite.recursion import complements, covariances, lifted, points
 from overparam.model.mlp import MLP

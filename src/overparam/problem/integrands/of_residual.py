@@ -10,7 +10,7 @@ Proofs: ``docs/integrands.md``.
 from abc import abstractmethod
 from typing import ClassVar
 
-from overparam.problem.integrands.base import AtTarget, Pointwise, Values
+from overparam.problem.integrands.integrand import AtTarget, Pointwise, Values
 
 
 class ResidualLoss(AtTarget):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from overparam.enclosures.quadrature import lower_sums, upper_integral, upper_sums
+from overparam.enclosures.monotone_integrals import lower_sums, upper_integral, upper_sums
 from overparam.errors import InputError
 
 
