@@ -109,6 +109,36 @@ def test_the_result_is_an_upper_bound_however_little_work_is_allowed(points):
         assert found - attained <= (corners - attained) / 3
 
 
+@pytest.mark.parametrize("radii", [1, 3])
+def test_corners_that_a_coarse_bound_rules_out_are_not_evaluated(radii):
+    """Two values, which peak at different corners, at radii with different ones."""
+    rows = []
+    weights = RNG.uniform(0.1, 1, size=(radii, 2, 3))
+
+    def bound(q, owner):
+        rows.append(len(q))
+        return np.sqrt(np.einsum("rl,rvl->rv", q, weights[owner] ** 4))
+
+    exact = largest_over_splits(bound, 3, points=1000, radii=radii)
+    every, rows[:] = sum(rows), []
+    slack = RNG.uniform(1, 1.05, size=every)
+    above = lambda q, owner: bound(q, owner) * slack[: len(q), None]  # noqa: E731
+    coarse = (lambda q, owner: above(q, owner), 32)
+    np.testing.assert_array_equal(
+        exact, largest_over_splits(bound, 3, points=1000, radii=radii, coarse=coarse)
+    )
+    assert every == radii * len(upper_corners(3))
+    assert sum(rows) - every < every / 3
+
+
+def test_a_coarse_bound_that_knows_nothing_rules_nothing_out():
+    bound = lambda q, _: np.sqrt(q[:, :1])  # noqa: E731
+    for unknown in (np.nan, np.inf):
+        coarse = (lambda q, _, u=unknown: np.full((len(q), 1), u), 1)
+        found = largest_over_splits(bound, 3, points=1000, coarse=coarse)
+        assert found == largest_over_splits(bound, 3, points=1000)
+
+
 def test_the_work_is_limited_and_more_of_it_is_never_worse():
     rows = []
 

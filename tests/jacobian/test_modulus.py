@@ -19,7 +19,12 @@ from overparam.jacobian.layer_norms import (
 )
 from overparam.jacobian.measured_partials import ComposedNorms, RoundedProduct
 from overparam.jacobian.mlp_bounds import MLPBounds
-from overparam.jacobian.modulus import modulus_and_lipschitz, modulus_at
+from overparam.jacobian.modulus import (
+    comes_alone,
+    modulus_alone,
+    modulus_and_lipschitz,
+    modulus_at,
+)
 from overparam.jacobian.partial_jacobians import partial_jacobian_norms
 from overparam.numbers.upper import EXTENDED, Upper, strict
 from overparam.rounding.layer_norms import UPWARDS
@@ -63,6 +68,56 @@ def attack_lipschitz(tiny: Tiny, seed: int = 0) -> None:
     for radius in RADII:
         found = largest_curvature(tiny.model, tiny.measure(seed), tiny.start(seed), radius)
         assert found <= bounds.lipschitz(radius) * (1 + ROUNDING)
+
+
+MANY = (
+    Tiny((16, 12), "gelu", outputs=2, points=150),
+    Tiny((12, 16, 12), "softplus", outputs=1, points=130),
+    Tiny((10, 12), "relu", outputs=1, points=140),
+)
+
+
+@pytest.mark.parametrize("tiny", MANY, ids=str)
+@pytest.mark.parametrize("dtype", [np.float64, EXTENDED])
+def test_groups_of_points_leave_every_number_as_it_is(tiny, dtype, monkeypatch):
+    """omega and L, to the last bit and with the same count of roundings, with or without them."""
+    norms = starting_norms(bounds_at(tiny).base, dtype)
+    assert comes_alone(norms)
+    assert norms.coarse.points == 32
+
+    def found():
+        both = list(modulus_and_lipschitz(norms, RADII, dtype))
+        numbers = [number for pair in both for number in pair if number is not None]
+        alone = list(modulus_alone(norms, RADII, dtype))
+        assert [(o.values, o.roundings) for o in alone] == [
+            (o.values, o.roundings) for o, _ in both
+        ]
+        return [(number.values, number.roundings) for number in numbers]
+
+    with_groups = found()
+    monkeypatch.setitem(norms.__dict__, "coarse", norms)
+    assert with_groups == found()
+
+
+@pytest.mark.parametrize("tiny", MANY, ids=str)
+def test_bounds_by_groups_are_not_below_those_by_points(tiny):
+    norms = starting_norms(bounds_at(tiny).base)
+    shares = [Upper(np.array([r, r / 2])) for r in np.linspace(0.1, 1, norms.layers)]
+    for by_groups, exact in zip(
+        modulus_at(norms.coarse, shares), modulus_at(norms, shares), strict=True
+    ):
+        assert (by_groups.values >= exact.values * (1 - ROUNDING)).all()
+
+
+@pytest.mark.parametrize("kind", ["computed", "proved"])
+@pytest.mark.parametrize("tiny", [MANY[0], CASES[3], CASES[7]], ids=str)
+def test_the_modulus_alone_is_that_beside_its_lipschitz_constant(tiny, kind):
+    bounds = dataclasses.replace(bounds_at(tiny), kind=kind)
+    omega, lipschitz = bounds.on_nested_balls(RADII)
+    both = bounds.on_balls(RADII)
+    np.testing.assert_array_equal(omega, both[:, 0])
+    np.testing.assert_array_equal(np.asarray(lipschitz), both[:, 1])
+    assert [bounds.modulus(r) for r in RADII] == omega.tolist()
 
 
 @pytest.mark.parametrize("tiny", CASES[:6], ids=str)

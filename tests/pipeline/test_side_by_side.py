@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from overparam.pipeline.side_by_side import side_by_side
+from overparam.pipeline.side_by_side import beside, side_by_side
+from overparam.threads import SMALL
 
 
 def test_both_results_come_back_and_the_work_overlaps():
@@ -43,3 +44,43 @@ def test_an_error_here_ends_the_thread(error):
         side_by_side(fail, forever)
     assert len(ended) == 1
     assert threading.active_count() == before
+
+
+def test_who_works_beside_is_heard_once_the_other_is_done():
+    told: list[str] = []
+    both, done = threading.Barrier(2, timeout=30), threading.Event()
+
+    def here(progress):
+        both.wait()
+        progress("here", 0, 0)
+        both.wait()
+        done.set()
+        return 1
+
+    def there(progress):
+        both.wait()
+        progress("too early", 0, 0)
+        both.wait()
+        done.wait(30)
+        while "there" not in told:  # until the other's end has been seen
+            progress("there", 0, 0)
+        return 2
+
+    assert beside(SMALL, here, there, lambda phase, *_: told.append(phase)) == (1, 2)
+    assert told == ["here", "there"]
+
+
+def test_work_that_takes_all_cores_is_done_in_turn():
+    told: list[str] = []
+
+    def work(name):
+        def tell(progress):
+            assert threading.current_thread() is threading.main_thread()
+            progress(name, 0, 0)
+            return name
+
+        return tell
+
+    found = beside(SMALL + 1, work("a"), work("b"), lambda phase, *_: told.append(phase))
+    assert found == ("a", "b")
+    assert told == ["a", "b"]

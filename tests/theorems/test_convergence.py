@@ -6,7 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from overparam.theorems.convergence import gradient_descent_converges, interpolation_exists
+from overparam.numbers.on_demand import OnDemand
+from overparam.theorems.convergence import (
+    STEP_FRACTIONS,
+    choose_step,
+    gradient_descent_converges,
+    interpolation_exists,
+)
 from overparam.theorems.majorant import Majorant
 
 
@@ -26,6 +32,32 @@ def theorem_1(majorant: Majorant, slope: float = 0.0, **changes):
         "excess": 0.02,
     }
     return gradient_descent_converges(**(settings | changes))
+
+
+def test_the_step_is_chosen_from_few_values_of_the_smoothness():
+    """The same as from all of them, and as by trying one fraction after the other."""
+    majorant = linear_modulus(0.5, 0.3, outer=1.5)
+    steep = 4.0 + np.arange(len(majorant.radii)) / 1e5
+    asked: list[int] = []
+
+    def compute(at):
+        asked.extend(at.tolist())
+        return steep[at]
+
+    for level in (0.01, 0.1, 0.2):
+        asked.clear()
+        chosen = choose_step(majorant, OnDemand(compute, len(steep)), level)
+        assert chosen == choose_step(majorant, OnDemand.known(steep), level)
+        assert chosen[1] in asked
+        assert len(asked) < 20
+        least, best = level / majorant.maximum, 0.0
+        for q in least + (1 - least) * STEP_FRACTIONS:
+            crossing = majorant.crossing(level / q)
+            ball = np.flatnonzero(majorant.radii > crossing.radius)[0]
+            best = max(best, 2 * (1 - q) / steep[ball] * q * crossing.sigma**2)
+        q = 1 - chosen[0] * steep[chosen[1]] / 2
+        sigma = majorant.crossing(level / q).sigma
+        assert chosen[0] * q * sigma**2 == pytest.approx(best, rel=1e-12)
 
 
 # --- omega = 0: the classical theory of smooth PL functions ---------------------------------------

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from msgspec import UNSET, UnsetType
 
 from overparam.certificate import reason
@@ -25,6 +24,7 @@ from overparam.kernel.empirical.expansion import Expansion
 from overparam.limits import require_positive
 from overparam.model.mlp import MLP
 from overparam.numbers import Interval, Number, safe, safe_lower, safe_upper
+from overparam.numbers.on_demand import OnDemand
 from overparam.problem.problem import Problem
 from overparam.theorems import conclusions
 from overparam.theorems.convergence import Convergence, choose_step
@@ -53,7 +53,7 @@ def certificate_from(
     growth = math.sqrt(2 * hypotheses.excess / alpha) if alpha else math.inf
     majorant, lipschitz = hypotheses.grid(growth if math.isfinite(growth) else 0.0)
     premises = _premises(hypotheses, majorant, lipschitz, alpha)
-    smooth = hypotheses.smoothness(majorant.modulus, lipschitz)
+    smooth = lipschitz.mapped(lambda at, L: hypotheses.smoothness(majorant.modulus[at], L))
     step, ball = choose_step(majorant, smooth, growth, step_size)
     result = conclusions.convergence(premises, step, ball)
     if step_size is None and not result.certified:
@@ -81,7 +81,7 @@ def certificate_from(
 def _premises(
     hypotheses: Hypotheses,
     majorant: Majorant,
-    lipschitz: Float[np.ndarray, " nodes"],
+    lipschitz: OnDemand,
     alpha: float,
 ) -> conclusions.Premises:
     """The hypotheses as numbers that count their rounding, or do not."""
@@ -92,7 +92,7 @@ def _premises(
     longest = hypotheses.target_norm_upper
     return conclusions.Premises(
         majorant=Majorant(number(majorant.sigma), number(majorant.radii), number(majorant.modulus)),
-        lipschitz=number(lipschitz),
+        lipschitz=_Each(number, lipschitz),
         jacobian_norm=number(hypotheses.jacobian_norm),
         smoothness=number(problem.loss.smoothness),
         pl_constant=number(alpha),
@@ -106,6 +106,17 @@ def _premises(
         differentiable=bool(np.isfinite(lipschitz[0])),
         dual=_dual(hypotheses, majorant, number),
     )
+
+
+@dataclass(frozen=True)
+class _Each:
+    """A function of the entry of a vector that is asked for."""
+
+    function: Callable[[float], Number]
+    vector: OnDemand
+
+    def __getitem__(self, index: int) -> Number:
+        return self.function(self.vector[index])
 
 
 def _dual(

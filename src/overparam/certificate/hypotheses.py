@@ -20,6 +20,7 @@ from overparam.enclosures.rounding import sqrt_down, sqrt_up
 from overparam.jacobian.by_radius import JacobianBounds
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.numbers import Number
+from overparam.numbers.on_demand import OnDemand
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import require_no_decay
 from overparam.rounding.dual import Duals
@@ -107,8 +108,8 @@ class Hypotheses:
         )
 
     @one_thread
-    def grid(self, level: float) -> tuple[Majorant, Float[np.ndarray, "nodes"]]:
-        """Psi and L at radii around the linearised path length, and on to where Psi peaks.
+    def grid(self, level: float) -> tuple[Majorant, OnDemand]:
+        """Psi, and L, at radii around the linearised path length, and on to where Psi peaks.
 
         Beyond that come a few more, as far as Theorem 4 excludes minimisers.
         """
@@ -119,15 +120,17 @@ class Hypotheses:
         radii = np.geomspace(inner, middle, NODES // 2)
         if middle < outer:
             radii = np.append(radii, np.geomspace(middle, outer, NODES // 2 + 1)[1:])
-        modulus, lipschitz = self.bounds.on_balls(radii).T
+        modulus, lipschitz = self.bounds.on_nested_balls(radii)
         modulus = np.maximum.accumulate(modulus)
         if self.duals is not None and self.bounds.kind != "estimated":
             afar = self._where_minimisers_may_be(self.duals, radii, modulus)
-            beyond, of_them = self.bounds.on_balls(afar).T if len(afar) else np.empty((2, 0))
-            finite = np.isfinite(beyond)
+            if not len(afar):
+                return Majorant(self.sigma, radii, modulus), lipschitz
+            beyond, of_them = self.bounds.on_nested_balls(afar)
+            finite = np.flatnonzero(np.isfinite(beyond))
             radii = np.append(radii, afar[finite])
             modulus = np.maximum.accumulate(np.append(modulus, beyond[finite]))
-            lipschitz = np.append(lipschitz, of_them[finite])
+            lipschitz = lipschitz.followed_by(of_them, finite)
         return Majorant(self.sigma, radii, modulus), lipschitz
 
     def _where_minimisers_may_be(

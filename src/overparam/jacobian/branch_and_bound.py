@@ -4,7 +4,8 @@ A perturbation of norm r splits as r_1^2 + ... + r_D^2 = r^2. Bounds here are no
 r_l, so on a box of squared shares q_l = (r_l / r)^2 they are at most their value at its upper
 corner. Boxes that cover all splits are halved where that value is largest, until it is close to one
 that some split attains: branch and bound (docs/modulus.md, Lemma 0). Whenever it stops, the largest
-upper corner is a valid bound.
+upper corner is a valid bound. Where there is no room for that, the upper corners of a grid do, of
+which most are ruled out by a bound that costs little (``coarse``).
 """
 
 import itertools
@@ -34,6 +35,9 @@ SHORTEST = 2.0**-40
 
 MOST, WORK = 1536, 2**15
 """At most so many splits at which bounds are evaluated, and so many splits times points."""
+
+ROUNDING = 1e-9
+"""More, relatively, than rounding can change about a bound."""
 
 PIECE = 2**16
 """So many splits times points are evaluated at once: arrays then stay in a processor's cache."""
@@ -117,8 +121,18 @@ def _whole_numbers(total: int, parts: int) -> np.ndarray:
     return np.diff(edges, axis=1) - 1
 
 
+def corners_do(layers: int, points: int) -> bool:
+    """Whether bounds are evaluated at the corners of a grid only, and no cells are halved."""
+    return layers == 1 or _allowed(layers, points) < BATCH
+
+
+def _allowed(layers: int, points: int) -> int:
+    """Evaluations that are left after the first cells."""
+    return min(MOST, WORK // points) - len(first_cells(layers).low)
+
+
 def largest_over_splits(
-    bound: Bound, layers: int, points: int, radii: int = 1
+    bound: Bound, layers: int, points: int, radii: int = 1, coarse: tuple[Bound, int] | None = None
 ) -> Shaped[np.ndarray, "radii values"]:
     """Upper bounds on the suprema of some bounds over all splits, for several radii in one go.
 
@@ -128,20 +142,23 @@ def largest_over_splits(
         layers: D.
         points: What a row costs, as a number of data points.
         radii: How many radii.
+        coarse: Bounds on these bounds, up to rounding, and what they cost; of corners, only those
+            are evaluated which they do not rule out. The result is the same.
 
     Returns:
         At least the supremum over q_1 + ... + q_D <= 1, for each radius and bound.
     """
-    bound = _in_pieces(bound, max(1, PIECE // points))
-    cells = first_cells(layers)
-    allowed = min(MOST, WORK // points) - len(cells.low)
-    if layers == 1 or allowed < BATCH:
+    bound = _in_pieces(bound, points)
+    if corners_do(layers, points):
         corners, owner = _for_each(upper_corners(layers), radii)
-        return _largest(bound(corners, owner), owner, radii)
+        if coarse is None:
+            return _largest(bound(corners, owner), owner, radii)
+        return _largest_of(corners, owner, bound, _in_pieces(*coarse)(corners, owner), radii)
+    cells = first_cells(layers)
     (low, owner), (high, _) = (_for_each(ends, radii) for ends in cells)
     cells, tops = Cells(low, high), bound(high, owner)
     attained = np.zeros((radii, tops.shape[1]), tops.dtype)
-    left = np.full(radii, allowed)
+    left = np.full(radii, _allowed(layers, points))
     while True:
         over = _excess(tops, attained[owner]).max(axis=1)
         over[(cells.high - cells.low).max(axis=1) <= SHORTEST] = 1.0  # may not be halved
@@ -166,6 +183,22 @@ def _for_each(
     return np.tile(rows, (radii, 1)), np.repeat(np.arange(radii), len(rows))
 
 
+def _largest_of(
+    corners: Splits, owner: np.ndarray, bound: Bound, above: Values, radii: int
+) -> np.ndarray:
+    """The largest values of every radius, evaluated only where ``above`` does not rule them out."""
+    above = np.nan_to_num(above * (1 + ROUNDING), nan=np.inf, posinf=np.inf)
+    promising = np.zeros(len(corners), dtype=bool)
+    per_radius = above.reshape(radii, -1, above.shape[1])
+    offsets = per_radius.shape[1] * np.arange(radii)[:, None]
+    promising[per_radius.argmax(axis=1) + offsets] = True
+    found = _largest(bound(corners[promising], owner[promising]), owner[promising], radii)
+    rest = ~promising & (above > found[owner]).any(axis=1)
+    if not rest.any():
+        return found
+    return np.maximum(found, _largest(bound(corners[rest], owner[rest]), owner[rest], radii))
+
+
 def _largest(tops: np.ndarray, owner: np.ndarray, radii: int) -> np.ndarray:
     found = np.zeros((radii, tops.shape[1]), tops.dtype)
     np.maximum.at(found, owner, tops)
@@ -181,8 +214,9 @@ def _worst(over: np.ndarray, owner: np.ndarray, left: np.ndarray) -> np.ndarray:
     return order[(rank < enough) & (over[order] > 1 + TOLERANCE)]
 
 
-def _in_pieces(bound: Bound, rows: int) -> Bound:
-    """The same bounds, evaluated at so many rows at a time."""
+def _in_pieces(bound: Bound, points: int) -> Bound:
+    """The same bounds, evaluated at a few rows at a time, each for so many points."""
+    rows = max(1, PIECE // points)
 
     def evaluate(squares: Splits, owner: np.ndarray) -> Values:
         pieces = [slice(first, first + rows) for first in range(0, len(squares), rows)]

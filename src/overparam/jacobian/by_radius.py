@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.choices import Kind
+from overparam.numbers.on_demand import OnDemand
 
 ModulusSource = Literal[
     "docs/modulus.md, Theorems 2 and 3",
@@ -43,6 +44,11 @@ class JacobianBounds(ABC):
     @abstractmethod
     def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
         """(omega, L) for each radius."""
+
+    def on_nested_balls(self, radii: Radii) -> tuple[Float[np.ndarray, " radii"], OnDemand]:
+        """omega and L for each radius, L only where it is asked for if that saves work."""
+        omega, lipschitz = self.on_balls(radii).T
+        return omega, OnDemand.known(lipschitz)
 
     def on_ball(self, radius: float) -> tuple[float, float]:
         """(omega(radius), L(radius))."""

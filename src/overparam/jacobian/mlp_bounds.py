@@ -1,6 +1,7 @@
 """omega and L of a multilayer perceptron: Theorems 2 and 3 of docs/modulus.md from its norms."""
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -11,11 +12,16 @@ from jaxtyping import Float
 from overparam.errors import InputError
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.jacobian.layer_norms import LayerNorms, measure_layer_norms, starting_norms
-from overparam.jacobian.modulus import modulus_and_lipschitz
+from overparam.jacobian.modulus import comes_alone, modulus_alone, modulus_and_lipschitz
+from overparam.jacobian.starting_norms import StartingNorms
 from overparam.model.mlp import Params
+from overparam.numbers.on_demand import OnDemand
 from overparam.numbers.upper import EXTENDED, Upper, strict
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network
+
+Recursion = Callable[..., Iterator[tuple[Upper | None, ...]]]
+"""From norms at theta_0 and radii, and a dtype, the numbers at each."""
 
 MARGIN = 1 + 2.0**-22
 """On proved bounds: collective norms depend on profiles, which nobody else computes to the last
@@ -61,36 +67,59 @@ class MLPBounds(JacobianBounds):
 
     def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
         """(omega, L) for each radius; L is infinite if act'' has no bound."""
-        if self.kind == "proved":
-            return self._proved(radii)
-        with np.errstate(all="ignore"):
-            found = modulus_and_lipschitz(self._start, radii)
-            pairs = [(omega.values, _finite(lipschitz)) for omega, lipschitz in found]
-        return np.nan_to_num(np.array(pairs, dtype=np.float64), nan=np.inf, posinf=np.inf)
+        return self._evaluated(modulus_and_lipschitz, radii, 2)
 
-    def _proved(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
-        """Rounded up; both vanish for a linear model."""
+    def on_nested_balls(self, radii: Radii) -> tuple[Float[np.ndarray, " radii"], OnDemand]:
+        """omega, and L only where it is asked for, unless they are searched for together."""
+        if not comes_alone(self._start):
+            return super().on_nested_balls(radii)
+        omega = self._evaluated(_omega_alone, radii, 1)[:, 0]
+        return omega, OnDemand(lambda at: self.on_balls(np.asarray(radii)[at])[:, 1], len(radii))
+
+    def modulus(self, radius: float) -> float:
+        """omega(radius), without L where that is less work."""
+        return float(self.on_nested_balls([radius])[0][0])
+
+    def _evaluated(
+        self, recursion: Recursion, radii: Radii, numbers: int
+    ) -> Float[np.ndarray, "radii numbers"]:
+        """What a recursion gives at radii: so many numbers at each, infinite where it has none."""
+        if self.kind == "proved":
+            return self._proved(recursion, radii, numbers)
+        with np.errstate(all="ignore"):
+            found = recursion(self._start, radii)
+            rows = [[np.inf if n is None else n.values for n in row] for row in found]
+        rounded = np.array(rows, dtype=np.float64).reshape(len(radii), numbers)
+        return np.nan_to_num(rounded, nan=np.inf, posinf=np.inf)
+
+    def _proved(
+        self, recursion: Recursion, radii: Radii, numbers: int
+    ) -> Float[np.ndarray, "radii numbers"]:
+        """Rounded up; all vanish for a linear model."""
         if not self._start.bends:
-            return np.zeros((len(radii), 2))
-        pairs: list[tuple[float, float]] = []
-        for dtype in (np.float64, EXTENDED):  # for range: underflow cannot be counted
-            try:
+            return np.zeros((len(radii), numbers))
+        for start, dtype in ((self._start, np.float64), (self._extended, EXTENDED)):
+            try:  # for range: underflow cannot be counted
                 with strict():
-                    start = starting_norms(self.base, dtype)
-                    found = modulus_and_lipschitz(start, radii, dtype)
-                    pairs = [(_up(omega), _up(lipschitz)) for omega, lipschitz in found]
-                return np.array(pairs)
+                    found = [list(map(_up, row)) for row in recursion(start, radii, dtype)]
+                return np.array(found).reshape(len(radii), numbers)
             except FloatingPointError:
                 continue
-        return np.full((len(radii), 2), np.inf)
+        return np.full((len(radii), numbers), np.inf)
 
     @cached_property
-    def _start(self) -> Any:
+    def _start(self) -> StartingNorms:
         return starting_norms(self.base)
 
+    @cached_property
+    def _extended(self) -> StartingNorms:
+        return starting_norms(self.base, EXTENDED)
 
-def _finite(number: Upper | None) -> Any:
-    return np.inf if number is None else number.values
+
+def _omega_alone(
+    norms: StartingNorms, radii: Radii, dtype: Any = np.float64
+) -> Iterator[tuple[Upper]]:
+    return ((omega,) for omega in modulus_alone(norms, radii, dtype))
 
 
 def _up(number: Upper | None) -> float:

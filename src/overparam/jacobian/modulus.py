@@ -10,12 +10,17 @@ layer is frozen. Every bound below is evaluated at shares (r_1, ..., r_D) that d
 in a cell (``branch_and_bound``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from overparam.jacobian.branch_and_bound import FIRST, largest_over_splits
+from overparam.jacobian.branch_and_bound import (
+    FIRST,
+    corners_do,
+    largest_over_splits,
+    upper_corners,
+)
 from overparam.jacobian.by_radius import Radii
 from overparam.jacobian.data_norms import Family
 from overparam.jacobian.perturbed_passes import PerturbedPasses, perturbed_passes, turned_rate
@@ -24,6 +29,9 @@ from overparam.numbers.upper import Upper, hypot, total
 
 ENTRIES = 2**17
 """Of an array over splits and points, for the radii that are done together."""
+
+Recursion = Callable[[StartingNorms, list[Upper]], list[Upper]]
+"""Bounds at each split, from the norms at theta_0 and the shares of all layers."""
 
 OnBall = tuple[Upper, Upper | None]
 """omega and L of one ball; None for an L without a bound."""
@@ -39,29 +47,58 @@ def modulus_and_lipschitz(
         radii: r >= 0.
         dtype: In which the recursions are evaluated; that of the norms.
     """
-    together = max(1, ENTRIES // (norms.points * FIRST))
+    for omega, *lipschitz in _at_radii(modulus_at, norms, radii, dtype):
+        yield omega, lipschitz[0] if lipschitz else None
+
+
+def comes_alone(norms: StartingNorms) -> bool:
+    """Whether omega without L is the same number as with it: their search is not a common one."""
+    return corners_do(len(norms.moving), norms.points)
+
+
+def modulus_alone(norms: StartingNorms, radii: Radii, dtype: Any = np.float64) -> Iterator[Upper]:
+    """omega at some radii, where it comes alone: with less work, the same as above."""
+    for (omega,) in _at_radii(omega_at, norms, radii, dtype):
+        yield omega
+
+
+def _at_radii(
+    recursion: Recursion, norms: StartingNorms, radii: Radii, dtype: Any
+) -> Iterator[list[Upper]]:
+    cost = norms.points * FIRST
+    if comes_alone(norms):
+        cost = norms.coarse.points * len(upper_corners(len(norms.moving)))
+    together = max(1, ENTRIES // cost)
     for start in range(0, len(radii), together):
-        yield from _at_radii(norms, np.asarray(radii[start : start + together]), dtype)
+        yield from _together(recursion, norms, np.asarray(radii[start : start + together]), dtype)
 
 
-def _at_radii(norms: StartingNorms, radii: np.ndarray, dtype: Any) -> Iterator[OnBall]:
-    roundings = np.zeros(2, dtype=int)
-    moving = norms.moving
+def _together(
+    recursion: Recursion, norms: StartingNorms, radii: np.ndarray, dtype: Any
+) -> Iterator[list[Upper]]:
+    moving, counted = norms.moving, [0]
 
-    def bounds(squares: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    def bounds(norms: StartingNorms, squares: np.ndarray, owner: np.ndarray) -> list[Upper]:
         radius = Upper.exact(radii[owner], dtype)
         shares = [Upper.exact(np.zeros(len(squares)), dtype)] * norms.layers
         for layer, square in zip(moving, squares.T, strict=True):
             shares[layer] = Upper.exact(square, dtype).sqrt() * radius
-        found = modulus_at(norms, shares)
-        counts = [number.roundings for number in found]
-        roundings[: len(found)] = np.maximum(roundings[: len(found)], counts)
-        return np.stack([number.values for number in found], axis=1)
+        return recursion(norms, shares)
 
-    tops = largest_over_splits(bounds, len(moving), norms.points, len(radii))
-    for row in tops:
-        omega, *lipschitz = map(Upper, row, roundings.tolist())
-        yield omega, lipschitz[0] if lipschitz else None
+    def exact(squares: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        found = bounds(norms, squares, owner)
+        counted[:] = np.maximum(counted, [number.roundings for number in found]).tolist()
+        return _columns(found)
+
+    coarse = None
+    if norms.coarse is not norms:
+        coarse = (lambda *rows: _columns(bounds(norms.coarse, *rows)), norms.coarse.points)
+    for row in largest_over_splits(exact, len(moving), norms.points, len(radii), coarse):
+        yield list(map(Upper, row, counted))
+
+
+def _columns(numbers: list[Upper]) -> np.ndarray:
+    return np.stack([number.values for number in numbers], axis=1)
 
 
 def modulus_at(norms: StartingNorms, shares: list[Upper]) -> list[Upper]:
@@ -71,6 +108,11 @@ def modulus_at(norms: StartingNorms, shares: list[Upper]) -> list[Upper]:
     if norms.curvature is None and norms.bends:
         return [omega]
     return [omega, _second_derivative(norms, change)]
+
+
+def omega_at(norms: StartingNorms, shares: list[Upper]) -> list[Upper]:
+    """omega alone."""
+    return [_jacobian_change(norms, perturbed_passes(norms, shares))]
 
 
 def _jacobian_change(norms: StartingNorms, change: PerturbedPasses) -> Upper:

@@ -21,8 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
-from scipy.integrate import quad
-from scipy.optimize import brentq
 
 from overparam.model.function import tree_norm
 
@@ -55,6 +53,8 @@ STEADY = 10.0
 
 def laplace(s: float, power: int = 2) -> float:
     """E exp(-s |g|^(1/power)) for a standard normal g, to about 1e-12."""
+    from scipy.integrate import quad  # takes long to import
+
     density = power * math.sqrt(2 / math.pi)
 
     def integrand(u: float) -> float:
@@ -66,6 +66,8 @@ def laplace(s: float, power: int = 2) -> float:
 @lru_cache(maxsize=2)
 def kappa(power: int = 2) -> float:
     """KAPPA with E exp(-kappa gamma |g|^(1/power)) <= 1 - gamma, a hair above the root."""
+    from scipy.optimize import brentq  # likewise
+
     root = brentq(lambda k: laplace(k * SHARE, power) - (1 - SHARE), 0.1, 100.0, xtol=1e-12)
     return float(root) * (1 + 1e-9)
 

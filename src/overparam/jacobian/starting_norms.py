@@ -1,7 +1,12 @@
 """Norms at theta_0 as numbers that count their roundings: where the recursions start."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+import numpy as np
+from jaxtyping import Float
+
+from overparam.jacobian.alike import GROUPS, alike
 from overparam.jacobian.data_norms import Family
 from overparam.jacobian.partial_jacobians import (
     PartialBounds,
@@ -78,6 +83,53 @@ class StartingNorms:
     def points(self) -> int:
         """n."""
         return len(self.weights.values)
+
+    @cached_property
+    def coarse(self) -> "StartingNorms":
+        """Norms at a few points from which every bound is at least as large, up to rounding.
+
+        Bounds are nondecreasing in the norms at each point, and collect the points by maxima and by
+        sums with their weights. So a point with the weight of a group of them, and with the largest
+        norms in it, may stand for them; of a profile, which divides, with the smallest entry.
+        Where points are few these are the norms themselves.
+        """
+        if self.points <= 2 * GROUPS:
+            return self
+        groups = alike(self._features)
+
+        def largest(number: Upper) -> Upper:
+            if number.values.shape != (self.points,):  # of all points together
+                return number
+            return Upper(np.array([number.values[g].max() for g in groups]), number.roundings)
+
+        def each(numbers: list[Upper]) -> list[Upper]:
+            return [largest(number) for number in numbers]
+
+        def least(family: Family[Upper]) -> Family[Upper]:
+            return Family(np.array([family.profile[g].min() for g in groups]), family.norm)
+
+        return replace(
+            self,
+            weights=Upper(np.array([self.weights.values[g].sum() for g in groups])),
+            inputs=each(self.inputs),
+            backward=each(self.backward),
+            upstream=each(self.upstream),
+            columns=each(self.columns),
+            slopes=each(self.slopes),
+            slope_errors=each(self.slope_errors),
+            transports=[stack.each(largest) for stack in self.transports],
+            energy=None if self.energy is None else self.energy.each(largest),
+            mixed={layers: least(family) for layers, family in self.mixed.items()},
+            curved={layers: least(family) for layers, family in self.curved.items()},
+        )
+
+    @property
+    def _features(self) -> Float[np.ndarray, "n features"]:
+        """Norms of single layers at each point, in units of the largest."""
+        known = [*self.inputs, *self.backward, *self.upstream, *self.columns]
+        rows = [np.asarray(number.values, dtype=np.float64) for number in known]
+        rows = [row / row.max() for row in rows if np.isfinite(row).all() and np.ptp(row) > 0]
+        return np.stack(rows, axis=1) if rows else np.zeros((self.points, 1))
 
     def l2(self, rows: Upper) -> Upper:
         """Norms in L2(mu) of rows of pointwise norms."""

@@ -1,25 +1,29 @@
-"""What follows from convergence, on a job's own networks: measured values beside certified ones."""
+"""What follows from convergence, on a job's own networks: measured values beside certified ones.
 
-import threading
+Learning-rate transfer and the bounds around a network of a part of the rows know nothing of the
+network that the job trains: they are measured ahead, beside its training.
+"""
+
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 
 from overparam.certificate.certificate import Certificate
 from overparam.data import Dataset
 from overparam.model.mlp import Params
-from overparam.pipeline.generalisation import risk_bounds
+from overparam.pipeline.generalisation import SoughtBounds, risk_bounds
 from overparam.pipeline.prior_training import PriorTraining
 from overparam.pipeline.regularisation import Regularisation, measure_regularisation
-from overparam.pipeline.side_by_side import side_by_side
+from overparam.pipeline.side_by_side import beside
 from overparam.pipeline.transfer import TransferStudy, study_transfer
+from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
 from overparam.risk.bounded_loss import BoundedLoss, ClippedSquared, ZeroOne
 from overparam.risk.risk_bound import RiskBound
-from overparam.threads import SMALL
 from overparam.train.laziness import Laziness, measure_laziness
 
 Phase = Callable[[str, Progress], AbstractContextManager[None]]
@@ -42,6 +46,21 @@ class Consequences:
     laziness: dict[str, Laziness]
     transfer: TransferStudy | None
     risks: tuple[RiskBound, ...]
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What needs no trained network.
+
+    Attributes:
+        transfer: As in :class:`Consequences`.
+        sought: The bounds on the risk, and
+        around_first_part: those of them around a network of a part of the rows.
+    """
+
+    transfer: TransferStudy | None
+    sought: SoughtBounds
+    around_first_part: tuple[RiskBound, ...]
 
 
 @dataclass(frozen=True)
@@ -72,12 +91,52 @@ class Trained:
         return self.start if self.descended is None else self.descended
 
 
+def look_ahead(
+    dataset: Dataset,
+    problem: Problem,
+    start: Params,
+    *,
+    confidence: float,
+    seed: int,
+    phase: Phase,
+    progress: Progress,
+) -> Ahead:
+    """Measure what needs no trained network.
+
+    Args:
+        dataset: The data.
+        problem: The learning problem.
+        start: theta_0.
+        confidence: Of each bound on the risk.
+        seed: Of all draws.
+        phase: Times a part of the work.
+        progress: Called as the work advances.
+
+    Returns:
+        What is found :class:`Ahead`.
+
+    Raises:
+        InputError: The data do not fit what a bound assumes.
+    """
+    with phase("learning-rate transfer", progress):
+        transfer = study_transfer(problem, seed, progress)
+    with phase("bounds on the risk", progress):
+        sought = SoughtBounds.prepare(
+            *(problem, start),
+            **_about(dataset),
+            confidence=confidence,
+            key=jax.random.key(seed),
+            progress=progress,
+        )
+        return Ahead(transfer, sought, tuple(sought.around_first_part()))
+
+
 def measure_consequences(
     dataset: Dataset,
     problem: Problem,
     networks: Trained,
+    ahead: Ahead,
     *,
-    confidence: float,
     seed: int,
     phase: Phase,
     progress: Progress,
@@ -88,46 +147,40 @@ def measure_consequences(
         dataset: The data.
         problem: The learning problem.
         networks: What the job trained.
-        confidence: Of each bound on the risk.
+        ahead: What was measured before.
         seed: Of all draws.
         phase: Times a part of the work.
         progress: Called as the work advances.
 
     Returns:
         The :class:`Consequences`.
-
-    Raises:
-        InputError: The data do not fit what a bound assumes.
     """
-    shown = threading.Event()
 
-    def of_the_run() -> tuple[Regularisation, dict[str, Laziness], TransferStudy | None]:
-        final = networks.final
-        with phase("implicit regularisation", progress):
-            regularisation = measure_regularisation(
-                problem, networks.start, final, networks.initial, networks.anchored
+    def of_the_distance(report: Progress) -> Regularisation:
+        with phase("implicit regularisation", report):
+            return measure_regularisation(
+                *(problem, networks.start, networks.final),
+                *(networks.initial, networks.anchored),
             )
-        with phase("laziness", progress):
-            laziness = _laziness(dataset, problem, networks, seed)
-        with phase("learning-rate transfer", progress):
-            transfer = study_transfer(problem, seed, progress)
-        progress("bounds on the risk", 0, 0)
-        shown.set()
-        return regularisation, laziness, transfer
 
-    def of_new_data() -> tuple[RiskBound, ...]:
-        # One line is shown at a time: this work's once it is the only one left.
-        report: Progress = lambda *told: progress(*told) if shown.is_set() else None  # noqa: E731
+    def of_the_way(report: Progress) -> dict[str, Laziness]:
+        with phase("laziness", report):
+            return _laziness(dataset, problem, networks, seed)
+
+    def of_new_data(report: Progress) -> list[RiskBound]:
         with phase("bounds on the risk", report):
-            return bound_risk(
-                dataset, problem, networks, confidence=confidence, seed=seed, progress=report
-            )
+            network = as_float64(networks.final)
+            sought = replace(ahead.sought, report=report)
+            around = sought.around_initialisation(network, dataset.test)
+            reference = sought.reference(networks.initial)
+            return [*around, *ahead.around_first_part, *reference]
 
-    if problem.measure.n * problem.outputs <= SMALL:
-        found, risks = side_by_side(of_the_run, of_new_data)
-    else:  # where each takes all cores
-        found, risks = of_the_run(), of_new_data()
-    return Consequences(*found, risks)
+    def of_the_run(report: Progress) -> tuple[Regularisation, dict[str, Laziness]]:
+        return beside(rows, of_the_distance, of_the_way, report)
+
+    rows = problem.measure.n * problem.outputs
+    (regularisation, laziness), risks = beside(rows, of_the_run, of_new_data, progress)
+    return Consequences(regularisation, laziness, ahead.transfer, tuple(risks))
 
 
 def bound_risk(
@@ -149,16 +202,23 @@ def bound_risk(
         networks.start,
         networks.final,
         test=dataset.test,
-        sample=dataset.sample,
-        caveats=dataset.fitted_to(dataset.train_rows),
+        **_about(dataset),
         confidence=confidence,
-        loss=_bounded_loss(dataset),
         certificate=networks.initial,
         prior=prior,
         key=jax.random.key(seed),
         progress=progress,
     )
     return tuple(found)
+
+
+def _about(dataset: Dataset) -> dict[str, Any]:
+    """What bounds on the risk ask about the data."""
+    return {
+        "sample": dataset.sample,
+        "caveats": dataset.fitted_to(dataset.train_rows),
+        "loss": _bounded_loss(dataset),
+    }
 
 
 def _bounded_loss(dataset: Dataset) -> BoundedLoss:

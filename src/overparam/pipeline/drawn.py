@@ -9,6 +9,7 @@ for what follows from gradient descent over all points.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,12 @@ from overparam.linearised.predicted_descent import LinearisedDescent, linearised
 from overparam.memory import require_memory
 from overparam.model.function import parameter_distance
 from overparam.model.mlp import MLP, Params
-from overparam.pipeline.consequences import (
-    Consequences,
-    Trained,
-    measure_consequences,
-)
+from overparam.pipeline.consequences import Trained, look_ahead, measure_consequences
 from overparam.pipeline.fitting import FITTED, Stopped, enough_decay, find_obstacle, stop_early
 from overparam.pipeline.job import Job
 from overparam.pipeline.result import Anchored, JobResult, Spectrum
 from overparam.pipeline.settings import JobSettings
+from overparam.pipeline.side_by_side import beside
 from overparam.precision import as_float64
 from overparam.problem.batches import get_batches
 from overparam.problem.problem import Problem
@@ -104,6 +102,28 @@ class Drawn(Job[JobSettings]):
     def run(self, verdict: Verdict | None = None) -> JobResult:
         """All phases."""
         settings = self.settings
+        if not settings.consequences or settings.batch_size is not None:
+            return self._train(verdict)[0]
+        how: dict[str, Any] = {"seed": settings.seed, "phase": self.phase}
+        (known, networks), ahead = beside(
+            self.problem.measure.n * self.problem.outputs,
+            lambda _: self._train(verdict),
+            lambda report: look_ahead(
+                *(self.dataset, self.problem, self.start),
+                confidence=settings.confidence,
+                progress=report,
+                **how,
+            ),
+            self.report,
+        )
+        consequences = measure_consequences(
+            self.dataset, self.problem, networks(), ahead, progress=self.report, **how
+        )
+        return replace(known, consequences=consequences)
+
+    def _train(self, verdict: Verdict | None) -> tuple[JobResult, Callable[[], Trained]]:
+        """All phases but the consequences, and what these need."""
+        settings = self.settings
         with self.phase("kernel at initialisation"):
             point = Expansion(self.problem, self.start, self._kernel(self.start))
             kernel = point.kernel
@@ -136,19 +156,18 @@ class Drawn(Job[JobSettings]):
                 )
         del kernel, point
         anchored = stopped = obstacle = enough = None
-        if settings.until_certified and settings.finish == "none":
+        if not settings.until_certified:
+            descent = self._descend(initial, settings.steps)
+        elif settings.finish == "none":
             descent, anchored = self._train_until_certified(initial)
         else:
-            descent = self._descend(initial, settings.steps)
-            if settings.until_certified:
-                newton = self.gauss_newton(descent.params, NEWTON_STEPS)
-                stopped = self._stopped(fit)
-                anchored = self._best_anchor(newton, stopped)
-                if fit is not None and not newton.converged:
-                    obstacle = find_obstacle(self.dataset, fit, initial.step_size)
-                if stopped is not None and not anchored.certificate.certified:
-                    with self.phase("weight decay that would do"):
-                        enough = enough_decay(self.problem, stopped)
+            descent, newton, stopped = self._towards_the_data(initial, fit)
+            anchored = self._best_anchor(newton, stopped)
+            if fit is not None and not newton.converged:
+                obstacle = find_obstacle(self.dataset, fit, initial.step_size)
+            if stopped is not None and not anchored.certificate.certified:
+                with self.phase("weight decay that would do"):
+                    enough = enough_decay(self.problem, stopped)
         final = descent.params if anchored is None else anchored.params
         fitted = anchored is not None and anchored.gauss_newton is not None
         known = self.result(
@@ -166,18 +185,15 @@ class Drawn(Job[JobSettings]):
         )
         if verdict is not None:
             verdict(known)
-        consequences = self._consequences(initial, descent, linearised, anchored)
-        return replace(known, consequences=consequences)
+        return known, partial(self._networks, initial, descent, linearised, anchored)
 
-    def _consequences(
+    def _networks(
         self,
         initial: Certificate,
         descent: TrainResult,
         linearised: LinearisedDescent | None,
         anchored: Anchored | None,
-    ) -> Consequences | None:
-        if not self.settings.consequences or self.settings.batch_size is not None:
-            return None
+    ) -> Trained:
         steps = len(descent.history) - 1
         # The linearised run stands for the same number of steps, unless it diverged.
         beside = (
@@ -185,7 +201,7 @@ class Drawn(Job[JobSettings]):
             and steps == len(linearised.excess) - 1
             and bool(np.isfinite(linearised.excess).all())
         )
-        networks = Trained(
+        return Trained(
             start=self.start,
             initial=initial,
             descended=as_float64(descent.params) if steps else None,
@@ -195,15 +211,19 @@ class Drawn(Job[JobSettings]):
             anchor=None if anchored is None else anchored.params,
             anchored=None if anchored is None else anchored.certificate,
         )
-        return measure_consequences(
-            self.dataset,
-            self.problem,
-            networks,
-            confidence=self.settings.confidence,
-            seed=self.settings.seed,
-            phase=self.phase,
-            progress=self.report,
-        )
+
+    def _towards_the_data(
+        self, initial: Certificate, fit: LinearFit | None
+    ) -> tuple[TrainResult, GaussNewtonResult, Stopped | None]:
+        """Descent and Gauss-Newton, and beside them the network stopped early."""
+
+        def fitted(_: Progress) -> tuple[TrainResult, GaussNewtonResult]:
+            descent = self._descend(initial, self.settings.steps)
+            return descent, self.gauss_newton(descent.params, NEWTON_STEPS)
+
+        rows = self.problem.measure.n * self.problem.outputs
+        both = beside(rows, fitted, lambda report: self._stopped(fit, report), self.report)
+        return (*both[0], both[1])
 
     def _descend(self, initial: Certificate, steps: int) -> TrainResult:
         """The optimiser from theta_0; a longer call continues a shorter one's checkpoint."""
@@ -235,8 +255,8 @@ class Drawn(Job[JobSettings]):
         asked = settings.until_certified and settings.finish == "gauss-newton"
         return linear_fit(point) if asked and len(point.kernel) <= FITTED else None
 
-    def _stopped(self, fit: LinearFit | None) -> Stopped | None:
-        with self.phase("network stopped early"):
+    def _stopped(self, fit: LinearFit | None, report: Progress) -> Stopped | None:
+        with self.phase("network stopped early", report):
             params = None if fit is None else stop_early(self.problem, self.start, fit)
             if fit is None or fit.price is None or params is None:
                 return None

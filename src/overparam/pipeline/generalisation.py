@@ -6,11 +6,11 @@ it are evaluated on the second part, of which it knows nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from overparam.certificate.certificate import Certificate
 from overparam.errors import InputError
@@ -77,52 +77,118 @@ def risk_bounds(
         InputError: Confidence outside (0, 1), a loss that is not bounded, weights that differ, a
             part of the split that is empty, or a certificate that is not from initialisation.
     """
-    require_confidence(confidence)
-    sample = problem.measure if sample is None else sample
-    require_iid(sample, "the sample")
-    prior = prior or PriorTraining()
-    seed = seed_of(key)
-    first, second = split_rows(sample.n, prior.fraction, seed)
-    bounded = require_bounded(default_loss(sample) if loss is None else loss)
-    if certificate is not None and certificate.start != "initialisation":
-        raise InputError(
-            "the certificate is anchored at trained parameters, which depend on the sample: pass "
-            "the one from initialisation"
-        )
-    problem.validate(start)
-    problem.validate(trained)
-    report = progress or silent
-    notes = fitted_caveats(caveats)
-    job = BoundsAround(problem, as_float64(start), confidence, bounded, notes, seed, fresh)
-    trained = as_float64(trained)
-    bounds = []
-    if test is not None:
-        bounds.append(job.held_out(trained, test))
-    report("bounds around the initialisation", 0, 0)
-    whole = Centre(job.start, on_data(problem, sample), "the initialisation", (IID, FIXED_START))
-    bounds += job.rademacher(whole, [(1.0, trained)], "the trained network")
-    bounds.append(job.pac_bayes(whole, [(1.0, trained)], "a network drawn around the trained one"))
-    bounds.append(job.one_draw(whole, trained, bounds[-1], "the trained network"))
-    bounds += job.derandomised(whole, trained, "the trained network")
-    report("training on the first part", 0, 0)
-    centre, moved = train_prior(problem, job.start, _rows(sample, first), prior, seed)
-    report("bounds around the first part's network", 0, 0)
-    about = "network trained on the first part, then on all rows"
-    candidates = [(t, _between(centre, moved, t)) for t in FRACTIONS]
-    if prior.recipe is not None:
-        about, candidates = "trained network", [(1.0, trained)]
-    seen = _rows(sample, first)
-    part = Centre(
-        centre, on_data(problem, _rows(sample, second)), "the first part's network", (IID,), seen
+    sought = SoughtBounds.prepare(
+        *(problem, start),
+        sample=sample,
+        caveats=caveats,
+        confidence=confidence,
+        loss=loss,
+        certificate=certificate,
+        prior=prior,
+        key=key,
+        fresh=fresh,
+        progress=progress,
     )
-    chosen = job.rademacher(part, candidates, f"the {about}")
-    chosen.append(job.pac_bayes(part, candidates, f"a network drawn around the {about}"))
-    mean = dict(candidates)[chosen[-1].details["fraction"]]
-    chosen.append(job.one_draw(part, mean, chosen[-1], f"the {about}"))
-    bounds += map(_as_chosen, chosen)
-    bounds += job.derandomised(part, candidates[-1][1], f"the {about}")
-    reference = job.kernel_regime(sample, certificate)
-    return bounds if reference is None else [*bounds, reference]
+    problem.validate(trained)
+    network = as_float64(trained)
+    return [
+        *sought.around_initialisation(network, test),
+        *sought.around_first_part(network),
+        *sought.reference(certificate),
+    ]
+
+
+@dataclass(frozen=True)
+class SoughtBounds:
+    """The bounds in three parts, of which only the first one needs the trained network.
+
+    Attributes:
+        job: What all bounds share.
+        sample: The training rows as drawn.
+        prior: How the data-dependent prior is trained.
+        parts: The rows of the first part, and of the second.
+        seed: Of the draws.
+        report: Called as the work advances.
+    """
+
+    job: BoundsAround
+    sample: Measure
+    prior: PriorTraining
+    parts: tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]
+    seed: int
+    report: Progress
+
+    @classmethod
+    def prepare(
+        cls,
+        problem: Problem,
+        start: Params,
+        *,
+        sample: Measure | None = None,
+        caveats: Sequence[str] = (),
+        confidence: float = 0.95,
+        loss: object = None,
+        certificate: Certificate | None = None,
+        prior: PriorTraining | None = None,
+        key: Array | None = None,
+        fresh: Measure | None = None,
+        progress: Progress | None = None,
+    ) -> "SoughtBounds":
+        """Arguments and errors are those of :func:`risk_bounds`."""
+        require_confidence(confidence)
+        sample = problem.measure if sample is None else sample
+        require_iid(sample, "the sample")
+        prior, seed = prior or PriorTraining(), seed_of(key)
+        parts = split_rows(sample.n, prior.fraction, seed)
+        bounded = require_bounded(default_loss(sample) if loss is None else loss)
+        if certificate is not None and certificate.start != "initialisation":
+            raise InputError(
+                "the certificate is anchored at trained parameters, which depend on the sample: "
+                "pass the one from initialisation"
+            )
+        problem.validate(start)
+        notes = fitted_caveats(caveats)
+        job = BoundsAround(problem, as_float64(start), confidence, bounded, notes, seed, fresh)
+        return cls(job, sample, prior, parts, seed, progress or silent)
+
+    def around_initialisation(self, trained: Params, test: Measure | None) -> list[RiskBound]:
+        """G4, if there is a test part, and G1, G2, G7 and G6 around theta_0."""
+        job, bounds = self.job, []
+        if test is not None:
+            bounds.append(job.held_out(trained, test))
+        self.report("bounds around the initialisation", 0, 0)
+        problem = on_data(job.problem, self.sample)
+        whole = Centre(job.start, problem, "the initialisation", (IID, FIXED_START))
+        bounds += job.rademacher(whole, [(1.0, trained)], "the trained network")
+        around = "a network drawn around the trained one"
+        bounds.append(job.pac_bayes(whole, [(1.0, trained)], around))
+        bounds.append(job.one_draw(whole, trained, bounds[-1], "the trained network"))
+        return bounds + job.derandomised(whole, trained, "the trained network")
+
+    def around_first_part(self, trained: Params | None = None) -> list[RiskBound]:
+        """G1, G2, G7 and G6 around the first part's network; about ``trained`` with a recipe."""
+        job, seen = self.job, _rows(self.sample, self.parts[0])
+        self.report("training on the first part", 0, 0)
+        centre, moved = train_prior(job.problem, job.start, seen, self.prior, self.seed)
+        self.report("bounds around the first part's network", 0, 0)
+        about = "network trained on the first part, then on all rows"
+        candidates = [(t, _between(centre, moved, t)) for t in FRACTIONS]
+        if self.prior.recipe is not None:
+            assert trained is not None
+            about, candidates = "trained network", [(1.0, trained)]
+        problem = on_data(job.problem, _rows(self.sample, self.parts[1]))
+        part = Centre(centre, problem, "the first part's network", (IID,), seen)
+        chosen = job.rademacher(part, candidates, f"the {about}")
+        chosen.append(job.pac_bayes(part, candidates, f"a network drawn around the {about}"))
+        mean = dict(candidates)[chosen[-1].details["fraction"]]
+        chosen.append(job.one_draw(part, mean, chosen[-1], f"the {about}"))
+        bounds = list(map(_as_chosen, chosen))
+        return bounds + job.derandomised(part, candidates[-1][1], f"the {about}")
+
+    def reference(self, certificate: Certificate | None) -> list[RiskBound]:
+        """G3, if the kernel can be factored."""
+        found = self.job.kernel_regime(self.sample, certificate)
+        return [] if found is None else [found]
 
 
 def fitted_caveats(what: Sequence[str]) -> tuple[str, ...]:

@@ -12,6 +12,9 @@ from typing import Any, Generic, TypeVar
 
 import jax
 
+from overparam.progress import Progress
+from overparam.threads import SMALL
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -34,6 +37,33 @@ def side_by_side(here: Callable[[], A], there: Callable[[], B]) -> tuple[A, B]:
         other.interrupt()
         raise
     return first, other.result()
+
+
+def beside(
+    rows: int, here: Callable[[Progress], A], there: Callable[[Progress], B], progress: Progress
+) -> tuple[A, B]:
+    """Both results, side by side where linear algebra runs on one thread, else in turn.
+
+    Args:
+        rows: n k, by which :func:`overparam.threads.threads_for` decides.
+        here: Is given the progress to tell.
+        there: Likewise. One line is shown at a time: it is not heard before ``here`` is done.
+        progress: What both tell.
+    """
+    if rows > SMALL:
+        return here(progress), there(progress)
+    alone = threading.Event()
+
+    def first() -> A:
+        found = here(progress)
+        alone.set()
+        return found
+
+    def heard(phase: str, done: int, total: int) -> None:
+        if alone.is_set():
+            progress(phase, done, total)
+
+    return side_by_side(first, lambda: there(heard))
 
 
 class _Thread(threading.Thread, Generic[B]):

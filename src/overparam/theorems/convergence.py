@@ -10,12 +10,13 @@ itself, for one step size on one ball, is :func:`converges_on_ball`, over any ty
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from overparam.numbers import LOWER, UPPER, Number, larger, over, safe, smaller, sqrt
+from overparam.numbers.on_demand import OnDemand
 from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.majorant import Majorant
 
@@ -174,7 +175,8 @@ def gradient_descent_converges(
     sizes = {"jacobian_norm": jacobian_norm, "smoothness": smoothness, "excess": excess}
     L_phi = objective_smoothness(modulus=majorant.modulus, lipschitz=lipschitz, **sizes)
     level = math.sqrt(2 * excess / pl_constant) if pl_constant > 0 else math.inf
-    step, ball = choose_step(majorant, L_phi, level, step_size, step_fraction)
+    steep = OnDemand.known(L_phi)
+    step, ball = choose_step(majorant, steep, level, step_size, step_fraction)
     sizes |= {"pl_constant": pl_constant, "lipschitz": float(lipschitz[ball])}
     if number is None:
         found = converges_on_ball(majorant=majorant, ball=ball, step_size=step, **sizes)
@@ -187,7 +189,7 @@ def gradient_descent_converges(
 
 def choose_step(
     majorant: Majorant,
-    smoothness: Float[np.ndarray, "nodes"],
+    smoothness: OnDemand,
     level: float,
     step_size: float | None = None,
     step_fraction: float | None = None,
@@ -196,7 +198,7 @@ def choose_step(
 
     Args:
         majorant: Psi, in float64.
-        smoothness: L_phi on the balls.
+        smoothness: L_phi on the balls, of which as few as possible are asked for.
         level: sqrt(2 Delta_0 / alpha), which is rho for q = 1.
         step_size: eta, or None.
         step_fraction: q, or None.
@@ -205,23 +207,44 @@ def choose_step(
         eta and the ball's index; with None for eta if none was given and none is certified.
     """
     if step_size is not None:
-        return step_size, _ball_for(majorant, smoothness, level, step_size)
+        return step_size, _ball_for(majorant, np.asarray(smoothness), level, step_size)
     if not majorant.maximum > level:
         return None, majorant.peak
     least = level / majorant.maximum  # where rho = level / q reaches max Psi
     fractions = [step_fraction] if step_fraction else least + (1 - least) * STEP_FRACTIONS
-    best: tuple[float | None, int] = (None, majorant.peak)
-    fastest = 0.0
-    for q in fractions:
-        crossing = majorant.crossing(level / q)
-        ball = None if crossing is None else _first_ball(majorant, crossing.radius)
-        if crossing is None or ball is None or not math.isfinite(smoothness[ball]):
-            continue
-        eta = 2 * (1 - q) / float(smoothness[ball])
-        decrease = eta * q * crossing.sigma**2  # half of 1 - rate, over alpha
-        if decrease > fastest:
-            best, fastest = (eta, ball), decrease
-    return best
+    tried = [(q, c) for q in fractions if (c := majorant.crossing(level / q)) is not None]
+    reach = [(q, c.sigma, _first_ball(majorant, c.radius)) for q, c in tried]
+    steps = [_Step(float(q), float(sigma), ball) for q, sigma, ball in reach if ball is not None]
+    if steps:
+        smoothness.at(np.array([min(step.ball for step in steps)]))
+    while steps:
+        # The one that is best if L_phi is what is known of it; if it then is, nothing is better.
+        promised = [step.decrease(smoothness.at_least(step.ball)) for step in steps]
+        step = steps[int(np.argmax(promised))]
+        decrease = step.decrease(smoothness[step.ball])
+        if not max(promised) > 0:
+            break
+        if decrease >= max(promised):
+            return step.size(smoothness[step.ball]), step.ball
+    return None, majorant.peak
+
+
+class _Step(NamedTuple):
+    """A step that Theorem 1 certifies: its q, sigma_0 - omega(s*), and the ball beyond s*."""
+
+    q: float
+    sigma: float
+    ball: int
+
+    def size(self, smoothness: float) -> float:
+        """eta."""
+        return 2 * (1 - self.q) / smoothness
+
+    def decrease(self, smoothness: float) -> float:
+        """Half of 1 - rate, over alpha; 0 without L_phi."""
+        if not math.isfinite(smoothness):
+            return 0.0
+        return self.size(smoothness) * self.q * self.sigma**2
 
 
 def _first_ball(majorant: Majorant, radius: float) -> int | None:

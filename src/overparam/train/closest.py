@@ -12,6 +12,7 @@ the range of J*: the first-order condition for the shortest way. Gradient descen
 there, and how far from it the limit lies is what implicit regularisation is about.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +24,12 @@ from scipy.linalg import cho_solve
 from overparam.enclosures.factor import factor_in_place
 from overparam.errors import InputError
 from overparam.jacobian.bounds import jacobian_bounds
-from overparam.kernel.empirical.tangent import push_forward, tangent_kernel, to_coordinates
+from overparam.kernel.empirical.tangent import (
+    pull_back,
+    push_forward,
+    tangent_kernel,
+    to_coordinates,
+)
 from overparam.model.function import ParamTree, parameter_distance, parameter_norm
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem, require_no_decay
@@ -34,6 +40,13 @@ from overparam.train.gauss_newton import SMALLEST_DAMPING, minimum_norm_step
 
 SUFFICIENT = 0.1
 """Share of the predicted decrease of the merit function that a step must give."""
+
+SHORTEST_TRIAL = 1 / 16
+"""Least part of a step that is tried first."""
+
+RESOLVED = 1e-3
+"""Of the distance: a smaller part of the way is not told from the rest by the theorem of Pythagoras
+alone, which has it as the root of a difference."""
 
 
 @brief
@@ -140,8 +153,9 @@ def closest_interpolant(
     ``closest_interpolant(problem, initial)`` is what implicit regularisation compares a trained
     network to; ``start=trained`` looks for it from there. ``closest_interpolant(problem, trained)``
     is the interpolating network next to a trained one, where its training would about end. A step
-    is halved until an exact penalty function decreases (docs/linearised.md, Lemma L2). For a loss
-    with many minimisers, h* is the one nearest to the network's values at the start of the search.
+    is halved until an exact penalty function decreases (docs/linearised.md, Lemma L2); the part of
+    it that is tried first fits the curvature that the step before has met. For a loss with many
+    minimisers, h* is the one nearest to the network's values at the start of the search.
 
     Args:
         problem: The learning problem.
@@ -169,6 +183,7 @@ def closest_interpolant(
     target = problem.residual(theta) + np.asarray(problem.predict(theta))
     search = _Search(problem, origin, target, optimality)
     penalty, steps = 0.0, 0
+    last: _Made | None = None
     while True:
         local = search.expand(theta)
         if local is None:
@@ -179,24 +194,35 @@ def closest_interpolant(
         if steps == max_steps:
             return search.result(theta, local, False, steps, f"not converged in {steps} steps")
         penalty = max(penalty, 2 * local.multiplier)
-        moved = search.step(theta, local, penalty)
+        way = search.direction(theta, local)
+        moved = search.step(theta, local, way, penalty, search.trial(theta, local, way, last))
         if moved is None:
             reason = f"no step of at least {SMALLEST_DAMPING:.1e} makes progress after {steps}"
             return search.result(theta, local, False, steps, reason)
+        last = None if local.near else _Made(theta, way)
         theta, steps = moved, steps + 1
         del local  # frees its factor before the next kernel is built
+
+
+class _Made(NamedTuple):
+    """A step that went back towards theta_0: where it began, and its direction."""
+
+    theta: ParamTree
+    direction: ParamTree
 
 
 class _Local(NamedTuple):
     """The problem linearised at theta."""
 
     factor: Float[np.ndarray, "nk nk"]  # of K
-    direction: ParamTree  # J^+ (h* - F) - tangential part of theta - theta_0 while that is large
+    way: ParamTree  # theta - theta_0
+    duals: Float[np.ndarray, "nk 2"]  # K^{-1} J (theta - theta_0) and K^{-1} (h* - F)
     gap: Float[np.ndarray, " nk"]  # h* - F
     residual: float  # |h* - F|
     multiplier: float  # |a|
     tangential: float  # |tau|
     distance: float  # |theta - theta_0|
+    near: bool  # whether the way back has been gone: more of it would only lead off the data again
 
     @property
     def optimality(self) -> float:
@@ -213,35 +239,57 @@ class _Search:
     optimality: float
 
     def expand(self, theta: ParamTree) -> _Local | None:
-        """One kernel, one factor, one forward and two backward passes; None if K is singular."""
+        """One kernel, one factor and one forward pass; None if K is singular."""
         problem = self.problem
         factor = factor_in_place(tangent_kernel(problem, theta))
         if factor is None:
             return None
         way = _minus(theta, self.origin)
         seen, residual = push_forward(problem, theta, way), self._residual(theta)
-        back = _minus(way, minimum_norm_step(problem, theta, factor, seen))
-        step = minimum_norm_step(problem, theta, factor, residual)
-        multiplier = cho_solve((factor, True), residual + seen, check_finite=False)
-        tangential, distance = parameter_norm(back), parameter_norm(way)
-        # Where the way back has been gone, more of it would only lead off the data again.
+        both = np.stack([seen, residual], axis=1)
+        duals = cho_solve((factor, True), both, check_finite=False)
+        distance = parameter_norm(way)
+        # |way|^2 less its part in the range of J*, which is |J* K^{-1} seen|^2.
+        tangential = math.sqrt(max(distance**2 - float(seen @ duals[:, 0]), 0.0))
+        if tangential <= RESOLVED * distance:
+            tangential = parameter_norm(_minus(way, pull_back(problem, theta, duals[:, 0])))
         near = tangential <= self.optimality * distance
-        direction = step if near else _minus(step, back)
-        sizes = float(np.linalg.norm(residual)), float(np.linalg.norm(multiplier))
-        return _Local(factor, direction, residual, *sizes, tangential, distance)
+        sizes = float(np.linalg.norm(residual)), float(np.linalg.norm(duals.sum(axis=1)))
+        return _Local(factor, way, duals, residual, *sizes, tangential, distance, near)
 
-    def step(self, theta: ParamTree, local: _Local, penalty: float) -> ParamTree | None:
-        """The longest of 1, 1/2, 1/4, ... times the direction that lowers the penalty function."""
+    def direction(self, theta: ParamTree, local: _Local) -> ParamTree:
+        """J^+ (h* - F), less the tangential part of theta - theta_0 while that is large."""
+        if local.near:
+            return pull_back(self.problem, theta, local.duals[:, 1])
+        return _minus(pull_back(self.problem, theta, local.duals.sum(axis=1)), local.way)
+
+    def trial(
+        self, theta: ParamTree, local: _Local, direction: ParamTree, last: _Made | None
+    ) -> float:
+        """The part of a step to try first: 1, or on the way back what the last step suggests.
+
+        Over that step s the direction, about a gradient with its sign turned, has changed by -y;
+        <s, y> / |y|^2 is the length of Barzilai and Borwein.
+        """
+        if last is None or local.near:
+            return 1.0
+        made, turned = _minus(theta, last.theta), _minus(last.direction, direction)
+        along = _inner(made, turned)
+        return min(max(along / _inner(turned, turned), SHORTEST_TRIAL), 1.0) if along > 0 else 1.0
+
+    def step(
+        self, theta: ParamTree, local: _Local, direction: ParamTree, penalty: float, damping: float
+    ) -> ParamTree | None:
+        """The longest of 1, 1/2, 1/4, ... times a trial that lowers the penalty function."""
         before = local.distance**2 / 2 + penalty * local.residual
-        slope = parameter_norm(local.direction) ** 2
+        slope = parameter_norm(direction) ** 2
         slope += (penalty - local.multiplier) * local.residual
         # Near the end both sides are rounding, that of theta included: a full step is then as good
         # as any.
         scale = before + local.distance * parameter_norm(self.origin)
         rounding = 16 * np.finfo(np.float64).eps * scale
-        damping = 1.0
         while damping >= SMALLEST_DAMPING:
-            moved = self._corrected(theta, local, damping)
+            moved = self._corrected(theta, local, direction, damping)
             distance = parameter_distance(moved, self.origin)
             after = distance**2 / 2 + penalty * float(np.linalg.norm(self._residual(moved)))
             if after <= before - SUFFICIENT * damping * slope + rounding:
@@ -249,12 +297,14 @@ class _Search:
             damping /= 2
         return None
 
-    def _corrected(self, theta: ParamTree, local: _Local, damping: float) -> ParamTree:
+    def _corrected(
+        self, theta: ParamTree, local: _Local, direction: ParamTree, damping: float
+    ) -> ParamTree:
         """A damped step, and the way back to the residual that the linearisation promised.
 
         Without it the curvature of {F = h*} makes the penalty function reject good steps.
         """
-        moved = jax.tree.map(lambda a, b: a + damping * b, theta, local.direction)
+        moved = jax.tree.map(lambda a, b: a + damping * b, theta, direction)
         excess = self._residual(moved) - (1 - damping) * local.gap
         back = minimum_norm_step(self.problem, theta, local.factor, excess)
         return jax.tree.map(np.add, moved, back)
@@ -286,6 +336,11 @@ class _Search:
     def _residual(self, theta: ParamTree) -> Float[np.ndarray, " nk"]:
         values = np.asarray(self.problem.predict(theta))
         return to_coordinates(self.problem, self.target - values)
+
+
+def _inner(a: ParamTree, b: ParamTree) -> float:
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return float(sum(np.vdot(left, right) for left, right in pairs))
 
 
 def _minus(a: ParamTree, b: ParamTree) -> ParamTree:

@@ -10,7 +10,7 @@ executable: a run that is stopped and resumed makes bit for bit the steps of one
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -192,11 +192,11 @@ def _program(
             value = value + decay / 2 * tree_norm(way) ** 2
         return theta, gradient, value
 
-    def body(
-        step: Array, carry: tuple, start: ParamTree, data: tuple, batches: tuple | None
-    ) -> tuple:
-        state, rows = carry
-        theta, gradient, value = record(state, start, data)
+    def made(
+        seen: tuple, step: Array, state: State, start: ParamTree, data: tuple, batches: tuple | None
+    ) -> tuple[State, Array]:
+        """The state after a step, and the step's record."""
+        theta, gradient, value = seen
         if batches is not None:  # and then that gradient is not computed
             gradient = record(state, start, _on_batch(data, batches, step))[1]
         extra = {"value": value, "grad": gradient, "value_fn": lambda p: objective(p, data)}
@@ -213,17 +213,33 @@ def _program(
             change = partly.moving(change)
         row = jnp.stack([value, tree_norm(gradient), tree_norm(change), tree_norm(state.delta)])
         delta = jax.tree.map(jnp.add, state.delta, change)
-        return State(delta, memory), rows.at[step].set(row)
+        return State(delta, memory), row
+
+    def ended(seen: tuple, state: State) -> tuple[State, Array]:
+        """The record of where a run ends."""
+        _, gradient, value = seen
+        still = jnp.zeros((), dtype)
+        row = jnp.stack([value, tree_norm(gradient), still, tree_norm(state.delta)])
+        return state, row
 
     def chunk(
         state: State, start: ParamTree, data: tuple, batches: tuple | None, steps: Array
     ) -> tuple[State, Array]:
-        rows = jnp.zeros((CHUNK, len(COLUMNS)), dtype)
-        run: Callable = lambda i, carry: body(i, carry, start, data, batches)  # noqa: E731
-        state, rows = jax.lax.fori_loop(0, steps, run, (state, rows))
-        _, gradient, value = record(state, start, data)
-        end = jnp.stack([value, tree_norm(gradient), jnp.zeros((), dtype), tree_norm(state.delta)])
-        return state, jnp.concatenate([rows, end[None]])
+        def body(step: Array, carry: tuple) -> tuple:
+            state, rows = carry
+            look: Callable[[], tuple] = partial(record, state, start, data)
+            if batches is None:  # the gradient is needed either way: one text of it is compiled
+                seen = look()
+                look = lambda: seen  # noqa: E731
+            state, row = jax.lax.cond(
+                step < steps,
+                lambda: made(look(), step, state, start, data, batches),
+                lambda: ended(look(), state),
+            )
+            return state, rows.at[jnp.where(step < steps, step, CHUNK)].set(row)
+
+        rows = jnp.zeros((CHUNK + 1, len(COLUMNS)), dtype)
+        return jax.lax.fori_loop(0, steps + 1, body, (state, rows))
 
     return jax.jit(chunk)
 

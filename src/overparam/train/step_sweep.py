@@ -168,20 +168,22 @@ def _descend(
             return weights @ loss.excess(values, y)
 
         def body(carry: tuple) -> tuple:
-            done, params, _, best = carry
+            """Look, and make a step; the one after the last look leads nowhere."""
+            done, params, _, best, initial = carry
             value, gradient = jax.value_and_grad(excess)(params)
+            initial = jnp.where(done == 0, value, initial)
             params = jax.tree.map(
                 lambda a, b, d: a - step_size * (d * b), params, gradient, multipliers
             )
-            return done + 1, params, value, jnp.minimum(best, value)
+            best = jnp.where(done < steps, jnp.minimum(best, value), best)
+            return done + 1, params, value, best, initial
 
-        initial = excess(start)
-        alive = lambda value: value <= HOPELESS * initial  # noqa: E731
-        going: Any = lambda carry: (carry[0] < steps) & alive(carry[2])  # noqa: E731
-        state = (jnp.zeros_like(steps), start, initial, initial)
-        _, params, value, best = jax.lax.while_loop(going, body, state)
-        end = excess(params)
-        final = jnp.where(alive(value) & alive(end), end, jnp.inf)
+        alive = lambda value, initial: value <= HOPELESS * initial  # noqa: E731
+        going: Any = lambda carry: (carry[0] <= steps) & alive(carry[2], carry[4])  # noqa: E731
+        nothing, most = jnp.float32(0), jnp.float32(jnp.inf)
+        state = (jnp.zeros_like(steps), start, nothing, most, most)
+        done, _, value, best, initial = jax.lax.while_loop(going, body, state)
+        final = jnp.where((done > steps) & alive(value, initial), value, jnp.inf)
         best = jnp.fmin(best, final)
         return jnp.stack([initial, final, best])
 
