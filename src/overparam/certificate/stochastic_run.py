@@ -152,7 +152,7 @@ class _Run:
     def __post_init__(self) -> None:
         problem = self.problem
         self.start, self.how = self.params, curvature_of(problem.mlp, False)
-        self._advance = cell_program(problem.mlp, problem.loss, self.how)
+        self._advance = cell_program(problem.mlp, problem.loss, self.how, CHUNK)
         self._grams = input_grams(problem.mlp, problem.measure.x) if self.how == "neurons" else None
         self._centre = centre_noise(problem, self.proved)
 
@@ -222,7 +222,7 @@ class _Run:
                 *(point.params, point.params, self.start, data),
                 np.float64(self.step_size),
                 (np.float64(ball.lipschitz), np.float64(ball.third)),
-                (np.float64(reach), np.float64(math.inf), np.int32(most)),
+                (np.float64(reach), np.float64(math.inf), np.int32(most), np.float64(0.0)),
                 (jax.random.key(0), np.int32(0)),
             )
         return jax.tree.map(np.asarray, end), np.asarray(rows)[: int(count)]

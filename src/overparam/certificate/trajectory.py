@@ -35,7 +35,7 @@ from overparam.numbers import Interval, safe, safe_upper
 from overparam.problem.problem import Problem, layered_network
 from overparam.progress import Progress
 from overparam.rounding.residual import EVALUATION
-from overparam.theorems.handover import excess_within, takes_over
+from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
 
 BUDGET = 60.0
 """Seconds that a run may take unasked."""
@@ -48,6 +48,10 @@ HOPEFUL = 0.75
 
 SHARP = 1.2
 """The ratio of what is known of the kernel's change from both sides from which on a run ends."""
+
+COARSER = 4
+"""So many times fewer radii do for Theorem 1 where Theorem C is asked for, and for the tail where
+the run may go on."""
 
 LONGER = 2
 """Times the steps to where Theorem 1 takes over, a run is not made longer for the sake of that."""
@@ -272,6 +276,7 @@ class _Attempt:
         self.exponents: list[np.ndarray] = []
         self.steps, self.work, self.lost, self.adrift = 0, 0.0, False, False
         self.length = self.farthest = self.deviation = 0.0
+        self.bend = 0.0  # L in the cell before
         self.last = math.inf  # the step at which to end, though the end is not known well
 
     def make(self) -> Found | None:
@@ -286,14 +291,14 @@ class _Attempt:
         cells = self.run.cells(here, self.steps)
         point = self.run.measure(here, self.steps)
         while point is not None:
-            found = self._hand_over(point, self.deviation)
+            found = self._hand_over(point, self.deviation, TAIL_RADII[COARSER - 1 :: COARSER])
             if found is not None:
-                few = (
-                    FEW if point.bounds.lipschitz(0.0) else 0
-                )  # else nothing moves but by rounding
-                best, self.last = found, min(self.last, max(LONGER * found.steps, few))
+                best = found
+                if self.last == math.inf:  # where J is constant nothing moves but by rounding
+                    few = FEW if point.bounds.lipschitz(0.0) else 0
+                    self.last = max(LONGER * found.steps, few)
                 if found.sharp(SHARP):
-                    return found
+                    break
             if self.last == math.inf and self.run.proved and self._adrift(point):
                 self.adrift = True  # only for rounding
                 break
@@ -312,8 +317,11 @@ class _Attempt:
                 began, before, self.run.stepping = now, self.work, 0.0
             if self._too_long(now - began, self.work - before):
                 return best
+            self.bend = cell.ball.lipschitz
             point = self.run.measure(cell.end, self.steps)
         self.why, self.lost = self.run.why or Adrift(), True
+        if point is not None and (best is None or best.steps == self.steps):
+            return self._hand_over(point, self.deviation) or best
         return best
 
     def _adrift(self, point: Point) -> bool:
@@ -373,17 +381,22 @@ class _Attempt:
         per_step = PER_STEP if self.run.how in ("layers", "random") else 1.0
         self.work += per_step * len(cell.rows) + PER_VECTOR * self.run.vectors(cell)
 
-    def _hand_over(self, point: Point, deviation: float) -> Found | None:
+    def _hand_over(
+        self, point: Point, deviation: float, radii: np.ndarray = TAIL_RADII
+    ) -> Found | None:
         """Lemma C3 at a point of the run, if it may hold."""
         sigma, loss = sigma_at(point), self.problem.loss
         if not (sigma and deviation < math.inf):
             return None
         number = Interval.exact if self.run.proved else None
         exact: Any = number or float
+        here = excess_at(self.problem, point)
+        if not self.bend / 2 * math.sqrt(2 * here / loss.smoothness) <= HOPEFUL * sigma**2:
+            return None  # unless L is half of what it was in the cell before
         omega, lipschitz = point.bounds.on_ball(deviation)
         excess = safe_upper(
             excess_within(
-                excess=exact(excess_at(self.problem, point)),
+                excess=exact(here),
                 smoothness=exact(loss.smoothness),
                 jacobian_norm=exact((point.jacobian_norm + omega) * (1 + 2.0**-50)),
                 away=exact(deviation),
@@ -406,6 +419,7 @@ class _Attempt:
                 excess=excess,
                 step_size=self.run.step_size,
                 number=number,
+                radii=radii,
             )
         )
         if not tail.certified:

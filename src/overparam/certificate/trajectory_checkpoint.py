@@ -24,14 +24,14 @@ from overparam.theorems.beside import Beside, LinearRun
 SAVE_EVERY = 5.0
 """Seconds between two savings, at least."""
 
-_RUN = ("spread", "exponent", "_reach")
-_LOOKS = ("_spent", "_steps")
+_RUN = ("spread", "exponent", "_reach", "_omega", "_pace")
+_LOOKS = ("_spent", "_steps", "_at")
 _BESIDE = (
     *("largest", "_farthest", "_way", "_start", "_initial", "_began", "_drift", "_predictions"),
-    *("_least", "_parameters", "_steps"),
+    *("_least", "_parameters", "_steps", "_bent", "_longest"),
 )
 _LINEAR = ("off_rho", "off_alpha", "path")
-_ATTEMPT = ("steps", "work", "length", "farthest", "deviation", "last")
+_ATTEMPT = ("steps", "work", "length", "farthest", "deviation", "bend", "last")
 _TABLES = ("upper", "lower", "exponents")
 _NAMES = ("attempt", "numbers", "look", "rho", "alpha", *_TABLES)
 
