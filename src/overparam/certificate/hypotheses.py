@@ -113,7 +113,7 @@ class Hypotheses:
         Beyond that come a few more, as far as Theorem 4 excludes minimisers. There are so many
         times fewer as ``coarser`` says where little hangs on them.
         """
-        nodes = NODES // coarser
+        nodes = max(NODES // coarser, 4)
         linearised = level / self.sigma if self.sigma else 0.0
         outer = self._peak_radius(linearised)
         inner = min(linearised or outer, outer) / 16

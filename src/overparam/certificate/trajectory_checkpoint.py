@@ -32,7 +32,7 @@ _BESIDE = (
 )
 _LINEAR = ("off_rho", "off_alpha", "path")
 _ATTEMPT = ("steps", "work", "length", "farthest", "deviation", "bend", "last")
-_TABLES = ("upper", "lower", "exponents")
+_TABLES = ("upper", "lower", "exponents", "ends")
 _NAMES = ("attempt", "numbers", "look", "rho", "alpha", *_TABLES)
 
 
@@ -104,7 +104,7 @@ class Saved:
         if linear is not None:
             linear.rho, linear.alpha = found["rho"], found["alpha"]
         for name in _TABLES:
-            getattr(attempt, name).append(found[name])
+            setattr(attempt, name, [found[name]])
         return jax.tree.unflatten(structure, [found[name] for name in names])
 
 

@@ -139,11 +139,14 @@ class Run:
         sampled: Whether random vectors bound the curvature of deeper networks, instead of layers.
         early: How many steps are made in balls.
         bits: Their precision.
+        persists: Whether a run that is lost goes on, to say how many of its steps need more bits;
+            one that is to be proved does.
 
     Attributes:
         exponent: The sum of the e_t so far.
         longest: Steps of a cell at most.
         stepping: Seconds that the steps themselves took; measuring at each cell is apart.
+        balling: Those that steps in balls took.
         why: Why the run ended, if it did.
     """
 
@@ -158,8 +161,10 @@ class Run:
         sampled: bool = False,
         early: int = 0,
         bits: int = 128,
+        persists: bool = False,
     ) -> None:
         self.problem, self.step_size, self.proved = problem, step_size, proved
+        self.persists = persists or proved
         self.start = as_float64(params)
         network = problem.network
         self.how = curvature_of(network, sampled)
@@ -169,7 +174,7 @@ class Run:
             self.beta = STEADY
         # A key of its own: networks and data are often drawn from small seeds.
         self.key = jax.random.fold_in(jax.random.key(seed), OWN)
-        self.exponent = self.stepping = 0.0
+        self.exponent = self.stepping = self.balling = 0.0
         self.spread: float | None = 0.0
         self.why: Reason | None = None
         self.early = early
@@ -222,8 +227,8 @@ class Run:
         while True:
             point = self.measure(params, step)
             cell = None if point is None else self._cell(point)
-            if cell is None or (self.spread is None and not self.proved):
-                return  # a proved run goes on, to say how many of its steps need more bits
+            if cell is None or (self.spread is None and not self.persists):
+                return
             yield cell
             params, step = cell.end, step + len(cell.rows)
 
@@ -335,7 +340,9 @@ class Run:
             row[COLUMNS.index("moved")] = moved
             size = row[COLUMNS.index("size")]
             away = max(away, 2 * UNIT_ROUNDOFF * size * UP)
+            began = time.perf_counter()
             errors.append(self._balls.step())
+            self.balling += time.perf_counter() - began
             here = self._balls.nearest()
             found.append(row)
         if point.step + len(found) >= self.early:
