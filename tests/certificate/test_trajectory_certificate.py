@@ -86,7 +86,9 @@ def test_a_dozen_units_are_certified_from_initialisation(small):
     assert certificate.theorem == "C"
     assert certificate.margin > 1
     assert not certify(problem, start, theorem="1").certified
-    assert certify(problem, start) == certificate  # what is tried after 1 and P
+    tried_last = certify(problem, start)  # after 1, with more radii for that, and P
+    for name in ("theorem", "why", "step_size", "radius", "rate", "margin", "problem"):
+        assert getattr(tried_last, name) == getattr(certificate, name)
     assert not certify(problem, start, budget=0).certified
 
 

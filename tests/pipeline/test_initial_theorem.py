@@ -10,6 +10,7 @@ import overparam as op
 from overparam.cli.main import main
 from overparam.pipeline.consequence_findings import _certified_laziness
 from overparam.pipeline.job_findings import descent
+from overparam.pipeline.output import history_columns
 from overparam.pipeline.run import run_job
 from overparam.pipeline.settings import JobSettings
 
@@ -76,7 +77,16 @@ def test_the_figure_says_where_theorem_1_takes_over_from_the_run():
     numbers = found.initial.numbers
     assert found.initial.certified, found.initial.reason
     picture = descent(found).picture
-    assert picture.data[-1] == (numbers.handover, numbers.deviation)
+    course = picture.data[-1]
+    assert course == found.initial.course
+    assert (course.steps[0], course.deviations[0], course.steps[-1]) == (0, 0.0, numbers.handover)
+    assert course.deviations[-1] == numbers.deviation
+    column = history_columns(found)["deviation"]
+    made = int(numbers.handover)
+    assert column[0] == 0
+    assert column[made] == numbers.deviation
+    assert (np.diff(column[: made + 1]) >= 0).all()
+    assert np.isnan(column[made + 1 :]).all()
     assert f"Up to step {numbers.handover:,.0f} the certificate follows a run" in picture.caption
     said = _certified_laziness(found.initial)
     assert "in the end at least" in said

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from overparam.certificate.certificate import Course
 from overparam.pipeline import distances
 from overparam.pipeline.job_findings import spectrum_caption
 from overparam.pipeline.result import JobResult, Spectrum
@@ -42,10 +43,16 @@ def test_descent_draws_the_run_and_the_prediction() -> None:
 
 def test_where_theorem_1_takes_over_is_marked_with_what_is_known_there() -> None:
     run = history([1.0, 0.5, 0.25])
-    curves = drawn(plots.figure_descent(run, None, "gd", (2, 1.42e-10)))
-    (mark,) = (xy for name, xy in curves.items() if "Theorem 1 takes over, δ_T = 1" in name)
+    course = Course(steps=(0, 2), deviations=(0.0, 1.42e-10))
+    figure = plots.figure_descent(run, None, "gd", course)
+    (mark,) = (xy for name, xy in drawn(figure).items() if "Theorem 1 takes over, δ_T = 1" in name)
     assert mark[:, 0].tolist() == [2, 2]
-    assert len(drawn(plots.figure_descent(run, None, "gd", (3, 1e-9)))) == 1  # not reached
+    (line,) = figure.axes[1].lines  # delta_t, on the right
+    np.testing.assert_array_equal(line.get_xydata(), [[0, np.nan], [1, 1.42e-10], [2, 1.42e-10]])
+    assert line.get_label() in [text.get_text() for text in figure.axes[0].get_legend().texts]
+    farther = Course(steps=(0, 3), deviations=(0.0, 1e-9))
+    curves = drawn(plots.figure_descent(run, None, "gd", farther))
+    assert not any("takes over" in name for name in curves)  # not reached
 
 
 def test_long_runs_are_thinned_but_keep_their_ends() -> None:

@@ -16,12 +16,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+from jaxtyping import Float, Int
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from overparam.certificate.constants import ABOUT, Constant, Numbers, Theorem
 from overparam.certificate.description import FunctionDescription, NetworkDescription
-from overparam.certificate.field_types import MaybeFinite, Positive, Record, Word
-from overparam.certificate.reason import Reason, WouldTake
+from overparam.certificate.field_types import Finite, MaybeFinite, Positive, Record, Word
+from overparam.certificate.reason import Reason, Steps, WouldTake
 from overparam.choices import Kind as Kind
 from overparam.choices import Rigor as Rigor
 from overparam.errors import InputError
@@ -34,6 +35,9 @@ from overparam.version import VERSION
 
 FORMAT = 3
 """Version of the file format."""
+
+MOST_ENDS = 200
+"""Steps of a run whose delta_t is stated, at most."""
 
 LONGEST = 2**20
 """Bytes beyond which a file is no certificate; one takes some 7,000."""
@@ -100,6 +104,24 @@ def software_versions() -> Versions:
     return Versions(**packages, python=platform.python_version())
 
 
+class Course(Record, frozen=True, kw_only=True):
+    """delta_t of Theorem C at the ends of cells: of the kind that the number ``deviation`` is.
+
+    Attributes:
+        steps: t, increasing, from 0 to the hand-over.
+        deviations: The largest delta up to there: how far gradient descent in exact arithmetic may
+            have been from the run that was made.
+    """
+
+    steps: Annotated[tuple[Steps, ...], Meta(min_length=1, max_length=MOST_ENDS)]
+    deviations: Annotated[tuple[Finite, ...], Meta(min_length=1, max_length=MOST_ENDS)]
+
+    def at(self, steps: Int[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+        """A bound on delta at each of some steps; NaN behind the hand-over, where there is none."""
+        place = np.searchsorted(self.steps, steps)
+        return np.append(self.deviations, np.nan)[place]
+
+
 class Certificate(
     Struct,
     frozen=True,
@@ -133,6 +155,7 @@ class Certificate(
         assumptions: What is taken for granted, a clause each.
         versions: Of the packages and Python.
         batches: Of Theorem S: how many points a batch has, and how they are drawn.
+        course: Of Theorem C, if it certifies: delta_t along the run.
         forecast: If Theorem C was considered and not tried: how long its run would take.
         not_proved: If ``proved`` was asked for and cannot be had on this machine: why.
     """
@@ -149,6 +172,7 @@ class Certificate(
     assumptions: Annotated[tuple[Assumption, ...], Meta(max_length=10)]
     versions: Versions
     batches: Batches | UnsetType = UNSET
+    course: Course | UnsetType = UNSET
     forecast: WouldTake | UnsetType = UNSET
     not_proved: ArithmeticFault | UnsetType = UNSET
 

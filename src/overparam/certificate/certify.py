@@ -17,6 +17,7 @@ from overparam.certificate.stochastic import check_batches, with_batches
 from overparam.certificate.stochastic_run import certify_batch_run
 from overparam.certificate.trajectory import (
     BUDGET,
+    COARSER,
     can_run,
     certify_by_running,
     check_trajectory,
@@ -182,7 +183,8 @@ def certify(
             return certify_batch_run(
                 *(hypotheses, found, seed_of(key), step_size), budget=budget, progress=progress
             )
-    first = certificate_from(hypotheses, "initialisation", step_size)
+    coarser = COARSER if theorem == "C" else 1
+    first = certificate_from(hypotheses, "initialisation", step_size, coarser)
     if theorem == "1" or rigor == "estimated":
         return first
     if theorem == "P" or (theorem is None and worth_a_path(problem, first)):

@@ -34,7 +34,7 @@ from overparam.theorems.majorant import Majorant
 
 @np.errstate(all="ignore")
 def certificate_from(
-    hypotheses: Hypotheses, start: Start, step_size: float | None = None
+    hypotheses: Hypotheses, start: Start, step_size: float | None = None, coarser: int = 1
 ) -> Certificate:
     """The certificate that measured hypotheses give; cheap.
 
@@ -42,6 +42,7 @@ def certificate_from(
         hypotheses: Measured at theta_0.
         start: ``initialisation`` or ``anchor``.
         step_size: eta > 0, or None.
+        coarser: How many times fewer radii are to do where another theorem is asked for.
 
     Raises:
         InputError: The step size is not a positive number, or the loss has no usable PL constant.
@@ -51,7 +52,7 @@ def certificate_from(
     problem, params = hypotheses.point.problem, hypotheses.point.params
     alpha = problem.loss.functional_pl_constant(hypotheses.excess, problem.measure.weights)
     growth = math.sqrt(2 * hypotheses.excess / alpha) if alpha else math.inf
-    majorant, lipschitz = hypotheses.grid(growth if math.isfinite(growth) else 0.0)
+    majorant, lipschitz = hypotheses.grid(growth if math.isfinite(growth) else 0.0, coarser)
     premises = _premises(hypotheses, majorant, lipschitz, alpha)
     smooth = lipschitz.mapped(lambda at, L: hypotheses.smoothness(majorant.modulus[at], L))
     step, ball = choose_step(majorant, smooth, growth, step_size)

@@ -108,22 +108,24 @@ class Hypotheses:
         )
 
     @one_thread
-    def grid(self, level: float) -> tuple[Majorant, OnDemand]:
+    def grid(self, level: float, coarser: int = 1) -> tuple[Majorant, OnDemand]:
         """Psi, and L, at radii around the linearised path length, and on to where Psi peaks.
 
-        Beyond that come a few more, as far as Theorem 4 excludes minimisers.
+        Beyond that come a few more, as far as Theorem 4 excludes minimisers. There are so many
+        times fewer as ``coarser`` says where little hangs on them.
         """
+        nodes = max(NODES // coarser, 4)
         linearised = level / self.sigma if self.sigma else 0.0
         outer = self._peak_radius(linearised)
         inner = min(linearised or outer, outer) / 16
         middle = min(16 * linearised or outer, outer)
-        radii = np.geomspace(inner, middle, NODES // 2)
+        radii = np.geomspace(inner, middle, nodes // 2)
         if middle < outer:
-            radii = np.append(radii, np.geomspace(middle, outer, NODES // 2 + 1)[1:])
+            radii = np.append(radii, np.geomspace(middle, outer, nodes // 2 + 1)[1:])
         modulus, lipschitz = self.bounds.on_nested_balls(radii)
         modulus = np.maximum.accumulate(modulus)
         if self.duals is not None and self.bounds.kind != "estimated":
-            afar = self._where_minimisers_may_be(self.duals, radii, modulus)
+            afar = self._where_minimisers_may_be(self.duals, radii, modulus, AFAR // coarser)
             if not len(afar):
                 return Majorant(self.sigma, radii, modulus), lipschitz
             beyond, of_them = self.bounds.on_nested_balls(afar)
@@ -134,7 +136,11 @@ class Hypotheses:
         return Majorant(self.sigma, radii, modulus), lipschitz
 
     def _where_minimisers_may_be(
-        self, duals: Duals, radii: Float[np.ndarray, " nodes"], modulus: Float[np.ndarray, " nodes"]
+        self,
+        duals: Duals,
+        radii: Float[np.ndarray, " nodes"],
+        modulus: Float[np.ndarray, " nodes"],
+        more: int,
     ) -> Float[np.ndarray, " more"]:
         """Radii beyond the last one, evenly to where Theorem 4 is about to end."""
         last = float(radii[-1])
@@ -152,7 +158,7 @@ class Hypotheses:
         # On cells that double omega's integral is too large, and the bound too small, by up to a
         # third: a trapezoid comes closer.
         _, near = duals.ridge.best(radii, (modulus + np.append(0.0, modulus[:-1])) / 2)
-        return np.linspace(last, max(1.03 * near, bound), AFAR + 1)[1:]
+        return np.linspace(last, max(1.03 * near, bound), more + 1)[1:]
 
     def _peak_radius(self, linearised: float) -> float:
         """Where omega reaches sigma_0, to a percent from above; or far out if it never does."""

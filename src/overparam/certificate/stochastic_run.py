@@ -140,6 +140,8 @@ class BatchRun(Run):
         upper: Delta_0, ..., Delta_{t-1} from above.
     """
 
+    most = CHUNK  # the batches of a cell's steps are drawn before it
+
     def __init__(
         self,
         problem: Problem,
@@ -154,7 +156,6 @@ class BatchRun(Run):
         self.batches, self.seed, self.params = batches, seed, self.start
         self.steps, self.deviation, self.length, self.farthest = 0, 0.0, 0.0, 0.0
         self.upper: list[float] = []
-        self.longest = CHUNK
         self._share = in_a_batch(batches, problem.measure)
         self._norm = 0.0
         # The weights of a batch's points are rounded.

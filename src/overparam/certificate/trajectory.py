@@ -35,7 +35,7 @@ from overparam.numbers import UP, Interval, safe, safe_upper
 from overparam.problem.problem import Problem, layered_network
 from overparam.progress import Progress
 from overparam.rounding.residual import EVALUATION
-from overparam.theorems.handover import excess_within, takes_over
+from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
 
 BUDGET = 60.0
 """Seconds that a run may take unasked."""
@@ -48,6 +48,10 @@ HOPEFUL = 0.75
 
 SHARP = 1.2
 """The ratio of what is known of the kernel's change from both sides from which on a run ends."""
+
+COARSER = 4
+"""So many times fewer radii do for Theorem 1 where Theorem C is asked for, and for the tail where
+the run may go on."""
 
 LONGER = 2
 """Times the steps to where Theorem 1 takes over, a run is not made longer for the sake of that."""
@@ -71,6 +75,9 @@ BITS = 64
 
 FLOAT64_EXPONENT = 10.0
 """The exponent by which the rounding of float64 may be amplified; earlier steps take more bits."""
+
+ESTIMATED_EXPONENT = 16.0
+"""The same where rounding is estimated, which takes it for a thousandth."""
 
 STEPS = "steps of gradient descent in float64"
 """What progress is told of."""
@@ -196,7 +203,7 @@ def certify_by_running(
     step = STEP / largest if step_size is None else step_size
     until = time.perf_counter() + budget
     saved = saved_at(checkpoint, problem, start, step_size, hypotheses.rigor)
-    proved = hypotheses.rigor == "proved"
+    proved, first_step = hypotheses.rigor == "proved", step
     for _ in range(1 + HALVINGS * free):
         predicted = predict_run(hypotheses, step)
         if unasked and predicted is None:
@@ -212,11 +219,8 @@ def certify_by_running(
         if lost and run.how == "layers" and not proved:
             again = Run(problem, start, step, sampled=True)
             attempt, found = _attempt(problem, again, *settings)
-        if found is None and attempt.adrift and _has_balls(problem):
-            early = attempt.steps_in_balls()
-            bits = BITS + math.ceil(1.45 * attempt.run.exponent)
-            again = Run(problem, start, step, proved=True, early=early, bits=bits)
-            attempt, found = _attempt(problem, again, *settings)
+        if found is None and attempt.adrift:
+            attempt, found = _with_balls(problem, attempt, settings)
         if found is not None:
             return certificate_of(hypotheses, first, found)
         if not attempt.lost or attempt.adrift:
@@ -224,7 +228,32 @@ def certify_by_running(
         if time.perf_counter() > until:
             break
         step /= 2
+    if isinstance(attempt.why, Lost) and not proved and time.perf_counter() < until:
+        settings = (predict_run(hypotheses, first_step), until, budget, progress, saved)
+        run = Run(problem, start, first_step, persists=True)
+        last, found = _attempt(problem, run, *settings) if _has_balls(problem) else (attempt, None)
+        if found is None and last.adrift:
+            last, found = _with_balls(problem, last, settings)
+        if found is not None:
+            return certificate_of(hypotheses, first, found)
+        if isinstance(last.why, WouldTake):
+            return not_certified(first, first_step, last.why, last.steps, settings[0])
     return not_certified(first, attempt.run.step_size, attempt.why, attempt.steps, None)
+
+
+def _with_balls(
+    problem: Problem, lost: "_Attempt", settings: tuple
+) -> tuple["_Attempt", Found | None]:
+    """The same run with its first steps in balls, where there are such steps."""
+    if not _has_balls(problem):
+        return lost, None
+    run = Run(
+        *(problem, lost.run.start, lost.run.step_size),
+        proved=lost.run.proved,
+        early=lost.steps_in_balls(),
+        bits=BITS + math.ceil(1.45 * lost.run.exponent),
+    )
+    return _attempt(problem, run, *settings)
 
 
 def _has_balls(problem: Problem) -> bool:
@@ -270,8 +299,11 @@ class _Attempt:
         self.upper: list[np.ndarray] = []
         self.lower: list[np.ndarray] = []
         self.exponents: list[np.ndarray] = []
+        self.ends: list[np.ndarray] = [np.zeros((1, 2))]  # t, and the largest delta up to there
         self.steps, self.work, self.lost, self.adrift = 0, 0.0, False, False
+        self.first = 0  # steps of the first cell
         self.length = self.farthest = self.deviation = 0.0
+        self.bend = 0.0  # L in the cell before
         self.last = math.inf  # the step at which to end, though the end is not known well
 
     def make(self) -> Found | None:
@@ -286,15 +318,15 @@ class _Attempt:
         cells = self.run.cells(here, self.steps)
         point = self.run.measure(here, self.steps)
         while point is not None:
-            found = self._hand_over(point, self.deviation)
+            found = self._hand_over(point, self.deviation, TAIL_RADII[COARSER - 1 :: COARSER])
             if found is not None:
-                few = (
-                    FEW if point.bounds.lipschitz(0.0) else 0
-                )  # else nothing moves but by rounding
-                best, self.last = found, min(self.last, max(LONGER * found.steps, few))
+                best = found
+                if self.last == math.inf:  # where J is constant nothing moves but by rounding
+                    few = FEW if point.bounds.lipschitz(0.0) else 0
+                    self.last = max(LONGER * found.steps, few)
                 if found.sharp(SHARP):
-                    return found
-            if self.last == math.inf and self.run.proved and self._adrift(point):
+                    break
+            if self.last == math.inf and self._adrift(point):
                 self.adrift = True  # only for rounding
                 break
             cell = next(cells, None) if self.steps < self.last else None
@@ -309,22 +341,31 @@ class _Attempt:
                 self.progress(STEPS, self.steps, total)
             now = time.perf_counter()
             if before is None:  # what the first cell compiled does not count
-                began, before, self.run.stepping = now, self.work, 0.0
+                began, before = now, self.work
+                self.first = self.steps
+                self.run.stepping = self.run.balling = 0.0
             if self._too_long(now - began, self.work - before):
                 return best
+            self.bend = cell.ball.lipschitz
             point = self.run.measure(cell.end, self.steps)
         self.why, self.lost = self.run.why or Adrift(), True
+        if point is not None and (best is None or best.steps == self.steps):
+            return self._hand_over(point, self.deviation) or best
         return best
 
     def _adrift(self, point: Point) -> bool:
-        """Whether Theorem 1 would take over but for rounding."""
-        return self.deviation > 0 and self._hand_over(point, 0.0) is not None
+        """Whether Theorem 1 would take over but for rounding, which outweighs the residual."""
+        level = 0.0 if self.run.proved else math.sqrt(2 * excess_at(self.problem, point))
+        if not self.deviation * point.jacobian_norm > level:
+            return False
+        return self._hand_over(point, 0.0) is not None
 
     def steps_in_balls(self) -> int:
         """How many of the first steps float64 rounds too much for what comes after them."""
         exponents = np.concatenate([*self.exponents, [0.0]])
         rest = np.cumsum(exponents[::-1])[::-1]
-        limit = min(FLOAT64_EXPONENT, float(rest[0]) / 2)
+        most = FLOAT64_EXPONENT if self.run.proved else ESTIMATED_EXPONENT
+        limit = min(most, float(rest[0]) / 2)
         return int(np.argmax(rest <= limit))
 
     def _too_long(self, spent: float, fresh: float) -> bool:
@@ -334,11 +375,15 @@ class _Attempt:
             spent: Seconds since the first cell.
             fresh: Gradient steps' worth of work since then.
         """
-        expected, foreseen = spent, self.predicted
+        expected, foreseen, run = spent, self.predicted, self.run
         if foreseen is not None and fresh and spent > min(2.0, self.left / 10):
             # Cells get longer: measuring those to come is taken to cost no more than so far.
-            ahead = self.run.stepping * max(foreseen.work / fresh - 1, 0.0)
-            expected = spent + ahead + (spent - self.run.stepping) * (ahead > 0)
+            ahead = run.stepping * max(foreseen.work / fresh - 1, 0.0)
+            measuring = spent - run.stepping - run.balling
+            expected = spent + ahead + measuring * (ahead > 0)
+        if run.in_balls:
+            made = max(self.steps - self.first, 1)
+            expected += run.balling / made * (run.early - self.steps)
         if expected <= self.left or (spent <= self.left and expected <= 2 * self.left):
             return False
         at_least = expected <= spent
@@ -369,20 +414,27 @@ class _Attempt:
             self.farthest, float((cell.column("distance") + cell.deviations[:-1]).max())
         )
         self.steps += len(cell.rows)
+        largest = max(float(self.ends[-1][-1, 1]), float(cell.deviations.max()))
+        self.ends.append(np.array([[self.steps, largest]]))
         per_step = PER_STEP if self.run.how in ("layers", "random") else 1.0
         self.work += per_step * len(cell.rows) + PER_VECTOR * self.run.vectors(cell)
 
-    def _hand_over(self, point: Point, deviation: float) -> Found | None:
+    def _hand_over(
+        self, point: Point, deviation: float, radii: np.ndarray = TAIL_RADII
+    ) -> Found | None:
         """Lemma C3 at a point of the run, if it may hold."""
         sigma, loss = sigma_at(point), self.problem.loss
         if not (sigma and deviation < math.inf):
             return None
         number = Interval.exact if self.run.proved else None
         exact: Any = number or float
+        here = excess_at(self.problem, point)
+        if not self.bend / 2 * math.sqrt(2 * here / loss.smoothness) <= HOPEFUL * sigma**2:
+            return None  # unless L is half of what it was in the cell before
         omega, lipschitz = point.bounds.on_ball(deviation)
         excess = safe_upper(
             excess_within(
-                excess=exact(excess_at(self.problem, point)),
+                excess=exact(here),
                 smoothness=exact(loss.smoothness),
                 jacobian_norm=exact((point.jacobian_norm + omega) * (1 + 2.0**-50)),
                 away=exact(deviation),
@@ -405,6 +457,7 @@ class _Attempt:
                 excess=excess,
                 step_size=self.run.step_size,
                 number=number,
+                radii=radii,
             )
         )
         if not tail.certified:
@@ -419,6 +472,7 @@ class _Attempt:
             lower=np.concatenate([*self.lower, []]),
             length=self.length,
             farthest=self.farthest,
+            ends=np.concatenate(self.ends),
             exponent=self.run.exponent + self.run.slack(self.steps),
             movement=self.run.movement(point, deviation, tail, excess),
         )

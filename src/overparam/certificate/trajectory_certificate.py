@@ -8,7 +8,13 @@ import numpy as np
 from jaxtyping import Float
 from msgspec.structs import replace
 
-from overparam.certificate.certificate import Certificate, Remedies, with_random_vectors
+from overparam.certificate.certificate import (
+    MOST_ENDS,
+    Certificate,
+    Course,
+    Remedies,
+    with_random_vectors,
+)
 from overparam.certificate.constants import Numbers, converging
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.prediction import Prediction
@@ -45,6 +51,7 @@ class Found:
         lower: The same from below.
         length: Of the path up to T.
         farthest: The largest distance from theta_0 up to T.
+        ends: t at the ends of cells, and the largest delta up to there.
         exponent: a_T and the sum of the e_t up to T.
         movement: What kernel and parameters have moved, and the linearised run beside them.
     """
@@ -58,6 +65,7 @@ class Found:
     lower: Float[np.ndarray, " steps"]
     length: float
     farthest: float
+    ends: Float[np.ndarray, "ends 2"]
     exponent: float
     movement: Movement
 
@@ -104,9 +112,17 @@ def certificate_of(hypotheses: Hypotheses, first: Certificate, found: Found) -> 
         theorem="C",
         why=Converges(),
         numbers=_numbers(hypotheses, first, found),
+        course=_course(found.ends),
         remedies=Remedies(),
         assumptions=with_random_vectors(granted) if found.run.randomised else granted,
     )
+
+
+def _course(ends: Float[np.ndarray, "ends 2"]) -> Course:
+    """Some of the ends of cells, the last one among them."""
+    few = np.linspace(0, len(ends) - 1, min(len(ends), MOST_ENDS)).round().astype(int)
+    steps, deviations = ends[few].T.tolist()
+    return Course(steps=tuple(map(int, steps)), deviations=tuple(deviations))
 
 
 MOST_EXPONENT = 700.0
@@ -173,6 +189,7 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
         "lipschitz_on_ball": lipschitz,
         "newton_kantorovich": lipschitz * tail.level / left**2 * UP,
         "handover": found.steps,
+        "steps_in_balls": found.run.early,
         "deviation": found.deviation,
         "exponent": found.exponent,
         "handover_excess": found.excess,
@@ -184,8 +201,6 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
     }
     values |= _movement(found.movement, hypotheses.max_eigenvalue.lower)
     values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
-    if found.run.proved:
-        values["steps_in_balls"] = found.run.early
     if found.run.randomised:
         values["failure_probability"] = FAILURE
     return first.numbers.but(**values)

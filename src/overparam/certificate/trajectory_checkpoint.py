@@ -24,15 +24,15 @@ from overparam.theorems.beside import Beside, LinearRun
 SAVE_EVERY = 5.0
 """Seconds between two savings, at least."""
 
-_RUN = ("spread", "exponent", "_reach")
-_LOOKS = ("_spent", "_steps")
+_RUN = ("spread", "exponent", "_reach", "_omega", "_pace")
+_LOOKS = ("_spent", "_steps", "_at")
 _BESIDE = (
     *("largest", "_farthest", "_way", "_start", "_initial", "_began", "_drift", "_predictions"),
-    *("_least", "_parameters", "_steps"),
+    *("_least", "_parameters", "_steps", "_bent", "_longest"),
 )
 _LINEAR = ("off_rho", "off_alpha", "path")
-_ATTEMPT = ("steps", "work", "length", "farthest", "deviation", "last")
-_TABLES = ("upper", "lower", "exponents")
+_ATTEMPT = ("steps", "work", "length", "farthest", "deviation", "bend", "last")
+_TABLES = ("upper", "lower", "exponents", "ends")
 _NAMES = ("attempt", "numbers", "look", "rho", "alpha", *_TABLES)
 
 
@@ -104,7 +104,7 @@ class Saved:
         if linear is not None:
             linear.rho, linear.alpha = found["rho"], found["alpha"]
         for name in _TABLES:
-            getattr(attempt, name).append(found[name])
+            setattr(attempt, name, [found[name]])
         return jax.tree.unflatten(structure, [found[name] for name in names])
 
 

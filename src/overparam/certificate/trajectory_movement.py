@@ -9,6 +9,7 @@ from jaxtyping import Float
 from overparam.certificate.trajectory_points import Point, sigma_at
 from overparam.certificate.trajectory_steps import COLUMNS, look_program
 from overparam.enclosures import spectral_norm
+from overparam.kernel.empirical.layer_products import observe
 from overparam.kernel.empirical.tangent import (
     coordinate_weights,
     pull_back,
@@ -77,26 +78,42 @@ class Looks:
         with jax.enable_x64(True):
             here = start.params, problem.measure.x, coordinate_weights(problem), start.kernel
             self.origin, *self._data = jax.device_put(here)
+            if not isinstance(problem.network, Composed):
+                self._data.append(observe(problem.network, self.origin, self._data[0]))
         self._nothing = np.zeros(m)
         self._price = (4.0 * m**3 + 4e7) / (6.0 * network.products * problem.measure.n + 4e6)
         if self._program is None:
             self._price += BY_JACOBIANS * problem.outputs
         self._spent, self._steps = 0.0, 0
+        self._at, self._last = -1, start.params  # the step of the last look, and its point
 
-    def look(self, params: ParamTree, known: Float[np.ndarray, "m m"] | None) -> bool:
-        """Compare a point of the run with theta_0, if its kernel is known or that is affordable."""
+    def look(
+        self, params: ParamTree, known: Float[np.ndarray, "m m"] | None, *, near: bool = True
+    ) -> bool:
+        """Compare a point of the run with theta_0, if its kernel is known or that is affordable.
+
+        Args:
+            params: The point.
+            known: Its kernel, if it is at hand.
+            near: Whether the point lies within the ball of the cell.
+        """
+        if self._at == self._steps:
+            self._last = params
+            return True
         if known is None and self._spent > PATIENCE + self._steps:
             return False
         self._spent += self._price
-        change, gone, apart = self._compared(params, known)
+        change, gone, apart, chord = self._compared(params, known)
         if not np.isfinite(change).all():
             return False
-        self.beside.look(spectral_norm(change).upper, gone, apart)
+        self.beside.look(spectral_norm(change).upper, gone, apart, chord if near else None)
+        self._at, self._last = self._steps, params
         return True
 
-    def room(self, ball: Ball) -> float:
-        """How long a way may be until the next look."""
-        return self.beside.room(float(ball.jacobian_norm), float(ball.lipschitz))
+    def room(self, ball: Ball, close: bool) -> float:
+        """How long a way may be until the next look, which is or is not close enough for N."""
+        third = float(ball.third) if close else None
+        return self.beside.room(float(ball.jacobian_norm), float(ball.lipschitz), third)
 
     def follow(
         self, rows: Float[np.ndarray, "steps columns"], ghats: Float[np.ndarray, "steps n k"]
@@ -124,6 +141,7 @@ class Looks:
             kernel_error=self._off + self._kernel_error(noise, norm),
             jacobian_norm=norm,
             lipschitz=float(ball.lipschitz),
+            third=float(ball.third),
         )
 
     def ends(
@@ -145,7 +163,7 @@ class Looks:
             tail: Theorem 1 from there on.
             excess: Delta_T, from above.
         """
-        change, _, apart = self._compared(point.params, point.kernel)
+        change, _, apart, _ = self._compared(point.params, point.kernel)
         drift = spectral_norm(change)
         return self.beside.ends(
             drift=(drift.lower, drift.upper),
@@ -164,8 +182,8 @@ class Looks:
 
     def _compared(
         self, params: ParamTree, known: Float[np.ndarray, "m m"] | None
-    ) -> tuple[Float[np.ndarray, "m m"], float, float]:
-        """K - K_0, |theta - theta_0| and |theta - theta^lin|."""
+    ) -> tuple[Float[np.ndarray, "m m"], float, float, float]:
+        """K - K_0, and the distances from theta_0, from theta^lin and from the last look."""
         linear = self.beside.linear
         alpha = self._nothing if linear is None else linear.alpha
         if self._program is None:
@@ -173,10 +191,12 @@ class Looks:
             change = kernel - self.start.kernel
             gone = jax.tree.map(np.subtract, params, self.start.params)
             moved = pull_back(self.problem, self.start.params, alpha)
-            return change, parameter_norm(gone), parameter_distance(gone, moved)
+            chord = parameter_distance(params, self._last)
+            return change, parameter_norm(gone), parameter_distance(gone, moved), chord
         with jax.enable_x64(True):
-            change, gone, apart = self._program(params, self.origin, alpha, tuple(self._data))
-            return np.asarray(change), float(gone), float(apart)
+            points = params, self.origin, self._last
+            change, gone, apart, chord = self._program(*points, alpha, tuple(self._data))
+            return np.asarray(change), float(gone), float(apart), float(chord)
 
     def _kernel_error(self, noise: StepNoise | StepErrors, norm: float) -> float:
         """|K^ - K| where |J| is at most ``norm``."""
@@ -199,7 +219,7 @@ class NoLooks(Looks):
         with jax.enable_x64(True):
             self.origin = jax.device_put(start.params)
 
-    def look(self, params: ParamTree, known: object) -> bool:
+    def look(self, params: ParamTree, known: object, *, near: bool = True) -> bool:
         """Look away."""
         return False
 

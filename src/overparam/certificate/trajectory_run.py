@@ -29,7 +29,14 @@ from overparam.certificate.trajectory_points import (
     residual_terms,
     third_around,
 )
-from overparam.certificate.trajectory_steps import CHUNK, COLUMNS, cell_program, curvature_of
+from overparam.certificate.trajectory_steps import (
+    AS_LITTLE,
+    CHUNK,
+    COLUMNS,
+    LONG,
+    cell_program,
+    curvature_of,
+)
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.jacobian.curvature import input_grams
 from overparam.jacobian.random_curvature import (
@@ -41,7 +48,7 @@ from overparam.jacobian.random_curvature import (
     kappa,
     log_slack,
 )
-from overparam.model.function import ParamTree, parameter_norm
+from overparam.model.function import ParamTree, parameter_distance, parameter_norm
 from overparam.numbers import UP, Interval, Number, safe_upper
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
@@ -55,11 +62,23 @@ from overparam.theorems.trajectory_curvature import exact
 if TYPE_CHECKING:
     from overparam.certificate.ball_steps import BallRun
 
-ROOM = 0.6
+ROOM = 0.85
 """Share of the way to eta M |J|^2 = 2 that a cell's modulus may use up, at least ``LEAST``."""
 
 LEAST = 0.02
 """Least share of |J| that a cell's modulus may reach."""
+
+CLOSE = 0.96
+"""Share of what a cell's modulus may be that is aimed at."""
+
+PACES = 4
+"""Steps of the present length within a cell's radius from which on its bounds hold at its end."""
+
+SLOWLY = 8
+"""A cell may be longer than ``CHUNK`` steps once the run is so many times as long."""
+
+KEPT = 2**22
+"""Numbers that the steps of a cell longer than ``CHUNK`` may leave."""
 
 WIDEST = 10.0
 """Times 1 + |theta|, no cell reaches farther."""
@@ -82,14 +101,19 @@ class Run:
         sampled: Whether random vectors bound the curvature of deeper networks, instead of layers.
         early: How many steps are made in balls.
         bits: Their precision.
+        persists: Whether a run that is lost goes on, to say how many of its steps need more bits;
+            one that is to be proved does.
 
     Attributes:
         exponent: The sum of the e_t so far.
         longest: Steps of a cell at most.
         ratio: |u| in what a step averages over to |u| in L2(mu), at most: 1 where it is over all.
         stepping: Seconds that the steps themselves took; measuring at each cell is apart.
+        balling: Those that steps in balls took.
         why: Why the run ended, if it did.
     """
+
+    most = LONG  # steps of a cell, whatever there is room for
 
     def __init__(
         self,
@@ -102,8 +126,10 @@ class Run:
         sampled: bool = False,
         early: int = 0,
         bits: int = 128,
+        persists: bool = False,
     ) -> None:
         self.problem, self.step_size, self.proved = problem, step_size, proved
+        self.persists = persists or proved
         self.start = as_float64(params)
         network = problem.network
         self.how = curvature_of(network, sampled)
@@ -113,15 +139,17 @@ class Run:
             self.beta = STEADY
         # A key of its own: networks and data are often drawn from small seeds.
         self.key = jax.random.fold_in(jax.random.key(seed), OWN)
-        self.exponent = self.stepping = 0.0
+        self.exponent = self.stepping = self.balling = 0.0
         self.ratio = 1.0
         self.spread: float | None = 0.0
         self.why: Reason | None = None
         self.early = early
         self.looks: Looks | None = None
-        self.longest = CHUNK
+        numbers = problem.measure.n * problem.outputs  # which are kept of each step
+        self.longest = max(CHUNK, min(self.most, KEPT // numbers))
         self._balls = _in_balls(problem, self.start, step_size, bits) if early else None
-        self._reach = 0.0
+        self._reach = self._omega = 0.0
+        self._pace = math.inf  # the length of the last step
         self._last: Point | None = None
         self._centre = centre_noise(problem, proved)
         measure = problem.measure
@@ -132,7 +160,7 @@ class Run:
         self._away = parameter_norm(problem.displacement(self.start)) if decayed else 0.0
         self._data = (measure.x, problem.targets, measure.weights, offset, decayed)
         self._grams = input_grams(problem.mlp, measure.x) if self.how == "neurons" else None
-        self._advance = cell_program(network, problem.loss, self.how)
+        self._advance = cell_program(network, problem.loss, self.how, self.longest)
 
     @property
     def in_balls(self) -> bool:
@@ -165,8 +193,8 @@ class Run:
         while True:
             point = self.measure(params, step)
             cell = None if point is None else self._cell(point)
-            if cell is None or (self.spread is None and not self.proved):
-                return  # a proved run goes on, to say how many of its steps need more bits
+            if cell is None or (self.spread is None and not self.persists):
+                return
             yield cell
             params, step = cell.end, step + len(cell.rows)
 
@@ -250,6 +278,7 @@ class Run:
         steepest = (
             lipschitz * bounds[0].max() + self.problem.loss.smoothness * ball.jacobian_norm**2
         )
+        self._see_end(point, reach, made)
         away = made.away * (4 + self.step_size * steepest) * UP
         values = self.residual_noise(noise, table[:, COLUMNS.index("values")])
         worst = np.sqrt(2 * np.maximum(table[:, COLUMNS.index("worst")], 0.0))
@@ -266,6 +295,17 @@ class Run:
             lipschitz=lipschitz,
             third=third_around(self.problem, point, 1.25 * reach) * UP,
         )
+
+    def _see_end(self, point: Point, reach: float, made: Made) -> None:
+        """Look at where the steps lead to, which is measured for the next cell anyway."""
+        assert self.looks is not None
+        self._pace = float(made.rows[-1, COLUMNS.index("length")])
+        if isinstance(self.looks, NoLooks):
+            return
+        ahead = self.measure(made.end, point.step + len(made.rows))
+        if ahead is not None:
+            near = parameter_distance(made.end, point.params) * UP <= 1.25 * reach
+            self.looks.look(made.end, ahead.kernel, near=near)
 
     def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> Made:
         """The steps of a cell, in balls up to the step that was asked for."""
@@ -285,7 +325,9 @@ class Run:
             row[COLUMNS.index("moved")] = moved
             size = row[COLUMNS.index("size")]
             away = max(away, 2 * UNIT_ROUNDOFF * size * UP)
+            began = time.perf_counter()
             errors.append(self._balls.step())
+            self.balling += time.perf_counter() - began
             here = self._balls.nearest()
             found.append(row)
         if point.step + len(found) >= self.early:
@@ -304,25 +346,31 @@ class Run:
     ) -> tuple[ParamTree, np.ndarray]:
         """Compiled steps from a point of a cell, until they are farther from it than ``reach``."""
         assert self.looks is not None
-        most = self.longest if most is None else most
+        if most is None:
+            most = min(self.longest, max(CHUNK, point.step // SLOWLY))
+        little = AS_LITTLE * self.exponent / (self.step_size * max(point.step, 1))
+        if self.randomised:  # what is not bounded sharply takes more vectors
+            little = 0.0
         with jax.enable_x64(True):
             around, data = jax.device_put((first, (*self._data, extra)))
         here, tables, left, moved = first, list[np.ndarray](), most, 0.0
         while left and moved <= reach:
             looked = self.looks.look(here, point.kernel if here is point.params else None)
-            room = self.looks.room(ball) if looked else math.inf
+            close = PACES * self._pace <= reach
+            room = self.looks.room(ball, close) if looked else math.inf
             began = time.perf_counter()
             with jax.enable_x64(True):
                 end, rows, ghats, count, far = self._advance(
                     *(here, around, self.looks.origin, data),
                     np.float64(self.step_size),
                     (np.float64(ball.lipschitz), np.float64(ball.third)),
-                    (np.float64(reach), np.float64(room), np.int32(left)),
+                    (np.float64(reach), np.float64(room), np.int32(left), np.float64(little)),
                     (self.key, np.int32(point.step + most - left)),
                 )
                 here, made, moved = end, int(count), float(far)
-            tables.append(np.array(rows)[:made])
-            self.looks.follow(tables[-1], np.array(ghats)[:made])
+            tables.append(np.array(np.asarray(rows)[:made]))
+            self._pace = float(tables[-1][-1, COLUMNS.index("length")])
+            self.looks.follow(tables[-1], np.asarray(ghats)[:made])
             self.stepping += time.perf_counter() - began
             left -= made
         return jax.tree.map(np.asarray, here), np.concatenate(tables)
@@ -336,15 +384,17 @@ class Run:
             if omega <= allowed or reach < 1e-12:
                 break
             reach *= max(0.25, min(0.9, allowed / omega))
-        self._reach = reach
+        self._reach, self._omega = reach, omega
         return reach, omega, lipschitz
 
     def _hoped(self, point: Point, allowed: float) -> float:
         """How far a cell may go at most."""
         if not self._reach:
-            self._reach = allowed / max(point.bounds.lipschitz(0.0), 1e-300)
+            self._reach, self._omega = allowed / max(point.bounds.lipschitz(0.0), 1e-300), allowed
+        # As omega was around the point before, it is just allowed; most often it is so again.
+        grown = min(2.0, CLOSE * allowed / self._omega if self._omega else math.inf)
         # Where J hardly varies a ball could be so large that its bounds are no numbers.
-        return min(2 * self._reach, WIDEST * (1 + parameter_norm(point.params)))
+        return min(grown * self._reach, WIDEST * (1 + parameter_norm(point.params)))
 
     def _allowed(self, point: Point) -> float:
         """By how much the Jacobian may change within a cell."""

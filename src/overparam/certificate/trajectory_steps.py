@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.jacobian.curvature import neuron_curvature
+from overparam.jacobian.curvature import curvature_of_neurons
 from overparam.jacobian.random_curvature import beta_for, curvature_sample, steady_sample
-from overparam.kernel.empirical.layer_products import multiply, observe
+from overparam.kernel.empirical.layer_products import multiply, observe, pull_sides
 from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, tree_norm
 from overparam.model.mlp import MLP
@@ -19,15 +19,18 @@ from overparam.problem.integrands import Integrand
 from overparam.theorems.trajectory_curvature import Seen, layered_curvature
 
 CHUNK = 256
-"""Steps a cell has at most."""
+"""Steps a cell has at most whose points count differently from step to step."""
+
+LONG = 1024
+"""Steps any other cell has at most."""
 
 COLUMNS = (
     *("excess", "gradient", "length", "moved", "distance", "size", "values"),
     *("worst", "curvature", "sample"),
 )
 """What is recorded of a step: Delta, |ghat|, |step|, the distances of its start from the cell's
-first point and from theta_0, |theta|, the size of the numbers its residual is made of, the largest
-excess of a data point, a bound on |R|, and a sample of it."""
+first point and from theta_0, |theta| at most, the size of the numbers its residual is made of, the
+largest excess of a data point, a bound on |R|, and a sample of it."""
 
 Curvature = Literal["none", "neurons", "layers", "random", "steady"]
 """How |R| is seen: by L |ghat| alone, neuron by neuron (Lemma C4), layer by layer (Lemma C7), by
@@ -39,8 +42,11 @@ CAP_SAFETY = 1 + 1e-6
 LEAST_SHARE = 0.03
 """lambda_i is |zeta_i| and this share of the mean."""
 
-AS_GOOD = 1.05
+AS_GOOD = 1.1
 """How much larger than that of an earlier step a bound on |R| may be which is derived from it."""
+
+AS_LITTLE = 0.03
+"""Or by so much of the mean bound so far: late steps add little to the exponent."""
 
 
 def curvature_of(network: MLP | Composed, sampled: bool) -> Curvature:
@@ -71,20 +77,21 @@ class _Bounded(NamedTuple):
     moved: Array
 
     def derived(
-        self, ghat: Array, norm: Array, weights: Array, bends: tuple[Array, Array]
+        self, ghat: Array, norm: Array, weights: Array, bends: tuple[Array, Array], little: Array
     ) -> tuple[Array, Array]:
         """Lemma C12: a bound on |R| where ghat is this, and whether it is good enough."""
         lipschitz, third = bends
         share = jnp.abs(weights @ jnp.sum(ghat * self.ghat, axis=1)) / self.norm**2
         apart = jnp.sqrt(weights @ jnp.sum((ghat - share * self.ghat) ** 2, axis=1))
         more = third * share * self.norm * self.moved + lipschitz * (apart + 1e-12 * norm)
-        bound = (share * self.bound + more) * CAP_SAFETY
-        return bound, bound <= AS_GOOD * share * self.bound  # false where there is none
+        best = share * self.bound  # not a number where there is none
+        bound = jnp.minimum(best + more, lipschitz * norm) * CAP_SAFETY
+        return bound, bound <= jnp.maximum(AS_GOOD * best, best + little)
 
 
 @lru_cache(maxsize=16)
-def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Callable:
-    """A cell's steps, compiled once for problems of one kind and shape.
+def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature, longest: int) -> Callable:
+    """A cell's steps, ``longest`` at most, compiled once for problems of one kind and shape.
 
     The data's weights are those of the measure; or a table, a row for each step's batch and, last,
     the measure's, over which the excess is taken.
@@ -98,6 +105,8 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         x, y, weights, offset, decay, _ = data
         if isinstance(model, MLP) and how in ("layers", "random"):
             values, pull = layered_pass(model, theta, x)
+        elif isinstance(model, MLP) and how == "neurons":
+            values, pull = neurons_pass(model, theta, x)
         else:
             values, pull = plain_pass(model, theta, x)
         seen = values - offset
@@ -115,13 +124,12 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
             excess = excess + strength / 2 * tree_norm(way) ** 2
         return gradient, ghat, excess, jnp.stack([jnp.sqrt(size), jnp.max(each)]), passed
 
-    def curvature(theta: ParamTree, ghat: Array, passed: Seen | None, data: tuple) -> Array:
-        x, _, weights, _, _, extra = data
-        if not isinstance(model, MLP) or how == "none":
+    def curvature(theta: ParamTree, ghat: Array, passed: Any, data: tuple) -> Array:
+        if not isinstance(model, MLP) or passed is None:
             return jnp.full((), jnp.inf)
+        weights, extra = data[2], data[5]
         if how == "neurons":
-            return neuron_curvature(model, theta, extra, x, weights[:, None] * ghat)
-        assert passed is not None
+            return curvature_of_neurons(model, theta, extra, passed, weights[:, None] * ghat)
         return layered_curvature(passed, *extra)
 
     def sample(
@@ -144,19 +152,19 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
         data: tuple,
         step_size: Array,
         bends: tuple[Array, Array],
-        limits: tuple[Array, Array, Array],
+        limits: tuple[Array, Array, Array, Array],
         draws: tuple[Array, Array],
     ) -> tuple:
         key, before = draws
-        reach, room, most = limits
+        reach, room, most, little = limits
         every = jnp.atleast_2d(data[2])[-1]
 
         def body(state: tuple) -> tuple:
-            theta, rows, ghats, i, moved, way, last = state
+            theta, rows, ghats, i, moved, way, _, last = state
             now = at_step(data, i)
             gradient, ghat, excess, sizes, passed = record(theta, now, every)
             norm = jnp.sqrt(now[2] @ jnp.sum(ghat**2, axis=1))
-            derived, near = last.derived(ghat, norm, now[2], bends)
+            derived, near = last.derived(ghat, norm, now[2], bends, little)
             if data[2].ndim == 2:  # in each batch <F, ghat> is another function
                 near = jnp.zeros_like(near)
 
@@ -170,23 +178,23 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
             seen = sample(theta, ghat, now, step_size * bound, step_size, fresh)
             step = jax.tree.map(lambda g: step_size * g, gradient)
             length = tree_norm(step)
-            row = [excess, norm, length, moved, _between(theta, start), tree_norm(theta)]
+            row = [excess, norm, length, moved, _between(theta, start), size + way]
             rows = rows.at[i].set(jnp.stack([*row, *sizes, bound, seen]))
             ghats = ghats.at[i].set(ghat)
             theta = jax.tree.map(jnp.subtract, theta, step)
             farthest = _largest_of_neurons(step) if how == "neurons" else length
             last = last._replace(moved=last.moved + farthest)
-            return theta, rows, ghats, i + 1, _between(theta, first), way + length, last
+            return theta, rows, ghats, i + 1, _between(theta, first), way + length, length, last
 
         def go_on(state: tuple) -> Array:
-            _, _, _, i, moved, way, _ = state
-            return (i < most) & (moved <= reach) & (way <= room)
+            _, _, _, i, moved, way, length, _ = state
+            return (i < most) & (moved <= reach) & (way + length <= room)
 
-        rows = jnp.zeros((CHUNK, len(COLUMNS)), np.float64)
-        ghats = jnp.zeros((CHUNK, *data[1].shape), np.float64)
-        nothing = jnp.zeros((), np.float64)
+        rows = jnp.zeros((longest, len(COLUMNS)), np.float64)
+        ghats = jnp.zeros((longest, *data[1].shape), np.float64)
+        nothing, size = jnp.zeros((), np.float64), tree_norm(begin)
         last = _Bounded(nothing, ghats[0], nothing, nothing)
-        initial = (begin, rows, ghats, np.int32(0), _between(begin, first), nothing, last)
+        initial = (begin, rows, ghats, np.int32(0), _between(begin, first), nothing, nothing, last)
         theta, rows, ghats, count, moved, *_ = jax.lax.while_loop(go_on, body, initial)
         return theta, rows, ghats, count, moved
 
@@ -197,14 +205,15 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature) -> Call
 def look_program(model: MLP) -> Callable:
     """What a look at a point of a run compares it with, compiled once for a network."""
 
-    def look(theta: ParamTree, start: ParamTree, alpha: Array, data: tuple) -> tuple:
-        x, roots, kernel = data
+    def look(
+        theta: ParamTree, start: ParamTree, before: ParamTree, alpha: Array, data: tuple
+    ) -> tuple:
+        x, roots, kernel, first = data
         sides = observe(model, theta, x)
         change = multiply(model, sides, sides) * jnp.outer(roots, roots) - kernel
-        _, pull = jax.vjp(lambda p: model.apply(p, x), start)
-        (moved,) = pull((roots * alpha).reshape(len(x), -1))
+        moved = pull_sides(model, first, (roots * alpha).reshape(len(x), -1))
         gone = jax.tree.map(jnp.subtract, theta, start)
-        return change, tree_norm(gone), _between(gone, moved)
+        return change, tree_norm(gone), _between(gone, moved), _between(theta, before)
 
     return jax.jit(look)
 
@@ -213,6 +222,17 @@ def plain_pass(model: MLP | Composed, theta: ParamTree, x: Array) -> tuple[Array
     """Outputs, and what makes of weights and ghat the gradient of <F, ghat>; and None."""
     values, pull = jax.vjp(lambda p: model.apply(p, x), theta)
     return values, lambda weights, ghat: (pull(weights[:, None] * ghat)[0], None)
+
+
+def neurons_pass(model: MLP, theta: ParamTree, x: Array) -> tuple[Array, Callable]:
+    """The same with z of the one hidden layer, which Lemma C4 is about, in the place of None."""
+
+    def run(params: ParamTree) -> tuple[Array, Array]:
+        z = model.preactivation(params, 0, jnp.asarray(x))
+        return model.output_scale * model.preactivation(params, 1, model.act.fn(z)), z
+
+    values, pull, z = jax.vjp(run, theta, has_aux=True)
+    return values, lambda weights, ghat: (pull(weights[:, None] * ghat)[0], z)
 
 
 def layered_pass(model: MLP, theta: ParamTree, x: Array) -> tuple[Array, Callable]:

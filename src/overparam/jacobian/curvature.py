@@ -70,12 +70,24 @@ def neuron_curvature(
     References:
         docs/trajectory.md, Lemma C4.
     """
-    z = model.preactivation(params, 0, jnp.asarray(x))
+    return curvature_of_neurons(
+        model, params, grams, model.preactivation(params, 0, jnp.asarray(x)), weighted
+    )
+
+
+def curvature_of_neurons(
+    model: MLP,
+    params: Params,
+    grams: InputGrams,
+    z: Float[Array, "n m"],
+    weighted: Float[Array | np.ndarray, "n k"],
+) -> Float[Array, ""]:
+    """:func:`neuron_curvature` where the pre-activations z are at hand."""
     slope, bend = jax.jvp(model.act.slope, (z,), (jnp.ones_like(z),))
     top = model.output_scale * model.weight_factors[1]
     mixed = model.trained[1][0] * top * weighted  # (n, k): output weights against input weights
     inner = top * (weighted @ params[0][1]) * bend  # (n, m): the input weights' own block
-    n, rounding = len(x), 2 * (len(x) + EXTRA) * UNIT_ROUNDOFF
+    n, rounding = len(z), 2 * (len(z) + EXTRA) * UNIT_ROUNDOFF
     length = jnp.sqrt(jnp.sum(mixed**2, axis=1))
     if grams.points.shape[1] * mixed.shape[1] <= n:
         rows = jnp.einsum("ik,id->ikd", mixed, grams.points).reshape(n, -1)

@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from msgspec import UNSET
 
-from overparam.certificate.certificate import Certificate
+from overparam.certificate.certificate import Certificate, Course
 from overparam.certificate.reason import duration
 from overparam.importers.imported_network import standard_steps
 from overparam.pipeline import distances, formatting
@@ -110,17 +111,14 @@ def descent(result: JobResult) -> Finding:
         said.append(f"{where}the linearised model predicts {number(float(linearised[-1]))}")
     picture = None
     if can_draw(excess):
-        data = (run.history, linearised, settings.optimizer, _handover(result.initial))
+        data = (run.history, linearised, settings.optimizer, _course(result.initial))
         picture = Picture("descent", "From initialisation", data, _descent_caption(result))
     return Finding("descent", tuple(said), numbers={"descent": numbers}, picture=picture)
 
 
-def _handover(certificate: Certificate) -> tuple[int, float] | None:
-    """T and delta_T of Theorem C, if it certified."""
-    numbers = certificate.numbers
-    if certificate.theorem != "C" or not certificate.certified:
-        return None
-    return int(numbers.get("handover", 0.0)), numbers.get("deviation", 0.0)
+def _course(certificate: Certificate) -> Course | None:
+    """delta_t of Theorem C up to T, if it certified."""
+    return None if certificate.course is UNSET else certificate.course
 
 
 def _descent_caption(result: JobResult) -> str:
@@ -139,12 +137,12 @@ def _descent_caption(result: JobResult) -> str:
         text += " The network diverges: infinite values are not drawn."
     if history.envelope is not None:
         text += " The hatched region above the certified envelope is excluded by the certificate."
-    made = _handover(result.initial)
+    made = _course(result.initial)
     if made is not None:
         text += (
-            f" Up to step {made[0]:,} the certificate follows a run that was made, from which "
-            f"exact gradient descent is at most δ_T = {at_most(made[1], 2)} away; from there on "
-            "Theorem 1 bounds the rest."
+            f" Up to step {made.steps[-1]:,} the certificate follows a run that was made, from "
+            f"which exact gradient descent is at most δₜ away (right axis), in the end "
+            f"{at_most(made.deviations[-1], 2)}; from there on Theorem 1 bounds the rest."
         )
     return text
 

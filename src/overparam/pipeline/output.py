@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from msgspec import UNSET
 
+from overparam.certificate.certificate import Certificate
 from overparam.data import Dataset
 from overparam.files import npz_bytes, text_bytes, write_whole, written_together
 from overparam.model.mlp import Params
@@ -79,10 +81,19 @@ def history_columns(result: JobResult) -> dict[str, np.ndarray]:
             "distance": run.history.distance,
             "envelope": unknown if run.history.envelope is None else run.history.envelope,
             "linearised": predicted,
+            "deviation": deviations(result.initial, np.arange(count), name),
         }
         for key, values in rows.items():
             columns.setdefault(key, []).append(values)
     return {key: np.concatenate(values) for key, values in columns.items()}
+
+
+def deviations(certificate: Certificate, steps: np.ndarray, phase: str) -> np.ndarray:
+    """delta_t of Theorem C, of the run from initialisation; NaN where there is none."""
+    course = certificate.course
+    if phase != "descent" or course is UNSET:
+        return np.full(len(steps), np.nan)
+    return course.at(steps)
 
 
 def _named(prefix: str, params: Params) -> dict[str, np.ndarray]:

@@ -12,8 +12,10 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from overparam.certificate.certificate import Course
 from overparam.pipeline.curves import decrease, is_flat, positive, thinned
 from overparam.pipeline.distances import Distance
 from overparam.pipeline.formatting import at_least, at_most, number, power_of_ten
@@ -34,7 +36,7 @@ def figure_descent(
     history: History,
     linearised: Float[np.ndarray, " t"] | None,
     optimizer: str = "gd",
-    handover: tuple[int, float] | None = None,
+    course: Course | None = None,
 ) -> Figure:
     """The excess from initialisation, the linearised prediction, and the certified envelope.
 
@@ -42,8 +44,8 @@ def figure_descent(
         history: The optimiser's run.
         linearised: The linearised model's excess at the same steps, if known.
         optimizer: Names the run in the legend.
-        handover: The step T at which Theorem 1 takes over from the run that Theorem C made, and
-            delta_T; None for other theorems.
+        course: delta_t along the run that Theorem C made, up to the step T at which Theorem 1 takes
+            over; None for other theorems.
 
     Returns:
         The figure.
@@ -55,13 +57,26 @@ def figure_descent(
         _curve(axes, linearised, label="linearised model", color=VERMILLION, linestyle=(0, (4, 2)))
     if history.envelope is not None:
         _envelope(axes, history.envelope)
-    if handover is not None and handover[0] < len(history):
-        text = f"Theorem 1 takes over, δ_T = {at_most(handover[1], 2)}"
-        axes.axvline(handover[0], color=GREY, linestyle=":", label=text)
+    if course is not None and course.steps[-1] < len(history):
+        text = f"Theorem 1 takes over, δ_T = {at_most(course.deviations[-1], 2)}"
+        axes.axvline(course.steps[-1], color=GREY, linestyle=":", label=text)
     log_axis(axes, "y")
     axes.set(xlabel="step", ylabel="excess loss  φ − f*")
-    axes.legend(loc="best")
+    handles, _ = axes.get_legend_handles_labels()
+    if course is not None and max(course.deviations) > 0:
+        handles.append(_deviations(axes.twinx(), course, len(history)))
+    axes.legend(handles=handles, loc="best")
     return figure
+
+
+def _deviations(right: Axes, course: Course, count: int) -> Line2D:
+    """delta_t on an axis of its own: it is a distance of parameters."""
+    steps = thinned(min(course.steps[-1] + 1, count))
+    style: dict[str, Any] = {"color": GREY, "linestyle": (0, (1, 1.5)), "linewidth": 1.4}
+    (line,) = right.plot(steps, positive(course.at(steps)), label="δₜ (right)", **style)
+    log_axis(right, "y")
+    right.set_ylabel("exact from computed run  δₜ")
+    return line
 
 
 @styled

@@ -1,9 +1,10 @@
 """Beside a run that is made: how far its kernel has moved, and what the linearised run does.
 
 A run is looked at now and then: at those points the kernel is compared with K_0, and the parameters
-with those of the linearised run; in between both are bounded by the way that was made. Predictions
-are compared at every step. What follows for exact gradient descent, at all times and in the limit:
-docs/trajectory.md, Proposition C9, with these symbols.
+with those of the linearised run; in between both are bounded by the way that was made, from one
+look or from both, and the kernel by how straight it was. Predictions are compared at every step.
+What follows for exact gradient descent, at all times and in the limit: docs/trajectory.md,
+Proposition C9, with these symbols.
 """
 
 import math
@@ -15,6 +16,11 @@ from jaxtyping import Float
 from overparam.numbers import UP
 
 UNIT = 2.0**-53
+
+BENDS, LONGER = 3.0, 2.0
+"""Between two looks a way is taken to bend half as much again as between the last two, times two as
+it enters |K_t - K_0|; and it is at most twice as long."""
+
 Vector = Float[np.ndarray, " m"]
 
 
@@ -99,6 +105,31 @@ class LinearRun:
         self.off_rho += self._per_step * size
 
 
+@dataclass(frozen=True)
+class _Next:
+    """The look that ended an interval in which steps were made.
+
+    Attributes:
+        drift: There.
+        apart: There.
+        way: The length of the interval's path.
+        path: Likewise of the linearised run's.
+        chord: The distance of its ends.
+    """
+
+    drift: float
+    apart: float
+    way: float
+    path: float
+    chord: float
+
+    @property
+    def aside(self) -> float:
+        """q: how far from the chord the path may lie."""
+        shortest = self.chord * (2 - UP)
+        return UP * math.sqrt(max(self.way - shortest, 0.0) * (self.way + shortest)) / 2
+
+
 @dataclass
 class _Seen:
     """A step that waits for what the end of its cell says of deviations."""
@@ -111,6 +142,8 @@ class _Seen:
     off_alpha: float
     alpha: float
     size: float
+    path: float = 0.0
+    next: _Next | None = None
 
 
 class Beside:
@@ -128,35 +161,56 @@ class Beside:
 
     def __init__(self, linear: LinearRun | None, share: float) -> None:
         self.linear, self.share, self.largest, self._farthest = linear, share, 0.0, 0.0
-        self._waiting, self._start = list[_Seen](), 0.0
+        self._waiting, self._start, self._way = list[_Seen](), 0.0, 0.0
         self._initial, self._began = 0.0, False
+        self._open, self._bent, self._longest = 0, 0.0, 0.0
         self._drift = self._predictions = self._least = self._parameters = 0.0
         self._steps = 0
         self.seen = (0.0, 0.0)
         self.look(0.0, 0.0, 0.0)
 
-    def look(self, drift: float, gone: float, apart: float) -> None:
+    def look(self, drift: float, gone: float, apart: float, chord: float | None = None) -> None:
         """A look at the point that the run has come to.
 
         Args:
             drift: |K_t - K_0| as computed, from above.
             gone: |theta_t - theta_0|, about.
             apart: |theta_t - theta_t^lin| as computed.
+            chord: The distance from the last look's point; only if both are in the cell at hand.
         """
-        self.seen, self._way = (drift, apart), 0.0
-        self._start = self.linear.path if self.linear else 0.0
+        path = self.linear.path if self.linear else 0.0
+        if chord is not None and self._way:
+            found = _Next(drift, apart, self._way, (path - self._start) * UP, chord * UP)
+            for seen in self._waiting[self._open :]:
+                seen.next = found
+            self._bent = max(found.aside / self._way**2, self._bent / 2)
+            self._longest = self._way
+        self._open = len(self._waiting)
+        self.seen, self._way, self._start = (drift, apart), 0.0, path
         self.largest = max(self.largest, drift)
         self._farthest = max(self._farthest, apart, gone / 20)
 
-    def room(self, jacobian_norm: float, lipschitz: float) -> float:
-        """How long a way may be until the next look."""
+    def room(self, jacobian_norm: float, lipschitz: float, third: float | None = None) -> float:
+        """How long a way may be until the next look; with N if that will be in the same cell."""
         drift, apart = self.seen
+        if third is not None:
+            return self._room_between(self._steepest(drift, jacobian_norm), lipschitz, third)
         norm = self._steepest(drift, jacobian_norm)
         more = math.hypot(norm, math.sqrt((1 + self.share) * self.largest - drift)) - norm
         room = more / lipschitz if lipschitz else math.inf
         if self.linear is None:
             return room
         return min(room, ((1 + self.share) * self._farthest - apart) / 2)  # both runs move
+
+    def _room_between(self, norm: float, lipschitz: float, third: float) -> float:
+        """The same from both ends, if the way will bend as the last one did."""
+        unseen = self.share * self.largest
+        bends = lipschitz * (lipschitz / 4 + BENDS * norm * self._bent) + norm * third / 4
+        if not bends:
+            return math.inf
+        straight = min(math.sqrt(unseen / bends), LONGER * self._longest)
+        room = max(straight, unseen / (lipschitz * norm) if lipschitz * norm else math.inf)
+        return room if self.linear is None else min(room, self.share * self._farthest)
 
     def _steepest(self, drift: float, jacobian_norm: float) -> float:
         """|J| where the kernel has moved by so much: of K = J J*, or B where K_0 is not known."""
@@ -176,7 +230,8 @@ class Beside:
         seen = _Seen(drift, self._way, apart + self._way, 0.0, 0.0, 0.0, 0.0, size)
         if self.linear is not None and residual is not None:
             linear = self.linear
-            seen.apart += linear.path - self._start
+            seen.path = linear.path - self._start
+            seen.apart += seen.path
             seen.gap = float(np.linalg.norm(residual - linear.rho))
             seen.off_rho = linear.off_rho + 8 * UNIT * float(np.linalg.norm(residual))
             seen.off_alpha = linear.off_alpha
@@ -193,6 +248,7 @@ class Beside:
         kernel_error: float,
         jacobian_norm: float,
         lipschitz: float,
+        third: float = math.inf,
     ) -> None:
         """The end of a cell: what was seen in it becomes bounds.
 
@@ -202,22 +258,30 @@ class Beside:
             kernel_error: How far K_t and K_0 as computed may be off, together.
             jacobian_norm: B, on the cell's ball.
             lipschitz: L there.
+            third: N there, if it is known.
         """
         if not self._began:
             self._initial, self._began = float(residual_noise[0]), True
         for seen, delta, noise in zip(self._waiting, deviations, residual_noise, strict=True):
-            moved = lipschitz * (seen.way + delta)
             norm = self._steepest(seen.drift + kernel_error, jacobian_norm)
-            way = moved * (2 * norm + moved)
-            self._drift = max(self._drift, (seen.drift + way + kernel_error) * UP)
+            moved = seen.drift + _moved(lipschitz * (seen.way + delta), norm)
+            apart = seen.apart
+            if seen.next is not None:
+                end = self._steepest(seen.next.drift + kernel_error, jacobian_norm)
+                between = _between(seen, seen.next, delta, (norm, end), (lipschitz, third))
+                moved = min(moved, between)
+                left = seen.next.way * UP - seen.way + seen.next.path * UP - seen.path
+                apart = min(apart, seen.next.apart + left)
+            self._drift = max(self._drift, (moved + kernel_error) * UP)
             if self.linear is not None:
                 off = jacobian_norm * delta + noise + seen.off_rho + self._initial
                 self._predictions = max(self._predictions, (seen.gap + off) * UP)
                 self._least = max(self._least, seen.gap * (2 - UP) - off * UP)
                 errors = self._errors(self.linear, seen)
-                self._parameters = max(self._parameters, (seen.apart + delta + errors) * UP)
+                self._parameters = max(self._parameters, (apart + delta + errors) * UP)
             self._steps += 1
         self._waiting.clear()
+        self._open = 0
 
     def _errors(self, linear: LinearRun, seen: _Seen) -> float:
         """How far theta_t^lin as computed may be off."""
@@ -279,3 +343,34 @@ class Beside:
             parameters=max(self._parameters, apart + rest) * UP,
             parameters_lower=max(apart * (2 - UP) - rest * UP, 0.0),
         )
+
+
+def _moved(change: float, norm: float) -> float:
+    """|K' - K| where |J' - J| is at most ``change``, and |J| at most ``norm``."""
+    return change * (2 * norm + change)
+
+
+def _between(
+    seen: _Seen,
+    after: _Next,
+    delta: float,
+    norms: tuple[float, float],
+    bends: tuple[float, float],
+) -> float:
+    """|K_t - K_0| between two looks: from the later one, or from the chord (Proposition C9).
+
+    Args:
+        seen: A step between them.
+        after: The later one.
+        delta: delta_t.
+        norms: |J| at both.
+        bends: L and N.
+    """
+    lipschitz, third = bends
+    left = max(after.way * UP - seen.way, 0.0)
+    from_end = after.drift + _moved(lipschitz * (left + delta), norms[1])
+    curve = third * after.chord**2 / 8 if third else 0.0
+    change = curve + lipschitz * (after.aside + delta)
+    cross = (lipschitz * after.chord) ** 2 / 4
+    from_chord = max(seen.drift, after.drift) + cross + _moved(change, max(norms))
+    return min(from_end, from_chord)

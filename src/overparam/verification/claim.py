@@ -92,6 +92,12 @@ class Claim:
         return [float(v) for v in self.content["nodes"]]
 
     @property
+    def course(self) -> tuple[list[int], list[float]]:
+        """Steps of a run, and how far the exact one may have been up to each; two empty lists."""
+        found = self.content.get("course", {"steps": (), "deviations": ()})
+        return list(map(int, found["steps"])), list(map(float, found["deviations"]))
+
+    @property
     def ball(self) -> int:
         """The index of the ball's radius among the nodes."""
         return self.nodes.index(self.number("ball"))

@@ -53,7 +53,7 @@ def _assumptions(claim: Claim) -> Iterator[str]:
 _OF_A_RUN = {
     *("limit_distance_lower", "handover", "deviation", "exponent", "handover_excess"),
     *("handover_eigenvalue", "rate_since", "overshoot", "kernel_drift_lower"),
-    *("linearisation_distance_lower", "linearisation_parameter_distance_lower"),
+    *("linearisation_distance_lower", "linearisation_parameter_distance_lower", "steps_in_balls"),
 }
 _OF_A_DECAYED_RUN = {
     *("limit_distance_lower", "handover", "deviation", "exponent", "rate_since", "overshoot"),
@@ -72,8 +72,7 @@ _OF_SOME = (
     | _WITH_WEIGHT_DECAY
     | _IN_BATCHES
     | {
-        *("steps_in_balls", "failure_probability"),
-        *("tube_radius", "predicted_steps", "steps_made"),
+        *("failure_probability", "tube_radius", "predicted_steps", "steps_made"),
     }
 )
 
@@ -99,7 +98,7 @@ def _expected(claim: Claim, proved: bool) -> set[str]:
         run = claim.content["start"] == "initialisation"
         return _WITH_WEIGHT_DECAY | (_OF_A_DECAYED_RUN if run else set())
     if claim.by_run:
-        return _OF_A_RUN | ({"steps_in_balls"} if proved else set())
+        return _OF_A_RUN
     if claim.in_batches:
         if claim.follows_batches:
             return _IN_BATCHES | _OF_BATCHES_GIVEN
@@ -111,8 +110,24 @@ def _beside(claim: Claim) -> Iterator[str]:
     """What is no number, and of which every theorem's certificate has to be free."""
     if "not_proved" in claim.content and claim.content["rigor"] != "computed":
         yield "not_proved is stated of a certificate that is"
+    yield from _course(claim)
     if "forecast" in claim.content and claim.certified:
         yield "a forecast is stated though the run is certified"
+
+
+def _course(claim: Claim) -> Iterator[str]:
+    if "course" not in claim.content:
+        return
+    if not (claim.by_run and claim.certified):
+        yield "a course is stated though no run was made that certifies"
+        return
+    steps, deviations = claim.course
+    if len(steps) != len(deviations) or steps[0] != 0 or steps[-1] != claim.number("handover"):
+        yield "the course does not lead from step 0 to the hand-over"
+    if any(b <= a for a, b in pairwise(steps)) or any(b < a for a, b in pairwise(deviations)):
+        yield "the course does not increase"
+    if deviations[-1] < claim.number("deviation"):
+        yield "the course ends below the deviation"
 
 
 def _flags(claim: Claim) -> Iterator[str]:

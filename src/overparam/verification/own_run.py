@@ -56,6 +56,7 @@ class OwnRun:
         measured: What holds at its last point.
         around: omega and L around that point.
         deviation: How far at most the exact theta_T is from it; infinite if that is not known.
+        deviations: The same for all steps up to T.
         upper: Upper bounds on Delta_0, ..., Delta_{T-1} of exact gradient descent.
         lower: Lower bounds.
         length: Upper bound on the exact path's length up to T.
@@ -71,6 +72,7 @@ class OwnRun:
     measured: Measured
     around: "Around"
     deviation: float
+    deviations: np.ndarray
     upper: np.ndarray
     lower: np.ndarray
     length: float
@@ -155,7 +157,7 @@ class _Run:
         self.balls = BallDescent(subject, step_size) if early else None
         self.spread: arb | None = arb(0)
         self.upper, self.lower = list[float](), list[float]()
-        self.exponents = list[float]()
+        self.exponents, self.deviations = list[float](), list[float]()
         self.length = self.farthest = self.largest = 0.0
         self.centre = 0.0
         self.reach = 0.0
@@ -178,10 +180,12 @@ class _Run:
             cell = _Cell(self, there, measured, near, done)
             here, made = cell.advance(done, steps)
             done += made
+        last = math.inf if self.spread is None else above(self.spread) * UP
         return OwnRun(
             measured=measured,
             around=near,
-            deviation=math.inf if self.spread is None else above(self.spread) * UP,
+            deviation=last,
+            deviations=np.array([*self.deviations, last]),
             upper=np.array(self.upper),
             lower=np.array(self.lower),
             length=self.length,
@@ -329,6 +333,7 @@ class _Cell:
             here, made = ahead, made + 1
             if done + made == run.early:  # what comes has less room
                 break
+        run.deviations += deviations
         if looks is not None:
             looks.settle(deviations, noises, self.B, self.lipschitz, self.rounding.backward)
         return here, made

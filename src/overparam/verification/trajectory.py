@@ -114,6 +114,24 @@ def compare_deviation(check: Comparison, found: OwnRun, exponent: float) -> None
         check.say(f"exponent is {stated:.6g}: not {exponent:.6g}, which the run has")
 
 
+def compare_course(check: Comparison, found: OwnRun) -> None:
+    """How far the exact run may be at single steps, those behind all that were made in balls.
+
+    Args:
+        check: Collects sentences.
+        found: The re-check's own run.
+    """
+    claim, early = check.claim, check.claim.number("steps_in_balls")
+    estimated = claim.kind("deviation") != "proved"
+    for step, stored in zip(*claim.course, strict=False):
+        if not early < step < len(found.deviations):
+            continue
+        own = float(found.deviations[step])
+        if stored * (ESTIMATED if estimated else 1.0) + ZERO < own:
+            check.say(f"course is {stored:.6g} at step {step}: below {own:.6g}, which is proved")
+            return
+
+
 @dataclass(frozen=True)
 class _Check:
     check: Comparison
@@ -126,6 +144,7 @@ class _Check:
         """Derive and compare."""
         claim, check, found = self.claim, self.check, self.found
         compare_deviation(check, found, float(found.exponents.sum()))
+        compare_course(check, found)
         tail, excess = self._hand_over()
         if not tail.certified:
             check.say("certified is true, but Theorem 1 is not proved where it is to take over")

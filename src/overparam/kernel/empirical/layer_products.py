@@ -56,6 +56,18 @@ def multiply(model: MLP, rows: Sides, columns: Sides) -> Float[Array, "r c"]:
     return tile.reshape(n1 * k, n2 * k)
 
 
+def pull_sides(model: MLP, sides: Sides, at: Float[Array, "n k"]) -> Params:
+    """J* of a vector at each point, from the layers of the points."""
+    weights, biases = [], []
+    for layer, (factor, shift) in enumerate(model.trained_factors):
+        turned = model.output_scale * at
+        if layer < model.layers - 1:
+            turned = jnp.einsum("ik,ikm->im", at, sides.backward[layer])
+        weights.append(factor * (turned.T @ sides.inputs[layer]))
+        biases.append(shift * turned.sum(axis=0))
+    return tuple(weights), tuple(biases)
+
+
 def _input_gram(model: MLP, layer: int, rows: Sides, columns: Sides) -> Float[Array, "n1 n2"]:
     """<a^{l-1}(x), a^{l-1}(x')> = c_l^2 <h, h'> + s_b^2, of what moves."""
     factor, shift = model.trained_factors[layer]
