@@ -72,7 +72,7 @@ def limits(model: MLP, first: Vector) -> Limits:
     return Limits(tuple(deviations), tuple(values), tuple(slopes), tuple(fourth))
 
 
-_GROWTH = {
+GROWTH = {
     "tanh": (1.0, 0.0),
     "erf": (1.0, 0.0),
     "sin": (1.0, 0.0),
@@ -90,7 +90,7 @@ _GROWTH = {
 
 def largest_value(act: Activation) -> float:
     """A bound on |act|: 1 for the bounded ones of the table, infinite for all others."""
-    known = _GROWTH.get(act.name) if act.bounds_kind == "proved" else None
+    known = GROWTH.get(act.name) if act.bounds_kind == "proved" else None
     return 1.0 if known is not None and known[1] == 0 else math.inf
 
 
@@ -108,7 +108,7 @@ def growth_lines(act: Activation, variance: float) -> list[tuple[float, float]]:
         split = beta * math.sqrt(variance)  # (a + b)^2 <= (1 + 1/t) a^2 + (1 + t) b^2, t = a / b
         ratio = start / split if split else 1.0
         lines = [((1 + 1 / ratio) * start**2, (1 + ratio) * beta**2)]
-    known = _GROWTH.get(act.name) if act.bounds_kind == "proved" else None
+    known = GROWTH.get(act.name) if act.bounds_kind == "proved" else None
     if known is not None:
         lines.append(known)
         tangent = _tangent(act, variance, known)

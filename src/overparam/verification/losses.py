@@ -74,7 +74,7 @@ def loss_of(spelling: str, outputs: int) -> BallLoss:
         RefusedError: It is not built in, or its parameters are unusable.
     """
     name, _, text = spelling.partition(":")
-    if name not in _LOSSES:
+    if name not in LOSSES:
         raise RefusedError(f"the loss {spelling!r} is not one the re-check knows")
     try:
         numbers = [float(part) for part in text.split(",")] if text else []
@@ -83,7 +83,7 @@ def loss_of(spelling: str, outputs: int) -> BallLoss:
     if numbers is None or not np.isfinite(numbers).all():
         raise RefusedError(f"the parameters of the loss {spelling!r} are not numbers")
     try:
-        return _LOSSES[name](numbers, outputs)
+        return LOSSES[name](numbers, outputs)
     except (ValueError, TypeError) as error:
         raise RefusedError(f"the parameters of the loss {spelling!r} do not fit it") from error
 
@@ -464,7 +464,7 @@ def _cross_entropy(numbers: list[float], outputs: int) -> BallLoss:
     return SmoothedCrossEntropy(arb(smoothing), outputs)
 
 
-_LOSSES: dict[str, Callable[[list[float], int], BallLoss]] = {
+LOSSES: dict[str, Callable[[list[float], int], BallLoss]] = {
     "squared": _plain(Squared),
     "squared_hinge": _plain(SquaredHinge),
     "huber": _one(Huber, 1.0),
