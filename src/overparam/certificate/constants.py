@@ -148,7 +148,7 @@ class Numbers(Record, frozen=True, kw_only=True):
         _measured(
             "λₘᵢₙ(K)",
             "lower bound on the smallest eigenvalue of the tangent kernel",
-            "docs/verified.md",
+            "docs/enclosures.md",
         ),
     ]
     max_eigenvalue: Annotated[
@@ -156,7 +156,7 @@ class Numbers(Record, frozen=True, kw_only=True):
         _measured(
             "λₘₐₓ(K)",
             "upper bound on the largest eigenvalue of the tangent kernel",
-            "docs/verified.md",
+            "docs/enclosures.md",
         ),
     ]
     target_norm: Annotated[

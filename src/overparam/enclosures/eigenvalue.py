@@ -5,7 +5,7 @@ The lower end of lambda_min comes from a shifted Cholesky factor and its explici
 (`overparam.enclosures.rayleigh`). The largest eigenvalue comes from a subspace
 (`overparam.enclosures.subspace`) or is minus the smallest one of ``-K``.
 If the matrix stands for another one that is off by at most ``r`` in spectral norm, both ends move
-outward by ``r`` (Weyl's inequality). Proofs: ``docs/verified.md``.
+outward by ``r`` (Weyl's inequality). Proofs: ``docs/enclosures.md``.
 """
 
 from math import frexp

@@ -9,7 +9,7 @@ Where ``gamma_k |A| |B|`` is too coarse, the product is split so that its leadin
 row's norm. By Cauchy-Schwarz every partial sum of a product of two such rows is an integer below
 ``2^53`` in units of the two powers, so no operation rounds. The rest is ``2^25 / sqrt(k)`` times
 smaller, and so is its rounding error (the idea of Ozaki, Ogita, Oishi and Rump, Numer. Algorithms
-59, 2012, with the rows' norms instead of their maxima). Proofs: ``docs/verified.md``.
+59, 2012, with the rows' norms instead of their maxima). Proofs: ``docs/enclosures.md``.
 """
 
 from math import sqrt

@@ -8,7 +8,7 @@ In an orthonormal basis whose first ``j`` vectors span a subspace, a symmetric m
 ``C`` is never formed: ``|C|_F^2 <= |K|_F^2 - |H|_F^2``. Near an invariant subspace that carries
 most of ``|K|_F`` the bound exceeds ``h`` by ``b^2 / (h - c)`` only, and ``h <= lambda_max(K)``.
 That is the case for kernel matrices: a few large eigenvalues, maybe in clusters, then fast decay.
-Proof, with a basis that is orthonormal up to rounding: ``docs/verified.md``, section 6.
+Proof, with a basis that is orthonormal up to rounding: ``docs/enclosures.md``, section 6.
 """
 
 from math import inf
@@ -82,7 +82,7 @@ class _Block:
 def _enclose(
     n: int, norm_w: float, total: float, norms: tuple[float, float], block: _Block
 ) -> Enclosure:
-    """docs/verified.md, theorem 2, for one prefix; infinite where V is too far from orthonormal."""
+    """docs/enclosures.md, theorem 2, for one prefix; infinite where V is not near orthonormal."""
     size = len(block.theta)
     norm_v, norm_residual = norms
     # V^T V - I: a product, and one rounding of the difference.

@@ -1,6 +1,6 @@
 """Tightness and cost of the rounding-safe bounds, beside the plain float64 functions.
 
-Run ``python benchmarks/verified_bounds.py`` for the table, and add ``--order 16000`` for one large
+Run ``python benchmarks/enclosures.py`` for the table, and add ``--order 16000`` for one large
 matrix (two arrays of that order in memory, some minutes of processor time). Times are processor
 seconds over all cores, which other work on the machine disturbs less than the wall clock.
 """
