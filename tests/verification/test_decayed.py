@@ -13,6 +13,7 @@ from small_run import save_parameters
 from altered import altered
 from overparam import Measure, Problem, anchor, certify
 from overparam.numbers.balls import balls
+from overparam.progress import silent
 from overparam.train.decayed_minimum import decayed_minimum
 from overparam.verification import random_curvature, verify
 from overparam.verification.float_pass import FloatNetwork
@@ -208,7 +209,7 @@ def hessian(hidden):
     problem = tiny.problem(0)
     subject = subject_of(problem, tiny.start(1))
     with balls(128):
-        off = rounding_near(subject, measure(subject, lambda _: None), 0.0).off
+        off = rounding_near(subject, measure(subject, silent), 0.0).off
     arrays = subject.architecture, subject.x, subject.y, subject.weights, None
     passed = FloatNetwork(*arrays).passed(subject.params)
     found = ResidualHessian(subject, passed)

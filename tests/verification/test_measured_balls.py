@@ -10,6 +10,7 @@ from overparam.certificate.hypotheses import measure_hypotheses
 from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.numbers.upper import EXTENDED
+from overparam.progress import silent
 from overparam.verification import verify
 from overparam.verification.balls import above, below, bound_of, midpoints
 from overparam.verification.measured_kernel import measure
@@ -21,7 +22,7 @@ from overparam.verification.subject import subject_of
 def measured():
     run = small_run()
     with ctx.workprec(128):
-        yield measure(subject_of(run.problem, run.params), lambda phase: None)
+        yield measure(subject_of(run.problem, run.params), silent)
 
 
 def test_forward_and_backward_against_automatic_differentiation():

@@ -30,6 +30,7 @@ from overparam.verification.refusal import UNCHECKED
 from overparam.verification.subject import Subject
 from overparam.verification.trajectory import (
     compare_deviation,
+    envelope_faults,
     is_count,
     not_followed,
     not_known,
@@ -213,27 +214,18 @@ def _compare_decrease(check: Comparison, run: OwnRun, found: UniqueMinimum, poin
     claim = check.claim
     rate, since = claim.number("rate"), claim.number("rate_since")
     _gap(check, "rate", 1 - found.contraction**2)
-    if since not in (0.0, float(len(run.upper))):
-        check.say(f"rate_since is {since:.12g}: neither the start nor the hand-over")
     upper = run.upper - float((point.height - found.excess).lower())
     lower = run.lower - float(point.height.upper())
     noise = (run.upper - run.lower) * UP + float(found.excess.upper())
     if not since and (lower[1:] > rate * UP * upper[:-1]).any():
         check.say(f"rate is {rate:.12g}: the run's excess shrinks by less in a step")
-    first, overshoot = claim.number("minimum_excess"), claim.number("overshoot")
     risen = found.smoothness / 2 * found.reach**2
     start = arb(float(upper[0] - noise[0])) if len(upper) else risen
     _upper(check, "minimum_excess", start)
-    if overshoot < 1:
-        check.say(f"overshoot is {overshoot:.12g}: below 1, but an envelope holds at the start")
-    value = arb(overshoot) * first
-    for t, bound in enumerate((upper - noise).tolist()):
-        if not value * (1 + 2 * RELATIVE) >= bound:
-            check.say(f"overshoot is {overshoot:.12g}: the excess after {t} steps is above that")
-            return
-        value = (value * rate).lower()
-    if not value * (1 + 2 * RELATIVE) >= risen * (1 - RELATIVE):
-        check.say(f"overshoot is {overshoot:.12g}: the excess at the hand-over may be above that")
+    bounds = [*(upper - noise).tolist(), float((risen * (1 - RELATIVE)).lower())]
+    first, room = claim.number("minimum_excess"), 1 + 2 * RELATIVE
+    for text in envelope_faults(claim, run, first, bounds, room):
+        check.say(text)
 
 
 def compare_start(check: Comparison, subject: Subject, measured: Measured) -> None:

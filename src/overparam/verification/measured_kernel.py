@@ -5,7 +5,6 @@ residual, and the norms from which the modulus starts.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 from flint import arb, arb_mat
 
 from overparam.jacobian.starting_norms import StartingNorms
+from overparam.progress import Progress
 from overparam.verification.balls import (
     diagonal,
     exact,
@@ -34,8 +34,6 @@ from overparam.verification.spectrum import (
     spectrum_of,
 )
 from overparam.verification.subject import Subject
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +103,7 @@ def centre_of(subject: Subject) -> Forward | None:
 
 
 def measure(
-    subject: Subject, say: Say, centre: Forward | None = None, *, points: bool = False
+    subject: Subject, say: Progress, centre: Forward | None = None, *, points: bool = False
 ) -> Measured:
     """Measure the hypotheses of Theorem 1.
 
@@ -120,19 +118,19 @@ def measure(
     """
     network = Network.of(subject.architecture, subject.params)
     n = len(subject.x)
-    say("network")
+    say("network", 0, 0)
     ahead = forward(network, subject.x)
     behind = backward(network, ahead.slopes, n)
     loss = subject.architecture.loss_for(network.outputs)
     residual = _residual(subject, loss, network, ahead, centre)
     roots = [arb(w).sqrt() for w in subject.weights.tolist()]
-    say("kernel")
+    say("kernel", 0, 0)
     input_grams = [_input_gram(network, layer, h) for layer, h in enumerate(ahead.inputs)]
     output_grams = [g * g.transpose() for g in behind.gradient]
     kernel = _kernel(network, input_grams, output_grams, roots)
     norms = _norms(subject, network, ahead, behind, input_grams, output_grams, roots, say)
     del input_grams, output_grams, behind
-    say("spectrum of the kernel")
+    say("spectrum of the kernel", 0, 0)
     return Measured(
         **of_kernel(kernel, subject.weights, residual, loss, network.outputs),
         norms=norms,
@@ -292,12 +290,12 @@ def _norms(
     input_grams: list[arb_mat],
     output_grams: list[arb_mat],
     roots: list[arb],
-    say: Say,
+    say: Progress,
 ) -> StartingNorms:
     n, k = len(roots), network.outputs
     activation = network.activation
     curvature = activation.curvature_bound
-    say("norms of the layers")
+    say("norms of the layers", 0, 0)
     weight_norms = [
         factor * _norm(w) for factor, w in zip(network.factors, network.weights, strict=True)
     ]
@@ -326,7 +324,7 @@ def _norms(
     )
     if network.layers == 1:
         return norms
-    say("composed norms")
+    say("composed norms", 0, 0)
     return with_partials(norms, network, ahead, [c for _, c in pairs], input_grams, roots)
 
 

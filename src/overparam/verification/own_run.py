@@ -13,7 +13,7 @@ from flint import arb
 
 from overparam.jacobian.modulus import modulus_and_lipschitz
 from overparam.numbers.upper import EXTENDED, strict
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.theorems.trajectory import Ball, next_spread
 from overparam.verification.ball_steps import BallDescent
 from overparam.verification.balls import UNIT, UP, above, bound_of, total
@@ -169,7 +169,7 @@ class _Run:
         while True:
             there = replace(self.subject, params=here)
             self.say("the run", done, steps)
-            measured = measure(there, lambda _: None, centre, points=self.batches is not None)
+            measured = measure(there, silent, centre, points=self.batches is not None)
             if not done and self.subject.center is not None:
                 self.centre = self._centre(measured)
             near = Around(measured)
@@ -237,7 +237,7 @@ class _Run:
         assert centre is not None
         if centre.fingerprint() != self.subject.params.fingerprint():
             there = replace(self.subject, params=centre)
-            measured = measure(there, lambda _: None)
+            measured = measure(there, silent)
             return rounding_near(there, measured, 0.0).output
         return rounding_near(self.subject, measured, 0.0).output
 

@@ -304,9 +304,6 @@ def compare_envelope(
     rate, since = claim.number("rate"), claim.number("rate_since")
     if not 1 - arb(rate) <= slower * (1 if proved else 1 + slack) + (0 if proved else 1e-15):
         yield f"rate is {rate:.17g}: below {float(1 - slower):.17g}, the least that is proved"
-    if since not in (0.0, float(len(found.upper))):
-        yield f"rate_since is {since:.12g}: neither the start nor the hand-over"
-        return
     upper = np.append(found.upper, above(end))
     if not since and len(found.lower):
         shrinks = float((upper[1:] / np.maximum(found.lower, 1e-320)).max())
@@ -314,15 +311,33 @@ def compare_envelope(
             shrinks *= 1 - slack
         if shrinks > rate * (1 if proved else 1 + 1e-9):
             yield f"rate is {rate:.12g}: the run's excess shrinks by {shrinks:.12g} at most"
-    overshoot = claim.number("overshoot")
+    room = 1.0 if proved else 1 + 2 * slack
+    yield from envelope_faults(claim, found, claim.number("excess"), upper.tolist(), room)
+
+
+def envelope_faults(
+    claim: Claim, found: OwnRun, first: float, bounds: list[float], room: float
+) -> Iterator[str]:
+    """An envelope's beginning, and that it is above the re-check's own bounds.
+
+    Args:
+        claim: The certificate.
+        found: The re-check's own run.
+        first: What it is a multiple of.
+        bounds: On what it is about after each step, the last at the hand-over.
+        room: By this factor it may be below them.
+    """
+    since, overshoot = claim.number("rate_since"), claim.number("overshoot")
+    if since not in (0.0, float(len(found.upper))):
+        yield f"rate_since is {since:.12g}: neither the start nor the hand-over"
     if overshoot < 1:
         yield f"overshoot is {overshoot:.12g}: below 1, but an envelope holds at the start"
-    value = arb(overshoot) * claim.number("excess")
-    for t, bound in enumerate(upper.tolist()):
-        if not value * (1 if proved else 1 + 2 * slack) >= bound:
+    value = arb(overshoot) * first
+    for t, bound in enumerate(bounds):
+        if not value * room >= bound:
             yield f"overshoot is {overshoot:.12g}: the excess after {t} steps is above that"
             return
-        value = (value * rate).lower()
+        value = (value * claim.number("rate")).lower()
 
 
 def _balls(value: Any) -> Any:

@@ -149,7 +149,7 @@ def _check(
     if wrong is not None:
         yield wrong
         return
-    measured = measure(subject, lambda phase: tell(phase, 0, 0), points=claim.in_batches)
+    measured = measure(subject, tell, points=claim.in_batches)
     if claim.decayed:
         yield from compare_minimum(claim, subject, measured, tell)
         return
