@@ -4,6 +4,9 @@ Help and usage errors are answered from here alone. Each command's work is the f
 in the module of its name, imported once the command line is understood.
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, get_args
 
@@ -66,9 +69,22 @@ def _complete_study(ctx: click.Context, param: click.Parameter, begun: str) -> l
     return [name for name in STUDIES if name.startswith(begun)]
 
 
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Within, modules are loaded: what they make stays, and is never searched for garbage."""
+    first = not gc.get_freeze_count()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if first:
+            gc.freeze()
+        gc.enable()
+
+
 def run(command: str, given: dict[str, Any]) -> None:
     """Import the command's module, and do what was asked."""
-    with leaving_at_once():
+    with leaving_at_once(), nothing_collected():
         from overparam.programs import keep_programs
 
         work = getattr(import_module(f"overparam.cli.{command}"), command)

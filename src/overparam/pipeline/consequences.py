@@ -176,10 +176,12 @@ def measure_consequences(
             return [*around, *ahead.around_first_part, *reference]
 
     def of_the_run(report: Progress) -> tuple[Regularisation, dict[str, Laziness]]:
-        return beside(rows, of_the_distance, of_the_way, report)
+        return beside(rows, of_the_distance, of_the_way, report, "laziness")
 
     rows = problem.measure.n * problem.outputs
-    (regularisation, laziness), risks = beside(rows, of_the_run, of_new_data, progress)
+    (regularisation, laziness), risks = beside(
+        rows, of_the_run, of_new_data, progress, "bounds on the risk"
+    )
     return Consequences(regularisation, laziness, ahead.transfer, tuple(risks))
 
 

@@ -115,6 +115,7 @@ class Drawn(Job[JobSettings]):
                 **how,
             ),
             self.report,
+            "learning-rate transfer",
         )
         consequences = measure_consequences(
             self.dataset, self.problem, networks(), ahead, progress=self.report, **how
@@ -222,7 +223,8 @@ class Drawn(Job[JobSettings]):
             return descent, self.gauss_newton(descent.params, NEWTON_STEPS)
 
         rows = self.problem.measure.n * self.problem.outputs
-        both = beside(rows, fitted, lambda report: self._stopped(fit, report), self.report)
+        stopped: Callable[[Progress], Stopped | None] = partial(self._stopped, fit)
+        both = beside(rows, fitted, stopped, self.report, "network stopped early")
         return (*both[0], both[1])
 
     def _descend(self, initial: Certificate, steps: int) -> TrainResult:

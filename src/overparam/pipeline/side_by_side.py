@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import jax
 
-from overparam.progress import Progress
+from overparam.progress import Progress, silent
 from overparam.threads import SMALL
 
 A = TypeVar("A")
@@ -40,30 +40,30 @@ def side_by_side(here: Callable[[], A], there: Callable[[], B]) -> tuple[A, B]:
 
 
 def beside(
-    rows: int, here: Callable[[Progress], A], there: Callable[[Progress], B], progress: Progress
+    rows: int,
+    here: Callable[[Progress], A],
+    there: Callable[[Progress], B],
+    progress: Progress,
+    phase: str,
 ) -> tuple[A, B]:
     """Both results, side by side where linear algebra runs on one thread, else in turn.
 
     Args:
         rows: n k, by which :func:`overparam.threads.threads_for` decides.
         here: Is given the progress to tell.
-        there: Likewise. One line is shown at a time: it is not heard before ``here`` is done.
+        there: Likewise; side by side it is not heard, as one line is shown at a time.
         progress: What both tell.
+        phase: What is told instead, once ``here`` is done.
     """
     if rows > SMALL:
         return here(progress), there(progress)
-    alone = threading.Event()
 
     def first() -> A:
         found = here(progress)
-        alone.set()
+        progress(phase, 0, 0)
         return found
 
-    def heard(phase: str, done: int, total: int) -> None:
-        if alone.is_set():
-            progress(phase, done, total)
-
-    return side_by_side(first, lambda: there(heard))
+    return side_by_side(first, lambda: there(silent))
 
 
 class _Thread(threading.Thread, Generic[B]):
