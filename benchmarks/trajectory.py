@@ -63,7 +63,7 @@ def certified_run(case: str, seed: int, budget: float, rigor: Rigor) -> tuple:
     found, cost = timed(lambda: certify(problem, params, theorem="C", budget=budget, rigor=rigor))
     value = {name: constant.value for name, constant in found.constants.items()}
     if not found.certified:
-        return (case, f"{value['steps_made']:,.0f}", "-", "-", "no", "-", cost, "-")
+        return (case, f"{value['steps_made']:,.0f}", "-", "-", "no", found.reason, cost, "-")
     T = int(value["handover"])
     gradient_descent(problem, params, found.step_size, 1, dtype="float64")  # compiles
     _, bare = timed(lambda: gradient_descent(problem, params, found.step_size, T, dtype="float64"))

@@ -16,6 +16,7 @@ from overparam import (
     Problem,
     certify,
     gradient_descent,
+    load,
     load_certificate,
     verify,
 )
@@ -108,6 +109,23 @@ def test_every_claim_holds_in_the_run(small):
     end = gradient_descent(problem, start, certificate.step_size, 40 * T, dtype="float64").history
     lower = certificate.constants["limit_distance_lower"].value
     assert lower * (1 - 1e-9) <= end.distance[-1] <= certificate.constants["limit_distance"].value
+
+
+@pytest.mark.slow
+def test_a_computed_run_that_float64_loses_begins_in_balls():
+    """One unit at ten points, four steps of which float64 loses, each shorter than the last."""
+    data = load("digits", target="parity", samples=10, test_fraction=0, standardize="sphere").train
+    model = MLP(data.dim, (1,), 1, activation="gelu")
+    start = jax.tree.map(lambda a: np.asarray(a, np.float64), model.init(jax.random.key(0)))
+    problem = Problem(model, data, centered_at=start)
+    found = certify(problem, start, theorem="C", budget=3600)
+    assert found.certified, found.reason
+    assert found.rigor == "computed"
+    early, T = found.numbers.steps_in_balls, found.numbers.handover
+    assert 0 < early < T
+    assert found.numbers.exponent > 25  # more than float64 bears
+    course = found.course
+    assert course.at(np.array([early]))[0] < 1e-12 < course.deviations[-1] < 1e-4
 
 
 @pytest.mark.slow

@@ -43,6 +43,9 @@ BUDGET = 60.0
 STEP = 1.0
 """eta M |J(theta_0)|^2 of the step that is chosen."""
 
+TELLING = 32
+"""Steps that tell how long others take: the first ones are measured more closely."""
+
 HOPEFUL = 0.75
 """L rho / sigma^2 below which the hand-over is tried; it needs about 1/2."""
 
@@ -75,9 +78,6 @@ BITS = 64
 
 FLOAT64_EXPONENT = 10.0
 """The exponent by which the rounding of float64 may be amplified; earlier steps take more bits."""
-
-ESTIMATED_EXPONENT = 16.0
-"""The same where rounding is estimated, which takes it for a thousandth."""
 
 STEPS = "steps of gradient descent in float64"
 """What progress is told of."""
@@ -203,7 +203,7 @@ def certify_by_running(
     step = STEP / largest if step_size is None else step_size
     until = time.perf_counter() + budget
     saved = saved_at(checkpoint, problem, start, step_size, hypotheses.rigor)
-    proved, first_step = hypotheses.rigor == "proved", step
+    proved = hypotheses.rigor == "proved"
     for _ in range(1 + HALVINGS * free):
         predicted = predict_run(hypotheses, step)
         if unasked and predicted is None:
@@ -229,15 +229,16 @@ def certify_by_running(
             break
         step /= 2
     if isinstance(attempt.why, Lost) and not proved and time.perf_counter() < until:
-        settings = (predict_run(hypotheses, first_step), until, budget, progress, saved)
-        run = Run(problem, start, first_step, persists=True)
+        step = attempt.run.step_size  # the shortest, along which curvature adds up to the least
+        settings = (predict_run(hypotheses, step), until, budget, progress, saved)
+        run = Run(problem, start, step, persists=True)
         last, found = _attempt(problem, run, *settings) if _has_balls(problem) else (attempt, None)
         if found is None and last.adrift:
             last, found = _with_balls(problem, last, settings)
         if found is not None:
             return certificate_of(hypotheses, first, found)
         if isinstance(last.why, WouldTake):
-            return not_certified(first, first_step, last.why, last.steps, settings[0])
+            return not_certified(first, step, last.why, last.steps, settings[0])
     return not_certified(first, attempt.run.step_size, attempt.why, attempt.steps, None)
 
 
@@ -364,8 +365,7 @@ class _Attempt:
         """How many of the first steps float64 rounds too much for what comes after them."""
         exponents = np.concatenate([*self.exponents, [0.0]])
         rest = np.cumsum(exponents[::-1])[::-1]
-        most = FLOAT64_EXPONENT if self.run.proved else ESTIMATED_EXPONENT
-        limit = min(most, float(rest[0]) / 2)
+        limit = min(FLOAT64_EXPONENT, float(rest[0]) / 2)
         return int(np.argmax(rest <= limit))
 
     def _too_long(self, spent: float, fresh: float) -> bool:
@@ -376,7 +376,8 @@ class _Attempt:
             fresh: Gradient steps' worth of work since then.
         """
         expected, foreseen, run = spent, self.predicted, self.run
-        if foreseen is not None and fresh and spent > min(2.0, self.left / 10):
+        enough = spent > self.left / 10 or (spent > 2.0 and self.steps - self.first > TELLING)
+        if foreseen is not None and fresh and enough:
             # Cells get longer: measuring those to come is taken to cost no more than so far.
             ahead = run.stepping * max(foreseen.work / fresh - 1, 0.0)
             measuring = spent - run.stepping - run.balling
