@@ -13,7 +13,7 @@ def device():
     return jax.config.jax_default_device
 
 
-def test_beside_an_accelerator_the_processor_is_named(monkeypatch):
+def test_drift_along_run_an_accelerator_the_processor_is_named(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     with where_probed(True):
         assert device() == on_cpu()

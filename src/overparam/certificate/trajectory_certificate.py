@@ -24,8 +24,8 @@ from overparam.certificate.trajectory_run import Run
 from overparam.jacobian.random_curvature import FAILURE
 from overparam.model.function import parameter_distance
 from overparam.numbers import UP
-from overparam.theorems.beside import Movement
 from overparam.theorems.convergence import Convergence
+from overparam.theorems.drift_along_run import Movement
 
 LEAST_PATH = 1e3
 """Times the deviation: with a path behind T that is shorter a later T knows hardly more."""

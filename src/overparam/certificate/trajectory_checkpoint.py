@@ -19,7 +19,7 @@ from overparam.checkpoint import Checkpoint
 from overparam.errors import InputError
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
-from overparam.theorems.beside import Beside, LinearRun
+from overparam.theorems.drift_along_run import Beside, LinearRun
 
 SAVE_EVERY = 5.0
 """Seconds between two savings, at least."""

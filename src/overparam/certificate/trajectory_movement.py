@@ -22,8 +22,8 @@ from overparam.numbers import UP
 from overparam.problem.problem import Problem
 from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
-from overparam.theorems.beside import Beside, LinearRun, Movement, kernel_noise
 from overparam.theorems.convergence import Convergence
+from overparam.theorems.drift_along_run import Beside, LinearRun, Movement, kernel_noise
 from overparam.theorems.trajectory import Ball
 
 SHARE = 0.08

@@ -54,8 +54,8 @@ from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
-from overparam.theorems.beside import Movement
 from overparam.theorems.convergence import Convergence
+from overparam.theorems.drift_along_run import Movement
 from overparam.theorems.trajectory import Ball, next_spread
 from overparam.theorems.trajectory_curvature import exact
 

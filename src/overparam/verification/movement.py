@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from overparam.theorems.beside import UP, Beside, LinearRun, Movement, kernel_noise
+from overparam.theorems.drift_along_run import UP, Beside, LinearRun, Movement, kernel_noise
 from overparam.verification.float_pass import FloatNetwork, Passed, between, size_of
 from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Parameters

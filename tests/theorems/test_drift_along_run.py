@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from overparam.theorems.beside import Beside
+from overparam.theorems.drift_along_run import Beside
 
 POINTS = 400
 RATE = np.array([[0.3, -0.2, 0.4], [0.1, 0.5, -0.3]])
