@@ -6,8 +6,10 @@ import pytest
 
 from exact_descent import distance, exact_run
 from one_run import TINY
-from overparam import certify, gradient_descent
+from overparam import InputError, certify, gradient_descent
+from overparam.certificate import trajectory_run
 from overparam.certificate.ball_steps import BallRun
+from overparam.certificate.reason import Diverged
 from overparam.certificate.trajectory_movement import SPARE
 from overparam.certificate.trajectory_run import Run
 from tiny import Tiny
@@ -140,3 +142,19 @@ def test_what_is_proved_is_hardly_weaker_than_what_is_computed(proved):
     for name in ("radius", "limit_distance", "displacement"):
         ours, theirs = (c.constants[name].value for c in (certificate, computed))
         assert ours == pytest.approx(theirs, rel=0.1)
+
+
+@pytest.mark.parametrize("where", ["measure_point", "noise_around"])
+def test_a_run_that_leaves_the_range_of_known_rounding_ends_with_a_reason(where, monkeypatch):
+    problem, start = TINY.problem(0, centred=True), TINY.start(0)
+    known = getattr(trajectory_run, where)
+
+    def refused(problem, at, step, *more):
+        if (step if where == "measure_point" else at.step) > 0:
+            raise InputError("pre-activations may reach 1e9")
+        return known(problem, at, step, *more)
+
+    monkeypatch.setattr(trajectory_run, where, refused)
+    found = certify(problem, start, theorem="C", rigor="proved", budget=3600)
+    assert not found.certified
+    assert isinstance(found.why, Diverged)

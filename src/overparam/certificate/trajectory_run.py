@@ -38,6 +38,7 @@ from overparam.certificate.trajectory_steps import (
     curvature_of,
 )
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
+from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams
 from overparam.jacobian.random_curvature import (
     MOST,
@@ -192,7 +193,12 @@ class Run:
         params = self.start if params is None else params
         while True:
             point = self.measure(params, step)
-            cell = None if point is None else self._cell(point)
+            try:
+                cell = None if point is None else self._cell(point)
+            except InputError:  # of a ball in which rounding is not known
+                if not step:
+                    raise
+                self.why, cell = Diverged(step - 1), None
             if cell is None or (self.spread is None and not self.persists):
                 return
             yield cell
@@ -248,7 +254,12 @@ class Run:
         """All that is measured at a point; None, and a reason, where the run has diverged."""
         point = self._last
         if point is None or point.step != step:
-            point = measure_point(self.problem, params, step, self.proved)
+            point = None
+            try:
+                point = measure_point(self.problem, params, step, self.proved)
+            except InputError:  # where rounding is not known; at theta_0 the user is told
+                if not step:
+                    raise
         self._last = point
         if point is None:
             self.why = Diverged(max(step - 1, 0))
