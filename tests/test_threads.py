@@ -18,13 +18,13 @@ def threads():
 
 def test_bounds_on_many_balls_are_computed_on_one_thread(monkeypatch):
     hypotheses = measure_hypotheses(Expansion(TINY.problem(0), TINY.start(0)))
-    seen, on_ball = [], type(hypotheses.bounds).on_ball
+    seen, on_balls = [], type(hypotheses.bounds).on_nested_balls
 
-    def watched(bounds, radius):
+    def watched(bounds, radii):
         seen.append(threads())
-        return on_ball(bounds, radius)
+        return on_balls(bounds, radii)
 
-    monkeypatch.setattr(type(hypotheses.bounds), "on_ball", watched)
+    monkeypatch.setattr(type(hypotheses.bounds), "on_nested_balls", watched)
     with threadpool_limits(2):
         before = threads()
         hypotheses.grid(1.0)

@@ -356,9 +356,9 @@ class _Attempt:
 
     def _adrift(self, point: Point) -> bool:
         """Whether Theorem 1 would take over but for rounding, which outweighs the residual."""
-        level = 0.0 if self.run.proved else math.sqrt(2 * excess_at(self.problem, point))
-        if not self.deviation * point.jacobian_norm > level:
-            return False
+        excess = 0.0 if self.run.proved else max(float(self.problem.excess(point.params)), 0.0)
+        if not self.deviation * point.jacobian_norm > math.sqrt(2 * excess):
+            return False  # as where the run has diverged, and both are infinite
         return self._hand_over(point, 0.0) is not None
 
     def steps_in_balls(self) -> int:

@@ -5,8 +5,9 @@ in the module of its name, imported once the command line is understood.
 """
 
 import gc
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any, get_args
 
@@ -72,22 +73,22 @@ def _complete_study(ctx: click.Context, param: click.Parameter, begun: str) -> l
 @contextmanager
 def nothing_collected() -> Iterator[None]:
     """Within, modules are loaded: what they make stays, and is never searched for garbage."""
-    first = not gc.get_freeze_count()
     gc.disable()
     try:
         yield
     finally:
-        if first:
-            gc.freeze()
+        gc.freeze()
         gc.enable()
 
 
 def run(command: str, given: dict[str, Any]) -> None:
     """Import the command's module, and do what was asked."""
-    with leaving_at_once(), nothing_collected():
+    module = f"overparam.cli.{command}"
+    loading = nullcontext() if module in sys.modules else nothing_collected()
+    with leaving_at_once(), loading:
         from overparam.programs import keep_programs
 
-        work = getattr(import_module(f"overparam.cli.{command}"), command)
+        work = getattr(import_module(module), command)
         keep_programs()
     # Here, since click has ways of its own with these two.
     try:
