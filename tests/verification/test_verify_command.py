@@ -37,8 +37,8 @@ def test_every_certificate_of_the_folder_is_checked(folder):
     assert result.exit_code == 1
     content = json.loads(result.stdout)
     assert content["ok"] is False
-    assert [c["ok"] for c in content["certificates"]] == [False, True]
-    assert "cut short" in content["certificates"][0]["reasons"][0]
+    assert [c["ok"] for c in content["certificates"]] == [True, False]
+    assert "cut short" in content["certificates"][1]["reasons"][0]
 
 
 def test_damage_is_explained(folder):

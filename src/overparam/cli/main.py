@@ -25,6 +25,9 @@ def _run(arguments: list[str] | None) -> int:
         flush()
     except (KeyboardInterrupt, click.Abort):
         return say("interrupted", INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
     except click.ClickException as error:
         return say(error.format_message(), 2)
     except InputError as error:

@@ -204,7 +204,11 @@ trainable_option = option(
 json_option = option("--json as_json", bool, False, "Print a machine-readable summary.")
 
 result_options = together(
-    option("--out", PLACE, None, "Folder for all results."),
+    option(
+        *("--out", PLACE, None),
+        "Folder for all results. Those of an earlier job there are replaced; files of the same "
+        "names that no job wrote are not: the folder is refused.",
+    ),
     option("--verbose -v", bool, False, "Say all that was found, not the gist of it."),
     json_option,
 )
