@@ -8,7 +8,7 @@ only then merge training points that coincide.
 import math
 import operator
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, SupportsIndex
 
@@ -57,6 +57,8 @@ class Dataset:
         fitted: what was fitted to which rows. A bound on the risk that is evaluated on such rows
             rests on the reservation that they had a part in their own preprocessing.
         multiplicities: for each training point, how many rows were merged in it.
+        indicators: the features that are 1 for one category and 0 for the others, each with the
+            name of the column that it came from.
     """
 
     train: Measure
@@ -72,6 +74,7 @@ class Dataset:
     multiplicities: Int[np.ndarray, " n_train"] = field(
         default_factory=lambda: np.empty(0, dtype=np.int64)
     )
+    indicators: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sample(self) -> Measure:
@@ -217,6 +220,7 @@ def load(
         source=_description(raw),
         fitted=fitted,
         multiplicities=counts,
+        indicators=raw.indicators,
     )
 
 

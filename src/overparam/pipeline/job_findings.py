@@ -35,6 +35,8 @@ def subject(result: JobResult) -> Iterator[Finding]:
         "training_points": data.train.n,
         "test_points": test,
         "features": model.in_dim,
+        "feature_names": list(data.feature_names),
+        "categories": dict(data.indicators),
         "outputs": model.out_dim,
         "preprocessing": data.preprocessing.to_dict(),
         "target": data.coding.to_dict(),
