@@ -19,6 +19,9 @@ from overparam.data.raw import Kind, RowNames, Target, quoted
 from overparam.errors import InputError
 from overparam.limits import require_choice
 
+LISTED = 12
+"""Columns that a message lists."""
+
 MAX_CLASSES = 20
 TASKS = ("auto", *get_args(Kind))
 
@@ -47,8 +50,8 @@ def pick_column(names: list[str], name: str, source: str, purpose: str) -> str:
         InputError: if there is no such column; near matches are listed.
     """
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3) or names[:3] + names[-1:]
-        listed = ", ".join(quoted(each) for each in dict.fromkeys(near))
+        near = difflib.get_close_matches(name, names, n=3) or names[:LISTED]
+        listed = ", ".join(map(quoted, near))
         raise InputError(
             f"{source} has no column {quoted(name)} {purpose}; it has {listed}"
             f"{'' if len(near) == len(names) else ' among others'}"

@@ -3,6 +3,7 @@
 import difflib
 import io
 import os
+import re
 import stat
 from collections.abc import Collection
 from pathlib import Path
@@ -191,6 +192,22 @@ def _from_frame(
             f"{source} has {frame.width} column; it needs features and a target (--separator says "
             "what stands between them)"
         )
+    try:
+        return _split_columns(frame, rows, target, task, source, categories)
+    except InputError as error:
+        if re.match(rf"{rows.unit} \d", str(error)):
+            raise InputError(f"{source}: {error}") from error
+        raise
+
+
+def _split_columns(
+    frame: pl.DataFrame,
+    rows: RowNames,
+    target: str | None,
+    task: str,
+    source: str,
+    categories: bool | Collection[str],
+) -> RawData:
     name = pick_target(frame.columns, target, source)
     _require_two_rows(frame.height, source)
     features, indicators = frame.drop(name), dict[str, str]()
