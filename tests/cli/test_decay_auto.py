@@ -34,7 +34,7 @@ def test_the_job_chooses_among_what_it_can_certify(capsys):
 
 def test_a_weight_decay_is_a_number_or_auto(capsys):
     assert JobSettings(weight_decay="auto").decay == 0.3
-    with pytest.raises(InputError, match="--weight-decay must be a number"):
+    with pytest.raises(InputError, match="weight_decay must be a number"):
         JobSettings(weight_decay="much")
     assert run(*FEW, "--weight-decay", "much") == 2
     assert "'much' is no weight decay: write 1e-3, or auto" in capsys.readouterr().err
