@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from overparam.cli.main import main
+from overparam.cli.main import as_typed, main
 
 
 @pytest.fixture
@@ -34,29 +34,29 @@ def refuse(capsys, *arguments):
         (["wine", "--target", "flavour"], "flavour"),
         (["wine", "--activation", "geluu"], "did you mean 'gelu'"),
         (["wine", "--loss", "squrd"], "did you mean 'squared'"),
-        (["wine", "--width", "0"], "width must be a whole number, 1 or more"),
+        (["wine", "--width", "0"], "--width must be a whole number, 1 or more"),
         (["wine", "--depth", "-1"], "depth must be a whole number, 0 or more"),
         (["wine", "--width", "many"], "not a valid integer"),
         (["wine", "--steps", "-5"], "steps must be a whole number"),
         (["wine", "--samples", "100000"], "samples is 100000"),
-        (["wine", "--output-scale", "nan"], "output_scale must be positive"),
-        (["wine", "--learning-rate", "0"], "learning_rate must be positive"),
-        (["wine", "--weight-decay", "-1e-3"], "weight_decay must be a number, 0 (none) or more"),
-        (["wine", "--weight-decay", "nan"], "weight_decay must be a number, 0 (none) or more"),
-        (["wine", "--weight-decay", "inf"], "weight_decay must be a number, 0 (none) or more"),
+        (["wine", "--output-scale", "nan"], "--output-scale must be positive"),
+        (["wine", "--learning-rate", "0"], "--learning-rate must be positive"),
+        (["wine", "--weight-decay", "-1e-3"], "--weight-decay must be a number, 0 (none) or more"),
+        (["wine", "--weight-decay", "nan"], "--weight-decay must be a number, 0 (none) or more"),
+        (["wine", "--weight-decay", "inf"], "--weight-decay must be a number, 0 (none) or more"),
         (
             ["wine", "--weight-decay", "0.1", "--rigor", "proved", "--loss", "cross_entropy"],
             "the rounding of cross_entropy is not bounded",
         ),
         (
             ["wine", "--weight-decay", "0.1", "--theorem", "1"],
-            "about problems without weight_decay",
+            "about problems without --weight-decay",
         ),
         (
             ["wine", "--weight-decay", "0.1", "--activation", "relu", "--learning-rate", "0.1"],
             "Theorem R needs bounds on three derivatives",
         ),
-        (["wine", "--theorem", "R"], "Theorem R is about problems with weight_decay"),
+        (["wine", "--theorem", "R"], "Theorem R is about problems with --weight-decay"),
         (["wine", "--optimizer", "sgdd"], "sgdd"),
         (["wine", "--memory", "some"], "memory size"),
         (["wine", "--loss", "squared", "--no-such-option"], "no-such-option"),
@@ -82,10 +82,10 @@ def refuse(capsys, *arguments):
         ),
         (["wine", "--width", "9" * 400], "width must be at most"),
         (["wine", "--depth", "99999999999"], "depth must be at most 1,000"),
-        (["wine", "--output-scale", "1e300"], "output_scale 1e+300 is out of range"),
-        (["wine", "--output-scale", "1e-300"], "output_scale 1e-300 is out of range"),
-        (["wine", "--weight-scale", "1e200"], "weight_scale 1e+200 is out of range"),
-        (["wine", "--bias-scale", "1e200"], "bias_scale 1e+200 is out of range"),
+        (["wine", "--output-scale", "1e300"], "--output-scale 1e+300 is out of range"),
+        (["wine", "--output-scale", "1e-300"], "--output-scale 1e-300 is out of range"),
+        (["wine", "--weight-scale", "1e200"], "--weight-scale 1e+200 is out of range"),
+        (["wine", "--bias-scale", "1e200"], "--bias-scale 1e+200 is out of range"),
         (["wine", "--activation", "relu"], "no bound on act'', its second derivative"),
         (["a" * 5000 + ".csv"], "name too long"),
         (["wine", "--out", "a" * 5000], "name too long"),
@@ -151,3 +151,26 @@ def test_kernel_writes_what_empirical_ntk_computes(capsys, table, tmp_path):
     assert kernel.dtype == np.float64
     assert np.array_equal(kernel, kernel.T)
     assert np.linalg.eigvalsh(kernel)[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("message", "typed"),
+    [
+        ("width must be 1", "--width must be 1"),
+        ("samples is 9; choose", "--samples is 9; choose"),
+        ("a kernel of width must be", "a kernel of width must be"),
+        ("choose tanh, or give learning_rate", "choose tanh, or give --learning-rate"),
+        ("column 'test_fraction' is empty", "column 'test_fraction' is empty"),
+        ("my/batch_size.csv is empty", "my/batch_size.csv is empty"),
+        ("encode it with --one-hot (one_hot=True)", "encode it with --one-hot (one_hot=True)"),
+    ],
+)
+def test_messages_name_options_as_they_are_typed(message, typed):
+    assert as_typed(message) == typed
+
+
+def test_an_entry_is_found_by_its_file_and_missing_columns_by_those_there_are(table, capsys):
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines[:3], "7,,1", *lines[3:]]))
+    assert f"{table}: line 4, column 'b' is empty" in refuse(capsys, table)
+    assert "it has 'a', 'b', 'y'" in refuse(capsys, table, "--target", "nope")

@@ -70,13 +70,13 @@ def test_epochs_are_certified_for_every_run(capsys):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--batch-size", "0"], "batch_size must be a whole number, 1 or more, not 0"),
-        (["--batch-size", "11"], "batch_size must be at most the 10 points, not 11"),
+        (["--batch-size", "0"], "--batch-size must be a whole number, 1 or more, not 0"),
+        (["--batch-size", "11"], "--batch-size must be at most the 10 points, not 11"),
         (["--batch-size", "2.5"], "'2.5' is not a valid integer"),
         (["--batch-size", "3", "--sampling", "epochs"], "leave 1 of the 10 points over"),
         (["--batch-size", "2", "--weight-decay", "1e-3"], "leave one of them out"),
         (["--batch-size", "2", "--loss", "huber:1"], "is about least squares"),
-        (["--theorem", "S"], "Theorem S is about descent with batch_size"),
+        (["--theorem", "S"], "Theorem S is about descent with --batch-size"),
     ],
 )
 def test_bad_input_is_one_line(options, line, capsys):

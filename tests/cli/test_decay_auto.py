@@ -40,4 +40,4 @@ def test_a_weight_decay_is_a_number_or_auto(capsys):
     assert "'much' is no weight decay: write 1e-3, or auto" in capsys.readouterr().err
     for bad in ("-1", "inf", "nan"):
         assert run(*FEW, "--weight-decay", bad) == 2
-        assert "weight_decay must be a number" in capsys.readouterr().err
+        assert "--weight-decay must be a number" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`overparam certify --weight-decay` end to end, on rows that no network of this size can fit."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ def test_from_the_initialisation_it_is_certified_by_a_run(folder):
 def test_the_page_and_the_folder_are_whole(folder):
     assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
     page = (folder / "report.html").read_text()
+    assert re.search(r"objective [\d.]+ to [\d.]+ \(minimum [\d.]+\)", page)
     assert "no eigenvalue of the kernel is needed (Theorem R)" in page
     assert "not that no better minimum exists elsewhere" in page.lower()
     assert "bend of the residual, certified below λ" in page
@@ -87,3 +89,29 @@ def test_rows_are_predicted_by_networks_that_have_not_seen_them(capsys):
     assert found["error"] >= train["error"]
     assert 0 < found["output_error"] < 1e-3
     assert any(bound["name"].startswith("G4") for bound in summary["consequences"]["risk_bounds"])
+
+
+def test_rows_that_contradict_each_other_are_taken(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows = [(*rng.uniform(-1, 1, 2).round(3), round(rng.standard_normal(), 3)) for _ in range(12)]
+    rows += [(*rows[0][:2], 5.0)]
+    table = tmp_path / "contradiction.csv"
+    table.write_text("a,b,y\n" + "\n".join(",".join(map(str, row)) for row in rows))
+    network = (
+        "--width",
+        "8",
+        "--depth",
+        "1",
+        "--steps",
+        "2",
+        "--budget",
+        "0",
+        "--test-fraction",
+        "0",
+    )
+    assert run("certify", table, *network, "--no-consequences") == 2
+    assert "--weight-decay 0.003" in capsys.readouterr().err
+    assert run("certify", table, *network, "--no-consequences", "--weight-decay", "0.5") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "lines 2 and 14 have the same features and different targets" in said
+    assert "certified by Theorem R" in said

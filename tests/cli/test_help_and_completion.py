@@ -79,3 +79,10 @@ def test_the_list_of_studies_for_machines(capsys):
     found = json.loads(run(capsys, "study", "--list", "--json").out)
     assert list(found) == list(STUDIES)
     assert all(found.values())
+
+
+def test_without_a_command_the_help_is_printed_as_it_is_set(capsys):
+    said = run(capsys, status=2)
+    assert said.out == ""
+    assert said.err.startswith("Usage: overparam [OPTIONS] COMMAND [ARGS]...\n")
+    assert said.err == run(capsys, "--help").out

@@ -98,3 +98,21 @@ def test_results_have_the_terminal_to_themselves(monkeypatch):
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+def test_a_long_phase_says_how_far_it_is(capsys, clock):
+    lines = Lines()
+    for second, (done, total) in enumerate([(0, 0), (0, 400), *((5 * i, 400) for i in range(70))]):
+        clock[0] = float(second)
+        lines.show("the run", done, total)
+    clock[0] = 200.0
+    lines.show("steps", 7, 0)
+    clock[0] = 240.0
+    lines.show("steps", 1234, 0)
+    assert capsys.readouterr().err.splitlines() == [
+        "    0.0 s  the run",
+        "   30.0 s  the run: 140 of 400",
+        "   60.0 s  the run: 290 of 400",
+        "  200.0 s  steps",
+        "  240.0 s  steps: 1,234",
+    ]

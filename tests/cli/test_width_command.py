@@ -86,9 +86,9 @@ def test_an_assumption_that_may_fail_is_counted(capsys):
         (["--depth", "0"], "no hidden layer"),
         (["--activation", "relu"], "no bound on its second derivative"),
         (["--min-eigenvalue", "1e-160"], "beyond 1e+300"),
-        (["--step-fraction", "0"], "step_fraction is 0"),
+        (["--step-fraction", "0"], "--step-fraction is 0"),
         (["--depth", "200"], "at most 10 hidden layers"),
-        (["--output-scale", "1e300"], "output_scale 1e+300 is out of range"),
+        (["--output-scale", "1e300"], "--output-scale 1e+300 is out of range"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, arguments, message):

@@ -108,6 +108,18 @@ def test_contradicting_rows_are_named_as_in_the_file(tmp_path):
         load(path, test_fraction=0)
 
 
+def test_contradicting_rows_are_refused_with_the_way_out_and_kept_where_it_is_taken(tmp_path):
+    path = write(tmp_path, "a,b,y\n0,1,1.0\n2,5,2.0\n0,1,3.0\n2,5,2.0\n3,-1,4.0\n")
+    with pytest.raises(InputError, match=r"--weight-decay 0\.003"):
+        load(path, test_fraction=0, task="regression")
+    data = load(path, test_fraction=0, task="regression", contradictory=True)
+    assert data.train_rows.tolist() == [0, 1, 2, 4]
+    assert data.multiplicities.tolist() == [1, 2, 1, 1]
+    np.testing.assert_allclose(data.train.weights, [0.2, 0.4, 0.2, 0.2], rtol=1e-15)
+    assert data.notes[0].startswith("lines 2 and 4 have the same features and different targets")
+    assert data.sample.n == 5
+
+
 @pytest.mark.parametrize(
     ("rows", "fraction", "message"),
     [

@@ -325,7 +325,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, make, message):
     ("source", "options", "message"),
     [
         ("diabetes", {"target": "sexx"}, "no column 'sexx' for the target; it has 'sex'"),
-        ("iris", {"target": "zzzz"}, "it has 'sepal length .* among others"),
+        ("iris", {"target": "zzzz"}, "it has 'sepal length .*, 'target'$"),
         ("iris", {"target": "parity"}, "no column 'parity'"),
         ("iris", {"task": "regression"}, "column 'target' holds text"),
         ("iris", {"task": "ranking"}, "unknown task 'ranking': choose one of auto"),

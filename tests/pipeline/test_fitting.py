@@ -1,15 +1,20 @@
 """What the job says and keeps where not every row can be fitted."""
 
 import json
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 import overparam as op
+from overparam.model.mlp import Params
+from overparam.pipeline.drawn import Drawn
 from overparam.pipeline.findings import findings, lines, summary
-from overparam.pipeline.result import JobResult
+from overparam.pipeline.result import Anchored, JobResult
 from overparam.pipeline.run import run_job
 from overparam.pipeline.settings import JobSettings
+from overparam.train.gauss_newton import GaussNewtonResult
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +83,53 @@ def test_a_certified_anchor_says_what_fitting_every_row_costs() -> None:
     assert job.stopped is not None
     assert job.stopped.errors["test"]["rmse"] < job.errors["test"]["rmse"]
     assert "fitted to every row" in dict(lines(findings(job)))["stopped early"]
+
+
+@pytest.mark.parametrize(
+    ("residual", "margins", "ended_there"),
+    [
+        (1e-12, {True: 2.0}, True),
+        (1e-12, {True: 0.6, False: 4e-7}, True),
+        (1e-3, {True: 0.6, False: 4e-7}, True),
+        (1e-12, {True: 0.0, False: 4e-7}, False),
+        (0.7, {False: 4e-7}, False),
+    ],
+)
+def test_the_anchor_is_the_network_nearer_to_a_certificate(
+    job: JobResult, residual: float, margins: dict[bool, float], ended_there: bool
+) -> None:
+    """``margins``: of where Gauss-Newton ended (True), and of the network stopped early."""
+    assert job.anchored is not None
+    assert job.anchored.gauss_newton is not None
+    newton = replace(
+        job.anchored.gauss_newton, residuals=(1.0, residual), converged=residual < 1e-9
+    )
+
+    class Known(Drawn):
+        """Certificates that are known beforehand."""
+
+        def __init__(self) -> None:
+            pass
+
+        def _anchored(self, params: Params, newton: GaussNewtonResult | None) -> Anchored:
+            assert job.anchored is not None
+            found = job.certificate
+            margin = margins[newton is not None and params is newton.params]
+            found = msgspec.structs.replace(found, numbers=found.numbers.but(margin=margin))
+            return replace(job.anchored, params=params, certificate=found)
+
+    chosen = Known()._best_anchor(newton, job.stopped)
+    assert (chosen.params is newton.params) == ended_there
+
+
+def test_a_verdict_and_errors_say_of_which_network_they_are(job: JobResult) -> None:
+    for verbose in (True, False):
+        said = dict(lines(findings(job), verbose))
+        assert "(the network stopped early)" in said["anchored"]
+        assert said["test error"].endswith("by the network stopped early")
+    assert job.anchored is not None
+    assert job.anchored.gauss_newton is not None
+    ended_there = replace(job.anchored, params=job.anchored.gauss_newton.params)
+    said = dict(lines(findings(replace(job, anchored=ended_there))))
+    assert "(where Gauss-Newton ended)" in said["anchored"]
+    assert "stopped early" not in said["test error"]

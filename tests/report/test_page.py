@@ -117,7 +117,7 @@ def test_every_constant_with_its_kind_and_source(job: JobResult, html: str) -> N
 
 def test_every_setting_phase_and_version_is_listed(job: JobResult, html: str) -> None:
     text = Page(html).text
-    for name in ("until certified", "anchor steps", "learning rate chosen", "optimizer gd"):
+    for name in ("until certified", "anchor steps", "learning rate the theorem's", "optimizer gd"):
         assert name in text
     for name in [*job.seconds, *job.certificate.versions, job.certificate.problem["data_sha256"]]:
         assert name in text
@@ -191,7 +191,10 @@ def test_an_anchor_that_fails(job: JobResult) -> None:
     page = Page(
         render(replace(job, anchored=replace(job.anchored, certificate=certificate, run=None)))
     )
-    assert "At the trained parameters (the anchor) Not certified, short by a factor 2." in page.text
+    assert (
+        "At the trained parameters (the anchor) Not certified, short by a factor 2 (where "
+        "Gauss-Newton ended)."
+    ) in page.text
 
 
 def test_existence_alone(job: JobResult) -> None:
@@ -204,8 +207,8 @@ def test_existence_alone(job: JobResult) -> None:
     )
     assert (
         "Existence certified: a global minimum (zero loss) exists within distance 0.25 of the "
-        "trained parameters. Convergence of gradient descent to it is not certified, short by a "
-        "factor 2."
+        "trained parameters (where Gauss-Newton ended). Convergence of gradient descent to it is "
+        "not certified, short by a factor 2."
     ) in page.text
 
 
@@ -245,13 +248,27 @@ def test_undefined_r2(lazy_job: JobResult) -> None:
     assert "R² undefined" in Page(render(replace(lazy_job, errors=errors))).text
 
 
-def test_assumed_and_estimated_numbers_are_named(job: JobResult) -> None:
+def test_assumed_numbers_that_a_claim_rests_on_are_named(job: JobResult) -> None:
+    """Not those of a certificate that claims nothing, and no forecast: that is no claim."""
+    assert job.anchored is not None
     about = structs.replace(job.initial.problem, activation_bounds="assumed")
     numbers = job.initial.numbers.but(predicted_steps=1e9)
     initial = structs.replace(job.initial, problem=about, numbers=numbers)
+    assert not initial.certified
     text = Page(render(replace(job, initial=initial))).text
+    assert "The claims rest on" not in text
+    claim = structs.replace(job.anchored.certificate, problem=about)
+    text = Page(render(replace(job, anchored=replace(job.anchored, certificate=claim)))).text
     assert "The claims rest on assumed numbers too: curvature_bound, slope_bound." in text
-    assert "The claims rest on estimated numbers too: predicted_steps." in text
+
+
+def test_the_terminal_names_every_assumption_in_brief_too(job: JobResult) -> None:
+    luck = "the random vectors that bounded the curvature are no exception (probability 1e-12)"
+    drawn = (*job.certificate.assumptions, luck)
+    assert job.anchored is not None
+    claim = structs.replace(job.anchored.certificate, assumptions=drawn)
+    known = replace(job, anchored=replace(job.anchored, certificate=claim))
+    assert dict(lines(findings(known), verbose=False))["taken for granted"] == "; ".join(drawn)
 
 
 def test_what_the_certificates_take_for_granted_is_named(job: JobResult, html: str) -> None:

@@ -14,8 +14,9 @@ from overparam.certificate.certificate import Course
 from overparam.pipeline import distances
 from overparam.pipeline.job_findings import spectrum_caption
 from overparam.pipeline.result import JobResult, Spectrum
-from overparam.report import plots
+from overparam.report import plots, topic_plots
 from overparam.report.svg import inline_svg
+from overparam.risk.risk_bound import RiskBound
 from overparam.train.gradient_descent import History
 
 
@@ -146,3 +147,23 @@ def test_svg_is_reproducible_and_stands_alone() -> None:
 def test_degenerate_runs_draw_without_a_warning(excess: list[float]) -> None:
     run = history(excess, excess)
     FigureCanvasAgg(plots.figure_descent(run, None)).print_png(io.BytesIO())
+
+
+def bound(value: float, is_bound: bool = True) -> RiskBound:
+    """A bound on a loss of at most 1."""
+    return RiskBound("G1", "a network", "0-1 error", 1.0, 0.95, {"all": value}, 9, (), (), is_bound)
+
+
+def test_a_bound_beyond_the_largest_loss_is_drawn_there_and_called_vacuous() -> None:
+    axes = topic_plots.figure_risks((bound(91.0), bound(0.5), bound(0.03125)), None).axes[0]
+    ends = [float(line.get_xdata()[0]) for line in axes.lines[:3]]
+    assert ends == [1.0, 0.5, 0.03125]
+    texts = {text.get_text(): text for text in axes.texts}
+    assert set(texts) == {"vacuous", "0.5", "0.0313"}
+    # What would reach the line at the largest loss stands on the other side of its mark.
+    assert [texts[t].get_ha() for t in ("vacuous", "0.5", "0.0313")] == ["left", "right", "left"]
+
+
+def test_the_minimum_of_theorem_r_is_drawn() -> None:
+    curves = drawn(plots.figure_descent(history([1.0, 0.5]), None, minimum=0.1875))
+    np.testing.assert_array_equal(curves["the region's minimum, 0.1875"][:, 1], [0.1875, 0.1875])

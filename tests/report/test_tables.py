@@ -1,6 +1,7 @@
 """Every constant of every kind of certificate has a symbol and a meaning in the table."""
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import one_run
 from overparam import MLP, Measure, Problem, anchor, certify, gauss_newton, load_certificate
 from overparam.certificate.constants import ABOUT
 from overparam.certificate.published import glossary, schema
+from overparam.pipeline.settings import JobSettings
 from overparam.report import tables
+from overparam.train.decayed_minimum import decayed_minimum
 from overparam.verification.claim import read_claim
 
 RNG = np.random.default_rng(0)
@@ -83,8 +86,10 @@ KINDS = [
 def test_every_constant_has_a_meaning(kind):
     certificate = certificate_of(kind)
     rows = tables.constants(certificate)
-    assert [name for name, *_ in rows] == list(certificate.constants)
-    assert [name for name, *_, c in rows if not (c.symbol and c.meaning and c.source)] == []
+    every = certificate.constants
+    said = [n for n, c in every.items() if not (certificate.certified and math.isinf(c.value))]
+    assert [name for name, *_ in rows] == said
+    assert [n for n, c in every.items() if not (c.symbol and c.meaning and c.source)] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,3 +119,55 @@ def test_what_is_published_is_what_the_type_says(name, text):
         else json.dumps(json.loads(page.read_bytes()), indent=2)
     )
     assert same == text, f"python -m overparam.certificate.published > {page}"
+
+
+def test_a_bound_is_rounded_in_its_own_direction_the_same_way_everywhere():
+    for name, value, shown in (
+        ("margin", 20197.6, "20,190"),
+        ("min_eigenvalue", 0.123456, "0.1234"),
+        ("radius", 11.5401, "11.55"),
+        ("step_size", 5.68749, "5.687"),
+        ("rate", 0.99912, "1\u202f\u2212\u202f8.79\u202f×\u202f10⁻⁴"),
+    ):
+        assert tables.rounded(name, value) == shown
+    assert set(tables.LOWER + tables.GIVEN) <= ABOUT.keys()
+
+
+def test_a_certificate_of_theorem_r_shows_its_own_symbols_and_no_missing_bounds():
+    problem, start = decayed()
+    found = anchor(problem, decayed_minimum(problem, start).params)
+    assert (found.certified, found.theorem) == (True, "R")
+    rows = {name: constant for name, _, _, constant in tables.constants(found)}
+    assert rows["rate"].symbol == "ρ²"
+    assert rows["contraction"].symbol == "ρ"
+    assert rows["level"].symbol == "γ"
+    assert not {"existence_radius", "kernel_drift", "distance_ratio"} & rows.keys()
+    assert "existence_radius" in dict(found.constants)
+
+
+def test_settings_say_what_became_of_them():
+    asked = tables.taken(JobSettings(weight_decay=0.01))
+    assert asked["finish"] == "Newton's method, to the minimum"
+    assert asked["batch_size"] == "all points"
+    assert asked["theorem"] == "R"
+    assert tables.taken(JobSettings(batch_size=4))["theorem"] == "S"
+    assert "finish" not in tables.taken(JobSettings())
+
+
+def test_a_certificate_is_shown_in_a_few_lines():
+    problem, start = network()
+    text = repr(certify(problem, start, budget=0))
+    assert len(text) < 600
+    assert "Theorem 1, computed, at the initialisation: not certified" in text
+    assert "3 points, 1 outputs" in text
+    assert "margin=" in text
+    assert "short by a factor" in text
+
+
+def test_a_failure_says_what_helps_before_any_formula():
+    problem, start = network()
+    reason = certify(problem, start, budget=0).reason
+    assert reason.startswith("short by a factor")
+    for way in ("budget", "anchor", "weight_decay"):
+        assert way in reason
+    assert "budget" not in anchor(problem, start).reason

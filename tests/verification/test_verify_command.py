@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from small_run import small_run
 
 from overparam import InputError
-from overparam.cli.commands import verify
+from overparam.cli.commands import cli, verify
 from overparam.cli.main import main
 
 
@@ -37,8 +37,8 @@ def test_every_certificate_of_the_folder_is_checked(folder):
     assert result.exit_code == 1
     content = json.loads(result.stdout)
     assert content["ok"] is False
-    assert [c["ok"] for c in content["certificates"]] == [False, True]
-    assert "cut short" in content["certificates"][0]["reasons"][0]
+    assert [c["ok"] for c in content["certificates"]] == [True, False]
+    assert "cut short" in content["certificates"][1]["reasons"][0]
 
 
 def test_damage_is_explained(folder):
@@ -70,3 +70,17 @@ def test_missing_input(folder):
         assert isinstance(run(path).exception, InputError)
     (folder / "certificate.json").unlink()
     assert "certificate.json" in str(run(folder).exception)
+
+
+def test_a_certificate_that_claims_nothing_is_told_apart_from_a_failure(tmp_path):
+    table = tmp_path / "points.csv"
+    table.write_text("a,b,y\n" + "\n".join(f"{i},{i * i % 7},{i % 5}.5" for i in range(12)))
+    network = ("--width", "8", "--depth", "1", "--steps", "2", "--budget", "0", "--weight-decay")
+    out = tmp_path / "job"
+    command = ("certify", str(table), *network, "0.5", "--no-consequences", "--out", str(out))
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    result = run(out)
+    assert result.exit_code == 0
+    first, second = result.stdout.splitlines()
+    assert first.endswith("certificate.json: OK")
+    assert second.endswith("initialisation.json: claims nothing, so there is nothing to check")

@@ -28,6 +28,7 @@ from overparam.model.observation import Jet
 from overparam.problem.integrands.critic import CriticLoss
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
+from overparam.randomness import require_key
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def wasserstein_critic(
         raise InputError(
             f"real points have {high.shape[1]} features and generated ones {low.shape[1]}"
         )
-    init_key, end_key, place_key = jax.random.split(key, 3)
+    init_key, end_key, place_key = jax.random.split(require_key(key), 3)
     count = min(len(high), len(low)) if between is None else between
     require_whole("between", count, 1)
     ends = [

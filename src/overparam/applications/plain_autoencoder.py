@@ -14,6 +14,7 @@ from overparam.applications.application import Application
 from overparam.model.mlp import MLP
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
+from overparam.randomness import require_key
 
 
 def autoencoder(
@@ -45,7 +46,7 @@ def autoencoder(
     Raises:
         InputError: A number is out of range.
     """
-    init_key, noise_key = jax.random.split(key)
+    init_key, noise_key = jax.random.split(require_key(key))
     data = Measure(x)
     draws = np.asarray(jax.random.normal(noise_key, data.x.shape), dtype=np.float64)
     measure = Measure(data.x + noise * draws, data.x)

@@ -27,6 +27,7 @@ from overparam.precision import in_float64
 from overparam.problem.integrands.elbo import NegativeElbo
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem
+from overparam.randomness import require_key
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Variational(Application):
 
     def sample(self, params: ParamTree, key: Array, n: int) -> Float[np.ndarray, "n d"]:
         """Draw n points from the model: codes from the prior, decoded without noise."""
-        codes = jax.random.normal(key, (n, self.network.decoder.in_dim))
+        codes = jax.random.normal(require_key(key), (n, self.network.decoder.in_dim))
         return self.decode(params, np.asarray(codes))
 
 
@@ -128,7 +129,7 @@ def variational_autoencoder(
         "the encoder has one value only there, so that J is not onto; drop one and draw its noise "
         "with samples=2",
     )
-    noise_key, *keys = jax.random.split(key, 3)
+    noise_key, *keys = jax.random.split(require_key(key), 3)
     scales = {"weight_scale": weight_scale, "bias_scale": bias_scale}
     encoder = MLP(data.dim, hidden_widths, 2 * latent_dim, activation, **scales)
     decoder = MLP(latent_dim, hidden_widths[::-1], data.dim, activation, **scales)

@@ -22,7 +22,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from overparam.certificate.constants import ABOUT, Constant, Numbers, Theorem
 from overparam.certificate.description import FunctionDescription, NetworkDescription
 from overparam.certificate.field_types import Finite, MaybeFinite, Positive, Record, Word
-from overparam.certificate.reason import Reason, Steps, WouldTake
+from overparam.certificate.reason import Reason, Short, Steps, WouldTake
 from overparam.choices import Kind as Kind
 from overparam.choices import Rigor as Rigor
 from overparam.errors import InputError
@@ -176,6 +176,24 @@ class Certificate(
     forecast: WouldTake | UnsetType = UNSET
     not_proved: ArithmeticFault | UnsetType = UNSET
 
+    def __repr__(self) -> str:
+        """The verdict in a few lines; ``to_json`` has every number."""
+        about, words = self.problem, "certified" if self.certified else "not certified"
+        size = f"{about.points} points, {about.outputs} outputs, {about.parameters} parameters"
+        numbers = {
+            name: f"{name}={getattr(self, name):.6g}"
+            for name in ("step_size", "radius", "rate", "margin")
+            if math.isfinite(getattr(self, name))
+        }
+        if not self.certified:
+            numbers = {name: text for name, text in numbers.items() if name in _OF_A_FAILURE}
+        return (
+            f"<Certificate: Theorem {self.theorem}, {self.rigor}, at the {self.start}: {words}\n"
+            f"  {', '.join(numbers.values())}\n"
+            f"  {size}, {about.loss}\n"
+            f"  {self.reason}>"
+        )
+
     @property
     def holds(self) -> bool:
         """Whether the theorem's condition holds with these numbers, whatever their kind."""
@@ -201,9 +219,22 @@ class Certificate(
         text = self.why.words(self.numbers, self.problem)
         if self.rigor == "estimated":
             text = ESTIMATED + text
+        if isinstance(self.why, Short):
+            text += f"; to close the gap {self._ways()}"
         if self.forecast is not UNSET:
             text += f"; {self.forecast.words(self.numbers, self.problem)}"
         return text if self.not_proved is UNSET else f"{text} (not proved: {self.not_proved})"
+
+    def _ways(self) -> str:
+        """What may help where the condition of a theorem is missed by a factor."""
+        ways = ["train on and anchor again"]
+        if self.start == "initialisation":
+            ways = ["train and anchor"]
+            if self.forecast is UNSET:
+                ways.insert(0, "allow a longer run (budget)")
+        if self.theorem != "S":
+            ways.append("add weight decay (weight_decay)")
+        return ", or ".join(ways)
 
     @property
     def radius(self) -> float:
@@ -277,7 +308,8 @@ class Certificate(
             source = self.modulus
         if kind == "assumed":
             source = "declared by the user"
-        return Constant(value, kind, source, about.symbol, about.meaning)
+        symbol, meaning = about.under.get(theorem, (about.symbol, about.meaning))
+        return Constant(value, kind, source, symbol, meaning)
 
     def envelope(self, t: Any) -> Any:
         """The bound on the excess after ``t`` steps: Delta_0 rate^t, rounded up if proved.
@@ -325,6 +357,9 @@ class Certificate(
         # null stands for infinity, which JSON has not.
         return json.dumps(json.loads(msgspec.json.encode(content)), indent=2) + "\n"
 
+
+_OF_A_FAILURE = ("step_size", "margin")
+"""What is shown of a certificate that is none."""
 
 _OF_A_FAILED_RUN = ("step_size", "radius", "rate", "margin", "predicted_steps", "steps_made")
 """What Theorem C says though it does not certify; the other numbers are Theorem 1's."""

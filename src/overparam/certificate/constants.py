@@ -5,7 +5,7 @@ page, and docs/glossary.md.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, SupportsFloat, get_type_hints
 
 from msgspec import UNSET, Meta
@@ -68,6 +68,7 @@ class About:
         section: Of the glossary.
         backing: What its kind follows from.
         sources: The statement it comes from, by the theorem that a certificate rests on.
+        under: Symbol and meaning under a theorem that has others.
     """
 
     symbol: str
@@ -75,6 +76,7 @@ class About:
     section: str
     backing: Backing
     sources: Mapping[str, str]
+    under: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def _measured(symbol: str, meaning: str, source: str) -> Meta:
@@ -89,8 +91,10 @@ def _on_ball(symbol: str, meaning: str) -> Meta:
     return _meta(symbol, meaning, "What is known on a ball", "concluded", None)
 
 
-def _converges(symbol: str, meaning: str, always: str | None = None) -> Meta:
-    return _meta(symbol, meaning, "Convergence", "concluded", always)
+def _converges(
+    symbol: str, meaning: str, always: str | None = None, **under: tuple[str, str]
+) -> Meta:
+    return _meta(symbol, meaning, "Convergence", "concluded", always, under=under)
 
 
 def _follows(symbol: str, meaning: str, one: str = "", always: str | None = None) -> Meta:
@@ -118,9 +122,10 @@ def _meta(
     backing: Backing,
     always: str | None,
     sources: Mapping[str, str] = REFERENCES,
+    under: Mapping[str, tuple[str, str]] | None = None,
 ) -> Meta:
     by_theorem = dict.fromkeys(REFERENCES, always) if always else {**REFERENCES, **sources}
-    extra = {"about": About(symbol, meaning, section, backing, by_theorem)}
+    extra = {"about": About(symbol, meaning, section, backing, by_theorem, under or {})}
     return Meta(title=symbol, description=meaning, extra=extra)
 
 
@@ -196,8 +201,17 @@ class Numbers(Record, frozen=True, kw_only=True):
         Finite,
         _converges("q", "share of the descent a step of this size keeps, 1 − ηL_φ / 2"),
     ]
-    level: Annotated[Extended, _converges("ρ", "what Ψ must exceed")]
-    margin: Annotated[Extended, _converges("max Ψ / ρ", "certified if above 1")]
+    level: Annotated[
+        Extended,
+        _converges("ρ", "what Ψ must exceed", R=("γ", "what (λ − μ) r / 2 must exceed")),
+    ]
+    margin: Annotated[
+        Extended,
+        _converges(
+            *("max Ψ / ρ", "certified if above 1"),
+            R=("(λ − μ)(r − δ) / 2γ", "certified if above 1"),
+        ),
+    ]
     radius: Annotated[
         Extended, _converges("s*", "bound on the length of gradient descent's whole path")
     ]
@@ -207,7 +221,11 @@ class Numbers(Record, frozen=True, kw_only=True):
     ]
     rate: Annotated[
         Finite,
-        _converges("1 − 2ηqασ_*²", "factor by which the excess shrinks at least, per step"),
+        _converges(
+            *("1 − 2ηqασ_*²", "factor by which the excess shrinks at least, per step"),
+            R=("ρ²", "factor by which the excess over the minimum shrinks at least, per step"),
+            S=("1 − ηcσ²", "factor by which the excess shrinks at least in the mean, per step"),
+        ),
     ]
     newton_kantorovich: Annotated[
         MaybeExtended,
@@ -303,7 +321,11 @@ class Numbers(Record, frozen=True, kw_only=True):
     overshoot: Annotated[MaybeExtended, _along("c", "the envelope is this times Δ₀ rateᵗ")] = UNSET
     predicted_steps: Annotated[
         MaybeFinite,
-        _along("T̂", "steps to where Theorem 1 may take over, by the linearised run", "forecast"),
+        _along(
+            "T̂",
+            "steps to where the rest may be certified at once, by the linearised run",
+            "forecast",
+        ),
     ] = UNSET
     steps_made: Annotated[MaybeFinite, _along("t", "steps of the run before it ended")] = UNSET
 

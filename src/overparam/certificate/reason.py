@@ -135,9 +135,8 @@ class Short(Why, frozen=True, tag="short"):
         if n.existence_radius < math.inf:
             nearby = f"; yet a global minimiser exists within {n.existence_radius:.4g} (Theorem 1')"
         factor = 1 / n.margin if n.margin else math.inf
-        return (
-            f"max Psi / rho = {n.margin:.4g} is not above 1: short by a factor {factor:.4g}{nearby}"
-        )
+        formula = f"max Psi / rho = {n.margin:.4g} is not above 1"
+        return f"short by a factor {factor:.4g} ({formula}){nearby}"
 
 
 class StepTooLongForPath(Why, frozen=True, tag="step_too_long_for_path"):

@@ -14,7 +14,7 @@ from overparam.data import load
 from overparam.files import prepare_folder
 from overparam.pipeline.drawn import certified_run
 from overparam.pipeline.findings import findings, lines, summary
-from overparam.pipeline.output import write_output
+from overparam.pipeline.output import require_own_folder, write_output
 from overparam.pipeline.result import JobResult
 from overparam.pipeline.run import run_job
 from overparam.pipeline.settings import JobSettings
@@ -32,7 +32,7 @@ def certify(data: str, out: Path | None, as_json: bool, verbose: bool, **options
     with ProgressBar() as progress:
         progress("reading the data", 0, 0)
         result = run_job(
-            load(data, **selection),
+            load(data, contradictory=bool(settings.weight_decay), **selection),
             settings,
             progress=progress,
             verdict=lambda known: output.verdict(known, progress),
@@ -50,6 +50,7 @@ class Output:
 
     def __init__(self, out: Path | None, as_json: bool, verbose: bool) -> None:
         if out is not None:
+            require_own_folder(out)
             prepare_folder(out)
         self.out, self.as_json, self.verbose = out, as_json, verbose
         self.said: list[tuple[str, str]] = []

@@ -33,6 +33,7 @@ from overparam.cli.options import (
     WeightDecay,
     data_options,
     examples,
+    header_option,
     json_option,
     loss_option,
     model_options,
@@ -40,6 +41,7 @@ from overparam.cli.options import (
     reading_options,
     result_options,
     scale_options,
+    separator_option,
     trainable_option,
 )
 from overparam.cli.terminal import drop_output, flush
@@ -234,6 +236,24 @@ def kernel(**given: Any) -> None:
     Works tile by tile; after a kill or Ctrl-C the same command continues.
     """
     run("kernel", given)
+
+
+@command("predict iris-certificate new.csv", "predict prices-certificate new.csv --out prices.csv")
+@click.argument("folder", type=PLACE)
+@click.argument("table")
+@separator_option
+@header_option
+@option("--out", PLACE, None, "CSV file for the predictions; the terminal by default.")
+@option("--overwrite", bool, False, "Replace that file.")
+@json_option
+def predict(**given: Any) -> None:
+    """Predict the rows of TABLE with the network in FOLDER.
+
+    FOLDER is what `overparam certify --out` or `overparam anchor --out` wrote, TABLE a file with
+    the same columns as the data of that job; it need not have the target. What is printed, or
+    written with --out, is CSV: a class by its name, a number in the target's units.
+    """
+    run("predict", given)
 
 
 @command(

@@ -1,5 +1,6 @@
 """The ``overparam`` command: exit status 0 done, 1 a check failed, 2 unusable input, 130 Ctrl-C."""
 
+import re
 import sys
 
 from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
@@ -25,10 +26,13 @@ def _run(arguments: list[str] | None) -> int:
         flush()
     except (KeyboardInterrupt, click.Abort):
         return say("interrupted", INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
     except click.ClickException as error:
         return say(error.format_message(), 2)
     except InputError as error:
-        return say(str(error), 2)
+        return say(as_typed(str(error)), 2)
     except TheoremViolatedError as error:
         return say(f"a proved statement was violated: {error}", 1)
     except MemoryError:
@@ -41,3 +45,19 @@ def _run(arguments: list[str] | None) -> int:
         place = error.filename or "the output"
         return say(f"cannot read or write {place}: {error.strerror or error}", 2)
     return 0
+
+
+def as_typed(message: str) -> str:
+    """A message about arguments of Python's functions with the names of the options.
+
+    A name without an underscore may be any word, so it counts as the first one only.
+    """
+    options = {
+        parameter.name: max(parameter.opts, key=len)
+        for command in cli.commands.values()
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and parameter.name
+    }
+    long = "|".join(sorted((name for name in options if "_" in name), key=len, reverse=True))
+    message = re.sub(rf"^({'|'.join(options)})(?= must | is )", lambda m: options[m[1]], message)
+    return re.sub(rf"(?<![\w'\"/.-])({long})(?![\w'\"/.=-])", lambda m: options[m[1]], message)

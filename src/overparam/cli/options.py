@@ -133,16 +133,20 @@ def _complete_data(ctx: Any, param: Any, begun: str) -> list[CompletionItem]:
     return names or [CompletionItem(begun, type="file")]
 
 
+separator_option = option(
+    *("--separator", str, None),
+    "Between the columns of a text file: a character, or tab, space, ...; told from the file by "
+    "default.",
+)
+
+header_option = option(
+    *("--header/--no-header", bool, True),
+    "Whether a text file's first line names the columns; if not, they are column_1, ...",
+)
+
 reading_options = together(
-    option(
-        *("--separator", str, None),
-        "Between the columns of a text file: a character, or tab, space, ...; told from the "
-        "file by default.",
-    ),
-    option(
-        *("--header/--no-header", bool, True),
-        "Whether a text file's first line names the columns; if not, they are column_1, ...",
-    ),
+    separator_option,
+    header_option,
     option(
         *("--one-hot", bool, False),
         "Make of each column of text a column of 0 and 1 for each of its values.",
@@ -204,7 +208,11 @@ trainable_option = option(
 json_option = option("--json as_json", bool, False, "Print a machine-readable summary.")
 
 result_options = together(
-    option("--out", PLACE, None, "Folder for all results."),
+    option(
+        *("--out", PLACE, None),
+        "Folder for all results. Those of an earlier job there are replaced; files of the same "
+        "names that no job wrote are not: the folder is refused.",
+    ),
     option("--verbose -v", bool, False, "Say all that was found, not the gist of it."),
     json_option,
 )

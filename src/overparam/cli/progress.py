@@ -17,6 +17,9 @@ from overparam.cli.terminal import escaped
 READING = "reading"
 """Phases that begin so are no lines of a log."""
 
+SILENCE = 30.0
+"""Seconds after which a log says how far a phase is."""
+
 
 class Display(Protocol):
     """How progress is shown."""
@@ -75,25 +78,28 @@ def on_terminal() -> bool:
 
 
 class Lines:
-    """A line for each phase, with the seconds since the beginning.
+    """A line for each phase, with the seconds since the beginning; of a long one how far it is.
 
     Input is found unusable while it is read, or at the beginning of the first phase: so that the
     reason is one line alone, the first phase is printed once there is more to say.
     """
 
     def __init__(self) -> None:
-        self.begin = time.monotonic()
+        self.begin = self.spoke = time.monotonic()
         self.seen: set[str] = set()
         self.held: list[str] = []
 
     def show(self, phase: str, done: int, total: int) -> None:
-        """Print a phase that is new."""
+        """Print a phase that is new, and how far one is after a silence."""
         if phase.startswith(READING):
             return
-        first = not self.seen
-        if phase not in self.seen:
+        first, now = not self.seen, time.monotonic()
+        new = phase not in self.seen
+        if new or (done and now - self.spoke >= SILENCE):
+            so_far = f": {done:,} of {total:,}" if total else f": {done:,}"
             self.seen.add(phase)
-            self.held.append(f"{time.monotonic() - self.begin:7.1f} s  {phase}")
+            self.spoke = now
+            self.held.append(f"{now - self.begin:7.1f} s  {phase}{'' if new else so_far}")
         if first:
             return
         for line in self.held:

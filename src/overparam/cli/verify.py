@@ -1,6 +1,7 @@
 """``overparam verify``: the independent re-check of saved certificates."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from overparam.cli.terminal import say, say_json
 from overparam.errors import InputError
 from overparam.verification import Verification
 from overparam.verification import verify as recheck
-from overparam.verification.refusal import UNCHECKED
+from overparam.verification.refusal import EMPTY, UNCHECKED
 
 
 def verify(path: Path, precision: int, as_json: bool) -> None:
@@ -34,11 +35,19 @@ def verify(path: Path, precision: int, as_json: bool) -> None:
         say_json({"ok": not failed, "certificates": _summary(results, unknown)})
     else:
         for file, result in results.items():
-            say(f"{file}: {'OK' if result.ok else 'NOT CHECKED' if file in unknown else 'NOT OK'}")
-            for reason in result.reasons:
-                say(f"  {reason}")
+            for line in _lines(file, result, file in unknown):
+                say(line)
     if failed:
         sys.exit(1)
+
+
+def _lines(file: Path, result: Verification, unknown: bool) -> Iterator[str]:
+    if unknown and EMPTY in result.reasons[0]:
+        yield f"{file}: claims nothing, so there is nothing to check"
+        return
+    yield f"{file}: {'OK' if result.ok else 'NOT CHECKED' if unknown else 'NOT OK'}"
+    for reason in result.reasons:
+        yield f"  {reason}"
 
 
 def _certificates(path: Path) -> list[Path]:
@@ -47,10 +56,11 @@ def _certificates(path: Path) -> list[Path]:
     if not path.is_dir():
         what = "is neither a file nor a folder" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}: give a certificate or the folder of a run")
-    found = sorted(path.glob("certificate*.json"))
-    if path / "certificate.json" not in found:
+    main = path / "certificate.json"
+    found = set(path.glob("certificate*.json"))
+    if main not in found:
         raise InputError(f"{path} has no certificate.json: give the folder of a run")
-    return found
+    return [main, *sorted(found - {main})]
 
 
 def _summary(results: dict[Path, Verification], unknown: set[Path]) -> list[dict[str, Any]]:

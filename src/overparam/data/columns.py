@@ -19,6 +19,9 @@ from overparam.data.raw import Kind, RowNames, Target, quoted
 from overparam.errors import InputError
 from overparam.limits import require_choice
 
+LISTED = 12
+"""Columns that a message lists."""
+
 MAX_CLASSES = 20
 TASKS = ("auto", *get_args(Kind))
 
@@ -47,8 +50,8 @@ def pick_column(names: list[str], name: str, source: str, purpose: str) -> str:
         InputError: if there is no such column; near matches are listed.
     """
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3) or names[:3] + names[-1:]
-        listed = ", ".join(quoted(each) for each in dict.fromkeys(near))
+        near = difflib.get_close_matches(name, names, n=3) or names[:LISTED]
+        listed = ", ".join(map(quoted, near))
         raise InputError(
             f"{source} has no column {quoted(name)} {purpose}; it has {listed}"
             f"{'' if len(near) == len(names) else ' among others'}"
@@ -111,6 +114,22 @@ def one_hot(
 
 def _indicators(column: pl.Series, rows: RowNames) -> list[pl.Series]:
     """A column of 0 and 1 for each category."""
+    text = category_texts(column, rows)
+    labels = _labels(column, text)
+    if len(labels) > MAX_CLASSES and 2 * len(labels) > len(text):
+        raise InputError(
+            f"column {quoted(column.name)} holds {len(labels)} different texts in {len(text)} "
+            "rows, too many for categories; drop it"
+        )
+    return [indicator(text, column.name, label) for label in labels]
+
+
+def category_texts(column: pl.Series, rows: RowNames) -> pl.Series:
+    """A column of categories as text, without spaces around it.
+
+    Raises:
+        InputError: if an entry is missing.
+    """
     text = _stripped(column.cast(pl.String))
     missing = text.is_null() | text.str.to_lowercase().is_in(list(MISSING))
     if missing.any():
@@ -118,13 +137,12 @@ def _indicators(column: pl.Series, rows: RowNames) -> list[pl.Series]:
         what = "empty" if first is None else f"missing ({quoted(first)})"
         where = _cell(column, rows, missing.fill_null(True).to_numpy())
         raise InputError(f"{where} is {what}{_more(int(missing.sum()), rows)}")
-    labels = _labels(column, text)
-    if len(labels) > MAX_CLASSES and 2 * len(labels) > len(text):
-        raise InputError(
-            f"column {quoted(column.name)} holds {len(labels)} different texts in {len(text)} "
-            "rows, too many for categories; drop it"
-        )
-    return [(text == label).cast(pl.Float64).alias(f"{column.name}={label}") for label in labels]
+    return text
+
+
+def indicator(text: pl.Series, name: str, label: str) -> pl.Series:
+    """The column NAME=LABEL: 1 where a category is the label, else 0."""
+    return (text == label).cast(pl.Float64).alias(f"{name}={label}")
 
 
 def _labels(column: pl.Series, text: pl.Series) -> list[str]:

@@ -8,7 +8,7 @@ only then merge training points that coincide.
 import math
 import operator
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, SupportsIndex
 
@@ -20,7 +20,7 @@ from overparam.data.preprocess import Preprocessing, fit_preprocessing
 from overparam.data.raw import RawData, quoted
 from overparam.data.targets import TargetCoding, fit_coding
 from overparam.errors import InputError
-from overparam.problem.measure import Measure, real_array
+from overparam.problem.measure import Measure, equal_rows, real_array
 from overparam.results import brief
 
 
@@ -57,6 +57,8 @@ class Dataset:
         fitted: what was fitted to which rows. A bound on the risk that is evaluated on such rows
             rests on the reservation that they had a part in their own preprocessing.
         multiplicities: for each training point, how many rows were merged in it.
+        indicators: the features that are 1 for one category and 0 for the others, each with the
+            name of the column that it came from.
     """
 
     train: Measure
@@ -72,6 +74,7 @@ class Dataset:
     multiplicities: Int[np.ndarray, " n_train"] = field(
         default_factory=lambda: np.empty(0, dtype=np.int64)
     )
+    indicators: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sample(self) -> Measure:
@@ -146,6 +149,7 @@ def load(
     standardize: str = PREPARED,
     standardize_target: bool = True,
     merge: bool = True,
+    contradictory: bool = False,
     separator: str | None = None,
     header: bool = True,
     one_hot: bool | Collection[str] = False,
@@ -164,6 +168,8 @@ def load(
         standardize_target: whether a regression target gets mean 0 and variance 1.
         merge: whether training points that coincide become one, and contradictory targets there
             are refused. False keeps every row, in the table's order.
+        contradictory: whether training points that coincide and have different targets are kept
+            as they are, and noted. No network fits both, which weight decay does not ask for.
         separator: what stands between the columns of a text file, one character or a word such as
             "tab"; None to tell.
         header: whether the first line of a text file names the columns; otherwise they are
@@ -200,7 +206,7 @@ def load(
     counts = np.ones(len(train), dtype=np.int64)
     notes = class_notes + split_notes + category_notes + preprocessing.notes
     if merge:
-        measure, train, counts, merge_notes = _merged(measure, raw, train)
+        measure, train, counts, merge_notes = _merged(measure, raw, train, contradictory)
         notes += merge_notes
     return Dataset(
         train=measure,
@@ -214,6 +220,7 @@ def load(
         source=_description(raw),
         fitted=fitted,
         multiplicities=counts,
+        indicators=raw.indicators,
     )
 
 
@@ -302,30 +309,44 @@ def _measure(
 
 
 def _merged(
-    measure: Measure, raw: RawData, rows: Int[np.ndarray, " n"]
+    measure: Measure, raw: RawData, rows: Int[np.ndarray, " n"], contradictory: bool
 ) -> tuple[Measure, Int[np.ndarray, " m"], Int[np.ndarray, " m"], tuple[str, ...]]:
     """The measure without duplicates; its points' rows and multiplicities; and what to note."""
-    conflicts = measure.conflicts()
-    names = raw.rows.take(rows)
-    if conflicts:
-        others = f" ({len(conflicts)} such groups)" if len(conflicts) > 1 else ""
-        raise InputError(
-            f"{names.names(conflicts[0])} of {raw.source} have the same preprocessed features but "
-            f"different targets{others}, so nothing interpolates them; drop or average them"
-        )
-    groups = measure.duplicates()
+    notes = _contradictions(measure, raw, rows, contradictory)
+    assert measure.y is not None
+    groups = equal_rows(np.hstack([measure.x, measure.y]))
     counts = np.ones(measure.n, dtype=np.int64)
     for group in groups:
         counts[group[0]] = len(group)
     repeated = [row for group in groups for row in group[1:]]
     if not repeated:
-        return measure, rows, counts, ()
+        return measure, rows, counts, notes
     several = len(repeated) > 1
     note = (
         f"{len(repeated)} training {'rows repeat' if several else 'row repeats'} another and "
         f"{'were' if several else 'was'} merged with it: weights are not uniform"
     )
-    return measure.merged(), np.delete(rows, repeated), np.delete(counts, repeated), (note,)
+    kept = np.delete(np.arange(measure.n), repeated)
+    merged = Measure(measure.x[kept], measure.y[kept], counts[kept])
+    return merged, rows[kept], counts[kept], (*notes, note)
+
+
+def _contradictions(
+    measure: Measure, raw: RawData, rows: Int[np.ndarray, " n"], allowed: bool
+) -> tuple[str, ...]:
+    """A note on points that have several targets; refused unless they are allowed."""
+    conflicts = measure.conflicts()
+    if not conflicts:
+        return ()
+    others = f" ({len(conflicts)} such groups)" if len(conflicts) > 1 else ""
+    which = raw.rows.take(rows).names(conflicts[0])
+    if allowed:
+        return (f"{which} have the same features and different targets{others}: nothing fits both",)
+    raise InputError(
+        f"{which} of {raw.source} have the same preprocessed features but different "
+        f"targets{others}, so nothing interpolates them: drop or average them, or certify with "
+        "--weight-decay 0.003, which asks for no interpolation"
+    )
 
 
 def _description(raw: RawData) -> str:

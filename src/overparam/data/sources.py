@@ -3,6 +3,7 @@
 import difflib
 import io
 import os
+import re
 import stat
 from collections.abc import Collection
 from pathlib import Path
@@ -50,27 +51,63 @@ def read_table(
     Raises:
         InputError: if the source is missing or unreadable, or a cell is not a finite number.
     """
+    if isinstance(source, str | os.PathLike) and _is_npz(source):
+        path = Path(source)
+        _require_readable(path, separator, header)
+        return _read_npz(path, target, task)
+    frame, rows, name = read_frame(source, target, separator=separator, header=header)
+    return _from_frame(frame, rows, target, task, name, one_hot)
+
+
+def read_frame(
+    source: Any, target: str | None = None, *, separator: str | None = None, header: bool = True
+) -> tuple[pl.DataFrame, RowNames, str]:
+    """Reads all columns of a table; of an .npz archive its x, as columns x1, x2, ...
+
+    Args:
+        source: as of :func:`read_table`.
+        target: for ``digits`` "parity".
+        separator: between the columns of a text file; None to tell.
+        header: whether the first line of a text file names the columns.
+
+    Returns:
+        The columns, what the rows are called, and what the table is called.
+
+    Raises:
+        InputError: if the source is missing or unreadable.
+    """
     if not isinstance(source, str | os.PathLike):
         frame = as_frame(source)
-        return _from_frame(
-            frame, RowNames.counted(frame.height), target, task, "the data frame", one_hot
-        )
+        return frame, RowNames.counted(frame.height), "the data frame"
     name = os.fspath(source)
     if name in BUNDLED:
         frame = read_bundled(name, target)
-        return _from_frame(frame, RowNames.counted(frame.height), target, task, name, one_hot)
+        return frame, RowNames.counted(frame.height), name
     path = Path(name)
+    _require_readable(path, separator, header)
     try:
-        _require_file(path)
-        suffix = _suffix(path)
-        if suffix not in TEXT and (separator is not None or not header):
-            raise InputError(f"{path} is no text file; leave separator and header out")
-        if suffix == ".npz":
-            return _read_npz(path, target, task)
-        frame, rows = read_csv(path, separator, header) if suffix in TEXT else _read_parquet(path)
+        if _is_npz(path):
+            x = _npz_points(path, _npz_arrays(path, ("x",))["x"])
+            frame = pl.DataFrame(dict(zip(_npz_names(x), x.T, strict=True)))
+            return frame, RowNames.counted(len(x)), name
+        is_text = _suffix(path) in TEXT
+        frame, rows = read_csv(path, separator, header) if is_text else _read_parquet(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
-    return _from_frame(frame, rows, target, task, name, one_hot)
+    return frame, rows, name
+
+
+def _is_npz(source: str | os.PathLike) -> bool:
+    return os.fspath(source) not in BUNDLED and _suffix(Path(source)) == ".npz"
+
+
+def _require_readable(path: Path, separator: str | None, header: bool) -> None:
+    try:
+        _require_file(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
+    if _suffix(path) not in TEXT and (separator is not None or not header):
+        raise InputError(f"{path} is no text file; leave separator and header out")
 
 
 def as_frame(source: Any) -> pl.DataFrame:
@@ -155,6 +192,22 @@ def _from_frame(
             f"{source} has {frame.width} column; it needs features and a target (--separator says "
             "what stands between them)"
         )
+    try:
+        return _split_columns(frame, rows, target, task, source, categories)
+    except InputError as error:
+        if re.match(rf"{rows.unit} \d", str(error)):
+            raise InputError(f"{source}: {error}") from error
+        raise
+
+
+def _split_columns(
+    frame: pl.DataFrame,
+    rows: RowNames,
+    target: str | None,
+    task: str,
+    source: str,
+    categories: bool | Collection[str],
+) -> RawData:
     name = pick_target(frame.columns, target, source)
     _require_two_rows(frame.height, source)
     features, indicators = frame.drop(name), dict[str, str]()
@@ -183,32 +236,40 @@ def _read_parquet(path: Path) -> tuple[pl.DataFrame, RowNames]:
 
 
 def _read_npz(path: Path, target: str | None, task: str) -> RawData:
-    arrays = _npz_arrays(path)
+    arrays = _npz_arrays(path, ("x", "y"))
     if target not in (None, "y"):
         raise InputError(f"{path} has no target {quoted(str(target))}; the target is the array y")
-    x = real_array(arrays["x"], f"x in {path}")
+    x = _npz_points(path, arrays["x"])
+    _require_two_rows(len(x), str(path))
+    rows = RowNames.counted(len(x))
+    learnt = _npz_target(arrays["y"], len(x), path, rows, task)
+    return RawData(x, _npz_names(x), learnt, rows, str(path))
+
+
+def _npz_points(path: Path, array: np.ndarray) -> np.ndarray:
+    x = real_array(array, f"x in {path}")
     if x.ndim != 2:
         mend = "x[:, None]" if x.ndim == 1 else "x.reshape(len(x), -1)"
         raise InputError(f"x in {path} has shape {x.shape}; save it as (n, d), e.g. {mend}")
     if x.shape[1] == 0:
         raise InputError(f"x in {path} has no columns; save at least one feature")
-    _require_two_rows(len(x), str(path))
-    rows = RowNames.counted(len(x))
-    names = tuple(f"x{column + 1}" for column in range(x.shape[1]))
-    learnt = _npz_target(arrays["y"], len(x), path, rows, task)
-    return RawData(x, names, learnt, rows, str(path))
+    return x
 
 
-def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
+def _npz_names(x: np.ndarray) -> tuple[str, ...]:
+    return tuple(f"x{column + 1}" for column in range(x.shape[1]))
+
+
+def _npz_arrays(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray]:
     with open_npz(path) as archive:
-        absent = [key for key in ("x", "y") if key not in archive]
+        absent = [key for key in needed if key not in archive]
         if absent:
             present = ", ".join(archive.files) or "none"
             raise InputError(
                 f"{path} has no array {' nor '.join(absent)} (it has {present}); "
-                "save it with np.savez(path, x=..., y=...)"
+                f"save it with np.savez(path, {', '.join(f'{key}=...' for key in needed)})"
             )
-        return {key: archive[key] for key in ("x", "y")}
+        return {key: archive[key] for key in needed}
 
 
 def _npz_target(y: np.ndarray, n: int, path: Path, rows: RowNames, task: str) -> Target:

@@ -41,6 +41,7 @@ from overparam.model.composed_layers import (
 )
 from overparam.model.mlp import MLP
 from overparam.precision import is_traced
+from overparam.randomness import require_key
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Composed:
         Returns:
             A tuple with a dictionary for each layer, a tuple of such for a ``Residual``.
         """
-        return _draw(self, np.dtype(dtype), key)
+        return _draw(self, np.dtype(dtype), require_key(key))
 
     def apply(
         self, params: Any, x: Float[Array | np.ndarray, "n d"], tap: Tap | None = None

@@ -18,6 +18,7 @@ from overparam.limits import require_whole
 from overparam.model.mlp import MLP, Params
 from overparam.model.trainable import KINDS, Trainable, trained_arrays
 from overparam.precision import as_float64
+from overparam.randomness import require_key
 
 Adapters = dict[str, dict[str, Any]]
 """By the name of the weights: {"weights.0": {"a": (r, n), "b": (m, r)}, ...}."""
@@ -59,7 +60,8 @@ class LowRank:
     def init(self, key: Array) -> Adapters:
         """Draw A ~ N(0, 1), float32, with B = 0."""
         found = {}
-        for layer, fresh in zip(self.layers, jax.random.split(key, len(self.layers)), strict=True):
+        keys = jax.random.split(require_key(key), len(self.layers))
+        for layer, fresh in zip(self.layers, keys, strict=True):
             n, m = self.model.widths[layer : layer + 2]
             a = jax.random.normal(fresh, (self.rank, n), jnp.float32)
             found[f"{KINDS[0]}.{layer}"] = {"a": a, "b": jnp.zeros((m, self.rank), jnp.float32)}

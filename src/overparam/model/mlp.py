@@ -25,6 +25,7 @@ from overparam.model.activation import Activation, get_activation
 from overparam.model.draw import draw_parameters
 from overparam.model.trainable import Trainable, Trained, names_of, trained_arrays
 from overparam.precision import is_traced
+from overparam.randomness import require_key
 
 Params = tuple[tuple, tuple]
 """``(weights, biases)``: ``weights[l]`` of shape (m_{l+1}, m_l), ``biases[l]`` (m_{l+1},)."""
@@ -147,7 +148,7 @@ class MLP:
         Returns:
             ``(weights, biases)``.
         """
-        return draw_parameters(self.widths, np.dtype(dtype), key)
+        return draw_parameters(self.widths, np.dtype(dtype), require_key(key))
 
     def apply(self, params: Params, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, "n k"]:
         """Evaluate the network on a batch.

@@ -280,11 +280,10 @@ def risk(risks: tuple[RiskBound, ...], result: JobResult) -> Finding:
     """Bounds on the expected loss of the final network."""
     said = [_risk_words(bound) for bound in told(risks)]
     caveats = sorted({caveat for bound in risks for caveat in bound.caveats})
-    assumptions = sorted({text for bound in risks for text in bound.assumptions})
     details = [
         "each bound holds with its confidence by itself, not all of them together",
         *(f"reservation: {caveat}; the bounds marked assumed rest on it" for caveat in caveats),
-        "they assume: " + "; ".join(assumptions),
+        *_assumed(risks),
     ]
     rows: list[tuple[str, ...]] = [
         (
@@ -306,9 +305,26 @@ def risk(risks: tuple[RiskBound, ...], result: JobResult) -> Finding:
         picture=_picture(
             *("risks", "Generalisation", risks, measured),
             caption="Bounds on the expected loss; hollow squares are vacuous (they say no more "
-            "than that the loss is bounded), the diamond is a reference value and bounds nothing.",
+            "than that the loss is bounded) and drawn at the largest loss, the diamond is a "
+            "reference value and bounds nothing.",
         ),
     )
+
+
+def _assumed(risks: tuple[RiskBound, ...]) -> Iterator[str]:
+    """What all bounds assume, then what some do; a reference value by itself."""
+    bounds = [bound for bound in risks if bound.is_bound]
+    each = [set(bound.assumptions) for bound in bounds]
+    common = set.intersection(*each) if each else set()
+    if common:
+        yield f"every bound assumes: {'; '.join(sorted(common))}"
+    of: dict[str, list[str]] = {}
+    for bound in risks:
+        for text in bound.assumptions:
+            if not (bound.is_bound and text in common):
+                of.setdefault(text, []).append(bound.name)
+    for text in sorted(of):
+        yield f"{', '.join(dict.fromkeys(of[text]))}: {text}"
 
 
 def told(risks: tuple[RiskBound, ...]) -> list[RiskBound]:

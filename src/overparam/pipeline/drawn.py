@@ -3,7 +3,8 @@
 The certificate, the optimiser's steps, the linearised prediction of them. Then an anchor:
 Gauss-Newton (or the optimiser alone) until the anchored certificate can hold, the certificate, and
 gradient descent from the anchor held against it. Where Gauss-Newton does not get there, the network
-that stopping early gives takes the anchor's place. With mini-batches the phases are the same, but
+that stopping early gives takes the anchor's place, unless where Gauss-Newton ended is nearer to a
+certificate. With mini-batches the phases are the same, but
 for what follows from gradient descent over all points.
 """
 
@@ -56,6 +57,9 @@ HISTORY = 100
 
 NEWTON_STEPS = 12
 """Most steps towards an anchor: where it is within reach, five to eight get there."""
+
+LEFT = 0.01
+"""Share of the residual with which the training rows count as fitted, if not to the last digit."""
 
 
 def certified_run(checkpoint: str | Path) -> Path:
@@ -265,12 +269,19 @@ class Drawn(Job[JobSettings]):
             return Stopped(fit.price, params, self.errors(params))
 
     def _best_anchor(self, newton: GaussNewtonResult, stopped: Stopped | None) -> Anchored:
-        """Where Gauss-Newton ended, if it fits and certifies; else the network stopped early."""
-        if stopped is None or newton.converged:
-            found = self._anchored(newton.params, newton)
-            if stopped is None or found.certificate.certified:
-                return found
-        return self._anchored(stopped.params, newton)
+        """Where Gauss-Newton ended, or the network stopped early: what is certified, or nearer to.
+
+        The latter alone where much of the residual is left: then nothing was fitted.
+        """
+        if stopped is None:
+            return self._anchored(newton.params, newton)
+        if not newton.converged and newton.residuals[-1] > LEFT * newton.residuals[0]:
+            return self._anchored(stopped.params, newton)
+        found = self._anchored(newton.params, newton)
+        if found.certificate.certified:
+            return found
+        early = self._anchored(stopped.params, newton)
+        return max(found, early, key=lambda each: each.certificate.margin)
 
     def _train_until_certified(self, initial: Certificate) -> tuple[TrainResult, Anchored]:
         """The optimiser alone, each round twice as long, with an anchor after each."""

@@ -1,7 +1,8 @@
 """How a job went, in words: the data, the runs, what stood in the way, and what it cost."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from msgspec import UNSET
@@ -35,6 +36,8 @@ def subject(result: JobResult) -> Iterator[Finding]:
         "training_points": data.train.n,
         "test_points": test,
         "features": model.in_dim,
+        "feature_names": list(data.feature_names),
+        "categories": dict(data.indicators),
         "outputs": model.out_dim,
         "preprocessing": data.preprocessing.to_dict(),
         "target": data.coding.to_dict(),
@@ -102,16 +105,16 @@ def descent(result: JobResult) -> Finding:
     size = f" of size {number(result.initial.step_size)}" if settings.optimizer == "gd" else ""
     if settings.batch_size is not None:
         size += f" on batches of {settings.batch_size:,}"
-    text = f"{steps} {settings.optimizer} steps{size}: excess {number(float(excess[0]))} to "
-    text += number(float(excess[-1]))
-    said = [text]
+    text = f"{steps} {settings.optimizer} steps{size}: "
+    minimum = _region_minimum(result)
+    said = [text + _lowered(result, float(excess[0]), float(excess[-1]), minimum)]
     if linearised is not None and len(linearised):
         last = len(linearised) - 1
         where = "" if last == steps else f"at step {last} it was {number(float(excess[last]))}; "
         said.append(f"{where}the linearised model predicts {number(float(linearised[-1]))}")
     picture = None
     if can_draw(excess):
-        data = (run.history, linearised, settings.optimizer, _course(result.initial))
+        data = (run.history, linearised, settings.optimizer, _course(result.initial), minimum)
         picture = Picture("descent", "From initialisation", data, _descent_caption(result))
     return Finding("descent", tuple(said), numbers={"descent": numbers}, picture=picture)
 
@@ -119,6 +122,23 @@ def descent(result: JobResult) -> Finding:
 def _course(certificate: Certificate) -> Course | None:
     """delta_t of Theorem C up to T, if it certified."""
     return None if certificate.course is UNSET else certificate.course
+
+
+def _region_minimum(result: JobResult) -> float | None:
+    """Of the only minimum that Theorem R found, how far it is above the loss's infimum."""
+    certificate = result.certificate
+    if certificate.theorem != "R" or not certificate.certified:
+        return None
+    return certificate.numbers["region_minimum"]
+
+
+def _lowered(result: JobResult, first: float, last: float, minimum: float | None) -> str:
+    """From where to where descent went; with weight decay of the objective, which 0 is below."""
+    if not result.initial.numbers.get("weight_decay", 0.0):
+        return f"excess {number(first)} to {number(last)}"
+    infimum = result.initial.numbers["loss_infimum"]
+    text = f"objective {number(first + infimum)} to {number(last + infimum)}"
+    return text if minimum is None else f"{text} (minimum {at_most(minimum + infimum)})"
 
 
 def _descent_caption(result: JobResult) -> str:
@@ -143,6 +163,11 @@ def _descent_caption(result: JobResult) -> str:
             f" Up to step {made.steps[-1]:,} the certificate follows a run that was made, from "
             f"which exact gradient descent is at most δₜ away (right axis), in the end "
             f"{at_most(made.deviations[-1], 2)}; from there on Theorem 1 bounds the rest."
+        )
+    if _region_minimum(result) is not None:
+        text += (
+            " With weight decay the objective cannot reach the loss's infimum f*: the dotted line "
+            "is the minimum that Theorem R found."
         )
     return text
 
@@ -369,11 +394,13 @@ def errors(result: JobResult) -> Iterator[Finding]:
     """Of the final network, and what fitting every row did to the held-out ones."""
     for part, found in result.errors.items():
         rows = f"on {found['rows']:,} rows"
+        if result.keeps_stopped:
+            rows += ", by the network stopped early"
         yield Finding(f"{part} error", (f"{formatting.errors(found)} {rows}",), "error")
     if result.left_out is not None:
         yield _left_out(result)
-    if (cost := cost_of_fitting(result.errors_before, result.errors)) is not None:
-        yield Finding("cost of fitting", (cost,), "cost", brief=cost.split(": ")[-1])
+    if (cost := _cost_of_fitting(result)) is not None:
+        yield cost
 
 
 def errors_as_imported(result: JobResult) -> Iterator[Finding]:
@@ -383,23 +410,55 @@ def errors_as_imported(result: JobResult) -> Iterator[Finding]:
         yield Finding(f"{part} error", (text,))
 
 
-def cost_of_fitting(before: dict[str, dict], after: dict[str, dict]) -> str | None:
-    """What Gauss-Newton to interpolation did to the held-out rows, if there are any.
+def _cost_of_fitting(result: JobResult) -> Finding | None:
+    newton = None if result.anchored is None else result.anchored.gauss_newton
+    before = "as imported" if result.imported is not None else "after descent"
+    others = {before: result.errors_before.get("test")}
+    if result.stopped is not None and not result.keeps_stopped:
+        others["stopped early"] = result.stopped.errors.get("test")
+    found = result.errors.get("test")
+    if newton is None or found is None or others[before] is None:
+        return None
+    known = {name: error for name, error in others.items() if error is not None}
+    fitted = "stopped early" if result.keeps_stopped else "after Gauss-Newton"
+    if newton.converged and not result.keeps_stopped:
+        fitted = "with every training row fitted"
+    return cost_of_fitting(found, fitted, known)
+
+
+def cost_of_fitting(
+    found: dict[str, Any], fitted: str, others: dict[str, dict[str, Any]]
+) -> Finding:
+    """What fitting the training rows did to the held-out ones.
 
     Args:
-        before: Errors by part before it; empty if it took no step.
-        after: Errors by part after it.
+        found: The final network's error on them.
+        fitted: How it came about, such as "with every training row fitted".
+        others: The error of each network to compare it with, by how that came about.
     """
-    if "test" not in before or "test" not in after:
-        return None
-    old, new = before["test"], after["test"]
-    measure = "error" if "error" in old else "rmse"
-    change = new[measure] - old[measure]
-    text = f"on {new['rows']:,} held-out rows {formatting.errors(old)} before Gauss-Newton, "
-    text += f"{formatting.errors(new)} after: "
-    if change > 0:
-        return text + (
-            "fitting the training rows made it WORSE on fresh ones; see docs/generalisation.md, "
-            "When not to interpolate"
-        )
-    return text + ("fitting the training rows cost nothing" if change else "no different")
+    measure = "error" if "error" in found else "rmse"
+    worse = [error[measure] < found[measure] for error in others.values()]
+    compared: list[str] = []
+    for name, error in others.items():
+        words = "the same as"
+        if error[measure] != found[measure]:
+            words = "worse than" if error[measure] < found[measure] else "better than"
+        compared.append(f"{words} {name} ({{{len(compared)}}})")
+    text = f"{{held}} {fitted}, {', '.join(compared)}"
+    advice = ""
+    if all(worse) and fitted.startswith("with every"):
+        advice = "; see docs/generalisation.md, When not to interpolate"
+
+    def said(show: Callable[[dict[str, Any]], str]) -> str:
+        return text.format(*map(show, others.values()), held=show(found)) + advice
+
+    rows = f"on {found['rows']:,} held-out rows"
+    clauses = (f"{rows} {said(formatting.errors)}",)
+    return Finding("cost of fitting", clauses, "cost", brief=f"{rows} {said(_in_short)}")
+
+
+def _in_short(found: dict[str, Any]) -> str:
+    """An error by its first number."""
+    if "error" in found:
+        return formatting.percent(found["error"])
+    return f"RMSE {number(found['rmse'])}"

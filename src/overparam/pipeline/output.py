@@ -13,7 +13,8 @@ from msgspec import UNSET
 
 from overparam.certificate.certificate import Certificate
 from overparam.data import Dataset
-from overparam.files import npz_bytes, text_bytes, write_whole, written_together
+from overparam.errors import InputError
+from overparam.files import npz_bytes, open_npz, text_bytes, write_whole, written_together
 from overparam.model.mlp import Params
 from overparam.pipeline.finding import Finding
 from overparam.pipeline.findings import summary
@@ -23,6 +24,54 @@ FILES = (
     *("certificate.json", "certificate-initialisation.json", "history.csv"),
     *("params.npz", "data.npz", "summary.json", "report.html"),
 )
+
+
+CHECKPOINTS = ("checkpoint.npz", "checkpoint-certified.npz")
+"""What a job that is under way leaves there."""
+
+
+def require_own_folder(folder: Path) -> None:
+    """Refuse to replace files of somebody else.
+
+    A folder that an earlier job filled may be filled again.
+
+    Args:
+        folder: Where a job is to write; it need not exist.
+
+    Raises:
+        InputError: A file there has a name that a job would write, and no job wrote it.
+    """
+    taken = [name for name in FILES if (folder / name).exists()]
+    if _is_a_jobs(folder / "summary.json"):
+        taken = []
+    taken += [name for name in CHECKPOINTS if _is_another_archive(folder / name)]
+    if taken:
+        raise InputError(
+            f"{folder} holds {', '.join(taken)} that overparam did not write and would replace: "
+            "name another folder with --out, or move what is there"
+        )
+
+
+def _is_a_jobs(path: Path) -> bool:
+    """Whether it is the summary of a job."""
+    if not path.is_file():
+        return False
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"certified", "seconds", "preprocessing"} <= found.keys()
+
+
+def _is_another_archive(path: Path) -> bool:
+    """Whether it is an archive of arrays, and no checkpoint; what is damaged is no archive."""
+    if not path.is_file():
+        return False
+    try:
+        with open_npz(path) as saved:
+            return "job" not in saved
+    except InputError:
+        return False
 
 
 def write_output(result: JobResult, found: list[Finding], folder: Path, report: str | None) -> None:

@@ -45,7 +45,8 @@ class Anchored:
 
     Attributes:
         gauss_newton: How Gauss-Newton went, if it was to reach the anchor. The anchor is where it
-            ended, unless that is not certified and there is a network stopped early: then that.
+            ended, unless that is not certified and the network stopped early, if there is one, is
+            nearer to it, or is the only one that was trained to its end.
         params: The anchor's parameters, float64.
         distance: |theta_anchor - theta_0|, with the weights as they were imported for theta_0.
         certificate: The anchored certificate.

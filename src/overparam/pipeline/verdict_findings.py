@@ -62,6 +62,10 @@ def anchored_verdict(result: JobResult) -> Verdict:
     if result.imported is None:
         numbers["distance_from_initialisation"] = anchored.distance
     found = verdict(anchored.certificate, place, anchored.run, result.zero_loss)
+    if not found.certificate.certified and result.stopped is not None:
+        which = "the network stopped early" if result.keeps_stopped else "where Gauss-Newton ended"
+        said = (f"{found.said[0]} ({which})", *found.said[1:])
+        found = replace(found, said=said, brief=f"{found.brief} ({which})")
     picture = _run_picture(result)
     return replace(
         found, heading=heading, title=title, numbers={"anchor": numbers}, picture=picture
@@ -149,13 +153,17 @@ def trust(result: JobResult) -> Finding:
             "include the rounding of the factorisation, but the rounding of the kernel's entries "
             "themselves is not bounded"
         ]
+    claiming = [c for c in certificates if c.certified or c.exists or c.rigor == "estimated"]
     for kind in ("assumed", "estimated"):
-        every = (item for certificate in certificates for item in certificate.constants.items())
-        names = sorted({name for name, constant in every if constant.kind == kind})
+        every = (item for certificate in claiming for item in certificate.constants.items())
+        names = sorted({name for name, c in every if c.kind == kind and name != "predicted_steps"})
         if names:
             details.append(f"the claims rest on {kind} numbers too: {', '.join(names)}")
     clauses = dict.fromkeys(clause for c in certificates for clause in c.assumptions)
-    return Finding("taken for granted", tuple(clauses), "trust", details=tuple(details))
+    said = tuple(clauses)
+    return Finding(
+        "taken for granted", said, "trust", details=tuple(details), brief="; ".join(said)
+    )
 
 
 def _claim(
@@ -192,7 +200,7 @@ def _claim(
         f"with step size {number(certificate.step_size)} the whole path of gradient descent is no "
         f"longer than {at_most(certificate.radius)}{speed}",
         f"the condition of Theorem {_condition(certificate)} holds with a factor "
-        f"{at_least(certificate.margin, 3)} to spare",
+        f"{at_least(certificate.margin)} to spare",
         *_ran(certificate),
     )
 
@@ -227,7 +235,7 @@ def _brief(certificate: Certificate, status: Status, place: str, run: TrainResul
         f"certified by Theorem {certificate.theorem} ({certificate.rigor}): {descent} to "
         f"{minimum} within "
         f"{at_most(reach, 3)} of {place}{speed}; margin "
-        f"{at_least(certificate.margin, 3)}{held}"
+        f"{at_least(certificate.margin)}{held}"
     )
 
 
@@ -258,13 +266,13 @@ def _one_minimum(certificate: Certificate, place: str) -> tuple[str, ...]:
     return (
         f"certified ({certificate.rigor}): gradient descent from {place} converges to a minimum of "
         f"the objective within distance {at_most(n.limit_distance)}, the only critical point of "
-        f"a ball of radius {at_least(n.ball, 3)}; in it the distance shrinks at least by the "
+        f"a ball of radius {at_least(n.ball)}; in it the distance shrinks at least by the "
         f"factor {rate(n['contraction'])} a step of size {number(n.step_size)}",
-        f"the residual bends the objective by at most {at_most(n['residual_curvature'], 3)}, "
+        f"the residual bends the objective by at most {at_most(n['residual_curvature'])}, "
         f"{share} % of the weight decay; no eigenvalue of the kernel is needed (Theorem R)",
         "not that no better minimum exists elsewhere: this one is at most "
-        f"{at_most(n['region_minimum'], 3)} above the loss's infimum, which nothing is below, and "
-        f"no better one is farther than {at_most(n['rival_distance'], 3)} from where weights decay "
+        f"{at_most(n['region_minimum'])} above the loss's infimum, which nothing is below, and "
+        f"no better one is farther than {at_most(n['rival_distance'])} from where weights decay "
         "to",
         *ran,
     )
@@ -288,7 +296,7 @@ def _in_batches(certificate: Certificate, minimum: str, place: str) -> tuple[str
     return (
         f"certified ({certificate.rigor}): batches of {points} ({batches.sampling}) converge "
         f"{step} to {minimum} {reach}, but for runs of probability "
-        f"{at_most(n['exit_probability'], 2)}; in the mean over the others the bound on the excess "
+        f"{at_most(n['exit_probability'])}; in the mean over the others the bound on the excess "
         f"shrinks by the factor {rate(n.rate)} a step",
         f"{fits} (Theorem S)",
     )

@@ -109,39 +109,39 @@ def _subtitle(result: JobResult) -> str:
 
 def _key_numbers(found: Certificate) -> list[tuple[str, str, str]]:
     """Label, value and gloss of the numbers people ask for first."""
-    radius = formatting.at_most(found.radius, 3) if found.certified else "none"
+    radius = formatting.at_most(found.radius) if found.certified else "none"
     rate = formatting.rate(found.rate) if found.certified else "none"
     if found.theorem == "R":
         return _decayed_key_numbers(found, rate)
     if found.batches is not UNSET:
-        leave = formatting.at_most(found.numbers["exit_probability"], 2)
+        leave = formatting.at_most(found.numbers["exit_probability"])
         return [
             ("batch size", f"{found.batches.size:,}", f"points, {found.batches.sampling}"),
-            ("margin", formatting.at_least(found.margin, 3), "certified above 1"),
+            ("margin", formatting.at_least(found.margin), "certified above 1"),
             ("p", leave, "runs that may be lost, at most"),
             ("rate", rate, "of the mean excess, per step"),
-            ("step size", formatting.number(found.step_size, 3), "constant"),
+            ("step size", formatting.number(found.step_size), "constant"),
         ]
     return [
-        ("margin", formatting.at_least(found.margin, 3), "max Ψ / ρ, certified above 1"),
+        ("margin", formatting.at_least(found.margin), "max Ψ / ρ, certified above 1"),
         ("radius s*", radius, "bound on the whole path"),
         ("rate", rate, "of the excess, per step"),
-        ("λₘᵢₙ ≥", formatting.at_least(found.min_eigenvalue, 3), "of the tangent kernel"),
-        ("residual", formatting.number(found.residual, 3), "√(2Δ₀)"),
+        ("λₘᵢₙ ≥", formatting.at_least(found.min_eigenvalue), "of the tangent kernel"),
+        ("residual", formatting.at_most(found.residual), "√(2Δ₀)"),
     ]
 
 
 def _decayed_key_numbers(found: Certificate, rate: str) -> list[tuple[str, str, str]]:
     """Of Theorem R."""
     numbers, words = found.numbers, formatting.number
-    rows = [("λ", words(numbers["weight_decay"], 3), "weight decay")]
+    rows = [("λ", words(numbers["weight_decay"]), "weight decay")]
     if "residual_curvature" in numbers:
-        bend = formatting.at_most(numbers["residual_curvature"], 3)
+        bend = formatting.at_most(numbers["residual_curvature"])
         rows.append(("μ", bend, "bend of the residual, certified below λ"))
-    gradient = formatting.at_most(numbers["gradient_norm"], 3)
+    gradient = formatting.at_most(numbers["gradient_norm"])
     return [
         *rows,
-        ("margin", formatting.at_least(found.margin, 3), "certified above 1"),
+        ("margin", formatting.at_least(found.margin), "certified above 1"),
         ("gradient", gradient, "of the objective, at most"),
         ("rate", rate, "of the excess over the minimum, per step"),
     ]

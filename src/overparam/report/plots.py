@@ -37,6 +37,7 @@ def figure_descent(
     linearised: Float[np.ndarray, " t"] | None,
     optimizer: str = "gd",
     course: Course | None = None,
+    minimum: float | None = None,
 ) -> Figure:
     """The excess from initialisation, the linearised prediction, and the certified envelope.
 
@@ -46,6 +47,7 @@ def figure_descent(
         optimizer: Names the run in the legend.
         course: delta_t along the run that Theorem C made, up to the step T at which Theorem 1 takes
             over; None for other theorems.
+        minimum: With weight decay the excess of the minimum that Theorem R found.
 
     Returns:
         The figure.
@@ -60,6 +62,9 @@ def figure_descent(
     if course is not None and course.steps[-1] < len(history):
         text = f"Theorem 1 takes over, δ_T = {at_most(course.deviations[-1], 2)}"
         axes.axvline(course.steps[-1], color=GREY, linestyle=":", label=text)
+    if minimum:
+        text = f"the region's minimum, {at_most(minimum)}"
+        axes.axhline(minimum, color=GREY, linestyle=":", label=text)
     log_axis(axes, "y")
     axes.set(xlabel="step", ylabel="excess loss  φ − f*")
     handles, _ = axes.get_legend_handles_labels()
@@ -261,10 +266,11 @@ def dots(
     axes.plot(x, y, marker=marker, color=color, label=label, **style)
 
 
-def beside(axes: Axes, text: str, x: float, y: int) -> None:
-    """A text to the right of a point."""
+def beside(axes: Axes, text: str, x: float, y: int, left: bool = False) -> None:
+    """A text to the right of a point, or to the left of it."""
     where: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
-    axes.annotate(text, (x, y), (8, 0), fontsize=9.5, **where)
+    where["ha"] = "right" if left else "left"
+    axes.annotate(text, (x, y), (-8 if left else 8, 0), fontsize=9.5, **where)
 
 
 def log_axis(axes: Axes, name: Literal["x", "y"]) -> None:

@@ -9,30 +9,77 @@ from overparam.certificate.constants import Constant
 from overparam.model.activation import Activation
 from overparam.pipeline import formatting
 from overparam.pipeline.result import JobResult
+from overparam.pipeline.settings import JobSettings
 
-CLOSE_TO_ONE = ("rate", "step_fraction")
+CLOSE_TO_ONE = ("rate", "step_fraction", "contraction")
+"""Shown by their distance from 1."""
+
+LOWER = (
+    *("min_eigenvalue", "pl_constant", "ball", "step_fraction", "margin", "sigma_end"),
+    *("limit_distance_lower", "distance_lower_bound", "kernel_drift_lower"),
+    *("linearisation_distance_lower", "linearisation_parameter_distance_lower"),
+    *("handover_eigenvalue", "strong_convexity"),
+)
+"""Bounds from below, which are rounded down."""
+
+GIVEN = (
+    *("step_size", "handover", "steps_in_balls", "rate_since", "predicted_steps", "steps_made"),
+    *("weight_decay", "loss_infimum"),
+)
+"""Numbers that are no bounds; all others are bounds from above, and rounded up."""
 
 
 def constants(certificate: Certificate) -> list[tuple[str, str, str, Constant]]:
-    """Every number of a certificate: its name, four significant digits, all digits, and more."""
+    """Every number of a certificate: its name, four significant digits, all digits, and more.
+
+    A certificate that certifies says nothing by a number that is no bound: it is left out.
+    """
     rows = []
     for name, constant in certificate.constants.items():
-        show = formatting.rate if name in CLOSE_TO_ONE else formatting.number
+        if certificate.certified and math.isinf(constant.value):
+            continue
         exact = "no bound" if math.isinf(constant.value) else repr(constant.value)
-        rows.append((name, show(constant.value), exact, constant))
+        rows.append((name, rounded(name, constant.value), exact, constant))
     return rows
 
 
+def rounded(name: str, value: float) -> str:
+    """A number of a certificate to four digits; a bound rounded in its own direction."""
+    if name in GIVEN or math.isinf(value):
+        return formatting.number(value)
+    if name in CLOSE_TO_ONE and name not in LOWER:
+        return formatting.rate(value)
+    return formatting.at_least(value) if name in LOWER else formatting.at_most(value)
+
+
 def settings(result: JobResult) -> list[tuple[str, str]]:
-    """Every setting of the job, in the order of its class."""
+    """Every setting of the job, in the order of its class; what was left open as it was taken."""
+    left = taken(result.settings) if isinstance(result.settings, JobSettings) else {}
     rows = []
     for item in fields(result.settings):
         value = getattr(result.settings, item.name)
         if isinstance(value, Activation):
             value = value.name
-        text = "chosen" if value is None else formatting.number(value)
+        text = left.get(item.name) or formatting.number(value)
         rows.append((item.name.replace("_", " "), text))
     return rows
+
+
+def taken(asked: JobSettings) -> dict[str, str]:
+    """What became of settings that leave something to the job."""
+    found = {
+        "batch_size": "all points",
+        "learning_rate": "the theorem's" if asked.optimizer == "gd" else "0.001",
+        "dtype": asked.training_dtype,
+        "theorem": "R" if asked.weight_decay else "S" if asked.batch_size else "1, P, C in turn",
+        "memory": "all that was free",
+    }
+    found = {name: text for name, text in found.items() if getattr(asked, name) is None}
+    if asked.weight_decay:
+        found["finish"] = "Newton's method, to the minimum"
+    if asked.batch_size is None:
+        found["sampling"] = "none"
+    return found
 
 
 def problem(result: JobResult) -> list[tuple[str, str]]:

@@ -25,6 +25,10 @@ LOOKS = (
 """Colour, marker and line of one curve among a few."""
 
 
+NEAR = 0.1
+"""From this share of the largest loss on a number to the right of its mark would reach the line."""
+
+
 @styled
 def figure_regularisation(rows: Sequence[Distance]) -> Figure:
     """Distances from the initialisation on one line each."""
@@ -115,6 +119,12 @@ def figure_risks(risks: Sequence[RiskBound], test_error: float | None) -> Figure
 
 
 def _risk(axes: Axes, line: int, bound: RiskBound) -> None:
+    """A value, in a place where the line at the largest loss does not strike it through.
+
+    Beyond that loss nothing is said, so nothing is drawn there.
+    """
     look, show = (("s", GREEN), at_most) if bound.is_bound else (("D", VERMILLION), number)
-    dots(axes, bound.value, line, look, hollow=bound.vacuous or not bound.is_bound)
-    beside(axes, show(bound.value, 3), bound.value, line)
+    value = min(bound.value, bound.loss_bound)
+    dots(axes, value, line, look, hollow=bound.vacuous or not bound.is_bound)
+    text = "vacuous" if bound.is_bound and bound.vacuous else show(bound.value, 3)
+    beside(axes, text, value, line, left=NEAR * bound.loss_bound < value < bound.loss_bound)

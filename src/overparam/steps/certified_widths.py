@@ -16,6 +16,7 @@ from overparam.errors import InputError
 from overparam.limits import MOST_WIDTH, require_positive, require_whole
 from overparam.problem.problem import Problem, require_no_decay
 from overparam.progress import Progress, silent
+from overparam.randomness import require_key
 from overparam.steps.stable_step import draw_at_width
 
 BUDGET = 60.0
@@ -84,7 +85,7 @@ def certified_widths(
     converges, stable = np.zeros(shape, bool), np.zeros(len(widths))
     handover, distance = np.full(shape, np.nan), np.full(shape, np.inf)
     for i, width in enumerate(widths):
-        drawn, start = draw_at_width(problem, width, key)
+        drawn, start = draw_at_width(problem, width, require_key(key))
         for j, step_size in enumerate(step_sizes):
             found = certify(drawn, start, step_size, theorem="C", budget=budget)
             constants = found.constants

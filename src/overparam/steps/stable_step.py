@@ -24,6 +24,7 @@ from overparam.model.function import ParamTree
 from overparam.model.mlp import Params
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network, require_no_decay
+from overparam.randomness import require_key
 from overparam.results import brief
 
 QUADRATURE = 120
@@ -107,7 +108,7 @@ def stable_step(
         )
     require_whole("draws", draws, 1)
     width, tops = cast(int, at), []
-    for subkey in jax.random.split(key, int(draws)):
+    for subkey in jax.random.split(require_key(key), int(draws)):
         wide, params = draw_at_width(problem, width, subkey)
         tops.append(max_eigenvalue(tangent_kernel(wide, params)).upper)
     return _stable(int(width), tops, smoothness)

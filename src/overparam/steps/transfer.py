@@ -23,6 +23,7 @@ from overparam.linearised.predicted_descent import linearised_descent
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.progress import Progress, silent
+from overparam.randomness import require_key
 from overparam.results import brief
 from overparam.steps.guarantee import Footing, Level, StepGuarantee
 from overparam.steps.stable_step import draw_at_width
@@ -105,7 +106,7 @@ def transfer_step(
             "width does not have: centre it at params, or not at all"
         )
     narrow = Footing.measure(Expansion(problem, params), steps).guarantee(step_size)
-    wide_problem, start = draw_at_width(problem, to_width, key)
+    wide_problem, start = draw_at_width(problem, to_width, require_key(key))
     kernel = tangent_kernel(wide_problem, start, progress=progress)
     footing = Footing.measure(Expansion(wide_problem, start, kernel), steps)
     wide = footing.guarantee(narrow.step_size)
@@ -229,7 +230,7 @@ def certified_steps(
     require_whole("steps", steps, 1)
     if not widths or draws < 1:
         raise InputError("certified_steps needs at least one width and one draw")
-    drawn = list(itertools.product(widths, jax.random.split(key, draws)))
+    drawn = list(itertools.product(widths, jax.random.split(require_key(key), draws)))
     rows = []
     for width, start in drawn:
         rows.append(_allowed(Expansion(*draw_at_width(problem, width, start)), steps))

@@ -22,6 +22,7 @@ from overparam.model.mlp import MLP, Params
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network
 from overparam.progress import Progress, silent
+from overparam.randomness import require_key
 from overparam.results import brief
 from overparam.train.parametrisation import PARAMETRISATIONS, Parametrised, parametrise
 
@@ -124,7 +125,7 @@ def coordinate_check(
     if len(wanted) < 2:
         raise InputError(f"widths must be two or more different ones, not {list(widths)}")
     require_whole("steps", steps, 1, MOST_STEPS)
-    keys = jax.random.split(key, require_whole("seeds", seeds, 1, MOST_SEEDS))
+    keys = jax.random.split(require_key(key), require_whole("seeds", seeds, 1, MOST_SEEDS))
     networks = [_at_width(shape, parametrisation, width, wanted[0]) for width in wanted]
     if step_size is None:
         step_size = _stable(networks[0], problem, networks[0].model.init(keys[0])) / 2

@@ -26,7 +26,7 @@ from overparam.verification.float_rounding import Rounding, rounding_near
 from overparam.verification.measured_kernel import Measured
 from overparam.verification.own_run import Around, OwnRun, own_run
 from overparam.verification.random_curvature import Bend, ResidualHessian, bend_by_vectors
-from overparam.verification.refusal import UNCHECKED
+from overparam.verification.refusal import EMPTY, UNCHECKED
 from overparam.verification.subject import Subject
 from overparam.verification.trajectory import (
     compare_deviation,
@@ -46,7 +46,7 @@ NOT_KNOWN = (
 def not_decayed(claim: Claim) -> str | None:
     """Why a certificate of Theorem R cannot be checked again, if so."""
     if not claim.certified:
-        return "the certificate rests on Theorem R, and certifies nothing"
+        return f"{EMPTY} (Theorem R, not certified)"
     if claim.content["start"] == "initialisation":
         return not_followed(claim)
     if claim.problem["activation"] not in FLOAT_ACTIVATIONS:

@@ -18,7 +18,7 @@ from overparam.verification.comparison import RELATIVE, Comparison, verified_pre
 from overparam.verification.drawn_batches import DrawnBatches
 from overparam.verification.measured_kernel import Measured, MeasuredKernel
 from overparam.verification.own_run import OwnRun, own_run
-from overparam.verification.refusal import UNCHECKED
+from overparam.verification.refusal import EMPTY, UNCHECKED
 from overparam.verification.subject import Subject
 from overparam.verification.trajectory import (
     compare_deviation,
@@ -48,7 +48,12 @@ UNKNOWN = (
 def not_known(claim: Claim) -> str | None:
     """Why a certificate of mini-batches cannot be checked again, if so."""
     if not claim.certified:
-        return "of mini-batches the re-check knows certified claims only"
+        known = math.isfinite(claim.number("existence_radius"))
+        return (
+            "of mini-batches the re-check knows certified claims only"
+            if known
+            else f"{EMPTY} (Theorem S, not certified)"
+        )
     return not_followed(claim) if claim.follows_batches else None
 
 

@@ -22,7 +22,7 @@ from overparam.verification.comparison import RELATIVE, ZERO, Comparison
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS, GRADIENTS
 from overparam.verification.measured_kernel import Measured
 from overparam.verification.own_run import OwnRun, own_run
-from overparam.verification.refusal import UNCHECKED
+from overparam.verification.refusal import EMPTY, UNCHECKED
 from overparam.verification.subject import Subject
 
 ESTIMATED = 1e5
@@ -46,7 +46,12 @@ def not_followed(claim: Claim) -> str | None:
     """Why the re-check cannot make a run that a certificate of Theorem C is about, if so."""
     name = claim.problem["loss"].partition(":")[0]
     if not claim.certified:
-        return "the certificate tells of a run that was not made or not finished"
+        known = math.isfinite(claim.number("existence_radius"))
+        return (
+            "the certificate tells of a run that was not made or not finished"
+            if known
+            else f"{EMPTY} (Theorem C, not certified)"
+        )
     if name not in GRADIENTS:
         return f"the re-check cannot follow a run with the loss {claim.problem['loss']!r}"
     if claim.problem["activation"] not in FLOAT_ACTIVATIONS:

@@ -26,6 +26,7 @@ from overparam.errors import InputError
 from overparam.kernel.empirical.empirical_ntk import empirical_ntk
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
+from overparam.randomness import require_key
 from overparam.results import brief
 
 
@@ -115,7 +116,7 @@ def min_eigenvalue_by_width(
         network = replace(model, hidden_widths=(width,) * len(model.hidden_widths))
         for draw in range(draws):
             with jax.enable_x64(True):
-                own = jax.random.fold_in(jax.random.fold_in(key, at), draw)
+                own = jax.random.fold_in(jax.random.fold_in(require_key(key), at), draw)
                 params = jax.tree.map(np.asarray, network.init(own, dtype=np.float64))
             kernel = empirical_ntk(network, params, points)
             distance = float(np.abs(np.linalg.eigvalsh(kernel - whole)[[0, -1]]).max())

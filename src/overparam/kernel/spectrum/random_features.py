@@ -32,6 +32,7 @@ from overparam.model.function import Network, as_function, observe_function
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP
 from overparam.precision import on_host
+from overparam.randomness import require_key
 from overparam.results import pytree
 
 BATCHES = 8
@@ -122,6 +123,7 @@ def tangent_sketch(
             f"features = {features}, batches = {batches}: give 2 or more batches, and features "
             "that are a multiple of them"
         )
+    require_key(key)
     outputs, dtype = observe_function(model, params, x=x)
     points = np.asarray(x, dtype)
     rows = len(points) * outputs
@@ -190,6 +192,7 @@ def sampled_kernels(
         InputError: ``draws`` is below 2 or points do not fit the model.
     """
     require_whole("draws", draws, 2)
+    require_key(key)
     single = replace(model, out_dim=1)
     a = np.asarray(x1, dtype=np.float64)
     b = a if x2 is None else np.asarray(x2, dtype=np.float64)
@@ -197,7 +200,8 @@ def sampled_kernels(
     for draw in range(draws):
         with jax.enable_x64(True):
             params = jax.tree.map(
-                np.asarray, single.init(jax.random.fold_in(key, draw), dtype=np.float64)
+                np.asarray,
+                single.init(jax.random.fold_in(key, draw), dtype=np.float64),
             )
         moments[0].add(empirical_ntk(single, params, a, None if x2 is None else b))
         moments[1].add(_last_layer_kernel(single, params, a, b))
