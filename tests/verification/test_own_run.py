@@ -10,6 +10,7 @@ from msgspec import structs
 from altered import altered
 from one_run import certified
 from overparam import certify
+from overparam.certificate.certificate import Course
 from overparam.certificate.reason import Short
 from overparam.model.activation import get_activation
 from overparam.verification import verify
@@ -120,6 +121,21 @@ def test_a_proved_deviation_has_no_tolerance(proved):
     problem, start, certificate = proved
     less = altered(certificate, deviation=certificate.constants["deviation"].value / 10)
     assert any("deviation" in reason for reason in verify(less, problem, start).reasons)
+
+
+@pytest.mark.parametrize("forgery", ["smaller", "not increasing", "shorter", "without the end"])
+def test_a_forged_course_is_refused(proved, forgery):
+    problem, start, certificate = proved
+    steps, deviations = certificate.course.steps, certificate.course.deviations
+    assert len(steps) > 2
+    course = {
+        "smaller": (steps, (*(0.01 * delta for delta in deviations[:-1]), deviations[-1])),
+        "not increasing": (steps, (2 * deviations[-1], *deviations[1:])),
+        "shorter": (steps[:-1], deviations[:-1]),
+        "without the end": (steps, (*deviations[:-1], deviations[-2])),
+    }[forgery]
+    forged = structs.replace(certificate, course=Course(steps=course[0], deviations=course[1]))
+    assert any("course" in reason for reason in verify(forged, problem, start).reasons)
 
 
 def test_an_iterate_is_not_taken_for_the_start(run):
