@@ -15,5 +15,6 @@ def test_the_exact_run_stays_within_delta(shape):
     ratios = [ratio for each in found for ratio in each.ratios]
     assert len(ratios) > SEEDS
     assert max(ratios) <= 1
-    # Bounds that say something: many of them are far below the parameters' size.
-    assert sum(each.bounds[-1] < 1e-3 for each in found if each.bounds) > SEEDS / 4
+    # Bounds that say something: at the end of the first cell all are far below the parameters'
+    # size. Later they grow with the run's own amplification, at depth 4 beyond use.
+    assert all(each.bounds[0] < 1e-3 for each in found if each.bounds)
