@@ -60,7 +60,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     }
 # Most programs run once here: to optimise them takes longer than to run them unoptimised. With
 # XLA_FLAGS set, if only to nothing, they are what users run.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 for library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 

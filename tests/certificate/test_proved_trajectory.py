@@ -145,6 +145,7 @@ def test_what_is_proved_is_hardly_weaker_than_what_is_computed(proved):
 
 
 @pytest.mark.parametrize("where", ["measure_point", "noise_around"])
+@pytest.mark.sample(1)
 def test_a_run_that_leaves_the_range_of_known_rounding_ends_with_a_reason(where, monkeypatch):
     problem, start = TINY.problem(0, centred=True), TINY.start(0)
     known = getattr(trajectory_run, where)

@@ -33,7 +33,7 @@ def test_the_kernel_estimators_pass(estimator, check):
 
 
 @parametrize_with_checks(NETWORKS, expected_failed_checks=lambda _: EXPECTED_TO_FAIL)
-@pytest.mark.sample(6)
+@pytest.mark.sample(4)
 def test_the_trained_networks_pass(estimator, check):
     check(estimator)
 

@@ -76,6 +76,7 @@ def certificate_of(kind):
 SLOW = (
     *("path that fails", "along the run, by random vectors", "estimated", "a run too long"),
     *("along the linearised path", "classes", "anchored", "certified", "with weight decay"),
+    "along the run, proved",
 )
 KINDS = [
     pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in CERTIFICATES

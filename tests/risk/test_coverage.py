@@ -191,6 +191,7 @@ def test_a_prior_that_has_seen_the_evaluated_part_is_found_out():
     assert data_dependent(same_part=True, confidence=0.95) > 0.5 * REDRAWS
 
 
+@pytest.mark.slow
 def test_held_out(task):
     _, _, trained, (fresh, labels) = task
     test_x, test_y = draw(5, REDRAWS, 60)

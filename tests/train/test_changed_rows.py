@@ -95,6 +95,7 @@ def changes(problem):
     ],
     ids=str,
 )
+@pytest.mark.sample(1)
 def test_networks_change_as_retraining_changes_them(what, about):
     problem, params = trained(**about)
     change, data = changes(problem)[what]

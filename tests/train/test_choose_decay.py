@@ -67,6 +67,7 @@ def test_the_best_certified_decay_is_chosen():
     assert found.certified
 
 
+@pytest.mark.slow
 def test_what_cannot_be_certified_ends_the_search_and_is_not_chosen():
     problem = problem_of(NOISY, 1.0)
     found = choose_decay(problem, problem.centered_at, [10.0, 1e-3, 1e-4])
