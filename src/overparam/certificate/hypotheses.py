@@ -205,7 +205,6 @@ def measure_hypotheses(
     problem = point.problem
     require_no_decay(problem, "Theorem 1")
     point.check()
-    check_excess(point.problem, point.params)
     downgrade = None
     if rigor == "proved":
         check_provable(problem)
@@ -214,6 +213,7 @@ def measure_hypotheses(
     if anew or point.given is None:
         point.require_memory()
     if anew:
+        check_excess(problem, point.params)
         with jax.default_device(on_cpu()):
             return _proved(point, target_norm)
     return _computed(point, target_norm, rigor == "estimated", downgrade)
