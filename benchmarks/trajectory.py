@@ -33,7 +33,6 @@ from overparam.certificate.certificate import Rigor
 from overparam.certificate.trajectory_run import Run
 from overparam.certificate.trajectory_steps import COLUMNS
 from overparam.data.dataset import load
-from overparam.jacobian.random_curvature import kappa
 
 RUNS = ("case", "T", "exponent", "delta_T", "margin", "distance", "s / processor s", "bare")
 SMALLEST = ("points", "layers", "fits, steps", "certified, T", "exponent", "rigor, steps in balls")
@@ -90,9 +89,9 @@ def curvature_rows(case: str, seed: int) -> list[tuple]:
     for cell in run.cells():
         if cell.start.step >= next_step:
             first = dict(zip(COLUMNS, cell.rows[0], strict=True))
-            factor = kappa() if run.randomised else 1.0
             exact = largest_curvature(problem, cell.start.params) / first["gradient"]
-            bound = factor * first["curvature"] / first["gradient"]
+            seen = "sample" if run.randomised else "curvature"
+            bound = first[seen] / first["gradient"]
             if bound:
                 numbers = (f"{exact:.4f}", f"{bound:.4f}", f"{bound / exact:.1f}")
                 rows.append((case, f"{cell.start.step:,}", *numbers))
@@ -133,7 +132,8 @@ def smallest_width(points: int, layers: int, seed: int, budget: float) -> tuple:
             found = certify(problem, params, theorem="C", budget=budget, rigor=rigor)
             if found.certified:
                 value = {name: constant.value for name, constant in found.constants.items()}
-                how = f"{rigor}, {value['steps_in_balls']:.0f}" if rigor == "proved" else rigor
+                balls = value.get("steps_in_balls", 0)
+                how = f"{rigor}, {balls:,.0f}" if balls else rigor
                 certified = f"{width}, {value['handover']:,.0f}", f"{value['exponent']:.1f}", how
                 return (points, layers, fits, *certified)
     return (points, layers, fits or "-", "-", "-", "-")

@@ -8,18 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from scipy.stats import norm
 
 from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
 from overparam.jacobian.layer_norms import measure_layer_norms
-from overparam.jacobian.random_curvature import (
-    BETAS,
-    SHARE,
-    curvature_sample,
-    expected_vectors,
-    kappa,
-    laplace,
-)
 from tiny import Tiny
 
 ONE_LAYER = [
@@ -88,51 +79,3 @@ def test_nearby_the_hessian_changes_as_little_as_it_is_said_to(hidden, activatio
     _, changes = norms(tiny, params, far, direction, measure)
     worst = np.max(changes / (size * scales))
     assert 0 < worst <= third
-
-
-def test_the_factor_solves_its_equation():
-    """E exp(-s sqrt |g|) by Monte Carlo's exact relative: the normal distribution's quantiles."""
-    grid = (np.arange(200_000) + 0.5) / 200_000
-    g = np.sqrt(np.abs(norm.ppf(grid)))
-    for s in (0.1, 1.0, 4.0):
-        assert laplace(s) == pytest.approx(float(np.mean(np.exp(-s * g))), rel=1e-5)
-    assert laplace(kappa() * SHARE) <= 1 - SHARE + 1e-12
-    assert laplace(kappa() * SHARE * (1 - 1e-6)) > 1 - SHARE
-
-
-@partial(jax.jit, static_argnums=3)
-def samples(curvature, cap, keys, beta):
-    """What vectors say of a known symmetric matrix, one number for each key."""
-    nothing = jnp.zeros(len(curvature))
-    return jax.vmap(lambda key: curvature_sample(lambda v: curvature @ v, nothing, cap, key, beta))(
-        keys
-    )
-
-
-@pytest.mark.parametrize("beta", BETAS)
-@pytest.mark.parametrize("cap", [1.0, 0.1, 0.004])
-@pytest.mark.sample(2)
-def test_a_sample_has_the_exponential_moment_that_lemma_c6_asks_for(cap, beta):
-    """E exp(-beta kappa Y) <= exp(-beta a) for every a <= c, of a known symmetric matrix."""
-    rng = np.random.default_rng(0)
-    matrix = rng.standard_normal((6, 6))
-    matrix = matrix + matrix.T
-    matrix /= np.linalg.norm(matrix, 2)
-    for share in (1.0, 0.3):
-        with jax.enable_x64(True):
-            keys = jax.random.split(jax.random.key(1), 20_000)
-            found = np.asarray(samples(share * cap * matrix, np.float64(cap), keys, beta))
-        moments = np.exp(-beta * kappa() * found)
-        error = moments.std() / math.sqrt(len(moments))
-        assert moments.mean() <= math.exp(-beta * share * cap) + 4 * error
-
-
-def test_few_vectors_are_drawn_where_curvature_can_only_be_small():
-    with jax.enable_x64(True):
-        beta = BETAS[0]
-        cap = 0.01 * SHARE / beta
-        keys = jax.random.split(jax.random.key(0), 20_000)
-        found = np.asarray(samples(np.eye(6), np.float64(cap), keys, beta))
-    # An identity's vectors are never 0, so what is drawn is seen.
-    assert expected_vectors(cap, beta) == pytest.approx(0.01)
-    assert abs(np.mean(found > 0) - 0.01) < 4 * math.sqrt(0.01 / 20_000)

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import structs
 
 from overparam.certificate.certificate import Certificate, Rigor
-from overparam.certificate.prediction import PER_STEP, PER_VECTOR, SAMPLED, Prediction
+from overparam.certificate.prediction import PER_PRODUCT, PER_STEP, SAMPLED, Prediction
 from overparam.certificate.reason import (
     Diverged,
     Lost,
@@ -39,7 +39,7 @@ from overparam.certificate.weight_decay import (
     rival_distance,
 )
 from overparam.errors import InputError
-from overparam.jacobian.random_curvature import POWERS, beta_for, expected_vectors
+from overparam.jacobian.random_curvature import drawing_for, expected_products
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.composed import Composed
 from overparam.model.function import parameter_distance
@@ -154,7 +154,8 @@ def predict_decayed(known: Decayed, step_size: float) -> Prediction:
     fold = max(math.log(max(known.gradient / target, 1.0)), 1.0)
     steps = math.ceil(min(fold / (step_size * decay * SLOWEST), 1e18))
     if isinstance(problem.network, Composed):
-        return Prediction(steps, (1 + PER_VECTOR * POWERS / 2) * steps, True)
+        certain = drawing_for(problem.network.parameter_count, problem.measure.n).power
+        return Prediction(steps, (1 + PER_PRODUCT * certain) * steps, True)
     if problem.mlp.layers <= 2:
         return Prediction(steps, float(steps))
     lipschitz, base = known.point.bounds.lipschitz(0.0), known.point.base
@@ -162,9 +163,9 @@ def predict_decayed(known: Decayed, step_size: float) -> Prediction:
     exponent = step_size * relative * known.residual
     if steps * (exponent - step_size * decay) <= SAMPLED:
         return Prediction(steps, PER_STEP * steps)
-    beta = beta_for(problem.mlp.parameter_count, problem.measure.n)
-    vectors = float(expected_vectors(exponent, beta))
-    return Prediction(steps, (PER_STEP + PER_VECTOR * vectors) * steps, True)
+    drawing = drawing_for(problem.mlp.parameter_count, problem.measure.n)
+    products = float(expected_products(exponent, drawing))
+    return Prediction(steps, (PER_STEP + PER_PRODUCT * products) * steps, True)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.trajectory_points import relative_curvature
 from overparam.jacobian.mlp_bounds import base_of
-from overparam.jacobian.random_curvature import POWERS, STEADY, beta_for, expected_vectors
+from overparam.jacobian.random_curvature import drawing_for, expected_products
 from overparam.model.composed import Composed
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
@@ -18,8 +18,8 @@ from overparam.problem.problem import Problem
 TAKEOVER = 0.45
 """L rho / sigma^2 at which Theorem 1 is expected to take over; it needs about 1/2."""
 
-PER_VECTOR = 6.0
-"""Gradient steps that take as long as one vector's two Hessian-vector products."""
+PER_PRODUCT = 3.0
+"""Gradient steps that take as long as a Hessian-vector product."""
 
 RATE = 2.5e10
 """Operations in float64 that a core does in a second, with layers of some hundred units."""
@@ -94,18 +94,21 @@ def predict_run(hypotheses: Hypotheses, step_size: float) -> Prediction | None:
     grid = np.append(0.0, np.geomspace(1.0, max(steps, 1.0), 200))
     residuals = np.array([left(float(t)) for t in grid])
     total, smooth = left(0.0) + float(np.trapezoid(residuals, grid)), problem.loss.smoothness
+    drawing = drawing_for(problem.network.parameter_count, problem.measure.n)
+
+    def products(relative: float) -> float:
+        taken = expected_products(step_size * smooth * relative * residuals, drawing)
+        return float(np.trapezoid(taken, grid))
+
     if isinstance(problem.network, Composed):
-        drawn = expected_vectors(step_size * smooth * lipschitz * residuals, STEADY)
-        vectors = float(np.trapezoid(np.minimum(drawn, 1.0), grid))
-        return Prediction(steps, steps + PER_VECTOR * POWERS / 2 * vectors, True)
+        return Prediction(steps, steps + PER_PRODUCT * products(lipschitz), True)
     base = base_of(hypotheses.bounds)
     assert base is not None
     relative = min(lipschitz, relative_curvature(problem, as_float64(point.params), base))
     exponent = step_size * smooth * relative * total
     if exponent <= SAMPLED:
         return Prediction(steps, PER_STEP * steps)
-    beta = beta_for(problem.mlp.parameter_count, problem.measure.n)
-    return Prediction(steps, PER_STEP * steps + PER_VECTOR * expected_vectors(exponent, beta), True)
+    return Prediction(steps, PER_STEP * steps + PER_PRODUCT * products(relative), True)
 
 
 def _first(reached: Callable[[float], bool]) -> int | None:

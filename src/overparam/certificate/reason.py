@@ -232,18 +232,6 @@ class Diverged(Why, frozen=True, tag="diverged"):
     )
 
 
-class TooCurved(Why, frozen=True, tag="too_curved"):
-    """Bounding the curvature of a step takes too many random vectors.
-
-    Attributes:
-        step: At this step.
-    """
-
-    step: Steps
-
-    template: ClassVar[str] = "D^2 F is too large at step {self.step} for a bound by sampling"
-
-
 class Lost(Why, frozen=True, tag="lost"):
     """Rounding may have carried the run out of the ball on which it is known.
 
@@ -383,7 +371,6 @@ Reason = (
     | NoForecast
     | WouldTake
     | Diverged
-    | TooCurved
     | Lost
     | Adrift
     | OneMinimum

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.hypotheses import Hypotheses
-from overparam.certificate.prediction import PER_STEP, PER_VECTOR, Prediction, predict_run
+from overparam.certificate.prediction import PER_PRODUCT, PER_STEP, Prediction, predict_run
 from overparam.certificate.reason import (
     Adrift,
     Lost,
@@ -62,8 +62,9 @@ LONGER = 2
 FEW = 400
 """Steps that a run may always take for it: of wide networks Theorem 1 may hold at the start."""
 
-HALVINGS = ATTEMPTS - 1
-"""How often a step that was not asked for is halved where a run with it cannot be followed."""
+HALVINGS = ATTEMPTS - 3
+"""How often a step that was not asked for is halved where a run with it cannot be followed; two more
+runs may follow, of which the last makes its first steps in balls."""
 
 LARGEST = 2048
 """The number of values n k up to which Theorem C is tried unasked."""
@@ -231,7 +232,7 @@ def certify_by_running(
     if isinstance(attempt.why, Lost) and not proved and time.perf_counter() < until:
         step = attempt.run.step_size  # the shortest, along which curvature adds up to the least
         settings = (predict_run(hypotheses, step), until, budget, progress, saved)
-        run = Run(problem, start, step, persists=True)
+        run = Run(problem, start, step, persists=True, sampled=True)
         last, found = _attempt(problem, run, *settings) if _has_balls(problem) else (attempt, None)
         if found is None and last.adrift:
             last, found = _with_balls(problem, last, settings)
@@ -251,6 +252,7 @@ def _with_balls(
     run = Run(
         *(problem, lost.run.start, lost.run.step_size),
         proved=lost.run.proved,
+        sampled=not lost.run.proved,
         early=lost.steps_in_balls(),
         bits=BITS + math.ceil(1.45 * lost.run.exponent),
     )
@@ -418,7 +420,7 @@ class _Attempt:
         largest = max(float(self.ends[-1][-1, 1]), float(cell.deviations.max()))
         self.ends.append(np.array([[self.steps, largest]]))
         per_step = PER_STEP if self.run.how in ("layers", "random") else 1.0
-        self.work += per_step * len(cell.rows) + PER_VECTOR * self.run.vectors(cell)
+        self.work += per_step * len(cell.rows) + PER_PRODUCT * self.run.products(cell)
 
     def _hand_over(
         self, point: Point, deviation: float, radii: np.ndarray = TAIL_RADII

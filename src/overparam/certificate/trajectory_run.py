@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from overparam.certificate.reason import Diverged, Lost, Reason, TooCurved
+from overparam.certificate.reason import Diverged, Lost, Reason
 from overparam.certificate.trajectory_cell import Cell, Made
 from overparam.certificate.trajectory_movement import SPARE, Looks, NoLooks
 from overparam.certificate.trajectory_points import (
@@ -40,16 +40,9 @@ from overparam.certificate.trajectory_steps import (
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams
-from overparam.jacobian.random_curvature import (
-    MOST,
-    POWERS,
-    STEADY,
-    beta_for,
-    expected_vectors,
-    kappa,
-    log_slack,
-)
+from overparam.jacobian.random_curvature import drawing_for, expected_products, log_slack
 from overparam.model.function import ParamTree, parameter_distance, parameter_norm
+from overparam.model.mlp import MLP
 from overparam.numbers import UP, Interval, Number, safe_upper
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
@@ -134,10 +127,8 @@ class Run:
         self.start = as_float64(params)
         network = problem.network
         self.how = curvature_of(network, sampled)
-        self.randomised = self.how in ("random", "steady")
-        self.beta = beta_for(network.parameter_count, problem.measure.n)
-        if self.how == "steady":
-            self.beta = STEADY
+        self.randomised = self.how == "random"
+        self.drawing = drawing_for(network.parameter_count, problem.measure.n)
         # A key of its own: networks and data are often drawn from small seeds.
         self.key = jax.random.fold_in(jax.random.key(seed), OWN)
         self.exponent = self.stepping = self.balling = 0.0
@@ -170,7 +161,7 @@ class Run:
 
     @property
     def _stretch(self) -> float:
-        if self.how != "steady":
+        if not self.randomised:
             return 1.0
         return UP / (1 - self.step_size * self.problem.weight_decay)
 
@@ -221,17 +212,14 @@ class Run:
 
     def slack(self, step: int) -> float:
         """a_t of Theorem C."""
-        return log_slack(step, self.beta) if self.randomised else 0.0
+        return log_slack(step, self.drawing.beta) if self.randomised else 0.0
 
-    def vectors(self, cell: Cell) -> float:
-        """How many random vectors a cell's steps were given, in expectation, two products each."""
+    def products(self, cell: Cell) -> float:
+        """How many Hessian-vector products a cell's steps took, in expectation."""
         if not self.randomised:
             return 0.0
-        bounds = self.step_size * cell.rows[:, COLUMNS.index("curvature")]
-        expected = expected_vectors(bounds, self.beta)
-        if self.how == "steady":
-            expected = POWERS / 2 * np.minimum(expected, 1.0)
-        return float(np.sum(expected))
+        caps = self._stretch * self.step_size * cell.rows[:, COLUMNS.index("curvature")]
+        return float(expected_products(caps, self.drawing).sum())
 
     def movement(
         self, point: Point, deviation: float, tail: Convergence, excess: float
@@ -270,7 +258,7 @@ class Run:
         noise = noise_around(self.problem, point, 1.25 * reach)
         ball = self._ball(point, reach, omega, lipschitz)
         extra: Any = self._grams
-        if self.how in ("layers", "random"):
+        if self.how in ("layers", "random") and isinstance(self.problem.network, MLP):
             couplings = couplings_around(self.problem, point.params, point.base, 1.25 * reach)
             off = noise.off if isinstance(noise, StepErrors) else exact(self.problem.mlp.layers)
             extra = (couplings, off)
@@ -283,9 +271,7 @@ class Run:
         if not np.isfinite(table).all():
             self.why = Diverged(point.step)
             return None
-        bounds = self._bounds(point, ball, noise, made)
-        if bounds is None:
-            return None
+        bounds = self._bounds(ball, noise, made)
         steepest = (
             lipschitz * bounds[0].max() + self.problem.loss.smoothness * ball.jacobian_norm**2
         )
@@ -360,7 +346,7 @@ class Run:
         if most is None:
             most = min(self.longest, max(CHUNK, point.step // SLOWLY))
         little = AS_LITTLE * self.exponent / (self.step_size * max(point.step, 1))
-        if self.randomised:  # what is not bounded sharply takes more vectors
+        if self.randomised:  # what is not bounded sharply is given vectors more often
             little = 0.0
         with jax.enable_x64(True):
             around, data = jax.device_put((first, (*self._data, extra)))
@@ -415,9 +401,9 @@ class Run:
         return max(ROOM * (largest - norm), LEAST * norm)
 
     def _bounds(
-        self, point: Point, ball: Ball, noise: StepNoise | StepErrors, made: Made
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """|ghat_t|, e_t and eps_t from above; None, and a reason, where they are not known."""
+        self, ball: Ball, noise: StepNoise | StepErrors, made: Made
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """|ghat_t|, e_t and eps_t from above."""
         eta, M, rows = self.step_size, self.problem.loss.smoothness, made.rows
         names = ("gradient", "values", "curvature", "sample")
         gradient, values, seen, sampled = (rows[:, COLUMNS.index(name)] for name in names)
@@ -426,13 +412,8 @@ class Run:
         # Where records are of the nearest float64 point, and not of thetahat_t itself.
         off = off + M * ball.jacobian_norm * made.away
         gradient = gradient * (UP if self.proved else 1.0) + off
-        if self.how == "steady":
+        if self.randomised:
             seen = sampled
-        elif self.randomised:
-            if not (expected_vectors(eta * seen, self.beta) <= MOST).all():
-                self.why = TooCurved(point.step)
-                return None
-            seen = kappa() * sampled
         seen = seen + self._curvature_error(noise, gradient)
         seen = seen * UP + self._stretch * ball.lipschitz * off + ball.third * gradient * made.away
         if self.proved:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.jacobian.curvature import curvature_of_neurons
-from overparam.jacobian.random_curvature import beta_for, curvature_sample, steady_sample
+from overparam.jacobian.random_curvature import curvature_sample, drawing_for
 from overparam.kernel.empirical.layer_products import multiply, observe, pull_sides
 from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, tree_norm
@@ -32,9 +32,10 @@ COLUMNS = (
 first point and from theta_0, |theta| at most, the size of the numbers its residual is made of, the
 largest excess of a data point, a bound on |R|, and a sample of it."""
 
-Curvature = Literal["none", "neurons", "layers", "random", "steady"]
+Curvature = Literal["none", "neurons", "layers", "random"]
 """How |R| is seen: by L |ghat| alone, neuron by neuron (Lemma C4), layer by layer (Lemma C7), by
-random vectors (Lemma C6), as many as the layers' bound asks for, or by one a step (Lemma D5)."""
+random vectors (Lemma C6), whose chance goes with the layers' bound, or L |ghat| of composed
+layers."""
 
 CAP_SAFETY = 1 + 1e-6
 """Covers the rounding of |ghat| in the cap of a step's curvature."""
@@ -52,7 +53,7 @@ AS_LITTLE = 0.03
 def curvature_of(network: MLP | Composed, sampled: bool) -> Curvature:
     """How |R| is bounded."""
     if isinstance(network, Composed):
-        return "steady"
+        return "random"
     if network.layers == 1:
         return "none"
     if network.layers == 2:
@@ -135,15 +136,14 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature, longest
     def sample(
         theta: ParamTree, ghat: Array, data: tuple, cap: Array, step_size: Array, key: Array
     ) -> Array:
-        if how not in ("random", "steady"):
+        if how != "random":
             return jnp.zeros_like(cap)
         x, weighted = data[0], data[2][:, None] * ghat
         # In a direction that stays fixed while theta moves.
         against = jax.grad(lambda p: jnp.vdot(weighted, model.apply(p, x)))
-        if how == "steady":
-            kept = 1 - step_size * (0.0 if data[4] is None else data[4][0])
-            return steady_sample(against, theta, cap / kept, step_size / kept, key) / kept
-        return curvature_sample(against, theta, cap, key, beta_for(model.parameter_count, len(x)))
+        drawing = drawing_for(model.parameter_count, len(x))
+        kept = 1 - step_size * (0.0 if data[4] is None else data[4][0])
+        return curvature_sample(against, theta, cap / kept, step_size / kept, key, drawing) / kept
 
     def cell(
         begin: ParamTree,

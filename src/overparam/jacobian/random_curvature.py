@@ -1,12 +1,11 @@
 """A randomised bound on how much curvature a whole run has met, by Hessian-vector products.
 
-The theorem about a run needs the sums of eta |R_t|, not every |R_t| by itself. For a standard
-normal vector x, |R^2 x|^(1/2) is at least |R| |<e, x>|^(1/2) with e an eigenvector for |R|. Seen
-over a whole run these fluctuations average out, which a supermartingale makes precise: with
-probability 1 - p all sums over s <= u < t of eta |R_u| are at most KAPPA eta times those of what
-was seen plus log((t + 1)(t + 2) / p) / beta. How many vectors a step is given goes with a
-deterministic bound on its |R_t|, and where that is small most steps are given none: the number of
-products is about that of the sum of these bounds, however many steps there are.
+The theorem about a run needs sums over its steps, not every |R_t| by itself. For a standard normal
+vector x, |R^q x|^(1/q) is at least |R| |<e, x>|^(1/q) with e an eigenvector for |R|. Seen over a
+whole run these fluctuations average out, which a supermartingale makes precise: with probability
+1 - p all sums over s <= u < t of log(1 + eta |R_u|) are at most those of what was seen plus
+log((t + 1)(t + 2) / p) / beta. A step is given one vector; or one with a chance that goes with a
+deterministic bound on its |R_t|, where that is small, so that most steps are given none.
 
 Statement and proof: docs/trajectory.md, Lemma C6.
 """
@@ -14,7 +13,7 @@ Statement and proof: docs/trajectory.md, Lemma C6.
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,34 +23,43 @@ from jaxtyping import Array, Float
 
 from overparam.model.function import tree_norm
 
-ATTEMPTS = 4
+ATTEMPTS = 6
 """Runs at most that a certificate looks at, which share the failure probability."""
 
 FAILURE = 1e-12
 """p, the probability that a certificate's curvature bound fails."""
 
-BETAS = (12.0, 5.0)
-"""beta of small and of large networks: how sharply the failure probability enters, against the
-number of products."""
+SHARE = 0.5
+"""gamma: the largest beta c_t that a vector drawn by chance answers for."""
+
+
+class Drawing(NamedTuple):
+    """How the vectors of a run are drawn: what a product costs against how sharp the bound is.
+
+    Attributes:
+        beta: How sharply the failure probability enters; below ``power``.
+        power: q, how often R is applied to the vector of a step that is certain of one.
+        rare: The same of a step that has a chance of one.
+    """
+
+    beta: float
+    power: int
+    rare: int
+
+
+DRAWINGS = Drawing(10.0, 12, 12), Drawing(5.0, 8, 4)
+"""For small and for large networks."""
 
 SMALL = 2**22
 """Parameters times points up to which a network is small."""
 
-SHARE = 0.5
-"""gamma: the largest beta c_t that one vector answers for."""
 
-MOST = 4096
-"""Vectors that a single step is given at most."""
-
-
-POWERS = 12
-"""q: how often R is applied to the one vector of a step where no cap is known that is worth it."""
-
-STEADY = 10.0
-"""beta there, below q."""
+def drawing_for(parameters: int, points: int) -> Drawing:
+    """Chosen by what a product costs and by nothing that is random."""
+    return DRAWINGS[0] if parameters * points <= SMALL else DRAWINGS[1]
 
 
-def laplace(s: float, power: int = 2) -> float:
+def laplace(s: float, power: int) -> float:
     """E exp(-s |g|^(1/power)) for a standard normal g, to about 1e-12."""
     from scipy.integrate import quad  # takes long to import
 
@@ -63,26 +71,20 @@ def laplace(s: float, power: int = 2) -> float:
     return float(quad(integrand, 0.0, 4.0, epsabs=1e-13, epsrel=1e-12)[0])
 
 
-@lru_cache(maxsize=2)
-def kappa(power: int = 2) -> float:
-    """KAPPA with E exp(-kappa gamma |g|^(1/power)) <= 1 - gamma, a hair above the root."""
+@lru_cache(maxsize=4)
+def rare_factor(power: int) -> float:
+    """kappa_2 with E exp(-kappa_2 gamma |g|^(1/q)) <= 1 - gamma, a hair above the root."""
     from scipy.optimize import brentq  # likewise
 
     root = brentq(lambda k: laplace(k * SHARE, power) - (1 - SHARE), 0.1, 100.0, xtol=1e-12)
     return float(root) * (1 + 1e-9)
 
 
-@lru_cache(maxsize=1)
-def steady_kappa() -> float:
-    """(E |g|^(-beta / q))^(1 / beta) for a standard normal g, a hair above."""
-    s = STEADY / POWERS
+def certain_factor(beta: float, power: int) -> float:
+    """kappa_1 = (E |g|^(-beta / q))^(1 / beta) for a standard normal g, a hair above."""
+    s = beta / power
     moment = 2 ** (-s / 2) * math.gamma((1 - s) / 2) / math.sqrt(math.pi)
-    return moment ** (1 / STEADY) * (1 + 1e-9)
-
-
-def beta_for(parameters: int, points: int) -> float:
-    """beta, chosen by what a product costs and by nothing that is random."""
-    return BETAS[0] if parameters * points <= SMALL else BETAS[1]
+    return moment ** (1 / beta) * (1 + 1e-9)
 
 
 def log_slack(step: int, beta: float) -> float:
@@ -90,59 +92,26 @@ def log_slack(step: int, beta: float) -> float:
     return (math.log(step + 1.0) + math.log(step + 2.0) - math.log(FAILURE / ATTEMPTS)) / beta
 
 
-def expected_vectors(cap: Any, beta: float) -> Any:
-    """nu_t = beta c_t / gamma: how many vectors a step with cap c_t needs; a chance if below 1."""
+def chance(cap: Any, beta: float) -> Any:
+    """nu_t = beta c_t / gamma: the chance of a vector of a step with cap c_t; certain from 1 on."""
     return beta * cap / SHARE
+
+
+def expected_products(caps: Any, drawing: Drawing) -> np.ndarray:
+    """Hessian-vector products that steps with these caps take, in expectation."""
+    likely = chance(np.asarray(caps), drawing.beta)
+    return np.where(likely < 1, drawing.rare * likely, drawing.power)
 
 
 def curvature_sample(
     gradient_of: Callable[[Any], Any],
     params: Any,
     cap: Float[Array, ""],
-    key: Array,
-    beta: float,
-) -> Float[Array, ""]:
-    """Y_t / eta: the mean of |R^2 x|^(1/2) over the vectors of a step, or over its chance of one.
-
-    Args:
-        gradient_of: The gradient of <F, ghat> as a function of the parameters; R is its derivative.
-        params: theta, a pytree.
-        cap: c_t, a bound on eta |R_t| that does not depend on ``key``; what is found proves nothing
-            where ``expected_vectors(cap, beta)`` exceeds ``MOST``.
-        key: A JAX PRNG key of this step alone.
-        beta: The same for all steps.
-
-    Returns:
-        0 where no vector was drawn.
-    """
-    expected = expected_vectors(cap, beta)
-    coin, draws = jax.random.split(key)
-    chance = (jax.random.uniform(coin, dtype=np.float64) < expected).astype(np.int32)
-    several = jnp.ceil(jnp.minimum(expected, MOST)).astype(np.int32)
-    count = jnp.where(expected < 1, chance, several)
-
-    def seen() -> Float[Array, ""]:
-        _, product = jax.linearize(gradient_of, params)
-
-        def add(i: Array, total: Array) -> Array:
-            vector = _normal(jax.random.fold_in(draws, i), params)
-            return total + jnp.sqrt(tree_norm(product(product(vector))))
-
-        return jax.lax.fori_loop(0, count, add, jnp.zeros_like(cap))
-
-    total = jax.lax.cond(count > 0, seen, lambda: jnp.zeros_like(cap))
-    chosen = jnp.where(expected < 1, expected, jnp.maximum(count, 1))
-    return jnp.where(count > 0, total / jnp.where(count > 0, chosen, 1.0), 0.0)
-
-
-def steady_sample(
-    gradient_of: Callable[[Any], Any],
-    params: Any,
-    cap: Float[Array, ""],
     step_size: Float[Array, ""],
     key: Array,
+    drawing: Drawing,
 ) -> Float[Array, ""]:
-    """Y_t / eta of Lemma D5, by one vector, or none with the chance that a small cap leaves.
+    """Y_t / eta of Lemma C6.
 
     Args:
         gradient_of: The gradient of <F, ghat> as a function of the parameters; R is its derivative.
@@ -150,27 +119,33 @@ def steady_sample(
         cap: c_t, a bound on eta |R_t| that does not depend on ``key``; infinite if none is known.
         step_size: eta.
         key: A JAX PRNG key of this step alone.
+        drawing: The same for all steps.
+
+    Returns:
+        0 where no vector was drawn.
     """
-    expected = expected_vectors(cap, STEADY)
+    likely = chance(cap, drawing.beta)
     coin, draw = jax.random.split(key)
+    certain = ~(likely < 1)
 
     def seen() -> Float[Array, ""]:
         _, product = jax.linearize(gradient_of, params)
+        power = jnp.where(certain, drawing.power, drawing.rare)
 
         def again(_: Any, state: tuple) -> tuple:
             vector, log = state
             size = jnp.maximum(tree_norm(vector), 1e-300)
             return product(jax.tree.map(lambda leaf: leaf / size, vector)), log + jnp.log(size)
 
-        vector, log = jax.lax.fori_loop(0, POWERS, again, (_normal(draw, params), jnp.zeros(())))
-        return jnp.exp((log + jnp.log(tree_norm(vector))) / POWERS)
+        vector, log = jax.lax.fori_loop(0, power, again, (_normal(draw, params), jnp.zeros(())))
+        return jnp.exp((log + jnp.log(tree_norm(vector))) / power)
 
-    drawn = jax.random.uniform(coin, dtype=np.float64) < expected
+    drawn = jax.random.uniform(coin, dtype=np.float64) < likely
     size = jax.lax.cond(drawn, seen, lambda: jnp.zeros_like(cap))
-    certain = jnp.log1p(steady_kappa() * step_size * size) / step_size
+    by_one = jnp.log1p(certain_factor(drawing.beta, drawing.power) * step_size * size) / step_size
     # A cap of 0 leaves no chance, and nothing to be seen.
-    chance = jnp.where(expected > 0, jnp.minimum(expected, 1.0), 1.0)
-    return jnp.where(expected < 1, kappa(POWERS) * size / chance, certain)
+    by_chance = rare_factor(drawing.rare) * size / jnp.where(likely > 0, likely, 1.0)
+    return jnp.where(certain, by_one, by_chance)
 
 
 def _normal(key: Array, like: Any) -> Any:

@@ -56,14 +56,14 @@ def next_spread(
         slack: e^{a_t} >= 1, not decreasing in t; 1 where every ``exponent`` is a bound by itself.
         ball: What holds around thetahat_t.
         gradient: |ghat_t| = |grad f(F(thetahat_t))|, an upper bound.
-        exponent: e_t: the sums of eta |D^2 <F, ghat_u>(thetahat_u)| over s <= u < t are at most a_t
-            plus those of e_u.
+        exponent: e_t: the sums of log(1 + eta |D^2 <F, ghat_u>(thetahat_u)|) over s <= u < t are at
+            most a_t plus those of e_u.
         error: eps_t >= |thetahat_{t+1} - G(thetahat_t)|.
         step_size: eta.
         smoothness: M.
         nonconvexity: kappa_t: f + kappa_t/2 |.|^2 is convex where F may be at this step; 0 if f is.
         decay: lambda of weight decay, which contracts deviations (Theorem R').
-        stretch: 1 / (1 - eta lambda) where the exponents bound sums of logarithms (Lemma D5).
+        stretch: 1 / (1 - eta lambda) where the exponents bound sums of logarithms (Lemma C6).
 
     Returns:
         D_{t+1}; None if the deviation may leave the ball, beyond which nothing is known.
