@@ -233,7 +233,8 @@ class BatchRun(Run):
 
     def _point_norm(self, point: Point, omega: float) -> float:
         """A on a ball where the Jacobian changes by omega."""
-        norms = point_norms(self.problem, point.params, point.kernel, point.kernel_error)
+        error = None if point.proved is None else point.proved.kernel_error
+        norms = point_norms(self.problem, point.params, point.kernel, error)
         return float(np.max(self._share * (norms + omega)))
 
 

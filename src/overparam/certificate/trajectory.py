@@ -2,12 +2,12 @@
 
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec import UNSET
-from msgspec.structs import replace
+from msgspec import UNSET, structs
 
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.hypotheses import Hypotheses
@@ -46,6 +46,12 @@ STEP = 1.0
 TELLING = 32
 """Steps that tell how long others take: the first ones are measured more closely."""
 
+AGAIN = 8
+"""Cells after which lambda_min is measured anew though it would have to be ..."""
+
+GROWN = 4.0
+"""... so many times what it was for the hand-over to be tried."""
+
 HOPEFUL = 0.75
 """L rho / sigma^2 below which the hand-over is tried; it needs about 1/2."""
 
@@ -63,8 +69,12 @@ FEW = 400
 """Steps that a run may always take for it: of wide networks Theorem 1 may hold at the start."""
 
 HALVINGS = ATTEMPTS - 3
-"""How often a step that was not asked for is halved where a run with it cannot be followed; two more
-runs may follow, of which the last makes its first steps in balls."""
+"""How often a step that was not asked for is halved where a run with it cannot be followed; two
+more runs may follow, of which the last makes its first steps in balls."""
+
+STEEP = 4.0
+"""A run whose deviations may have grown by e to this power in steps beyond eta M |J|^2 = 2 is given
+up where half the step is to be tried next."""
 
 LARGEST = 2048
 """The number of values n k up to which Theorem C is tried unasked."""
@@ -165,7 +175,7 @@ def or_by_running(
         return found
     if not isinstance(found.why, WouldTake) or found.why.steps is UNSET:
         return first
-    return replace(first, forecast=found.why)
+    return structs.replace(first, forecast=found.why)
 
 
 def certify_by_running(
@@ -205,21 +215,22 @@ def certify_by_running(
     until = time.perf_counter() + budget
     saved = saved_at(checkpoint, problem, start, step_size, hypotheses.rigor)
     proved = hypotheses.rigor == "proved"
-    for _ in range(1 + HALVINGS * free):
+    for halved in range(1 + HALVINGS * free):
         predicted = predict_run(hypotheses, step)
         if unasked and predicted is None:
             return not_certified(first, step, NoForecast(), 0, None)
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
             why = WouldTake(step, predicted.seconds(problem), False, predicted.steps)
             return not_certified(first, step, why, 0, predicted)
-        settings = (predicted, until, budget, progress, saved)
+        hasty = free and halved < HALVINGS
+        settings = _Settings(predicted, until, budget, progress, saved, hasty)
         sampled = not proved and (predicted is None or predicted.sampled)
         run = Run(problem, start, step, proved=proved, sampled=sampled)
-        attempt, found = _attempt(problem, run, *settings)
+        attempt, found = _attempt(problem, run, settings)
         lost = found is None and isinstance(attempt.why, Lost)
         if lost and run.how == "layers" and not proved:
             again = Run(problem, start, step, sampled=True)
-            attempt, found = _attempt(problem, again, *settings)
+            attempt, found = _attempt(problem, again, settings)
         if found is None and attempt.adrift:
             attempt, found = _with_balls(problem, attempt, settings)
         if found is not None:
@@ -231,20 +242,42 @@ def certify_by_running(
         step /= 2
     if isinstance(attempt.why, Lost) and not proved and time.perf_counter() < until:
         step = attempt.run.step_size  # the shortest, along which curvature adds up to the least
-        settings = (predict_run(hypotheses, step), until, budget, progress, saved)
+        predicted = predict_run(hypotheses, step)
+        settings = _Settings(predicted, until, budget, progress, saved)
         run = Run(problem, start, step, persists=True, sampled=True)
-        last, found = _attempt(problem, run, *settings) if _has_balls(problem) else (attempt, None)
+        last, found = _attempt(problem, run, settings) if _has_balls(problem) else (attempt, None)
         if found is None and last.adrift:
             last, found = _with_balls(problem, last, settings)
         if found is not None:
             return certificate_of(hypotheses, first, found)
         if isinstance(last.why, WouldTake):
-            return not_certified(first, step, last.why, last.steps, settings[0])
+            return not_certified(first, step, last.why, last.steps, predicted)
     return not_certified(first, attempt.run.step_size, attempt.why, attempt.steps, None)
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """What attempts have in common.
+
+    Attributes:
+        predicted: How long a run will take, if that is known.
+        until: When the budget ends, by ``time.perf_counter``.
+        budget: All of it, in seconds.
+        progress: Called with the steps done and those predicted, or 0.
+        saved: Where the run is saved.
+        hasty: Whether half the step is tried next.
+    """
+
+    predicted: Prediction | None
+    until: float
+    budget: float | int
+    progress: Progress | None
+    saved: Saved | None
+    hasty: bool = False
+
+
 def _with_balls(
-    problem: Problem, lost: "_Attempt", settings: tuple
+    problem: Problem, lost: "_Attempt", settings: _Settings
 ) -> tuple["_Attempt", Found | None]:
     """The same run with its first steps in balls, where there are such steps."""
     if not _has_balls(problem):
@@ -256,7 +289,7 @@ def _with_balls(
         early=lost.steps_in_balls(),
         bits=BITS + math.ceil(1.45 * lost.run.exponent),
     )
-    return _attempt(problem, run, *settings)
+    return _attempt(problem, run, settings)
 
 
 def _has_balls(problem: Problem) -> bool:
@@ -267,37 +300,21 @@ def _has_balls(problem: Problem) -> bool:
     return has_balls(problem)
 
 
-def _attempt(
-    problem: Problem,
-    run: Run,
-    predicted: Prediction | None,
-    until: float,
-    budget: float | int,
-    progress: Progress | None,
-    saved: Saved | None,
-) -> tuple["_Attempt", Found | None]:
-    if saved is not None:
-        saved.attempt += 1
-    left = until - time.perf_counter()
-    attempt = _Attempt(problem, run, predicted, left, budget, progress, saved)
+def _attempt(problem: Problem, run: Run, settings: _Settings) -> tuple["_Attempt", Found | None]:
+    if settings.saved is not None:
+        settings.saved.attempt += 1
+    attempt = _Attempt(problem, run, settings)
     return attempt, attempt.make()
 
 
 class _Attempt:
     """The run up to the hand-over, with what is kept of each step."""
 
-    def __init__(
-        self,
-        problem: Problem,
-        run: Run,
-        predicted: Prediction | None,
-        left: float,
-        budget: float | int,
-        progress: Progress | None,
-        saved: Saved | None,
-    ) -> None:
-        self.problem, self.run, self.left, self.saved = problem, run, left, saved
-        self.predicted, self.budget, self.progress = predicted, budget, progress
+    def __init__(self, problem: Problem, run: Run, settings: _Settings) -> None:
+        self.problem, self.run, self.hasty = problem, run, settings.hasty
+        self.left, self.saved = settings.until - time.perf_counter(), settings.saved
+        self.predicted, self.budget = settings.predicted, settings.budget
+        self.progress, self.steep = settings.progress, 0.0
         self.why: Reason | None = None
         self.upper: list[np.ndarray] = []
         self.lower: list[np.ndarray] = []
@@ -307,6 +324,7 @@ class _Attempt:
         self.first = 0  # steps of the first cell
         self.length = self.farthest = self.deviation = 0.0
         self.bend = 0.0  # L in the cell before
+        self.eigenvalue, self.cells = math.inf, 0  # lambda_min as last measured, and cells since
         self.last = math.inf  # the step at which to end, though the end is not known well
 
     def make(self) -> Found | None:
@@ -348,6 +366,9 @@ class _Attempt:
                 self.first = self.steps
                 self.run.stepping = self.run.balling = 0.0
             if self._too_long(now - began, self.work - before):
+                return best
+            if self.hasty and self.steep > STEEP:
+                self.why, self.lost = Lost(self.steps, self.deviation, self.run.exponent), True
                 return best
             self.bend = cell.ball.lipschitz
             point = self.run.measure(cell.end, self.steps)
@@ -417,6 +438,8 @@ class _Attempt:
             self.farthest, float((cell.column("distance") + cell.deviations[:-1]).max())
         )
         self.steps += len(cell.rows)
+        stretch = self.run.step_size * M * cell.ball.jacobian_norm**2 - 2
+        self.steep += max(stretch, 0.0) * len(cell.rows)
         largest = max(float(self.ends[-1][-1, 1]), float(cell.deviations.max()))
         self.ends.append(np.array([[self.steps, largest]]))
         per_step = PER_STEP if self.run.how in ("layers", "random") else 1.0
@@ -426,14 +449,19 @@ class _Attempt:
         self, point: Point, deviation: float, radii: np.ndarray = TAIL_RADII
     ) -> Found | None:
         """Lemma C3 at a point of the run, if it may hold."""
-        sigma, loss = sigma_at(point), self.problem.loss
-        if not (sigma and deviation < math.inf):
+        if not deviation < math.inf:
+            return None
+        loss, here = self.problem.loss, excess_at(self.problem, point)
+        # Unless L is half of what it was in the cell before.
+        least = self.bend / 2 * math.sqrt(2 * here / loss.smoothness) / HOPEFUL
+        self.cells += 1
+        if self.cells < AGAIN and not least <= GROWN * self.eigenvalue:
+            return None  # measuring lambda_min would be the dearest part of it
+        sigma, self.eigenvalue, self.cells = sigma_at(point), point.eigenvalue, 0
+        if not (sigma and least <= sigma**2):
             return None
         number = Interval.exact if self.run.proved else None
         exact: Any = number or float
-        here = excess_at(self.problem, point)
-        if not self.bend / 2 * math.sqrt(2 * here / loss.smoothness) <= HOPEFUL * sigma**2:
-            return None  # unless L is half of what it was in the cell before
         omega, lipschitz = point.bounds.on_ball(deviation)
         excess = safe_upper(
             excess_within(

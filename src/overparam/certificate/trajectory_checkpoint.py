@@ -31,7 +31,10 @@ _BESIDE = (
     *("_least", "_parameters", "_steps", "_bent", "_longest"),
 )
 _LINEAR = ("off_rho", "off_alpha", "path")
-_ATTEMPT = ("steps", "work", "length", "farthest", "deviation", "bend", "last")
+_ATTEMPT = (
+    *("steps", "work", "length", "farthest", "deviation"),
+    *("bend", "last", "steep", "eigenvalue", "cells"),
+)
 _TABLES = ("upper", "lower", "exponents", "ends")
 _NAMES = ("attempt", "numbers", "look", "rho", "alpha", *_TABLES)
 

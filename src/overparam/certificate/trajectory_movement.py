@@ -170,7 +170,7 @@ class Looks:
             apart=apart,
             size=parameter_norm(point.params),
             deviation=deviation,
-            path=float(tail.radius) * (ABOVE if point.weights is not None else 1.0),
+            path=float(tail.radius) * (ABOVE if point.proved is not None else 1.0),
             modulus=point.bounds.modulus(np.nextafter(deviation + float(tail.radius), math.inf)),
             jacobian_norm=point.jacobian_norm,
             residual_noise=residual_noise,

@@ -23,9 +23,9 @@ from overparam.numbers import UP
 from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
 from overparam.rounding.float64 import excess_with_rounding
-from overparam.rounding.layer_norms import prove_layer_norms
+from overparam.rounding.layer_norms import ProvedLayerNorms, prove_layer_norms
 from overparam.rounding.measured_kernel import MeasuredKernel
-from overparam.rounding.passes import WeightNorms, weight_norms
+from overparam.rounding.passes import weight_norms
 from overparam.rounding.residual import prove_residual
 from overparam.rounding.step_noise import StepNoise, step_noise
 from overparam.rounding.steps import StepErrors, step_errors
@@ -57,21 +57,27 @@ class Point:
         step: t.
         params: thetahat_t.
         kernel: K there, as computed; empty where it is large and nothing is asked of it.
-        eigenvalue: A lower bound on lambda_min(K).
         jacobian_norm: An upper bound on |J|.
         bounds: omega and L around it.
-        weights: Norms of the parameters, where bounds are proved; else None.
-        kernel_error: How far the kernel may be from K, where that is proved; else None.
+        measured: What all that comes from; None where no kernel is computed.
     """
 
     step: int
     params: ParamTree
     kernel: Float[np.ndarray, "m m"]
-    eigenvalue: float
     jacobian_norm: float
     bounds: JacobianBounds
-    weights: WeightNorms | None = None
-    kernel_error: float | None = None
+    measured: MeasuredKernel | None = None
+
+    @property
+    def eigenvalue(self) -> float:
+        """A lower bound on lambda_min(K), computed when it is asked for."""
+        return self.measured.smallest.lower if self.measured else 0.0
+
+    @property
+    def proved(self) -> ProvedLayerNorms | None:
+        """Norms of the layers and of the parameters, where bounds are proved."""
+        return self.measured.layers if self.measured else None
 
     @property
     def base(self) -> LayerNorms:
@@ -94,7 +100,7 @@ def measure_point(problem: Problem, params: ParamTree, step: int, proved: bool) 
         bounds = jacobian_bounds(problem, params)
         norm = steepness_by_layers(base_of(bounds))
         none = np.empty((0, 0))
-        return Point(step, params, none, 0.0, norm, bounds) if np.isfinite(norm) else None
+        return Point(step, params, none, norm, bounds) if np.isfinite(norm) else None
     here = Expansion(problem, params)
     if not np.isfinite(here.kernel).all():
         return None
@@ -104,11 +110,9 @@ def measure_point(problem: Problem, params: ParamTree, step: int, proved: bool) 
         step=step,
         params=params,
         kernel=here.kernel,
-        eigenvalue=found.smallest.lower,
         jacobian_norm=found.jacobian_norm,
         bounds=found.bounds,
-        weights=None if layers is None else layers.weights,
-        kernel_error=None if layers is None else layers.kernel_error,
+        measured=found,
     )
 
 
@@ -129,8 +133,8 @@ def steepness_by_layers(base: LayerNorms | None) -> float:
 def noise_around(problem: Problem, point: Point, radius: float) -> StepNoise | StepErrors:
     """How far a gradient computed on a ball around a point may be off: proved, or an estimate."""
     model, measure = problem.network, problem.measure
-    if point.weights is not None:
-        return step_errors(problem.mlp, point.base, point.weights, measure.n, radius)
+    if point.proved is not None:
+        return step_errors(problem.mlp, point.base, point.proved.weights, measure.n, radius)
     ghat = np.asarray(problem.loss.gradient(problem.predict(point.params), problem.targets))
     norm = point.jacobian_norm
     return step_noise(model, point.params, measure.x, measure.weights, ghat, norm)
@@ -242,8 +246,8 @@ _see_layers = jax.jit(see_layers, static_argnums=0)
 
 def excess_at(problem: Problem, point: Point) -> float:
     """Delta at a point, from above."""
-    if point.weights is not None:
-        return prove_residual(problem, point.params, point.weights).excess.upper
+    if point.proved is not None:
+        return prove_residual(problem, point.params, point.proved.weights).excess.upper
     return excess_with_rounding(problem, point.params, problem.residual(point.params)).upper
 
 

@@ -150,7 +150,7 @@ class Decayed:
     @property
     def proved(self) -> bool:
         """Whether every number is a bound on the real one, rounding included."""
-        return self.point.weights is not None
+        return self.point.proved is not None
 
     @property
     def left(self) -> float:
@@ -222,11 +222,9 @@ class Decayed:
 
 def proved_objective(problem: Problem, point: Point) -> tuple[float, float]:
     """phi_lambda - f* at a point from below and from above, rounding included."""
-    assert point.weights is not None
-    found, more = (
-        prove_residual(problem, point.params, point.weights),
-        problem.penalty(point.params),
-    )
+    assert point.proved is not None
+    found = prove_residual(problem, point.params, point.proved.weights)
+    more = problem.penalty(point.params)
     return (found.excess.lower + more) * (2 - UP), (found.excess.upper + more) * UP
 
 
@@ -246,7 +244,7 @@ def measure_decayed(
     loss, measure, decay = problem.loss, problem.measure, problem.weight_decay
     seen = np.asarray(problem.predict(point.params))
     ghat = np.asarray(loss.gradient(seen, problem.targets))
-    proved, outputs = point.weights is not None, math.sqrt(problem.outputs)
+    proved, outputs = point.proved is not None, math.sqrt(problem.outputs)
     noise = noise_around(problem, point, 0.0)
     apart = noise.output + centre_noise(problem, proved)
     rounded = loss.gradient_roundings * UNIT_ROUNDOFF * outputs
