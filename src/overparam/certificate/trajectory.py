@@ -68,13 +68,16 @@ LONGER = 2
 FEW = 400
 """Steps that a run may always take for it: of wide networks Theorem 1 may hold at the start."""
 
-HALVINGS = ATTEMPTS - 3
-"""How often a step that was not asked for is halved where a run with it cannot be followed; two
+SHORTENED = ATTEMPTS - 3
+"""How often a step that was not asked for is shortened where a run with it cannot be followed; two
 more runs may follow, of which the last makes its first steps in balls."""
+
+SOON, MUCH_SHORTER, SHORTER = 500, 0.5, 0.7
+"""By how much, if that was so after fewer steps than this, or later: kernels grow fastest first."""
 
 STEEP = 4.0
 """A run whose deviations may have grown by e to this power in steps beyond eta M |J|^2 = 2 is given
-up where half the step is to be tried next."""
+up where a shorter step is to be tried next."""
 
 LARGEST = 2048
 """The number of values n k up to which Theorem C is tried unasked."""
@@ -215,14 +218,14 @@ def certify_by_running(
     until = time.perf_counter() + budget
     saved = saved_at(checkpoint, problem, start, step_size, hypotheses.rigor)
     proved = hypotheses.rigor == "proved"
-    for halved in range(1 + HALVINGS * free):
+    for before in range(1 + SHORTENED * free):
         predicted = predict_run(hypotheses, step)
         if unasked and predicted is None:
             return not_certified(first, step, NoForecast(), 0, None)
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
             why = WouldTake(step, predicted.seconds(problem), False, predicted.steps)
             return not_certified(first, step, why, 0, predicted)
-        hasty = free and halved < HALVINGS
+        hasty = free and before < SHORTENED
         settings = _Settings(predicted, until, budget, progress, saved, hasty)
         sampled = not proved and (predicted is None or predicted.sampled)
         run = Run(problem, start, step, proved=proved, sampled=sampled)
@@ -239,7 +242,7 @@ def certify_by_running(
             return not_certified(first, step, attempt.why, attempt.steps, predicted)
         if time.perf_counter() > until:
             break
-        step /= 2
+        step *= MUCH_SHORTER if attempt.steps < SOON else SHORTER
     if isinstance(attempt.why, Lost) and not proved and time.perf_counter() < until:
         step = attempt.run.step_size  # the shortest, along which curvature adds up to the least
         predicted = predict_run(hypotheses, step)
@@ -265,7 +268,7 @@ class _Settings:
         budget: All of it, in seconds.
         progress: Called with the steps done and those predicted, or 0.
         saved: Where the run is saved.
-        hasty: Whether half the step is tried next.
+        hasty: Whether a shorter step is tried next.
     """
 
     predicted: Prediction | None
@@ -388,7 +391,7 @@ class _Attempt:
         """How many of the first steps float64 rounds too much for what comes after them."""
         exponents = np.concatenate([*self.exponents, [0.0]])
         rest = np.cumsum(exponents[::-1])[::-1]
-        limit = min(FLOAT64_EXPONENT, float(rest[0]) / 2)
+        limit = min(FLOAT64_EXPONENT - self.run.slack(self.steps), float(rest[0]) / 2)
         return int(np.argmax(rest <= limit))
 
     def _too_long(self, spent: float, fresh: float) -> bool:

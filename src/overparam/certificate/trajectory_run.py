@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from overparam.certificate.prediction import PER_PRODUCT
 from overparam.certificate.reason import Diverged, Lost, Reason
 from overparam.certificate.trajectory_cell import Cell, Made
 from overparam.certificate.trajectory_movement import SPARE, Looks, NoLooks
@@ -40,7 +41,12 @@ from overparam.certificate.trajectory_steps import (
 from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams
-from overparam.jacobian.random_curvature import drawing_for, expected_products, log_slack
+from overparam.jacobian.random_curvature import (
+    cap_worth,
+    drawing_for,
+    expected_products,
+    log_slack,
+)
 from overparam.model.function import ParamTree, parameter_distance, parameter_norm
 from overparam.model.mlp import MLP
 from overparam.numbers import UP, Interval, Number, safe_upper
@@ -67,6 +73,9 @@ CLOSE = 0.96
 
 PACES = 4
 """Steps of the present length within a cell's radius from which on its bounds hold at its end."""
+
+SPARED = 0.25
+"""Gradient steps' worth of products that may be made to spare a bound from the passes."""
 
 SLOWLY = 8
 """A cell may be longer than ``CHUNK`` steps once the run is so many times as long."""
@@ -346,8 +355,8 @@ class Run:
         if most is None:
             most = min(self.longest, max(CHUNK, point.step // SLOWLY))
         little = AS_LITTLE * self.exponent / (self.step_size * max(point.step, 1))
-        if self.randomised:  # what is not bounded sharply is given vectors more often
-            little = 0.0
+        if self.randomised:  # what is bounded less sharply is given vectors more often
+            little = cap_worth(SPARED / PER_PRODUCT, self.drawing) / self.step_size
         with jax.enable_x64(True):
             around, data = jax.device_put((first, (*self._data, extra)))
         here, tables, left, moved = first, list[np.ndarray](), most, 0.0

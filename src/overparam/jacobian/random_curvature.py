@@ -97,6 +97,11 @@ def chance(cap: Any, beta: float) -> Any:
     return beta * cap / SHARE
 
 
+def cap_worth(products: float, drawing: Drawing) -> float:
+    """The cap that makes so many products be expected of a step, fewer than a certain vector's."""
+    return products * SHARE / (drawing.beta * drawing.rare)
+
+
 def expected_products(caps: Any, drawing: Drawing) -> np.ndarray:
     """Hessian-vector products that steps with these caps take, in expectation."""
     likely = chance(np.asarray(caps), drawing.beta)
