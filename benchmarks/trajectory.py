@@ -39,7 +39,7 @@ SMALLEST = ("points", "layers", "fits, steps", "certified, T", "exponent", "rigo
 ATTACKED = ("shape", "problems", "cells", "largest delta_t", "ratio, median", "largest")
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 MOST_STEPS = 100_000
-CURVATURE = ("case", "step", "abs(R) / abs(g)", "bound / abs(g)", "ratio")
+CURVATURE = ("case", "bounded by", "step", "abs(R) / abs(g)", "bound / abs(g)", "ratio")
 
 
 def problem_of(case: str, seed: int) -> tuple[Problem, Any]:
@@ -81,20 +81,22 @@ def timed(call: Callable[[], Any]) -> tuple[Any, str]:
     return found, " / ".join(f"{seconds:.1f}" for seconds in passed)
 
 
-def curvature_rows(case: str, seed: int) -> list[tuple]:
+def curvature_rows(case: str, seed: int, sampled: bool) -> list[tuple]:
     """Rows of the second table: at the first points of cells, |R| by Lanczos beside its bound."""
     problem, params = problem_of(case, seed)
     largest = certify(problem, params, theorem="1").constants["max_eigenvalue"].value
-    run, rows, next_step = Run(problem, params, 0.7 / largest), [], 0
+    run, rows, next_step = Run(problem, params, 0.7 / largest, sampled=sampled), [], 0
     for cell in run.cells():
         if cell.start.step >= next_step:
             first = dict(zip(COLUMNS, cell.rows[0], strict=True))
             exact = largest_curvature(problem, cell.start.params) / first["gradient"]
-            seen = "sample" if run.randomised else "curvature"
-            bound = first[seen] / first["gradient"]
+            bound = first["curvature"] / first["gradient"]
+            if run.randomised:  # which stands for log(1 + eta |R|) / eta
+                eta = run.step_size * first["gradient"]
+                bound = np.expm1(run.step_size * first["sample"]) / eta
             if bound:
                 numbers = (f"{exact:.4f}", f"{bound:.4f}", f"{bound / exact:.1f}")
-                rows.append((case, f"{cell.start.step:,}", *numbers))
+                rows.append((case, run.how, f"{cell.start.step:,}", *numbers))
             next_step = 3 * cell.start.step + 1
         if cell.start.step > 300 or len(rows) >= 6:
             break
@@ -110,11 +112,17 @@ def largest_curvature(problem: Problem, params: Any) -> float:
     x = problem.measure.x
     with jax.enable_x64(True):
         flat, back = ravel_pytree(params)
-        along = jax.grad(lambda t: jnp.vdot(weighted, problem.mlp.apply(back(t), x)))
-        product = jax.jit(lambda v: jax.jvp(along, (flat,), (v,))[1])
+
+        @jax.jit
+        def product(v, at, x, weighted):
+            along = jax.grad(lambda t: jnp.vdot(weighted, problem.mlp.apply(back(t), x)))
+            return jax.jvp(along, (at,), (v,))[1]
+
         size = len(flat)
         operator = LinearOperator(
-            (size, size), lambda v: np.asarray(product(v.reshape(-1))), dtype=np.float64
+            (size, size),
+            lambda v: np.asarray(product(v.reshape(-1), flat, x, weighted)),
+            dtype=np.float64,
         )
         return float(abs(eigsh(operator, 1, which="LM", return_eigenvectors=False)[0]))
 
@@ -190,8 +198,10 @@ def main() -> None:
             points, layers = map(int, case.split("x"))
             print_row(smallest_width(points, layers, args.seed, args.budget))
         else:
-            for row in curvature_rows(case, args.seed):
-                print_row(row)
+            deep = "x" in case.split(":")[2]
+            for sampled in (False, True) if deep else (False,):
+                for row in curvature_rows(case, args.seed, sampled):
+                    print_row(row)
 
 
 if __name__ == "__main__":
