@@ -81,9 +81,8 @@ def certify_along_path(
     if step_size is None:
         bend = hypotheses.bounds.lipschitz(0.0) * hypotheses.residual
         step_size = 2 * (1 - FRACTION) / (hypotheses.jacobian_norm**2 + bend)
-    point = hypotheses.point
-    path = LinearisedPath(*point.modes, point.coefficients, step_size)
-    looks = KernelLooks(point.problem, point.params, path)
+    path = LinearisedPath(hypotheses.point.modes, step_size)
+    looks = KernelLooks(hypotheses.point, path)
     found = follow(path, look_along(looks))
     if found.converges.certified:
         found = look_closer(found, looks)
@@ -93,7 +92,7 @@ def certify_along_path(
     elif path.monotone:
         why = PathLost()
     else:
-        largest = float(path.eigenvalues[-1])
+        _, largest = path.extremes
         why = StepTooLongForPath(1 / largest if largest > 0 else math.inf)
     return replace(first, theorem="P", why=why, numbers=numbers, remedies=Remedies())
 

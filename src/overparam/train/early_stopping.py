@@ -109,13 +109,12 @@ def linear_fit(point: Expansion) -> LinearFit:
         docs/linearised.md, Lemma L4.
     """
     n = point.problem.measure.n
-    eigenvalues, vectors = point.modes
-    prices = float(eigenvalues[-1]) * PRICES
-    whole, components = np.ones(n), point.coefficients[:, None]
-    errors = (left_out(eigenvalues, vectors, components, price, whole) for price in prices)
+    modes, whole = point.modes, np.ones(n)
+    prices = float(modes.eigenvalues[-1]) * PRICES
+    errors = (left_out(modes, price, whole) for price in prices)
     squares = np.array([np.sum(error**2, axis=(1, 2)) for error in errors])
     spread = np.sqrt(n) * squares.std(axis=1)
-    return LinearFit(eigenvalues, point.coefficients, prices, squares.sum(axis=1), spread)
+    return LinearFit(modes.eigenvalues, modes.coefficients, prices, squares.sum(axis=1), spread)
 
 
 def fit_at_price(

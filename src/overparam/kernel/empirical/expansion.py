@@ -5,9 +5,9 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import eigh
 
 from overparam.kernel.empirical.tangent import check_scales, tangent_kernel, to_coordinates
+from overparam.kernel.modes import KernelModes
 from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
@@ -66,11 +66,6 @@ class Expansion:
         return to_coordinates(self.problem, self.to_minimiser)
 
     @cached_property
-    def modes(self) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "m m"]]:
-        """Eigenvalues of K, increasing, and eigenvectors as columns."""
-        return eigh(self.kernel, check_finite=False)
-
-    @cached_property
-    def coefficients(self) -> Float[np.ndarray, " m"]:
-        """The residual along the modes."""
-        return self.modes[1].T @ self.residual
+    def modes(self) -> KernelModes:
+        """The eigendecomposition of K, and the residual along it."""
+        return KernelModes.of(self.kernel, self.residual)
