@@ -207,7 +207,7 @@ def _remedies(point: Expansion, numbers: Numbers, *, free_step: bool) -> Remedie
     scale: float | UnsetType = UNSET
     width: float | UnsetType = UNSET
     if isinstance(model, MLP):
-        if free_step and not np.any(problem.predict(point.params)):
+        if free_step and not np.any(point.values):
             # K, J and omega scale with c; the residual does not where the model is centred here.
             scale = model.output_scale * factor * 1.25
         if model.bends:

@@ -41,6 +41,8 @@ class KernelModes:
         """The same with eigenvalues raised to a bound, where rounding has left them below it."""
         return replace(self, eigenvalues=np.maximum(self.eigenvalues, least))
 
-    def solve(self) -> Float[np.ndarray, "m *c"]:
-        """K^{-1} r, for positive eigenvalues."""
-        return self.vectors @ (self.coefficients.T / self.eigenvalues).T
+    def solve(self, v: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"] | None:
+        """K^{-1} v; None unless all eigenvalues are positive."""
+        if not self.eigenvalues[0] > 0:
+            return None
+        return self.vectors @ ((self.vectors.T @ v) / self.eigenvalues)

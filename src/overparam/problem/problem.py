@@ -249,8 +249,11 @@ class Problem:
     @on_host
     def residual(self, params: ParamTree) -> Float[np.ndarray, "n k"]:
         """From F(theta) to the nearest minimiser of f: y - F(theta) for the squared loss."""
-        values = self.predict(params)
-        return np.asarray(self.loss.nearest_minimiser(values, self.targets)) - np.asarray(values)
+        return self.to_minimiser(np.asarray(self.predict(params)))
+
+    def to_minimiser(self, values: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+        """From values h to the nearest minimiser of f, point by point."""
+        return np.asarray(self.loss.nearest_minimiser(values, self.targets)) - values
 
     def _offset_at(self, x: Any) -> Any:
         if x is None or self.centered_at is None:
