@@ -84,7 +84,7 @@ class ComputedFacts:
 
     @property
     def target_norm(self) -> TargetNorm:
-        """rho_K = sqrt(r^T K^{-1} r) of the computed kernel; its bounds are in docs/convergence.md."""
+        """rho_K = sqrt(r^T K^{-1} r); docs/convergence.md has the bounds of a computed kernel."""
         noise, residual = self.excess.noise, self.point.residual
         computed, smallest = self.known.computed_smallest, self.known.smallest
         unknown = TargetNorm(math.inf, 0.0, math.inf)

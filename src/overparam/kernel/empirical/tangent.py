@@ -124,7 +124,7 @@ def objective_gradient(problem: Problem, params: ParamTree) -> ParamTree:
     found = pull_back(problem, params, to_coordinates(problem, ghat))
     if not problem.weight_decay:
         return found
-    away = problem.displacement(as_float64(params))
+    away = problem.displacement(params)
     return jax.tree.map(lambda g, w: g + problem.weight_decay * w, found, away)
 
 
