@@ -6,14 +6,12 @@ bounded leastly. docs/weight_decay.md has the theorem.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import SupportsFloat
 
 import numpy as np
-from msgspec import structs
+from msgspec import UNSET
 
 from overparam.certificate.certificate import (
     Certificate,
@@ -24,9 +22,9 @@ from overparam.certificate.certificate import (
     software_versions,
     with_random_vectors,
 )
-from overparam.certificate.constants import Numbers
+from overparam.certificate.constants import NOT_KNOWN, Numbers
 from overparam.certificate.description import activation_bounds, describe
-from overparam.certificate.field_types import LARGEST
+from overparam.certificate.field_types import LARGEST, replace
 from overparam.certificate.reason import (
     DecayTooWeak,
     NotAtMinimum,
@@ -339,7 +337,7 @@ def anchor_decayed(
         known = measure_decayed(problem, measured_point(problem, here.params, proved))
         found = known.minimum(step_size)
         certificate = certificate_from(known, found, here, "anchor")
-    return certificate if fault is None else structs.replace(certificate, not_proved=fault)
+    return certificate if fault is None else replace(certificate, not_proved=fault)
 
 
 @contextmanager
@@ -370,7 +368,6 @@ def certificate_from(
     begin: Expansion,
     start: Start,
     why: Reason | None = None,
-    values: Mapping[str, SupportsFloat] = MappingProxyType({}),
 ) -> Certificate:
     """The certificate that Theorem R gives.
 
@@ -380,7 +377,6 @@ def certificate_from(
         begin: theta_0, which the certificate is about: thetahat itself of an anchor.
         start: What to call it.
         why: Why it holds or not; None finds out.
-        values: Numbers in place of those of an anchor.
     """
     about = describe(begin.problem, begin.params)
     rigor: Rigor = "proved" if known.proved else "computed"
@@ -390,7 +386,7 @@ def certificate_from(
         rigor=rigor,
         start=start,
         why=_why(known, found) if why is None else why,
-        numbers=_numbers(known, found, begin).but(**values),
+        numbers=_numbers(known, found, begin),
         remedies=Remedies(),
         problem=about,
         nodes=(max(found.radius, 1e-300),),
@@ -422,53 +418,43 @@ def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion) -> Numbers:
     omega, lipschitz = point.bounds.on_ball(r)
     excess = known.height if known.proved else max(problem.excess(begin.params), 0.0) * UP
     risen = found.smoothness / 2 * found.reach**2 * UP
-    values: dict[str, SupportsFloat] = {
-        "excess": excess,
-        "residual": math.sqrt(2 * excess),
-        "min_eigenvalue": max(point.eigenvalue, -LARGEST),
-        "max_eigenvalue": point.jacobian_norm**2 * UP,
-        "smoothness": loss.smoothness,
-        "pl_constant": loss.functional_pl_constant(excess, problem.measure.weights),
-        "ball": r,
-        "modulus_at_ball": omega,
-        "lipschitz_on_ball": lipschitz,
-        "objective_smoothness": found.smoothness,
-        "step_size": found.step_size,
-        "step_fraction": max(1 - found.step_size * found.smoothness / 2, 0.0),
-        "level": known.gradient,
-        "margin": found.margin,
-        "radius": found.path * UP,
-        "sigma_end": 0.0,
-        "rate": min(found.contraction**2 * (1 + 2.0**-50), 1.0),
-        "existence_radius": math.inf,
-        "displacement": (found.distance + found.reach) * UP,
-        "limit_distance": found.distance * UP,
-        "distance_lower_bound": 0.0,
-        **dict.fromkeys(NOT_KNOWN, math.inf),
-        "weight_decay": decay,
-        "loss_infimum": problem.infimum * (2 - UP if known.proved else 1.0),
-        "gradient_norm": known.gradient,
-        "strong_convexity": found.strong_convexity,
-        "contraction": found.contraction,
-        "minimum_excess": risen,
-        "region_minimum": known.height,
-        "rival_distance": rival_distance(known.height, decay),
-    }
-    if known.bend is not None:
-        values["residual_curvature"] = known.bend_on(r).down
-    if known.sampled:
-        values["failure_probability"] = FAILURE
-    values |= activation_bounds(problem.model)
-    return Numbers(**{name: float(value) for name, value in values.items()})
+    return Numbers(
+        excess=excess,
+        residual=math.sqrt(2 * excess),
+        min_eigenvalue=max(point.eigenvalue, -LARGEST),
+        max_eigenvalue=point.jacobian_norm**2 * UP,
+        smoothness=loss.smoothness,
+        pl_constant=loss.functional_pl_constant(excess, problem.measure.weights),
+        ball=r,
+        modulus_at_ball=omega,
+        lipschitz_on_ball=lipschitz,
+        objective_smoothness=found.smoothness,
+        step_size=found.step_size,
+        step_fraction=max(1 - found.step_size * found.smoothness / 2, 0.0),
+        level=known.gradient,
+        margin=found.margin,
+        radius=found.path * UP,
+        sigma_end=0.0,
+        rate=min(found.contraction**2 * (1 + 2.0**-50), 1.0),
+        existence_radius=math.inf,
+        displacement=(found.distance + found.reach) * UP,
+        limit_distance=found.distance * UP,
+        distance_lower_bound=0.0,
+        **NOT_KNOWN,
+        failure_probability=FAILURE if known.sampled else UNSET,
+        weight_decay=decay,
+        loss_infimum=problem.infimum * (2 - UP if known.proved else 1.0),
+        gradient_norm=known.gradient,
+        residual_curvature=UNSET if known.bend is None else known.bend_on(r).down,
+        strong_convexity=found.strong_convexity,
+        contraction=found.contraction,
+        minimum_excess=risen,
+        region_minimum=known.height,
+        rival_distance=rival_distance(known.height, decay),
+        **activation_bounds(problem.model),
+    )
 
 
 def rival_distance(excess: float, decay: float) -> float:
     """How far parameters of a lower objective can be from theta_ref."""
     return math.sqrt(2 * excess / decay) * UP
-
-
-NOT_KNOWN = (
-    *("distance_ratio", "kernel_drift", "relative_kernel_drift"),
-    *("linearisation_distance", "linearisation_parameter_distance"),
-)
-"""Consequences of interpolation, which there is none of."""
