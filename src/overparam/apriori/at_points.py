@@ -89,8 +89,8 @@ class PointBounds:
             if act.curvature_bound is None:
                 found.append(np.full_like(s, act.slope_bound))
                 continue
-            moved = act.curvature_bound * (apart[layer] + t * upper[layer] / math.sqrt(m))
-            found.append(np.minimum(s + moved, act.slope_bound))
+            change = act.curvature_bound * (apart[layer] + t * upper[layer] / math.sqrt(m))
+            found.append(np.minimum(s + change, act.slope_bound))
         return found
 
     @cached_property

@@ -252,10 +252,10 @@ def min_eigenvalue_bound(
     if not math.isfinite(apart) or (apart and curvature is None):
         return 0.0
     norm = math.sqrt(spectra.largest[-2])
-    turned = (curvature or 0.0) * norm * apart / math.sqrt(float(weights.min()))
-    moved = model.output_scale * model.weight_scale
-    moved *= math.hypot(beta * apart + turned, beta * apart)
-    root = math.sqrt(spectra.top) - moved
+    of_slopes = (curvature or 0.0) * norm * apart / math.sqrt(float(weights.min()))
+    shift = model.output_scale * model.weight_scale
+    shift *= math.hypot(beta * apart + of_slopes, beta * apart)
+    root = math.sqrt(spectra.top) - shift
     if root <= 0:
         return 0.0
     typical = math.sqrt(float(limits.values[-1] ** 2 @ weights))

@@ -77,8 +77,8 @@ class LinearRun:
         time = self.step_size * steps[:, None]
         x = 2 * time * (self.share * self.modes - lowest)
         shares = [math.exp(a - 1) / (x + a) @ self.energies for a in DECAYS]
-        faded = np.exp(-2 * lowest * time[:, 0]) * np.min(shares, axis=0)
-        return np.sqrt(np.minimum.accumulate(np.minimum(faded, self.residual_norm**2)))
+        squares = np.exp(-2 * lowest * time[:, 0]) * np.min(shares, axis=0)
+        return np.sqrt(np.minimum.accumulate(np.minimum(squares, self.residual_norm**2)))
 
     def distances(self, steps: Int[np.ndarray, " t"]) -> Vector:
         """Bounds on |thetabar_t - theta_0|, nondecreasing."""

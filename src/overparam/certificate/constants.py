@@ -394,8 +394,8 @@ class Numbers(Record, frozen=True, kw_only=True):
         return replace(self, **{name: float(value) for name, value in values.items()})
 
 
-class Consequences(TypedDict):
-    """Those of interpolation that are bounds on ways and drifts."""
+class Drifts(TypedDict):
+    """What a run that interpolates moves, and how far it is from the linearised one."""
 
     distance_ratio: float
     kernel_drift: float
@@ -404,7 +404,7 @@ class Consequences(TypedDict):
     linearisation_parameter_distance: float
 
 
-NOT_KNOWN = Consequences(
+NOT_KNOWN = Drifts(
     distance_ratio=math.inf,
     kernel_drift=math.inf,
     relative_kernel_drift=math.inf,

@@ -264,12 +264,12 @@ def _certified(
     if known.proved:
         off = max(off, end - proved_objective(problem, known.point)[0])
         excess = proved_objective(problem, start)[1]
-    risen = minimum.smoothness / 2 * minimum.reach**2 * UP
+    rise = minimum.smoothness / 2 * minimum.reach**2 * UP
     upper = totals * UP + errors - (end - minimum.excess - off)
     lower = np.maximum(totals * (2 - UP) - errors - (end + off), 0.0)
-    first = float(upper[0]) if steps else risen
+    first = float(upper[0]) if steps else rise
     tail = min(minimum.contraction**2 * (1 + 2.0**-50), 1.0)
-    rate, since, overshoot = envelope(first, np.append(upper, risen), lower, tail)
+    rate, since, overshoot = envelope(first, np.append(upper, rise), lower, tail)
     gone = parameter_distance(known.point.params, run.start)
     rest = attempt.deviation + minimum.distance
     radius = (attempt.length + minimum.path) * UP

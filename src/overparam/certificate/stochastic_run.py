@@ -248,11 +248,11 @@ def _certified(
     upper = np.array([*run.upper, end])
     rate, since, overshoot = envelope(start.excess, upper, np.zeros(run.steps), n.rate)
     # At exact parameters, which are as far as the run may be off.
-    moved = there.bounds.modulus(away)
+    omega = there.bounds.modulus(away)
     excess = excess_within(
-        excess=there.excess, smoothness=1.0, jacobian_norm=there.jacobian_norm + moved, away=away
+        excess=there.excess, smoothness=1.0, jacobian_norm=there.jacobian_norm + omega, away=away
     )
-    left = max(there.sigma - moved * UP, 0.0)
+    left = max(there.sigma - omega * UP, 0.0)
     numbers = replace(
         n,
         excess=start.excess,

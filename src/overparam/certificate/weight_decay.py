@@ -255,9 +255,9 @@ def measure_decayed(
     off = loss.smoothness * (apart + rounded)
     residual = math.sqrt(float(measure.weights @ (ghat**2).sum(axis=1))) * UP + off
     size = parameter_norm(objective_gradient(problem, point.params))
-    pulled = decay * parameter_norm(problem.displacement(point.params))
+    of_decay = decay * parameter_norm(problem.displacement(point.params))
     error = noise.backward * residual + point.jacobian_norm * off
-    gradient = (size + error + 8 * UNIT_ROUNDOFF * (size + 2 * pulled)) * UP
+    gradient = (size + error + 8 * UNIT_ROUNDOFF * (size + 2 * of_decay)) * UP
     if not curvature:
         return Decayed(problem, point, gradient, residual, apart, None, False)
     if proved:
@@ -417,7 +417,7 @@ def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion) -> Numbers:
     decay, loss, r = problem.weight_decay, problem.loss, found.radius
     omega, lipschitz = point.bounds.on_ball(r)
     excess = known.height if known.proved else max(problem.excess(begin.params), 0.0) * UP
-    risen = found.smoothness / 2 * found.reach**2 * UP
+    rise = found.smoothness / 2 * found.reach**2 * UP
     return Numbers(
         excess=excess,
         residual=math.sqrt(2 * excess),
@@ -448,7 +448,7 @@ def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion) -> Numbers:
         residual_curvature=UNSET if known.bend is None else known.bend_on(r).down,
         strong_convexity=found.strong_convexity,
         contraction=found.contraction,
-        minimum_excess=risen,
+        minimum_excess=rise,
         region_minimum=known.height,
         rival_distance=rival_distance(known.height, decay),
         **activation_bounds(problem.model),

@@ -169,10 +169,10 @@ class SoughtBounds:
         """G1, G2, G7 and G6 around the first part's network; about ``trained`` with a recipe."""
         job, seen = self.job, _rows(self.sample, self.parts[0])
         self.report("training on the first part", 0, 0)
-        centre, moved = train_prior(job.problem, job.start, seen, self.prior, self.seed)
+        centre, trained = train_prior(job.problem, job.start, seen, self.prior, self.seed)
         self.report("bounds around the first part's network", 0, 0)
         about = "network trained on the first part, then on all rows"
-        candidates = [(t, _between(centre, moved, t)) for t in FRACTIONS]
+        candidates = [(t, _between(centre, trained, t)) for t in FRACTIONS]
         if self.prior.recipe is not None:
             assert trained is not None
             about, candidates = "trained network", [(1.0, trained)]

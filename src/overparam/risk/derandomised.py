@@ -64,11 +64,11 @@ def derandomised_terms(
     factor = loss_bound / float(ndtr(tau))
     logarithm = math.log(2 * math.sqrt(sample_size) / delta)
     share = share_of_bound(raised, loss_bound)
-    moved = kl_upper_inverse(share, divergence / sample_size)
+    by_divergence = kl_upper_inverse(share, divergence / sample_size)
     value = kl_upper_inverse(share, (divergence + logarithm) / sample_size)
     return {
         "empirical risk": empirical_risk,
         "margins": factor * share - empirical_risk,
-        "divergence": factor * (moved - share),
-        "confidence": factor * (value - moved),
+        "divergence": factor * (by_divergence - share),
+        "confidence": factor * (value - by_divergence),
     }

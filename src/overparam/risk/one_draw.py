@@ -92,10 +92,10 @@ def one_draw_terms(
         raise InputError(f"log_ratio is {log_ratio}: it must be a finite number")
     share = share_of_bound(empirical_risk, loss_bound)
     logarithm = math.log(2 * math.sqrt(sample_size) / delta)
-    moved = kl_upper_inverse(share, max(log_ratio, 0.0) / sample_size)
+    by_divergence = kl_upper_inverse(share, max(log_ratio, 0.0) / sample_size)
     value = kl_upper_inverse(share, max(log_ratio + logarithm, 0.0) / sample_size)
     return {
         "empirical risk": empirical_risk,
-        "divergence": loss_bound * (moved - share),
-        "confidence": loss_bound * (value - moved),
+        "divergence": loss_bound * (by_divergence - share),
+        "confidence": loss_bound * (value - by_divergence),
     }

@@ -96,11 +96,11 @@ def pac_bayes_kl_terms(
     upper = sampled_mean_upper(mean, draws, 1 - delta * sampling_share)
     rest = delta * (1 - sampling_share) / choices
     logarithm = math.log(2 * math.sqrt(sample_size) / rest)
-    moved = kl_upper_inverse(upper, divergence / sample_size)
+    by_divergence = kl_upper_inverse(upper, divergence / sample_size)
     value = kl_upper_inverse(upper, (divergence + logarithm) / sample_size)
     return {
         "empirical risk": empirical_risk,
         "sampling": loss_bound * (upper - mean),
-        "divergence": loss_bound * (moved - upper),
-        "confidence": loss_bound * (value - moved),
+        "divergence": loss_bound * (by_divergence - upper),
+        "confidence": loss_bound * (value - by_divergence),
     }

@@ -155,11 +155,11 @@ def fit_at_price(
         damping, found = 1.0, None
         while found is None and damping >= SMALLEST_DAMPING:
             tried = jax.tree.map(lambda a, b, t=damping: a + t * (b - a), way, wanted)
-            moved = jax.tree.map(np.add, origin, tried)
-            left = to_coordinates(problem, problem.residual(moved))
+            ahead = jax.tree.map(np.add, origin, tried)
+            left = to_coordinates(problem, problem.residual(ahead))
             after = float(left @ left) + price * _square(tried)
             if after <= value - SUFFICIENT * damping * promised:
-                found = moved, tried, left, after
+                found = ahead, tried, left, after
             damping /= 2
         if found is None:
             break

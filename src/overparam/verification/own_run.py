@@ -406,5 +406,5 @@ class _Cell:
         found = self.bends.bound(here.weights[-1], passed)
         if found is None:
             return general * UP
-        moved = ball.lipschitz * off
-        return min(general, found + moved + ball.third * gradient * away) * UP
+        of_gradient = ball.lipschitz * off
+        return min(general, found + of_gradient + ball.third * gradient * away) * UP

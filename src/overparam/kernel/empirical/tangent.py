@@ -136,8 +136,8 @@ def push_forward(problem: Problem, params: ParamTree, v: ParamTree) -> Float[np.
         params: theta.
         v: A direction, a pytree like ``params``.
     """
-    moved = partial(in_float64, _push_forward, problem.function, params, v)
-    return to_coordinates(problem, np.asarray(row_by_row(moved, problem.measure.x)))
+    forward = partial(in_float64, _push_forward, problem.function, params, v)
+    return to_coordinates(problem, np.asarray(row_by_row(forward, problem.measure.x)))
 
 
 @partial(jax.jit, static_argnums=0)
