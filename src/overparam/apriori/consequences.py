@@ -69,7 +69,7 @@ def consequences(setting: Setting, found: Conditions) -> dict[str, float]:
 
 
 def _majorant(found: Conditions) -> Majorant:
-    """With the better of two moduli around theta_0: Theorem 2's and Proposition 15's."""
+    """With the better of two moduli around theta_0: Theorem 2's and Proposition W15's."""
     known = found.majorant
     if found.layer is None:
         return known

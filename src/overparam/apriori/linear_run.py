@@ -1,4 +1,4 @@
-"""The linearised run before its network is drawn, from K_0 >= kappa M: Lemma 14 of docs/apriori.md.
+"""The linearised run before its network is drawn, from K_0 >= kappa M: docs/apriori.md, Lemma W14.
 
 The kernel K_0 is random, its limit M is not. What can be said of
 
@@ -40,7 +40,7 @@ def growth_constant(b: float) -> float:
 
 @dataclass(frozen=True)
 class LinearRun:
-    """Lemma 14 for a step size.
+    """Lemma W14 for a step size.
 
     Args:
         modes: The eigenvalues of M, ascending, (n,); the first is a lower bound on all.

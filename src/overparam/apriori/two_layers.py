@@ -1,4 +1,4 @@
-"""Two hidden layers with all blocks of their kernel: Proposition 17 of docs/apriori.md.
+"""Two hidden layers with all blocks of their kernel: Proposition W17 of docs/apriori.md.
 
 Theorem W3 keeps the two topmost blocks. The block of the first layer is a sum over the first
 layer's units and, through the second layer's weights, over the second layer's: four sums of

@@ -8,7 +8,7 @@ With X^q = I and no B^l it is the transport P^{ql} = dz^q / dz^l; with B^l = dia
 for all l it collects what a change of z^l does to every layer above, weighted as the second
 derivative weights it. Norms at theta_0 (s^l = act'(z_0^l)) are measured;
 :func:`partial_jacobian_norms` bounds them for all slopes that a perturbation allows.
-Proofs: docs/modulus.md, Lemma 4.
+Proofs: docs/modulus.md, Lemma J4.
 """
 
 from collections.abc import Callable
@@ -123,7 +123,7 @@ def partial_jacobian_norms(
     slopes: Slopes,
     below: list[PartialBounds],
 ) -> PartialBounds:
-    """Bounds on the ball for a stack of A_0 and any slopes allowed: docs/modulus.md, Lemma 4.
+    """Bounds on the ball for a stack of A_0 and any slopes allowed: docs/modulus.md, Lemma J4.
 
     Args:
         stack: Norms at theta_0.

@@ -1,6 +1,6 @@
 """What a perturbation changes in the forward and the backward pass, as bounds by its shares.
 
-The recursions of docs/modulus.md, Lemmas 2 to 4. With r_l the share of layer l in a perturbation,
+The recursions of docs/modulus.md, Lemmas J2 to J4. With r_l the share of layer l in a perturbation,
 
     i_l = r_l (kappa_l + c_l |dh^{l-1}|),
     |dz^l| <= min(a_l |dh^{l-1}| + i_l, sum_{j<=l} p_lj i_j),        |dh^l| <= sigma_l |dz^l|,

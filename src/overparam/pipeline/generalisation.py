@@ -61,7 +61,7 @@ def risk_bounds(
         loss: A ``BoundedLoss``; None means the 0-1 error for targets that code classes, and the
             squared loss clipped at 2 an output for all others.
         certificate: From initialisation; gives rho_K if it has it. Its radius s* is of no use for a
-            bound on the risk (docs/apriori.md, Proposition 12).
+            bound on the risk (docs/apriori.md, Proposition W12).
         prior: How the data-dependent prior is trained.
         key: A JAX key for the split and the Monte Carlo parts; None stands for
             ``jax.random.key(0)``.

@@ -47,7 +47,7 @@ def sampled_mean_upper(mean: float, draws: int, confidence: float) -> float:
         InputError: confidence outside (0, 1), no draws, or a mean outside [0, 1].
 
     References:
-        docs/generalisation.md, Lemma 7 (Chernoff, Hoeffding 1963).
+        docs/generalisation.md, Lemma G7 (Chernoff, Hoeffding 1963).
     """
     delta = require_confidence(confidence)
     require_sample_size(draws)
