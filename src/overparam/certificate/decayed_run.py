@@ -4,7 +4,6 @@ The run is that of Theorem C, with weight decay in its steps, which contracts wh
 done. At the end of its cells Theorem R is tried where the gradient is small enough for it.
 """
 
-import dataclasses
 import itertools
 import math
 import time
@@ -31,7 +30,6 @@ from overparam.certificate.trajectory_run import Run
 from overparam.certificate.weight_decay import (
     Decayed,
     certificate_from,
-    measure_decayed,
     measured_point,
     proved_objective,
     proving,
@@ -108,7 +106,7 @@ def _by_running(
     proved: bool,
 ) -> Certificate:
     problem, start = begin.problem, measured_point(begin.problem, begin.params, proved)
-    known = measure_decayed(problem, start, curvature=False)
+    known = Decayed(problem, start, curvature=False)
     steepest = problem.loss.smoothness * start.jacobian_norm**2
     eta = step_size or 1 / (steepest + 2 * problem.weight_decay)
     if isinstance(problem.network, Composed) and eta * problem.weight_decay > LONGEST_STEP:
@@ -231,11 +229,11 @@ class _Attempt:
         """Theorem R at a point of the run, if its gradient is small enough."""
         if not self.deviation < math.inf:
             return None
-        known = measure_decayed(self.problem, point, curvature=False)
+        known = Decayed(self.problem, point, curvature=False)
         decay, rate = self.problem.weight_decay, known.growth(0.0)
         if rate and not known.gradient <= min(decay**2 / (8 * rate), self.wanted):
             return None
-        known = measure_decayed(self.problem, point, attempt=next(self.attempts))
+        known = Decayed(self.problem, point, attempt=next(self.attempts))
         found = known.minimum(self.run.step_size, self.deviation)
         if found.certified:
             return known, found
@@ -274,8 +272,9 @@ def _certified(
     rest = attempt.deviation + minimum.distance
     radius = (attempt.length + minimum.path) * UP
     limit = min((gone + rest) * UP, radius)
-    known = dataclasses.replace(known, sampled=known.sampled or run.randomised)
-    there = certificate_from(known, minimum, begin, "initialisation", OneMinimum())
+    there = certificate_from(
+        known, minimum, begin, "initialisation", OneMinimum(), sampled=run.randomised
+    )
     numbers = replace(
         there.numbers,
         excess=excess,

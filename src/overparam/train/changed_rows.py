@@ -13,12 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from overparam.certificate.weight_decay import (
-    Decayed,
-    check_decayed,
-    measure_decayed,
-    measured_point,
-)
+from overparam.certificate.weight_decay import Decayed, check_decayed, measured_point
 from overparam.errors import InputError
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.kernel.empirical.ntk_operator import ntk_diagonal
@@ -199,7 +194,7 @@ def on_other_data(problem: Problem, measure: Measure, weight_decay: float | None
 
 def region_of(problem: Problem, params: ParamTree) -> tuple[Decayed, UniqueMinimum]:
     """Theorem R at parameters, with the step that has the best rate."""
-    known = measure_decayed(problem, measured_point(problem, params))
+    known = Decayed(problem, measured_point(problem, params))
     return known, known.minimum(None)
 
 
