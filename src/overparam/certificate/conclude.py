@@ -16,7 +16,7 @@ from overparam.certificate.certificate import (
     assumptions,
     software_versions,
 )
-from overparam.certificate.constants import Numbers, concluded
+from overparam.certificate.constants import Numbers, concluded, drifts
 from overparam.certificate.description import Description, activation_bounds, describe
 from overparam.certificate.field_types import LARGEST
 from overparam.certificate.hypotheses import Hypotheses
@@ -165,11 +165,7 @@ def _numbers(
         displacement=follows.displacement,
         limit_distance=follows.limit_distance,
         distance_lower_bound=safe_lower(closest),
-        distance_ratio=follows.distance_ratio,
-        kernel_drift=follows.kernel_drift,
-        relative_kernel_drift=follows.relative_kernel_drift,
-        linearisation_distance=follows.linearisation_distance,
-        linearisation_parameter_distance=follows.linearisation_parameter_distance,
+        **drifts(follows),
         **activation_bounds(problem.model),
     )
 

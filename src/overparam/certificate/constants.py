@@ -4,7 +4,6 @@ What else knows the numbers, reads it here: the file's decoder and its JSON Sche
 page, and docs/glossary.md.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, SupportsFloat, TypedDict, get_type_hints
@@ -23,6 +22,7 @@ from overparam.certificate.field_types import (
     replace,
 )
 from overparam.choices import Kind
+from overparam.theorems.conclusions import Conclusions
 from overparam.theorems.convergence import Convergence
 
 Theorem = Literal["1", "P", "C", "R", "S"]
@@ -404,13 +404,18 @@ class Drifts(TypedDict):
     linearisation_parameter_distance: float
 
 
-NOT_KNOWN = Drifts(
-    distance_ratio=math.inf,
-    kernel_drift=math.inf,
-    relative_kernel_drift=math.inf,
-    linearisation_distance=math.inf,
-    linearisation_parameter_distance=math.inf,
-)
+def drifts(found: Conclusions) -> Drifts:
+    """Them by the names of a certificate."""
+    return Drifts(
+        distance_ratio=found.distance_ratio,
+        kernel_drift=found.kernel_drift,
+        relative_kernel_drift=found.relative_kernel_drift,
+        linearisation_distance=found.linearisation_distance,
+        linearisation_parameter_distance=found.linearisation_parameter_distance,
+    )
+
+
+NOT_KNOWN = drifts(Conclusions())
 """Where nothing is interpolated."""
 
 

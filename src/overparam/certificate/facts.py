@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from overparam.choices import Rigor
 from overparam.enclosures import Enclosure
 from overparam.enclosures.rounding import sqrt_down
 from overparam.kernel.empirical.expansion import Expansion
@@ -49,15 +48,6 @@ class ComputedFacts:
 
     point: Expansion
     estimated: bool = False
-
-    @property
-    def rigor(self) -> Rigor:
-        """``estimated`` if omega and L are, whatever the others."""
-        return "estimated" if self.known.bounds.kind == "estimated" else "computed"
-
-    @property
-    def kernel_error(self) -> None:
-        """Not bounded."""
 
     @cached_property
     def excess(self) -> Excess:
@@ -120,20 +110,10 @@ class ProvedFacts:
 
     point: Expansion
 
-    @property
-    def rigor(self) -> Rigor:
-        """Of every number."""
-        return "proved"
-
     @cached_property
     def layers(self) -> ProvedLayerNorms:
         """Norms of the network's layers, and the errors of its passes."""
         return prove_layer_norms(self.point.problem, as_float64(self.point.params))
-
-    @property
-    def kernel_error(self) -> float:
-        """How far the computed kernel may be from K."""
-        return self.layers.kernel_error
 
     @cached_property
     def residual(self) -> ProvedResidual:

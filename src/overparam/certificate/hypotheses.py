@@ -213,6 +213,7 @@ def _from_facts(
     """All of them, each asked for once; what is cheap to refuse comes first."""
     excess, known = facts.excess, facts.known
     rho = facts.target_norm if target_norm else None
+    rigor: Rigor = "estimated" if known.bounds.kind == "estimated" else "computed"
     return Hypotheses(
         point=facts.point,
         min_eigenvalue=known.smallest,
@@ -221,11 +222,11 @@ def _from_facts(
         residual=facts.residual_norm,
         target_norm=None if rho is None else rho.value,
         bounds=known.bounds,
-        rigor=facts.rigor,
+        rigor=rigor if known.layers is None else "proved",
         excess_lower=excess.lower,
         target_norm_lower=0.0 if rho is None else rho.lower,
         target_norm_upper=math.inf if rho is None else rho.upper,
         downgrade=downgrade,
         duals=facts.duals if target_norm else None,
-        kernel_error=facts.kernel_error,
+        kernel_error=None if known.layers is None else known.layers.kernel_error,
     )

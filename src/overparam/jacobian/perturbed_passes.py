@@ -58,7 +58,8 @@ class PerturbedPasses:
 
 def perturbed_passes(norms: StartingNorms, shares: list[Upper]) -> PerturbedPasses:
     """Bounds for perturbations whose layers have the given norms, (splits,) each."""
-    nothing = _zeros(norms, shares)
+    splits, dtype = len(shares[0].values), shares[0].values.dtype
+    nothing = Upper.exact(np.zeros((splits, norms.points)), dtype)
     moves: list[Upper] = []
     entering: list[Upper] = []
     inputs, collective = [nothing], [Upper(nothing.values[:, 0])]
@@ -99,11 +100,6 @@ def perturbed_passes(norms: StartingNorms, shares: list[Upper]) -> PerturbedPass
     )
     _backward(norms, change)
     return change
-
-
-def _zeros(norms: StartingNorms, shares: list[Upper]) -> Upper:
-    splits = len(shares[0].values)
-    return Upper.exact(np.zeros((splits, norms.points)), shares[0].values.dtype)
 
 
 def _backward(norms: StartingNorms, change: PerturbedPasses) -> None:

@@ -13,7 +13,7 @@ import math
 
 from overparam.errors import InputError
 from overparam.limits import require_fraction, require_positive, require_whole
-from overparam.risk.binary_kl import kl_upper_inverse
+from overparam.risk.binary_kl import inversion_terms, kl_upper_inverse
 from overparam.risk.requirements import (
     require_confidence,
     require_sample_size,
@@ -95,12 +95,8 @@ def pac_bayes_kl_terms(
     mean = share_of_bound(empirical_risk, loss_bound)
     upper = sampled_mean_upper(mean, draws, 1 - delta * sampling_share)
     rest = delta * (1 - sampling_share) / choices
-    logarithm = math.log(2 * math.sqrt(sample_size) / rest)
-    by_divergence = kl_upper_inverse(upper, divergence / sample_size)
-    value = kl_upper_inverse(upper, (divergence + logarithm) / sample_size)
     return {
         "empirical risk": empirical_risk,
         "sampling": loss_bound * (upper - mean),
-        "divergence": loss_bound * (by_divergence - upper),
-        "confidence": loss_bound * (value - by_divergence),
+        **inversion_terms(upper, divergence, rest, sample_size, loss_bound),
     }

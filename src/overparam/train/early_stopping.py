@@ -26,7 +26,7 @@ from overparam.kernel.empirical.tangent import (
     to_coordinates,
 )
 from overparam.linearised.ridge import left_out
-from overparam.model.function import ParamTree
+from overparam.model.function import ParamTree, squared_norm
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.train.gauss_newton import SMALLEST_DAMPING
@@ -157,7 +157,7 @@ def fit_at_price(
             tried = jax.tree.map(lambda a, b, t=damping: a + t * (b - a), way, wanted)
             ahead = jax.tree.map(np.add, origin, tried)
             left = to_coordinates(problem, problem.residual(ahead))
-            after = float(left @ left) + price * _square(tried)
+            after = float(left @ left) + price * squared_norm(tried)
             if after <= value - SUFFICIENT * damping * promised:
                 found = ahead, tried, left, after
             damping /= 2
@@ -165,7 +165,3 @@ def fit_at_price(
             break
         theta, way, gap, value = found
     return theta
-
-
-def _square(tree: ParamTree) -> float:
-    return float(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
