@@ -214,8 +214,8 @@ class DecayMonitor(Monitor):
     def path_slack(self, steps: Steps) -> Steps:
         """What rounding may add: of the gradient, and of what weight decay pulls at."""
         numbers, floor = self.certificate.numbers, self.floor
-        pulled = self.certificate.step_size * numbers["weight_decay"] * numbers["rival_distance"]
-        once = 8 * floor.unit * (pulled + self.certificate.radius)
+        of_decay = self.certificate.step_size * numbers["weight_decay"] * numbers["rival_distance"]
+        once = 8 * floor.unit * (of_decay + self.certificate.radius)
         return super().path_slack(steps) + steps * once * self._amplification
 
     def check(self, first_step: int, excess: Steps, path: Steps, distance: Steps) -> None:

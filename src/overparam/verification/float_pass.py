@@ -269,8 +269,8 @@ def stepped(subject: Subject, passed: Passed, step_size: float) -> tuple[Paramet
     for layer, (w, b) in enumerate(zip(params.weights, params.biases, strict=True)):
         slope = passed.turned[layer].T @ passed.inputs[layer]
         if away is not None:
-            pulled = np.hstack([away.weights[layer], away.biases[layer][:, None]])
-            slope = slope + subject.decay * pulled
+            gap = np.hstack([away.weights[layer], away.biases[layer][:, None]])
+            slope = slope + subject.decay * gap
         step = step_size * slope
         weights.append(w - step[:, :-1])
         biases.append(b - step[:, -1])
