@@ -6,7 +6,7 @@ median over draws, points and layers.
 
     python benchmarks/apriori_coverage.py [--draws 1000] [--width 48] [--depth 1 2 3 4]
 
-With ``--run`` Propositions 13 and 16 instead: one hidden layer, K_0 >= kappa M, Ktilde <= S M and
+With ``--run`` Propositions W13 and W16 instead: one hidden layer, K_0 >= kappa M, Ktilde <= S M and
 the run's rho_K, at the width that Theorem W5 asks for, where a draw fails if any of them does.
 """
 

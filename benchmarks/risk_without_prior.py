@@ -4,7 +4,7 @@ Run ``python benchmarks/risk_without_prior.py`` for the tables of docs/generalis
 of one hidden layer of gelu units after a few steps of Nesterov's momentum, or at the minimum with
 weight decay; with ``--before``, the bound for a few steps of plain gradient descent that is known
 before they are made; and, with ``--smooth``, what a smooth loss and the Jensen gap give for some of
-the same networks instead of Lemma 9.
+the same networks instead of Lemma G9.
 """
 
 import argparse

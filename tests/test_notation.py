@@ -64,10 +64,47 @@ def test_names_that_do_not_exist_are_noticed():
             resolve(name)
 
 
-def test_the_number_of_a_theorem_is_that_of_no_other():
-    stated: dict[str, list[str]] = {}
-    for page in sorted((ROOT / "docs").glob("*.md")):
-        for label in re.findall(r"^\*\*Theorem ([A-Z]?[0-9]*'?)", page.read_text("utf-8"), re.M):
-            stated.setdefault(label, []).append(page.name)
-    assert len(stated) > 30
+NUMBER = r"[A-Z]?\d*(?:'(?!s))?"
+STATED = re.compile(rf"(\*\*|^#+ )(Theorem|Lemma|Proposition) ({NUMBER})(?=[\s:.*])", re.M)
+CITED = re.compile(
+    rf"\b(Theorem|Lemma|Proposition)s?\s+({NUMBER}(?:(?:,|,? and)\s+{NUMBER}(?=\W))*)(?![\w'-])"
+)
+ELSEWHERE = ("Tropp", "Massart")
+
+
+def statements() -> list[tuple[str, str, str, str]]:
+    """Page, whether in bold or named by a heading, kind and number of all."""
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    return [
+        (page.name, *each) for page in pages for each in STATED.findall(page.read_text("utf-8"))
+    ]
+
+
+def test_a_number_is_that_of_one_statement():
+    stated: dict[tuple[str, str], list[str]] = {}
+    for page, how, kind, number in statements():
+        if how == "**":
+            stated.setdefault((kind, number), []).append(page)
+    assert len(stated) > 150
     assert {label: pages for label, pages in stated.items() if len(pages) > 1} == {}
+
+
+def test_lemmas_and_propositions_say_which_family_they_are_of():
+    for page, _, kind, number in statements():
+        assert kind == "Theorem" or number[:1].isalpha(), (page, kind, number)
+
+
+def test_what_is_cited_is_stated():
+    stated, cited = {(kind, number) for _, _, kind, number in statements()}, 0
+    for pattern in ("docs/**/*.md", "src/**/*.py", "tests/**/*.py", "benchmarks/*.py", "*.md"):
+        for path in ROOT.glob(pattern):
+            text = path.read_text("utf-8")
+            for found in CITED.finditer(text):
+                if any(
+                    name in text[max(0, found.start() - 90) : found.start()] for name in ELSEWHERE
+                ):
+                    continue
+                for number in filter(None, re.findall(NUMBER, found[2])):
+                    assert (found[1], number) in stated, (path.name, found[0])
+                    cited += 1
+    assert cited > 1000

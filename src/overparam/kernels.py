@@ -17,6 +17,7 @@ from overparam.kernel.infinite.infinite_kernel import InfiniteKernel as Infinite
 from overparam.kernel.infinite.infinite_ntk import InfiniteKernels as InfiniteKernels
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk as infinite_ntk
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk_diagonal as infinite_ntk_diagonal
+from overparam.kernel.modes import KernelModes as KernelModes
 from overparam.kernel.spectrum.concentration import Concentration as Concentration
 from overparam.kernel.spectrum.concentration import (
     min_eigenvalue_by_width as min_eigenvalue_by_width,

@@ -7,7 +7,7 @@ back NumPy arrays, which keep their precision outside it.
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -70,6 +70,24 @@ def _widen(leaf: Any) -> Any:
 def as_float64(params: Any) -> Any:
     """A pytree's arrays as NumPy float64 (exact for float32 entries)."""
     return jax.tree.map(lambda a: np.asarray(a, dtype=np.float64), params)
+
+
+def evaluate(function: Callable[..., Any], params: Any, x: Any) -> Any:
+    """``function(params, x)`` for the rows of ``x``: in float64 on the host, or traced.
+
+    Returns:
+        NumPy float64; a traced array, in the precision JAX computes in, if an argument is traced.
+    """
+    if is_traced((params, x)):
+        return function(params, x)
+    # Inside a transformation, too; outside, so that all who ask share one program.
+    with jax.ensure_compile_time_eval():
+        return row_by_row(partial(in_float64, function, params), x)
+
+
+def widened(params: Any) -> Any:
+    """``as_float64``, but what is traced by a JAX transformation as it is."""
+    return params if is_traced(params) else as_float64(params)
 
 
 def is_traced(tree: Any) -> bool:

@@ -155,11 +155,11 @@ def test_what_a_drawn_layer_does_is_within_the_propositions(activation, outputs,
         assert np.linalg.norm(drawn.V, axis=0).max() <= layer.largest  # else no event of theirs
         kernel = drawn.kernel()
         values, vectors = np.linalg.eigh(kernel)
-        assert np.linalg.eigvalsh(kernel - run.share * limit)[0] >= 0  # Proposition 13
+        assert np.linalg.eigvalsh(kernel - run.share * limit)[0] >= 0  # Proposition W13
         inverse = vectors / np.sqrt(values) @ vectors.T
         tilde = drawn.kernel(features=0 * drawn.h, bias=0, each=np.sum(drawn.V**2, axis=0))
         worst = np.linalg.eigh(inverse @ tilde @ inverse)
-        assert worst[0][-1] <= motion.typical**2  # Proposition 16, for the worst alpha there is
+        assert worst[0][-1] <= motion.typical**2  # Proposition W16, for the worst alpha there is
         for alpha in (inverse @ worst[1][:, -1], np.linalg.solve(kernel, y), vectors[:, 0]):
             dw, dV, db = drawn.moved(alpha)
             distance = math.sqrt(np.sum(dw**2) + np.sum(dV**2) + np.sum(db**2))
@@ -174,7 +174,7 @@ def test_what_a_drawn_layer_does_is_within_the_propositions(activation, outputs,
 
 @pytest.mark.parametrize("activation", ["sin", "tanh"])
 def test_one_unit_alone_comes_near_the_modulus(activation):
-    """All of the perturbation on the unit with the longest output weight: Proposition 15 (a)."""
+    """All of the perturbation on the unit with the longest output weight: Proposition W15 (a)."""
     measure = points(4, 6)
     _, _, layer = conditions(measure, activation, 400)
     rng, best = np.random.default_rng(0), 0.0
@@ -263,7 +263,7 @@ def test_a_step_that_no_width_bears_is_refused_with_the_one_that_it_does():
 
 @pytest.mark.slow
 def test_no_event_fails_more_often_than_it_may():
-    """A thousand draws: all of Propositions 13 and 16 at once, with half of delta at most."""
+    """A thousand draws: all of Propositions W13 and W16 at once, with half of delta at most."""
     measure, delta, width = points(4, 6), 0.2, 500
     setting, found, layer = conditions(measure, "sin", width, delta)
     run, spectra = found.run, setting.spectra

@@ -329,7 +329,7 @@ def test_an_assumed_eigenvalue_is_held_against_the_number_of_points():
 
 @pytest.mark.parametrize("loss", ["squared", "squared_hinge", "huber:1.0", "weighted_quadratic:9"])
 def test_no_loss_has_a_bound_on_the_risk(loss):
-    """docs/apriori.md, Proposition 12: it could not be informative, and was another loss's."""
+    """docs/apriori.md, Proposition W12: it could not be informative, and was another loss's."""
     measure = problem()
     found = a_priori_coefficients(measure, net(measure, (10**12,), "tanh"), loss)
     assert found.certified

@@ -1,4 +1,4 @@
-"""Proposition 17: the kernels of drawn networks of two hidden layers are above the bound."""
+"""Proposition W17: the kernels of drawn networks of two hidden layers are above the bound."""
 
 import math
 

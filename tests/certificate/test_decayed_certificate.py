@@ -27,7 +27,7 @@ from overparam.certificate.decayed_run import _Attempt, predict_decayed
 from overparam.certificate.prediction import Prediction
 from overparam.certificate.reason import DecayTooWeak, NotAtMinimum, StepTooLong, WouldTake
 from overparam.certificate.trajectory_run import Run
-from overparam.certificate.weight_decay import measure_decayed, measured_point
+from overparam.certificate.weight_decay import Decayed, measured_point
 from overparam.kernel.empirical.tangent import objective_gradient, tangent_kernel
 from overparam.train.decayed_minimum import decayed_minimum
 from tiny import Tiny
@@ -284,7 +284,7 @@ def test_a_run_that_would_take_too_long_is_not_made():
     assert isinstance(found.why, WouldTake)
     assert found.numbers.predicted_steps > 1e6
     assert "budget" in found.reason
-    known = measure_decayed(problem, measured_point(problem, start), curvature=False)
+    known = Decayed(problem, measured_point(problem, start), curvature=False)
     assert predict_decayed(known, found.step_size).steps == found.numbers.predicted_steps
 
 

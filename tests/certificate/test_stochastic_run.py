@@ -112,6 +112,17 @@ def test_the_exact_run_obeys_the_envelope(certificate):
     assert (excess <= certificate.envelope(np.arange(steps + 1.0))).all()
 
 
+@pytest.mark.slow
+def test_rho_is_that_of_the_start_or_none(certificate):
+    """Not that of the point where Theorem S takes over, which is measured with it."""
+    key = jax.random.key(SEED)
+    without = certify(PROBLEM, START, batch_size=2, key=key, budget=600, target_norm=False)
+    assert without.certified
+    assert "target_norm" not in without.numbers
+    at_start = certify(PROBLEM, START, budget=0).numbers.target_norm
+    assert certificate.numbers.target_norm == at_start
+
+
 def test_a_run_beyond_the_budget_is_forecast():
     found = certify(PROBLEM, START, 1e-9, batch_size=2, budget=1)
     assert not found.certified

@@ -1,6 +1,6 @@
 """Suprema over all splits of a perturbation over the layers, by cells in whole numbers.
 
-docs/modulus.md, Lemma 0: bounds increase with every share r_l, so over a cell of squared shares
+docs/modulus.md, Lemma J0: bounds increase with every share r_l, so over a cell of squared shares
 they are at most their values at its upper corner, and cells are cut where these are largest. Ends
 are whole multiples of 2^-40, on which halving, adding and comparing is exact. What a certificate
 claims is held against the number that the lemma's search ends with, in which cells are cut in the

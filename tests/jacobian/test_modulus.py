@@ -274,7 +274,7 @@ def slopes_near(rng, slopes, moves, tiny):
 @pytest.mark.parametrize("measured", [True, False])
 @pytest.mark.sample(2)
 def test_chains_bound_products_of_matrices_with_any_slopes_nearby(tiny, measured):
-    """Lemma 4 against dense products; without moves the measured norms are attained."""
+    """Lemma J4 against dense products; without moves the measured norms are attained."""
     base = measure_layer_norms(tiny.problem(0), tiny.start(0))
     if not measured:
         base = dataclasses.replace(base, composed=None)
@@ -322,7 +322,7 @@ def test_chains_bound_products_of_matrices_with_any_slopes_nearby(tiny, measured
 
 
 def test_turning_slopes_between_two_matrices_is_bounded_by_a_product_of_gram_matrices():
-    """Lemma 4's f_ql against a dense search, and exactly for orthogonal rows and columns."""
+    """Lemma J4's f_ql against a dense search, and exactly for orthogonal rows and columns."""
     rng = np.random.default_rng(0)
     y, p = rng.standard_normal((7, 5)), rng.standard_normal((5, 6))
     bound = RoundedProduct(y).slope_response(RoundedProduct(p), PLAIN)
@@ -347,7 +347,7 @@ def test_turning_slopes_between_two_matrices_is_bounded_by_a_product_of_gram_mat
 
 
 def test_collective_norms_bound_what_perturbations_do_to_all_points_together():
-    """Lemma 5 against random and alternating choices of V and Y; for one layer it is attained."""
+    """Lemma J5 against random and alternating choices of V and Y; for one layer it is attained."""
     tiny = CASES[3]
     base = measure_layer_norms(tiny.problem(0), tiny.start(0))
     network = DenseNetwork(tiny.model, tiny.measure(0))

@@ -18,6 +18,7 @@ from overparam import InputError, certify, gradient_descent, load_certificate, v
 from overparam.jacobian.by_radius import JacobianBounds, Radii
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import tangent_kernel
+from overparam.kernel.modes import KernelModes
 from overparam.linearised.path import (
     KernelLooks,
     LinearisedPath,
@@ -49,9 +50,8 @@ class Bent(JacobianBounds):
 def path_of(bent: QuadraticMap, share: float = 0.7) -> LinearisedPath:
     """The linearised run with a step of ``share`` / |K_0|."""
     kernel = bent.slope @ bent.slope.T
-    eigenvalues, modes = np.linalg.eigh(kernel)
-    step = share / eigenvalues[-1]
-    return LinearisedPath(eigenvalues, modes, modes.T @ bent.target, float(step))
+    modes = KernelModes.of(kernel, bent.target)
+    return LinearisedPath(modes, float(share / modes.eigenvalues[-1]))
 
 
 def points_of(bent: QuadraticMap, path: LinearisedPath):
@@ -295,8 +295,8 @@ def test_networks_follow_their_certificates_where_theorem_1_has_none(case):
 def test_the_tube_holds_at_every_step(wide):
     problem, start, certificate = wide
     at_start = Expansion(problem, start, tangent_kernel(problem, start))
-    path = LinearisedPath(*at_start.modes, at_start.coefficients, certificate.step_size)
-    points = list(look_along(KernelLooks(problem, start, path)))
+    path = LinearisedPath(at_start.modes, certificate.step_size)
+    points = list(look_along(KernelLooks(at_start, path)))
     found = follow(path, points)
     assert found.tube == certificate.constants["tube_radius"].value
     run = descend(problem, start, certificate.step_size, found.handover)

@@ -263,7 +263,7 @@ def test_a_start_that_is_not_zero_adds_its_variance_to_the_mean_excess():
 
 
 def test_what_noise_adds_to_a_prediction_grows_until_it_is_interpolated():
-    """Proposition 8 of docs/generalisation.md, with a unit of noise at one point at a time."""
+    """Proposition G8 of docs/generalisation.md, with a unit of noise at one point at a time."""
     rng = np.random.default_rng(4)
     n = 6
     root, cross = rng.standard_normal((n, n)), rng.standard_normal((3, n))

@@ -164,7 +164,7 @@ def test_other_losses_of_classes(loss):
 
 @pytest.mark.slow
 def test_a_certificate_gives_the_reference_value_and_no_bound_on_its_whole_ball():
-    """Proposition 12 of docs/apriori.md: built on s* it could not say anything."""
+    """Proposition W12 of docs/apriori.md: built on s* it could not say anything."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((12, 6)), rng.choice([-1.0, 1.0], 12)
     model = MLP(6, (256,), 1, activation="softplus", output_scale=1000.0)

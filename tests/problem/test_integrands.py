@@ -274,7 +274,7 @@ def test_a_pointwise_constant_needs_the_weights_on_a_sublevel_set_of_the_functio
     level = float(weights @ loss.excess(h, y))
     quotient = 0.5 * float(weights @ loss.gradient(h, y)[:, 0] ** 2) / level
     assert quotient < 0.1 * loss.pl_constant(level)
-    # Proposition 2 is sharp: here the quotient is the bound.
+    # Proposition N2 is sharp: here the quotient is the bound.
     assert quotient == pytest.approx(loss.functional_pl_constant(level, weights), rel=1e-9)
 
 

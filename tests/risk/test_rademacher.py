@@ -56,7 +56,7 @@ def rademacher(values: np.ndarray) -> float:
 
 
 def test_one_point_moves_the_empirical_complexity_by_at_most_b_over_2n():
-    """Lemma 2 of docs/generalisation.md, which saves a third of the textbook's confidence term."""
+    """Lemma G2 of docs/generalisation.md, which saves a third of the textbook's confidence term."""
     rng = np.random.default_rng(0)
     largest = 0.0
     for _ in range(300):
@@ -151,7 +151,7 @@ def test_a_bound_says_what_it_is():
 
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_the_radius_of_theorem_1_is_never_worth_a_bound(outputs):
-    """Proposition 12 of docs/apriori.md: the untrained network has the better one."""
+    """Proposition W12 of docs/apriori.md: the untrained network has the better one."""
     rng = np.random.default_rng(outputs)
     for _ in range(200):
         n = int(rng.integers(2, 30))

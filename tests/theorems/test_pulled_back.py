@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from overparam.theorems.path import _Passed, _pulled_back
+from overparam.theorems.path import _PastCell, _residual_in_window
 
 
-def adversary(rng: np.random.Generator, cells: int) -> tuple[list[_Passed], list[float]]:
+def adversary(rng: np.random.Generator, cells: int) -> tuple[list[_PastCell], list[float]]:
     """Cells of a run whose every step is as Lemma P1 has it at worst, and its |b_t|."""
     eta, slack = 10 ** rng.uniform(-2, 1), rng.uniform(0.1, 2)
     e, off, passed = 10 ** rng.uniform(-2, 1), [], []
@@ -22,7 +22,7 @@ def adversary(rng: np.random.Generator, cells: int) -> tuple[list[_Passed], list
             push = rng.choice([0.0, rng.uniform()])
             e, pushed = math.sqrt(max(u, 0.0)) + push, pushed + push
             radius = max(radius, e)
-        passed.append(_Passed(1.0, begin, eps, 2 * radius * pushed, count * eta, slack))
+        passed.append(_PastCell(1.0, begin, eps, 2 * radius * pushed, count * eta, slack))
     return passed, off
 
 
@@ -31,7 +31,7 @@ def test_outputs_do_not_stay_away_for_longer_than_the_lemma_allows():
     rng, nearest = np.random.default_rng(0), 0.0
     for _ in range(2000):
         passed, off = adversary(rng, cells=int(rng.integers(1, 4)))
-        bound = _pulled_back(tuple(passed)) - 1
+        bound = _residual_in_window(tuple(passed)) - 1
         assert min(off) <= bound * (1 + 1e-12) + 1e-15
         nearest = max(nearest, min(off) / bound if bound else 0.0)
     assert nearest > 0.99  # and it is attained
@@ -51,11 +51,11 @@ def cells_of(J, mismatch, eta, pushes, lengths, start):
             e = e - eta * J.T @ b + v
         largest = max(largest, np.linalg.norm(e))
         past.append(
-            _Passed(
+            _PastCell(
                 residual=0.0,
                 radius=float(begin),
                 eps=float(np.linalg.norm(mismatch)),
-                pushed=float(2 * largest * pushed),
+                drive=float(2 * largest * pushed),
                 time=length * eta,
                 slack=float(2 - eta * norm**2),
             )
@@ -74,16 +74,16 @@ def test_some_deviation_in_the_window_is_as_small_as_it_says(seed):
         J, mismatch, 0.5, lambda e: drift, [1, 2, 5, 20, 100, 400, 800], np.zeros(8)
     )
     for last in range(1, len(past) + 1):
-        assert min(deviations[:last]) <= _pulled_back(past[:last]) * (1 + 1e-12)
-    assert _pulled_back(past) < at_worst
+        assert min(deviations[:last]) <= _residual_in_window(past[:last]) * (1 + 1e-12)
+    assert _residual_in_window(past) < at_worst
 
 
 def test_one_step_by_hand():
     """f beta^2 - 2 eps beta = g, with f = 1.5, eps = 0.1 and g = (0.2^2 + 0.01) / 0.5."""
-    only = _Passed(residual=2.0, radius=0.2, eps=0.1, pushed=0.01, time=0.5, slack=1.5)
-    beta = _pulled_back((only,)) - 2.0
+    only = _PastCell(residual=2.0, radius=0.2, eps=0.1, drive=0.01, time=0.5, slack=1.5)
+    beta = _residual_in_window((only,)) - 2.0
     assert 1.5 * beta**2 - 0.2 * beta == pytest.approx(0.1, rel=1e-12)
-    later = _Passed(residual=1.0, radius=0.2, eps=0.1, pushed=0.0, time=50.0, slack=1.5)
+    later = _PastCell(residual=1.0, radius=0.2, eps=0.1, drive=0.0, time=50.0, slack=1.5)
     both = 2.0 + (0.1 + math.sqrt(0.01 + 1.5 * 0.05 / 50.5)) / 1.5
     alone = 1.0 + (0.1 + math.sqrt(0.01 + 1.5 * 0.04 / 50)) / 1.5
-    assert _pulled_back((only, later)) == pytest.approx(min(both, alone), rel=1e-12)
+    assert _residual_in_window((only, later)) == pytest.approx(min(both, alone), rel=1e-12)

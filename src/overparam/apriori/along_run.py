@@ -1,7 +1,7 @@
 """Theorem W5: descent stays near the linearised run, with a step size given before any draw.
 
 The hypotheses of Theorem P (docs/path.md) at points of a run that nobody has made: how far it may
-have come and what may be left of the residual (Lemma 14), and what J may have changed by there.
+have come and what may be left of the residual (Lemma W14), and what J may have changed by there.
 """
 
 import itertools

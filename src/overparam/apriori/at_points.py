@@ -2,7 +2,7 @@
 
 Every quantity that ``measure_layer_norms`` measures is bounded here before any network is drawn.
 For one point the layers are independent once each weight matrix is split along the point's own
-features and across them (docs/apriori.md, Lemma 2); the union over points costs a logarithm.
+features and across them (docs/apriori.md, Lemma W2); the union over points costs a logarithm.
 """
 
 import math
@@ -64,7 +64,7 @@ class PointBounds:
 
     @cached_property
     def forward(self) -> tuple[list[Vector], list[Vector]]:
-        """(upper bounds on kappa_l, bounds on |kappa_l - q_l|), l = 1..D: Lemma 3."""
+        """(upper bounds on kappa_l, bounds on |kappa_l - q_l|), l = 1..D: Lemma W3."""
         model, t = self.model, tails.deviation(self.each)
         gain = model.weight_scale * model.act.slope_bound
         first = self.limits.deviations[0]
@@ -79,7 +79,7 @@ class PointBounds:
 
     @cached_property
     def slopes(self) -> list[Vector]:
-        """Upper bounds on |act'(z^l)| / sqrt(m_l), l = 1..D-1: Lemma 4."""
+        """Upper bounds on |act'(z^l)| / sqrt(m_l), l = 1..D-1: Lemma W4."""
         act, t = self.model.act, tails.deviation(self.each)
         upper, apart = self.forward
         found = []
@@ -89,8 +89,8 @@ class PointBounds:
             if act.curvature_bound is None:
                 found.append(np.full_like(s, act.slope_bound))
                 continue
-            moved = act.curvature_bound * (apart[layer] + t * upper[layer] / math.sqrt(m))
-            found.append(np.minimum(s + moved, act.slope_bound))
+            change = act.curvature_bound * (apart[layer] + t * upper[layer] / math.sqrt(m))
+            found.append(np.minimum(s + change, act.slope_bound))
         return found
 
     @cached_property
@@ -99,7 +99,7 @@ class PointBounds:
         return tails.weight_norms(self.model, self.share)
 
     def collective_input_norms(self) -> list[float]:
-        """Upper bounds on calK_l, l = 1..D: Lemma 6."""
+        """Upper bounds on calK_l, l = 1..D: Lemma W6."""
         upper = [math.sqrt(float(k**2 @ self.weights)) for k in self.forward[0]]
         if self.gram_norms is None:
             return upper
@@ -132,7 +132,7 @@ class PointBounds:
 
 
 def _backward(bounds: PointBounds) -> tuple[list[Vector], list[Vector], list[Vector]]:
-    """Upper bounds on |G^l|, |U^l| and the columns of U^l, l = 1..D-1: Lemma 5."""
+    """Upper bounds on |G^l|, |U^l| and the columns of U^l, l = 1..D-1: Lemma W5."""
     model, each = bounds.model, bounds.each
     outputs, widths, beta = model.out_dim, model.hidden_widths, model.act.slope_bound
     ones = np.ones_like(bounds.weights)

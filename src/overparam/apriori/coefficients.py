@@ -4,7 +4,7 @@ With probability at least 1 - delta over the initialisation all of them hold at 
 given: the norms at theta_0 bound the modulus of the Jacobian (docs/modulus.md), that and lambda_min
 are the hypotheses of Theorem 1 (docs/convergence.md), and the consequences follow as they do for a
 network that was measured. Nothing is instantiated. A bound on the risk is not among them: built on
-s* it could never say anything (docs/apriori.md, Proposition 12).
+s* it could never say anything (docs/apriori.md, Proposition W12).
 """
 
 import math

@@ -160,7 +160,7 @@ def conditions_at(
 def _linear_run(
     setting: Setting, step: Step, kernel: KernelBound, jacobian_norm: float
 ) -> LinearRun | None:
-    """Lemma 14, where it applies; a free step is that of q in the limit of all widths."""
+    """Lemma W14, where it applies; a free step is that of q in the limit of all widths."""
     energies = None if kernel.modes is None else setting.energies(kernel.modes)
     if not setting.loss.quadratic or kernel.modes is None or energies is None:
         return None
@@ -177,7 +177,7 @@ def _linear_run(
 
 
 def layer_of(setting: Setting, model: MLP, base: LayerNorms) -> DrawnLayer | None:
-    """The one hidden layer, as Propositions 15, 16 and 18 see it; None of deeper networks."""
+    """The one hidden layer, as Propositions W15, W16 and W18 see it; None of deeper networks."""
     if model.layers != 2:
         return None
     spectra, limits, known = setting.spectra, setting.limits, setting.known

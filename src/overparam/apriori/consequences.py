@@ -47,10 +47,10 @@ def consequences(setting: Setting, found: Conditions) -> dict[str, float]:
             apart = linearisation_distance(**known, **targets)
         else:
             apart = linearisation_within(**known, **targets, displacement=along.displacement)
-    moved, predictions = apart.displacement, apart.predictions
+    D, predictions = apart.displacement, apart.predictions
     if result.certified:
-        drift = kernel_drift(**known, displacement=moved)
-    limit = descent_limit(majorant=majorant, path=path, displacement=moved, target_norm=shortest)
+        drift = kernel_drift(**known, displacement=D)
+    limit = descent_limit(majorant=majorant, path=path, displacement=D, target_norm=shortest)
     if along is not None:
         drift = min(drift, jacobian_to_kernel_drift(along.change, found.jacobian_norm))
         if found.layer is not None:
@@ -69,7 +69,7 @@ def consequences(setting: Setting, found: Conditions) -> dict[str, float]:
 
 
 def _majorant(found: Conditions) -> Majorant:
-    """With the better of two moduli around theta_0: Theorem 2's and Proposition 15's."""
+    """With the better of two moduli around theta_0: Theorem 2's and Proposition W15's."""
     known = found.majorant
     if found.layer is None:
         return known

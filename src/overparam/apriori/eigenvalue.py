@@ -135,7 +135,7 @@ def root_deviation(
     limits: Limits,
     failure_probability: float,
 ) -> float:
-    """Lemma 9: E with |Sigmahat_{D-1}^{1/2} - Sigma_{D-1}^{1/2}|_F <= E.
+    """Lemma W9: E with |Sigmahat_{D-1}^{1/2} - Sigma_{D-1}^{1/2}|_F <= E.
 
     Args:
         model: Architecture and widths.
@@ -171,7 +171,7 @@ def bound_from_units(
     samples: int,
     failure_probability: float,
 ) -> float:
-    """Proposition 10: lambda_min of one hidden layer's kernel, over its units' weights.
+    """Proposition W10: lambda_min of one hidden layer's kernel, over its units' weights.
 
     Args:
         model: Gives beta_1, the scales, k, and m, the units of the last hidden layer.
@@ -206,7 +206,7 @@ def bound_from_units(
 def truncated_features(
     model: MLP, feature_norm: float, reach: float
 ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
-    """Proposition 10: where |act_j| is cut off, and E[|act_j|^2; beyond], for the deviations tried.
+    """Proposition W10: where |act_j| is cut off, and E[|act_j|^2; beyond], for deviations tried.
 
     Args:
         model: Gives the activation, whose largest value ends the range.
@@ -252,10 +252,10 @@ def min_eigenvalue_bound(
     if not math.isfinite(apart) or (apart and curvature is None):
         return 0.0
     norm = math.sqrt(spectra.largest[-2])
-    turned = (curvature or 0.0) * norm * apart / math.sqrt(float(weights.min()))
-    moved = model.output_scale * model.weight_scale
-    moved *= math.hypot(beta * apart + turned, beta * apart)
-    root = math.sqrt(spectra.top) - moved
+    of_slopes = (curvature or 0.0) * norm * apart / math.sqrt(float(weights.min()))
+    shift = model.output_scale * model.weight_scale
+    shift *= math.hypot(beta * apart + of_slopes, beta * apart)
+    root = math.sqrt(spectra.top) - shift
     if root <= 0:
         return 0.0
     typical = math.sqrt(float(limits.values[-1] ** 2 @ weights))

@@ -83,7 +83,7 @@ def moment_base_point(model: MLP, moments: Moments, failure_probability: float) 
 
 
 def _input_norms(model: MLP, moments: Moments, q: int, share: float) -> list[float]:
-    """Upper bounds on |kappa_l|_{L_q(mu)}, l = 1..D: Lemma 7."""
+    """Upper bounds on |kappa_l|_{L_q(mu)}, l = 1..D: Lemma W7."""
     kappa = [lifted_moment_norm(moments, q, model.weight_scale, model.bias_scale)]
     gain = model.weight_scale * model.act.slope_bound
     spread = tails.excess_moment_norm(q) + tails.deviation(share)
@@ -98,7 +98,7 @@ def _input_norms(model: MLP, moments: Moments, q: int, share: float) -> list[flo
 def _backward(
     model: MLP, norms: list[float], q: int, share: float
 ) -> tuple[list[float], list[float], list[float]]:
-    """Upper bounds in L_q(mu) on |G^l|, |U^l| and columns of U^l, l = 1..D-1: Lemma 8.
+    """Upper bounds in L_q(mu) on |G^l|, |U^l| and columns of U^l, l = 1..D-1: Lemma W8.
 
     Each from moments over the initialisation and Markov's inequality, or, where that is less, from
     spectral norms, which do not depend on x.

@@ -101,7 +101,7 @@ class Sphere:
         return bound_from_powers(model, np.array([r]), apart).ntk / self.n
 
     def min_eigenvalue(self, model: MLP, failure_probability: float) -> float:
-        """The same for a network of one hidden layer at its width, by Proposition 10.
+        """The same for a network of one hidden layer at its width, by Proposition W10.
 
         Args:
             model: The network.

@@ -1,4 +1,4 @@
-"""The linearised run before its network is drawn, from K_0 >= kappa M: Lemma 14 of docs/apriori.md.
+"""The linearised run before its network is drawn, from K_0 >= kappa M: docs/apriori.md, Lemma W14.
 
 The kernel K_0 is random, its limit M is not. What can be said of
 
@@ -40,7 +40,7 @@ def growth_constant(b: float) -> float:
 
 @dataclass(frozen=True)
 class LinearRun:
-    """Lemma 14 for a step size.
+    """Lemma W14 for a step size.
 
     Args:
         modes: The eigenvalues of M, ascending, (n,); the first is a lower bound on all.
@@ -77,8 +77,8 @@ class LinearRun:
         time = self.step_size * steps[:, None]
         x = 2 * time * (self.share * self.modes - lowest)
         shares = [math.exp(a - 1) / (x + a) @ self.energies for a in DECAYS]
-        faded = np.exp(-2 * lowest * time[:, 0]) * np.min(shares, axis=0)
-        return np.sqrt(np.minimum.accumulate(np.minimum(faded, self.residual_norm**2)))
+        squares = np.exp(-2 * lowest * time[:, 0]) * np.min(shares, axis=0)
+        return np.sqrt(np.minimum.accumulate(np.minimum(squares, self.residual_norm**2)))
 
     def distances(self, steps: Int[np.ndarray, " t"]) -> Vector:
         """Bounds on |thetabar_t - theta_0|, nondecreasing."""

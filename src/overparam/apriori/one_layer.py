@@ -1,4 +1,4 @@
-"""One hidden layer along the linearised run and around it: Propositions 15 and 16.
+"""One hidden layer along the linearised run and around it: Propositions W15 and W16.
 
 Theorem 2's modulus fears that the whole movement goes to the unit with the largest output weight.
 The linearised run moves by J_0* alpha, which shares it out among the units: what counts is
@@ -24,7 +24,7 @@ from overparam.model.mlp import MLP
 from overparam.theorems.distance import Dual
 
 EVENTS = 4
-"""Units: those of Propositions 16 (two) and 18, and the signs of Theorem W8."""
+"""Units: those of Propositions W16 (two) and W18, and the signs of Theorem W8."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class DrawnLayer:
         return self.model.act.slope_bound * math.sqrt(self.gram_norm)
 
     def motion(self, run: LinearRun) -> "Motion":
-        """Propositions 15 and 16 along a linearised run."""
+        """Propositions W15 and W16 along a linearised run."""
         coefficients = run.target_norm / math.sqrt(run.min_eigenvalue)
         return Motion(
             turn=self.turn,
@@ -90,7 +90,7 @@ class DrawnLayer:
         )
 
     def _weighted_kernel(self, run: LinearRun) -> float:
-        """s with Ktilde <= s M: Proposition 16, by the matrix Bernstein inequality."""
+        """s with Ktilde <= s M: Proposition W16, by the matrix Bernstein inequality."""
         k = self.model.out_dim
         scale = self.model.output_scale * self.model.weight_factors[1]
         z = (scale * self.reach) ** 2 / float(run.modes[0])
@@ -100,7 +100,7 @@ class DrawnLayer:
         return k + 2 + summand + math.sqrt(summand**2 + 2 * variance * spread)
 
     def modulus(self, radii: Float[np.ndarray, " r"]) -> Float[np.ndarray, " r"]:
-        """omega around theta_0: Proposition 15 (a)."""
+        """omega around theta_0: Proposition W15 (a)."""
         return slope(self.turn, self.bend * self.largest) * radii
 
     def kernel_drift(self, run: LinearRun) -> float:
@@ -121,7 +121,7 @@ class DrawnLayer:
         )
 
     def dual(self, modes: Modes, energies: Float[np.ndarray, " n"], ridge: float) -> Dual:
-        """Proposition 18: what Theorem 4 takes of v = (M + ridge)^{-1} r_0."""
+        """Proposition W18: what Theorem 4 takes of v = (M + ridge)^{-1} r_0."""
         v = energies / (modes.values + ridge) ** 2  # |v|^2 along the modes
         square = float(np.sum(v))
         mean = float((modes.values + modes.lowered) @ v)
@@ -169,13 +169,13 @@ def linear_run_drift(
 
 
 def slope(turn: float, bend: float | np.ndarray) -> float | np.ndarray:
-    """Lambda, from turn and bend max |V_j|: Proposition 15 (a)."""
+    """Lambda, from turn and bend max |V_j|: Proposition W15 (a)."""
     return (bend + np.sqrt(bend**2 + 4 * turn**2)) / 2
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Proposition 15: how much J and F - F_lin change, with the constants fixed.
+    """Proposition W15: how much J and F - F_lin change, with the constants fixed.
 
     Args:
         turn: c c_2 beta_1 calK_1.

@@ -1,7 +1,7 @@
 """Upper quantiles and moments of what a standard Gaussian matrix can do.
 
 Every bound holds with probability at least 1 - p; every one, divided by the root of the width it
-grows with, is nonincreasing in that width. Proofs: docs/apriori.md, Lemma 1.
+grows with, is nonincreasing in that width. Proofs: docs/apriori.md, Lemma W1.
 """
 
 import math

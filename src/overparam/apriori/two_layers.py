@@ -1,4 +1,4 @@
-"""Two hidden layers with all blocks of their kernel: Proposition 17 of docs/apriori.md.
+"""Two hidden layers with all blocks of their kernel: Proposition W17 of docs/apriori.md.
 
 Theorem W3 keeps the two topmost blocks. The block of the first layer is a sum over the first
 layer's units and, through the second layer's weights, over the second layer's: four sums of
@@ -67,17 +67,17 @@ class TwoLayers:
         return deviation(summand, 2 * len(self.weights) / self.each, summand) + scale * lost
 
     def coupling(self, tau: float) -> float:
-        """(i): how far a preactivation is from its limit's, in L2, in the best coupling known."""
+        """(i): e, how far preactivations are from the limit's in L2, in the best known coupling."""
         model, n, m = self.model, len(self.weights), self.model.hidden_widths[0]
-        crude = tau * float(self.limits.deviations[1].max())
+        by_norm = tau * float(self.limits.deviations[1].max())
         most = largest_value(model.act)
         if not math.isfinite(most):
-            return crude
+            return by_norm
         lowest = math.sqrt(self.spectra.smallest[1])
         events = n * (n + 1) / self.each
         variance = model.weight_scale**2 * most**2 * n / m
         summand = 2 * (model.weight_scale * most) ** 2 / (m * lowest)
-        return min(crude, deviation(summand, events, variance) / (1 + math.sqrt(1 - tau)))
+        return min(by_norm, deviation(summand, events, variance) / (1 + math.sqrt(1 - tau)))
 
     def bounds(self) -> tuple[float, float]:
         """(lambda_min of the two topmost blocks, kappa with K_0 >= kappa K_infinity), 0 for none.
@@ -87,18 +87,18 @@ class TwoLayers:
         tau = self.gram_deviation()
         if not tau < 1:
             return 0.0, 0.0
-        apart = self.coupling(tau)
-        top = self._top(tau, apart)
-        return (top, self._share(apart, top)) if top else (0.0, 0.0)
+        e = self.coupling(tau)
+        top = self._top(tau, e)
+        return (top, self._share(e, top)) if top else (0.0, 0.0)
 
-    def _top(self, tau: float, apart: float) -> float:
+    def _top(self, tau: float, e: float) -> float:
         """(ii): the blocks of the second hidden layer and of the output."""
         model, act, norm = self.model, self.model.act, self.spectra.largest[1]
         assert act.curvature_bound is not None
-        spread = act.slope_bound * apart
-        turned = act.curvature_bound * apart * math.sqrt(norm)
-        moved = model.output_scale * model.weight_scale * math.hypot(turned, spread)
-        root = math.sqrt(1 - tau) * (math.sqrt(self.spectra.top) - moved)
+        spread = act.slope_bound * e
+        of_slopes = act.curvature_bound * e * math.sqrt(norm)
+        shift = model.output_scale * model.weight_scale * math.hypot(of_slopes, spread)
+        root = math.sqrt(1 - tau) * (math.sqrt(self.spectra.top) - shift)
         if root <= 0:
             return 0.0
         typical = math.sqrt(float(self.limits.values[1] ** 2 @ self.weights))
@@ -111,7 +111,7 @@ class TwoLayers:
             failure_probability=self.each,
         )
 
-    def _share(self, apart: float, top: float) -> float:
+    def _share(self, e: float, top: float) -> float:
         """(iii) to (vi): the first layer's block, and all of them together."""
         m_1, m_2 = self.model.hidden_widths
         n, act = len(self.weights), self.model.act
@@ -120,8 +120,8 @@ class TwoLayers:
         if t >= 1:
             return 0.0
         assert act.curvature_bound is not None
-        bent = act.curvature_bound / act.slope_bound * apart
-        off = self.reach * (bent + math.sqrt(2 * n / m_1))
+        of_slopes = act.curvature_bound / act.slope_bound * e
+        off = self.reach * (of_slopes + math.sqrt(2 * n / m_1))
         mean = math.sqrt((1 - t) * lowest) - off
         if mean <= 0:
             return 0.0

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 from msgspec import UNSET
-from msgspec.structs import replace
 
 from overparam.certificate.certificate import Certificate, Remedies
-from overparam.certificate.constants import Numbers, converging
+from overparam.certificate.constants import Numbers, concluded
+from overparam.certificate.field_types import replace
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.reason import Converges, PathLost, Reason, StepTooLongForPath
 from overparam.errors import InputError
@@ -81,9 +81,8 @@ def certify_along_path(
     if step_size is None:
         bend = hypotheses.bounds.lipschitz(0.0) * hypotheses.residual
         step_size = 2 * (1 - FRACTION) / (hypotheses.jacobian_norm**2 + bend)
-    point = hypotheses.point
-    path = LinearisedPath(*point.modes, point.coefficients, step_size)
-    looks = KernelLooks(point.problem, point.params, path)
+    path = LinearisedPath(hypotheses.point.modes, step_size)
+    looks = KernelLooks(hypotheses.point, path)
     found = follow(path, look_along(looks))
     if found.converges.certified:
         found = look_closer(found, looks)
@@ -93,7 +92,7 @@ def certify_along_path(
     elif path.monotone:
         why = PathLost()
     else:
-        largest = float(path.eigenvalues[-1])
+        _, largest = path.extremes
         why = StepTooLongForPath(1 / largest if largest > 0 else math.inf)
     return replace(first, theorem="P", why=why, numbers=numbers, remedies=Remedies())
 
@@ -111,23 +110,24 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: PathConvergence)
         closest=closest,
         unique=True,
     )
-    values = converging(found.converges) | {
-        "lipschitz_on_ball": found.lipschitz,
-        "displacement": found.displacement,
-        "limit_distance": found.limit,
-        "distance_ratio": ratio,
-        "kernel_drift": drift,
-        "relative_kernel_drift": drift / largest if largest > 0 else math.inf,
-        "linearisation_distance": found.predictions,
-        "linearisation_parameter_distance": found.parameters,
-        "tube_radius": found.tube,
-        "handover": found.handover,
-    }
-    if not found.converges.certified:  # Theorem 1's h is not of this run
-        return replace(first.numbers.but(**values), newton_kantorovich=UNSET)
-    values["modulus_at_ball"] = found.change
-    values["newton_kantorovich"] = found.newton_kantorovich
-    return first.numbers.but(**values)
+    certified = found.converges.certified
+    return replace(
+        first.numbers,
+        **concluded(found.converges),
+        modulus_at_ball=found.change if certified else first.numbers.modulus_at_ball,
+        lipschitz_on_ball=found.lipschitz,
+        # Theorem 1's h is not of this run.
+        newton_kantorovich=found.newton_kantorovich if certified else UNSET,
+        displacement=found.displacement,
+        limit_distance=found.limit,
+        distance_ratio=ratio,
+        kernel_drift=drift,
+        relative_kernel_drift=drift / largest if largest > 0 else math.inf,
+        linearisation_distance=found.predictions,
+        linearisation_parameter_distance=found.parameters,
+        tube_radius=found.tube,
+        handover=found.handover,
+    )
 
 
 def _at(hypotheses: Hypotheses, radius: float) -> Majorant:

@@ -65,8 +65,8 @@ class BallRun:
                 if layer:
                     weights = _without_last(theta)
                     back = (xi * weights) * self._factors[layer]
-                    turned = zip(back.entries(), slopes[layer - 1], strict=True)
-                    xi = arb_mat(back.nrows(), back.ncols(), [u * s for u, s in turned])
+                    scaled = zip(back.entries(), slopes[layer - 1], strict=True)
+                    xi = arb_mat(back.nrows(), back.ncols(), [u * s for u, s in scaled])
                 radii = np.array([float(e.rad()) for e in ahead.entries()])
                 error = float(np.hypot(error, np.linalg.norm(radii)))
                 self._theta[layer] = ahead.mid()

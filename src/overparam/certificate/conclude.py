@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from overparam.certificate.certificate import (
     assumptions,
     software_versions,
 )
-from overparam.certificate.constants import Numbers, converging
+from overparam.certificate.constants import Numbers, concluded, drifts
 from overparam.certificate.description import Description, activation_bounds, describe
 from overparam.certificate.field_types import LARGEST
 from overparam.certificate.hypotheses import Hypotheses
@@ -147,28 +147,27 @@ def _numbers(
     """Everything measured, and everything that the theorems say of it."""
     problem, closest = hypotheses.point.problem, conclusions.distance(premises)
     modulus, lipschitz = on_ball
-    values = converging(safe(found)) | asdict(
-        safe(conclusions.consequences(premises, found, closest))
+    follows = safe(conclusions.consequences(premises, found, closest))
+    h = conclusions.newton_kantorovich(premises, found, ball) if hypotheses.sigma else None
+    return Numbers(
+        **concluded(safe(found)),
+        excess=hypotheses.excess,
+        residual=hypotheses.residual,
+        min_eigenvalue=max(hypotheses.min_eigenvalue.lower, -LARGEST),
+        max_eigenvalue=hypotheses.max_eigenvalue.upper,
+        target_norm=UNSET if hypotheses.target_norm is None else hypotheses.target_norm,
+        smoothness=problem.loss.smoothness,
+        pl_constant=safe_lower(premises.pl_constant),
+        modulus_at_ball=modulus,
+        lipschitz_on_ball=lipschitz,
+        newton_kantorovich=UNSET if h is None else safe_upper(h),
+        existence_radius=safe(conclusions.existence(premises)).radius,
+        displacement=follows.displacement,
+        limit_distance=follows.limit_distance,
+        distance_lower_bound=safe_lower(closest),
+        **drifts(follows),
+        **activation_bounds(problem.model),
     )
-    values |= {
-        "excess": hypotheses.excess,
-        "residual": hypotheses.residual,
-        "min_eigenvalue": max(hypotheses.min_eigenvalue.lower, -LARGEST),
-        "max_eigenvalue": hypotheses.max_eigenvalue.upper,
-        "smoothness": problem.loss.smoothness,
-        "pl_constant": safe_lower(premises.pl_constant),
-        "modulus_at_ball": modulus,
-        "lipschitz_on_ball": lipschitz,
-        "existence_radius": safe(conclusions.existence(premises)).radius,
-        "distance_lower_bound": safe_lower(closest),
-    }
-    if hypotheses.target_norm is not None:
-        values["target_norm"] = hypotheses.target_norm
-    if hypotheses.sigma:
-        h = conclusions.newton_kantorovich(premises, found, ball)
-        values["newton_kantorovich"] = safe_upper(h)
-    values |= activation_bounds(problem.model)
-    return Numbers(**{name: float(value) for name, value in values.items()})
 
 
 def _why(hypotheses: Hypotheses, about: Description, numbers: Numbers) -> reason.Reason:
@@ -207,7 +206,7 @@ def _remedies(point: Expansion, numbers: Numbers, *, free_step: bool) -> Remedie
     scale: float | UnsetType = UNSET
     width: float | UnsetType = UNSET
     if isinstance(model, MLP):
-        if free_step and not np.any(problem.predict(point.params)):
+        if free_step and not np.any(point.values):
             # K, J and omega scale with c; the residual does not where the model is centred here.
             scale = model.output_scale * factor * 1.25
         if model.bends:

@@ -6,10 +6,10 @@ page, and docs/glossary.md.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, SupportsFloat, get_type_hints
+from typing import Annotated, Any, Literal, SupportsFloat, TypedDict, get_type_hints
 
 from msgspec import UNSET, Meta
-from msgspec.structs import replace
+from msgspec.structs import force_setattr
 
 from overparam.certificate.field_types import (
     Extended,
@@ -19,8 +19,10 @@ from overparam.certificate.field_types import (
     MaybeSigned,
     Record,
     Signed,
+    replace,
 )
 from overparam.choices import Kind
+from overparam.theorems.conclusions import Conclusions
 from overparam.theorems.convergence import Convergence
 
 Theorem = Literal["1", "P", "C", "R", "S"]
@@ -383,16 +385,73 @@ class Numbers(Record, frozen=True, kw_only=True):
         MaybeFinite, _in_batches("p", "that a run leaves the region where it converges, at most")
     ] = UNSET
 
+    def __post_init__(self) -> None:
+        for name in self:  # also what is NumPy's, or a step's number, is kept as a float
+            force_setattr(self, name, float(self[name]))
+
     def but(self, **values: SupportsFloat) -> "Numbers":
         """The same with other values."""
         return replace(self, **{name: float(value) for name, value in values.items()})
 
 
-def converging(found: Convergence) -> dict[str, SupportsFloat]:
+class Drifts(TypedDict):
+    """What a run that interpolates moves, and how far it is from the linearised one."""
+
+    distance_ratio: float
+    kernel_drift: float
+    relative_kernel_drift: float
+    linearisation_distance: float
+    linearisation_parameter_distance: float
+
+
+def drifts(found: Conclusions) -> Drifts:
+    """Them by the names of a certificate."""
+    return Drifts(
+        distance_ratio=found.distance_ratio,
+        kernel_drift=found.kernel_drift,
+        relative_kernel_drift=found.relative_kernel_drift,
+        linearisation_distance=found.linearisation_distance,
+        linearisation_parameter_distance=found.linearisation_parameter_distance,
+    )
+
+
+NOT_KNOWN = drifts(Conclusions())
+"""Where nothing is interpolated."""
+
+
+class Concluded(TypedDict):
     """The numbers that Theorem 1 gives, wherever it is applied."""
-    names = ("step_size", "step_fraction", "ball", "level", "margin", "radius", "sigma_end", "rate")
-    numbers = {name: getattr(found, name) for name in names}
-    return numbers | {"objective_smoothness": found.smoothness}
+
+    step_size: float
+    step_fraction: float
+    ball: float
+    level: float
+    margin: float
+    radius: float
+    sigma_end: float
+    rate: float
+    objective_smoothness: float
+
+
+def concluded(found: Convergence) -> Concluded:
+    """Theorem 1's numbers by the names of a certificate."""
+    return Concluded(
+        step_size=found.step_size,
+        step_fraction=found.step_fraction,
+        ball=found.ball,
+        level=found.level,
+        margin=found.margin,
+        radius=found.radius,
+        sigma_end=found.sigma_end,
+        rate=found.rate,
+        objective_smoothness=found.smoothness,
+    )
+
+
+def converging(found: Convergence) -> dict[str, SupportsFloat]:
+    """The same, to be put together with others."""
+    numbers: Mapping[str, Any] = concluded(found)
+    return dict(numbers)
 
 
 ABOUT: Mapping[str, About] = {

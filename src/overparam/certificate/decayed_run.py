@@ -7,15 +7,13 @@ done. At the end of its cells Theorem R is tried where the gradient is small eno
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import Any, SupportsFloat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
-from msgspec import structs
 
 from overparam.certificate.certificate import Certificate, Rigor
+from overparam.certificate.field_types import replace
 from overparam.certificate.prediction import PER_PRODUCT, PER_STEP, SAMPLED, Prediction
 from overparam.certificate.reason import (
     Diverged,
@@ -32,7 +30,6 @@ from overparam.certificate.trajectory_run import Run
 from overparam.certificate.weight_decay import (
     Decayed,
     certificate_from,
-    measure_decayed,
     measured_point,
     proved_objective,
     proving,
@@ -98,7 +95,7 @@ def certify_decayed_run(
     with proving(begin.problem, rigor) as fault:
         proved = rigor == "proved" and fault is None
         found = _by_running(begin, step_size, budget, progress, proved)
-    return found if fault is None else structs.replace(found, not_proved=fault)
+    return found if fault is None else replace(found, not_proved=fault)
 
 
 def _by_running(
@@ -109,7 +106,7 @@ def _by_running(
     proved: bool,
 ) -> Certificate:
     problem, start = begin.problem, measured_point(begin.problem, begin.params, proved)
-    known = measure_decayed(problem, start, curvature=False)
+    known = Decayed(problem, start, curvature=False)
     steepest = problem.loss.smoothness * start.jacobian_norm**2
     eta = step_size or 1 / (steepest + 2 * problem.weight_decay)
     if isinstance(problem.network, Composed) and eta * problem.weight_decay > LONGEST_STEP:
@@ -124,7 +121,8 @@ def _by_running(
     expected = predicted.seconds(problem)
     if not budget or expected > 2 * budget:
         why = WouldTake(eta, expected, False, predicted.steps)
-        return _not_certified(known, begin, eta, why, {"predicted_steps": predicted.steps})
+        failed = _not_certified(known, begin, eta, why)
+        return replace(failed, numbers=replace(failed.numbers, predicted_steps=predicted.steps))
     until, attempts = time.perf_counter() + budget, itertools.count()
     ways = (False, True) if not predicted.sampled else (True,)
     for sampled in ways if not proved else (False,):
@@ -138,7 +136,8 @@ def _by_running(
         if not (run.how == "layers" and isinstance(attempt.why, Lost)):
             break
     assert attempt.why is not None
-    return _not_certified(known, begin, eta, attempt.why, {"steps_made": attempt.steps})
+    failed = _not_certified(known, begin, eta, attempt.why)
+    return replace(failed, numbers=replace(failed.numbers, steps_made=attempt.steps))
 
 
 def predict_decayed(known: Decayed, step_size: float) -> Prediction:
@@ -231,11 +230,11 @@ class _Attempt:
         """Theorem R at a point of the run, if its gradient is small enough."""
         if not self.deviation < math.inf:
             return None
-        known = measure_decayed(self.problem, point, curvature=False)
+        known = Decayed(self.problem, point, curvature=False)
         decay, rate = self.problem.weight_decay, known.growth(0.0)
         if rate and not known.gradient <= min(decay**2 / (8 * rate), self.wanted):
             return None
-        known = measure_decayed(self.problem, point, attempt=next(self.attempts))
+        known = Decayed(self.problem, point, attempt=next(self.attempts))
         found = known.minimum(self.run.step_size, self.deviation)
         if found.certified:
             return known, found
@@ -244,16 +243,11 @@ class _Attempt:
         return None
 
 
-def _not_certified(
-    known: Decayed,
-    begin: Expansion,
-    step_size: float,
-    why: Reason,
-    values: Mapping[str, SupportsFloat] = MappingProxyType({}),
-) -> Certificate:
-    nothing: dict[str, Any] = dict.fromkeys(("margin", "radius", "strong_convexity"), 0.0)
-    found = UniqueMinimum(**nothing, step_size=step_size, smoothness=math.inf)
-    return certificate_from(known, found, begin, "initialisation", why, values)
+def _not_certified(known: Decayed, begin: Expansion, step_size: float, why: Reason) -> Certificate:
+    found = UniqueMinimum(
+        margin=0.0, radius=0.0, strong_convexity=0.0, step_size=step_size, smoothness=math.inf
+    )
+    return certificate_from(known, found, begin, "initialisation", why)
 
 
 def _certified(
@@ -269,34 +263,38 @@ def _certified(
     if known.proved:
         off = max(off, end - proved_objective(problem, known.point)[0])
         excess = proved_objective(problem, start)[1]
-    risen = minimum.smoothness / 2 * minimum.reach**2 * UP
+    rise = minimum.smoothness / 2 * minimum.reach**2 * UP
     upper = totals * UP + errors - (end - minimum.excess - off)
     lower = np.maximum(totals * (2 - UP) - errors - (end + off), 0.0)
-    first = float(upper[0]) if steps else risen
+    first = float(upper[0]) if steps else rise
     tail = min(minimum.contraction**2 * (1 + 2.0**-50), 1.0)
-    decay = envelope(first, np.append(upper, risen), lower, tail)
+    rate, since, overshoot = envelope(first, np.append(upper, rise), lower, tail)
     gone = parameter_distance(known.point.params, run.start)
     rest = attempt.deviation + minimum.distance
     radius = (attempt.length + minimum.path) * UP
     limit = min((gone + rest) * UP, radius)
-    values: dict[str, SupportsFloat] = {
-        "excess": excess,
-        "residual": math.sqrt(2 * excess),
-        "pl_constant": problem.loss.functional_pl_constant(excess, problem.measure.weights),
-        "min_eigenvalue": start.eigenvalue,
-        "max_eigenvalue": start.jacobian_norm**2 * UP,
-        "radius": radius,
-        "limit_distance": limit,
-        "limit_distance_lower": max(gone * (2 - UP) - rest * UP, 0.0),
-        "displacement": max(attempt.farthest, gone + attempt.deviation + 2 * minimum.reach) * UP,
-        "handover": steps,
-        "deviation": attempt.deviation,
-        "exponent": attempt.exponent + run.slack(steps),
-        "minimum_excess": first,
-        "region_minimum": (end + off) * UP,
-        "rival_distance": rival_distance((end + off) * UP, problem.weight_decay),
-    }
-    values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
-    sampled = known.sampled or run.randomised
-    known = replace(known, sampled=sampled)
-    return certificate_from(known, minimum, begin, "initialisation", OneMinimum(), values)
+    there = certificate_from(
+        known, minimum, begin, "initialisation", OneMinimum(), sampled=run.randomised
+    )
+    numbers = replace(
+        there.numbers,
+        excess=excess,
+        residual=math.sqrt(2 * excess),
+        pl_constant=problem.loss.functional_pl_constant(excess, problem.measure.weights),
+        min_eigenvalue=start.eigenvalue,
+        max_eigenvalue=start.jacobian_norm**2 * UP,
+        radius=radius,
+        rate=rate,
+        limit_distance=limit,
+        limit_distance_lower=max(gone * (2 - UP) - rest * UP, 0.0),
+        displacement=max(attempt.farthest, gone + attempt.deviation + 2 * minimum.reach) * UP,
+        rate_since=since,
+        overshoot=overshoot,
+        handover=steps,
+        deviation=attempt.deviation,
+        exponent=attempt.exponent + run.slack(steps),
+        minimum_excess=first,
+        region_minimum=(end + off) * UP,
+        rival_distance=rival_distance((end + off) * UP, problem.weight_decay),
+    )
+    return replace(there, numbers=numbers)

@@ -1,7 +1,7 @@
 """What a certificate is about: sizes, model, loss, and fingerprints of data and parameters."""
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import jax
 import numpy as np
@@ -151,12 +151,21 @@ def describe(problem: Problem, params: ParamTree) -> NetworkDescription | Functi
     )
 
 
-def activation_bounds(model: Network) -> dict[str, float]:
+class ActivationBounds(TypedDict):
+    """Bounds on an activation's derivatives, as a certificate states them."""
+
+    slope_bound: float | UnsetType
+    curvature_bound: float | UnsetType
+
+
+def activation_bounds(model: Network) -> ActivationBounds:
     """beta_1 and beta_2 of an MLP, as far as they are known."""
-    if not isinstance(model, MLP):
-        return {}
-    bounds = {"slope_bound": model.act.slope_bound, "curvature_bound": model.act.curvature_bound}
-    return {name: bound for name, bound in bounds.items() if bound is not None}
+    act = model.act if isinstance(model, MLP) else None
+    curvature = None if act is None else act.curvature_bound
+    return ActivationBounds(
+        slope_bound=UNSET if act is None else act.slope_bound,
+        curvature_bound=UNSET if curvature is None else curvature,
+    )
 
 
 def _activation_bounds(model: Network) -> Declared | UnsetType:

@@ -8,10 +8,15 @@ apply is left out.
 import copyreg
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
+
+if TYPE_CHECKING:  # the same function, and type checkers hold its keywords to the fields
+    from dataclasses import replace as replace
+else:
+    from msgspec.structs import replace as replace
 
 # By itself msgspec's UNSET is pickled by its name alone: pickle then looks for it in every module
 # that happens to be loaded, whatever else that sets off there.

@@ -1,40 +1,29 @@
 """The hypotheses of Theorem 1, measured at given parameters.
 
-Everything expensive (the tangent kernel, its extreme eigenvalues, the norms at theta_0) happens
-here, once; the theorems are then cheap functions of these numbers.
+Everything expensive (the tangent kernel, its extreme eigenvalues, the norms at theta_0) is asked
+for here, once (``facts.py``); the theorems are then cheap functions of these numbers.
 """
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import cho_solve
 
+from overparam.certificate.facts import ComputedFacts, Facts, ProvedFacts
 from overparam.choices import Rigor
 from overparam.enclosures import Enclosure
-from overparam.enclosures.factor import factor_in_place
 from overparam.enclosures.rounding import sqrt_down, sqrt_up
 from overparam.jacobian.by_radius import JacobianBounds
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.numbers import Number
 from overparam.numbers.on_demand import OnDemand
-from overparam.precision import as_float64, on_host
+from overparam.precision import on_host
 from overparam.problem.problem import require_no_decay
 from overparam.rounding.dual import Duals
-from overparam.rounding.float64 import (
-    check_excess,
-    check_kernel_range,
-    excess_with_rounding,
-    sum_rounding,
-)
-from overparam.rounding.layer_norms import prove_layer_norms
-from overparam.rounding.measured_kernel import MeasuredKernel
 from overparam.rounding.probes import ArithmeticFault, arithmetic_fault, inner_dimensions, on_cpu
 from overparam.rounding.provable import check_provable
-from overparam.rounding.residual import prove_residual, prove_target_norm
 from overparam.theorems.descent import objective_smoothness
 from overparam.theorems.majorant import Majorant
 from overparam.threads import one_thread
@@ -209,117 +198,35 @@ def measure_hypotheses(
     if rigor == "proved":
         check_provable(problem)
         downgrade = arithmetic_fault(inner_dimensions(problem))
-    anew = rigor == "proved" and downgrade is None
-    if anew or point.given is None:
-        point.require_memory()
-    if anew:
-        check_excess(problem, point.params)
-        with jax.default_device(on_cpu()):
-            return _proved(point, target_norm)
-    return _computed(point, target_norm, rigor == "estimated", downgrade)
+    if rigor != "proved" or downgrade is not None:
+        if point.given is None:
+            point.require_memory()
+        return _from_facts(ComputedFacts(point, rigor == "estimated"), target_norm, downgrade)
+    point.require_memory()
+    with jax.default_device(on_cpu()):
+        return _from_facts(ProvedFacts(point.anew()), target_norm)
 
 
-def _computed(
-    point: Expansion, target_norm: bool, estimated: bool, downgrade: ArithmeticFault | None
+def _from_facts(
+    facts: Facts, target_norm: bool, downgrade: ArithmeticFault | None = None
 ) -> Hypotheses:
-    """Every number in float64, moved outward by what its rounding may have hidden."""
-    problem = point.problem
-    excess = excess_with_rounding(problem, point.params, point.to_minimiser)
-    check_kernel_range(point.kernel)
-    known = MeasuredKernel(point, None, estimated, excess.upper)
-    bounds, rho, duals = known.bounds, _TargetNorm(None, 0.0, math.inf), None
-    if target_norm:
-        rho = _target_norm(known, excess.noise)
-        noise = excess.noise / math.sqrt(problem.loss.smoothness)
-        duals = _duals(known, point.residual, noise)
+    """All of them, each asked for once; what is cheap to refuse comes first."""
+    excess, known = facts.excess, facts.known
+    rho = facts.target_norm if target_norm else None
+    rigor: Rigor = "estimated" if known.bounds.kind == "estimated" else "computed"
     return Hypotheses(
-        point=point,
+        point=facts.point,
         min_eigenvalue=known.smallest,
         max_eigenvalue=known.largest,
         excess=excess.upper,
-        residual=math.sqrt(2 * excess.upper),
-        target_norm=rho.value,
-        bounds=bounds,
-        rigor="estimated" if bounds.kind == "estimated" else "computed",
-        excess_lower=excess.lower,
-        target_norm_lower=rho.lower,
-        target_norm_upper=rho.upper,
-        downgrade=downgrade,
-        duals=duals,
-    )
-
-
-def _proved(point: Expansion, target_norm: bool) -> Hypotheses:
-    """Every number as a bound on the real one."""
-    problem, params = point.problem, as_float64(point.params)
-    base = prove_layer_norms(problem, params)
-    residual = prove_residual(problem, params, base.weights)
-    known = MeasuredKernel(Expansion(problem, params, None, point.progress), base)
-    rho = duals = None
-    if target_norm:
-        rho = prove_target_norm(known.kernel, known.error, known.smallest.lower, residual)
-        duals = _duals(known, residual.coordinates, residual.error)
-    return Hypotheses(
-        point=Expansion(problem, point.params, known.kernel, point.progress),
-        min_eigenvalue=known.smallest,
-        max_eigenvalue=known.largest,
-        excess=residual.excess.upper,
-        residual=residual.norm.upper,
-        target_norm=None if rho is None else rho.upper,
+        residual=facts.residual_norm,
+        target_norm=None if rho is None else rho.value,
         bounds=known.bounds,
-        rigor="proved",
-        excess_lower=residual.excess.lower,
+        rigor=rigor if known.layers is None else "proved",
+        excess_lower=excess.lower,
         target_norm_lower=0.0 if rho is None else rho.lower,
         target_norm_upper=math.inf if rho is None else rho.upper,
-        duals=duals,
-        kernel_error=base.kernel_error,
+        downgrade=downgrade,
+        duals=facts.duals if target_norm else None,
+        kernel_error=None if known.layers is None else known.layers.kernel_error,
     )
-
-
-def _duals(
-    known: MeasuredKernel, residual: Float[np.ndarray, " nk"], residual_error: float
-) -> Duals | None:
-    """For a loss with one minimiser, which is not reached yet."""
-    if not (known.point.problem.loss.unique and math.isfinite(known.error)):
-        return None
-    if not (np.any(residual) and np.any(known.kernel)):
-        return None
-    return Duals(known.kernel, residual, known.error, residual_error)
-
-
-class _TargetNorm(NamedTuple):
-    """rho_K as float64 gives it, from below and from above."""
-
-    value: float | None
-    lower: float
-    upper: float
-
-
-def _target_norm(known: MeasuredKernel, noise: float) -> _TargetNorm:
-    """rho_K = sqrt(r^T K^{-1} r) from the computed kernel; docs/convergence.md has the bounds.
-
-    Args:
-        known: The kernel and its eigenvalues, as they were computed and moved outward.
-        noise: How far the residual may be off.
-    """
-    unknown = _TargetNorm(math.inf, 0.0, math.inf)
-    kernel, residual = known.kernel, known.point.residual
-    computed, smallest, errors = known.computed_smallest, known.smallest, known.errors
-    factor = factor_in_place(kernel.copy()) if smallest.lower > 0 else None
-    if factor is None:
-        return unknown
-    size = float(np.abs(residual).max())
-    if not size:
-        return _TargetNorm(0.0, 0.0, noise / sqrt_down(smallest.lower))
-    unit = residual / size  # squares neither overflow nor vanish
-    solution = cho_solve((factor, True), unit, check_finite=False)
-    rho = size * math.sqrt(max(float(unit @ solution), 0.0))
-    sigma, moved = sqrt_down(smallest.lower), noise / sqrt_down(smallest.lower)
-    # The factor is that of a matrix this far away.
-    solved = sum_rounding(3 * len(kernel)) * float(np.trace(kernel)) / computed.lower
-    if solved >= 0.5:
-        return _TargetNorm(rho, 0.0, math.inf)
-    upper = rho * math.sqrt(computed.lower / (1 - 2 * solved)) / sigma + moved
-    kept = 1 - errors.jacobian / sigma
-    kept /= math.sqrt((1 + solved) * (1 + errors.products / smallest.lower))
-    return _TargetNorm(rho, max(rho * max(kept, 0.0) - moved, 0.0), upper)

@@ -77,7 +77,7 @@ def predict_run(hypotheses: Hypotheses, step_size: float) -> Prediction | None:
     alpha = problem.loss.functional_pl_constant(0.0, problem.measure.weights)
     if not (lowest > 0 and alpha > 0 and 1 - step_size * alpha * lowest < 1):
         return None
-    eigenvalues, residual = point.modes[0], point.coefficients
+    eigenvalues, residual = point.modes.eigenvalues, point.modes.coefficients
     rates = np.clip(step_size * alpha * np.maximum(eigenvalues, lowest), 1e-300, 1 - 1e-16)
     logs = np.log1p(-rates)
     lipschitz = hypotheses.bounds.lipschitz(0.0)

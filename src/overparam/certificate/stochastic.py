@@ -6,15 +6,15 @@ each point. docs/stochastic.md has the theorems.
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from msgspec import UNSET
-from msgspec.structs import replace
 
 from overparam.certificate.certificate import Certificate, Remedies
-from overparam.certificate.constants import Numbers
+from overparam.certificate.constants import NOT_KNOWN, Numbers
+from overparam.certificate.field_types import replace
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.reason import (
     BatchesConverge,
@@ -23,7 +23,6 @@ from overparam.certificate.reason import (
     Reason,
     RoundsToOne,
 )
-from overparam.certificate.weight_decay import NOT_KNOWN
 from overparam.errors import InputError
 from overparam.model.function import ParamTree
 from overparam.numbers import UP, Interval, safe, safe_upper
@@ -123,7 +122,8 @@ def _no_minimum_known(
     """Theorem 1's failure, with the step that the theorem would take were a minimum near."""
     nodes = first.nodes[:1]
     one = next(_on_balls(hypotheses, nodes, batches, 0.0, step_size))
-    numbers = first.numbers.but(
+    numbers = replace(
+        first.numbers,
         step_size=one.found.step_size,
         point_norm=one.near.point_norm,
         batch_smoothness=one.found.smoothness,
@@ -216,30 +216,33 @@ def _numbers(
     steep = hypotheses.smoothness(best.modulus, near.lipschitz)
     reach = (distance + near.radius) * UP if found.certified else math.inf
     m = hypotheses.point.problem.measure.n // batches.size if batches.sampling == "epochs" else 1
-    values: dict[str, SupportsFloat] = {
-        "ball": best.ball,
-        "modulus_at_ball": best.modulus,
-        "lipschitz_on_ball": near.lipschitz,
-        "objective_smoothness": steep * UP,
-        "step_size": found.step_size,
-        "step_fraction": min(found.gain / 2, 1.0),
-        "level": found.level,
-        "margin": found.margin,
-        "radius": found.path * UP,
-        "sigma_end": max(near.sigma, 0.0) if found.certified else 0.0,
-        "rate": _root_up(float(found.rate), m),
-        "displacement": reach,
-        "limit_distance": reach,
-        **dict.fromkeys(NOT_KNOWN, math.inf),
-        "minimum_distance": distance,
-        "point_norm": near.point_norm,
-        "batch_smoothness": found.smoothness,
-        "exit_probability": found.exit_probability,
-    }
+    overshoot = first.numbers.overshoot
     if found.certified and first.numbers.excess > 0:
         mean = (near.jacobian_norm * distance * found.swell) ** 2 / 2
-        values["overshoot"] = mean * found.rate ** ((1 - m) / m) / first.numbers.excess * UP
-    return replace(first.numbers.but(**values), newton_kantorovich=UNSET)
+        overshoot = mean * found.rate ** ((1 - m) / m) / first.numbers.excess * UP
+    return replace(
+        first.numbers,
+        **NOT_KNOWN,
+        ball=best.ball,
+        modulus_at_ball=best.modulus,
+        lipschitz_on_ball=near.lipschitz,
+        objective_smoothness=steep * UP,
+        step_size=found.step_size,
+        step_fraction=min(found.gain / 2, 1.0),
+        level=found.level,
+        margin=found.margin,
+        radius=found.path * UP,
+        sigma_end=max(near.sigma, 0.0) if found.certified else 0.0,
+        rate=_root_up(float(found.rate), m),
+        newton_kantorovich=UNSET,
+        displacement=reach,
+        limit_distance=reach,
+        overshoot=overshoot,
+        minimum_distance=distance,
+        point_norm=near.point_norm,
+        batch_smoothness=found.smoothness,
+        exit_probability=found.exit_probability,
+    )
 
 
 def _root_up(rate: float, m: int) -> float:

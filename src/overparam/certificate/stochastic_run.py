@@ -8,14 +8,14 @@ S holds the batches may be any. docs/stochastic.md has the proof.
 import math
 import time
 from collections.abc import Iterator
-from typing import Any, SupportsFloat
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from msgspec.structs import replace
 
 from overparam.certificate.certificate import Certificate
 from overparam.certificate.conclude import certificate_from
+from overparam.certificate.field_types import replace
 from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.certificate.prediction import Prediction
 from overparam.certificate.reason import WouldTake
@@ -109,8 +109,8 @@ def certify_batch_run(
             run.why = WouldTake(eta, float(budget), True, steps)
             break
     assert run.why is not None
-    made = {"step_size": eta, "steps_made": run.steps, "predicted_steps": steps}
-    return replace(failed, why=run.why, numbers=failed.numbers.but(**made))
+    numbers = replace(failed.numbers, step_size=eta, steps_made=run.steps, predicted_steps=steps)
+    return replace(failed, why=run.why, numbers=numbers)
 
 
 def _predicted(hypotheses: Hypotheses, step_size: float) -> int:
@@ -249,31 +249,32 @@ def _certified(
     upper = np.array([*run.upper, end])
     rate, since, overshoot = envelope(start.excess, upper, np.zeros(run.steps), n.rate)
     # At exact parameters, which are as far as the run may be off.
-    moved = there.bounds.modulus(away)
+    omega = there.bounds.modulus(away)
     excess = excess_within(
-        excess=there.excess, smoothness=1.0, jacobian_norm=there.jacobian_norm + moved, away=away
+        excess=there.excess, smoothness=1.0, jacobian_norm=there.jacobian_norm + omega, away=away
     )
-    left = max(there.sigma - moved * UP, 0.0)
-    values: dict[str, SupportsFloat] = {
-        **{name: start[name] for name in OF_THE_START if name in start},
-        "limit_distance": reach,
-        "displacement": max(run.farthest * UP, reach),
-        "radius": (run.length + n.radius) * UP,
-        "rate": rate,
-        "rate_since": since,
-        "overshoot": overshoot,
-        "handover": run.steps,
-        "deviation": away,
-        "exponent": run.exponent,
-        "handover_excess": excess * UP,
-        "handover_eigenvalue": left**2 * (2 - UP),
-    }
+    left = max(there.sigma - omega * UP, 0.0)
+    numbers = replace(
+        n,
+        excess=start.excess,
+        residual=start.residual,
+        min_eigenvalue=start.min_eigenvalue,
+        max_eigenvalue=start.max_eigenvalue,
+        target_norm=start.target_norm,
+        pl_constant=start.pl_constant,
+        distance_lower_bound=start.distance_lower_bound,
+        existence_radius=start.existence_radius,
+        limit_distance=reach,
+        displacement=max(run.farthest * UP, reach),
+        radius=(run.length + n.radius) * UP,
+        rate=rate,
+        rate_since=since,
+        overshoot=overshoot,
+        handover=run.steps,
+        deviation=away,
+        exponent=run.exponent,
+        handover_excess=excess * UP,
+        handover_eigenvalue=left**2 * (2 - UP),
+    )
     batches = replace(run.batches, seed=run.seed)
-    return replace(failed, batches=batches, why=found.why, numbers=n.but(**values))
-
-
-OF_THE_START = (
-    *("excess", "residual", "min_eigenvalue", "max_eigenvalue", "target_norm", "pl_constant"),
-    *("distance_lower_bound", "existence_radius"),
-)
-"""Numbers that are measured at theta_0."""
+    return replace(failed, batches=batches, why=found.why, numbers=numbers)

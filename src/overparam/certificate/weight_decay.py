@@ -6,14 +6,14 @@ bounded leastly. docs/weight_decay.md has the theorem.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import SupportsFloat
+from functools import cached_property
 
 import numpy as np
-from msgspec import structs
+from jaxtyping import Float
+from msgspec import UNSET
 
 from overparam.certificate.certificate import (
     Certificate,
@@ -24,9 +24,9 @@ from overparam.certificate.certificate import (
     software_versions,
     with_random_vectors,
 )
-from overparam.certificate.constants import Numbers
+from overparam.certificate.constants import NOT_KNOWN, Numbers
 from overparam.certificate.description import activation_bounds, describe
-from overparam.certificate.field_types import LARGEST
+from overparam.certificate.field_types import LARGEST, replace
 from overparam.certificate.reason import (
     DecayTooWeak,
     NotAtMinimum,
@@ -68,8 +68,8 @@ from overparam.rounding.probes import (
 )
 from overparam.rounding.provable import check_provable
 from overparam.rounding.residual import prove_residual
+from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
-from overparam.theorems.trajectory_curvature import Off
 from overparam.theorems.weight_decay import UniqueMinimum, best_step, unique_minimiser
 
 ENOUGH = 1.5
@@ -127,30 +127,126 @@ def check_decayed(problem: Problem, rigor: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Decayed:
-    """What Theorem R asks about a point, ``computed``, or proved if the point is.
+    """What Theorem R asks about a point, each number measured once, and when asked for.
+
+    ``computed``, or proved if the point is.
 
     Attributes:
-        problem: The learning problem.
-        point: thetahat, with |J|, omega and L around it.
-        gradient: gamma.
-        residual: |ghat| from above.
-        seen: How far the outputs may be from those that float64 gives.
-        bend: mu_0 and kappa_0; None where they were not measured.
-        sampled: Whether that rests on a random vector.
+        problem: One that :func:`check_decayed` accepts.
+        point: thetahat, with |J|, omega and L around it, from :func:`measured_point`.
+        curvature: Whether to bound the curvature of the residual, too, which costs some hundred
+            gradients.
+        attempt: The how-manieth point of a run this is, from 0, of which any may do: each has a
+            random vector of its own, and all together half the probability of failure.
     """
 
     problem: Problem
     point: Point
-    gradient: float
-    residual: float
-    seen: float
-    bend: Bend | None
-    sampled: bool
+    curvature: bool = True
+    attempt: int | None = None
 
     @property
     def proved(self) -> bool:
         """Whether every number is a bound on the real one, rounding included."""
         return self.point.proved is not None
+
+    @cached_property
+    def values(self) -> Float[np.ndarray, "n k"]:
+        """F(thetahat), as float64 gives it."""
+        return np.asarray(self.problem.predict(self.point.params))
+
+    @cached_property
+    def ghat(self) -> Float[np.ndarray, "n k"]:
+        """The gradient of f there."""
+        return np.asarray(self.problem.loss.gradient(self.values, self.problem.targets))
+
+    @cached_property
+    def noise(self) -> StepNoise | StepErrors:
+        """Of the passes at thetahat."""
+        return noise_around(self.problem, self.point, 0.0)
+
+    @cached_property
+    def output_error(self) -> float:
+        """How far the outputs may be from ``values``, in L2(mu)."""
+        problem, values = self.problem, self.values
+        offset = 0.0 if problem.offset is None else problem.offset
+        parts = values**2 + (values + offset) ** 2 + np.square(offset) + problem.targets**2
+        size = math.sqrt(float(problem.measure.weights @ parts.sum(axis=1)))
+        error = self.noise.output + centre_noise(problem, self.proved)
+        if not self.proved:
+            return error + ROUNDINGS * UNIT_ROUNDOFF * size
+        return error + PROVED_ROUNDINGS * UNIT_ROUNDOFF * (2 * size + math.sqrt(problem.outputs))
+
+    @cached_property
+    def ghat_error(self) -> float:
+        """How far the gradient of f may be from ``ghat``."""
+        loss = self.problem.loss
+        rounded = loss.gradient_roundings * UNIT_ROUNDOFF * math.sqrt(self.problem.outputs)
+        return loss.smoothness * (self.output_error + rounded)
+
+    @cached_property
+    def residual(self) -> float:
+        """|ghat| from above."""
+        squares = self.problem.measure.weights @ (self.ghat**2).sum(axis=1)
+        return math.sqrt(float(squares)) * UP + self.ghat_error
+
+    @cached_property
+    def gradient(self) -> float:
+        """gamma: the gradient of the objective, from above."""
+        problem, point = self.problem, self.point
+        size = parameter_norm(objective_gradient(problem, point.params))
+        of_decay = problem.weight_decay * parameter_norm(problem.displacement(point.params))
+        error = self.noise.backward * self.residual + point.jacobian_norm * self.ghat_error
+        return (size + error + 8 * UNIT_ROUNDOFF * (size + 2 * of_decay)) * UP
+
+    @cached_property
+    def bend(self) -> Bend | None:
+        """mu_0 and kappa_0; None where they are not wanted."""
+        if not self.curvature:
+            return None
+        found = self._least if self.proved else self._sampled or self._least
+        more = self.point.bounds.lipschitz(0.0) * self.ghat_error
+        return Bend(found.down + more, found.up + more)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether they rest on a random vector."""
+        return self.curvature and not self.proved and self._sampled is not None
+
+    @cached_property
+    def _least(self) -> Bend:
+        """By neurons, by layers, or by L: without random vectors."""
+        problem, point, model = self.problem, self.point, self.problem.network
+        least = point.bounds.lipschitz(0.0) * self.residual
+        if isinstance(model, MLP) and model.layers == 2:
+            grams = input_grams(model, problem.measure.x)
+            x, weighted = problem.measure.x, self._weighted
+            found = float(in_float64(neuron_curvature, model, point.params, grams, x, weighted))
+            if isinstance(self.noise, StepErrors):
+                found += neuron_error(model, self.noise.off) * self.residual
+            least = min(least, found)
+        elif isinstance(self.noise, StepErrors) and problem.mlp.layers > 2:
+            off = self.noise.off
+            least = min(least, curvature_by_layers(problem, point.params, point.base, off))
+        if self.proved:
+            least *= SPARE
+        return Bend(least, least)
+
+    @cached_property
+    def _sampled(self) -> Bend | None:
+        """By a random vector; None where that is not needed."""
+        least, seed = self._least.down, self.attempt or 0
+        if least <= SHARP * self.problem.weight_decay:
+            return None
+        failure = FAILURE if self.attempt is None else share_of_failure(self.attempt)
+        function, x = self.problem.function, self.problem.measure.x
+        params, weighted = self.point.params, self._weighted
+        found = bend_at(function, params, x, weighted, seed=seed, failure=failure)
+        return Bend(min(found.down, least), min(found.up, least))
+
+    @property
+    def _weighted(self) -> Float[np.ndarray, "n k"]:
+        return self.problem.measure.weights[:, None] * self.ghat
 
     @property
     def left(self) -> float:
@@ -162,7 +258,8 @@ class Decayed:
         """phi_lambda(thetahat) - f* from above: f is convex with an M-Lipschitz gradient."""
         if self.proved:
             return proved_objective(self.problem, self.point)[1]
-        off = self.seen * (self.residual + self.problem.loss.smoothness * self.seen / 2)
+        error = self.output_error
+        off = error * (self.residual + self.problem.loss.smoothness * error / 2)
         return (max(self.problem.excess(self.point.params), 0.0) + off) * UP
 
     def growth(self, radius: float) -> float:
@@ -228,94 +325,9 @@ def proved_objective(problem: Problem, point: Point) -> tuple[float, float]:
     return (found.excess.lower + more) * (2 - UP), (found.excess.upper + more) * UP
 
 
-def measure_decayed(
-    problem: Problem, point: Point, *, curvature: bool = True, attempt: int | None = None
-) -> Decayed:
-    """Measure what Theorem R asks about a point.
-
-    Args:
-        problem: One that :func:`check_decayed` accepts.
-        point: thetahat, measured by ``measure_point``.
-        curvature: Whether to bound the curvature of the residual, too, which costs some hundred
-            gradients.
-        attempt: The how-manieth point of a run this is, from 0, of which any may do: each has a
-            random vector of its own, and all together half the probability of failure.
-    """
-    loss, measure, decay = problem.loss, problem.measure, problem.weight_decay
-    seen = np.asarray(problem.predict(point.params))
-    ghat = np.asarray(loss.gradient(seen, problem.targets))
-    proved, outputs = point.proved is not None, math.sqrt(problem.outputs)
-    noise = noise_around(problem, point, 0.0)
-    apart = noise.output + centre_noise(problem, proved)
-    rounded = loss.gradient_roundings * UNIT_ROUNDOFF * outputs
-    if proved:
-        apart += PROVED_ROUNDINGS * UNIT_ROUNDOFF * (2 * _size(problem, seen) + outputs)
-    else:
-        apart += ROUNDINGS * UNIT_ROUNDOFF * _size(problem, seen)
-    off = loss.smoothness * (apart + rounded)
-    residual = math.sqrt(float(measure.weights @ (ghat**2).sum(axis=1))) * UP + off
-    size = parameter_norm(objective_gradient(problem, point.params))
-    pulled = decay * parameter_norm(problem.displacement(point.params))
-    error = noise.backward * residual + point.jacobian_norm * off
-    gradient = (size + error + 8 * UNIT_ROUNDOFF * (size + 2 * pulled)) * UP
-    if not curvature:
-        return Decayed(problem, point, gradient, residual, apart, None, False)
-    if proved:
-        assert isinstance(noise, StepErrors)
-        known, sampled = _proved_bend(problem, point, ghat, residual, noise.off), False
-    else:
-        known, sampled = _bend(problem, point, ghat, residual, attempt)
-    more = point.bounds.lipschitz(0.0) * off
-    bend = Bend(known.down + more, known.up + more)
-    return Decayed(problem, point, gradient, residual, apart, bend, sampled)
-
-
-def _bend(
-    problem: Problem, point: Point, ghat: np.ndarray, residual: float, attempt: int | None
-) -> tuple[Bend, bool]:
-    """mu and kappa at a point, and whether they rest on a random vector."""
-    model, x = problem.network, problem.measure.x
-    least = point.bounds.lipschitz(0.0) * residual
-    weighted = problem.measure.weights[:, None] * ghat
-    if isinstance(model, MLP) and model.layers == 2:
-        grams = input_grams(model, x)
-        found = in_float64(neuron_curvature, model, point.params, grams, x, weighted)
-        least = min(least, float(found))
-    if least <= SHARP * problem.weight_decay:
-        return Bend(least, least), False
-    failure = FAILURE if attempt is None else share_of_failure(attempt)
-    sampled = bend_at(
-        problem.function, point.params, x, weighted, seed=attempt or 0, failure=failure
-    )
-    return Bend(min(sampled.down, least), min(sampled.up, least)), True
-
-
-def _proved_bend(
-    problem: Problem, point: Point, ghat: np.ndarray, residual: float, off: Off
-) -> Bend:
-    """Without random vectors: by neurons, by layers, or by L."""
-    model, measure = problem.mlp, problem.measure
-    least = point.bounds.lipschitz(0.0) * residual
-    if model.layers == 2:
-        grams = input_grams(model, measure.x)
-        weighted = measure.weights[:, None] * ghat
-        found = float(in_float64(neuron_curvature, model, point.params, grams, measure.x, weighted))
-        least = min(least, found + neuron_error(model, off) * residual)
-    elif model.layers > 2:
-        least = min(least, curvature_by_layers(problem, point.params, point.base, off))
-    return Bend(least * SPARE, least * SPARE)
-
-
 def share_of_failure(attempt: int) -> float:
     """Of an attempt's random vector: 1/2, 1/6, 1/12, ... of a half, which is their sum."""
     return FAILURE / 2 / ((attempt + 1) * (attempt + 2))
-
-
-def _size(problem: Problem, seen: np.ndarray) -> float:
-    """Of the numbers that a residual is made of, in L2(mu)."""
-    offset = 0.0 if problem.offset is None else problem.offset
-    parts = seen**2 + (seen + offset) ** 2 + np.square(offset) + problem.targets**2
-    return math.sqrt(float(problem.measure.weights @ parts.sum(axis=1)))
 
 
 def anchor_decayed(
@@ -334,10 +346,10 @@ def anchor_decayed(
     problem = here.problem
     with proving(problem, rigor) as fault:
         proved = rigor == "proved" and fault is None
-        known = measure_decayed(problem, measured_point(problem, here.params, proved))
+        known = Decayed(problem, measured_point(problem, here.params, proved))
         found = known.minimum(step_size)
         certificate = certificate_from(known, found, here, "anchor")
-    return certificate if fault is None else structs.replace(certificate, not_proved=fault)
+    return certificate if fault is None else replace(certificate, not_proved=fault)
 
 
 @contextmanager
@@ -368,7 +380,8 @@ def certificate_from(
     begin: Expansion,
     start: Start,
     why: Reason | None = None,
-    values: Mapping[str, SupportsFloat] = MappingProxyType({}),
+    *,
+    sampled: bool = False,
 ) -> Certificate:
     """The certificate that Theorem R gives.
 
@@ -378,8 +391,9 @@ def certificate_from(
         begin: theta_0, which the certificate is about: thetahat itself of an anchor.
         start: What to call it.
         why: Why it holds or not; None finds out.
-        values: Numbers in place of those of an anchor.
+        sampled: Whether what came before thetahat rests on random vectors.
     """
+    sampled = sampled or known.sampled
     about = describe(begin.problem, begin.params)
     rigor: Rigor = "proved" if known.proved else "computed"
     granted = assumptions(rigor, about)
@@ -388,12 +402,12 @@ def certificate_from(
         rigor=rigor,
         start=start,
         why=_why(known, found) if why is None else why,
-        numbers=_numbers(known, found, begin).but(**values),
+        numbers=_numbers(known, found, begin, sampled),
         remedies=Remedies(),
         problem=about,
         nodes=(max(found.radius, 1e-300),),
         modulus=known.point.bounds.source,
-        assumptions=with_random_vectors(granted) if known.sampled else granted,
+        assumptions=with_random_vectors(granted) if sampled else granted,
         versions=software_versions(),
     )
 
@@ -413,60 +427,50 @@ def _why(known: Decayed, found: UniqueMinimum) -> Reason:
     return NotAtMinimum(float(found.strong_convexity * found.radius / 2))
 
 
-def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion) -> Numbers:
+def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion, sampled: bool) -> Numbers:
     """Everything measured, and what follows; what Theorem R does not speak of is "no bound"."""
     problem, point = known.problem, known.point
     decay, loss, r = problem.weight_decay, problem.loss, found.radius
     omega, lipschitz = point.bounds.on_ball(r)
     excess = known.height if known.proved else max(problem.excess(begin.params), 0.0) * UP
-    risen = found.smoothness / 2 * found.reach**2 * UP
-    values: dict[str, SupportsFloat] = {
-        "excess": excess,
-        "residual": math.sqrt(2 * excess),
-        "min_eigenvalue": max(point.eigenvalue, -LARGEST),
-        "max_eigenvalue": point.jacobian_norm**2 * UP,
-        "smoothness": loss.smoothness,
-        "pl_constant": loss.functional_pl_constant(excess, problem.measure.weights),
-        "ball": r,
-        "modulus_at_ball": omega,
-        "lipschitz_on_ball": lipschitz,
-        "objective_smoothness": found.smoothness,
-        "step_size": found.step_size,
-        "step_fraction": max(1 - found.step_size * found.smoothness / 2, 0.0),
-        "level": known.gradient,
-        "margin": found.margin,
-        "radius": found.path * UP,
-        "sigma_end": 0.0,
-        "rate": min(found.contraction**2 * (1 + 2.0**-50), 1.0),
-        "existence_radius": math.inf,
-        "displacement": (found.distance + found.reach) * UP,
-        "limit_distance": found.distance * UP,
-        "distance_lower_bound": 0.0,
-        **dict.fromkeys(NOT_KNOWN, math.inf),
-        "weight_decay": decay,
-        "loss_infimum": problem.infimum * (2 - UP if known.proved else 1.0),
-        "gradient_norm": known.gradient,
-        "strong_convexity": found.strong_convexity,
-        "contraction": found.contraction,
-        "minimum_excess": risen,
-        "region_minimum": known.height,
-        "rival_distance": rival_distance(known.height, decay),
-    }
-    if known.bend is not None:
-        values["residual_curvature"] = known.bend_on(r).down
-    if known.sampled:
-        values["failure_probability"] = FAILURE
-    values |= activation_bounds(problem.model)
-    return Numbers(**{name: float(value) for name, value in values.items()})
+    rise = found.smoothness / 2 * found.reach**2 * UP
+    return Numbers(
+        excess=excess,
+        residual=math.sqrt(2 * excess),
+        min_eigenvalue=max(point.eigenvalue, -LARGEST),
+        max_eigenvalue=point.jacobian_norm**2 * UP,
+        smoothness=loss.smoothness,
+        pl_constant=loss.functional_pl_constant(excess, problem.measure.weights),
+        ball=r,
+        modulus_at_ball=omega,
+        lipschitz_on_ball=lipschitz,
+        objective_smoothness=found.smoothness,
+        step_size=found.step_size,
+        step_fraction=max(1 - found.step_size * found.smoothness / 2, 0.0),
+        level=known.gradient,
+        margin=found.margin,
+        radius=found.path * UP,
+        sigma_end=0.0,
+        rate=min(found.contraction**2 * (1 + 2.0**-50), 1.0),
+        existence_radius=math.inf,
+        displacement=(found.distance + found.reach) * UP,
+        limit_distance=found.distance * UP,
+        distance_lower_bound=0.0,
+        **NOT_KNOWN,
+        failure_probability=FAILURE if sampled else UNSET,
+        weight_decay=decay,
+        loss_infimum=problem.infimum * (2 - UP if known.proved else 1.0),
+        gradient_norm=known.gradient,
+        residual_curvature=UNSET if known.bend is None else known.bend_on(r).down,
+        strong_convexity=found.strong_convexity,
+        contraction=found.contraction,
+        minimum_excess=rise,
+        region_minimum=known.height,
+        rival_distance=rival_distance(known.height, decay),
+        **activation_bounds(problem.model),
+    )
 
 
 def rival_distance(excess: float, decay: float) -> float:
     """How far parameters of a lower objective can be from theta_ref."""
     return math.sqrt(2 * excess / decay) * UP
-
-
-NOT_KNOWN = (
-    *("distance_ratio", "kernel_drift", "relative_kernel_drift"),
-    *("linearisation_distance", "linearisation_parameter_distance"),
-)
-"""Consequences of interpolation, which there is none of."""

@@ -3,9 +3,9 @@
 A perturbation of norm r splits as r_1^2 + ... + r_D^2 = r^2. Bounds here are nondecreasing in every
 r_l, so on a box of squared shares q_l = (r_l / r)^2 they are at most their value at its upper
 corner. Boxes that cover all splits are halved where that value is largest, until it is close to one
-that some split attains: branch and bound (docs/modulus.md, Lemma 0). Whenever it stops, the largest
-upper corner is a valid bound. Where there is no room for that, the upper corners of a grid do, of
-which most are ruled out by a bound that costs little (``coarse``).
+that some split attains: branch and bound (docs/modulus.md, Lemma J0). Whenever it stops, the
+largest upper corner is a valid bound. Where there is no room for that, the upper corners of a grid
+do, of which most are ruled out by a bound that costs little (``coarse``).
 """
 
 import itertools

@@ -77,7 +77,7 @@ def _observed(network: Composed, params: Any, x: Array) -> list[dict[str, Any]]:
     jax.eval_shape(lambda: network.apply(params, x, note))
     inputs: list[Array] = []
 
-    def moved(deltas: list[Array]) -> tuple[Array, list[Array]]:
+    def outputs(deltas: list[Array]) -> tuple[Array, list[Array]]:
         inputs.clear()
         rest = iter(deltas)
 
@@ -88,12 +88,12 @@ def _observed(network: Composed, params: Any, x: Array) -> list[dict[str, Any]]:
         return network.apply(params, x, add), list(inputs)
 
     start = [jnp.zeros(shape, np.float64) for _, shape in places]
-    output, pull, entered = jax.vjp(moved, start, has_aux=True)
+    output, pull, inputs = jax.vjp(outputs, start, has_aux=True)
     units = jnp.eye(network.out_dim, dtype=np.float64)[:, None, :]
     slopes = jax.vmap(lambda unit: pull(jnp.broadcast_to(unit, output.shape))[0])(units)
     return [
         _numbers(layer, h, jnp.moveaxis(g, 0, 1), network.factors)
-        for (layer, _), h, g in zip(places, entered, slopes, strict=True)
+        for (layer, _), h, g in zip(places, inputs, slopes, strict=True)
     ]
 
 
@@ -137,9 +137,9 @@ def _(layer: Normalise, h: Array, g: Array, factors: Factors) -> dict[str, Any]:
 
 def norms(matrices: Float[Array, "*batch a b"]) -> Float[Array, "*batch"]:
     """Upper bounds on spectral norms, exact for a single row: the fourth root of tr (P P^T)^2."""
-    flipped = jnp.swapaxes(matrices, -1, -2)
+    transposed = jnp.swapaxes(matrices, -1, -2)
     wide = matrices.shape[-2] <= matrices.shape[-1]
-    gram = matrices @ flipped if wide else flipped @ matrices
+    gram = matrices @ transposed if wide else transposed @ matrices
     return jnp.sqrt(jnp.sqrt(jnp.sum(gram**2, axis=(-1, -2))))
 
 

@@ -49,8 +49,8 @@ class Partials(NamedTuple):
     def thrice(self, before: "Derivatives") -> Any:
         """What this layer's own second and third derivatives make of D^3."""
         first, second, _ = before
-        bent = 3 * self.second * first * second + self.third * first**3
-        return SECOND * self.mixed * second + bent
+        along_h = 3 * self.second * first * second + self.third * first**3
+        return SECOND * self.mixed * second + along_h
 
 
 class Derivatives(NamedTuple):
@@ -100,8 +100,8 @@ class MeasuredLayer:
     width: int = 1
     moves: bool = True
 
-    def on_ball(self, radius: Numbers, moved: Numbers) -> Partials:
-        """The layer's partial derivatives where parameters and h have moved by no more."""
+    def on_ball(self, radius: Numbers, mu: Numbers) -> Partials:
+        """Its partial derivatives where parameters have moved by no more than r, and h by mu."""
         if isinstance(self.layer, Pointwise):
             act = self.layer.activation
             betas = (act.slope_bound, act.curvature_bound, act.third_bound)
@@ -109,15 +109,13 @@ class MeasuredLayer:
             return Partials(0.0, beta_1, 0.0, beta_2, beta_3)
         if isinstance(self.layer, Normalise):
             # Lowered by more than the difference may be rounded.
-            left = np.maximum(self.least * (1 - LESS) - moved * (1 + LESS), 0.0)
+            left = np.maximum(self.least * (1 - LESS) - mu * (1 + LESS), 0.0)
             size = np.sqrt(left**2 + self.width * self.layer.epsilon)
             root = math.sqrt(self.width)
             return Partials(0.0, root / size, 0.0, SECOND * root / size**2, THIRD * root / size**3)
         if not self.moves:
             return Partials(0.0, self.size)
-        return Partials(
-            self.own + self.spread * moved, self.size + self.spread * radius, self.spread
-        )
+        return Partials(self.own + self.spread * mu, self.size + self.spread * radius, self.spread)
 
 
 class _Seen(NamedTuple):
@@ -162,26 +160,26 @@ class ComposedBounds(JacobianBounds):
         """L and N for each radius."""
         radius = radii[:, None]
         seen = self._forward(radius)
-        crossed, bent, thrice = list[Any](), list[Any](), list[Any]()
+        alphas, second_in_h, thirds = list[Any](), list[Any](), list[Any]()
 
-        def back(layers: tuple[Layer, ...], off: Any, rest: Iterator[_Seen]) -> Any:
+        def back(layers: tuple[Layer, ...], epsilon: Any, rest: Iterator[_Seen]) -> Any:
             """|G(theta') - G(theta)| in front of layers, from that behind them."""
             for layer in reversed(layers):
                 if isinstance(layer, Residual):
-                    off = off + back(layer.parts, off, rest)
+                    epsilon = epsilon + back(layer.parts, epsilon, rest)
                     continue
                 at, partials, before = next(rest)
                 _, along, mixed, second, _ = partials
-                crossed.append(mixed * (at.weight + off) * before.first)
-                bent.append(second * (at.weight + off) * before.first**2)
-                thrice.append((at.weight + off) * partials.thrice(before))
-                turned = at.weight * radius * (mixed + second * before.first)
-                off = along * off + turned
-            return off
+                alphas.append(mixed * (at.weight + epsilon) * before.first)
+                second_in_h.append(second * (at.weight + epsilon) * before.first**2)
+                thirds.append((at.weight + epsilon) * partials.thrice(before))
+                own_change = at.weight * radius * (mixed + second * before.first)
+                epsilon = along * epsilon + own_change
+            return epsilon
 
         back(self.parts, np.zeros_like(radius), iter(reversed(seen)))
-        both = np.minimum(2 * np.sqrt(sum(a**2 for a in crossed)), sum(crossed))
-        return self._mean(both + sum(bent)), self._mean(sum(thrice))
+        crossed = np.minimum(2 * np.sqrt(sum(alpha**2 for alpha in alphas)), sum(alphas))
+        return self._mean(crossed + sum(second_in_h)), self._mean(sum(thirds))
 
     def _forward(self, radius: Numbers) -> list[_Seen]:
         seen, rest = list[_Seen](), iter(self.measured)

@@ -79,7 +79,7 @@ class Data:
         """The family with operators bounded by profile times the product of |V_l a_i^l|.
 
         Its norm is the root of the largest eigenvalue of the entrywise product of the layers' Gram
-        matrices (docs/modulus.md, Lemma 5).
+        matrices (docs/modulus.md, Lemma J5).
         """
         roots = np.sqrt(self.weights) * profile
         matrix, size = np.outer(roots, roots), roots

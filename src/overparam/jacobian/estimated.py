@@ -192,8 +192,8 @@ def _change(coordinates: Callable, centre: Array, radius: Array, steps: int) -> 
         return jax.vjp(coordinates, theta)[1](u)[0] - jax.vjp(coordinates, centre)[1](u)[0]
 
     def push(theta: Array, w: Array) -> Array:
-        moved = jax.jvp(coordinates, (theta,), (w,))[1]
-        return moved - jax.jvp(coordinates, (centre,), (w,))[1]
+        at_theta = jax.jvp(coordinates, (theta,), (w,))[1]
+        return at_theta - jax.jvp(coordinates, (centre,), (w,))[1]
 
     def climb(start: tuple[Array, Array]) -> tuple[Array, Array]:
         def body(step: Array, carry: tuple) -> tuple:

@@ -135,28 +135,28 @@ def _change(point: JetPoint, first: Corners, second: Corners) -> Corners:
     one, two = point.products
     # Means over the segment from theta_0 of what grows along it.
     features = _first(point, point.largest_row + shift / 2, _mean_square(point.largest_row, shift))
-    turned = _second(point, u, one + u * shift / 2, two + one * shift + u * shift**2 / 3)
-    grown = point.largest_row + shift
-    steep = _first(point, grown, grown**2)
+    backward = _second(point, u, one + u * shift / 2, two + one * shift + u * shift**2 / 3)
+    row = point.largest_row + shift
+    steep = _first(point, row, row**2)
     rest = np.full_like(shift, point.largest_row)
     before = _first(point, rest, rest**2)
-    turned = np.minimum(first * turned, point.upstream_norm * (before + steep))
-    moved = point.output_factor * second * steep
-    return np.hypot(turned + moved, point.output_factor * first * features)
+    backward = np.minimum(first * backward, point.upstream_norm * (before + steep))
+    forward = point.output_factor * second * steep
+    return np.hypot(backward + forward, point.output_factor * first * features)
 
 
 def _second_derivative(point: JetPoint, first: Corners, second: Corners) -> Corners:
     """L at shares (r_1, r_2): the norm of the matrix ((Q, gamma tau), (gamma tau, 0))."""
     shift, step = point.input_factor * first, point.output_factor * second
-    u, grown = point.largest_column, point.largest_row + shift
+    u, row = point.largest_column, point.largest_row + shift
     one, two = point.products
     curved = _second(
         point,
         u + step,
-        one + u * shift + step * grown,
-        two + 2 * one * shift + u * shift**2 + step * grown**2,
+        one + u * shift + step * row,
+        two + 2 * one * shift + u * shift**2 + step * row**2,
     )
-    mixed = point.output_factor * _first(point, grown, grown**2)
+    mixed = point.output_factor * _first(point, row, row**2)
     return curved / 2 + np.hypot(curved / 2, mixed)
 
 

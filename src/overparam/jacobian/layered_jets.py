@@ -118,13 +118,13 @@ def _forward(point: LayeredPoint, shares: Float[np.ndarray, "corners layers"]) -
             break
         dz = gain[:, None] * dh + np.outer(r, point.input_norms[layer])
         together = gain * collective + r * point.collective_input_norms[layer]
-        grown = point.rows[layer][None, :] + dz
-        nu = _steepness(point, grown)
+        rows = point.rows[layer][None, :] + dz
+        nu = _steepness(point, rows)
         dh = nu * dz
         collective = np.minimum(nu.max(axis=1) * together, _l2(point, dh))
         ahead.jump.append(dz)
         ahead.nu.append(nu)
-        ahead.lam.append(_bend(point, grown))
+        ahead.lam.append(_bend(point, rows))
     return ahead
 
 
@@ -138,10 +138,10 @@ def _backward(
     for layer in range(shares.shape[1] - 2, -1, -1):
         step = point.weight_factors[layer + 1] * shares[:, layer + 1]
         du = np.outer(step, above) + ahead.gain[layer + 1][:, None] * back.backward[0]
-        turned = ahead.lam[layer] * point.upstream_columns[layer][None, :] * ahead.jump[layer]
+        slope_change = ahead.lam[layer] * point.upstream_columns[layer][None, :] * ahead.jump[layer]
         above = point.backward_norms[layer]
         most = ahead.nu[layer] * ahead.gain[layer + 1][:, None] * back.reach[0]
-        dg = np.minimum(ahead.nu[layer] * du + turned, most + above)
+        dg = np.minimum(ahead.nu[layer] * du + slope_change, most + above)
         back.upstream.insert(0, du)
         back.backward.insert(0, dg)
         back.reach.insert(0, np.minimum(most, above + dg))
@@ -153,11 +153,11 @@ def _jacobian_change(point: LayeredPoint, ahead: _Ahead, back: _Back) -> Corners
     total = np.zeros(len(ahead.gain[0]))
     for layer, (dg, g) in enumerate(zip(back.backward, back.reach, strict=True)):
         c = point.weight_factors[layer]
-        turned, moved = dg * point.input_norms[layer], c * g * ahead.change[layer]
+        backward, forward = dg * point.input_norms[layer], c * g * ahead.change[layer]
         apart = np.minimum(
-            _l2(point, turned), dg.max(axis=1) * point.collective_input_norms[layer]
-        ) + np.minimum(_l2(point, moved), c * g.max(axis=1) * ahead.collective[layer])
-        total += np.minimum(_l2(point, turned + moved), apart) ** 2
+            _l2(point, backward), dg.max(axis=1) * point.collective_input_norms[layer]
+        ) + np.minimum(_l2(point, forward), c * g.max(axis=1) * ahead.collective[layer])
+        total += np.minimum(_l2(point, backward + forward), apart) ** 2
     return np.sqrt(total)
 
 

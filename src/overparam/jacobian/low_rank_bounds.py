@@ -38,11 +38,11 @@ class LowRankBounds(JacobianBounds):
 
     def on_balls(self, radii: Radii) -> Float[np.ndarray, "radii 2"]:
         """(omega, L) for each radius."""
-        r, turn = np.asarray(radii, dtype=np.float64), 1 / math.sqrt(self.rank)
-        reach, lift = r * (self.lift + turn * r / 2), self.lift + turn * r
+        r, scale = np.asarray(radii, dtype=np.float64), 1 / math.sqrt(self.rank)
+        reach, lift = r * (self.lift + scale * r / 2), self.lift + scale * r
         omega, lipschitz = self.weights.on_balls(reach).T
-        change = omega * lift + self.jacobian_norm * turn * r
-        bend = lipschitz * lift**2 + (self.jacobian_norm + omega) * turn
+        change = omega * lift + self.jacobian_norm * scale * r
+        bend = lipschitz * lift**2 + (self.jacobian_norm + omega) * scale
         return np.stack([change, bend], axis=1) * UP
 
 

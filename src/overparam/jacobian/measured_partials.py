@@ -1,6 +1,6 @@
 """Composed layer Jacobians at theta_0: of every point by itself, and of the data together.
 
-Two kinds of numbers sharpen what products of single norms give (docs/modulus.md, Lemmas 4 and 5):
+Two kinds of numbers sharpen what products of single norms give (docs/modulus.md, Lemmas J4 and J5):
 norms of products of matrices, A^2 diag(act') A^1 instead of |A^2| |A^1| beta_1, point by point; and
 norms over all points together, from Gram matrices of the layers' inputs.
 
@@ -101,7 +101,7 @@ class RoundedProduct:
         return arithmetic.safety * (longest + self.error)
 
     def slope_response(self, tail: "RoundedProduct", arithmetic: Arithmetic) -> float:
-        """Bound on |self diag(d) tail| over unit vectors d: docs/modulus.md, Lemma 4."""
+        """Bound on |self diag(d) tail| over unit vectors d: docs/modulus.md, Lemma J4."""
         y, p = self.matrix, tail.matrix
         gram = (y.T @ y) * (p @ p.T)
         trace, size = float(np.trace(gram)), arithmetic.rounding(max(len(y), p.shape[1]))

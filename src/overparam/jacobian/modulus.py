@@ -23,7 +23,7 @@ from overparam.jacobian.branch_and_bound import (
 )
 from overparam.jacobian.by_radius import Radii
 from overparam.jacobian.data_norms import Family
-from overparam.jacobian.perturbed_passes import PerturbedPasses, perturbed_passes, turned_rate
+from overparam.jacobian.perturbed_passes import PerturbedPasses, backward_rate, perturbed_passes
 from overparam.jacobian.starting_norms import StartingNorms
 from overparam.numbers.upper import Upper, hypot, total
 
@@ -120,25 +120,25 @@ def _jacobian_change(norms: StartingNorms, change: PerturbedPasses) -> Upper:
     squares = []
     for layer, (dg, g) in enumerate(zip(change.backward, change.reach, strict=True)):
         c = norms.factors[layer]
-        turned, moved = dg * norms.inputs[layer], g * (c * change.input[layer])
-        by_points = norms.l2(turned + moved)
-        first = norms.l2(turned).minimum(dg.max(1) * norms.collective[layer])
-        second = norms.l2(moved).minimum(g.max(1) * (c * change.collective_input[layer]))
+        backward, forward = dg * norms.inputs[layer], g * (c * change.input[layer])
+        by_points = norms.l2(backward + forward)
+        first = norms.l2(backward).minimum(dg.max(1) * norms.collective[layer])
+        second = norms.l2(forward).minimum(g.max(1) * (c * change.collective_input[layer]))
         if norms.curved:
-            first = first.minimum(_turned_by_pairs(norms, change, layer))
-            second = second.minimum(_moved_by_pairs(norms, change, layer))
+            first = first.minimum(_backward_by_pairs(norms, change, layer))
+            second = second.minimum(_forward_by_pairs(norms, change, layer))
         squares.append(by_points.minimum(first + second).squared())
     return total(squares).sqrt()
 
 
-def _turned_by_pairs(norms: StartingNorms, change: PerturbedPasses, layer: int) -> Upper:
-    """Bound on V -> dG^l V a_0^{l-1} as a sum over the layers that turn it."""
+def _backward_by_pairs(norms: StartingNorms, change: PerturbedPasses, layer: int) -> Upper:
+    """Bound on V -> dG^l V a_0^{l-1} as a sum over the layers that change it."""
     found = Upper(np.zeros_like(change.shares[0].values))
     if layer == norms.layers - 1:
         return found
     assert norms.curvature is not None
     for q in range(layer, norms.layers - 1):
-        rate = turned_rate(norms, change, q, layer)
+        rate = backward_rate(norms, change, q, layer)
         found = found + change.shares[q + 1] * _at(norms.mixed[q + 1, layer], rate)
     for other, norm in enumerate(change.secant_energies):
         rate = norms.curvature * change.energies[layer] * norm
@@ -150,12 +150,12 @@ def _turned_by_pairs(norms: StartingNorms, change: PerturbedPasses, layer: int) 
     return found
 
 
-def _moved_by_pairs(norms: StartingNorms, change: PerturbedPasses, layer: int) -> Upper:
-    """Bound on V -> G^l V da^{l-1} as a sum over the layers that move h^{l-1}."""
+def _forward_by_pairs(norms: StartingNorms, change: PerturbedPasses, layer: int) -> Upper:
+    """Bound on V -> G^l V da^{l-1} as a sum over the layers that change h^{l-1}."""
     found = Upper(np.zeros_like(change.shares[0].values))
     for low in range(layer):
-        passed = change.secant_slopes[layer - 1] * change.secant_transports[layer - 1][low]
-        rate = norms.factors[layer] * change.reach[layer] * passed
+        transport = change.secant_slopes[layer - 1] * change.secant_transports[layer - 1][low]
+        rate = norms.factors[layer] * change.reach[layer] * transport
         again = change.shares[low].column() * norms.factors[low] * change.input[low]
         found = found + change.shares[low] * _at(norms.mixed[layer, low], rate)
         found = found + norms.l2(rate * again)
@@ -171,39 +171,39 @@ def _second_derivative(norms: StartingNorms, change: PerturbedPasses) -> Upper:
     """L at each split: docs/modulus.md, Theorem 3."""
     nothing = change.input[0]
     mixed, curved = Upper(nothing.values[:, 0]), Upper(nothing.values[:, 0])
-    bent = nothing  # sum over layers of |dU^l| T_l^2
+    dU_T2 = nothing  # the sum over layers of |dU^l| T_l^2
     tangent, collective = nothing, mixed  # T_{l-1} pointwise, and calT_{l-1} in L2(mu)
-    entering: list[Upper] = []
+    k: list[Upper] = []
     again: list[Upper] = []
     for layer, g in enumerate(change.reach):
         c = norms.factors[layer]
         slope = change.slopes[layer - 1] if layer else nothing
-        passed = norms.l2(g * slope * tangent).minimum((g * slope).max(1) * collective)
-        mixed = mixed + (c * passed).squared()
+        g_T = norms.l2(g * slope * tangent).minimum((g * slope).max(1) * collective)
+        mixed = mixed + (c * g_T).squared()
         if layer == norms.layers - 1:
             break
         gain = norms.weight_norms[layer] + c * change.shares[layer]
-        entering.append(norms.inputs[layer] + c * change.input[layer])
+        k.append(norms.inputs[layer] + c * change.input[layer])
         again.append(c * change.shares[layer].column() * slope * tangent)
-        single = hypot(entering[-1], gain.column() * slope * tangent)
+        single = hypot(k[-1], gain.column() * slope * tangent)
         shared = norms.collective[layer] + c * change.collective_input[layer]
         shared = hypot(shared, gain * slope.max(1) * collective)
-        tangent = single.minimum(_reached(change.transports[layer], entering, again))
+        tangent = single.minimum(_through(change.transports[layer], k, again))
         collective = shared.minimum(norms.l2(tangent))
         upstream = change.upstream[layer]
-        bent = bent + upstream * tangent.squared()
+        dU_T2 = dU_T2 + upstream * tangent.squared()
         at_layer = (norms.columns[layer] + upstream) * tangent
         curved = curved + (at_layer.max(1) * collective).minimum(norms.l2(at_layer * tangent))
     if change.energies:
-        energy = _reached(change.energies, entering, again)
-        curved = curved.minimum(norms.l2(energy.squared() + bent))
+        energy = _through(change.energies, k, again)
+        curved = curved.minimum(norms.l2(energy.squared() + dU_T2))
     pairs = len(norms.moving) - 1  # layers that move above another one that does
     both = Upper.exact(float(min(4, pairs)), mixed.values.dtype).sqrt()
     found = both * mixed.sqrt()
     return found if norms.curvature is None else found + norms.curvature * curved
 
 
-def _reached(factors: list[Upper], entering: list[Upper], again: list[Upper]) -> Upper:
-    """What unit tangents of all layers reach through transports of the given norms."""
-    squares = total([(p * k).squared() for p, k in zip(factors, entering, strict=True)])
+def _through(factors: list[Upper], k: list[Upper], again: list[Upper]) -> Upper:
+    """Bound on unit tangents of all layers, through transports of the given norms."""
+    squares = total([(p * k_l).squared() for p, k_l in zip(factors, k, strict=True)])
     return squares.sqrt() + total([p * s for p, s in zip(factors, again, strict=True)])

@@ -8,7 +8,7 @@ With X^q = I and no B^l it is the transport P^{ql} = dz^q / dz^l; with B^l = dia
 for all l it collects what a change of z^l does to every layer above, weighted as the second
 derivative weights it. Norms at theta_0 (s^l = act'(z_0^l)) are measured;
 :func:`partial_jacobian_norms` bounds them for all slopes that a perturbation allows.
-Proofs: docs/modulus.md, Lemma 4.
+Proofs: docs/modulus.md, Lemma J4.
 """
 
 from collections.abc import Callable
@@ -94,19 +94,19 @@ class Slopes:
         half: Half its length.
         errors: Bounds on the distance of act'(z_0^l) from the slopes that stacks were measured
             with, by hidden layer.
-        moved: Bounds on |s^l - those slopes|_2, by hidden layer; None where nothing is known.
+        distances: Bounds on |s^l - those slopes|_2, by hidden layer; None where nothing is known.
     """
 
     bound: Upper
     middle: Upper
     half: Upper
     errors: list[Upper]
-    moved: list[Upper] | None
+    distances: list[Upper] | None
 
     def spread(self, layer: int) -> Upper:
         """Bound on |s^l_j - those of the stacks|, whatever j."""
-        assert self.moved is not None
-        return self.moved[layer].minimum(2 * self.half + self.errors[layer])
+        assert self.distances is not None
+        return self.distances[layer].minimum(2 * self.half + self.errors[layer])
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def partial_jacobian_norms(
     slopes: Slopes,
     below: list[PartialBounds],
 ) -> PartialBounds:
-    """Bounds on the ball for a stack of A_0 and any slopes allowed: docs/modulus.md, Lemma 4.
+    """Bounds on the ball for a stack of A_0 and any slopes allowed: docs/modulus.md, Lemma J4.
 
     Args:
         stack: Norms at theta_0.
@@ -134,12 +134,12 @@ def partial_jacobian_norms(
     nothing = Upper(np.zeros_like(stack.start.values))
     found, dy = PartialBounds([stack.start], [nothing]), nothing
     y: Upper | None = None  # |Y|, and |dY| at theta_0's, of the last partial
-    turned: list[Upper] = []  # |Y_0^q diag(ds^q)|, from this layer upwards
+    turns: list[Upper] = []  # |Y_0^q diag(ds^q)|, from this layer upwards
     for layer, partial in zip(range(stack.top - 1, -1, -1), stack.layers_below, strict=True):
         a = weight_norms[layer + 1]
         y = _norm_before(partial, a, y, dy, slopes).minimum(found.norms[0] * a)
         x = hypot(partial.head, slopes.bound * y)
-        if partial.before is None or slopes.moved is None:
+        if partial.before is None or slopes.distances is None:
             found.norms.insert(0, x)
             found.changes.insert(0, Upper(np.full_like(nothing.values, np.inf)))
             continue
@@ -147,9 +147,10 @@ def partial_jacobian_norms(
         assert partial.column is not None
         dy = found.changes[0] * a
         y = y.minimum(partial.before + dy)
-        turn = (partial.column * slopes.moved[layer]).minimum(partial.before * slopes.spread(layer))
-        turned.insert(0, turn)
-        dx = (turn + slopes.bound * dy).minimum(_telescoped(layer, partial, slopes, turned, below))
+        e, spread = slopes.distances[layer], slopes.spread(layer)
+        turn = (partial.column * e).minimum(partial.before * spread)
+        turns.insert(0, turn)
+        dx = (turn + slopes.bound * dy).minimum(_telescoped(layer, partial, slopes, turns, below))
         found.changes.insert(0, dx)
         found.norms.insert(0, hypot(partial.head, slopes.bound * y).minimum(partial.after + dx))
     return found
@@ -162,7 +163,7 @@ def _norm_before(
     if y is None:
         return partial.head_moved
     through = slopes.bound * (y * a)
-    if partial.skipped is not None and slopes.moved is not None:
+    if partial.skipped is not None and slopes.distances is not None:
         straight = (partial.skipped + dy * a).minimum(y * a)
         through = through.minimum(slopes.middle * straight + slopes.half * (y * a))
     return hypot(partial.head_moved, through)
@@ -172,15 +173,15 @@ def _telescoped(
     layer: int,
     partial: PartialJacobian[Upper],
     slopes: Slopes,
-    turned: list[Upper],
+    turns: list[Upper],
     below: list[PartialBounds],
 ) -> Upper:
     """Bound on |dX^l|, one layer's slopes changed at a time from the top."""
-    assert slopes.moved is not None
-    shift = turned[0]
+    assert slopes.distances is not None
+    shift = turns[0]
     for q, (response, turn) in enumerate(
-        zip(partial.slope_responses, turned[1:], strict=True), layer + 1
+        zip(partial.slope_responses, turns[1:], strict=True), layer + 1
     ):
-        first = response * slopes.moved[q] + turn * below[q].changes[layer]
+        first = response * slopes.distances[q] + turn * below[q].changes[layer]
         shift = shift + first.minimum(turn * below[q].norms[layer])
     return shift

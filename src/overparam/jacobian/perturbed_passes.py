@@ -1,6 +1,6 @@
 """What a perturbation changes in the forward and the backward pass, as bounds by its shares.
 
-The recursions of docs/modulus.md, Lemmas 2 to 4. With r_l the share of layer l in a perturbation,
+The recursions of docs/modulus.md, Lemmas J2 to J4. With r_l the share of layer l in a perturbation,
 
     i_l = r_l (kappa_l + c_l |dh^{l-1}|),
     |dz^l| <= min(a_l |dh^{l-1}| + i_l, sum_{j<=l} p_lj i_j),        |dh^l| <= sigma_l |dz^l|,
@@ -58,19 +58,20 @@ class PerturbedPasses:
 
 def perturbed_passes(norms: StartingNorms, shares: list[Upper]) -> PerturbedPasses:
     """Bounds for perturbations whose layers have the given norms, (splits,) each."""
-    nothing = _zeros(norms, shares)
+    splits, dtype = len(shares[0].values), shares[0].values.dtype
+    nothing = Upper.exact(np.zeros((splits, norms.points)), dtype)
     moves: list[Upper] = []
     entering: list[Upper] = []
     inputs, collective = [nothing], [Upper(nothing.values[:, 0])]
-    halfway: list[PartialBounds] = []
+    secant_bounds: list[PartialBounds] = []
     secants: list[Upper] = []
     for layer in range(norms.layers - 1):
         a, r, c = norms.weight_norms[layer], shares[layer], norms.factors[layer]
         dh, together = inputs[-1], collective[-1]
         entering.append(r.column() * (norms.inputs[layer] + c * dh))
         slopes = norms.slopes_within(moves, 0.5)
-        halfway.append(norms.next_transport(slopes, halfway))
-        through = [p * i for p, i in zip(halfway[layer].norms, entering, strict=True)]
+        secant_bounds.append(norms.next_transport(slopes, secant_bounds))
+        through = [p * i for p, i in zip(secant_bounds[layer].norms, entering, strict=True)]
         dz = (a * dh + entering[-1]).minimum(total(through))
         secant = norms.steepness(layer, dz, 0.5)
         inputs.append(secant * dz)
@@ -79,8 +80,8 @@ def perturbed_passes(norms: StartingNorms, shares: list[Upper]) -> PerturbedPass
         collective.append(together.minimum(norms.l2(inputs[-1])))
         moves.append(dz)
         secants.append(secant)
-    whole = norms.slopes_within(moves, 1.0)
-    ends = norms.transports_within(whole)
+    on_ball = norms.slopes_within(moves, 1.0)
+    ball_bounds = norms.transports_within(on_ball)
     change = PerturbedPasses(
         shares=shares,
         entering=entering,
@@ -88,11 +89,11 @@ def perturbed_passes(norms: StartingNorms, shares: list[Upper]) -> PerturbedPass
         input=inputs,
         collective_input=collective,
         secant_slopes=secants,
-        secant_transports=[reach.norms for reach in halfway],
-        secant_energies=norms.energies_within(norms.slopes_within(moves, 0.5), halfway),
+        secant_transports=[reach.norms for reach in secant_bounds],
+        secant_energies=norms.energies_within(norms.slopes_within(moves, 0.5), secant_bounds),
         slopes=[norms.steepness(layer, dz, 1.0) for layer, dz in enumerate(moves)],
-        transports=[reach.norms for reach in ends],
-        energies=norms.energies_within(whole, ends),
+        transports=[reach.norms for reach in ball_bounds],
+        energies=norms.energies_within(on_ball, ball_bounds),
         upstream=[],
         backward=[nothing],
         reach=[norms.backward[-1] + nothing],
@@ -101,37 +102,34 @@ def perturbed_passes(norms: StartingNorms, shares: list[Upper]) -> PerturbedPass
     return change
 
 
-def _zeros(norms: StartingNorms, shares: list[Upper]) -> Upper:
-    splits = len(shares[0].values)
-    return Upper.exact(np.zeros((splits, norms.points)), shares[0].values.dtype)
-
-
 def _backward(norms: StartingNorms, change: PerturbedPasses) -> None:
     """Fill in ``upstream``, ``backward`` and ``reach``, from the top."""
-    turns = [_slope_change(norms, layer, dz) for layer, dz in enumerate(change.preactivation)]
+    moves = enumerate(change.preactivation)
+    slope_changes = [_slope_change(norms, layer, dz) for layer, dz in moves]
     energy = _energy_change(norms, change)
     for layer in range(norms.layers - 2, -1, -1):
         step = norms.factors[layer + 1] * change.shares[layer + 1]
         gain = (norms.weight_norms[layer + 1] + step).column()
         du = step.column() * norms.backward[layer + 1] + gain * change.backward[0]
         above = range(layer, norms.layers - 1)
-        turned = total([turns[q] * change.transports[q][layer] for q in above])
+        unrolled = total([slope_changes[q] * change.transports[q][layer] for q in above])
         if energy is not None:
-            turned = turned.minimum(energy * change.energies[layer])
+            unrolled = unrolled.minimum(energy * change.energies[layer])
         for q in above:
-            turned = turned + change.shares[q + 1].column() * turned_rate(norms, change, q, layer)
+            r = change.shares[q + 1].column()
+            unrolled = unrolled + r * backward_rate(norms, change, q, layer)
         at_start, most = norms.backward[layer], change.slopes[layer] * gain * change.reach[0]
-        dg = (norms.slope * du + turns[layer]).minimum(turned).minimum(most + at_start)
+        dg = (norms.slope * du + slope_changes[layer]).minimum(unrolled).minimum(most + at_start)
         change.upstream.insert(0, du)
         change.backward.insert(0, dg)
         change.reach.insert(0, most.minimum(at_start + dg))
 
 
-def turned_rate(norms: StartingNorms, change: PerturbedPasses, q: int, layer: int) -> Upper:
+def backward_rate(norms: StartingNorms, change: PerturbedPasses, q: int, layer: int) -> Upper:
     """Bound on |G^{q+1} Vhat^{q+1} diag(act') dz^q/dz^l| over |V|, hidden layers from 0."""
     # While the backward pass is filled in from the top, its first entry is layer + 1.
-    whole = change.reach[q + 1 - norms.layers]
-    return norms.factors[q + 1] * whole * change.slopes[q] * change.transports[q][layer]
+    on_ball = change.reach[q + 1 - norms.layers]
+    return norms.factors[q + 1] * on_ball * change.slopes[q] * change.transports[q][layer]
 
 
 def _energy_change(norms: StartingNorms, change: PerturbedPasses) -> Upper | None:

@@ -137,11 +137,11 @@ class StartingNorms:
 
     def slopes_within(self, moves: list[Upper], part: float) -> Slopes:
         """The slopes that pre-activations reach by moves of the given norms, times a part."""
-        moved = None
+        distances = None
         if self.curvature is not None:
             pairs = zip(moves, self.slope_errors, strict=False)
-            moved = [(part * self.curvature) * move + error for move, error in pairs]
-        return Slopes(self.slope, self.middle, self.half, self.slope_errors, moved)
+            distances = [(part * self.curvature) * move + error for move, error in pairs]
+        return Slopes(self.slope, self.middle, self.half, self.slope_errors, distances)
 
     def steepness(self, layer: int, move: Upper, part: float) -> Upper:
         """Bound on the largest slope, or secant's slope, within a move of the pre-activation."""
@@ -168,7 +168,7 @@ class StartingNorms:
 
     def at_rest(self) -> tuple[list[PartialBounds], list[Upper]]:
         """Bounds at theta_0 itself on all transports, and on the stack with heads."""
-        moved = None if self.curvature is None else self.slope_errors
-        slopes = Slopes(self.slope, self.middle, self.half, self.slope_errors, moved)
+        distances = None if self.curvature is None else self.slope_errors
+        slopes = Slopes(self.slope, self.middle, self.half, self.slope_errors, distances)
         transports = self.transports_within(slopes)
         return transports, self.energies_within(slopes, transports)

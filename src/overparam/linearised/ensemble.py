@@ -122,9 +122,9 @@ class InfiniteEnsemble:
         """B with F_t(x) = F_0(x) + B (y - F_0(X)), and Sigma(x, X); both (p, n)."""
         pair = infinite_ntk(self.model, _double(x), self.x)
         _, learned = self.curve.factors(t)
-        modes, roots = self.curve.modes, self.curve.roots
-        along = ((_double(pair.ntk) * roots) @ modes) * learned
-        return (along @ modes.T) * roots, _double(pair.nngp)
+        vectors, roots = self.curve.modes.vectors, self.curve.roots
+        along = ((_double(pair.ntk) * roots) @ vectors) * learned
+        return (along @ vectors.T) * roots, _double(pair.nngp)
 
 
 @on_host

@@ -20,15 +20,10 @@ from overparam.jacobian.by_radius import JacobianBounds
 from overparam.jacobian.layer_norms import top_eigenvalue
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.jacobian_change import jacobian_change_gram
-from overparam.kernel.empirical.tangent import (
-    coordinate_weights,
-    pull_back,
-    tangent_kernel,
-    to_coordinates,
-)
+from overparam.kernel.empirical.tangent import coordinate_weights, pull_back, tangent_kernel
+from overparam.kernel.modes import KernelModes
 from overparam.model.mlp import Params
 from overparam.precision import as_float64
-from overparam.problem.problem import Problem
 from overparam.rounding.float64 import excess_with_rounding, kernel_errors
 from overparam.rounding.measured_kernel import MeasuredKernel
 from overparam.theorems.path import (
@@ -59,47 +54,45 @@ class LinearisedPath:
     mode moves in one direction only.
 
     Attributes:
-        eigenvalues: Those of K_0, positive, shape (m,).
-        modes: Their eigenvectors as columns, (m, m).
-        coefficients: r_0 along the modes, (m,).
+        modes: Of K_0, with positive eigenvalues, and r_0 along them, (m,).
         step_size: eta.
     """
 
-    eigenvalues: Vector
-    modes: Float[np.ndarray, "m m"]
-    coefficients: Vector
+    modes: KernelModes
     step_size: float
 
     @property
     def monotone(self) -> bool:
         """Whether 0 < eta lambda <= 1 for every eigenvalue."""
-        return every_mode_moves_one_way(self.step_size, *self._extremes)
+        return every_mode_moves_one_way(self.step_size, *self.extremes)
 
     def residual(self, t: int) -> Vector:
         """r_t = (I - eta K_0)^t r_0."""
-        return self.modes @ (self._left(t) * self.coefficients)
+        return self.modes.vectors @ (self._left(t) * self.modes.coefficients)
 
     def residual_norm(self, t: int) -> float:
         """|r_t|."""
-        return float(np.linalg.norm(self._left(t) * self.coefficients))
+        return float(np.linalg.norm(self._left(t) * self.modes.coefficients))
 
     def dual(self, t: int) -> Vector:
         """a_t = K_0^{-1} (I - (I - eta K_0)^t) r_0, with theta_t = theta_0 + J_0* a_t."""
         learned = -np.expm1(t * self._logs) if t else np.zeros_like(self._logs)
-        return self.modes @ (learned * self.coefficients / self.eigenvalues)
+        modes = self.modes
+        return modes.vectors @ (learned * modes.coefficients / modes.eigenvalues)
 
     def movement(self, a: int, b: float | int) -> float:
         """|theta_b - theta_a| for a <= b; b may be infinite."""
-        moved = self._left(a) - (0.0 if math.isinf(b) else self._left(int(b)))
-        return float(np.linalg.norm(moved * self.coefficients / np.sqrt(self.eigenvalues)))
+        fall = self._left(a) - (0.0 if math.isinf(b) else self._left(int(b)))
+        modes = self.modes
+        return float(np.linalg.norm(fall * modes.coefficients / np.sqrt(modes.eigenvalues)))
 
     def chord_error(self, a: int, b: int) -> float:
-        """Bound on |r_t - chord(t)| for a <= t <= b, chord linear from r_a to r_b."""
+        """kappa of Lemma P3: |r_t - chord(t)| for a <= t <= b, chord linear from r_a to r_b."""
         fall = self._left(a) - self._left(b)
         with np.errstate(invalid="ignore"):
-            bent = (b - a) ** 2 / 8 * self._logs**2 * self._left(a)
-        bent = np.where(np.isfinite(bent), bent, fall)
-        return float(np.linalg.norm(np.minimum(bent, fall) * self.coefficients))
+            convexity = (b - a) ** 2 / 8 * self._logs**2 * self._left(a)
+        kappa = np.where(np.isfinite(convexity), np.minimum(convexity, fall), fall)
+        return float(np.linalg.norm(kappa * self.modes.coefficients))
 
     def steps(self) -> Iterator[int]:
         """The steps at which to look: 0, 1, 2, ... and then ever farther apart."""
@@ -111,13 +104,14 @@ class LinearisedPath:
             t = max(t + 1, math.ceil(t * (1 + SPACING)))
 
     @property
-    def _extremes(self) -> tuple[float, float]:
-        return float(self.eigenvalues[0]), float(self.eigenvalues[-1])
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and the largest eigenvalue of K_0."""
+        return float(self.modes.eigenvalues[0]), float(self.modes.eigenvalues[-1])
 
     @cached_property
     def _logs(self) -> Vector:
         with np.errstate(divide="ignore"):  # eta lambda = 1: the mode is learned in one step
-            return np.log1p(-np.minimum(self.step_size * self.eigenvalues, 1.0))
+            return np.log1p(-np.minimum(self.step_size * self.modes.eigenvalues, 1.0))
 
     def _left(self, t: int) -> Vector:
         return np.ones_like(self._logs) if t == 0 else np.exp(t * self._logs)
@@ -164,7 +158,7 @@ def follow(path: LinearisedPath, points: Iterable[MeasuredPoint]) -> PathConverg
     """
     points = iter(points)
     first = next(points)
-    smallest, largest = path._extremes
+    smallest, largest = path.extremes
     return descent_follows_path(
         start=_known(path, first),
         cells=_cells(path, first, points),
@@ -214,8 +208,9 @@ def _sums(path: LinearisedPath, a: MeasuredPoint, b: MeasuredPoint) -> tuple[flo
     residuals = left * float(np.linalg.norm(first)) + right * float(np.linalg.norm(last))
     drifts = left * max(z.drift(first) for z in near)
     if N > 1:
-        off = max(z.change for z in near) * path.chord_error(a.step, b.step)
-        drifts += right * max(z.drift(last) for z in near) + N * off
+        kappa = path.chord_error(a.step, b.step)
+        D = max(z.change for z in near)
+        drifts += right * max(z.drift(last) for z in near) + N * D * kappa
     return residuals, drifts
 
 
@@ -235,15 +230,13 @@ class KernelLooks:
     """The kernel at points of a path, beside K_0.
 
     Args:
-        problem: The learning problem.
-        params: theta_0.
+        point: theta_0, whose kernel is K_0.
         path: The linearised run from there.
     """
 
-    def __init__(self, problem: Problem, params: Params, path: LinearisedPath) -> None:
-        self.problem, self.path, self.start = problem, path, as_float64(params)
-        self.known = MeasuredKernel(Expansion(problem, self.start))
-        self.first = self.known.kernel
+    def __init__(self, point: Expansion, path: LinearisedPath) -> None:
+        self.problem, self.path, self.start = point.problem, path, as_float64(point.params)
+        self.known = MeasuredKernel(point)
 
     @property
     def error(self) -> float:
@@ -254,39 +247,37 @@ class KernelLooks:
         """thetabar_t."""
         if not step:
             return self.start
-        moved = pull_back(self.problem, self.start, self.path.dual(step))
-        return jax.tree.map(np.add, self.start, moved)
+        away = pull_back(self.problem, self.start, self.path.dual(step))
+        return jax.tree.map(np.add, self.start, away)
 
     def drift(self, kernel: Float[np.ndarray, "m m"], error: float) -> float:
         """|K - K_0| from above, for a kernel that may be off."""
-        return spectral_norm(kernel - self.first).upper + error + self.error
+        return spectral_norm(kernel - self.known.kernel).upper + error + self.error
 
     def drift_at(self, step: int) -> float:
         """|K(thetabar_t) - K_0| from above, t > 0; nine digits of the kernel will do for that."""
-        there = self.parameters(step)
-        kernel = tangent_kernel(self.problem, there)
-        errors = kernel_errors(self.problem, there, kernel)
+        theta = self.parameters(step)
+        kernel = tangent_kernel(self.problem, theta)
+        errors = kernel_errors(self.problem, theta, kernel)
         return self.drift(kernel, errors.of_kernel(sqrt_up(max_eigenvalue(kernel).upper)))
 
 
 def _look(looks: KernelLooks, step: int) -> MeasuredPoint:
     """A point of the path."""
-    problem, start, path, there = looks.problem, looks.start, looks.path, looks.parameters(step)
-    known = MeasuredKernel(Expansion(problem, there)) if step else looks.known
+    problem, start, path, theta = looks.problem, looks.start, looks.path, looks.parameters(step)
+    known = MeasuredKernel(Expansion(problem, theta)) if step else looks.known
     roots = coordinate_weights(problem)
-    change = jacobian_change_gram(problem.mlp, start, there, problem.measure.x)
-    residual = problem.residual(there)
-    actual = to_coordinates(problem, residual)
+    gram = jacobian_change_gram(problem.mlp, start, theta, problem.measure.x)
     # theta_t is known; what F_lin is there is known up to the errors of the kernel and of F.
-    off = excess_with_rounding(problem, there, residual).noise
+    noise = excess_with_rounding(problem, theta, known.point.to_minimiser).noise
     if step:
-        off += looks.error * float(np.linalg.norm(path.dual(step)))
+        noise += looks.error * float(np.linalg.norm(path.dual(step)))
     return MeasuredPoint(
         step=step,
         sigma=sqrt_down(max(known.smallest.lower, 0.0)),
         jacobian_norm=known.jacobian_norm,
-        change_gram=change * np.outer(roots, roots),
+        change_gram=gram * np.outer(roots, roots),
         kernel_drift=looks.drift(known.kernel, known.error) if step else 0.0,
-        mismatch=float(np.linalg.norm(path.residual(step) - actual)) + off,
+        mismatch=float(np.linalg.norm(path.residual(step) - known.point.residual)) + noise,
         bounds=known.bounds,
     )

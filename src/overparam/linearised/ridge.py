@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import eigh
 
+from overparam.kernel.modes import KernelModes
 from overparam.results import brief
 
 PRICES = 2.0 ** np.arange(10, -45, -1)
@@ -19,18 +19,13 @@ PRICES = 2.0 ** np.arange(10, -45, -1)
 
 
 def left_out(
-    eigenvalues: Float[np.ndarray, " m"],
-    vectors: Float[np.ndarray, "m m"],
-    components: Float[np.ndarray, "m c"],
-    price: float,
-    shares: Float[np.ndarray, " n"],
+    modes: KernelModes, price: float, shares: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n k c"]:
     """The errors on rows of which a share takes no part in the fit.
 
     Args:
-        eigenvalues: Of K, in the coordinates sqrt(w_i) h(x_i).
-        vectors: Its eigenvectors as columns; m = n k.
-        components: Of the residual r_0 along them; c residuals that share the kernel.
+        modes: Of K, in the coordinates sqrt(w_i) h(x_i), m = n k, with r_0 along them; c residuals
+            may share the kernel.
         price: mu > 0.
         shares: Of each row's weight that is left out, in (0, 1].
 
@@ -40,10 +35,10 @@ def left_out(
     References:
         docs/linearised.md, Lemma L4; docs/posterior.md, Lemma L8.
     """
-    n = len(shares)
+    n, vectors = len(shares), modes.vectors
     k = len(vectors) // n
-    kept = price / (np.maximum(eigenvalues, 0.0) + price)
-    residuals = (vectors @ (kept[:, None] * components)).reshape(n, k, -1)
+    kept = price / (np.maximum(modes.eigenvalues, 0.0) + price)
+    residuals = (vectors @ (modes.coefficients.T * kept).T).reshape(n, k, -1)
     if k == 1:
         own = (vectors**2 @ kept)[:, None, None]
     else:
@@ -59,8 +54,7 @@ class RidgeFit:
     """Kernel ridge regression: argmin sum_i w_i |y_i - h(x_i)|^2 + mu |h|^2.
 
     Attributes:
-        eigenvalues: Of sqrt(w_i w_j) Theta(x_i, x_j), increasing, (n,).
-        modes: Its eigenvectors as columns, (n, n).
+        modes: Of sqrt(w_i w_j) Theta(x_i, x_j), with the weighted targets along them, (n, c).
         roots: sqrt(w_i), (n,).
         price: mu.
         prices: Those tried, decreasing, (p,); the given one alone, if it was given.
@@ -72,8 +66,7 @@ class RidgeFit:
             errors e_i are as large as the Gaussian process says, in the mean over the observations.
     """
 
-    eigenvalues: Float[np.ndarray, " n"]
-    modes: Float[np.ndarray, "n n"]
+    modes: KernelModes
     roots: Float[np.ndarray, " n"]
     price: float
     prices: Float[np.ndarray, " p"]
@@ -91,8 +84,8 @@ class RidgeFit:
             cross: Theta(x, x_i).
             own: Theta(x, x).
         """
-        along = (cross * self.roots) @ self.modes
-        known = np.sum(along**2 / (np.maximum(self.eigenvalues, 0.0) + self.price), axis=1)
+        along = (cross * self.roots) @ self.modes.vectors
+        known = np.sum(along**2 / (np.maximum(self.modes.eigenvalues, 0.0) + self.price), axis=1)
         return np.maximum(own - known, 0.0) + self.price
 
 
@@ -118,26 +111,25 @@ def fit_ridge(
     """
     weights = np.ones(len(y)) if weights is None else weights
     roots = np.sqrt(weights)
-    eigenvalues, modes = eigh(kernel * np.outer(roots, roots), check_finite=False)
-    components = modes.T @ (roots[:, None] * y)
+    modes = KernelModes.of(kernel * np.outer(roots, roots), roots[:, None] * y)
+    vectors, eigenvalues = modes.vectors, modes.eigenvalues
     shares = 1 / np.maximum(weights, 1.0)
     top = max(float(eigenvalues[-1]), 0.0) or 1.0
     prices = top * PRICES if price is None else np.array([price])
     errors, best = np.empty(len(prices)), None
     for index, tried in enumerate(prices):
-        found = left_out(eigenvalues, modes, components, float(tried), shares)[:, 0]
+        found = left_out(modes, float(tried), shares)[:, 0]
         errors[index] = np.sum(found**2) / weights.sum()
         if best is None or errors[index] < errors[best[0]]:
             best = index, found
     assert best is not None
     chosen, residuals = float(prices[best[0]]), best[1]
     inverse = 1 / (np.maximum(eigenvalues, 0.0) + chosen)
-    dual = roots[:, None] * (modes @ (inverse[:, None] * components))
+    dual = roots[:, None] * (vectors @ (inverse[:, None] * modes.coefficients))
     # A new observation beside those that are left varies by s^2 mu / (1 - its leverage).
-    leverage = shares * (1 - chosen * np.sum(modes**2 * inverse, axis=1))
+    leverage = shares * (1 - chosen * np.sum(vectors**2 * inverse, axis=1))
     counted = np.sum(residuals**2 * (1 - leverage)[:, None], axis=0)
     return RidgeFit(
-        eigenvalues=eigenvalues,
         modes=modes,
         roots=roots,
         price=chosen,

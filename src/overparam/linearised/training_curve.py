@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Real
-from scipy.linalg import eigh
 
 from overparam.errors import InputError
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.kernel.infinite.infinite_ntk import infinite_ntk
+from overparam.kernel.modes import KernelModes
 from overparam.limits import require_positive
 from overparam.model.function import ParamTree
 from overparam.precision import on_host
@@ -23,29 +23,30 @@ from overparam.problem.problem import Problem, plain_network, require_no_decay
 from overparam.results import pytree
 
 
-@pytree("eigenvalues", "modes", "coefficients", "targets", "roots")
+@pytree("modes", "targets", "roots")
 @dataclass(frozen=True, eq=False)
 class TrainingCurve:
     """Least squares with a fixed kernel: what training predicts after any number of steps.
 
     Attributes:
-        eigenvalues: Those of K, ascending, shape (m,); m = n k, or n for a kernel that is the same
-            for every output. Rounding may leave a zero slightly off; negative ones are set to 0.
-        modes: Their eigenvectors as columns, (m, m).
-        coefficients: r_0 = y - F_0 along the modes, (m, c) with m c = n k.
+        modes: Of K, (m, m), m = n k, or n for a kernel that is the same for every output, with
+            r_0 = y - F_0 along them, (m, c) with m c = n k; negative eigenvalues are set to 0.
         targets: y, (n, k).
         roots: sqrt(w_i), (n,).
         step_size: eta, or None for gradient flow.
         ridge: mu, the price of the squared distance from theta_0; 0 for none.
     """
 
-    eigenvalues: Float[np.ndarray, " m"]
-    modes: Float[np.ndarray, "m m"]
-    coefficients: Float[np.ndarray, "m c"]
+    modes: KernelModes
     targets: Float[np.ndarray, "n k"]
     roots: Float[np.ndarray, " n"]
     step_size: float | int | None
     ridge: float | int = 0.0
+
+    @property
+    def eigenvalues(self) -> Float[np.ndarray, " m"]:
+        """Those of K, increasing, none below 0; rounding may leave a zero slightly off."""
+        return self.modes.eigenvalues
 
     @property
     def largest_step(self) -> float:
@@ -90,7 +91,7 @@ class TrainingCurve:
             InputError: ``t`` is negative or not whole, or there is no limit.
         """
         remaining, _ = self.factors(t)
-        left = self.modes @ _scaled(remaining, self.coefficients)
+        left = self.modes.vectors @ _scaled(remaining, self.modes.coefficients)
         return self.targets - left.reshape(self.targets.shape) / self.roots[:, None]
 
     @on_host
@@ -105,7 +106,7 @@ class TrainingCurve:
             ridge K + mu in place of K.
         """
         _, learned = self.factors(t)
-        return (self.modes @ _scaled(learned, self.coefficients)).reshape(-1)
+        return (self.modes.vectors @ _scaled(learned, self.modes.coefficients)).reshape(-1)
 
     @on_host
     def predict(
@@ -160,7 +161,7 @@ class TrainingCurve:
             Of the same shape; infinite where training has left the range of float64.
         """
         times = np.asarray(t, dtype=np.float64)
-        energy = np.sum(self.coefficients**2, axis=1, keepdims=True)
+        energy = np.sum(self.modes.coefficients**2, axis=1, keepdims=True)
         left = (self.factors(time)[0] ** 2 for time in times.flat)
         return np.array([_scaled(mode, energy).sum() / 2 for mode in left]).reshape(times.shape)
 
@@ -351,11 +352,8 @@ def kernel_curve(
         raise InputError(f"initial has shape {initial.shape}, the targets have {(n, k)}")
     roots = np.sqrt(problem.measure.weights)
     residual = roots[:, None] * (targets - initial)
-    eigenvalues, modes = eigh(np.asarray(kernel, dtype=np.float64), check_finite=False)
-    coefficients = modes.T @ residual.reshape(len(kernel), -1)
-    return TrainingCurve(
-        np.maximum(eigenvalues, 0.0), modes, coefficients, targets, roots, step_size, ridge
-    )
+    modes = KernelModes.of(np.asarray(kernel, dtype=np.float64), residual.reshape(len(kernel), -1))
+    return TrainingCurve(modes.at_least(0.0), targets, roots, step_size, ridge)
 
 
 def _check_symmetric(kernel: np.ndarray) -> None:

@@ -120,6 +120,14 @@ def parameter_norm(params: ParamTree) -> float:
     return math.hypot(*(float(norm(leaf)) for leaf in leaves))
 
 
+def squared_norm(params: ParamTree) -> Any:
+    """|params|^2 of NumPy arrays, a float; of traced ones a traced scalar."""
+    leaves = jax.tree.leaves(params)
+    if all(isinstance(leaf, np.ndarray) for leaf in leaves):
+        return parameter_norm(params) ** 2
+    return sum(jnp.vdot(leaf, leaf) for leaf in leaves)
+
+
 def parameter_distance(a: ParamTree, b: ParamTree) -> float:
     """|a - b| in the Euclidean norm of the parameters, float64."""
     return parameter_norm(jax.tree.map(np.subtract, as_float64(a), as_float64(b)))

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from overparam.errors import InputError
-from overparam.jacobian.layer_norms import top_eigenvalue
-from overparam.kernel.empirical.tangent import pull_back, tangent_kernel, to_coordinates
+from overparam.kernel.empirical.expansion import Expansion
+from overparam.kernel.empirical.tangent import pull_back
 from overparam.limits import require_positive, require_whole
 from overparam.linearised.path import KernelLooks, LinearisedPath, look_along, stay_near
 from overparam.model.mlp import Params
@@ -76,8 +75,9 @@ def risk_before_training(
     require_iid(problem.measure, "the sample")
     bounded = require_bounded(default_loss(problem.measure) if loss is None else loss)
     start = as_float64(start)
-    path = _path(problem, start, step_size)
-    looks = itertools.islice(look_along(KernelLooks(problem, start, path)), most + 1)
+    point = Expansion(problem, start)
+    path = _path(point, step_size)
+    looks = itertools.islice(look_along(KernelLooks(point, path)), most + 1)
     found: list[tuple[dict[str, float], dict[str, float]]] = []
     for steps, apart in stay_near(path, itertools.takewhile(lambda p: p.step <= most, looks)):
         away = jax.tree.map(np.asarray, pull_back(problem, start, path.dual(steps)))
@@ -109,15 +109,12 @@ def risk_before_training(
     )
 
 
-def _path(problem: Problem, start: Params, step_size: float | None) -> LinearisedPath:
+def _path(point: Expansion, step_size: float | None) -> LinearisedPath:
     """The linearised run; refuses a step that is too long."""
-    kernel: Float[np.ndarray, "m m"] = tangent_kernel(problem, start)
-    values, modes = np.linalg.eigh(kernel)
-    longest = 1 / top_eigenvalue(kernel)
+    largest = float(point.modes.eigenvalues[-1])
+    longest = 1 / largest
     if step_size is not None and require_positive("step_size", step_size) > longest:
         raise InputError(
             f"step_size is {step_size:g}: Theorem P's tube asks for at most {longest:g}"
         )
-    residual = to_coordinates(problem, problem.residual(start))
-    values = np.maximum(values, LEAST * values[-1])
-    return LinearisedPath(values, modes, modes.T @ residual, step_size or longest)
+    return LinearisedPath(point.modes.at_least(LEAST * largest), step_size or longest)

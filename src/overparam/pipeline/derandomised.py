@@ -177,10 +177,10 @@ def _covariances(
     kernel = empirical_ntk(model, centre, seen.x)
     cross = empirical_ntk(model, centre, seen.x, x)
     there = Problem(model, seen)
-    moved = seen.n * float(np.sum(push_forward(there, centre, away) ** 2))
+    change = seen.n * float(np.sum(push_forward(there, centre, away) ** 2))
     for noise in noises[1:]:
         nu = noise * float(np.mean(np.diag(kernel)))
         lower = cho_factor(kernel + nu * np.eye(len(kernel)), lower=True)[0]
         known = solve_triangular(lower, cross, lower=True).reshape(len(kernel), len(x), k)
         left = prior - np.einsum("anj,ank->njk", known, known)
-        yield nu, left, length + moved / nu
+        yield nu, left, length + change / nu

@@ -305,8 +305,8 @@ class Drawn(Job[JobSettings]):
         spectrum: Spectrum,
     ) -> Anchored:
         run = self.check(params, certificate, self.settings.anchor_steps)
-        moved = parameter_distance(self.start, params)
-        return Anchored(newton, params, moved, certificate, run, spectrum)
+        distance = parameter_distance(self.start, params)
+        return Anchored(newton, params, distance, certificate, run, spectrum)
 
     def _anchor(self, params: Params) -> tuple[Certificate, Spectrum]:
         with self.phase("kernel at the anchor"):

@@ -47,8 +47,8 @@ class DecayedJob(Drawn):
             with self.phase("anchored certificate"):
                 certificate = anchor(self.problem, minimum.params, rigor=settings.rigor)
             run = self.check(minimum.params, certificate, settings.anchor_steps)
-            moved = parameter_distance(self.start, minimum.params)
-            anchored = Anchored(None, minimum.params, moved, certificate, run, None)
+            distance = parameter_distance(self.start, minimum.params)
+            anchored = Anchored(None, minimum.params, distance, certificate, run, None)
             if certificate.certified and settings.consequences:
                 left_out = self._left_out(minimum.params)
         known = self.result(

@@ -61,7 +61,7 @@ def risk_bounds(
         loss: A ``BoundedLoss``; None means the 0-1 error for targets that code classes, and the
             squared loss clipped at 2 an output for all others.
         certificate: From initialisation; gives rho_K if it has it. Its radius s* is of no use for a
-            bound on the risk (docs/apriori.md, Proposition 12).
+            bound on the risk (docs/apriori.md, Proposition W12).
         prior: How the data-dependent prior is trained.
         key: A JAX key for the split and the Monte Carlo parts; None stands for
             ``jax.random.key(0)``.
@@ -169,10 +169,10 @@ class SoughtBounds:
         """G1, G2, G7 and G6 around the first part's network; about ``trained`` with a recipe."""
         job, seen = self.job, _rows(self.sample, self.parts[0])
         self.report("training on the first part", 0, 0)
-        centre, moved = train_prior(job.problem, job.start, seen, self.prior, self.seed)
+        centre, trained = train_prior(job.problem, job.start, seen, self.prior, self.seed)
         self.report("bounds around the first part's network", 0, 0)
         about = "network trained on the first part, then on all rows"
-        candidates = [(t, _between(centre, moved, t)) for t in FRACTIONS]
+        candidates = [(t, _between(centre, trained, t)) for t in FRACTIONS]
         if self.prior.recipe is not None:
             assert trained is not None
             about, candidates = "trained network", [(1.0, trained)]

@@ -26,14 +26,14 @@ from overparam.model.function import (
     compiled,
     covering_network,
     observe_function,
-    parameter_norm,
     partly_trained,
+    squared_norm,
     train_only,
 )
 from overparam.model.mlp import MLP
 from overparam.model.observation import Observation, Value, get_observation, observed
 from overparam.model.trainable import PartlyTrained, Trainable
-from overparam.precision import as_float64, in_float64, is_traced, on_host, row_by_row
+from overparam.precision import as_float64, evaluate, in_float64, on_host, widened
 from overparam.problem.integrands import Integrand, get_integrand, require_attained
 from overparam.problem.integrands.labels import how_to_encode
 from overparam.problem.measure import Measure
@@ -156,7 +156,7 @@ class Problem:
         """g(theta_0, x_i) of a centred model in float64, None if the model is not centred."""
         if self.centered_at is None:
             return None
-        return self._values(self.centered_at, self.measure.x)
+        return evaluate(self._apply, self.centered_at, self.measure.x)
 
     @cached_property
     def infimum(self) -> float:
@@ -180,12 +180,8 @@ class Problem:
             Shape (n, k), or (m, k) at given points. NumPy float64, unless ``params`` is traced by
             a JAX transformation: then a traced array in the precision JAX computes in.
         """
-        points = self.measure.x if x is None else x
+        values = evaluate(self._apply, params, self.measure.x if x is None else x)
         offset = self._offset_at(x)
-        if is_traced((params, points)):
-            values = self._apply(params, points)
-            return values if offset is None else values - jnp.asarray(offset)
-        values = self._values(params, points)
         return values if offset is None else values - offset
 
     def objective(self, params: ParamTree) -> Any:
@@ -201,11 +197,11 @@ class Problem:
         return self._functional("excess", params) + self.penalty(params)
 
     def displacement(self, params: ParamTree) -> ParamTree:
-        """Theta - theta_ref, of what moves, which weight decay makes small; traceable."""
-        away = params
-        if self.decay_to is not None:
-            away = jax.tree.map(lambda a, b: a - b, params, self.decay_to)
-        return self.moving(away)
+        """Theta - theta_ref, of what moves, which weight decay makes small: float64, or traced."""
+        away = widened(self.moving(params))
+        if self.decay_to is None:
+            return away
+        return jax.tree.map(lambda a, b: a - b, away, self.moving(self.decay_to))
 
     @property
     def all_move(self) -> bool:
@@ -221,15 +217,12 @@ class Problem:
         """lambda / 2 |theta - theta_ref|^2, a float; a traced scalar under JAX transformations."""
         if not self.weight_decay:
             return 0.0
-        if is_traced(params):
-            leaves = jax.tree.leaves(self.displacement(params))
-            return self.weight_decay / 2 * sum(jnp.vdot(leaf, leaf) for leaf in leaves)
-        away = parameter_norm(self.displacement(as_float64(params)))
-        return self.weight_decay / 2 * away**2
+        away = self.displacement(params)
+        return self.weight_decay / 2 * squared_norm(away)
 
     def _functional(self, what: Literal["value", "excess"], params: ParamTree) -> Any:
         values = self.predict(params)
-        if is_traced(params):
+        if not isinstance(values, np.ndarray):  # but traced
             traced = {"value": self.loss_functional, "excess": self.excess_functional}
             return traced[what](values)
         # All rows, and no others: a loss may have a weight for each.
@@ -249,19 +242,16 @@ class Problem:
     @on_host
     def residual(self, params: ParamTree) -> Float[np.ndarray, "n k"]:
         """From F(theta) to the nearest minimiser of f: y - F(theta) for the squared loss."""
-        values = self.predict(params)
-        return np.asarray(self.loss.nearest_minimiser(values, self.targets)) - np.asarray(values)
+        return self.to_minimiser(np.asarray(self.predict(params)))
+
+    def to_minimiser(self, values: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+        """From values h to the nearest minimiser of f, point by point."""
+        return np.asarray(self.loss.nearest_minimiser(values, self.targets)) - values
 
     def _offset_at(self, x: Any) -> Any:
         if x is None or self.centered_at is None:
             return self.offset
-        return self._values(self.centered_at, x)
-
-    def _values(self, params: ParamTree, x: Any) -> Float[np.ndarray, "m k"]:
-        """What is observed of the uncentred model at concrete parameters and points, in float64."""
-        # Inside a transformation, too; outside, so that the offset's program is the prediction's.
-        with jax.ensure_compile_time_eval():
-            return row_by_row(partial(in_float64, self._apply, params), x)
+        return evaluate(self._apply, self.centered_at, x)
 
 
 WEIGHT_DECAYS = 1e-30, 1e30

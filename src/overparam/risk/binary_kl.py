@@ -122,3 +122,24 @@ def _require_unit(value: float, name: str) -> None:
 def _require_budget(budget: float) -> None:
     if not budget >= 0:
         raise InputError(f"budget is {budget}: pass a number of nats, 0 or more")
+
+
+def inversion_terms(
+    share: float, divergence: float, delta: float, sample_size: int, scale: float
+) -> dict[str, float]:
+    """What divergence and confidence add: kl(share, p) <= (divergence + ln(2 sqrt(n) / delta)) / n.
+
+    Args:
+        share: Of the losses' bound, on the sample.
+        divergence: In nats; below 0 it counts as far as the logarithm makes up for it.
+        delta: The probability of failure.
+        sample_size: n.
+        scale: What a share of 1 is.
+    """
+    budget = divergence + math.log(2 * math.sqrt(sample_size) / delta)
+    by_divergence = kl_upper_inverse(share, max(divergence, 0.0) / sample_size)
+    value = kl_upper_inverse(share, max(budget, 0.0) / sample_size)
+    return {
+        "divergence": scale * (by_divergence - share),
+        "confidence": scale * (value - by_divergence),
+    }

@@ -8,13 +8,11 @@ what the linearisation hides, with probability at least Phi(tau). With probabili
     risk of theta <= b / Phi(tau) kl^-1(mean_i E l+_i / b, (KL + ln(2 sqrt(n) / delta)) / n).
 """
 
-import math
-
 from scipy.special import ndtr
 
 from overparam.errors import InputError
 from overparam.limits import require_whole
-from overparam.risk.binary_kl import kl_upper_inverse
+from overparam.risk.binary_kl import inversion_terms
 from overparam.risk.requirements import (
     require_confidence,
     require_sample_size,
@@ -62,13 +60,9 @@ def derandomised_terms(
     if not divergence >= 0:
         raise InputError(f"divergence is {divergence}: it cannot be negative")
     factor = loss_bound / float(ndtr(tau))
-    logarithm = math.log(2 * math.sqrt(sample_size) / delta)
     share = share_of_bound(raised, loss_bound)
-    moved = kl_upper_inverse(share, divergence / sample_size)
-    value = kl_upper_inverse(share, (divergence + logarithm) / sample_size)
     return {
         "empirical risk": empirical_risk,
         "margins": factor * share - empirical_risk,
-        "divergence": factor * (moved - share),
-        "confidence": factor * (value - moved),
+        **inversion_terms(share, divergence, delta, sample_size, factor),
     }

@@ -28,7 +28,7 @@ def linearisation_remainder(base: LayerNorms, radius: float) -> Float[np.ndarray
         Upper bounds in the Euclidean norm of R^k, shape (n,), float64.
 
     References:
-        docs/generalisation.md, Theorem G5; dz and dh are those of docs/modulus.md, Lemma 2.
+        docs/generalisation.md, Theorem G5; dz and dh are those of docs/modulus.md, Lemma J2.
     """
     layers, n = len(base.weight_norms), len(base.weights)
     bound = lambda squares, _: _remainders(base, radius * np.sqrt(squares))  # noqa: E731

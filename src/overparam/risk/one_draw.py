@@ -18,7 +18,7 @@ from overparam.errors import InputError
 from overparam.limits import require_positive, require_whole
 from overparam.model.function import ParamTree
 from overparam.precision import as_float64
-from overparam.risk.binary_kl import kl_upper_inverse
+from overparam.risk.binary_kl import inversion_terms
 from overparam.risk.requirements import (
     require_confidence,
     require_sample_size,
@@ -91,11 +91,5 @@ def one_draw_terms(
     if not math.isfinite(log_ratio):
         raise InputError(f"log_ratio is {log_ratio}: it must be a finite number")
     share = share_of_bound(empirical_risk, loss_bound)
-    logarithm = math.log(2 * math.sqrt(sample_size) / delta)
-    moved = kl_upper_inverse(share, max(log_ratio, 0.0) / sample_size)
-    value = kl_upper_inverse(share, max(log_ratio + logarithm, 0.0) / sample_size)
-    return {
-        "empirical risk": empirical_risk,
-        "divergence": loss_bound * (moved - share),
-        "confidence": loss_bound * (value - moved),
-    }
+    steps = inversion_terms(share, log_ratio, delta, sample_size, loss_bound)
+    return {"empirical risk": empirical_risk, **steps}

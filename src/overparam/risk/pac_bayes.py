@@ -13,7 +13,7 @@ import math
 
 from overparam.errors import InputError
 from overparam.limits import require_fraction, require_positive, require_whole
-from overparam.risk.binary_kl import kl_upper_inverse
+from overparam.risk.binary_kl import inversion_terms, kl_upper_inverse
 from overparam.risk.requirements import (
     require_confidence,
     require_sample_size,
@@ -47,7 +47,7 @@ def sampled_mean_upper(mean: float, draws: int, confidence: float) -> float:
         InputError: confidence outside (0, 1), no draws, or a mean outside [0, 1].
 
     References:
-        docs/generalisation.md, Lemma 7 (Chernoff, Hoeffding 1963).
+        docs/generalisation.md, Lemma G7 (Chernoff, Hoeffding 1963).
     """
     delta = require_confidence(confidence)
     require_sample_size(draws)
@@ -95,12 +95,8 @@ def pac_bayes_kl_terms(
     mean = share_of_bound(empirical_risk, loss_bound)
     upper = sampled_mean_upper(mean, draws, 1 - delta * sampling_share)
     rest = delta * (1 - sampling_share) / choices
-    logarithm = math.log(2 * math.sqrt(sample_size) / rest)
-    moved = kl_upper_inverse(upper, divergence / sample_size)
-    value = kl_upper_inverse(upper, (divergence + logarithm) / sample_size)
     return {
         "empirical risk": empirical_risk,
         "sampling": loss_bound * (upper - mean),
-        "divergence": loss_bound * (moved - upper),
-        "confidence": loss_bound * (value - moved),
+        **inversion_terms(upper, divergence, rest, sample_size, loss_bound),
     }

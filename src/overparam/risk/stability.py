@@ -75,8 +75,8 @@ class Stability:
         require_sample_size(n, 2)
         if not self.holds:
             return math.inf
-        moved = 2 * self.slope * self.jacobian_norm / ((n - 1) * self.strong_convexity)
-        return lipschitz * self.jacobian_norm * moved
+        distance = 2 * self.slope * self.jacobian_norm / ((n - 1) * self.strong_convexity)
+        return lipschitz * self.jacobian_norm * distance
 
 
 @on_host

@@ -70,7 +70,7 @@ class WideNetwork(Prepared):
         require_memory(4 * 8 * len(x) ** 2, f"the limiting kernel of {len(x)} rows and its modes")
         limit = np.asarray(infinite_ntk(model, x).ntk, dtype=np.float64)
         fit = fit_ridge((limit + limit.T) / 2, y, weights)
-        top = float(fit.eigenvalues[-1])
+        top = float(fit.modes.eigenvalues[-1])
         self.price_ = fit.price / weights.sum()
         self.step_size_ = self._step(top / weights.sum())
         self.n_iter_ = self._steps()

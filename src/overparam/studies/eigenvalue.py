@@ -145,8 +145,8 @@ class Eigenvalue(Study):
         return found + self._angles(table.filter(pl.col("sweep") == "angle"))
 
     def _weyl(self, table: pl.DataFrame) -> Finding:
-        moved = (pl.col("smallest") - pl.col("limit")).abs()
-        broken = table.filter(moved > pl.col("distance") * (1 + 1e-9) + 1e-12).height
+        change = (pl.col("smallest") - pl.col("limit")).abs()
+        broken = table.filter(change > pl.col("distance") * (1 + 1e-9) + 1e-12).height
         claim, runs = "lambda_min moves by at most |K - K_inf|.", table.height
         return statistics.never(claim, broken, runs, f"{runs} networks.", networks=runs)
 

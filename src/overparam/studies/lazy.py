@@ -80,9 +80,9 @@ class Lazy(Study):
             own = problems.row_of(cell, "depth", "width", seed=seed)
             own["certified"] = certificate.certified
             own["drift_bound"] = certificate.numbers.relative_kernel_drift
-            moved = lazy.movement, lazy.jacobian_drift, lazy.kernel_drift
+            changes = lazy.movement, lazy.jacobian_drift, lazy.kernel_drift
             errors = lazy.linearisation_error, lazy.linearisation_error_test
-            rows.append(own | dict(zip(THEORY, moved + errors, strict=True)))
+            rows.append(own | dict(zip(THEORY, changes + errors, strict=True)))
         return rows
 
     def findings(self, table: pl.DataFrame) -> list[Finding]:

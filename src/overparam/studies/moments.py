@@ -107,7 +107,7 @@ class MomentsStudy(Study):
         kernel = np.asarray(empirical_ntk(model, start, x)) / len(x)
         top = float(np.linalg.eigvalsh(kernel)[-1])
         trained = gradient_descent(problem, start, 1 / top, STEPS, dtype="float64").params
-        moved = np.asarray(empirical_ntk(model, trained, x)) / len(x) - kernel
+        drift = np.asarray(empirical_ntk(model, trained, x)) / len(x) - kernel
         bounds = a_priori_coefficients(
             own, model, residual=1.0, min_eigenvalue=1e-12, failure_probability=DELTA
         )
@@ -122,7 +122,7 @@ class MomentsStudy(Study):
             **{"data": law, "real": law not in KNOWN, "depth": depth, "seed": seed},
             **{"fourth": fourth, "law_fourth": law_fourth, "width": width, "omega": omega},
             **{"jacobian": float(np.sqrt(top)), "jacobian_bound": bounds["jacobian_norm"]},
-            "drift": float(np.linalg.norm(moved, 2)) / top,
+            "drift": float(np.linalg.norm(drift, 2)) / top,
         }
 
     def findings(self, table: pl.DataFrame) -> list[Finding]:

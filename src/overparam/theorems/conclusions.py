@@ -186,13 +186,13 @@ def consequences(premises: Premises, found: Convergence, closest: Number) -> Con
         return Conclusions()
     near = linearisation(premises, found.radius, found.step_size)
     end = limit(premises, found.radius, near.displacement)
-    moved = drift(premises, near.displacement)
+    change = drift(premises, near.displacement)
     return Conclusions(
         displacement=near.displacement,
         limit_distance=end.distance,
         distance_ratio=ratio(premises, end, closest),
-        kernel_drift=moved,
-        relative_kernel_drift=over(moved, premises.kernel_norm),
+        kernel_drift=change,
+        relative_kernel_drift=over(change, premises.kernel_norm),
         linearisation_distance=near.predictions,
         linearisation_parameter_distance=near.parameters,
     )

@@ -131,12 +131,12 @@ def converges_on_ball(
         )
         if found.stands:
             return found
-    reached = majorant.maximum if step_size is None else majorant.maximum_up_to(ball)
+    most = majorant.maximum if step_size is None else majorant.maximum_up_to(ball)
     return Convergence(
         step_size=over(1.0, L_phi) if step_size is None else step_size,
         step_fraction=q,
         level=rho,
-        margin=smaller(reached / rho, 1.0) if rho > 0 else 0.0,
+        margin=smaller(most / rho, 1.0) if rho > 0 else 0.0,
         ball=R,
         smoothness=L_phi,
     )
@@ -268,8 +268,8 @@ def _ball_for(
             return int(ball)
     if not fractions.any():
         return int(np.argmin(smoothness))
-    reached = np.maximum.accumulate(np.maximum(majorant.values, 0.0))
-    return int(np.argmax(fractions * reached))
+    most = np.maximum.accumulate(np.maximum(majorant.values, 0.0))
+    return int(np.argmax(fractions * most))
 
 
 @dataclass(frozen=True)

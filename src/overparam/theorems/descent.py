@@ -31,7 +31,7 @@ def objective_smoothness(
         excess: Upper bound on Delta_0.
 
     References:
-        docs/convergence.md, Lemma 3.
+        docs/convergence.md, Lemma M3.
     """
     steepest = jacobian_norm + modulus
     bend = sqrt(2 * smoothness * excess)

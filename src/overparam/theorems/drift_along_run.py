@@ -93,15 +93,15 @@ class LinearRun:
 
     def step(self) -> None:
         """From t to t + 1; ``path`` is the length of the linearised run's path."""
-        moved = self.eta * (self.kernel @ self.rho)
+        fall = self.eta * (self.kernel @ self.rho)
         size = float(np.linalg.norm(self.rho))
         # |J_0* rho|^2 = <rho, K_0 rho>, and what its rounding may hide.
-        square = self.eta * float(self.rho @ moved) + 4 * self._per_step * self.eta * size**2
+        square = self.eta * float(self.rho @ fall) + 4 * self._per_step * self.eta * size**2
         self.path += UP * math.sqrt(max(square, 0.0))
         self.alpha += self.eta * self.rho
         self.off_alpha += UP * self.eta * self.off_rho
         self.off_alpha += 4 * UNIT * float(np.linalg.norm(self.alpha))
-        self.rho -= moved
+        self.rho -= fall
         self.off_rho += self._per_step * size
 
 
@@ -264,15 +264,15 @@ class Beside:
             self._initial, self._began = float(residual_noise[0]), True
         for seen, delta, noise in zip(self._waiting, deviations, residual_noise, strict=True):
             norm = self._steepest(seen.drift + kernel_error, jacobian_norm)
-            moved = seen.drift + _moved(lipschitz * (seen.way + delta), norm)
+            drift = seen.drift + _kernel_change(lipschitz * (seen.way + delta), norm)
             apart = seen.apart
             if seen.next is not None:
                 end = self._steepest(seen.next.drift + kernel_error, jacobian_norm)
                 between = _between(seen, seen.next, delta, (norm, end), (lipschitz, third))
-                moved = min(moved, between)
+                drift = min(drift, between)
                 left = seen.next.way * UP - seen.way + seen.next.path * UP - seen.path
                 apart = min(apart, seen.next.apart + left)
-            self._drift = max(self._drift, (moved + kernel_error) * UP)
+            self._drift = max(self._drift, (drift + kernel_error) * UP)
             if self.linear is not None:
                 off = jacobian_norm * delta + noise + seen.off_rho + self._initial
                 self._predictions = max(self._predictions, (seen.gap + off) * UP)
@@ -345,7 +345,7 @@ class Beside:
         )
 
 
-def _moved(change: float, norm: float) -> float:
+def _kernel_change(change: float, norm: float) -> float:
     """|K' - K| where |J' - J| is at most ``change``, and |J| at most ``norm``."""
     return change * (2 * norm + change)
 
@@ -368,9 +368,9 @@ def _between(
     """
     lipschitz, third = bends
     left = max(after.way * UP - seen.way, 0.0)
-    from_end = after.drift + _moved(lipschitz * (left + delta), norms[1])
+    from_end = after.drift + _kernel_change(lipschitz * (left + delta), norms[1])
     curve = third * after.chord**2 / 8 if third else 0.0
     change = curve + lipschitz * (after.aside + delta)
     cross = (lipschitz * after.chord) ** 2 / 4
-    from_chord = max(seen.drift, after.drift) + cross + _moved(change, max(norms))
+    from_chord = max(seen.drift, after.drift) + cross + _kernel_change(change, max(norms))
     return min(from_end, from_chord)

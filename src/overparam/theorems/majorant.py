@@ -82,11 +82,11 @@ class Majorant:
         if not len(above):
             return None
         i = int(above[0])
-        reached = self.values[i - 1] if i else 0.0
+        psi = self.values[i - 1] if i else 0.0
         sigma = self.sigma - self.modulus[i]
         if not sigma > 0:
             return None
-        s = self._starts[i] + (level - reached) / sigma
+        s = self._starts[i] + (level - psi) / sigma
         return Crossing(s, self.modulus[i], sigma, i)
 
     def modulus_at(self, radius: Number) -> Number:
@@ -131,8 +131,8 @@ class Majorant:
 
     @cached_property
     def _starts(self) -> Number:
-        shifted = self.radii[np.maximum(np.arange(len(self.radii)) - 1, 0)]
-        return shifted * np.where(np.arange(len(self.radii)) > 0, 1.0, 0.0)
+        previous = self.radii[np.maximum(np.arange(len(self.radii)) - 1, 0)]
+        return previous * np.where(np.arange(len(self.radii)) > 0, 1.0, 0.0)
 
     @cached_property
     def _integrals(self) -> Number:

@@ -116,26 +116,28 @@ def descent_follows_path(
     best: PathConvergence | None = None
     # T = 0, which is Theorem 1 itself: it counts where no later T is certified.
     at_once = _tail(step_size, start, run)
-    margin, level, reached = at_once.margin, run.residual, start.step
+    margin, level, last = at_once.margin, run.residual, start.step
     first, kept, largest = run, False, 0.0
     skipped: PathPoint | None = None
     for cell in cells:
         through = _through(step_size, cell, run)
         if through is None:
             break
-        run, reached, skipped = through, cell.b.step, cell.b
+        run, last, skipped = through, cell.b.step, cell.b
         # Once the rate is as good as it gets, Theorem 1 is asked only where the rest is short.
         largest = max(largest, run.tubes[-1].least)
-        moved = (1 + NEGLIGIBLE) * largest
-        if kept and _drift_behind(cell.b, run.radius + run.residual / cell.b.sigma) > moved:
-            continue
+        negligible = (1 + NEGLIGIBLE) * largest
+        if kept:
+            reach = run.radius + run.residual / cell.b.sigma
+            if _drift_behind(cell.b, reach) > negligible:
+                continue
         tail, skipped = _tail(step_size, cell.b, run), None
         margin, level = max(margin, tail.margin), run.residual
         if tail.certified:
             found = _whole(step_size, cell.b, run, tail)
             best = found if best is None else best.beside(found)
             kept = kept or tail.sigma_end >= enough * run.sigma
-            if kept and found.drift_behind <= moved:
+            if kept and found.drift_behind <= negligible:
                 break
     if best is not None and skipped is not None:
         tail = _tail(step_size, skipped, run)
@@ -144,7 +146,7 @@ def descent_follows_path(
         best = _whole(step_size, start, first, at_once)
     if best is not None and best.converges.stands:
         return best
-    return _not_certified(step_size, min(margin, 1.0), level, reached, run)
+    return _not_certified(step_size, min(margin, 1.0), level, last, run)
 
 
 def tube_radii(cells: Iterable[PathCell], step_size: float) -> Iterator[tuple[int, float]]:
@@ -206,18 +208,18 @@ class _Run:
     change: float = 0.0
     distance: float = 0.0
     tubes: tuple[Tube, ...] = ()
-    past: tuple["_Passed", ...] = ()
+    past: tuple["_PastCell", ...] = ()
 
 
 @dataclass(frozen=True)
-class _Passed:
-    """A cell that the run has passed, as Lemma P5 sees it.
+class _PastCell:
+    """A cell behind the run, as Lemma P5 sees it.
 
     Attributes:
         residual: |rbar_a|.
         radius: E_a.
         eps: Bound on |delta_t| + L |e_t|^2 / 2.
-        pushed: 2 E times the sum of v_t.
+        drive: 2 E times the sum of v_t.
         time: N eta.
         slack: 2 - eta B^2.
     """
@@ -225,7 +227,7 @@ class _Passed:
     residual: float
     radius: float
     eps: float
-    pushed: float
+    drive: float
     time: float
     slack: float
 
@@ -244,17 +246,15 @@ def _through(eta: float, cell: PathCell, run: _Run) -> _Run | None:
     if sigma <= 0 or q <= 0:
         return None
     rate = max(1 - 2 * eta * q * sigma**2, 0.0)
-    off = b.mismatch + B * held.at_end  # |r_b - rbar_b| at most
+    gap = b.mismatch + B * held.at_end  # |r_b - rbar_b| at most
     lowest = b.residual if b.least_residual is None else b.least_residual
-    descent = max(run.residual**2 - max(lowest - off, 0.0) ** 2, 0.0)
-    passed = _Passed(
-        *(a.residual, run.radius, held.eps, 2 * E * held.pushed, N * eta, 2 - eta * B**2)
-    )
-    past = (*run.past, passed)
+    descent = max(run.residual**2 - max(lowest - gap, 0.0) ** 2, 0.0)
+    this = _PastCell(a.residual, run.radius, held.eps, 2 * E * held.v, N * eta, 2 - eta * B**2)
+    past = (*run.past, this)
     least = min(run.sigma, sigma)
     before = 0.0 if math.isinf(run.sigma) else 1 / run.sigma
     return _Run(
-        residual=min(rate ** (N / 2) * run.residual, b.residual + off, _pulled_back(past)),
+        residual=min(rate ** (N / 2) * run.residual, b.residual + gap, _residual_in_window(past)),
         radius=held.at_end,
         sigma=least,
         smoothness=max(run.smoothness, L_phi),
@@ -270,14 +270,14 @@ def _through(eta: float, cell: PathCell, run: _Run) -> _Run | None:
     )
 
 
-def _pulled_back(past: tuple[_Passed, ...]) -> float:
+def _residual_in_window(past: tuple[_PastCell, ...]) -> float:
     """Lemma P5: a bound on the residual behind these cells, from the best window."""
-    best, pushed, time, eps, slack = math.inf, 0.0, 0.0, 0.0, math.inf
+    best, drive, time, eps, f = math.inf, 0.0, 0.0, 0.0, math.inf
     for cell in reversed(past):
-        pushed, time = pushed + cell.pushed, time + cell.time
-        eps, slack = max(eps, cell.eps), min(slack, cell.slack)
-        mean = (cell.radius**2 + pushed) / time
-        best = min(best, cell.residual + (eps + math.sqrt(eps**2 + slack * mean)) / slack)
+        drive, time = drive + cell.drive, time + cell.time
+        eps, f = max(eps, cell.eps), min(f, cell.slack)
+        g = (cell.radius**2 + drive) / time
+        best = min(best, cell.residual + (eps + math.sqrt(eps**2 + f * g)) / f)
     return best
 
 

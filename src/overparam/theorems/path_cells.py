@@ -134,7 +134,7 @@ class InCell:
     Attributes:
         radius: E, a bound on |e_t| for a <= t <= b.
         at_end: E_b <= E.
-        pushed: Bound on the sum of v_t, what drives e_t in Lemma P1 whatever |b| is.
+        v: Bound on the sum of v_t, what drives e_t in Lemma P1 whatever |b| is.
         eps: Bound on |delta_t| + L |e_t|^2 / 2.
         jacobian_norm: B.
         lipschitz: L on the ball of radius m + E.
@@ -144,7 +144,7 @@ class InCell:
 
     radius: float
     at_end: float
-    pushed: float
+    v: float
     eps: float
     jacobian_norm: float
     lipschitz: float
@@ -170,13 +170,12 @@ def in_cell(eta: float, cell: PathCell, E_a: float) -> InCell | None:
         p = eta * L * cell.residuals
         q = eta * (cell.drifts + L * h * cell.residuals)
         # or with |J_t - J_0| for |J_t - Jbar_t| and |Jbar_t - J_0|
-        turned = eta * (a.change + omega) * cell.residuals
-        still = math.hypot(E_a, math.sqrt(c))
-        grown = math.exp(p) * (still + q) if p < 100 else math.inf
-        E_b = min(grown, still + turned)
+        q_0 = eta * (a.change + omega) * cell.residuals  # then p = 0
+        root = math.hypot(E_a, math.sqrt(c))
+        E_b = min(math.exp(p) * (root + q) if p < 100 else math.inf, root + q_0)
         if not math.isfinite(E_b):
             return None
         if E_b <= E:
-            return InCell(E, E_b, min(p * E + q, turned), eps, B, L, near, h)
+            return InCell(E, E_b, min(p * E + q, q_0), eps, B, L, near, h)
         E = E_b * (1 + SETTLED)
     return None

@@ -186,11 +186,11 @@ def epochs_converge(
     C, bend = sqrt(smoothness), root * near.lipschitz
     steep = step_size * smoothness
     sigma = root * near.sigma_bent / (1 + steep * _order(batches, near.sigma))
-    grown = step_size * bend * batches * C * s
+    growth = step_size * bend * batches * C * s
     found = BatchDescent(step_size=step_size, radius=s, gain=0.0, smoothness=smoothness)
-    if not (sigma > 0 and 2 * grown <= 1):
+    if not (sigma > 0 and 2 * growth <= 1):
         return found
-    E = 1 / (1 - grown)
+    E = 1 / (1 - growth)
     c = 2 - steep - bend * E * E * s * root / sigma
     if not c > 0:
         return found

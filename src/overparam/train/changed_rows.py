@@ -13,12 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from overparam.certificate.weight_decay import (
-    Decayed,
-    check_decayed,
-    measure_decayed,
-    measured_point,
-)
+from overparam.certificate.weight_decay import Decayed, check_decayed, measured_point
 from overparam.errors import InputError
 from overparam.jacobian.bounds import jacobian_bounds
 from overparam.kernel.empirical.ntk_operator import ntk_diagonal
@@ -199,7 +194,7 @@ def on_other_data(problem: Problem, measure: Measure, weight_decay: float | None
 
 def region_of(problem: Problem, params: ParamTree) -> tuple[Decayed, UniqueMinimum]:
     """Theorem R at parameters, with the step that has the best rate."""
-    known = measure_decayed(problem, measured_point(problem, params))
+    known = Decayed(problem, measured_point(problem, params))
     return known, known.minimum(None)
 
 
@@ -238,21 +233,21 @@ def _changed(problem: Problem, params: ParamTree, measure: Measure, at: object) 
         raise InputError(f"at has {points.shape[1]} features, the data have {problem.measure.dim}")
     theta = as_float64(params)
     other = on_other_data(problem, measure)
-    moved = decayed_minimum(other, theta).params
+    minimum = decayed_minimum(other, theta).params
     _, old = region_of(problem, theta)
-    known, new = region_of(other, moved)
-    distance = parameter_distance(moved, theta)
+    known, new = region_of(other, minimum)
+    distance = parameter_distance(minimum, theta)
     certified = old.certified and new.certified
     off = float(old.distance + new.distance)
     errors = prediction_errors(problem, theta, float(old.distance), points)
     return ChangedNetwork(
-        params=moved,
+        params=minimum,
         certified=certified,
         reached=certified and known.minimum(None, distance + float(old.distance)).certified,
         distance=distance,
         distance_error=off,
         points=points,
         before=np.asarray(problem.predict(theta, points)),
-        after=np.asarray(problem.predict(moved, points)),
-        errors=errors + prediction_errors(problem, moved, float(new.distance), points),
+        after=np.asarray(problem.predict(minimum, points)),
+        errors=errors + prediction_errors(problem, minimum, float(new.distance), points),
     )

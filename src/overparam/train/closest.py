@@ -195,12 +195,12 @@ def closest_interpolant(
             return search.result(theta, local, False, steps, f"not converged in {steps} steps")
         penalty = max(penalty, 2 * local.multiplier)
         way = search.direction(theta, local)
-        moved = search.step(theta, local, way, penalty, search.trial(theta, local, way, last))
-        if moved is None:
+        ahead = search.step(theta, local, way, penalty, search.trial(theta, local, way, last))
+        if ahead is None:
             reason = f"no step of at least {SMALLEST_DAMPING:.1e} makes progress after {steps}"
             return search.result(theta, local, False, steps, reason)
         last = None if local.near else _Made(theta, way)
-        theta, steps = moved, steps + 1
+        theta, steps = ahead, steps + 1
         del local  # frees its factor before the next kernel is built
 
 
@@ -273,9 +273,9 @@ class _Search:
         """
         if last is None or local.near:
             return 1.0
-        made, turned = _minus(theta, last.theta), _minus(last.direction, direction)
-        along = _inner(made, turned)
-        return min(max(along / _inner(turned, turned), SHORTEST_TRIAL), 1.0) if along > 0 else 1.0
+        s, y = _minus(theta, last.theta), _minus(last.direction, direction)
+        along = _inner(s, y)
+        return min(max(along / _inner(y, y), SHORTEST_TRIAL), 1.0) if along > 0 else 1.0
 
     def step(
         self, theta: ParamTree, local: _Local, direction: ParamTree, penalty: float, damping: float
@@ -289,11 +289,11 @@ class _Search:
         scale = before + local.distance * parameter_norm(self.origin)
         rounding = 16 * np.finfo(np.float64).eps * scale
         while damping >= SMALLEST_DAMPING:
-            moved = self._corrected(theta, local, direction, damping)
-            distance = parameter_distance(moved, self.origin)
-            after = distance**2 / 2 + penalty * float(np.linalg.norm(self._residual(moved)))
+            ahead = self._corrected(theta, local, direction, damping)
+            distance = parameter_distance(ahead, self.origin)
+            after = distance**2 / 2 + penalty * float(np.linalg.norm(self._residual(ahead)))
             if after <= before - SUFFICIENT * damping * slope + rounding:
-                return moved
+                return ahead
             damping /= 2
         return None
 
@@ -304,10 +304,10 @@ class _Search:
 
         Without it the curvature of {F = h*} makes the penalty function reject good steps.
         """
-        moved = jax.tree.map(lambda a, b: a + damping * b, theta, direction)
-        excess = self._residual(moved) - (1 - damping) * local.gap
+        ahead = jax.tree.map(lambda a, b: a + damping * b, theta, direction)
+        excess = self._residual(ahead) - (1 - damping) * local.gap
         back = minimum_norm_step(self.problem, theta, local.factor, excess)
-        return jax.tree.map(np.add, moved, back)
+        return jax.tree.map(np.add, ahead, back)
 
     def result(
         self, theta: ParamTree, local: _Local, converged: bool, steps: int, reason: str

@@ -174,8 +174,8 @@ def _record(
 
     def look(params: Params) -> Array:
         now = _activations(network.model, params, x)
-        moved = [a - b for a, b in zip(now, first, strict=True)]
-        return jnp.stack([jnp.stack(list(map(_size, part))) for part in (now, moved)])
+        change = [a - b for a, b in zip(now, first, strict=True)]
+        return jnp.stack([jnp.stack(list(map(_size, part))) for part in (now, change)])
 
     def objective(params: Params) -> Array:
         return weights @ loss.value(network.model.apply(params, x), y)  # type: ignore[attr-defined]

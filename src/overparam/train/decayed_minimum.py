@@ -99,10 +99,10 @@ def decayed_minimum(
     while norms[-1] > tolerance * norms[0] and len(norms) <= max_steps:
         share = norms[-1] / norms[0]
         step = _newton_step(problem, theta, g, min(FORCING, share**0.5))
-        moved = _searched(problem, theta, g, step, share < FLOOR)
-        if moved is None:
+        found = _searched(problem, theta, g, step, share < FLOOR)
+        if found is None:
             break
-        theta, g = moved
+        theta, g = found
         norms.append(parameter_norm(g))
         if progress is not None:
             progress("Newton", len(norms) - 1, 0)
@@ -121,8 +121,8 @@ def _newton_step(problem: Problem, theta: ParamTree, g: ParamTree, accuracy: flo
 
     found = jax.tree.map(np.zeros_like, theta)
     left = jax.tree.map(np.negative, g)
-    turned = inverse(left)
-    way, size = turned, _dot(left, turned)
+    preconditioned = inverse(left)
+    way, size = preconditioned, _dot(left, preconditioned)
     until = accuracy * parameter_norm(g)
     for _ in range(ITERATIONS):
         ahead = product(way)
@@ -133,9 +133,9 @@ def _newton_step(problem: Problem, theta: ParamTree, g: ParamTree, accuracy: flo
         found, left = _plus(found, way, part), _plus(left, ahead, -part)
         if parameter_norm(left) <= until:
             break
-        turned = inverse(left)
-        before, size = size, _dot(left, turned)
-        way = _plus(turned, way, size / before)
+        preconditioned = inverse(left)
+        before, size = size, _dot(left, preconditioned)
+        way = _plus(preconditioned, way, size / before)
     return found
 
 
@@ -204,13 +204,13 @@ def _searched(
     if not slope < 0:
         return None
     while part >= SMALLEST:
-        moved = _plus(theta, step, part)
+        there = _plus(theta, step, part)
         if near:
-            ahead = objective_gradient(problem, moved)
-            return (moved, ahead) if parameter_norm(ahead) < norm / 2 else None
-        after = problem.excess(moved)
+            ahead = objective_gradient(problem, there)
+            return (there, ahead) if parameter_norm(ahead) < norm / 2 else None
+        after = problem.excess(there)
         if math.isfinite(after) and after <= value + SUFFICIENT * part * slope:
-            return moved, objective_gradient(problem, moved)
+            return there, objective_gradient(problem, there)
         part /= 2
     return None
 

@@ -26,7 +26,7 @@ from overparam.kernel.empirical.tangent import (
     to_coordinates,
 )
 from overparam.linearised.ridge import left_out
-from overparam.model.function import ParamTree
+from overparam.model.function import ParamTree, squared_norm
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.train.gauss_newton import SMALLEST_DAMPING
@@ -109,13 +109,12 @@ def linear_fit(point: Expansion) -> LinearFit:
         docs/linearised.md, Lemma L4.
     """
     n = point.problem.measure.n
-    eigenvalues, vectors = point.modes
-    prices = float(eigenvalues[-1]) * PRICES
-    whole, components = np.ones(n), point.coefficients[:, None]
-    errors = (left_out(eigenvalues, vectors, components, price, whole) for price in prices)
+    modes, whole = point.modes, np.ones(n)
+    prices = float(modes.eigenvalues[-1]) * PRICES
+    errors = (left_out(modes, price, whole) for price in prices)
     squares = np.array([np.sum(error**2, axis=(1, 2)) for error in errors])
     spread = np.sqrt(n) * squares.std(axis=1)
-    return LinearFit(eigenvalues, point.coefficients, prices, squares.sum(axis=1), spread)
+    return LinearFit(modes.eigenvalues, modes.coefficients, prices, squares.sum(axis=1), spread)
 
 
 def fit_at_price(
@@ -156,17 +155,13 @@ def fit_at_price(
         damping, found = 1.0, None
         while found is None and damping >= SMALLEST_DAMPING:
             tried = jax.tree.map(lambda a, b, t=damping: a + t * (b - a), way, wanted)
-            moved = jax.tree.map(np.add, origin, tried)
-            left = to_coordinates(problem, problem.residual(moved))
-            after = float(left @ left) + price * _square(tried)
+            ahead = jax.tree.map(np.add, origin, tried)
+            left = to_coordinates(problem, problem.residual(ahead))
+            after = float(left @ left) + price * squared_norm(tried)
             if after <= value - SUFFICIENT * damping * promised:
-                found = moved, tried, left, after
+                found = ahead, tried, left, after
             damping /= 2
         if found is None:
             break
         theta, way, gap, value = found
     return theta
-
-
-def _square(tree: ParamTree) -> float:
-    return float(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))

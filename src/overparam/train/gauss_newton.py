@@ -159,10 +159,10 @@ def _damped(
     direction = minimum_norm_step(problem, params, factor, to_coordinates(problem, residual))
     norm, damping = _norm(problem, residual), 1.0
     while damping >= smallest:
-        moved = jax.tree.map(lambda a, b, t=damping: a + t * b, params, direction)
-        trial = problem.residual(moved)
+        theta = jax.tree.map(lambda a, b, t=damping: a + t * b, params, direction)
+        trial = problem.residual(theta)
         if _norm(problem, trial) <= (1 - (1 - keep) * damping) * norm:
-            return moved, trial, damping
+            return theta, trial, damping
         damping /= 2
     return None
 
@@ -195,11 +195,11 @@ def _levenberg_marquardt(
                     break
                 price /= CHEAPER
                 continue
-            moved = jax.tree.map(np.add, params, pull_back(problem, params, dual))
-            trial = problem.residual(moved)
+            theta = jax.tree.map(np.add, params, pull_back(problem, params, dual))
+            trial = problem.residual(theta)
             share = (norms[-1] - _norm(problem, trial)) / (norms[-1] - predicted)
             if share >= POOR:
-                step = moved, trial
+                step = theta, trial
             refused = share < POOR
             price *= 1 / CHEAPER if share > GOOD else 1.0 if share >= POOR else DEARER
         if step is None:

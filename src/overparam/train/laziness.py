@@ -175,11 +175,11 @@ def _compare_kernels(
     change = weights * jacobian_change_gram(model, start, trained, x)
     top = len(before) - 1
     norm = _eigenvalue(before, top)
-    moved = max(_eigenvalue(after - before, top), -_eigenvalue(after - before, 0))
+    drift = max(_eigenvalue(after - before, top), -_eigenvalue(after - before, 0))
     norms = np.linalg.norm(before) * np.linalg.norm(after)
     alignment = float(np.vdot(before, after) / norms) if norms else 1.0
     jacobian = math.sqrt(_ratio(max(_eigenvalue(change, top), 0.0), norm))
-    return jacobian, _ratio(moved, norm), min(alignment, 1.0)
+    return jacobian, _ratio(drift, norm), min(alignment, 1.0)
 
 
 def _eigenvalue(matrix: Float[np.ndarray, "m m"], index: int) -> float:
@@ -225,8 +225,8 @@ def _expanded(model: MLP, base: Params, params: Params, x: Array) -> Array:
     return LinearizedModel(model, base, model.apply).apply(params, x)
 
 
-def _relative(moved: Any, base: Any) -> float:
-    return _ratio(parameter_distance(moved, base), parameter_norm(base))
+def _relative(params: Any, base: Any) -> float:
+    return _ratio(parameter_distance(params, base), parameter_norm(base))
 
 
 def _ratio(part: float, whole: float) -> float:

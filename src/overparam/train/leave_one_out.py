@@ -132,9 +132,9 @@ def estimate_left_out(problem: Problem, params: ParamTree) -> Float[np.ndarray, 
     blocks, bend = steps.blocks(), np.matmul(steps.root, steps.root)
     pull = jax.tree.map(lambda leaf: problem.weight_decay * leaf, problem.displacement(theta))
     seen = push_forward(problem, theta, steps.inverse(pull)).reshape(measure.n, k)
-    moved = np.einsum("iab,ib->ia", blocks, slope) + np.sqrt(measure.weights)[:, None] * seen
+    pull_on_rows = np.einsum("iab,ib->ia", blocks, slope) + np.sqrt(measure.weights)[:, None] * seen
     left = np.eye(k) - np.matmul(blocks, bend)
-    return values + np.linalg.solve(left, moved[:, :, None])[:, :, 0]
+    return values + np.linalg.solve(left, pull_on_rows[:, :, None])[:, :, 0]
 
 
 def _without(problem: Problem, theta: ParamTree, row: int) -> tuple[np.ndarray, float, float]:
@@ -143,9 +143,9 @@ def _without(problem: Problem, theta: ParamTree, row: int) -> tuple[np.ndarray, 
     others = np.arange(measure.n) != row
     weights = measure.weights[others]
     rest = on_other_data(problem, Measure(measure.x[others], problem.targets[others], weights))
-    moved = decayed_minimum(rest, theta, tolerance=TOLERANCE).params
-    distance = float(region_of(rest, moved)[1].distance)
+    minimum = decayed_minimum(rest, theta, tolerance=TOLERANCE).params
+    distance = float(region_of(rest, minimum)[1].distance)
     point = measure.x[[row]]
-    error = prediction_errors(problem, moved, distance, point)
-    prediction = np.asarray(problem.predict(moved, point))[0]
-    return prediction, float(error[0]), parameter_distance(moved, theta)
+    error = prediction_errors(problem, minimum, distance, point)
+    prediction = np.asarray(problem.predict(minimum, point))[0]
+    return prediction, float(error[0]), parameter_distance(minimum, theta)

@@ -104,7 +104,7 @@ class Loop:
         offset = np.zeros((1, problem.outputs)) if problem.offset is None else problem.offset
         decay = None
         if problem.weight_decay:
-            away = problem.displacement(as_float64(start))
+            away = problem.displacement(start)
             towards = problem.decay_to
             if not problem.all_move:
                 towards = jax.tree.map(np.subtract, as_float64(start), away)

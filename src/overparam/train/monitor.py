@@ -56,8 +56,8 @@ class RoundingFloor:
         Rounding theta_0 + delta errs by at most u |theta_0 + delta|, and by at most |delta| since
         theta_0 itself is representable; updating delta errs by u |delta| more.
         """
-        moved = min(self.start, radius) + 2 * self.unit * radius
-        return self.jacobian_norm * moved + self.forward
+        error = min(self.start, radius) + 2 * self.unit * radius
+        return self.jacobian_norm * error + self.forward
 
 
 def rounding_floor(
@@ -214,8 +214,8 @@ class DecayMonitor(Monitor):
     def path_slack(self, steps: Steps) -> Steps:
         """What rounding may add: of the gradient, and of what weight decay pulls at."""
         numbers, floor = self.certificate.numbers, self.floor
-        pulled = self.certificate.step_size * numbers["weight_decay"] * numbers["rival_distance"]
-        once = 8 * floor.unit * (pulled + self.certificate.radius)
+        of_decay = self.certificate.step_size * numbers["weight_decay"] * numbers["rival_distance"]
+        once = 8 * floor.unit * (of_decay + self.certificate.radius)
         return super().path_slack(steps) + steps * once * self._amplification
 
     def check(self, first_step: int, excess: Steps, path: Steps, distance: Steps) -> None:
@@ -226,13 +226,13 @@ class DecayMonitor(Monitor):
         """
         numbers, floor = self.certificate.numbers, self.floor
         steps = first_step + np.arange(len(excess), dtype=np.float64)
-        widening, moved = 1 + floor.relative + floor.backward, self.path_slack(steps)
+        widening, slack = 1 + floor.relative + floor.backward, self.path_slack(steps)
         # The root of the excess is the norm of residual and displacement, scaled.
         M, decay = self._smoothness, numbers["weight_decay"]
         steep = np.sqrt((M * floor.jacobian_norm**2 + decay) / 2)
         seen = np.sqrt(M / 2) * floor.residual(self.certificate.radius)
-        allowed = np.sqrt(self.envelope(steps)) * widening + steep * moved + seen
+        allowed = np.sqrt(self.envelope(steps)) * widening + steep * slack + seen
         self._claim("root excess", steps, np.sqrt(np.maximum(excess, 0.0)), allowed, "envelope")
         radius, displacement = self.certificate.radius * widening, numbers.displacement * widening
-        self._claim("path length", steps, path, radius + moved, "radius")
-        self._claim("distance", steps, distance, displacement + moved, "radius")
+        self._claim("path length", steps, path, radius + slack, "radius")
+        self._claim("distance", steps, distance, displacement + slack, "radius")

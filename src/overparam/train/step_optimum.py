@@ -187,8 +187,8 @@ class StepSweep:
         shift = float(last.mean() - first.mean())
         # Another stream for the wide end: the two are independent.
         seed = seed_of(key)
-        moved = _resampled_means(last, seed + 1) - _resampled_means(first, seed)
-        low, high = _interval(moved, min(len(first), len(last)), level)
+        shifts = _resampled_means(last, seed + 1) - _resampled_means(first, seed)
+        low, high = _interval(shifts, min(len(first), len(last)), level)
         resolution = HALF_STEP * math.log2(self.factor)
         found = Transfer(narrow, wide, shift, low, high, resolution, tolerance, None, "")
         if narrow.edge is None and wide.edge is None:
@@ -274,7 +274,7 @@ def _verdict(found: Transfer, margin: float) -> bool | None:
 
 def _reason(sweep: StepSweep, found: Transfer, level: float) -> str:
     narrow, wide = found.narrow, found.wide
-    moved = (
+    shift = (
         f"from width {narrow.width} to {wide.width} the best step went from {narrow.step_size:.3g} "
         f"to {wide.step_size:.3g}, a factor {2**found.shift:.3g}, {100 * level:.3g} % interval "
         f"{2**found.low:.3g} to {2**found.high:.3g} over the seeds"
@@ -284,16 +284,16 @@ def _reason(sweep: StepSweep, found: Transfer, level: float) -> str:
             way = "downwards" if optimum.edge == "lower" else "upwards"
             return (
                 f"stays undecided: at width {optimum.width} a best step is the {optimum.edge} end "
-                f"of the grid, extend it {way}; as it stands, {moved}"
+                f"of the grid, extend it {way}; as it stands, {shift}"
             )
     within = f"{found.tolerance:.3g} either way"
     if found.transferred is not None:
         verdict = "transferred" if found.transferred else "did not transfer"
         where = "within" if found.transferred else "beyond"
-        return f"{verdict}: {moved}, {where} a factor {within}"
+        return f"{verdict}: {shift}, {where} a factor {within}"
     if _verdict(found, 0.0) is None:
-        return f"stays undecided: {moved}, which is neither within nor beyond a factor {within}"
+        return f"stays undecided: {shift}, which is neither within nor beyond a factor {within}"
     return (
-        f"stays undecided: {moved}, and the grid of a factor {sweep.factor:.3g} is too coarse to "
+        f"stays undecided: {shift}, and the grid of a factor {sweep.factor:.3g} is too coarse to "
         f"tell whether that is a factor {within}: make it finer"
     )

@@ -72,8 +72,8 @@ class BallDescent:
             found.insert(0, self._of_what_moves(layer, *self._decayed(layer, slope, shift)))
             if layer:
                 up = (back * weights * factor).entries()
-                turned = [u * s for u, s in zip(up, slopes[layer - 1], strict=True)]
-                back = arb_mat(back.nrows(), weights.ncols(), turned)
+                xi = [u * s for u, s in zip(up, slopes[layer - 1], strict=True)]
+                back = arb_mat(back.nrows(), weights.ncols(), xi)
         return found
 
     def _of_what_moves(self, layer: int, slope: arb_mat, shift: arb_mat) -> tuple[arb_mat, arb_mat]:

@@ -203,8 +203,8 @@ class PointPass:
             elif isinstance(layer, composed_layers.Pointwise):
                 squares = [squared(column) for column in g.transpose().tolist()]
                 seen.append(SeenLayer(weight=_largest(squares).sqrt()))
-                turned = [e * s for e, s in zip(g.entries(), itertools.cycle(own), strict=False)]
-                g = arb_mat(g.nrows(), g.ncols(), turned)
+                entries = [e * s for e, s in zip(g.entries(), itertools.cycle(own), strict=False)]
+                g = arb_mat(g.nrows(), g.ncols(), entries)
             elif isinstance(layer, composed_layers.MeanPool):
                 seen.append(SeenLayer())
                 share = arb(1) / place.table.shape[1]
@@ -257,9 +257,9 @@ def _normalised(row: list[arb], met: list[tuple[list[arb], arb]]) -> list[arb]:
     for p, (y, s) in enumerate(met):
         mine = row[p * m : (p + 1) * m]
         along = total(a * b for a, b in zip(mine, y, strict=True)) / (m * s**3)
-        turned = [a / s - along * b for a, b in zip(mine, y, strict=True)]
-        mean = total(turned) / m
-        found += [value - mean for value in turned]
+        entries = [a / s - along * b for a, b in zip(mine, y, strict=True)]
+        mean = total(entries) / m
+        found += [value - mean for value in entries]
     return found
 
 
@@ -278,8 +278,8 @@ def _scaled(
         row += [total(u * v[j] for u, v in zip(mine[j], met, strict=True)) for j in range(m)]
         row += [total(entries) for entries in mine]
     gains = itertools.cycle(map(arb, place.weights.tolist()))
-    turned = [e * gain for e, gain in zip(g.entries(), gains, strict=False)]
-    return arb_mat(g.nrows(), g.ncols(), turned)
+    entries = [e * gain for e, gain in zip(g.entries(), gains, strict=False)]
+    return arb_mat(g.nrows(), g.ncols(), entries)
 
 
 def _blocks(g: arb_mat, positions: int) -> list[list[list[arb]]]:

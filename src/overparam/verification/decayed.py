@@ -192,7 +192,7 @@ def _compare_run(check: Comparison, subject: Subject, start: Measured, say: Prog
     compare_deviation(check, run, most)
     away = max(run.deviation, claim.number("deviation"))
     point = Point.of(replace(subject, params=run.last), run.measured)
-    found = at_minimum(check, point, say, away=away, moved=run.deviation + away)
+    found = at_minimum(check, point, say, away=away, shift=run.deviation + away)
     if found is None:
         return
     rest = arb(run.deviation) + found.distance
@@ -219,10 +219,10 @@ def _compare_decrease(check: Comparison, run: OwnRun, found: UniqueMinimum, poin
     noise = (run.upper - run.lower) * UP + float(found.excess.upper())
     if not since and (lower[1:] > rate * UP * upper[:-1]).any():
         check.say(f"rate is {rate:.12g}: the run's excess shrinks by less in a step")
-    risen = found.smoothness / 2 * found.reach**2
-    start = arb(float(upper[0] - noise[0])) if len(upper) else risen
+    rise = found.smoothness / 2 * found.reach**2
+    start = arb(float(upper[0] - noise[0])) if len(upper) else rise
     _upper(check, "minimum_excess", start)
-    bounds = [*(upper - noise).tolist(), float((risen * (1 - RELATIVE)).lower())]
+    bounds = [*(upper - noise).tolist(), float((rise * (1 - RELATIVE)).lower())]
     first, room = claim.number("minimum_excess"), 1 + 2 * RELATIVE
     for text in envelope_faults(claim, run, first, bounds, room):
         check.say(text)
@@ -255,7 +255,7 @@ def at_minimum(
     say: Progress,
     *,
     away: float = 0.0,
-    moved: float = 0.0,
+    shift: float = 0.0,
 ) -> UniqueMinimum | None:
     """Theorem R in balls, held against the certificate; None if something is at fault by then.
 
@@ -264,7 +264,7 @@ def at_minimum(
         point: thetahat.
         say: As above.
         away: delta.
-        moved: How far the certificate's own thetahat may be from this one.
+        shift: How far the certificate's own thetahat may be from this one.
     """
     claim, decay = check.claim, point.there.decay
     r, eta = claim.number("ball"), claim.number("step_size")
@@ -288,7 +288,7 @@ def at_minimum(
     _upper(check, "residual_curvature", bend.down + growth)
     gradient, steepest = point.gradient, flat + bend.up + growth
     # Another point of the same run has another gradient, by no more than it can change.
-    of_gradient = (gradient - moved * steepest).nonnegative_part()
+    of_gradient = (gradient - shift * steepest).nonnegative_part()
     _upper(check, "gradient_norm", of_gradient)
     if check.faults:
         return None
@@ -339,8 +339,8 @@ def objective_excess(there: Subject, measured: Measured) -> arb:
     moves = [there.architecture.moves(layer) for layer in range(len(there.params.weights))]
     moving = [weights for weights, _ in moves] + [biases for _, biases in moves]
     pairs = [pair for pair, kept in zip(zip(own, other, strict=True), moving, strict=True) if kept]
-    pulled = total(_squares(a, b) for a, b in pairs)
-    return measured.excess + arb(there.decay) / 2 * pulled
+    displacement = total(_squares(a, b) for a, b in pairs)
+    return measured.excess + arb(there.decay) / 2 * displacement
 
 
 def _squares(a: np.ndarray, b: np.ndarray | None) -> arb:

@@ -192,15 +192,15 @@ class FloatNetwork:
         inputs, slopes, bends, output = self._forward(params)
         values = output - self.offset
         ghat = self.gradient(values) if ghat is None else ghat
-        upstream, turned = self._backward(params, slopes, weights[:, None] * ghat)
+        upstream, xi = self._backward(params, slopes, weights[:, None] * ghat)
         moving = self._moving(inputs)
-        return Passed(moving, slopes, bends, upstream, turned, values, ghat, weights)
+        return Passed(moving, slopes, bends, upstream, xi, values, ghat, weights)
 
     def pulled_back(self, params: Parameters, g: np.ndarray) -> Parameters:
         """sum_i DN(x_i)* g_i, g of shape (n k,)."""
         inputs, slopes, _, _ = self._forward(params)
-        _, turned = self._backward(params, slopes, g.reshape(self.y.shape))
-        parts = [xi.T @ a for xi, a in zip(turned, self._moving(inputs), strict=True)]
+        _, xi = self._backward(params, slopes, g.reshape(self.y.shape))
+        parts = [g.T @ a for g, a in zip(xi, self._moving(inputs), strict=True)]
         weights, biases = tuple(p[:, :-1] for p in parts), tuple(p[:, -1] for p in parts)
         return Parameters(weights, biases, "float64")
 
@@ -210,10 +210,10 @@ class FloatNetwork:
         n, k = self.y.shape
         grams = [a @ a.T for a in self._moving(inputs)]
         columns = [np.tile(row, (n, 1)) for row in np.eye(k)]
-        passed = [self._backward(params, slopes, column)[1] for column in columns]
+        of_outputs = [self._backward(params, slopes, column)[1] for column in columns]
         total = np.zeros((n, k, n, k))
         for layer, gram in enumerate(grams):
-            g = np.stack([turned[layer] for turned in passed], axis=1).reshape(n * k, -1)
+            g = np.stack([xi[layer] for xi in of_outputs], axis=1).reshape(n * k, -1)
             total += gram[:, None, :, None] * (g @ g.T).reshape(n, k, n, k)
         return total.reshape(n * k, n * k)
 
@@ -221,13 +221,13 @@ class FloatNetwork:
         self, params: Parameters, slopes: list[np.ndarray], g: np.ndarray
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """upsilon^l and xi^l for derivatives g of the values."""
-        upstream, turned = list[np.ndarray](), [self.architecture.output_scale * g]
+        upstream, xi = list[np.ndarray](), [self.architecture.output_scale * g]
         for layer in range(len(slopes) - 1, -1, -1):
             w = params.weights[layer + 1]
-            u = self._factor(w) * (turned[0] @ w)
+            u = self._factor(w) * (xi[0] @ w)
             upstream.insert(0, u)
-            turned.insert(0, u * slopes[layer])
-        return upstream, turned
+            xi.insert(0, u * slopes[layer])
+        return upstream, xi
 
     def _forward(self, params: Parameters) -> tuple:
         h, inputs, slopes, bends = self.x, list[np.ndarray](), list[np.ndarray](), []
@@ -269,8 +269,8 @@ def stepped(subject: Subject, passed: Passed, step_size: float) -> tuple[Paramet
     for layer, (w, b) in enumerate(zip(params.weights, params.biases, strict=True)):
         slope = passed.turned[layer].T @ passed.inputs[layer]
         if away is not None:
-            pulled = np.hstack([away.weights[layer], away.biases[layer][:, None]])
-            slope = slope + subject.decay * pulled
+            gap = np.hstack([away.weights[layer], away.biases[layer][:, None]])
+            slope = slope + subject.decay * gap
         step = step_size * slope
         weights.append(w - step[:, :-1])
         biases.append(b - step[:, -1])

@@ -67,23 +67,23 @@ def rounding_near(subject: Subject, measured: Measured, radius: float) -> Roundi
         raise RefusedError("parameters beyond 2^200 leave the range in which a run is followed")
     slope, bend = _up(norms.slope), 0.0 if norms.curvature is None else _up(norms.curvature)
     third = FLOAT_ACTIVATIONS[subject.architecture.activation].third
-    sizes, last = _moved(norms, at_rest, (slope, bend, third), radius)
+    sizes, last = _sizes_on_ball(norms, at_rest, (slope, bend, third), radius)
     if subject.architecture.trainable is not None:  # N is about what moves, rounding about all
-        _, last = _moved(measured.norms, at_rest, (slope, bend, third), radius)
+        _, last = _sizes_on_ball(measured.norms, at_rest, (slope, bend, third), radius)
     e_h, e_z = _forward(subject, c, gains, entries, shifts, sizes, slope)
     scale = subject.architecture.output_scale
-    up, turned = [(scale, 0.0)], [(scale, _gamma(_MORE) * scale)]
+    up, xi = [(scale, 0.0)], [(scale, _gamma(_MORE) * scale)]
     for layer in range(len(weights) - 2, -1, -1):
-        above, e_above = turned[0]
+        above, e_above = xi[0]
         sums = _gamma(len(weights[layer + 1])) * c[layer + 1] * entries[layer + 1]
         size = gains[layer + 1] * above
         e_size = _SAFE * (gains[layer + 1] * e_above + sums * (above + 2 * e_above))
         of_slope = bend * e_z[layer] + _MARGIN * max(1.0, slope)
-        e_turned = slope * e_size + (size + 2 * e_size) * (of_slope + 4 * UNIT * max(1.0, slope))
+        e_xi = slope * e_size + (size + 2 * e_size) * (of_slope + 4 * UNIT * max(1.0, slope))
         up.insert(0, (_SAFE * size, e_size))
-        turned.insert(0, (_SAFE * slope * size, _SAFE * e_turned))
+        xi.insert(0, (_SAFE * slope * size, _SAFE * e_xi))
     blocks = []
-    for layer, (x, e_x) in enumerate(turned):
+    for layer, (x, e_x) in enumerate(xi):
         a, e_a = sizes[layer], c[layer] * e_h[layer]
         summed = _gamma(len(subject.x)) * (x + 2 * e_x) * (a + 2 * e_a)
         blocks.append(e_x * (a + e_a) + x * e_a + summed)
@@ -93,7 +93,7 @@ def rounding_near(subject: Subject, measured: Measured, radius: float) -> Roundi
             bend * e_z[layer] + _MARGIN * max(1.0, slope),
             third * e_z[layer] + _BEND_MARGIN * max(1.0, bend),
             *(c[layer] * e_h[layer] / sizes[layer], up[layer][1] / max(up[layer][0], 1e-300)),
-            turned[layer][1] / max(turned[layer][0], 1e-300),
+            xi[layer][1] / max(xi[layer][0], 1e-300),
         ]
     return Rounding(
         output=_SAFE * scale * e_z[-1],
@@ -104,12 +104,12 @@ def rounding_near(subject: Subject, measured: Measured, radius: float) -> Roundi
             steepest=max(1.0, slope, bend),
             inputs=tuple(sizes[:-1]),
             upstream=tuple(size for size, _ in up[:-1]),
-            turned=tuple(size for size, _ in turned[1:]),
+            turned=tuple(size for size, _ in xi[1:]),
         ),
     )
 
 
-def _moved(
+def _sizes_on_ball(
     norms: StartingNorms, at_rest: list[float], betas: tuple[float, float, float], radius: float
 ) -> tuple[list[float], np.ndarray]:
     """Sizes of the layers' inputs on the ball, and |D^3 z^D| at each point (Lemma C5)."""
@@ -142,8 +142,8 @@ def _forward(
     e_h, e_z = [0.0], list[float]()
     for layer, w in enumerate(subject.params.weights):
         if layer + 1 < len(sizes):
-            reached = gains[layer] / c[layer] * sizes[layer] + shifts[layer]
-            if not reached < _FARTHEST:
+            argument = gains[layer] / c[layer] * sizes[layer] + shifts[layer]
+            if not argument < _FARTHEST:
                 raise RefusedError("arguments of activations may be too large to follow a run")
         terms = entries[layer] * (sizes[layer] + 2 * c[layer] * e_h[-1]) + shifts[layer]
         e_z.append(_SAFE * (gains[layer] * e_h[-1] + _gamma(w.shape[1]) * terms))

@@ -314,7 +314,7 @@ class SmoothedCrossEntropy(BallLoss):
         return arb(1) / (4 if self.outputs == 1 else 2)
 
     def pl_constant(self, level: arb) -> arb:
-        """Propositions 5 and 6."""
+        """Propositions N5 and N6."""
         k = self.outputs
         least = self.smoothing / max(k, 2)
         if k <= 2:

@@ -95,9 +95,9 @@ class Looks:
         linear = self.beside.linear
         if linear is None:
             return 0.0
-        moved = self.network.pulled_back(self.start, self.roots * linear.alpha)
-        weights = [a + b for a, b in zip(self.start.weights, moved.weights, strict=True)]
-        biases = [a + b for a, b in zip(self.start.biases, moved.biases, strict=True)]
+        J_alpha = self.network.pulled_back(self.start, self.roots * linear.alpha)
+        weights = [a + b for a, b in zip(self.start.weights, J_alpha.weights, strict=True)]
+        biases = [a + b for a, b in zip(self.start.biases, J_alpha.biases, strict=True)]
         return between(params, Parameters(tuple(weights), tuple(biases), "float64"))
 
     def _kernel(self, params: Parameters) -> np.ndarray:

@@ -113,13 +113,13 @@ def backward(network: Network, slopes: tuple[list[arb], ...], n: int) -> Backwar
         m = weights.shape[1]
         upstream.insert(0, arb_mat(n * k, m, u))
         slope = slopes[layer]
-        turned = [
+        xi = [
             e * s
             for i in range(n)
             for a in range(i * k, i * k + k)
             for e, s in zip(u[a * m : a * m + m], slope[i * m : i * m + m], strict=True)
         ]
-        gradient.insert(0, arb_mat(n * k, m, turned))
+        gradient.insert(0, arb_mat(n * k, m, xi))
     return Backward(tuple(upstream), tuple(gradient))
 
 

@@ -301,7 +301,7 @@ class _Cell:
             there, passed = replace(run.subject, params=here), run.network.passed(here, weights)
             ball = self._ball(ratio)
             ahead, length = stepped(there, passed, run.eta)
-            pulled = size_of(displacement(there)) if decay else 0.0
+            from_reference = size_of(displacement(there)) if decay else 0.0
             ghat, noise = passed.gradient_norm(), run.noise(self.rounding, passed)
             size = size_of(here)
             away = 2 * UNIT * size * UP if in_balls else 0.0
@@ -317,7 +317,7 @@ class _Cell:
                     error += 2 * UNIT * size_of(ahead) * UP
             else:
                 passes = ratio * self.rounding.backward * ghat + ball.jacobian_norm * wrong
-                updated = size + 4 * length + 8 * run.eta * decay * pulled
+                updated = size + 4 * length + 8 * run.eta * decay * from_reference
                 error = (run.eta * passes + UNIT * updated) * UP
             steepest = ball.lipschitz * gradient + run.M * ball.jacobian_norm**2
             steep = run.eta * (steepest + decay)
@@ -325,7 +325,7 @@ class _Cell:
             deviations.append(deviation + away * (4 + steep))
             noises.append(noise)
             self._record(passed, noise, length, between(here, start), deviations[-1])
-            self._penalise(pulled, deviations[-1])
+            self._penalise(from_reference, deviations[-1])
             if looks is not None:
                 looks.beside.step(length, size, looks.residual(passed))
             since += length
@@ -346,11 +346,11 @@ class _Cell:
         looks.look(here)
         return looks.beside.room(self.B, self.lipschitz)
 
-    def _penalise(self, pulled: float, deviation: float) -> None:
-        """Add what weight decay adds to the objective, |theta - theta_ref| being ``pulled``."""
+    def _penalise(self, from_reference: float, deviation: float) -> None:
+        """Add what weight decay adds to the objective; the first number is |theta - theta_ref|."""
         run, half = self.run, self.run.subject.decay / 2
-        run.upper[-1] += half * (pulled * UP + deviation) ** 2 * UP
-        run.lower[-1] += half * max(pulled * (2 - UP) - deviation, 0.0) ** 2 * (2 - UP)
+        run.upper[-1] += half * (from_reference * UP + deviation) ** 2 * UP
+        run.lower[-1] += half * max(from_reference * (2 - UP) - deviation, 0.0) ** 2 * (2 - UP)
 
     def _record(
         self, passed: Passed, noise: float, length: float, distance: float, deviation: float
@@ -406,5 +406,5 @@ class _Cell:
         found = self.bends.bound(here.weights[-1], passed)
         if found is None:
             return general * UP
-        moved = ball.lipschitz * off
-        return min(general, found + moved + ball.third * gradient * away) * UP
+        of_gradient = ball.lipschitz * off
+        return min(general, found + of_gradient + ball.third * gradient * away) * UP

@@ -71,10 +71,10 @@ def _collected(tables: list[list[list[float]]]) -> list[PartialJacobian[Upper]]:
     partials = []
     for step, rows in enumerate(zip(*tables, strict=True)):
         numbers = [exact(entries) for entries in zip(*rows, strict=True)]
-        head, moved, before, after, column, skipped, *slope_responses = numbers
+        head, head_moved, before, after, column, skipped, *slope_responses = numbers
         last = skipped if step else None
         partials.append(
-            PartialJacobian(head, moved, before, after, column, last, tuple(slope_responses))
+            PartialJacobian(head, head_moved, before, after, column, last, tuple(slope_responses))
         )
     return partials
 
@@ -89,13 +89,15 @@ def _heads_alone(
     partials = []
     for layer in range(top - 1, -1, -1):
         if heads is None:
-            moved = norms[top] if layer == top - 1 else 0.0
+            head_moved = norms[top] if layer == top - 1 else 0.0
             largest = np.zeros(points)
         else:
             envelope = heads[layer + 1].max(axis=0)
-            moved = _Product.diagonal(envelope).times(matrices[layer + 1], norms[layer + 1]).norm()
+            head_moved = (
+                _Product.diagonal(envelope).times(matrices[layer + 1], norms[layer + 1]).norm()
+            )
             largest = heads[layer].max(axis=1)
-        partials.append(PartialJacobian(exact(largest), exact(np.full(points, moved))))
+        partials.append(PartialJacobian(exact(largest), exact(np.full(points, head_moved))))
     return partials
 
 
@@ -134,16 +136,18 @@ def _descend(
         above = before.get(layer + 1)
         skipped = 0.0 if above is None else above.times(a, norm).norm()
         if heads is None:
-            moved = norm if above is None else 0.0
+            head_moved = norm if above is None else 0.0
         else:
-            moved = _Product.diagonal(heads[layer + 1]).times(a, norm).norm()
+            head_moved = _Product.diagonal(heads[layer + 1]).times(a, norm).norm()
         y = x.times(a, norm)
-        x = y.turned(slopes[layer], None if heads is None else heads[layer])
+        x = y.scaled(slopes[layer], None if heads is None else heads[layer])
         head = 0.0 if heads is None else float(heads[layer].max())
         slope_responses = [
             before[q].slope_response(transports[q][layer]) for q in range(layer + 1, top)
         ]
-        partials.append([head, moved, y.norm(), x.norm(), y.column(), skipped, *slope_responses])
+        partials.append(
+            [head, head_moved, y.norm(), x.norm(), y.column(), skipped, *slope_responses]
+        )
         before[layer], after[layer] = y, x
     return partials, after
 
@@ -163,7 +167,7 @@ class _Product:
         rounding = _gamma(len(matrix)) * _size(self.matrix) * _size(matrix)
         return _Product(self.matrix @ matrix, (self.error * norm + rounding) * _SAFE + _TINY)
 
-    def turned(self, slopes: np.ndarray, head: np.ndarray | None) -> "_Product":
+    def scaled(self, slopes: np.ndarray, head: np.ndarray | None) -> "_Product":
         matrix = self.matrix * slopes[None, :]
         error = self.error * float(np.abs(slopes).max()) + 2 * UNIT * _size(matrix)
         if head is not None:

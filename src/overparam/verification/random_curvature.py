@@ -50,7 +50,7 @@ class ResidualHessian:
         self.shapes = [(w.shape[0], w.shape[1] + 1) for w in there.params.weights]
         scale = there.architecture.weight_scale
         self.factors = [scale / math.sqrt(w.shape[1]) for w in there.params.weights]
-        self.bent = [u * b for u, b in zip(passed.upstream, passed.bends, strict=True)]
+        self.bends = [u * b for u, b in zip(passed.upstream, passed.bends, strict=True)]
         self.moves = [there.architecture.moves(layer) for layer in range(len(self.shapes))]
 
     @property
@@ -76,26 +76,26 @@ class ResidualHessian:
         seen, weights, c = self.passed, self.params.weights, self.factors
         layers, found = list(self._layers(v)), np.zeros_like(v)
         into = list(self._layers(found))
-        moved, turned = list[np.ndarray](), list[np.ndarray | None]([None])
+        dz, da = list[np.ndarray](), list[np.ndarray | None]([None])
         for layer in range(len(layers) - 1):  # dz^l and, of what enters the next layer, da^l
             z = seen.inputs[layer] @ layers[layer].transpose(0, 2, 1)
             if layer:
-                z += turned[-1] @ weights[layer].T
-            moved.append(z)
-            turned.append(c[layer + 1] * (seen.slopes[layer] * z))
-        back: np.ndarray | None = None
+                z += da[-1] @ weights[layer].T
+            dz.append(z)
+            da.append(c[layer + 1] * (seen.slopes[layer] * z))
+        dxi: np.ndarray | None = None
         for layer in range(len(layers) - 1, -1, -1):
-            here, ahead = into[layer], turned[layer]
-            if back is not None:
-                here += back.transpose(0, 2, 1) @ seen.inputs[layer]
+            here, ahead = into[layer], da[layer]
+            if dxi is not None:
+                here += dxi.transpose(0, 2, 1) @ seen.inputs[layer]
             if ahead is None:
                 break
             here[:, :, :-1] += seen.turned[layer].T @ ahead
             up = seen.turned[layer] @ layers[layer][:, :, :-1]
-            if back is not None:
-                up += back @ weights[layer]
+            if dxi is not None:
+                up += dxi @ weights[layer]
             below = layer - 1
-            back = c[layer] * up * seen.slopes[below] + self.bent[below] * moved[below]
+            dxi = c[layer] * up * seen.slopes[below] + self.bends[below] * dz[below]
         return found
 
     def _layers(self, v: np.ndarray) -> Iterator[np.ndarray]:
@@ -137,39 +137,38 @@ class ResidualHessian:
             lost = rounding(max(a.shape)) * each * (size + error) + wrong * size
             return size * norm, (error * norm + lost) * UP
 
-        inputs, turned = self._off_by(off, zeta, points)
-        ahead: list[tuple[float, float]] = [(0.0, 0.0)]
-        moved, one = list[tuple[float, float]](), (1.0, 0.0)
+        input_errors, xi_errors = self._off_by(off, zeta, points)
+        da: list[tuple[float, float]] = [(0.0, 0.0)]
+        dz, one = list[tuple[float, float]](), (1.0, 0.0)
         for layer in range(len(self.shapes) - 1):
-            z = by_seen(seen.inputs[layer], inputs[layer], one)
-            z = _sum(z, by_weights(ahead[-1], layer)) if layer else z
-            moved.append(z)
+            z = by_seen(seen.inputs[layer], input_errors[layer], one)
+            z = _sum(z, by_weights(da[-1], layer)) if layer else z
+            dz.append(z)
             slope = times(z, steepest, kappa * (off.steepest if off is not None else 1.0))
-            ahead.append(times(slope, c[layer + 1], 0.0))
-        back, total = (0.0, 0.0), (0.0, 0.0)
+            da.append(times(slope, c[layer + 1], 0.0))
+        dxi, total = (0.0, 0.0), (0.0, 0.0)
         for layer in range(len(self.shapes) - 1, -1, -1):
-            total = _sum(total, by_seen(seen.inputs[layer], inputs[layer], back))
+            total = _sum(total, by_seen(seen.inputs[layer], input_errors[layer], dxi))
             if not layer:
                 break
-            total = _sum(total, by_seen(seen.turned[layer], turned[layer], ahead[layer]))
-            up = _sum(by_seen(seen.turned[layer], turned[layer], one), by_weights(back, layer))
+            total = _sum(total, by_seen(seen.turned[layer], xi_errors[layer], da[layer]))
+            up = _sum(by_seen(seen.turned[layer], xi_errors[layer], one), by_weights(dxi, layer))
             below, wrong = layer - 1, 0.0
             if off is not None:
                 wrong = off.apart(2) * off.upstream[below] * off.steepest * zeta
             slope = times(up, steepest, kappa * (off.steepest if off is not None else 1.0))
-            bent = times(moved[below], _largest(self.bent[below]), wrong)
-            back = _sum(times(slope, c[layer], 0.0), bent)
+            bend = times(dz[below], _largest(self.bends[below]), wrong)
+            dxi = _sum(times(slope, c[layer], 0.0), bend)
         return total[0] * UP, total[1] * UP
 
     def _off_by(self, off: Off | None, zeta: float, points: int) -> tuple[list[float], list[float]]:
-        """How far inputs and turned gradients may be off, in the Frobenius norm."""
+        """How far inputs and xi may be off, in the Frobenius norm."""
         layers = len(self.shapes)
         if off is None:
             return [0.0] * layers, [0.0] * layers
         kappa, last = off.relative, float(np.linalg.norm(self.passed.inputs[-1])) * UP
         sizes = [math.sqrt(points) * size for size in off.inputs] + [last]
-        reached = [*off.turned]
-        return [kappa * size for size in sizes], [0.0, *(kappa * zeta * t for t in reached)]
+        return [kappa * size for size in sizes], [0.0, *(kappa * zeta * t for t in off.turned)]
 
 
 @dataclass(frozen=True)
@@ -209,10 +208,10 @@ def bend_by_vectors(hessian: ResidualHessian, off: Off) -> Bend:
         hidden += (DEGREE - j + 1) * (lost + 8 * UNIT) * np.linalg.norm(before, axis=1)
         hidden += (DEGREE - j + 1) * 8 * UNIT * np.linalg.norm(now, axis=1)
     left = (FAILURE / 2) ** (1 / VECTORS) * math.sqrt(math.pi / 2) - float(hidden.max()) * UP
-    reached = float(np.linalg.norm(now, axis=1).max()) * UP
-    if not (left > 0 and math.isfinite(reached)):
+    largest = float(np.linalg.norm(now, axis=1).max()) * UP
+    if not (left > 0 and math.isfinite(largest)):
         return Bend(math.inf, math.inf)
-    more = half * (math.cosh(math.acosh(max(reached / left, 1.0)) / DEGREE) - 1)
+    more = half * (math.cosh(math.acosh(max(largest / left, 1.0)) / DEGREE) - 1)
     _, wrong = hessian.size_and_error(gamma=False, off=off)
     return Bend((more - low + wrong) * UP, (more + high + wrong) * UP)
 

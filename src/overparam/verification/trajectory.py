@@ -188,7 +188,7 @@ class _Check:
         path, B, off = above(tail.radius), found.jacobian_norm, found.deviation
         assert found.looks is not None
         modulus, lipschitz = found.around.on_ball(off + path)
-        moved = found.looks.ends(
+        movement = found.looks.ends(
             found.last,
             deviation=off,
             path=path,
@@ -202,15 +202,15 @@ class _Check:
         # What deviations may move, and the tail, whose length hangs on the excess; and rounding of
         # the kernels, which is all there is where J is constant.
         of_drift = 2 * B * (4 * lipschitz * off + slack * modulus) + found.noise[0]
-        self._between("kernel_drift", moved.drift, moved.drift_lower, of_drift)
-        drift, norm = arb(moved.drift), start.kernel_norm
+        self._between("kernel_drift", movement.drift, movement.drift_lower, of_drift)
+        drift, norm = arb(movement.drift), start.kernel_norm
         relative = drift / norm if norm > 0 else arb(math.inf)
-        allowed = self._relative(of_drift, moved.drift)
+        allowed = self._relative(of_drift, movement.drift)
         check.upper("relative_kernel_drift", relative, slack=allowed, far=False)
         name, of_outputs = "linearisation_distance", 4 * B * off
-        self._between(name, moved.predictions, moved.predictions_lower, of_outputs)
+        self._between(name, movement.predictions, movement.predictions_lower, of_outputs)
         name, of_parameters = "linearisation_parameter_distance", 4 * off + slack * path
-        self._between(name, moved.parameters, moved.parameters_lower, of_parameters)
+        self._between(name, movement.parameters, movement.parameters_lower, of_parameters)
 
     def _between(self, name: str, upper: float, lower: float, spread: float) -> None:
         """A number that is known from both sides."""
@@ -262,9 +262,9 @@ def sigma_of(found: OwnRun) -> arb:
 
 def slack_of(check: Comparison, found: OwnRun, excess: arb) -> float:
     """Relative tolerance of ``computed`` numbers: what the run's own deviation may move."""
-    moved = found.jacobian_norm * found.deviation
-    moved *= math.sqrt(above(found.measured.loss.smoothness()))
-    of_excess = 8 * moved / max(float((2 * excess).sqrt()), 1e-300)
+    deviation_error = found.jacobian_norm * found.deviation
+    deviation_error *= math.sqrt(above(found.measured.loss.smoothness()))
+    of_excess = 8 * deviation_error / max(float((2 * excess).sqrt()), 1e-300)
     of_sigma = 8 * found.around.on_ball(found.deviation)[0] / max(float(sigma_of(found)), 1e-300)
     return RELATIVE + check.allowed.plain + min(of_excess, 0.5) + min(of_sigma, 0.5)
 
@@ -281,10 +281,10 @@ def compare_end(check: Comparison, found: OwnRun, excess: arb, slack: float) -> 
     claim, stored = check.claim, check.claim.number("handover_excess")
     check.upper("handover_excess", excess, slack=slack, far=False)
     # By how much a deviation as stated moves the excess, relative to it.
-    moved = found.jacobian_norm * max(claim.number("deviation"), 0.0)
-    moved *= math.sqrt(above(found.measured.loss.smoothness()))
+    deviation_error = found.jacobian_norm * max(claim.number("deviation"), 0.0)
+    deviation_error *= math.sqrt(above(found.measured.loss.smoothness()))
     root = max(float((2 * excess).sqrt()), 1e-300)
-    room = 1 + NEAR + 4 * slack + (1 + 4 * moved / root) ** 2 - 1
+    room = 1 + NEAR + 4 * slack + (1 + 4 * deviation_error / root) ** 2 - 1
     if arb(stored) > excess * room:
         check.say(
             f"handover_excess is {stored:.12g}: above {float(excess):.12g}, what it is after "

@@ -5,9 +5,11 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import eigh
+from scipy.linalg import cho_solve
 
+from overparam.enclosures.factor import factor_in_place
 from overparam.kernel.empirical.tangent import check_scales, tangent_kernel, to_coordinates
+from overparam.kernel.modes import KernelModes
 from overparam.memory import require_memory
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
@@ -48,6 +50,10 @@ class Expansion:
         size = self.problem.measure.n * self.problem.outputs
         require_memory(2 * 8 * size**2, f"the {size} x {size} kernel and its factor")
 
+    def anew(self) -> "Expansion":
+        """The same point, of which nothing is known yet."""
+        return Expansion(self.problem, self.params, None, self.progress)
+
     @cached_property
     def kernel(self) -> Float[np.ndarray, "m m"]:
         """K(theta) as ``tangent_kernel`` has it, m = n k."""
@@ -56,9 +62,14 @@ class Expansion:
         return tangent_kernel(self.problem, self.params, progress=self.progress)
 
     @cached_property
+    def values(self) -> Float[np.ndarray, "n k"]:
+        """F(theta)."""
+        return np.asarray(self.problem.predict(self.params))
+
+    @cached_property
     def to_minimiser(self) -> Float[np.ndarray, "n k"]:
         """From F(theta) to the nearest minimiser h* of the loss, point by point."""
-        return np.asarray(self.problem.residual(self.params))
+        return self.problem.to_minimiser(self.values)
 
     @cached_property
     def residual(self) -> Float[np.ndarray, " m"]:
@@ -66,11 +77,17 @@ class Expansion:
         return to_coordinates(self.problem, self.to_minimiser)
 
     @cached_property
-    def modes(self) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "m m"]]:
-        """Eigenvalues of K, increasing, and eigenvectors as columns."""
-        return eigh(self.kernel, check_finite=False)
+    def modes(self) -> KernelModes:
+        """The eigendecomposition of K, and the residual along it."""
+        return KernelModes.of(self.kernel, self.residual)
 
-    @cached_property
-    def coefficients(self) -> Float[np.ndarray, " m"]:
-        """The residual along the modes."""
-        return self.modes[1].T @ self.residual
+    def solve(self, v: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"] | None:
+        """K^{-1} v, by the modes where they are known, else by a Cholesky factor.
+
+        Returns:
+            The solution; None where K is singular to float64.
+        """
+        if "modes" in vars(self):
+            return self.modes.solve(v)
+        factor = factor_in_place(self.kernel.copy())
+        return None if factor is None else cho_solve((factor, True), v, check_finite=False)

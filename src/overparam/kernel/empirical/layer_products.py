@@ -60,11 +60,11 @@ def pull_sides(model: MLP, sides: Sides, at: Float[Array, "n k"]) -> Params:
     """J* of a vector at each point, from the layers of the points."""
     weights, biases = [], []
     for layer, (factor, shift) in enumerate(model.trained_factors):
-        turned = model.output_scale * at
+        cotangent = model.output_scale * at
         if layer < model.layers - 1:
-            turned = jnp.einsum("ik,ikm->im", at, sides.backward[layer])
-        weights.append(factor * (turned.T @ sides.inputs[layer]))
-        biases.append(shift * turned.sum(axis=0))
+            cotangent = jnp.einsum("ik,ikm->im", at, sides.backward[layer])
+        weights.append(factor * (cotangent.T @ sides.inputs[layer]))
+        biases.append(shift * cotangent.sum(axis=0))
     return tuple(weights), tuple(biases)
 
 

@@ -124,7 +124,7 @@ def objective_gradient(problem: Problem, params: ParamTree) -> ParamTree:
     found = pull_back(problem, params, to_coordinates(problem, ghat))
     if not problem.weight_decay:
         return found
-    away = problem.displacement(as_float64(params))
+    away = problem.displacement(params)
     return jax.tree.map(lambda g, w: g + problem.weight_decay * w, found, away)
 
 
@@ -136,8 +136,8 @@ def push_forward(problem: Problem, params: ParamTree, v: ParamTree) -> Float[np.
         params: theta.
         v: A direction, a pytree like ``params``.
     """
-    moved = partial(in_float64, _push_forward, problem.function, params, v)
-    return to_coordinates(problem, np.asarray(row_by_row(moved, problem.measure.x)))
+    forward = partial(in_float64, _push_forward, problem.function, params, v)
+    return to_coordinates(problem, np.asarray(row_by_row(forward, problem.measure.x)))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -443,9 +443,9 @@ def _hermite(state, left, right, first, one, two, parity, weight, bias, work):
         ntk[j] = nngp[j] + weight * ntk[j] * slope[j]
         positive = nngp[j] >= 0.0
         # The gap is 1 - value, or 1 + value where an odd activation has value < 0.
-        turned = parity < 0 and value[j] < 0.0
+        negative = parity < 0 and value[j] < 0.0
         below, above = gap[j], 1.0 + value[j]
-        below, above = (2.0 - below if turned else below), (below if turned else above)
+        below, above = (2.0 - below if negative else below), (below if negative else above)
         rest = below if positive else above
         rest = scale * (rest if rest > 0.0 else 0.0)
         minus[j], plus[j] = _complements(

@@ -136,9 +136,9 @@ def tangent_sketch(
             numbers = jnp.arange(columns.start, columns.stop)
             tangents = _signs(params, jax.vmap(partial(jax.random.fold_in, key))(numbers))
             for part in blocks(len(points), POINTS):
-                moved = push_tangents(as_function(model), params, points[part], tangents)
+                images = push_tangents(as_function(model), params, points[part], tangents)
                 at = slice(part.start * outputs, part.stop * outputs)
-                factor[at, columns] = np.asarray(moved).reshape(len(numbers), -1).T
+                factor[at, columns] = np.asarray(images).reshape(len(numbers), -1).T
     factor /= np.sqrt(features).astype(dtype)
     return RandomFeatures(factor, batches)
 

@@ -158,7 +158,7 @@ class Integrand(ABC):
 
         Each term of f - f* = sum_i w_i (l_i - inf l_i) is at most the whole, so the excess at point
         i is at most ``excess / w_i``. Nothing is lost by that: the whole excess may be at the point
-        of least weight (docs/integrands.md, Proposition 2).
+        of least weight (docs/integrands.md, Proposition N2).
 
         Args:
             excess: Level of the sublevel set of f, >= 0.

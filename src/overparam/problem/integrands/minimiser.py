@@ -58,9 +58,9 @@ def _descend(value: Callable[..., Any], z: np.ndarray, y: np.ndarray, step: np.n
     """Each row's step, halved until the loss does not grow."""
     before, damping = np.asarray(value(z, y)), np.ones(len(z))
     for _ in range(HALVINGS):
-        moved = z + damping[:, None] * step
-        worse = ~(np.asarray(value(moved, y)) <= before)
+        ahead = z + damping[:, None] * step
+        worse = ~(np.asarray(value(ahead, y)) <= before)
         if not worse.any():
-            return moved
+            return ahead
         damping = np.where(worse, damping / 2, damping)
-    return np.where(worse[:, None], z, moved)
+    return np.where(worse[:, None], z, ahead)

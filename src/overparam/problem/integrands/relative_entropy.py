@@ -7,7 +7,7 @@ excess is a E(x) with
     E(x) = phi(-x) + m phi(x / m),    phi(t) = t - log(1 + t),
 
 m being the others' mass over a (two classes) or their number (more classes), and |p - q| is least
-for that excess, exactly or nearly: docs/integrands.md, Propositions 5 and 6.
+for that excess, exactly or nearly: docs/integrands.md, Propositions N5 and N6.
 """
 
 import math
