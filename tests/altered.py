@@ -7,4 +7,4 @@ from overparam import Certificate
 
 def altered(certificate: Certificate, **numbers: float) -> Certificate:
     """The same with other numbers."""
-    return replace(certificate, numbers=certificate.numbers.but(**numbers))
+    return replace(certificate, numbers=replace(certificate.numbers, **numbers))

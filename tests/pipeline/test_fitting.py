@@ -115,7 +115,9 @@ def test_the_anchor_is_the_network_nearer_to_a_certificate(
             assert job.anchored is not None
             found = job.certificate
             margin = margins[newton is not None and params is newton.params]
-            found = msgspec.structs.replace(found, numbers=found.numbers.but(margin=margin))
+            found = msgspec.structs.replace(
+                found, numbers=msgspec.structs.replace(found.numbers, margin=margin)
+            )
             return replace(job.anchored, params=params, certificate=found)
 
     chosen = Known()._best_anchor(newton, job.stopped)

@@ -252,7 +252,7 @@ def test_assumed_numbers_that_a_claim_rests_on_are_named(job: JobResult) -> None
     """Not those of a certificate that claims nothing, and no forecast: that is no claim."""
     assert job.anchored is not None
     about = structs.replace(job.initial.problem, activation_bounds="assumed")
-    numbers = job.initial.numbers.but(predicted_steps=1e9)
+    numbers = structs.replace(job.initial.numbers, predicted_steps=1e9)
     initial = structs.replace(job.initial, problem=about, numbers=numbers)
     assert not initial.certified
     text = Page(render(replace(job, initial=initial))).text

@@ -112,7 +112,7 @@ def test_an_excess_below_rounding_lends_distances_no_tolerance(name, factor):
     found = certify(problem, start, step, theorem="C", budget=3600)
     assert verify(found, problem, start).ok
     stated = getattr(found.numbers, name)
-    forged = structs.replace(found, numbers=found.numbers.but(**{name: factor * stated}))
+    forged = altered(found, **{name: factor * stated})
     assert not verify(forged, problem, start).ok
 
 

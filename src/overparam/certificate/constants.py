@@ -6,7 +6,7 @@ page, and docs/glossary.md.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, SupportsFloat, TypedDict, get_type_hints
+from typing import Annotated, Literal, TypedDict, get_type_hints
 
 from msgspec import UNSET, Meta
 from msgspec.structs import force_setattr
@@ -19,7 +19,6 @@ from overparam.certificate.field_types import (
     MaybeSigned,
     Record,
     Signed,
-    replace,
 )
 from overparam.choices import Kind
 from overparam.theorems.conclusions import Conclusions
@@ -389,10 +388,6 @@ class Numbers(Record, frozen=True, kw_only=True):
         for name in self:  # also what is NumPy's, or a step's number, is kept as a float
             force_setattr(self, name, float(self[name]))
 
-    def but(self, **values: SupportsFloat) -> "Numbers":
-        """The same with other values."""
-        return replace(self, **{name: float(value) for name, value in values.items()})
-
 
 class Drifts(TypedDict):
     """What a run that interpolates moves, and how far it is from the linearised one."""
@@ -446,12 +441,6 @@ def concluded(found: Convergence) -> Concluded:
         rate=found.rate,
         objective_smoothness=found.smoothness,
     )
-
-
-def converging(found: Convergence) -> dict[str, SupportsFloat]:
-    """The same, to be put together with others."""
-    numbers: Mapping[str, Any] = concluded(found)
-    return dict(numbers)
 
 
 ABOUT: Mapping[str, About] = {

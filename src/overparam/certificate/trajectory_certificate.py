@@ -2,11 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import SupportsFloat
 
 import numpy as np
 from jaxtyping import Float
-from msgspec.structs import replace
+from msgspec import UNSET
 
 from overparam.certificate.certificate import (
     MOST_ENDS,
@@ -15,7 +14,8 @@ from overparam.certificate.certificate import (
     Remedies,
     with_random_vectors,
 )
-from overparam.certificate.constants import Numbers, converging
+from overparam.certificate.constants import Numbers, concluded
+from overparam.certificate.field_types import replace
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.prediction import Prediction
 from overparam.certificate.reason import Converges, Reason
@@ -29,12 +29,6 @@ from overparam.theorems.drift_along_run import Movement
 
 LEAST_PATH = 1e3
 """Times the deviation: with a path behind T that is shorter a later T knows hardly more."""
-
-UNKNOWN = (
-    *("kernel_drift", "relative_kernel_drift"),
-    *("linearisation_distance", "linearisation_parameter_distance"),
-)
-"""What a run that was not finished does not bound; Theorem 1 may have, but of another run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +83,22 @@ def not_certified(
     predicted: Prediction | None,
 ) -> Certificate:
     """The certificate of a run that was not made, or did not get there, and why."""
-    values: dict[str, SupportsFloat] = dict.fromkeys(UNKNOWN, math.inf)
-    values |= {"radius": math.inf, "rate": 1.0, "margin": min(first.margin, 1.0)}
-    if predicted is not None:  # the run was not lost, but would have taken too long
-        values["predicted_steps"] = predicted.steps
     assert why is not None, "a run ends for a reason"
-    numbers = first.numbers.but(**values, step_size=step_size, steps_made=steps)
+    numbers = replace(
+        first.numbers,
+        radius=math.inf,
+        rate=1.0,
+        margin=min(first.margin, 1.0),
+        # Theorem 1 may have bounded these, but of another run.
+        kernel_drift=math.inf,
+        relative_kernel_drift=math.inf,
+        linearisation_distance=math.inf,
+        linearisation_parameter_distance=math.inf,
+        step_size=step_size,
+        steps_made=steps,
+        # The run was not lost, but would have taken too long.
+        predicted_steps=UNSET if predicted is None else predicted.steps,
+    )
     return replace(first, theorem="C", why=why, numbers=numbers, remedies=Remedies())
 
 
@@ -173,7 +177,7 @@ def _covers(overshoot: float, start: float, rate: float, upper: np.ndarray) -> b
 def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Numbers:
     """Theorem 1's numbers with those of Theorem C in their place."""
     tail, point = found.tail, found.point
-    decay = envelope(
+    rate, since, overshoot = envelope(
         hypotheses.excess, np.append(found.upper, found.excess), found.lower, tail.rate
     )
     rest = found.deviation + tail.radius
@@ -183,38 +187,33 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
     left = sigma_at(point) - point.bounds.modulus(found.deviation)
     omega, lipschitz = point.bounds.on_ball(found.deviation + tail.ball)
     closest = first.numbers.distance_lower_bound
-    values = converging(tail) | {
-        "radius": radius,
-        "modulus_at_ball": omega,
-        "lipschitz_on_ball": lipschitz,
-        "newton_kantorovich": lipschitz * tail.level / left**2 * UP,
-        "handover": found.steps,
-        "steps_in_balls": found.run.early,
-        "deviation": found.deviation,
-        "exponent": found.exponent,
-        "handover_excess": found.excess,
-        "handover_eigenvalue": max(left, 0.0) ** 2 * (2 - UP),
-        "displacement": max(found.farthest * UP, limit),
-        "limit_distance": limit,
-        "limit_distance_lower": max(gone * (2 - UP) - rest * UP, 0.0),
-        "distance_ratio": limit / closest * UP if closest else math.inf,
-    }
-    values |= _movement(found.movement, hypotheses.max_eigenvalue.lower)
-    values |= dict(zip(("rate", "rate_since", "overshoot"), decay, strict=True))
-    if found.run.randomised:
-        values["failure_probability"] = FAILURE
-    return first.numbers.but(**values)
-
-
-def _movement(found: Movement, kernel_norm: float) -> dict[str, SupportsFloat]:
-    """Proposition C9's numbers by their names."""
-    relative = found.drift / kernel_norm * UP if kernel_norm > 0 else math.inf
-    return {
-        "kernel_drift": found.drift,
-        "kernel_drift_lower": found.drift_lower,
-        "relative_kernel_drift": relative,
-        "linearisation_distance": found.predictions,
-        "linearisation_distance_lower": found.predictions_lower,
-        "linearisation_parameter_distance": found.parameters,
-        "linearisation_parameter_distance_lower": found.parameters_lower,
-    }
+    moved, kernel_norm = found.movement, hypotheses.max_eigenvalue.lower
+    numbers = replace(first.numbers, **concluded(tail))
+    return replace(
+        numbers,
+        radius=radius,
+        rate=rate,
+        modulus_at_ball=omega,
+        lipschitz_on_ball=lipschitz,
+        newton_kantorovich=lipschitz * tail.level / left**2 * UP,
+        handover=found.steps,
+        steps_in_balls=found.run.early,
+        deviation=found.deviation,
+        exponent=found.exponent,
+        failure_probability=FAILURE if found.run.randomised else UNSET,
+        handover_excess=found.excess,
+        handover_eigenvalue=max(left, 0.0) ** 2 * (2 - UP),
+        rate_since=since,
+        overshoot=overshoot,
+        displacement=max(found.farthest * UP, limit),
+        limit_distance=limit,
+        limit_distance_lower=max(gone * (2 - UP) - rest * UP, 0.0),
+        distance_ratio=limit / closest * UP if closest else math.inf,
+        kernel_drift=moved.drift,
+        kernel_drift_lower=moved.drift_lower,
+        relative_kernel_drift=moved.drift / kernel_norm * UP if kernel_norm > 0 else math.inf,
+        linearisation_distance=moved.predictions,
+        linearisation_distance_lower=moved.predictions_lower,
+        linearisation_parameter_distance=moved.parameters,
+        linearisation_parameter_distance_lower=moved.parameters_lower,
+    )

@@ -23,7 +23,14 @@ from overparam.problem.problem import Problem
 from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
 from overparam.theorems.convergence import Convergence
-from overparam.theorems.drift_along_run import Beside, LinearRun, Movement, kernel_noise
+from overparam.theorems.drift_along_run import (
+    Beside,
+    HandOver,
+    LastLook,
+    LinearRun,
+    Movement,
+    kernel_noise,
+)
 from overparam.theorems.trajectory import Ball
 
 SHARE = 0.08
@@ -165,10 +172,8 @@ class Looks:
         """
         change, _, apart, _ = self._compared(point.params, point.kernel)
         drift = spectral_norm(change)
-        return self.beside.ends(
-            drift=(drift.lower, drift.upper),
-            apart=apart,
-            size=parameter_norm(point.params),
+        look = LastLook((drift.lower, drift.upper), apart, parameter_norm(point.params))
+        over = HandOver(
             deviation=deviation,
             path=float(tail.radius) * (ABOVE if point.proved is not None else 1.0),
             modulus=point.bounds.modulus(np.nextafter(deviation + float(tail.radius), math.inf)),
@@ -177,8 +182,8 @@ class Looks:
             kernel_error=self._off + self._kernel_error(noise, point.jacobian_norm),
             level=math.sqrt(2 * excess) * UP,
             lowest=sigma_at(self.start),
-            steepest=self._steepest,
         )
+        return self.beside.ends(look, over, self._steepest)
 
     def _compared(
         self, params: ParamTree, known: Float[np.ndarray, "m m"] | None

@@ -106,6 +106,52 @@ class LinearRun:
 
 
 @dataclass(frozen=True)
+class LastLook:
+    """What is seen at thetahat_T.
+
+    Attributes:
+        drift: |K_T - K_0| as computed, from below and from above.
+        apart: |theta_T - theta_T^lin| as computed.
+        size: |theta_T|.
+    """
+
+    drift: tuple[float, float]
+    apart: float
+    size: float
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """Where Theorem 1 takes over from a run.
+
+    Attributes:
+        deviation: delta_T.
+        path: s*, from theta_T on.
+        modulus: omega(delta_T + s*) around the point.
+        jacobian_norm: |J| there.
+        residual_noise: How far r_T as computed may be off.
+        kernel_error: How far K_T and K_0 as computed may be off, together.
+        level: sqrt(2 Delta_T).
+        lowest: sigma(theta_0), from below.
+    """
+
+    deviation: float
+    path: float
+    modulus: float
+    jacobian_norm: float
+    residual_noise: float
+    kernel_error: float
+    level: float
+    lowest: float
+
+    @property
+    def kernel_change(self) -> float:
+        """How far the kernel in the limit may be from the one that was looked at."""
+        moved = _kernel_change(self.modulus, self.jacobian_norm)
+        return (moved + self.kernel_error) * UP
+
+
+@dataclass(frozen=True)
 class _Next:
     """The look that ended an interval in which steps were made.
 
@@ -288,60 +334,37 @@ class Beside:
         off = seen.off_alpha + linear.eta * self._steps * self._initial
         return linear.jacobian_norm * off + linear.backward * seen.alpha + 8 * UNIT * seen.size
 
-    def ends(
-        self,
-        *,
-        drift: tuple[float, float],
-        apart: float,
-        size: float,
-        deviation: float,
-        path: float,
-        modulus: float,
-        jacobian_norm: float,
-        residual_noise: float,
-        kernel_error: float,
-        level: float,
-        lowest: float,
-        steepest: float,
-    ) -> Movement:
+    def ends(self, look: LastLook, over: HandOver, steepest: float) -> Movement:
         """What is known of all steps, at the hand-over.
 
         Args:
-            drift: |K_T - K_0| as computed, from below and from above.
-            apart: |theta_T - theta_T^lin| as computed.
-            size: |theta_T|.
-            deviation: delta_T.
-            path: s*, from theta_T on.
-            modulus: omega(delta_T + s*) around the point.
-            jacobian_norm: |J| there.
-            residual_noise: How far r_T as computed may be off.
-            kernel_error: How far K_T and K_0 as computed may be off, together.
-            level: sqrt(2 Delta_T).
-            lowest: sigma(theta_0), from below.
+            look: At thetahat_T.
+            over: What Theorem 1 starts from there.
             steepest: eta lambda_max(K_0), from above.
         """
-        band = (modulus * (2 * jacobian_norm + modulus) + kernel_error) * UP
-        at_end = (drift[1] + band) * UP
+        lower, upper = look.drift
+        at_end = (upper + over.kernel_change) * UP
         most = max(self._drift, (1 + self.share) * self.largest * UP, at_end)
-        least = max(drift[0] * (2 - UP) - band * UP, 0.0)
+        least = max(lower * (2 - UP) - over.kernel_change * UP, 0.0)
         linear = self.linear
         if linear is None:
             return Movement(most, at_end, least)
         if not self._began:
-            self._initial = residual_noise
+            self._initial = over.residual_noise
         alpha = float(np.linalg.norm(linear.alpha))
-        here = _Seen(0.0, 0.0, apart, 0.0, linear.off_rho, linear.off_alpha, alpha, size)
+        errors = 0.0, linear.off_rho, linear.off_alpha
+        here = _Seen(0.0, 0.0, look.apart, *errors, alpha, look.size)
         left = (float(np.linalg.norm(linear.rho)) + linear.off_rho + self._initial) * UP
-        way = max(1.0, steepest) * left / lowest if lowest > 0 else math.inf
-        rest = (deviation + path + way + self._errors(linear, here)) * UP
+        way = max(1.0, steepest) * left / over.lowest if over.lowest > 0 else math.inf
+        rest = (over.deviation + over.path + way + self._errors(linear, here)) * UP
         return Movement(
             drift=most,
             drift_at_end=at_end,
             drift_lower=least,
-            predictions=max(self._predictions, (level + left) * UP),
+            predictions=max(self._predictions, (over.level + left) * UP),
             predictions_lower=max(self._least, 0.0),
-            parameters=max(self._parameters, apart + rest) * UP,
-            parameters_lower=max(apart * (2 - UP) - rest * UP, 0.0),
+            parameters=max(self._parameters, look.apart + rest) * UP,
+            parameters_lower=max(look.apart * (2 - UP) - rest * UP, 0.0),
         )
 
 

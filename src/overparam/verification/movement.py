@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from overparam.theorems.drift_along_run import UP, Beside, LinearRun, Movement, kernel_noise
+from overparam.theorems.drift_along_run import (
+    UP,
+    Beside,
+    HandOver,
+    LastLook,
+    LinearRun,
+    Movement,
+    kernel_noise,
+)
 from overparam.verification.float_pass import FloatNetwork, Passed, between, size_of
 from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Parameters
@@ -80,16 +88,12 @@ class Looks:
             lipschitz=lipschitz,
         )
 
-    def ends(self, point: Parameters, **known: float) -> Movement:
-        """What is known of all steps, with the arguments of ``Beside.ends`` that are not here."""
+    def ends(self, point: Parameters, over: HandOver) -> Movement:
+        """What is known of all steps, once Theorem 1 takes over at a point."""
         change = self._kernel(point) - self.origin
-        return self.beside.ends(
-            drift=(_at_least(change), spectral_norm(change)),
-            apart=self._apart(point),
-            size=size_of(point),
-            steepest=self.steepest,
-            **known,
-        )
+        drift = _at_least(change), spectral_norm(change)
+        look = LastLook(drift, self._apart(point), size_of(point))
+        return self.beside.ends(look, over, self.steepest)
 
     def _apart(self, params: Parameters) -> float:
         linear = self.beside.linear

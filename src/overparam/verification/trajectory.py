@@ -15,6 +15,7 @@ from flint import arb
 
 from overparam.progress import Progress
 from overparam.theorems.convergence import Convergence
+from overparam.theorems.drift_along_run import HandOver
 from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
 from overparam.verification.balls import above, below
 from overparam.verification.claim import Claim
@@ -188,8 +189,7 @@ class _Check:
         path, B, off = above(tail.radius), found.jacobian_norm, found.deviation
         assert found.looks is not None
         modulus, lipschitz = found.around.on_ball(off + path)
-        movement = found.looks.ends(
-            found.last,
+        over = HandOver(
             deviation=off,
             path=path,
             modulus=modulus,
@@ -199,6 +199,7 @@ class _Check:
             level=above((2 * excess).sqrt()),
             lowest=below(start.min_eigenvalue.max(arb(0)).sqrt()),
         )
+        movement = found.looks.ends(found.last, over)
         # What deviations may move, and the tail, whose length hangs on the excess; and rounding of
         # the kernels, which is all there is where J is constant.
         of_drift = 2 * B * (4 * lipschitz * off + slack * modulus) + found.noise[0]
