@@ -26,10 +26,10 @@ from overparam.certificate.trajectory_movement import NoLooks
 from overparam.certificate.trajectory_points import Point
 from overparam.certificate.trajectory_run import Run
 from overparam.certificate.trajectory_steps import CHUNK
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.function import ParamTree, parameter_distance
 from overparam.numbers import UP
+from overparam.numbers.sums import UNIT_ROUNDOFF
 from overparam.problem.batches import Batches
 from overparam.problem.problem import Problem
 from overparam.progress import Progress

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from overparam.certificate.trajectory_steps import see_layers
 from overparam.enclosures import spectral_norm
-from overparam.enclosures.rounding import UNIT_ROUNDOFF, sqrt_down
+from overparam.enclosures.rounding import sqrt_down
 from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
 from overparam.jacobian.composed_calculus import ComposedBounds
 from overparam.jacobian.curvature import third_derivative
@@ -20,6 +20,7 @@ from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.numbers import UP
+from overparam.numbers.sums import UNIT_ROUNDOFF
 from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
 from overparam.rounding.float64 import excess_with_rounding

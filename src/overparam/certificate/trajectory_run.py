@@ -37,7 +37,6 @@ from overparam.certificate.trajectory_steps import (
     cell_program,
     curvature_of,
 )
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams
 from overparam.jacobian.random_curvature import (
@@ -51,6 +50,7 @@ from overparam.jacobian.random_curvature import (
 )
 from overparam.model.function import ParamTree, parameter_distance, parameter_norm
 from overparam.numbers import UP, Interval, Number, safe_upper
+from overparam.numbers.sums import UNIT_ROUNDOFF
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.rounding.step_noise import StepNoise

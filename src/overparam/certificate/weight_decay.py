@@ -47,7 +47,6 @@ from overparam.certificate.trajectory_points import (
     noise_around,
     third_around,
 )
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams, neuron_curvature
 from overparam.jacobian.point_curvature import Bend, bend_at
@@ -58,6 +57,7 @@ from overparam.model.composed import bending
 from overparam.model.function import ParamTree, parameter_norm
 from overparam.model.mlp import MLP
 from overparam.numbers import UP, Interval, safe
+from overparam.numbers.sums import UNIT_ROUNDOFF
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, layered_network
 from overparam.rounding.probes import (

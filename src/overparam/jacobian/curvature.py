@@ -16,13 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.model.mlp import MLP, Params
-
-EXTRA = 64
-"""Roundings of a sum's terms beyond those of the sum."""
-
+from overparam.numbers.sums import sum_error
 
 class InputGrams(NamedTuple):
     """What the data say once for all steps, with xtilde = (c_1 x, s_b).
@@ -87,19 +83,21 @@ def curvature_of_neurons(
     top = model.output_scale * model.weight_factors[1]
     mixed = model.trained[1][0] * top * weighted  # (n, k): output weights against input weights
     inner = top * (weighted @ params[0][1]) * bend  # (n, m): the input weights' own block
-    n, rounding = len(z), 2 * (len(z) + EXTRA) * UNIT_ROUNDOFF
+    n, outputs, inputs = *mixed.shape, grams.points.shape[1]
     length = jnp.sqrt(jnp.sum(mixed**2, axis=1))
-    if grams.points.shape[1] * mixed.shape[1] <= n:
+    if inputs * outputs <= n:
         rows = jnp.einsum("ik,id->ikd", mixed, grams.points).reshape(n, -1)
         c_squared = jnp.sum((rows.T @ slope) ** 2, axis=0)
+        c_error = sum_error(n, n, inputs * outputs)
     else:
         gram = (mixed @ mixed.T) * (grams.points @ grams.points.T)
         c_squared = jnp.sum(slope * (gram @ slope), axis=0)
+        c_error = sum_error(n, n, outputs, inputs)
     d_squared = jnp.sum(inner * (grams.squares @ inner), axis=0)
     c_size = (length * grams.norms) @ jnp.abs(slope)
     d_size = (grams.norms**2) @ jnp.abs(inner)
-    c_squared = jnp.maximum(c_squared, 0.0) + rounding * c_size**2
-    d_squared = jnp.maximum(d_squared, 0.0) + rounding * d_size**2
+    c_squared = jnp.maximum(c_squared, 0.0) + c_error * c_size**2
+    d_squared = jnp.maximum(d_squared, 0.0) + sum_error(n, n, inputs, inputs) * d_size**2
     return jnp.max(jnp.sqrt(d_squared) + jnp.sqrt(d_squared + 4 * c_squared)) / 2
 
 

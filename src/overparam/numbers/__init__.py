@@ -31,3 +31,4 @@ from overparam.numbers.sides import UPPER as UPPER
 from overparam.numbers.sides import safe as safe
 from overparam.numbers.sides import safe_lower as safe_lower
 from overparam.numbers.sides import safe_upper as safe_upper
+from overparam.numbers.sides import upper_of as upper_of

@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from overparam.numbers.generic import Number
 from overparam.numbers.interval import Interval
@@ -36,9 +36,14 @@ def safe(result: Result) -> Result:
     )
 
 
+def upper_of(bound: Number) -> Any:
+    """Upper bounds as floats, or an array of them, that are not below."""
+    return bound.upper if isinstance(bound, Interval) else bound
+
+
 def safe_upper(bound: Number) -> float:
     """An upper bound as a float that is not below it."""
-    return float(bound.upper if isinstance(bound, Interval) else bound)
+    return float(upper_of(bound))
 
 
 def safe_lower(bound: Number) -> float:

@@ -10,14 +10,10 @@ with these symbols: docs/trajectory.md, Lemma C7.
 from typing import NamedTuple
 
 from overparam.numbers import UP, Number
+from overparam.numbers.sums import sum_error
 
 LEAST = 1e-60
 """Of the largest lambda_i, the least one: fourth powers of their ratios are numbers."""
-
-RAISE = 64
-"""Roundings of a sum's terms beyond those of the sum."""
-
-UNIT = 2.0**-53
 
 
 class Couplings(NamedTuple):
@@ -107,7 +103,7 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
     total = lam.sum() ** 0.5
     grams = [a @ a.T for a in seen.inputs]
     widest = max(a.shape[1] for a in (*seen.inputs, *seen.turned))
-    roundings = 4 * (len(lam) + widest + RAISE) * UNIT
+    roundings = sum_error(len(lam), len(lam), widest, widest)
 
     def signed(s: Number, left: Number, right: Number) -> Number:
         """max_j |sum_i s_ij p_i tensor q_i|_F, from the Gram matrices of p and q."""

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overparam.theorems.trajectory_curvature import RAISE, Couplings, Off, Seen, layered_curvature
+from overparam.theorems.trajectory_curvature import Couplings, Off, Seen, layered_curvature
 from overparam.verification.balls import UNIT, UP
 from overparam.verification.float_pass import Passed
 from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Subject
+
+
+_MORE = 64
+"""Roundings of a term beyond those of its sums."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,9 @@ class Curvature:
         sizes = np.sqrt((u**2).sum(1))
         slope, inner = passed.slopes[0], (u @ w) * passed.bends[0]
         moves, _ = self.there.architecture.moves(1)
-        c = moves * _forms(slope, (u @ u.T) * gram, sizes * lengths)
-        d = _forms(inner, gram * gram, lengths**2)
+        (n, k), width = u.shape, a.shape[1]
+        c = moves * _forms(slope, (u @ u.T) * gram, sizes * lengths, 2 * n + k + width)
+        d = _forms(inner, gram * gram, lengths**2, 2 * (n + width))
         off = self.off
         total = float(sizes.sum()) * off.inputs[0]
         wrong = off.apart(4) * off.steepest * total
@@ -111,8 +116,15 @@ class Curvature:
         return self.there.architecture.weight_scale / math.sqrt(w.shape[1])
 
 
-def _forms(s: np.ndarray, gram: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The roots of s_j^T G s_j, raised by the rounding of sums whose terms may cancel."""
+def _forms(s: np.ndarray, gram: np.ndarray, lengths: np.ndarray, summed: int) -> np.ndarray:
+    """The roots of s_j^T G s_j, raised by the rounding of sums whose terms may cancel.
+
+    Args:
+        s: (n, m).
+        gram: G, (n, n).
+        lengths: Their products are at least the terms of G's entries, added up.
+        summed: Terms of all sums, one inside the other, that a term goes through.
+    """
     squares = np.maximum((s * (gram @ s)).sum(0), 0.0)
-    raised = 4 * (len(s) + RAISE) * UNIT * (lengths @ np.abs(s)) ** 2
+    raised = 2 * (summed + _MORE) * UNIT * (lengths @ np.abs(s)) ** 2
     return np.sqrt(squares + raised)
