@@ -20,6 +20,7 @@ from overparam.jacobian.layer_norms import LayerNorms
 from overparam.model.mlp import MLP, Params
 from overparam.numbers.sums import sum_error
 
+
 class InputGrams(NamedTuple):
     """What the data say once for all steps, with xtilde = (c_1 x, s_b).
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from overparam.theorems.trajectory_curvature import Couplings, Off, Seen, layered_curvature
-from overparam.verification.balls import UNIT, UP
+from overparam.verification.balls import UNIT, raised
 from overparam.verification.float_pass import Passed
 from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Subject
-
 
 _MORE = 64
 """Roundings of a term beyond those of its sums."""
@@ -60,7 +59,7 @@ class Curvature:
             return self._neurons(params_last, passed)
         if self.couplings is None:
             return None
-        return float(layered_curvature(self._seen(passed), self.couplings, self.off)) * UP
+        return float(layered_curvature(self._seen(passed), self.couplings, self.off)) * raised()
 
     def _neurons(self, w: np.ndarray, passed: Passed) -> float:
         """Lemma C4."""
@@ -78,7 +77,7 @@ class Curvature:
         wrong = off.apart(4) * off.steepest * total
         c = c + wrong
         d = d + wrong * 2 * off.upstream[0] / top * off.inputs[0]
-        return float(np.max(d + np.sqrt(d**2 + 4 * c**2))) / 2 * UP
+        return float(np.max(d + np.sqrt(d**2 + 4 * c**2))) / 2 * raised(n, width)
 
     def _seen(self, passed: Passed) -> Seen:
         """What Lemma C7 is about."""
@@ -108,8 +107,10 @@ class Curvature:
             share = share / share.max()
             drift = c * radius
             neurons.append(share)
-            plain.append((spectral_norm(c * w) + drift) * UP)
-            weighted.append((spectral_norm(np.sqrt(share)[:, None] * (c * w)) + drift) * UP)
+            plain.append((spectral_norm(c * w) + drift) * raised())
+            rooted = np.sqrt(share)[:, None] * (c * w)
+            rounded = 8 * UNIT * float(np.linalg.norm(rooted))
+            weighted.append((spectral_norm(rooted) + rounded + drift) * raised(w.size))
         return Couplings(tuple(neurons), tuple(plain), tuple(weighted))
 
     def _factor(self, w: np.ndarray) -> float:
