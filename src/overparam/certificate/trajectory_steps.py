@@ -1,6 +1,7 @@
 """The steps of a cell, compiled: gradient descent in float64, with what Theorem C asks recorded."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +16,10 @@ from overparam.kernel.empirical.layer_products import multiply, observe, pull_si
 from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, tree_norm
 from overparam.model.mlp import MLP
+from overparam.numbers import Interval
+from overparam.numbers.sums import summed
 from overparam.problem.integrands import Integrand
+from overparam.problem.problem import Problem
 from overparam.theorems.trajectory_curvature import Seen, layered_curvature
 
 CHUNK = 256
@@ -31,6 +35,43 @@ COLUMNS = (
 """What is recorded of a step: Delta, |ghat|, |step|, the distances of its start from the cell's
 first point and from theta_0, |theta| at most, the size of the numbers its residual is made of, the
 largest excess of a data point, a bound on |R|, and a sample of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """What is recorded of steps.
+
+    Attributes:
+        rows: One column for each of ``COLUMNS``.
+        sums: How many numbers are summed up in a column, sums inside sums; none where it is no sum.
+    """
+
+    rows: Float[np.ndarray, "steps columns"]
+    sums: dict[str, tuple[int, ...]]
+
+    def column(self, name: str) -> Float[np.ndarray, " steps"]:
+        """One of ``COLUMNS``, as computed."""
+        return self.rows[:, COLUMNS.index(name)]
+
+    def enclosed(self, name: str) -> Interval:
+        """What it stands for: the sum of the numbers as computed, without rounding."""
+        return summed(self.column(name), *self.sums[name])
+
+
+def sums_of(problem: Problem, parameters: int) -> dict[str, tuple[int, ...]]:
+    """What is summed up in the records of a problem's steps: points, outputs, parameters, steps."""
+    mean, norm = (problem.measure.n, problem.outputs), (parameters,)
+    return {
+        "excess": (*mean, *norm) if problem.weight_decay else mean,
+        "gradient": mean,
+        "length": norm,
+        "moved": norm,
+        "distance": norm,
+        "size": (*norm, LONG),
+        "values": mean,
+        "worst": mean[1:],
+    }
+
 
 Curvature = Literal["none", "neurons", "layers", "random", "steady"]
 """How |R| is seen: by L |ghat| alone, neuron by neuron (Lemma C4), layer by layer (Lemma C7), by

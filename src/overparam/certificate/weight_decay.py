@@ -45,8 +45,11 @@ from overparam.certificate.trajectory_points import (
     measure_point,
     neuron_error,
     noise_around,
+    norm_of,
+    sizes,
     third_around,
 )
+from overparam.enclosures.rounding import add_up, mul_up
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams, neuron_curvature
 from overparam.jacobian.point_curvature import Bend, bend_at
@@ -54,10 +57,10 @@ from overparam.jacobian.random_curvature import FAILURE
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import objective_gradient
 from overparam.model.composed import bending
-from overparam.model.function import ParamTree, parameter_norm
+from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
-from overparam.numbers import UP, Interval, safe
-from overparam.numbers.sums import UNIT_ROUNDOFF
+from overparam.numbers import Interval, safe, safe_lower, safe_upper, sqrt
+from overparam.numbers.sums import UNIT_ROUNDOFF, summed
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, layered_network
 from overparam.rounding.probes import (
@@ -67,7 +70,7 @@ from overparam.rounding.probes import (
     where_probed,
 )
 from overparam.rounding.provable import check_provable
-from overparam.rounding.residual import prove_residual
+from overparam.rounding.residual import EVALUATION, prove_residual
 from overparam.rounding.steps import StepErrors
 from overparam.theorems.trajectory_curvature import Off
 from overparam.theorems.weight_decay import UniqueMinimum, best_step, unique_minimiser
@@ -162,15 +165,17 @@ class Decayed:
         """phi_lambda(thetahat) - f* from above: f is convex with an M-Lipschitz gradient."""
         if self.proved:
             return proved_objective(self.problem, self.point)[1]
-        off = self.seen * (self.residual + self.problem.loss.smoothness * self.seen / 2)
-        return (max(self.problem.excess(self.point.params), 0.0) + off) * UP
+        seen = Interval.exact(self.seen)
+        off = seen * (self.problem.loss.smoothness * seen / 2 + self.residual)
+        return safe_upper(max(self.problem.excess(self.point.params), 0.0) + off)
 
     def growth(self, radius: float) -> float:
         """C of Lemma R3: D^2 <F, grad f(F)> changes by no more than this times the distance."""
         N = third_around(self.problem, self.point, radius)
         omega, lipschitz = self.point.bounds.on_ball(radius)
-        B = self.point.jacobian_norm + omega
-        return (N * self.residual + lipschitz * self.problem.loss.smoothness * B) * UP
+        bends = Interval.exact(lipschitz) * self.problem.loss.smoothness
+        B = Interval.exact(self.point.jacobian_norm) + omega
+        return safe_upper(Interval.exact(N) * self.residual + bends * B)
 
     def ball(self, away: float = 0.0) -> float:
         """A radius on which little of what is left bends; else the one with most to spare."""
@@ -191,8 +196,9 @@ class Decayed:
     def bend_on(self, radius: float) -> Bend:
         """mu and kappa on a ball."""
         assert self.bend is not None
-        more = self.growth(radius) * radius if radius else 0.0
-        return Bend((self.bend.down + more) * UP, (self.bend.up + more) * UP)
+        more = Interval.exact(self.growth(radius)) * radius if radius else 0.0
+        down, up = map(Interval.exact, (self.bend.down, self.bend.up))
+        return Bend(safe_upper(down + more), safe_upper(up + more))
 
     def minimum(self, step_size: float | None, away: float = 0.0) -> UniqueMinimum:
         """Theorem R; with no step given the one with the best rate."""
@@ -200,7 +206,7 @@ class Decayed:
         r = self.ball(away)
         bend = self.bend_on(r)
         omega, _ = self.point.bounds.on_ball(r)
-        B = (self.point.jacobian_norm + omega) * UP
+        B = add_up(self.point.jacobian_norm, omega)
         if step_size is None:
             step_size = best_step(
                 decay=decay, down=bend.down, up=bend.up, jacobian_norm=B, smoothness=M
@@ -223,11 +229,9 @@ class Decayed:
 def proved_objective(problem: Problem, point: Point) -> tuple[float, float]:
     """phi_lambda - f* at a point from below and from above, rounding included."""
     assert point.weights is not None
-    found, more = (
-        prove_residual(problem, point.params, point.weights),
-        problem.penalty(point.params),
-    )
-    return (found.excess.lower + more) * (2 - UP), (found.excess.upper + more) * UP
+    found = prove_residual(problem, point.params, point.weights).excess
+    more = summed(problem.penalty(point.params), sizes(point.params))
+    return safe_lower(more + found.lower), safe_upper(more + found.upper)
 
 
 def measure_decayed(
@@ -246,30 +250,32 @@ def measure_decayed(
     loss, measure, decay = problem.loss, problem.measure, problem.weight_decay
     seen = np.asarray(problem.predict(point.params))
     ghat = np.asarray(loss.gradient(seen, problem.targets))
-    proved, outputs = point.weights is not None, math.sqrt(problem.outputs)
+    exact, proved = Interval.exact, point.weights is not None
+    outputs, terms = sqrt(exact(problem.outputs)), _size(problem, seen)
     noise = noise_around(problem, point, 0.0)
-    apart = noise.output + centre_noise(problem, proved)
+    apart = exact(noise.output) + centre_noise(problem, proved)
     rounded = loss.gradient_roundings * UNIT_ROUNDOFF * outputs
     if proved:
-        apart += PROVED_ROUNDINGS * UNIT_ROUNDOFF * (2 * _size(problem, seen) + outputs)
+        apart = apart + PROVED_ROUNDINGS * UNIT_ROUNDOFF * (2 * terms + outputs)
     else:
-        apart += ROUNDINGS * UNIT_ROUNDOFF * _size(problem, seen)
+        apart = apart + ROUNDINGS * UNIT_ROUNDOFF * terms
     off = loss.smoothness * (apart + rounded)
-    residual = math.sqrt(float(measure.weights @ (ghat**2).sum(axis=1))) * UP + off
-    size = parameter_norm(objective_gradient(problem, point.params))
-    pulled = decay * parameter_norm(problem.displacement(point.params))
+    residual = summed(math.sqrt(float(measure.weights @ (ghat**2).sum(axis=1))), *ghat.shape) + off
+    size = norm_of(objective_gradient(problem, point.params))
+    pulled = decay * norm_of(problem.displacement(point.params))
     error = noise.backward * residual + point.jacobian_norm * off
-    gradient = (size + error + 8 * UNIT_ROUNDOFF * (size + 2 * pulled)) * UP
+    level = size + error + 8 * UNIT_ROUNDOFF * (size + 2 * pulled)
+    gradient, seen_off = safe_upper(level), safe_upper(apart)
     if not curvature:
-        return Decayed(problem, point, gradient, residual, apart, None, False)
+        return Decayed(problem, point, gradient, safe_upper(residual), seen_off, None, False)
     if proved:
         assert isinstance(noise, StepErrors)
-        known, sampled = _proved_bend(problem, point, ghat, residual, noise.off), False
+        known, sampled = _proved_bend(problem, point, ghat, safe_upper(residual), noise.off), False
     else:
-        known, sampled = _bend(problem, point, ghat, residual, attempt)
+        known, sampled = _bend(problem, point, ghat, safe_upper(residual), attempt)
     more = point.bounds.lipschitz(0.0) * off
-    bend = Bend(known.down + more, known.up + more)
-    return Decayed(problem, point, gradient, residual, apart, bend, sampled)
+    bend = Bend(safe_upper(known.down + more), safe_upper(known.up + more))
+    return Decayed(problem, point, gradient, safe_upper(residual), seen_off, bend, sampled)
 
 
 def _bend(
@@ -297,12 +303,13 @@ def _proved_bend(
 ) -> Bend:
     """Without random vectors: by neurons, by layers, or by L."""
     model, measure = problem.mlp, problem.measure
-    least = point.bounds.lipschitz(0.0) * residual
+    least = mul_up(point.bounds.lipschitz(0.0), residual)
     if model.layers == 2:
         grams = input_grams(model, measure.x)
         weighted = measure.weights[:, None] * ghat
         found = float(in_float64(neuron_curvature, model, point.params, grams, measure.x, weighted))
-        least = min(least, found + neuron_error(model, off) * residual)
+        hidden = Interval.exact(neuron_error(model, off)) * residual
+        least = min(least, safe_upper(hidden + found))
     elif model.layers > 2:
         least = min(least, curvature_by_layers(problem, point.params, point.base, off))
     return Bend(least * SPARE, least * SPARE)
@@ -313,11 +320,11 @@ def share_of_failure(attempt: int) -> float:
     return FAILURE / 2 / ((attempt + 1) * (attempt + 2))
 
 
-def _size(problem: Problem, seen: np.ndarray) -> float:
+def _size(problem: Problem, seen: np.ndarray) -> Interval:
     """Of the numbers that a residual is made of, in L2(mu)."""
     offset = 0.0 if problem.offset is None else problem.offset
     parts = seen**2 + (seen + offset) ** 2 + np.square(offset) + problem.targets**2
-    return math.sqrt(float(problem.measure.weights @ parts.sum(axis=1)))
+    return summed(math.sqrt(float(problem.measure.weights @ parts.sum(axis=1))), *parts.shape)
 
 
 def anchor_decayed(
@@ -420,13 +427,14 @@ def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion) -> Numbers:
     problem, point = known.problem, known.point
     decay, loss, r = problem.weight_decay, problem.loss, found.radius
     omega, lipschitz = point.bounds.on_ball(r)
-    excess = known.height if known.proved else max(problem.excess(begin.params), 0.0) * UP
-    risen = found.smoothness / 2 * found.reach**2 * UP
+    exact, reach = Interval.exact, Interval.exact(found.reach)
+    excess = known.height if known.proved else excess_up(problem, begin.params)
+    risen = exact(found.smoothness) * (reach * reach) / 2
     values: dict[str, SupportsFloat] = {
         "excess": excess,
-        "residual": math.sqrt(2 * excess),
+        "residual": safe_upper(sqrt(2 * exact(excess))),
         "min_eigenvalue": max(point.eigenvalue, -LARGEST),
-        "max_eigenvalue": point.jacobian_norm**2 * UP,
+        "max_eigenvalue": mul_up(point.jacobian_norm, point.jacobian_norm),
         "smoothness": loss.smoothness,
         "pl_constant": loss.functional_pl_constant(excess, problem.measure.weights),
         "ball": r,
@@ -437,20 +445,20 @@ def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion) -> Numbers:
         "step_fraction": max(1 - found.step_size * found.smoothness / 2, 0.0),
         "level": known.gradient,
         "margin": found.margin,
-        "radius": found.path * UP,
+        "radius": found.path,
         "sigma_end": 0.0,
-        "rate": min(found.contraction**2 * (1 + 2.0**-50), 1.0),
+        "rate": min(mul_up(found.contraction, found.contraction), 1.0),
         "existence_radius": math.inf,
-        "displacement": (found.distance + found.reach) * UP,
-        "limit_distance": found.distance * UP,
+        "displacement": safe_upper(reach + found.distance),
+        "limit_distance": found.distance,
         "distance_lower_bound": 0.0,
         **dict.fromkeys(NOT_KNOWN, math.inf),
         "weight_decay": decay,
-        "loss_infimum": problem.infimum * (2 - UP if known.proved else 1.0),
+        "loss_infimum": _infimum(problem) if known.proved else problem.infimum,
         "gradient_norm": known.gradient,
         "strong_convexity": found.strong_convexity,
         "contraction": found.contraction,
-        "minimum_excess": risen,
+        "minimum_excess": safe_upper(risen),
         "region_minimum": known.height,
         "rival_distance": rival_distance(known.height, decay),
     }
@@ -462,9 +470,20 @@ def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion) -> Numbers:
     return Numbers(**{name: float(value) for name, value in values.items()})
 
 
+def excess_up(problem: Problem, params: ParamTree) -> float:
+    """phi_lambda - f* as computed, with the rounding of its sums."""
+    lengths = problem.measure.n, problem.outputs, sizes(params)
+    return safe_upper(summed(max(problem.excess(params), 0.0), *lengths))
+
+
+def _infimum(problem: Problem) -> float:
+    """f* from below, with the margin of evaluated losses."""
+    return safe_lower(summed(problem.infimum, problem.measure.n) / (1 + EVALUATION))
+
+
 def rival_distance(excess: float, decay: float) -> float:
     """How far parameters of a lower objective can be from theta_ref."""
-    return math.sqrt(2 * excess / decay) * UP
+    return safe_upper(sqrt(2 * Interval.exact(excess) / decay))
 
 
 NOT_KNOWN = (

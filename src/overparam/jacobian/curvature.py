@@ -7,7 +7,6 @@ Frobenius norms (:func:`neuron_curvature`); deeper networks have a randomised bo
 depth. Statements and proofs: docs/trajectory.md, with these symbols.
 """
 
-import math
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +17,8 @@ from jaxtyping import Array, Float
 
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.model.mlp import MLP, Params
-from overparam.numbers.sums import sum_error
+from overparam.numbers import Interval, safe_upper, sqrt
+from overparam.numbers.sums import sum_error, summed
 
 
 class InputGrams(NamedTuple):
@@ -84,7 +84,7 @@ def curvature_of_neurons(
     top = model.output_scale * model.weight_factors[1]
     mixed = model.trained[1][0] * top * weighted  # (n, k): output weights against input weights
     inner = top * (weighted @ params[0][1]) * bend  # (n, m): the input weights' own block
-    n, outputs, inputs = *mixed.shape, grams.points.shape[1]
+    (n, outputs), inputs = mixed.shape, grams.points.shape[1]
     length = jnp.sqrt(jnp.sum(mixed**2, axis=1))
     if inputs * outputs <= n:
         rows = jnp.einsum("ik,id->ikd", mixed, grams.points).reshape(n, -1)
@@ -117,16 +117,19 @@ def third_derivative(base: LayerNorms, third_bound: float, radius: float) -> flo
         docs/trajectory.md, Lemma C5.
     """
     beta_1, beta_2, beta_3 = base.slope_bound, base.curvature_bound or 0.0, third_bound
-    nothing = np.zeros_like(base.input_norms[0])
-    moved = first = second = third = nothing  # of h^{l-1}: |dh|, |Dh|, |D^2 h|, |D^3 h|
-    for layer in range(len(base.weight_norms)):
+    nothing = Interval.exact(np.zeros_like(base.input_norms[0]))
+    moved = first = second = third = z_third = nothing  # of h^{l-1}: |dh|, |Dh|, |D^2 h|, |D^3 h|
+    for layer, norm in enumerate(base.weight_norms):
         c, kappa, _ = base.of_trained(layer)
-        gain = base.weight_norms[layer] + c * radius
-        z_moved = base.weight_norms[layer] * moved + radius * (kappa + c * moved)
-        z_first = np.hypot(kappa + c * moved, gain * first)
+        gain, reached = norm + c * Interval.exact(radius), kappa + c * moved
+        z_moved = norm * moved + radius * reached
+        z_first = sqrt(reached * reached + gain * first * (gain * first))
         z_second = c * first + gain * second
-        z_third = 3 * c * second + gain * third
+        z_third = 3 * (c * second) + gain * third
         moved, first = beta_1 * z_moved, beta_1 * z_first
-        second = beta_2 * z_first**2 + beta_1 * z_second
-        third = beta_3 * z_first**3 + 3 * beta_2 * z_first * z_second + beta_1 * z_third
-    return base.output_scale * math.sqrt(float(base.weights @ z_third**2))
+        second = beta_2 * (z_first * z_first) + beta_1 * z_second
+        third = beta_3 * (z_first * z_first * z_first) + (
+            3 * (beta_2 * z_first * z_second) + beta_1 * z_third
+        )
+    square = summed(float(z_third.upper**2 @ base.weights), len(base.weights))
+    return safe_upper(base.output_scale * sqrt(square))

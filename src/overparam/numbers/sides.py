@@ -12,10 +12,6 @@ UPPER = MappingProxyType({"side": "upper"})
 LOWER = MappingProxyType({"side": "lower"})
 """Metadata of a field that bounds from below: its lower end is true."""
 
-UP = 1 + 1e-9
-"""Covers what float64 rounds in a sum of numbers >= 0, one for each parameter or step of a run, and
-in some hundred operations on what is made of it."""
-
 Result = TypeVar("Result")
 
 

@@ -9,6 +9,7 @@ are those of the arrays at hand. Whatever is done with such bounds afterwards, :
 :class:`Upper` round for themselves.
 """
 
+from functools import lru_cache
 from math import inf, nextafter
 from typing import Any
 
@@ -58,5 +59,10 @@ def summed(value: Any, *lengths: int) -> Interval:
         value: The sum, or an array of such sums.
         *lengths: As in :func:`sum_error`.
     """
-    error = sum_error(*lengths)
-    return Interval.exact(value) / Interval(nextafter(1 - error, 0.0), nextafter(1 + error, 2.0))
+    return Interval.exact(value) * _exact_over_computed(*lengths)
+
+
+@lru_cache(maxsize=256)
+def _exact_over_computed(*lengths: int) -> Interval:
+    error = Interval.exact(sum_error(*lengths))
+    return 1 / Interval((1 - error).lower, (1 + error).upper)

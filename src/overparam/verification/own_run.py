@@ -157,8 +157,9 @@ class _Run:
         self.loss = subject.architecture.loss_for(subject.y.shape[1])
         self.M = above(self.loss.smoothness())
         arrays = (*subject.params.weights, *subject.params.biases)
-        self.up = raised(sum(a.size for a in arrays), subject.y.size)
-        """Of norms of parameters and of values, and what a step makes of them."""
+        parameters = sum(a.size for a in arrays)
+        self.of_norms, self.up = raised(parameters), raised(parameters, subject.y.size)
+        """Covers the rounding of norms of parameters, and of what is made of them and of values."""
         self.balls = BallDescent(subject, step_size) if early else None
         self.spread: arb | None = arb(0)
         self.upper, self.lower = list[float](), list[float]()
@@ -197,8 +198,8 @@ class _Run:
             lower=np.array(self.lower),
             length=above(self.length),
             farthest=above(self.farthest),
-            gone=gone * self.up,
-            least=gone * (2 - self.up),
+            gone=gone * self.of_norms,
+            least=gone * (2 - self.of_norms),
             jacobian_norm=self.largest,
             exponents=np.array(self.exponents),
             looks=self.looks,
@@ -301,7 +302,9 @@ class _Cell:
         start, looks, decay = run.subject.params, run.looks, run.subject.decay
         deviations, noises = list[float](), list[float]()
         since, room = 0.0, self._look(here)
-        while done + made < steps and (not made or between(here, first) * run.up <= self.reach):
+        while done + made < steps and (
+            not made or between(here, first) * run.of_norms <= self.reach
+        ):
             in_balls = run.balls is not None and done + made < run.early
             if since > room:
                 since, room = 0.0, self._look(here)
@@ -335,7 +338,9 @@ class _Cell:
             self._record(passed, noise, length, between(here, start), deviations[-1])
             self._penalise(pulled, deviations[-1])
             if looks is not None:
-                looks.beside.step(length, size, looks.residual(passed))
+                looks.beside.step(
+                    length * run.of_norms, size * run.of_norms, looks.residual(passed)
+                )
             since += length
             self._spread(ball, gradient, exponent, error)
             here, made = ahead, made + 1
@@ -357,8 +362,10 @@ class _Cell:
     def _penalise(self, pulled: float, deviation: float) -> None:
         """Add what weight decay adds to the objective, |theta - theta_ref| being ``pulled``."""
         run, half = self.run, self.run.subject.decay / 2
-        run.upper[-1] += half * (pulled * run.up + deviation) ** 2 * run.up
-        run.lower[-1] += half * max(pulled * (2 - run.up) - deviation, 0.0) ** 2 * (2 - run.up)
+        run.upper[-1] += half * (pulled * run.of_norms + deviation) ** 2 * run.of_norms
+        run.lower[-1] += (
+            half * max(pulled * (2 - run.of_norms) - deviation, 0.0) ** 2 * (2 - run.of_norms)
+        )
 
     def _record(
         self, passed: Passed, noise: float, length: float, distance: float, deviation: float
@@ -366,18 +373,18 @@ class _Cell:
         """Delta_t, the path's length and its distance from theta_0, of exact gradient descent."""
         run = self.run
         root = self._root(passed)
-        off = (math.sqrt(run.M) * (noise + self.B * deviation) + 128 * UNIT * root) * run.up
-        run.upper.append((root + off) ** 2 / 2 * run.up)
-        run.lower.append(max(root * (2 - run.up) - off, 0.0) ** 2 / 2 * (2 - run.up))
+        off = (math.sqrt(run.M) * (noise + self.B * deviation) + 128 * UNIT * root) * raised()
+        run.upper.append((root + off) ** 2 / 2 * raised())
+        run.lower.append(max(root * (2 - raised()) - off, 0.0) ** 2 / 2 * (2 - raised()))
         # Each deviation stands at the end of one step and at the start of the next.
-        run.length += arb(length) * run.up + 2 * arb(deviation)
-        run.farthest = run.farthest.max(arb(distance) * run.up + deviation)
+        run.length += arb(length) * run.of_norms + 2 * arb(deviation)
+        run.farthest = run.farthest.max(arb(distance) * run.of_norms + deviation)
 
     def _root(self, passed: Passed) -> float:
         """sqrt(2 Delta) as computed."""
         run, w = self.run, self.run.subject.weights
         if run.network.exact:
-            return float(np.sqrt(w @ (passed.ghat**2).sum(1)))
+            return math.sqrt(math.fsum((w[:, None] * passed.ghat**2).ravel().tolist()))
         pairs = zip(passed.values.tolist(), run.subject.y.tolist(), w.tolist(), strict=True)
         found = total(arb(u) * run.loss.excess(list(map(arb, z)), y) for z, y, u in pairs)
         return float((2 * found).nonnegative_part().sqrt())
