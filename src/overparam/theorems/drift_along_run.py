@@ -88,7 +88,7 @@ class LinearRun:
         self.kernel, self.eta = kernel, step_size
         self.jacobian_norm, self.backward = jacobian_norm, backward
         self.rho, self.alpha = residual.copy(), np.zeros_like(residual)
-        self.off_rho = self.off_alpha = self.path = Interval.exact(0.0)
+        self.off_rho = self.off_alpha = self.path = 0.0
         products = sum_error(len(residual)) * _length(kernel)
         # The step's own product and difference are of at most twice the size of rho.
         self._per_step = step_size * (products + error) + sum_error(0)
@@ -99,13 +99,12 @@ class LinearRun:
         # |J_0* rho|^2 = <rho, K_0 rho>, and what its rounding may hide.
         hidden = 4 * self._per_step * self.eta * size * size
         square = self.eta * Interval.exact(float(self.rho @ moved)) + hidden
-        self.path = self.path + sqrt(larger(square, 0.0))
+        self.path = safe_upper(sqrt(larger(square, 0.0)) + self.path)
         self.alpha += self.eta * self.rho
-        self.off_alpha = (
-            self.off_alpha + self.eta * self.off_rho + sum_error(0) * _length(self.alpha)
-        )
+        of_alpha = self.eta * Interval.exact(self.off_rho) + sum_error(0) * _length(self.alpha)
+        self.off_alpha = safe_upper(of_alpha + self.off_alpha)
         self.rho -= moved
-        self.off_rho = self.off_rho + self._per_step * size
+        self.off_rho = safe_upper(self._per_step * size + self.off_rho)
 
 
 def _length(a: np.ndarray) -> Interval:
@@ -184,7 +183,7 @@ class Beside:
     def __init__(self, linear: LinearRun | None, share: float) -> None:
         self.linear, self.share, self.largest, self._farthest = linear, share, 0.0, 0.0
         self._waiting = list[_Seen]()
-        self._start = self._way = Interval.exact(0.0)
+        self._start = self._way = 0.0
         self._initial, self._began = 0.0, False
         self._open, self._bent, self._longest = 0, 0.0, 0.0
         self._drift = self._predictions = self._least = self._parameters = 0.0
@@ -201,18 +200,17 @@ class Beside:
             apart: |theta_t - theta_t^lin| as computed, from above.
             chord: The distance from the last look's point; only if both are in the cell at hand.
         """
-        path = self.linear.path if self.linear else Interval.exact(0.0)
-        way = safe_upper(self._way)
+        path, way = (self.linear.path if self.linear else 0.0), self._way
         if chord is not None and way:
-            aside = safe_upper(sqrt(larger(self._way - chord, 0.0) * (self._way + chord)) / 2)
-            linear_way = safe_upper(path - self._start)
+            aside = safe_upper(sqrt(larger(way - chord, 0.0) * (way + chord)) / 2)
+            linear_way = safe_upper(Interval.exact(path) - self._start)
             found = _Next(drift, apart, way, linear_way, safe_upper(chord), aside)
             for seen in self._waiting[self._open :]:
                 seen.next = found
             self._bent = max(aside / way**2, self._bent / 2)
             self._longest = way
         self._open = len(self._waiting)
-        self.seen, self._way, self._start = (drift, apart), Interval.exact(0.0), path
+        self.seen, self._way, self._start = (drift, apart), 0.0, path
         self.largest = max(self.largest, drift)
         self._farthest = max(self._farthest, apart, gone / 20)
 
@@ -253,17 +251,17 @@ class Beside:
             size: |theta_t|, likewise.
             residual: r_t as computed, in coordinates; None where there is no linearised run.
         """
-        seen = _Seen(*self.seen, safe_upper(self._way), *(0.0,) * 6, size)
+        seen = _Seen(*self.seen, self._way, *(0.0,) * 6, size)
         if self.linear is not None and residual is not None:
             linear = self.linear
-            seen.path = safe_upper(linear.path - self._start)
+            seen.path = safe_upper(Interval.exact(linear.path) - self._start)
             seen.gap = float(np.linalg.norm(residual - linear.rho))
             seen.residual = float(np.linalg.norm(residual))
-            seen.off_rho, seen.off_alpha = map(safe_upper, (linear.off_rho, linear.off_alpha))
+            seen.off_rho, seen.off_alpha = linear.off_rho, linear.off_alpha
             seen.alpha = float(np.linalg.norm(linear.alpha))
             linear.step()
         self._waiting.append(seen)
-        self._way = self._way + length
+        self._way = safe_upper(Interval.exact(self._way) + length)
 
     def settle(
         self,
@@ -361,7 +359,10 @@ class Beside:
             return Movement(most, at_end, least)
         if not self._began:
             self._initial = residual_noise
-        here = {"off_alpha": linear.off_alpha, "alpha": exact(float(np.linalg.norm(linear.alpha)))}
+        here = {
+            "off_alpha": exact(linear.off_alpha),
+            "alpha": exact(float(np.linalg.norm(linear.alpha))),
+        }
         errors = self._errors(linear, here | {"size": exact(size)}, np.float64(self._steps))
         left = _length(linear.rho) + linear.off_rho + self._initial
         way = max(1.0, steepest) * left / lowest if lowest > 0 else math.inf
