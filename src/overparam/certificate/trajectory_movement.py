@@ -7,6 +7,7 @@ from jaxtyping import Float
 from overparam.certificate.trajectory_points import Point, distance_of, norm_of, sigma_at, sizes
 from overparam.certificate.trajectory_steps import Records, look_program
 from overparam.enclosures import spectral_norm
+from overparam.enclosures.rounding import mul_up
 from overparam.kernel.empirical.layer_products import observe
 from overparam.kernel.empirical.tangent import (
     coordinate_weights,
@@ -66,7 +67,8 @@ class Looks:
         self, problem: Problem, start: Point, step_size: float, noise: StepNoise | StepErrors
     ) -> None:
         self.problem, self.start = problem, start
-        self._steepest = step_size * start.jacobian_norm**2
+        norm = Interval.exact(start.jacobian_norm)
+        self._steepest = safe_upper(step_size * norm * norm)
         self._off = self._kernel_error(noise, start.jacobian_norm)
         linear = None
         if problem.loss.quadratic and self._steepest <= 2:
@@ -75,7 +77,7 @@ class Looks:
                 *(start.kernel, residual, step_size),
                 error=self._off,
                 jacobian_norm=start.jacobian_norm,
-                backward=noise.backward,
+                backward=noise.backward * self._spare(noise),
             )
         self.beside = Beside(linear, SHARE)
         m, network = len(start.kernel), problem.network
@@ -141,7 +143,7 @@ class Looks:
         norm = float(ball.jacobian_norm)
         self.beside.settle(
             deviations=deviations,
-            residual_noise=residual_noise,
+            residual_noise=residual_noise * self._spare(noise),
             kernel_error=self._off + self._kernel_error(noise, norm),
             jacobian_norm=norm,
             lipschitz=float(ball.lipschitz),
@@ -177,7 +179,7 @@ class Looks:
             path=float(tail.radius) * (ABOVE if point.weights is not None else 1.0),
             modulus=point.bounds.modulus(safe_upper(Interval.exact(deviation) + tail.radius)),
             jacobian_norm=point.jacobian_norm,
-            residual_noise=residual_noise,
+            residual_noise=residual_noise * self._spare(noise),
             kernel_error=self._off + self._kernel_error(noise, point.jacobian_norm),
             level=safe_upper(sqrt(2 * Interval.exact(excess))),
             lowest=sigma_at(self.start),
@@ -205,12 +207,17 @@ class Looks:
 
     def _kernel_error(self, noise: StepNoise | StepErrors, norm: float) -> float:
         """|K^ - K| where |J| is at most ``norm``."""
-        trace, outputs = len(self.start.kernel) * norm**2, self.problem.outputs
+        steepest, outputs = mul_up(norm, norm), self.problem.outputs
+        trace = mul_up(len(self.start.kernel), steepest)
         network = self.problem.network
         composed = isinstance(network, Composed)
         longest = network.parameter_count if composed else 2 * max(self.problem.mlp.widths)
-        spare = SPARE if isinstance(noise, StepErrors) else 1.0
-        return spare * kernel_noise(trace, longest, outputs, noise.backward, norm)
+        off = kernel_noise(trace, longest, outputs, noise.backward, norm)
+        return off * self._spare(noise)
+
+    @staticmethod
+    def _spare(noise: StepNoise | StepErrors) -> float:
+        return SPARE if isinstance(noise, StepErrors) else 1.0
 
 
 class NoLooks(Looks):

@@ -303,7 +303,7 @@ def _proved_bend(
 ) -> Bend:
     """Without random vectors: by neurons, by layers, or by L."""
     model, measure = problem.mlp, problem.measure
-    least = mul_up(point.bounds.lipschitz(0.0), residual)
+    least = safe_upper(Interval.exact(point.bounds.lipschitz(0.0)) * residual)
     if model.layers == 2:
         grams = input_grams(model, measure.x)
         weighted = measure.weights[:, None] * ghat

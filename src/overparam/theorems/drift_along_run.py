@@ -362,8 +362,9 @@ class Beside:
         here = {
             "off_alpha": exact(linear.off_alpha),
             "alpha": exact(float(np.linalg.norm(linear.alpha))),
+            "size": exact(size),
         }
-        errors = self._errors(linear, here | {"size": exact(size)}, np.float64(self._steps))
+        errors = self._errors(linear, here, np.float64(self._steps))
         left = _length(linear.rho) + linear.off_rho + self._initial
         way = max(1.0, steepest) * left / lowest if lowest > 0 else math.inf
         rest = errors + deviation + path + way
