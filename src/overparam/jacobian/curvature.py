@@ -7,8 +7,9 @@ Frobenius norms (:func:`neuron_curvature`); deeper networks have a randomised bo
 depth. Statements and proofs: docs/trajectory.md, with these symbols.
 """
 
+import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,8 @@ from jaxtyping import Array, Float
 
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.model.mlp import MLP, Params
-from overparam.numbers import Interval, safe_upper, sqrt
-from overparam.numbers.sums import sum_error, summed
+from overparam.numbers.sums import sum_error
+from overparam.numbers.upper import EXTENDED, Upper, hypot, strict
 
 
 class InputGrams(NamedTuple):
@@ -116,20 +117,31 @@ def third_derivative(base: LayerNorms, third_bound: float, radius: float) -> flo
     References:
         docs/trajectory.md, Lemma C5.
     """
-    beta_1, beta_2, beta_3 = base.slope_bound, base.curvature_bound or 0.0, third_bound
-    nothing = Interval.exact(np.zeros_like(base.input_norms[0]))
+    for dtype in (np.float64, EXTENDED):
+        try:  # for range: underflow cannot be counted
+            with strict():
+                return _third(base, third_bound, radius, dtype).bound()
+        except FloatingPointError:
+            continue
+    return math.inf
+
+
+def _third(base: LayerNorms, third_bound: float, radius: float, dtype: Any) -> Upper:
+    exact = partial(Upper.exact, dtype=dtype)
+    betas = base.slope_bound, base.curvature_bound or 0.0, third_bound
+    beta_1, beta_2, beta_3, r, three = map(exact, (*betas, radius, 3.0))
+    nothing = exact(np.zeros_like(base.input_norms[0]))
     moved = first = second = third = z_third = nothing  # of h^{l-1}: |dh|, |Dh|, |D^2 h|, |D^3 h|
-    for layer, norm in enumerate(base.weight_norms):
+    for layer, norm in enumerate(map(exact, base.weight_norms)):
         c, kappa, _ = base.of_trained(layer)
-        gain, reached = norm + c * Interval.exact(radius), kappa + c * moved
-        z_moved = norm * moved + radius * reached
-        z_first = sqrt(reached * reached + gain * first * (gain * first))
-        z_second = c * first + gain * second
-        z_third = 3 * (c * second) + gain * third
+        factor = exact(c)
+        gain, reached = norm + factor * r, exact(kappa) + factor * moved
+        z_moved = norm * moved + r * reached
+        z_first = hypot(reached, gain * first)
+        z_second = factor * first + gain * second
+        z_third = three * factor * second + gain * third
         moved, first = beta_1 * z_moved, beta_1 * z_first
-        second = beta_2 * (z_first * z_first) + beta_1 * z_second
-        third = beta_3 * (z_first * z_first * z_first) + (
-            3 * (beta_2 * z_first * z_second) + beta_1 * z_third
-        )
-    square = summed(float(z_third.upper**2 @ base.weights), len(base.weights))
-    return safe_upper(base.output_scale * sqrt(square))
+        second = beta_2 * z_first.squared() + beta_1 * z_second
+        bent = beta_3 * z_first.squared() * z_first + three * beta_2 * z_first * z_second
+        third = bent + beta_1 * z_third
+    return exact(base.output_scale) * (exact(base.weights) * z_third.squared()).sum(axis=0).sqrt()
