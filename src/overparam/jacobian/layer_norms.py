@@ -36,11 +36,12 @@ from overparam.model.mlp import MLP, Params
 from overparam.numbers import sqrt, upper_of
 from overparam.numbers.upper import Upper
 from overparam.precision import as_float64, row_by_row, to_host
+from overparam.problem.measure import SUM_TOLERANCE
 from overparam.problem.problem import Problem
 
 Vector = Float[np.ndarray, "n"]
 
-SUM_OF_WEIGHTS = 1 + 1e-12
+SUM_OF_WEIGHTS = 1 + SUM_TOLERANCE
 """At least the root of the sum of a measure's weights."""
 
 

@@ -7,7 +7,7 @@ Statement and proof, with these symbols: docs/trajectory.md, Lemma C8.
 
 from dataclasses import dataclass
 
-from overparam.jacobian.layer_norms import LayerNorms
+from overparam.jacobian.layer_norms import SUM_OF_WEIGHTS, LayerNorms
 from overparam.model.mlp import MLP
 from overparam.numbers import Interval, larger, safe_upper, sqrt
 from overparam.numbers.sums import UNIT_ROUNDOFF, sum_error
@@ -82,7 +82,7 @@ def step_errors(
         squares = squares + block * block
     return StepErrors(
         output=(model.output_scale * off.z[-1] + TINY).upper,
-        backward=(sqrt(squares) + TINY).upper,
+        backward=(SUM_OF_WEIGHTS * sqrt(squares) + TINY).upper,
         off=_off(model, ball, off),
     )
 

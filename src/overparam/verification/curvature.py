@@ -90,9 +90,9 @@ class Curvature:
             bends=tuple(passed.bends),
             upstream=tuple(passed.upstream),
             turned=tuple(passed.turned[1:]),
-            sizes=weights * (size * (1 + 1e-12) + 0.03 * mean) + 1e-290,
+            sizes=weights * (size * raised(passed.ghat.shape[1]) + 0.03 * mean) + 1e-290,
             factors=tuple(
-                self._factor(w) * (1 + 1e-12) * self.there.architecture.moves(layer)[0]
+                self._factor(w) * raised() * self.there.architecture.moves(layer)[0]
                 for layer, w in enumerate(params.weights[1:], start=1)
             ),
         )
