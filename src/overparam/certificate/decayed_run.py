@@ -46,7 +46,6 @@ from overparam.jacobian.random_curvature import POWERS, beta_for, expected_vecto
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.composed import Composed
 from overparam.numbers import Interval, larger, safe_lower, safe_upper, sqrt
-from overparam.numbers.sums import summed
 from overparam.problem.problem import Problem
 from overparam.progress import Progress, silent
 from overparam.rounding.residual import EVALUATION
@@ -209,7 +208,7 @@ class _Attempt:
         return None
 
     def _keep(self, cell: Cell) -> None:
-        exact, after = Interval.exact, cell.deviations[1:]
+        exact = Interval.exact
         before = exact(cell.deviations[:-1])
         M, decay = exact(self.problem.loss.smoothness), self.problem.weight_decay
         noise = self.run.residual_noise(cell.noise, cell.enclosed("values"))
@@ -223,10 +222,9 @@ class _Attempt:
         moved = before * (slope + steep * before) + off * (root + off)
         self.errors.append(moved.upper)
         self.totals.append(cell.enclosed("excess"))
-        lengths = (spared(cell.enclosed("length"))[1] + before + after).upper
-        self.length = safe_upper(summed(float(lengths.sum()), len(lengths)) + self.length)
-        distances = (spared(cell.enclosed("distance"))[1] + before).upper
-        self.farthest = max(self.farthest, float(distances.max()))
+        length, farthest = cell.reach()
+        self.length = add_up(self.length, length)
+        self.farthest = max(self.farthest, farthest)
         self.deviation = float(cell.deviations[-1])
         # The largest sum of e_t - eta lambda over consecutive steps: what may become of an error.
         for exponent in (exact(cell.exponents) - self.run.step_size * exact(decay)).upper.tolist():

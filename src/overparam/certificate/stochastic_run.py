@@ -26,11 +26,11 @@ from overparam.certificate.trajectory_movement import SPARE, NoLooks, spared
 from overparam.certificate.trajectory_points import Point, distance_of
 from overparam.certificate.trajectory_run import Run
 from overparam.certificate.trajectory_steps import CHUNK
-from overparam.enclosures.rounding import mul_up
+from overparam.enclosures.rounding import add_up, mul_up
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.function import ParamTree
 from overparam.numbers import Interval, larger, safe_lower, safe_upper, sqrt
-from overparam.numbers.sums import sum_error, summed
+from overparam.numbers.sums import sum_error
 from overparam.problem.batches import Batches
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
@@ -183,10 +183,9 @@ class BatchRun(Run):
         noise = self.residual_noise(cell.noise, cell.enclosed("values")) + 2 * EVALUATION * root
         root = root + self._norm * exact(before) + spare * noise
         self.upper += (root * root / 2).upper.tolist()
-        lengths = (spared(cell.enclosed("length"))[1] + before + after).upper
-        self.length = safe_upper(summed(float(lengths.sum()), len(lengths)) + self.length)
-        distances = (spared(cell.enclosed("distance"))[1] + before).upper
-        self.farthest = max(self.farthest, float(distances.max()))
+        length, farthest = cell.reach()
+        self.length = add_up(self.length, length)
+        self.farthest = max(self.farthest, farthest)
         self.deviation, self.params = float(after[-1]), cell.end
         self.steps += len(cell.rows)
 

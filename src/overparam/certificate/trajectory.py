@@ -24,7 +24,7 @@ from overparam.certificate.reason import (
 from overparam.certificate.trajectory_cell import Cell
 from overparam.certificate.trajectory_certificate import Found, certificate_of, not_certified
 from overparam.certificate.trajectory_checkpoint import Saved, saved_at
-from overparam.certificate.trajectory_movement import SPARE, spared
+from overparam.certificate.trajectory_movement import SPARE
 from overparam.certificate.trajectory_points import Point, excess_at, sigma_at
 from overparam.certificate.trajectory_run import Run
 from overparam.enclosures.rounding import add_up
@@ -34,7 +34,6 @@ from overparam.model.composed import Composed, bending
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.numbers import Interval, larger, safe, safe_upper, sqrt
-from overparam.numbers.sums import summed
 from overparam.problem.problem import Problem, layered_network
 from overparam.progress import Progress
 from overparam.rounding.residual import EVALUATION
@@ -411,10 +410,9 @@ class _Attempt:
         self.lower.append((least * least / 2).lower)
         self.upper.append((most * most / 2).upper)
         self.exponents.append(cell.exponents)
-        lengths = (spared(cell.enclosed("length"))[1] + deviations + cell.deviations[1:]).upper
-        self.length = safe_upper(summed(float(lengths.sum()), len(lengths)) + self.length)
-        distances = (spared(cell.enclosed("distance"))[1] + deviations).upper
-        self.farthest = max(self.farthest, float(distances.max()))
+        length, farthest = cell.reach()
+        self.length = add_up(self.length, length)
+        self.farthest = max(self.farthest, farthest)
         self.steps += len(cell.rows)
         largest = max(float(self.ends[-1][-1, 1]), float(cell.deviations.max()))
         self.ends.append(np.array([[self.steps, largest]]))

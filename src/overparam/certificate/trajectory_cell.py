@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from overparam.certificate.trajectory_movement import spared
 from overparam.certificate.trajectory_points import Point
 from overparam.certificate.trajectory_steps import Records
 from overparam.model.function import ParamTree
+from overparam.numbers import safe_upper
+from overparam.numbers.sums import summed
 from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
 from overparam.theorems.trajectory import Ball
@@ -35,6 +38,15 @@ class Cell(Records):
     deviations: Float[np.ndarray, " _"]
     errors: Float[np.ndarray, " steps"]
     end: ParamTree
+
+    def reach(self) -> tuple[float, float]:
+        """Of exact gradient descent: the length of its path, and how far it is from theta_0."""
+        before, after = self.deviations[:-1], self.deviations[1:]
+        _, length = spared(self.enclosed("length"))
+        _, distance = spared(self.enclosed("distance"))
+        lengths = (length + before + after).upper
+        total = safe_upper(summed(float(lengths.sum()), len(lengths)))
+        return total, float((distance + before).upper.max())
 
 
 @dataclass(frozen=True, eq=False)

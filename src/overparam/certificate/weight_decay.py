@@ -60,7 +60,7 @@ from overparam.model.composed import bending
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.numbers import Interval, safe, safe_lower, safe_upper, sqrt
-from overparam.numbers.sums import UNIT_ROUNDOFF, summed
+from overparam.numbers.sums import UNIT_ROUNDOFF, gamma, summed
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, layered_network
 from overparam.rounding.probes import (
@@ -264,7 +264,8 @@ def measure_decayed(
     size = norm_of(objective_gradient(problem, point.params))
     pulled = decay * norm_of(problem.displacement(point.params))
     error = noise.backward * residual + point.jacobian_norm * off
-    level = size + error + 8 * UNIT_ROUNDOFF * (size + 2 * pulled)
+    # The decay is a difference and a product, added once.
+    level = size + error + gamma(1) * size + gamma(3) * pulled
     gradient, seen_off = safe_upper(level), safe_upper(apart)
     if not curvature:
         return Decayed(problem, point, gradient, safe_upper(residual), seen_off, None, False)
