@@ -42,9 +42,9 @@ MAY_IMPORT = {
     "version": set(),
     "model": FOUNDATION,
     "problem": FOUNDATION | {"model"},  # and never the other way
-    "kernel": FOUNDATION | {"problem", "model", "enclosures"},
-    "enclosures": {"errors", "precision"},
-    "numbers": set(),
+    "kernel": FOUNDATION | {"problem", "model", "enclosures", "numbers"},
+    "enclosures": {"errors", "precision", "numbers"},
+    "numbers": {"errors"},
     "theorems": {"numbers"},
     "jacobian": MEASURES | {"numbers", "theorems", "rounding"},
     "rounding": MEASURES | {"numbers", "theorems", "jacobian"},

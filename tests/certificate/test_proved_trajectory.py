@@ -12,6 +12,7 @@ from overparam.certificate.ball_steps import BallRun
 from overparam.certificate.reason import Diverged
 from overparam.certificate.trajectory_movement import SPARE
 from overparam.certificate.trajectory_run import Run
+from overparam.certificate.trajectory_steps import COLUMNS, Records, sums_of
 from tiny import Tiny
 
 CASES = [
@@ -28,6 +29,19 @@ CASES = [
 def step_of(problem, start, factor):
     kernel_norm = certify(problem, start, theorem="1").constants["max_eigenvalue"].value
     return factor / (problem.loss.smoothness * kernel_norm)
+
+
+def test_norms_of_a_hundred_million_parameters_are_known_to_no_more_than_their_sums():
+    """Half a unit for each square in a sum: the root of what was lost one by one."""
+    parameters = 10**8
+    problem = Tiny((6,), "gelu", 1).problem(0)
+    records = Records(np.ones((1, len(COLUMNS))), sums_of(problem, parameters))
+    lost = np.sqrt(1 + parameters * 2.0**-54)
+    for name in ("length", "moved", "distance", "size"):
+        norm = records.enclosed(name)
+        assert lost <= norm.upper[0] <= 1 + 5 * (lost - 1)
+        assert norm.lower[0] <= 1 / lost
+    assert records.enclosed("gradient").upper[0] < 1 + 1e-13
 
 
 @pytest.mark.parametrize(("tiny", "loss", "factor"), CASES, ids=lambda v: str(v))

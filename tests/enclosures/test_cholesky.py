@@ -8,7 +8,7 @@ from exact_inertia import is_semidefinite, shifted
 
 from overparam.enclosures.cholesky import defect_up, factor_shifted, restore
 from overparam.enclosures.rayleigh import rayleigh_up
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
+from overparam.numbers.sums import UNIT_ROUNDOFF
 
 ONE = 2**600  # all numbers here are integers over 2^600
 

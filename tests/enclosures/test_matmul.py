@@ -7,8 +7,9 @@ import pytest
 
 from overparam.enclosures import matmul_enclosed, matmul_norm_enclosed
 from overparam.enclosures.matmul import split_product_error, split_rows
-from overparam.enclosures.rounding import UNIT_ROUNDOFF, frobenius_up
+from overparam.enclosures.rounding import frobenius_up
 from overparam.errors import InputError
+from overparam.numbers.sums import UNIT_ROUNDOFF
 
 
 def integers(A: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """mu_t against the dense Hessian of <F, ghat>, by JAX's own second derivatives."""
 
 import math
+from fractions import Fraction
 from functools import partial
 
 import jax
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from overparam import MLP
 from overparam.jacobian.curvature import input_grams, neuron_curvature, third_derivative
 from overparam.jacobian.layer_norms import measure_layer_norms
+from overparam.precision import in_float64
 from tiny import Tiny
 
 ONE_LAYER = [
@@ -58,6 +61,21 @@ def test_neurons_bound_the_dense_hessian(tiny, seed):
             )
         )
     assert exact <= found <= 3 * exact
+
+
+def test_what_many_inputs_round_away_is_counted():
+    """Two points whose inner products lose what they differ by: 4,095 squares below half a unit."""
+    inputs = 4096
+    shared = np.zeros(inputs)
+    shared[0] = 1.0
+    apart = np.where(shared == 0, 0.99 * 2.0**-27, 0.0)
+    x, weighted = np.array([shared + apart, shared - apart]), np.array([[0.5], [-0.5]])
+    model = MLP(inputs, (1,), 1, activation="identity", bias_scale=0.0)
+    params = (np.ones((1, inputs)), np.ones((1, 1))), (np.zeros(1), np.zeros(1))
+    found = in_float64(neuron_curvature, model, params, input_grams(model, x), x, weighted)
+    # R has the one block sum_i w_i ghat_i c_1 x_i off its diagonal.
+    exact = math.sqrt(sum(Fraction(t) ** 2 for t in apart.tolist()) / inputs)
+    assert exact <= float(found)
 
 
 @pytest.mark.parametrize("hidden", [(5,), (4, 3), (3, 3, 3)])

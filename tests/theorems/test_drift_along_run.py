@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from overparam.numbers import Interval
 from overparam.theorems.drift_along_run import Beside
 
 POINTS = 400
@@ -44,7 +45,7 @@ def test_between_two_looks_the_kernel_moves_by_no_more_than_is_said(bent, turn, 
     for here in (both, one):
         for before, after in pairwise(points):
             here.step(float(np.linalg.norm(after - before)), 0.0, None)
-    chord = float(np.linalg.norm(points[-1] - points[0]))
+    chord = Interval.exact(np.linalg.norm(points[-1] - points[0]))
     both.look(drifts[-1], 1.0, 0.0, chord)
     bounds = []
     for here in (both, one):

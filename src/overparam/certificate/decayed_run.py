@@ -25,22 +25,24 @@ from overparam.certificate.reason import (
 )
 from overparam.certificate.trajectory_cell import Cell
 from overparam.certificate.trajectory_certificate import envelope
-from overparam.certificate.trajectory_points import Point, relative_curvature
+from overparam.certificate.trajectory_movement import spared
+from overparam.certificate.trajectory_points import Point, distance_of, relative_curvature
 from overparam.certificate.trajectory_run import Run
 from overparam.certificate.weight_decay import (
     Decayed,
     certificate_from,
+    excess_up,
     measured_point,
     proved_objective,
     proving,
     rival_distance,
 )
+from overparam.enclosures.rounding import add_up, mul_up
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import drawing_for, expected_products
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.composed import Composed
-from overparam.model.function import parameter_distance
-from overparam.numbers import UP
+from overparam.numbers import Interval, larger, safe_lower, safe_upper, sqrt
 from overparam.problem.problem import Problem
 from overparam.progress import Progress, silent
 from overparam.rounding.residual import EVALUATION
@@ -185,7 +187,7 @@ class _Attempt:
     deviation: float = 0.0
     growth: float = 0.0
     exponent: float = 0.0
-    totals: list[np.ndarray] = field(default_factory=list)
+    totals: list[Interval] = field(default_factory=list)
     errors: list[np.ndarray] = field(default_factory=list)
     wanted: float = math.inf
 
@@ -206,23 +208,27 @@ class _Attempt:
         return None
 
     def _keep(self, cell: Cell) -> None:
-        before, after = cell.deviations[:-1], cell.deviations[1:]
-        M, decay = self.problem.loss.smoothness, self.problem.weight_decay
-        noise = self.run.residual_noise(cell.noise, cell.column("values"))
+        exact = Interval.exact
+        before = exact(cell.deviations[:-1])
+        M, decay = exact(self.problem.loss.smoothness), self.problem.weight_decay
+        noise = self.run.residual_noise(cell.noise, cell.enclosed("values"))
         # By the gradient and its Lipschitz constant at the points, and by the rounding of F.
-        B, L = cell.ball.jacobian_norm, cell.ball.lipschitz
-        steep = M * B**2 + L * (cell.column("gradient") + M * (noise + B * before)) + decay
-        slope = (cell.column("length") + cell.errors) / self.run.step_size * UP
-        root = np.sqrt(2 * cell.column("excess"))
-        off = math.sqrt(M) * noise + (2 * EVALUATION * root if self.run.proved else 0.0)
-        self.errors.append((before * (slope + steep * before) + off * (root + off)) * UP)
-        self.totals.append(cell.column("excess"))
-        self.length += float((cell.column("length") + before + after).sum())
-        self.farthest = max(self.farthest, float((cell.column("distance") + before).max()))
+        B, L = exact(cell.ball.jacobian_norm), cell.ball.lipschitz
+        ghat = cell.enclosed("gradient") + M * (noise + B * before)
+        steep = M * B * B + L * ghat + decay
+        slope = (cell.enclosed("length") + cell.errors) / self.run.step_size
+        root = sqrt(2 * larger(cell.enclosed("excess"), 0.0))
+        off = sqrt(M) * noise + (2 * EVALUATION * root if self.run.proved else 0.0)
+        moved = before * (slope + steep * before) + off * (root + off)
+        self.errors.append(moved.upper)
+        self.totals.append(cell.enclosed("excess"))
+        length, farthest = cell.reach()
+        self.length = add_up(self.length, length)
+        self.farthest = max(self.farthest, farthest)
         self.deviation = float(cell.deviations[-1])
         # The largest sum of e_t - eta lambda over consecutive steps: what may become of an error.
-        for exponent in cell.exponents - self.run.step_size * decay:
-            self.growth = max(self.growth + float(exponent), 0.0)
+        for exponent in (exact(cell.exponents) - self.run.step_size * exact(decay)).upper.tolist():
+            self.growth = max(add_up(self.growth, exponent), 0.0)
             self.exponent = max(self.exponent, self.growth)
         self.steps += len(cell.rows)
 
@@ -256,45 +262,50 @@ def _certified(
     """The certificate of a run that Theorem R took over."""
     known, minimum = found
     run, steps = attempt.run, attempt.steps
-    problem, end = attempt.problem, attempt.problem.excess(known.point.params)
-    totals, errors = (np.concatenate([*each, []]) for each in (attempt.totals, attempt.errors))
-    off = (float(errors[-1]) if steps else 0.0) + 1e-12 * end + (known.height - end)
-    excess = max(problem.excess(begin.params), 0.0) * UP
+    problem, exact = attempt.problem, Interval.exact
+    end = exact(max(problem.excess(known.point.params), 0.0))
+    off = float(attempt.errors[-1][-1]) if steps else 0.0
+    high = safe_upper(exact(known.height) + off)
+    low, excess = safe_lower(2 * end - high), excess_up(problem, begin.params)
     if known.proved:
-        off = max(off, end - proved_objective(problem, known.point)[0])
+        low = min(low, proved_objective(problem, known.point)[0])
         excess = proved_objective(problem, start)[1]
-    rise = minimum.smoothness / 2 * minimum.reach**2 * UP
-    upper = totals * UP + errors - (end - minimum.excess - off)
-    lower = np.maximum(totals * (2 - UP) - errors - (end + off), 0.0)
-    first = float(upper[0]) if steps else rise
-    tail = min(minimum.contraction**2 * (1 + 2.0**-50), 1.0)
-    rate, since, overshoot = envelope(first, np.append(upper, rise), lower, tail)
-    gone = parameter_distance(known.point.params, run.start)
-    rest = attempt.deviation + minimum.distance
-    radius = (attempt.length + minimum.path) * UP
-    limit = min((gone + rest) * UP, radius)
+    reach = exact(minimum.reach)
+    risen = safe_upper(exact(minimum.smoothness) * (reach * reach) / 2)
+    ends = ([t.lower for t in attempt.totals], [t.upper for t in attempt.totals])
+    totals = Interval(*(np.concatenate([*each, []]) for each in ends))
+    errors = np.concatenate([*attempt.errors, []])
+    upper = (totals + errors - (exact(low) - minimum.excess)).upper
+    lower = larger(totals - errors - high, 0.0).lower
+    first = float(upper[0]) if steps else risen
+    tail = min(mul_up(minimum.contraction, minimum.contraction), 1.0)
+    rate, since, overshoot = envelope(first, np.append(upper, risen), lower, tail)
+    least, most = spared(distance_of(known.point.params, run.start))
+    rest = exact(attempt.deviation) + minimum.distance
+    radius = safe_upper(exact(attempt.length) + minimum.path)
+    limit = min(safe_upper(most + rest), radius)
     there = certificate_from(
         known, minimum, begin, "initialisation", OneMinimum(), sampled=run.randomised
     )
     numbers = replace(
         there.numbers,
         excess=excess,
-        residual=math.sqrt(2 * excess),
+        residual=safe_upper(sqrt(2 * exact(excess))),
         pl_constant=problem.loss.functional_pl_constant(excess, problem.measure.weights),
         min_eigenvalue=start.eigenvalue,
-        max_eigenvalue=start.jacobian_norm**2 * UP,
+        max_eigenvalue=mul_up(start.jacobian_norm, start.jacobian_norm),
         radius=radius,
         rate=rate,
         limit_distance=limit,
-        limit_distance_lower=max(gone * (2 - UP) - rest * UP, 0.0),
-        displacement=max(attempt.farthest, gone + attempt.deviation + 2 * minimum.reach) * UP,
+        limit_distance_lower=max(safe_lower(least - rest), 0.0),
+        displacement=max(attempt.farthest, safe_upper(most + attempt.deviation + 2 * reach)),
         rate_since=since,
         overshoot=overshoot,
         handover=steps,
         deviation=attempt.deviation,
         exponent=attempt.exponent + run.slack(steps),
         minimum_excess=first,
-        region_minimum=(end + off) * UP,
-        rival_distance=rival_distance((end + off) * UP, problem.weight_decay),
+        region_minimum=high,
+        rival_distance=rival_distance(high, problem.weight_decay),
     )
     return replace(there, numbers=numbers)

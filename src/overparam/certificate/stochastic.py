@@ -25,7 +25,8 @@ from overparam.certificate.reason import (
 )
 from overparam.errors import InputError
 from overparam.model.function import ParamTree
-from overparam.numbers import UP, Interval, safe, safe_upper
+from overparam.numbers import Interval, larger, safe, safe_upper, sqrt
+from overparam.numbers.sums import gamma
 from overparam.problem.batches import Batches
 from overparam.problem.measure import Measure
 from overparam.problem.problem import Problem, require_no_decay
@@ -150,15 +151,27 @@ def point_norms(
     own = np.arange(n)
     blocks = kernel.reshape(n, k, n, k)[own, :, own, :]
     if kernel_error is not None:
-        return np.sqrt(np.maximum(top_eigenvalues_up(blocks) + kernel_error, 0.0)) * UP
-    largest = np.linalg.eigvalsh(blocks)[:, -1]
+        squares = Interval.exact(top_eigenvalues_up(blocks)) + kernel_error
+        norms: np.ndarray = sqrt(larger(squares, 0.0)).upper
+        return norms
+    largest = np.maximum(np.linalg.eigvalsh(blocks)[:, -1], 0.0)
     errors = kernel_errors(problem, params, kernel)
-    return (np.sqrt(np.maximum(largest, 0.0) + errors.products) + errors.jacobian) * UP
+    norms = (sqrt(Interval.exact(largest) + errors.products) + errors.jacobian).upper
+    return norms
+
+
+def point_norm(
+    spread: Float[np.ndarray, " n"], norms: Float[np.ndarray, " n"], omega: float
+) -> float:
+    """A: the largest |J_i| in a batch, on a ball on which the Jacobian changes by omega."""
+    return float(np.max((Interval.exact(spread) * (Interval.exact(norms) + omega)).upper))
 
 
 def in_a_batch(batches: Batches, measure: Measure) -> Float[np.ndarray, " n"]:
-    """sqrt(v_i / w_i), which makes of sqrt(w_i) |J_i| what it counts in a batch."""
-    return np.sqrt(batches.factors(measure) / measure.weights)
+    """sqrt(v_i / w_i), from above, which makes of sqrt(w_i) |J_i| what it counts in a batch."""
+    known = Interval.exact(batches.factors(measure)) * (1 + Interval.exact(gamma(2)))
+    shares: np.ndarray = sqrt(known / measure.weights).upper
+    return shares
 
 
 def _on_balls(
@@ -183,7 +196,7 @@ def _on_balls(
             sigma=number(hypotheses.sigma) - omega,
             lipschitz=number(lipschitz),
             jacobian_norm=number(hypotheses.jacobian_norm) + omega,
-            point_norm=number(float(np.max(spread * (norms + omega))) * UP),
+            point_norm=number(point_norm(spread, norms, omega)),
         )
         found = _theorem(near, batches, measure.n, distance, step_size)
         yield Tried(R, omega, safe(near), safe(found))
@@ -213,27 +226,32 @@ def _numbers(
 ) -> Numbers:
     """Those of Theorem 1 that do not depend on how the descent is made, and what follows."""
     near, found = best.near, best.found
-    steep = hypotheses.smoothness(best.modulus, near.lipschitz)
-    reach = (distance + near.radius) * UP if found.certified else math.inf
+    steep = safe_upper(hypotheses.smoothness(Interval.exact(best.modulus), near.lipschitz))
+    exact = Interval.exact
+    reach = safe_upper(exact(distance) + near.radius) if found.certified else math.inf
     m = hypotheses.point.problem.measure.n // batches.size if batches.sampling == "epochs" else 1
+    root = _root_up(float(found.rate), m)
     overshoot = first.numbers.overshoot
     if found.certified and first.numbers.excess > 0:
-        mean = (near.jacobian_norm * distance * found.swell) ** 2 / 2
-        overshoot = mean * found.rate ** ((1 - m) / m) / first.numbers.excess * UP
+        size = exact(near.jacobian_norm) * distance * found.swell
+        risen = size * size / 2 / first.numbers.excess
+        # Of an epoch's rate, to the power (1 - m) / m.
+        risen = risen * root / found.rate if m > 1 else risen
+        overshoot = safe_upper(risen)
     return replace(
         first.numbers,
         **NOT_KNOWN,
         ball=best.ball,
         modulus_at_ball=best.modulus,
         lipschitz_on_ball=near.lipschitz,
-        objective_smoothness=steep * UP,
+        objective_smoothness=steep,
         step_size=found.step_size,
         step_fraction=min(found.gain / 2, 1.0),
         level=found.level,
         margin=found.margin,
-        radius=found.path * UP,
+        radius=found.path,
         sigma_end=max(near.sigma, 0.0) if found.certified else 0.0,
-        rate=_root_up(float(found.rate), m),
+        rate=root,
         newton_kantorovich=UNSET,
         displacement=reach,
         limit_distance=reach,

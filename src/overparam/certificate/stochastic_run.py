@@ -19,17 +19,18 @@ from overparam.certificate.field_types import replace
 from overparam.certificate.hypotheses import Hypotheses, measure_hypotheses
 from overparam.certificate.prediction import Prediction
 from overparam.certificate.reason import WouldTake
-from overparam.certificate.stochastic import in_a_batch, point_norms, with_batches
+from overparam.certificate.stochastic import in_a_batch, point_norm, point_norms, with_batches
 from overparam.certificate.trajectory_cell import Cell, Made
 from overparam.certificate.trajectory_certificate import envelope
-from overparam.certificate.trajectory_movement import NoLooks
-from overparam.certificate.trajectory_points import Point
+from overparam.certificate.trajectory_movement import SPARE, NoLooks, spared
+from overparam.certificate.trajectory_points import Point, distance_of
 from overparam.certificate.trajectory_run import Run
 from overparam.certificate.trajectory_steps import CHUNK
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
+from overparam.enclosures.rounding import add_up, mul_up
 from overparam.kernel.empirical.expansion import Expansion
-from overparam.model.function import ParamTree, parameter_distance
-from overparam.numbers import UP
+from overparam.model.function import ParamTree
+from overparam.numbers import Interval, larger, safe_lower, safe_upper, sqrt
+from overparam.numbers.sums import sum_error
 from overparam.problem.batches import Batches
 from overparam.problem.problem import Problem
 from overparam.progress import Progress
@@ -38,9 +39,6 @@ from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
 from overparam.theorems.handover import excess_within
 from overparam.theorems.trajectory import Ball
-
-WEIGHED = 4
-"""Roundings of a point's weight in a batch, besides one for each time it is drawn."""
 
 STEPS = "steps of mini-batches in float64"
 """What progress is told of."""
@@ -158,8 +156,8 @@ class BatchRun(Run):
         self.upper: list[float] = []
         self._share = in_a_batch(batches, problem.measure)
         self._norm = 0.0
-        # The weights of a batch's points are rounded.
-        self._weighed = (batches.size + WEIGHED) * UNIT_ROUNDOFF
+        # The weights of a batch's points are rounded, once for each time one is drawn.
+        self._weighed = sum_error(batches.size)
 
     @property
     def epoch(self) -> int:
@@ -180,18 +178,21 @@ class BatchRun(Run):
 
     def _keep(self, cell: Cell) -> None:
         before, after = cell.deviations[:-1], cell.deviations[1:]
-        noise = self.residual_noise(cell.noise, cell.column("values"))
-        root = np.sqrt(2 * np.maximum(cell.column("excess"), 0.0)) * (1 + 2 * EVALUATION)
-        self.upper += ((root + self._norm * before + noise) ** 2 / 2 * UP).tolist()
-        self.length += float((cell.column("length") + before + after).sum()) * UP
-        self.farthest = max(self.farthest, float((cell.column("distance") + before).max()))
+        exact, spare = Interval.exact, SPARE if self.proved else 1.0
+        root = sqrt(2 * larger(cell.enclosed("excess"), 0.0))
+        noise = self.residual_noise(cell.noise, cell.enclosed("values")) + 2 * EVALUATION * root
+        root = root + self._norm * exact(before) + spare * noise
+        self.upper += (root * root / 2).upper.tolist()
+        length, farthest = cell.reach()
+        self.length = add_up(self.length, length)
+        self.farthest = max(self.farthest, farthest)
         self.deviation, self.params = float(after[-1]), cell.end
         self.steps += len(cell.rows)
 
     def _cell(self, point: Point) -> Cell | None:
         measure, table = self.problem.measure, self._table(point.step)
         self.looks = self.looks or NoLooks(point)
-        self.ratio = math.sqrt(float(np.max(table / measure.weights))) * UP
+        self.ratio = float(np.max(sqrt(Interval.exact(table) / measure.weights).upper))
         x, y, _, offset, decay = self._data
         self._data = (x, y, np.vstack([table, measure.weights]), offset, decay)
         return super()._cell(point)
@@ -209,15 +210,16 @@ class BatchRun(Run):
     def _ball(self, point: Point, reach: float, omega: float, lipschitz: float) -> Ball:
         whole, ratio = super()._ball(point, reach, omega, lipschitz), self.ratio
         self._norm = float(whole.jacobian_norm)
-        norm = min(self._point_norm(point, omega) * UP, ratio * self._norm)
-        return Ball(whole.radius, norm, ratio * lipschitz * UP, ratio * whole.third)
+        norm = min(self._point_norm(point, omega), mul_up(ratio, self._norm))
+        bends = mul_up(ratio, lipschitz), mul_up(ratio, float(whole.third))
+        return Ball(whole.radius, norm, *bends)
 
     def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> Made:
         made = super()._steps(point, reach, ball, extra)
         whole = (point.step + len(made.rows)) // self.epoch * self.epoch - point.step
         if 0 < whole < len(made.rows):  # a cell ends with an epoch, if there is one in it
             end, rows = self._advanced(point, point.params, reach, ball, extra, whole)
-            return Made(rows, end)
+            return Made(rows, self._sums, end)
         return made
 
     def _allowed(self, point: Point) -> float:
@@ -226,16 +228,15 @@ class BatchRun(Run):
     def _hoped(self, point: Point, allowed: float) -> float:
         return min(allowed / max(point.bounds.lipschitz(0.0), 1e-300), WIDEST)
 
-    def _loss_noise(
-        self, noise: StepNoise | StepErrors, values: np.ndarray, gradient: np.ndarray
-    ) -> np.ndarray:
-        return self.ratio * super()._loss_noise(noise, values, gradient) + self._weighed * gradient
+    def _loss_noise(self, noise: StepNoise | StepErrors, made: Made) -> Interval:
+        weighed = self._weighed * made.enclosed("gradient")
+        return self.ratio * super()._loss_noise(noise, made) + weighed
 
     def _point_norm(self, point: Point, omega: float) -> float:
         """A on a ball where the Jacobian changes by omega."""
         error = None if point.proved is None else point.proved.kernel_error
         norms = point_norms(self.problem, point.params, point.kernel, error)
-        return float(np.max(self._share * (norms + omega)))
+        return point_norm(self._share, norms, omega)
 
 
 def _certified(
@@ -243,17 +244,21 @@ def _certified(
 ) -> Certificate:
     """About theta_0, what Theorem S says where it takes over."""
     n, away, start = found.numbers, run.deviation, failed.numbers
-    gone = parameter_distance(run.params, run.start)
-    reach = (gone + away + n.limit_distance) * UP
+    exact = Interval.exact
+    _, gone = spared(distance_of(run.params, run.start))
+    reach = safe_upper(gone + away + n.limit_distance)
     end = n["overshoot"] * n.excess if "overshoot" in n else n.excess
     upper = np.array([*run.upper, end])
     rate, since, overshoot = envelope(start.excess, upper, np.zeros(run.steps), n.rate)
     # At exact parameters, which are as far as the run may be off.
     omega = there.bounds.modulus(away)
     excess = excess_within(
-        excess=there.excess, smoothness=1.0, jacobian_norm=there.jacobian_norm + omega, away=away
+        excess=exact(there.excess),
+        smoothness=exact(1.0),
+        jacobian_norm=exact(there.jacobian_norm) + omega,
+        away=exact(away),
     )
-    left = max(there.sigma - omega * UP, 0.0)
+    left = larger(exact(there.sigma) - omega, 0.0)
     numbers = replace(
         n,
         excess=start.excess,
@@ -265,16 +270,16 @@ def _certified(
         distance_lower_bound=start.distance_lower_bound,
         existence_radius=start.existence_radius,
         limit_distance=reach,
-        displacement=max(run.farthest * UP, reach),
-        radius=(run.length + n.radius) * UP,
+        displacement=max(run.farthest, reach),
+        radius=safe_upper(exact(run.length) + n.radius),
         rate=rate,
         rate_since=since,
         overshoot=overshoot,
         handover=run.steps,
         deviation=away,
         exponent=run.exponent,
-        handover_excess=excess * UP,
-        handover_eigenvalue=left**2 * (2 - UP),
+        handover_excess=safe_upper(excess),
+        handover_eigenvalue=safe_lower(left * left),
     )
     batches = replace(run.batches, seed=run.seed)
     return replace(failed, batches=batches, why=found.why, numbers=numbers)

@@ -24,14 +24,16 @@ from overparam.certificate.reason import (
 from overparam.certificate.trajectory_cell import Cell
 from overparam.certificate.trajectory_certificate import Found, certificate_of, not_certified
 from overparam.certificate.trajectory_checkpoint import Saved, saved_at
+from overparam.certificate.trajectory_movement import SPARE
 from overparam.certificate.trajectory_points import Point, excess_at, sigma_at
 from overparam.certificate.trajectory_run import Run
+from overparam.enclosures.rounding import add_up
 from overparam.errors import InputError
 from overparam.jacobian.random_curvature import ATTEMPTS
 from overparam.model.composed import Composed, bending
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
-from overparam.numbers import UP, Interval, safe, safe_upper
+from overparam.numbers import Interval, larger, safe, safe_upper, sqrt
 from overparam.problem.problem import Problem, layered_network
 from overparam.progress import Progress
 from overparam.rounding.residual import EVALUATION
@@ -423,29 +425,27 @@ class _Attempt:
         return True
 
     def _keep(self, cell: Cell) -> None:
-        M = self.problem.loss.smoothness
-        noise = self.run.residual_noise(cell.noise, cell.column("values"))
-        off = math.sqrt(M) * (noise + cell.ball.jacobian_norm * cell.deviations[:-1])
-        root = np.sqrt(2 * np.maximum(cell.column("excess"), 0.0))
-        if self.run.proved:  # what sums and functions may be off relatively
-            off = (off + 2 * EVALUATION * root) * UP
-            root = root * (1 + (UP - 1) / 4)
-            self.lower.append(np.maximum(root * (2 - UP) - off, 0.0) ** 2 / 2 * (2 - UP))
-        else:
-            self.lower.append(np.maximum(root - off, 0.0) ** 2 / 2)
-        self.upper.append((root + off) ** 2 / 2 * (UP if self.run.proved else 1.0))
+        exact, deviations = Interval.exact, cell.deviations[:-1]
+        root = sqrt(2 * larger(cell.enclosed("excess"), 0.0))
+        rounding = self.run.residual_noise(cell.noise, cell.enclosed("values"))
+        if self.run.proved:  # functions may be off relatively; and a re-check errs otherwise
+            rounding = SPARE * (rounding + 2 * EVALUATION * root)
+        moved = exact(cell.ball.jacobian_norm) * deviations
+        off = sqrt(exact(self.problem.loss.smoothness)) * (moved + rounding)
+        least, most = larger(root - off, 0.0), root + off
+        self.lower.append((least * least / 2).lower)
+        self.upper.append((most * most / 2).upper)
         self.exponents.append(cell.exponents)
-        self.length += float(cell.column("length").sum()) * (UP if self.run.proved else 1.0)
-        self.length += float(cell.deviations[:-1].sum() + cell.deviations[1:].sum())
-        self.farthest = max(
-            self.farthest, float((cell.column("distance") + cell.deviations[:-1]).max())
-        )
+        length, farthest = cell.reach()
+        self.length = add_up(self.length, length)
+        self.farthest = max(self.farthest, farthest)
         self.steps += len(cell.rows)
-        stretch = self.run.step_size * M * cell.ball.jacobian_norm**2 - 2
+        stretch = self.run.step_size * self.problem.loss.smoothness * cell.ball.jacobian_norm**2 - 2
         self.steep += max(stretch, 0.0) * len(cell.rows)
         largest = max(float(self.ends[-1][-1, 1]), float(cell.deviations.max()))
         self.ends.append(np.array([[self.steps, largest]]))
-        per_step = PER_STEP if self.run.how in ("layers", "random") else 1.0
+        layered = self.run.how in ("layers", "random") and isinstance(self.problem.network, MLP)
+        per_step = PER_STEP if layered else 1.0
         self.work += per_step * len(cell.rows) + PER_PRODUCT * self.run.products(cell)
 
     def _hand_over(
@@ -470,7 +470,7 @@ class _Attempt:
             excess_within(
                 excess=exact(here),
                 smoothness=exact(loss.smoothness),
-                jacobian_norm=exact((point.jacobian_norm + omega) * (1 + 2.0**-50)),
+                jacobian_norm=exact(add_up(point.jacobian_norm, omega)),
                 away=exact(deviation),
             )
         )

@@ -19,11 +19,11 @@ from overparam.certificate.field_types import replace
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.prediction import Prediction
 from overparam.certificate.reason import Converges, Reason
-from overparam.certificate.trajectory_points import Point, sigma_at
+from overparam.certificate.trajectory_movement import spared
+from overparam.certificate.trajectory_points import Point, distance_of, sigma_at
 from overparam.certificate.trajectory_run import Run
 from overparam.jacobian.random_curvature import FAILURE
-from overparam.model.function import parameter_distance
-from overparam.numbers import UP
+from overparam.numbers import Interval, larger, safe_lower, safe_upper
 from overparam.theorems.convergence import Convergence
 from overparam.theorems.drift_along_run import Movement
 
@@ -145,10 +145,9 @@ def envelope(
         tail: Theorem 1's rate from step T on.
     """
     T = len(lower)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shrinks = upper[1:] / lower
-    whole = float(np.max(shrinks, initial=tail)) if np.isfinite(shrinks).all() else math.inf
-    rate, since = (whole * (1 + 1e-12), 0) if whole * (1 + 1e-12) < 1 else (tail, T)
+    shrinks = (Interval.exact(upper[1:]) / lower).upper
+    whole = float(np.max(shrinks, initial=tail))
+    rate, since = (whole, 0) if whole < 1 else (tail, T)
     if not start:
         return rate, since, 1.0
     if since and 0 < upper[T] < start:  # slower than the tail, so as not to fall below the run
@@ -158,7 +157,7 @@ def envelope(
     worst = float(np.max(excess, initial=0.0))
     if worst >= MOST_EXPONENT:
         return rate, since, math.inf
-    least, more = math.exp(worst), 1e-9
+    least, more = math.exp(worst), 2.0**-50
     while not _covers(least * (1 + more), start, rate, upper):  # logarithms alone do not prove it
         more *= 2
     return rate, since, least * (1 + more)
@@ -180,14 +179,16 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
     rate, since, overshoot = envelope(
         hypotheses.excess, np.append(found.upper, found.excess), found.lower, tail.rate
     )
-    rest = found.deviation + tail.radius
-    gone = parameter_distance(point.params, found.run.start)
-    radius = (found.length + tail.radius) * UP
-    limit = min((gone + rest) * UP, radius)
-    left = sigma_at(point) - point.bounds.modulus(found.deviation)
-    omega, lipschitz = point.bounds.on_ball(found.deviation + tail.ball)
+    exact = Interval.exact
+    rest = exact(found.deviation) + tail.radius
+    least, most = spared(distance_of(point.params, found.run.start))
+    radius = safe_upper(exact(found.length) + tail.radius)
+    limit = min(safe_upper(most + rest), radius)
+    left = exact(sigma_at(point)) - point.bounds.modulus(found.deviation)
+    omega, lipschitz = point.bounds.on_ball(safe_upper(exact(found.deviation) + tail.ball))
     closest = first.numbers.distance_lower_bound
     moved, kernel_norm = found.movement, hypotheses.max_eigenvalue.lower
+    relative = safe_upper(exact(moved.drift) / kernel_norm) if kernel_norm > 0 else math.inf
     numbers = replace(first.numbers, **concluded(tail))
     return replace(
         numbers,
@@ -195,23 +196,23 @@ def _numbers(hypotheses: Hypotheses, first: Certificate, found: Found) -> Number
         rate=rate,
         modulus_at_ball=omega,
         lipschitz_on_ball=lipschitz,
-        newton_kantorovich=lipschitz * tail.level / left**2 * UP,
+        newton_kantorovich=safe_upper(exact(lipschitz) * tail.level / (left * left)),
         handover=found.steps,
         steps_in_balls=found.run.early,
         deviation=found.deviation,
         exponent=found.exponent,
         failure_probability=FAILURE if found.run.randomised else UNSET,
         handover_excess=found.excess,
-        handover_eigenvalue=max(left, 0.0) ** 2 * (2 - UP),
+        handover_eigenvalue=safe_lower(larger(left, 0.0) * larger(left, 0.0)),
         rate_since=since,
         overshoot=overshoot,
-        displacement=max(found.farthest * UP, limit),
+        displacement=max(found.farthest, limit),
         limit_distance=limit,
-        limit_distance_lower=max(gone * (2 - UP) - rest * UP, 0.0),
-        distance_ratio=limit / closest * UP if closest else math.inf,
+        limit_distance_lower=max(safe_lower(least - rest), 0.0),
+        distance_ratio=safe_upper(exact(limit) / closest) if closest else math.inf,
         kernel_drift=moved.drift,
         kernel_drift_lower=moved.drift_lower,
-        relative_kernel_drift=moved.drift / kernel_norm * UP if kernel_norm > 0 else math.inf,
+        relative_kernel_drift=relative,
         linearisation_distance=moved.predictions,
         linearisation_distance_lower=moved.predictions_lower,
         linearisation_parameter_distance=moved.parameters,

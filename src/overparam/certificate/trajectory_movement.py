@@ -1,14 +1,13 @@
 """What a run that is to be certified moves: its kernel, and itself beside the linearised run."""
 
-import math
-
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from overparam.certificate.trajectory_points import Point, sigma_at
-from overparam.certificate.trajectory_steps import COLUMNS, look_program
+from overparam.certificate.trajectory_points import Point, distance_of, norm_of, sigma_at, sizes
+from overparam.certificate.trajectory_steps import Records, look_program
 from overparam.enclosures import spectral_norm
+from overparam.enclosures.rounding import mul_up
 from overparam.kernel.empirical.layer_products import observe
 from overparam.kernel.empirical.tangent import (
     coordinate_weights,
@@ -17,8 +16,9 @@ from overparam.kernel.empirical.tangent import (
     to_coordinates,
 )
 from overparam.model.composed import Composed
-from overparam.model.function import ParamTree, parameter_distance, parameter_norm
-from overparam.numbers import UP
+from overparam.model.function import ParamTree, parameter_norm
+from overparam.numbers import Interval, safe_upper, sqrt
+from overparam.numbers.sums import summed
 from overparam.problem.problem import Problem
 from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
@@ -51,6 +51,12 @@ PATIENCE = 5000
 """Steps' worth of work that looks may cost beside as much as the steps so far."""
 
 
+def spared(number: Interval) -> tuple[Interval, Interval]:
+    """A number from below and from above, with as much to spare."""
+    more = (SPARE - 1) * (number - number.lower)
+    return number.lower - more, number.upper + more
+
+
 class Looks:
     """Looks at a run from theta_0 on.
 
@@ -68,7 +74,8 @@ class Looks:
         self, problem: Problem, start: Point, step_size: float, noise: StepNoise | StepErrors
     ) -> None:
         self.problem, self.start = problem, start
-        self._steepest = step_size * start.jacobian_norm**2
+        norm = Interval.exact(start.jacobian_norm)
+        self._steepest = safe_upper(step_size * norm * norm)
         self._off = self._kernel_error(noise, start.jacobian_norm)
         linear = None
         if problem.loss.quadratic and self._steepest <= 2:
@@ -77,7 +84,7 @@ class Looks:
                 *(start.kernel, residual, step_size),
                 error=self._off,
                 jacobian_norm=start.jacobian_norm,
-                backward=noise.backward,
+                backward=noise.backward * self._spare(noise),
             )
         self.beside = Beside(linear, SHARE)
         m, network = len(start.kernel), problem.network
@@ -113,7 +120,8 @@ class Looks:
         change, gone, apart, chord = self._compared(params, known)
         if not np.isfinite(change).all():
             return False
-        self.beside.look(spectral_norm(change).upper, gone, apart, chord if near else None)
+        drift = spectral_norm(change).upper
+        self.beside.look(drift, gone, safe_upper(apart), chord if near else None)
         self._at, self._last = self._steps, params
         return True
 
@@ -122,16 +130,14 @@ class Looks:
         third = float(ball.third) if close else None
         return self.beside.room(float(ball.jacobian_norm), float(ball.lipschitz), third)
 
-    def follow(
-        self, rows: Float[np.ndarray, "steps columns"], ghats: Float[np.ndarray, "steps n k"]
-    ) -> None:
+    def follow(self, records: Records, ghats: Float[np.ndarray, "steps n k"]) -> None:
         """Steps of the run since the last look."""
-        lengths, sizes = (rows[:, COLUMNS.index(name)].tolist() for name in ("length", "size"))
+        lengths, sizes = (records.enclosed(name).upper.tolist() for name in ("length", "size"))
         roots = coordinate_weights(self.problem)
         for length, size, ghat in zip(lengths, sizes, ghats, strict=True):
             # Of the squared loss, whose gradient is F - y; of others it is not used.
             self.beside.step(length, size, -roots * ghat.reshape(-1))
-        self._steps += len(rows)
+        self._steps += len(records.rows)
 
     def settle(
         self,
@@ -144,7 +150,7 @@ class Looks:
         norm = float(ball.jacobian_norm)
         self.beside.settle(
             deviations=deviations,
-            residual_noise=residual_noise,
+            residual_noise=residual_noise * self._spare(noise),
             kernel_error=self._off + self._kernel_error(noise, norm),
             jacobian_norm=norm,
             lipschitz=float(ball.lipschitz),
@@ -172,22 +178,23 @@ class Looks:
         """
         change, _, apart, _ = self._compared(point.params, point.kernel)
         drift = spectral_norm(change)
-        look = LastLook((drift.lower, drift.upper), apart, parameter_norm(point.params))
+        size = safe_upper(norm_of(point.params))
+        look = LastLook((drift.lower, drift.upper), apart, size)
         over = HandOver(
             deviation=deviation,
             path=float(tail.radius) * (ABOVE if point.proved is not None else 1.0),
-            modulus=point.bounds.modulus(np.nextafter(deviation + float(tail.radius), math.inf)),
+            modulus=point.bounds.modulus(safe_upper(Interval.exact(deviation) + tail.radius)),
             jacobian_norm=point.jacobian_norm,
-            residual_noise=residual_noise,
+            residual_noise=residual_noise * self._spare(noise),
             kernel_error=self._off + self._kernel_error(noise, point.jacobian_norm),
-            level=math.sqrt(2 * excess) * UP,
+            level=safe_upper(sqrt(2 * Interval.exact(excess))),
             lowest=sigma_at(self.start),
         )
         return self.beside.ends(look, over, self._steepest)
 
     def _compared(
         self, params: ParamTree, known: Float[np.ndarray, "m m"] | None
-    ) -> tuple[Float[np.ndarray, "m m"], float, float, float]:
+    ) -> tuple[Float[np.ndarray, "m m"], float, Interval, Interval]:
         """K - K_0, and the distances from theta_0, from theta^lin and from the last look."""
         linear = self.beside.linear
         alpha = self._nothing if linear is None else linear.alpha
@@ -196,21 +203,27 @@ class Looks:
             change = kernel - self.start.kernel
             gone = jax.tree.map(np.subtract, params, self.start.params)
             moved = pull_back(self.problem, self.start.params, alpha)
-            chord = parameter_distance(params, self._last)
-            return change, parameter_norm(gone), parameter_distance(gone, moved), chord
+            chord = distance_of(params, self._last)
+            return change, parameter_norm(gone), distance_of(gone, moved), chord
         with jax.enable_x64(True):
             points = params, self.origin, self._last
             change, gone, apart, chord = self._program(*points, alpha, tuple(self._data))
-            return np.asarray(change), float(gone), float(apart), float(chord)
+            apart, chord = (summed(float(norm), sizes(params)) for norm in (apart, chord))
+            return np.asarray(change), float(gone), apart, chord
 
     def _kernel_error(self, noise: StepNoise | StepErrors, norm: float) -> float:
         """|K^ - K| where |J| is at most ``norm``."""
-        trace, outputs = len(self.start.kernel) * norm**2, self.problem.outputs
+        steepest, outputs = mul_up(norm, norm), self.problem.outputs
+        trace = mul_up(len(self.start.kernel), steepest)
         network = self.problem.network
         composed = isinstance(network, Composed)
         longest = network.parameter_count if composed else 2 * max(self.problem.mlp.widths)
-        spare = SPARE if isinstance(noise, StepErrors) else 1.0
-        return spare * kernel_noise(trace, longest, outputs, noise.backward, norm)
+        off = kernel_noise(trace, longest, outputs, noise.backward, norm)
+        return off * self._spare(noise)
+
+    @staticmethod
+    def _spare(noise: StepNoise | StepErrors) -> float:
+        return SPARE if isinstance(noise, StepErrors) else 1.0
 
 
 class NoLooks(Looks):

@@ -1,8 +1,6 @@
 """What Theorem C asks about a point of a run, measured: as float64 gives it, or proved."""
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -10,16 +8,17 @@ from jaxtyping import Float
 
 from overparam.certificate.trajectory_steps import see_layers
 from overparam.enclosures import spectral_norm
-from overparam.enclosures.rounding import UNIT_ROUNDOFF, sqrt_down
+from overparam.enclosures.rounding import frobenius_up, sqrt_down
 from overparam.jacobian.bounds import JacobianBounds, jacobian_bounds
 from overparam.jacobian.composed_calculus import ComposedBounds
 from overparam.jacobian.curvature import third_derivative
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.jacobian.mlp_bounds import base_of
 from overparam.kernel.empirical.expansion import Expansion
-from overparam.model.function import ParamTree
+from overparam.model.function import ParamTree, parameter_distance, parameter_norm
 from overparam.model.mlp import MLP
-from overparam.numbers import UP
+from overparam.numbers import Interval, safe_upper, sqrt
+from overparam.numbers.sums import UNIT_ROUNDOFF, gamma, summed
 from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
 from overparam.rounding.float64 import excess_with_rounding
@@ -126,8 +125,26 @@ def steepness_by_layers(base: LayerNorms | None) -> float:
     """|J| from above (docs/weight_decay.md, Lemma R6)."""
     assert base is not None
     heads = [*(norms.max() for norms in base.backward_norms), base.output_scale]
-    parts = [head * base.of_trained(layer)[2] for layer, head in enumerate(heads)]
-    return float(np.linalg.norm(parts)) * UP
+    squares = Interval.exact(0.0)
+    for layer, head in enumerate(heads):
+        part = Interval.exact(float(head)) * base.of_trained(layer)[2]
+        squares = squares + part * part
+    return safe_upper(sqrt(squares))
+
+
+def sizes(params: ParamTree) -> int:
+    """How many numbers there are."""
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def norm_of(params: ParamTree) -> Interval:
+    """|theta|."""
+    return summed(parameter_norm(params), sizes(params))
+
+
+def distance_of(a: ParamTree, b: ParamTree) -> Interval:
+    """|a - b|."""
+    return summed(parameter_distance(a, b), sizes(a))
 
 
 def noise_around(problem: Problem, point: Point, radius: float) -> StepNoise | StepErrors:
@@ -152,8 +169,8 @@ def centre_noise(problem: Problem, proved: bool) -> float:
 
 
 def residual_noise(
-    problem: Problem, noise: StepNoise | StepErrors, centre: float, values: Any
-) -> Any:
+    problem: Problem, noise: StepNoise | StepErrors, centre: float, values: Interval
+) -> Interval:
     """How far computed residuals may be off in L2(mu): bounds, or estimates.
 
     Args:
@@ -162,13 +179,13 @@ def residual_noise(
         centre: How far the centre's outputs may be off.
         values: Sizes of the numbers that residuals are made of.
     """
-    outputs = math.sqrt(problem.outputs)
+    passes, outputs = Interval.exact(noise.output) + centre, sqrt(Interval.exact(problem.outputs))
     if isinstance(noise, StepErrors):
         plain = isinstance(problem.loss, HalfSquaredDistance)
-        sizes = 2 * values + (0.0 if plain else outputs)
-        return (noise.output + centre + PROVED_ROUNDINGS * UNIT_ROUNDOFF * sizes) * UP
+        terms = 2 * values if plain else 2 * values + outputs
+        return passes + PROVED_ROUNDINGS * UNIT_ROUNDOFF * terms
     own = problem.loss.gradient_roundings * UNIT_ROUNDOFF * outputs
-    return noise.output + centre + ROUNDINGS * UNIT_ROUNDOFF * values + own
+    return passes + ROUNDINGS * UNIT_ROUNDOFF * values + own
 
 
 def third_around(problem: Problem, point: Point, radius: float) -> float:
@@ -191,7 +208,7 @@ def couplings_around(
         base: Norms there.
         radius: The ball's.
     """
-    measure, model = problem.measure, problem.mlp
+    measure, model, exact = problem.measure, problem.mlp, Interval.exact
     ghat = np.asarray(problem.loss.gradient(problem.predict(params), problem.targets))
     with jax.enable_x64(True):
         seen = _see_layers(model, params, measure.x, measure.weights, ghat)
@@ -202,18 +219,21 @@ def couplings_around(
         share = np.abs(upstream[layer] * bends[layer] / sizes[:, None]).max(axis=0)
         share = np.maximum(share, FLOOR * share.max()) / share.max() if share.any() else share + 1
         matrix = np.sqrt(share)[:, None] * (c * np.asarray(params[0][layer]))
+        # What c_l W^l may move by on the ball, and how its entries were rounded.
+        moved = exact(model.weight_scale) / sqrt(exact(model.widths[layer])) * radius
+        rounded = exact(gamma(8)) * frobenius_up(matrix)
         neurons.append(share)
-        plain.append((base.weight_norms[layer] + c * radius) * UP)
-        weighted.append((spectral_norm(matrix).upper + c * radius) * UP)
+        plain.append(safe_upper(moved + base.weight_norms[layer]))
+        weighted.append(safe_upper(moved + rounded + spectral_norm(matrix).upper))
     return Couplings(tuple(neurons), tuple(plain), tuple(weighted))
 
 
 def neuron_error(model: MLP, off: Off) -> float:
     """What the errors of the passes may hide of Lemma C4's bound, in units of |ghat|."""
-    top = model.output_scale * model.weight_factors[1]
-    a = off.inputs[0]
-    reached = a + 2 * off.upstream[0] / top * a * a
-    return off.apart(4) * off.steepest * top * reached
+    exact, a = Interval.exact, Interval.exact(off.inputs[0])
+    top = exact(model.weight_scale) / sqrt(exact(model.widths[1])) * model.output_scale
+    reached = top * a + 2 * off.upstream[0] * a * a
+    return safe_upper(off._replace(relative=exact(off.relative)).apart(4) * off.steepest * reached)
 
 
 def relative_curvature(problem: Problem, params: ParamTree, base: LayerNorms) -> float:
@@ -251,13 +271,14 @@ def excess_at(problem: Problem, point: Point) -> float:
     return excess_with_rounding(problem, point.params, problem.residual(point.params)).upper
 
 
-def residual_terms(problem: Problem, params: ParamTree) -> float:
+def residual_terms(problem: Problem, params: ParamTree) -> Interval:
     """Root mean square of the numbers that a residual is made of."""
     seen = np.asarray(problem.predict(params))
     offset = np.zeros_like(seen) if problem.offset is None else np.asarray(problem.offset)
     nearest = np.asarray(problem.loss.nearest_minimiser(seen, problem.targets))
     squares = (seen + offset) ** 2 + offset**2 + seen**2 + nearest**2
-    return float(np.sqrt(problem.measure.weights @ squares.sum(axis=1)))
+    found = float(np.sqrt(problem.measure.weights @ squares.sum(axis=1)))
+    return summed(found, *squares.shape)
 
 
 def sigma_at(point: Point) -> float:

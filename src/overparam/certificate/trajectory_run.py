@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from overparam.certificate.prediction import PER_PRODUCT
 from overparam.certificate.reason import Diverged, Lost, Reason
@@ -23,11 +22,14 @@ from overparam.certificate.trajectory_points import (
     Point,
     centre_noise,
     couplings_around,
+    distance_of,
     measure_point,
     neuron_error,
     noise_around,
+    norm_of,
     residual_noise,
     residual_terms,
+    sizes,
     third_around,
 )
 from overparam.certificate.trajectory_steps import (
@@ -35,10 +37,12 @@ from overparam.certificate.trajectory_steps import (
     CHUNK,
     COLUMNS,
     LONG,
+    Records,
     cell_program,
     curvature_of,
+    sums_of,
 )
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
+from overparam.enclosures.rounding import add_up
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams
 from overparam.jacobian.random_curvature import (
@@ -47,9 +51,10 @@ from overparam.jacobian.random_curvature import (
     expected_products,
     log_slack,
 )
-from overparam.model.function import ParamTree, parameter_distance, parameter_norm
+from overparam.model.function import ParamTree, parameter_norm
 from overparam.model.mlp import MLP
-from overparam.numbers import UP, Interval, Number, safe_upper
+from overparam.numbers import Interval, Number, larger, safe_lower, safe_upper, smaller, sqrt
+from overparam.numbers.sums import UNIT_ROUNDOFF, summed
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.rounding.step_noise import StepNoise
@@ -158,7 +163,8 @@ class Run:
         offset = nothing if problem.offset is None else problem.offset
         decay = (np.float64(problem.weight_decay), problem.decay_to)
         decayed = decay if problem.weight_decay else None
-        self._away = parameter_norm(problem.displacement(self.start)) if decayed else 0.0
+        self._away = safe_upper(norm_of(problem.displacement(self.start))) if decayed else 0.0
+        self._sums = sums_of(problem, sizes(self.start))
         self._data = (measure.x, problem.targets, measure.weights, offset, decayed)
         self._grams = input_grams(problem.mlp, measure.x) if self.how == "neurons" else None
         self._advance = cell_program(network, problem.loss, self.how, self.longest)
@@ -172,7 +178,7 @@ class Run:
     def _stretch(self) -> float:
         if not self.randomised:
             return 1.0
-        return UP / (1 - self.step_size * self.problem.weight_decay)
+        return safe_upper(1 / (1 - self.step_size * Interval.exact(self.problem.weight_decay)))
 
     def begin(self) -> None:
         """Look at theta_0, as the first cell does: for a run that goes on from a later point."""
@@ -244,7 +250,7 @@ class Run:
         noise = noise_around(self.problem, point, 0.0)
         if self.looks is None:  # T = 0
             self.looks = Looks(self.problem, point, self.step_size, noise)
-        off = float(self.residual_noise(noise, residual_terms(self.problem, point.params)))
+        off = safe_upper(self.residual_noise(noise, residual_terms(self.problem, point.params)))
         return self.looks.ends(point, noise, off, deviation, tail, excess)
 
     def measure(self, params: ParamTree, step: int) -> Point | None:
@@ -276,30 +282,36 @@ class Run:
             new = NoLooks(point) if decays else Looks(self.problem, point, self.step_size, noise)
             self.looks = new
         made = self._steps(point, reach, ball, extra)
-        table, end = made.rows, made.end
+        table = made.rows
         if not np.isfinite(table).all():
             self.why = Diverged(point.step)
             return None
         bounds = self._bounds(ball, noise, made)
-        steepest = (
-            lipschitz * bounds[0].max() + self.problem.loss.smoothness * ball.jacobian_norm**2
+        gradient, exponents, errors = bounds
+        norm = Interval.exact(ball.jacobian_norm)
+        steepest = self.problem.loss.smoothness * norm * norm + (
+            lipschitz * Interval.exact(float(gradient.max()))
         )
         self._see_end(point, reach, made)
-        away = made.away * (4 + self.step_size * steepest) * UP
-        values = self.residual_noise(noise, table[:, COLUMNS.index("values")])
-        worst = np.sqrt(2 * np.maximum(table[:, COLUMNS.index("worst")], 0.0))
-        deviations = self._deviations(point, ball, worst, values, *bounds) + away
-        deviations = deviations * (SPARE if self.proved else 1.0)
+        away = made.away * (4 + self.step_size * steepest)
+        values = self.residual_noise(noise, made.enclosed("values")).upper
+        worst = sqrt(2 * larger(made.enclosed("worst"), 0.0)).upper
+        deviations = self._deviations(point, ball, worst, values, *bounds)
+        deviations = (away + deviations).upper * (SPARE if self.proved else 1.0)
         self.looks.settle(ball, noise, deviations[:-1], values)
-        return Cell(point, ball, noise, table, bounds[1], deviations, bounds[2], end)
+        return Cell(
+            *(table, made.sums, point, ball, noise),
+            *(exponents, deviations, errors, made.end),
+        )
 
     def _ball(self, point: Point, reach: float, omega: float, lipschitz: float) -> Ball:
         """What holds around each point of a cell, of what its steps average over."""
+        farthest = summed(reach, *self._sums["moved"])
         return Ball(
-            radius=reach / 4 * (2 - UP),
-            jacobian_norm=(point.jacobian_norm + omega) * UP,
+            radius=safe_lower(1.25 * reach - farthest),
+            jacobian_norm=safe_upper(Interval.exact(point.jacobian_norm) + omega),
             lipschitz=lipschitz,
-            third=third_around(self.problem, point, 1.25 * reach) * UP,
+            third=third_around(self.problem, point, 1.25 * reach),
         )
 
     def _see_end(self, point: Point, reach: float, made: Made) -> None:
@@ -310,7 +322,7 @@ class Run:
             return
         ahead = self.measure(made.end, point.step + len(made.rows))
         if ahead is not None:
-            near = parameter_distance(made.end, point.params) * UP <= 1.25 * reach
+            near = bool(distance_of(made.end, point.params) <= 1.25 * reach)
             self.looks.look(made.end, ahead.kernel, near=near)
 
     def _steps(self, point: Point, reach: float, ball: Ball, extra: Any) -> Made:
@@ -318,7 +330,7 @@ class Run:
         left = self.early - point.step
         if self._balls is None or left <= 0:
             end, rows = self._advanced(point, point.params, reach, ball, extra)
-            return Made(rows, end)
+            return Made(rows, self._sums, end)
         found, errors = list[np.ndarray](), list[float]()
         here, away = point.params, 0.0
         while len(found) < left:
@@ -329,17 +341,17 @@ class Run:
             _, rows = self._advanced(point, here, 0.0, ball, extra, 1)
             row = rows[0]
             row[COLUMNS.index("moved")] = moved
-            size = row[COLUMNS.index("size")]
-            away = max(away, 2 * UNIT_ROUNDOFF * size * UP)
+            size = Records(rows, self._sums).enclosed("size")
+            away = max(away, 2 * UNIT_ROUNDOFF * float(size.upper[0]))
             began = time.perf_counter()
             errors.append(self._balls.step())
             self.balling += time.perf_counter() - began
             here = self._balls.nearest()
             found.append(row)
         if point.step + len(found) >= self.early:
-            errors[-1] += 2 * UNIT_ROUNDOFF * parameter_norm(here) * UP
+            errors[-1] = safe_upper(2 * UNIT_ROUNDOFF * norm_of(here) + errors[-1])
             self._balls = None
-        return Made(np.array(found), here, np.array(errors), away)
+        return Made(np.array(found), self._sums, here, np.array(errors), away)
 
     def _advanced(
         self,
@@ -376,7 +388,7 @@ class Run:
                 here, made, moved = end, int(count), float(far)
             tables.append(np.array(np.asarray(rows)[:made]))
             self._pace = float(tables[-1][-1, COLUMNS.index("length")])
-            self.looks.follow(tables[-1], np.asarray(ghats)[:made])
+            self.looks.follow(Records(tables[-1], self._sums), np.asarray(ghats)[:made])
             self.stepping += time.perf_counter() - began
             left -= made
         return jax.tree.map(np.asarray, here), np.concatenate(tables)
@@ -413,36 +425,31 @@ class Run:
         self, ball: Ball, noise: StepNoise | StepErrors, made: Made
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """|ghat_t|, e_t and eps_t from above."""
-        eta, M, rows = self.step_size, self.problem.loss.smoothness, made.rows
-        names = ("gradient", "values", "curvature", "sample")
-        gradient, values, seen, sampled = (rows[:, COLUMNS.index(name)] for name in names)
-        off = self._loss_noise(noise, values, gradient)
-        error = self._rounding(ball, noise, rows, off)
+        eta, M, norm = self.step_size, self.problem.loss.smoothness, ball.jacobian_norm
+        off = self._loss_noise(noise, made)
+        error = self._rounding(ball, noise, made, off)
         # Where records are of the nearest float64 point, and not of thetahat_t itself.
-        off = off + M * ball.jacobian_norm * made.away
-        gradient = gradient * (UP if self.proved else 1.0) + off
-        if self.randomised:
-            seen = sampled
-        seen = seen + self._curvature_error(noise, gradient)
-        seen = seen * UP + self._stretch * ball.lipschitz * off + ball.third * gradient * made.away
+        off = off + M * Interval.exact(norm) * made.away
+        gradient = made.enclosed("gradient") + off
+        seen = made.column("sample" if self.randomised else "curvature")
+        bent = Interval.exact(seen) + self._curvature_error(noise, gradient)
+        bent = bent + self._stretch * (ball.lipschitz * off) + ball.third * gradient * made.away
         if self.proved:
-            seen = np.minimum(seen, ball.lipschitz * gradient * UP) * UP
-        return gradient, eta * seen, error if made.errors is None else made.errors
+            bent = smaller(bent, ball.lipschitz * gradient)
+        known = error.upper if made.errors is None else made.errors
+        return gradient.upper, (eta * bent).upper, known
 
     def _curvature_error(
-        self, noise: StepNoise | StepErrors, gradient: np.ndarray
-    ) -> np.ndarray | float:
+        self, noise: StepNoise | StepErrors, gradient: Interval
+    ) -> Interval | float:
         """What the errors of the passes may hide of |R|, where it is bounded neuron by neuron."""
         if not isinstance(noise, StepErrors) or self.how != "neurons":
             return 0.0
-        return self.ratio * neuron_error(self.problem.mlp, noise.off) * gradient
+        return self.ratio * (neuron_error(self.problem.mlp, noise.off) * gradient)
 
-    def _loss_noise(
-        self, noise: StepNoise | StepErrors, values: np.ndarray, gradient: np.ndarray
-    ) -> np.ndarray:
+    def _loss_noise(self, noise: StepNoise | StepErrors, made: Made) -> Interval:
         """How far ghat_t may be off."""
-        del gradient  # all there is to weigh is exact
-        return self.problem.loss.smoothness * self.residual_noise(noise, values)
+        return self.problem.loss.smoothness * self.residual_noise(noise, made.enclosed("values"))
 
     def _deviations(
         self,
@@ -472,7 +479,7 @@ class Run:
         for i in range(len(gradient)):
             slack = math.exp(self.slack(point.step + i))
             found.append(math.inf if self.spread is None else slack * self.spread)
-            self.exponent += float(exponents[i])
+            self.exponent = add_up(self.exponent, float(exponents[i]))
             if self.spread is None:
                 continue
             spread: Number | None = next_spread(
@@ -497,30 +504,28 @@ class Run:
 
     def _nonconvexity(self, worst: float, noise: float, ball: Ball, deviation: float) -> float:
         """kappa_t, at most M, which is one for every smooth loss (docs/trajectory.md, Lemma C1)."""
-        loss, least = self.problem.loss, self.problem.measure.weights.min()
-        away = math.sqrt(loss.smoothness / least) * (noise + float(ball.jacobian_norm) * deviation)
-        reached = (float(worst) + float(away)) ** 2 / 2 * UP
-        return min(loss.nonconvexity(reached), loss.smoothness)
+        loss, least = self.problem.loss, float(self.problem.measure.weights.min())
+        if loss.convex:
+            return 0.0
+        moved = Interval.exact(ball.jacobian_norm) * deviation + noise
+        reached = sqrt(Interval.exact(loss.smoothness) / least) * moved + worst
+        return min(loss.nonconvexity(safe_upper(reached * reached / 2)), loss.smoothness)
 
-    def residual_noise(self, noise: StepNoise | StepErrors, values: Any) -> Any:
+    def residual_noise(self, noise: StepNoise | StepErrors, values: Interval) -> Interval:
         """How far computed residuals of a cell may be off in L2(mu)."""
         return residual_noise(self.problem, noise, self._centre, values)
 
     def _rounding(
-        self,
-        ball: Ball,
-        noise: StepNoise | StepErrors,
-        rows: Float[np.ndarray, "steps columns"],
-        off: np.ndarray,
-    ) -> Float[np.ndarray, " steps"]:
+        self, ball: Ball, noise: StepNoise | StepErrors, made: Made, off: Interval
+    ) -> Interval:
         """eps_t: the errors of passes, of the residual, of the update."""
-        gradient, length, size = (rows[:, COLUMNS.index(n)] for n in ("gradient", "length", "size"))
-        passes = self.ratio * noise.backward * gradient + ball.jacobian_norm * off
+        gradient, length, size = map(made.enclosed, ("gradient", "length", "size"))
+        passes = self.ratio * (noise.backward * gradient) + ball.jacobian_norm * off
         updated = UNIT_ROUNDOFF * (size + 4 * length)
         if self.problem.weight_decay:  # what cancels in a step is rounded before
-            pulled = self.step_size * self.problem.weight_decay * UNIT_ROUNDOFF
-            updated = updated + 8 * pulled * (rows[:, COLUMNS.index("distance")] + self._away)
-        return (self.step_size * passes + updated) * UP
+            pulled = self.step_size * (made.enclosed("distance") + self._away)
+            updated = updated + 8 * UNIT_ROUNDOFF * (self.problem.weight_decay * pulled)
+        return self.step_size * passes + updated
 
 
 def _in_balls(problem: Problem, params: ParamTree, step_size: float, bits: int) -> "BallRun":

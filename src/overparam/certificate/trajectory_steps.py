@@ -1,6 +1,7 @@
 """The steps of a cell, compiled: gradient descent in float64, with what Theorem C asks recorded."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +16,10 @@ from overparam.kernel.empirical.layer_products import multiply, observe, pull_si
 from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, tree_norm
 from overparam.model.mlp import MLP
+from overparam.numbers import Interval
+from overparam.numbers.sums import sum_error, summed
 from overparam.problem.integrands import Integrand
+from overparam.problem.problem import Problem
 from overparam.theorems.trajectory_curvature import Seen, layered_curvature
 
 CHUNK = 256
@@ -32,13 +36,47 @@ COLUMNS = (
 first point and from theta_0, |theta| at most, the size of the numbers its residual is made of, the
 largest excess of a data point, a bound on |R|, and a sample of it."""
 
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """What is recorded of steps.
+
+    Attributes:
+        rows: One column for each of ``COLUMNS``.
+        sums: How many numbers are summed up in a column, sums inside sums; none where it is no sum.
+    """
+
+    rows: Float[np.ndarray, "steps columns"]
+    sums: dict[str, tuple[int, ...]]
+
+    def column(self, name: str) -> Float[np.ndarray, " steps"]:
+        """One of ``COLUMNS``, as computed."""
+        return self.rows[:, COLUMNS.index(name)]
+
+    def enclosed(self, name: str) -> Interval:
+        """What it stands for: the sum of the numbers as computed, without rounding."""
+        return summed(self.column(name), *self.sums[name])
+
+
+def sums_of(problem: Problem, parameters: int) -> dict[str, tuple[int, ...]]:
+    """What is summed up in the records of a problem's steps: points, outputs, parameters, steps."""
+    mean, norm = (problem.measure.n, problem.outputs), (parameters,)
+    return {
+        "excess": (*mean, *norm) if problem.weight_decay else mean,
+        "gradient": mean,
+        "length": norm,
+        "moved": norm,
+        "distance": norm,
+        "size": (*norm, LONG),
+        "values": mean,
+        "worst": mean[1:],
+    }
+
+
 Curvature = Literal["none", "neurons", "layers", "random"]
 """How |R| is seen: by L |ghat| alone, neuron by neuron (Lemma C4), layer by layer (Lemma C7), by
 random vectors (Lemma C6), whose chance goes with the layers' bound, or L |ghat| of composed
 layers."""
-
-CAP_SAFETY = 1 + 1e-6
-"""Covers the rounding of |ghat| in the cap of a step's curvature."""
 
 LEAST_SHARE = 0.03
 """lambda_i is |zeta_i| and this share of the mean."""
@@ -78,15 +116,21 @@ class _Bounded(NamedTuple):
     moved: Array
 
     def derived(
-        self, ghat: Array, norm: Array, weights: Array, bends: tuple[Array, Array], little: Array
+        self,
+        ghat: Array,
+        norm: Array,
+        weights: Array,
+        bends: tuple[Array, Array],
+        little: Array,
+        raised: float,
     ) -> tuple[Array, Array]:
         """Lemma C12: a bound on |R| where ghat is this, and whether it is good enough."""
         lipschitz, third = bends
         share = jnp.abs(weights @ jnp.sum(ghat * self.ghat, axis=1)) / self.norm**2
         apart = jnp.sqrt(weights @ jnp.sum((ghat - share * self.ghat) ** 2, axis=1))
-        more = third * share * self.norm * self.moved + lipschitz * (apart + 1e-12 * norm)
+        more = third * share * self.norm * self.moved + lipschitz * (apart + sum_error(0) * norm)
         best = share * self.bound  # not a number where there is none
-        bound = jnp.minimum(best + more, lipschitz * norm) * CAP_SAFETY
+        bound = jnp.minimum(best + more, lipschitz * norm) * raised
         return bound, bound <= jnp.maximum(AS_GOOD * best, best + little)
 
 
@@ -158,18 +202,21 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature, longest
         key, before = draws
         reach, room, most, little = limits
         every = jnp.atleast_2d(data[2])[-1]
+        # What a bound on |R| is made of beside Lemmas C4 and C7: means, and the way of some steps.
+        mean, parameters = data[1].shape, sum(leaf.size for leaf in jax.tree.leaves(begin))
+        raised = 1 + sum_error(*mean, *mean, parameters, longest)
 
         def body(state: tuple) -> tuple:
             theta, rows, ghats, i, moved, way, _, last = state
             now = at_step(data, i)
             gradient, ghat, excess, sizes, passed = record(theta, now, every)
             norm = jnp.sqrt(now[2] @ jnp.sum(ghat**2, axis=1))
-            derived, near = last.derived(ghat, norm, now[2], bends, little)
+            derived, near = last.derived(ghat, norm, now[2], bends, little, raised)
             if data[2].ndim == 2:  # in each batch <F, ghat> is another function
                 near = jnp.zeros_like(near)
 
             def anew() -> _Bounded:
-                bound = jnp.fmin(bends[0] * norm, curvature(theta, ghat, passed, now)) * CAP_SAFETY
+                bound = jnp.fmin(bends[0] * norm, curvature(theta, ghat, passed, now)) * raised
                 return _Bounded(bound, ghat, norm, jnp.zeros_like(norm))
 
             last = jax.lax.cond(near, lambda: last, anew)
@@ -264,8 +311,8 @@ def layered_pass(model: MLP, theta: ParamTree, x: Array) -> tuple[Array, Callabl
             bends=bends,
             upstream=tuple(upstream),
             turned=(*turned[1:], model.output_scale * weights[:, None] * ghat),
-            sizes=weights * (size * (1 + 1e-12) + LEAST_SHARE * mean) + 1e-290,
-            factors=tuple(factor * (1 + 1e-12) for factor, _ in model.trained_factors[1:]),
+            sizes=weights * (size * (1 + sum_error(ghat.shape[1])) + LEAST_SHARE * mean) + 1e-290,
+            factors=tuple(factor * (1 + sum_error(0)) for factor, _ in model.trained_factors[1:]),
         )
         return gradient, seen
 

@@ -45,9 +45,11 @@ from overparam.certificate.trajectory_points import (
     measure_point,
     neuron_error,
     noise_around,
+    norm_of,
+    sizes,
     third_around,
 )
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
+from overparam.enclosures.rounding import add_up, mul_up
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams, neuron_curvature
 from overparam.jacobian.point_curvature import Bend, bend_at
@@ -55,9 +57,10 @@ from overparam.jacobian.random_curvature import FAILURE
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.kernel.empirical.tangent import objective_gradient
 from overparam.model.composed import bending
-from overparam.model.function import ParamTree, parameter_norm
+from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
-from overparam.numbers import UP, Interval, safe
+from overparam.numbers import Interval, safe, safe_lower, safe_upper, sqrt
+from overparam.numbers.sums import UNIT_ROUNDOFF, gamma, summed
 from overparam.precision import as_float64, in_float64
 from overparam.problem.problem import Problem, layered_network
 from overparam.rounding.probes import (
@@ -67,7 +70,7 @@ from overparam.rounding.probes import (
     where_probed,
 )
 from overparam.rounding.provable import check_provable
-from overparam.rounding.residual import prove_residual
+from overparam.rounding.residual import EVALUATION, prove_residual
 from overparam.rounding.step_noise import StepNoise
 from overparam.rounding.steps import StepErrors
 from overparam.theorems.weight_decay import UniqueMinimum, best_step, unique_minimiser
@@ -171,33 +174,37 @@ class Decayed:
         problem, values = self.problem, self.values
         offset = 0.0 if problem.offset is None else problem.offset
         parts = values**2 + (values + offset) ** 2 + np.square(offset) + problem.targets**2
-        size = math.sqrt(float(problem.measure.weights @ parts.sum(axis=1)))
-        error = self.noise.output + centre_noise(problem, self.proved)
+        size = summed(math.sqrt(float(problem.measure.weights @ parts.sum(axis=1))), *parts.shape)
+        error = Interval.exact(self.noise.output) + centre_noise(problem, self.proved)
         if not self.proved:
-            return error + ROUNDINGS * UNIT_ROUNDOFF * size
-        return error + PROVED_ROUNDINGS * UNIT_ROUNDOFF * (2 * size + math.sqrt(problem.outputs))
+            return safe_upper(error + ROUNDINGS * UNIT_ROUNDOFF * size)
+        outputs = sqrt(Interval.exact(problem.outputs))
+        return safe_upper(error + PROVED_ROUNDINGS * UNIT_ROUNDOFF * (2 * size + outputs))
 
     @cached_property
     def ghat_error(self) -> float:
         """How far the gradient of f may be from ``ghat``."""
-        loss = self.problem.loss
-        rounded = loss.gradient_roundings * UNIT_ROUNDOFF * math.sqrt(self.problem.outputs)
-        return loss.smoothness * (self.output_error + rounded)
+        loss, outputs = self.problem.loss, sqrt(Interval.exact(self.problem.outputs))
+        rounded = loss.gradient_roundings * UNIT_ROUNDOFF * outputs
+        return safe_upper(loss.smoothness * (rounded + self.output_error))
 
     @cached_property
     def residual(self) -> float:
         """|ghat| from above."""
         squares = self.problem.measure.weights @ (self.ghat**2).sum(axis=1)
-        return math.sqrt(float(squares)) * UP + self.ghat_error
+        size = summed(math.sqrt(float(squares)), *self.ghat.shape)
+        return safe_upper(size + self.ghat_error)
 
     @cached_property
     def gradient(self) -> float:
         """gamma: the gradient of the objective, from above."""
-        problem, point = self.problem, self.point
-        size = parameter_norm(objective_gradient(problem, point.params))
-        of_decay = problem.weight_decay * parameter_norm(problem.displacement(point.params))
-        error = self.noise.backward * self.residual + point.jacobian_norm * self.ghat_error
-        return (size + error + 8 * UNIT_ROUNDOFF * (size + 2 * of_decay)) * UP
+        problem, point, exact = self.problem, self.point, Interval.exact
+        size = norm_of(objective_gradient(problem, point.params))
+        of_decay = problem.weight_decay * norm_of(problem.displacement(point.params))
+        error = exact(self.noise.backward) * self.residual
+        error = error + exact(point.jacobian_norm) * self.ghat_error
+        # The decay is a difference and a product, added once.
+        return safe_upper(size + error + gamma(1) * size + gamma(3) * of_decay)
 
     @cached_property
     def bend(self) -> Bend | None:
@@ -205,8 +212,8 @@ class Decayed:
         if not self.curvature:
             return None
         found = self._least if self.proved else self._sampled or self._least
-        more = self.point.bounds.lipschitz(0.0) * self.ghat_error
-        return Bend(found.down + more, found.up + more)
+        more = Interval.exact(self.point.bounds.lipschitz(0.0)) * self.ghat_error
+        return Bend(safe_upper(more + found.down), safe_upper(more + found.up))
 
     @property
     def sampled(self) -> bool:
@@ -217,13 +224,14 @@ class Decayed:
     def _least(self) -> Bend:
         """By neurons, by layers, or by L: without random vectors."""
         problem, point, model = self.problem, self.point, self.problem.network
-        least = point.bounds.lipschitz(0.0) * self.residual
+        least = safe_upper(Interval.exact(point.bounds.lipschitz(0.0)) * self.residual)
         if isinstance(model, MLP) and model.layers == 2:
             grams = input_grams(model, problem.measure.x)
             x, weighted = problem.measure.x, self._weighted
             found = float(in_float64(neuron_curvature, model, point.params, grams, x, weighted))
             if isinstance(self.noise, StepErrors):
-                found += neuron_error(model, self.noise.off) * self.residual
+                hidden = Interval.exact(neuron_error(model, self.noise.off)) * self.residual
+                found = safe_upper(hidden + found)
             least = min(least, found)
         elif isinstance(self.noise, StepErrors) and problem.mlp.layers > 2:
             off = self.noise.off
@@ -258,16 +266,17 @@ class Decayed:
         """phi_lambda(thetahat) - f* from above: f is convex with an M-Lipschitz gradient."""
         if self.proved:
             return proved_objective(self.problem, self.point)[1]
-        error = self.output_error
-        off = error * (self.residual + self.problem.loss.smoothness * error / 2)
-        return (max(self.problem.excess(self.point.params), 0.0) + off) * UP
+        error = Interval.exact(self.output_error)
+        off = error * (self.problem.loss.smoothness * error / 2 + self.residual)
+        return safe_upper(max(self.problem.excess(self.point.params), 0.0) + off)
 
     def growth(self, radius: float) -> float:
         """C of Lemma R3: D^2 <F, grad f(F)> changes by no more than this times the distance."""
         N = third_around(self.problem, self.point, radius)
         omega, lipschitz = self.point.bounds.on_ball(radius)
-        B = self.point.jacobian_norm + omega
-        return (N * self.residual + lipschitz * self.problem.loss.smoothness * B) * UP
+        bends = Interval.exact(lipschitz) * self.problem.loss.smoothness
+        B = Interval.exact(self.point.jacobian_norm) + omega
+        return safe_upper(Interval.exact(N) * self.residual + bends * B)
 
     def ball(self, away: float = 0.0) -> float:
         """A radius on which little of what is left bends; else the one with most to spare."""
@@ -288,8 +297,9 @@ class Decayed:
     def bend_on(self, radius: float) -> Bend:
         """mu and kappa on a ball."""
         assert self.bend is not None
-        more = self.growth(radius) * radius if radius else 0.0
-        return Bend((self.bend.down + more) * UP, (self.bend.up + more) * UP)
+        more = Interval.exact(self.growth(radius)) * radius if radius else 0.0
+        down, up = map(Interval.exact, (self.bend.down, self.bend.up))
+        return Bend(safe_upper(down + more), safe_upper(up + more))
 
     def minimum(self, step_size: float | None, away: float = 0.0) -> UniqueMinimum:
         """Theorem R; with no step given the one with the best rate."""
@@ -297,7 +307,7 @@ class Decayed:
         r = self.ball(away)
         bend = self.bend_on(r)
         omega, _ = self.point.bounds.on_ball(r)
-        B = (self.point.jacobian_norm + omega) * UP
+        B = add_up(self.point.jacobian_norm, omega)
         if step_size is None:
             step_size = best_step(
                 decay=decay, down=bend.down, up=bend.up, jacobian_norm=B, smoothness=M
@@ -320,9 +330,9 @@ class Decayed:
 def proved_objective(problem: Problem, point: Point) -> tuple[float, float]:
     """phi_lambda - f* at a point from below and from above, rounding included."""
     assert point.proved is not None
-    found = prove_residual(problem, point.params, point.proved.weights)
-    more = problem.penalty(point.params)
-    return (found.excess.lower + more) * (2 - UP), (found.excess.upper + more) * UP
+    found = prove_residual(problem, point.params, point.proved.weights).excess
+    more = summed(problem.penalty(point.params), sizes(point.params))
+    return safe_lower(more + found.lower), safe_upper(more + found.upper)
 
 
 def share_of_failure(attempt: int) -> float:
@@ -432,13 +442,14 @@ def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion, sampled: bo
     problem, point = known.problem, known.point
     decay, loss, r = problem.weight_decay, problem.loss, found.radius
     omega, lipschitz = point.bounds.on_ball(r)
-    excess = known.height if known.proved else max(problem.excess(begin.params), 0.0) * UP
-    rise = found.smoothness / 2 * found.reach**2 * UP
+    exact, reach = Interval.exact, Interval.exact(found.reach)
+    excess = known.height if known.proved else excess_up(problem, begin.params)
+    risen = exact(found.smoothness) * (reach * reach) / 2
     return Numbers(
         excess=excess,
-        residual=math.sqrt(2 * excess),
+        residual=safe_upper(sqrt(2 * exact(excess))),
         min_eigenvalue=max(point.eigenvalue, -LARGEST),
-        max_eigenvalue=point.jacobian_norm**2 * UP,
+        max_eigenvalue=mul_up(point.jacobian_norm, point.jacobian_norm),
         smoothness=loss.smoothness,
         pl_constant=loss.functional_pl_constant(excess, problem.measure.weights),
         ball=r,
@@ -449,28 +460,39 @@ def _numbers(known: Decayed, found: UniqueMinimum, begin: Expansion, sampled: bo
         step_fraction=max(1 - found.step_size * found.smoothness / 2, 0.0),
         level=known.gradient,
         margin=found.margin,
-        radius=found.path * UP,
+        radius=found.path,
         sigma_end=0.0,
-        rate=min(found.contraction**2 * (1 + 2.0**-50), 1.0),
+        rate=min(mul_up(found.contraction, found.contraction), 1.0),
         existence_radius=math.inf,
-        displacement=(found.distance + found.reach) * UP,
-        limit_distance=found.distance * UP,
+        displacement=safe_upper(reach + found.distance),
+        limit_distance=found.distance,
         distance_lower_bound=0.0,
         **NOT_KNOWN,
         failure_probability=FAILURE if sampled else UNSET,
         weight_decay=decay,
-        loss_infimum=problem.infimum * (2 - UP if known.proved else 1.0),
+        loss_infimum=_infimum(problem) if known.proved else problem.infimum,
         gradient_norm=known.gradient,
         residual_curvature=UNSET if known.bend is None else known.bend_on(r).down,
         strong_convexity=found.strong_convexity,
         contraction=found.contraction,
-        minimum_excess=rise,
+        minimum_excess=safe_upper(risen),
         region_minimum=known.height,
         rival_distance=rival_distance(known.height, decay),
         **activation_bounds(problem.model),
     )
 
 
+def excess_up(problem: Problem, params: ParamTree) -> float:
+    """phi_lambda - f* as computed, with the rounding of its sums."""
+    lengths = problem.measure.n, problem.outputs, sizes(params)
+    return safe_upper(summed(max(problem.excess(params), 0.0), *lengths))
+
+
+def _infimum(problem: Problem) -> float:
+    """f* from below, with the margin of evaluated losses."""
+    return safe_lower(summed(problem.infimum, problem.measure.n) / (1 + EVALUATION))
+
+
 def rival_distance(excess: float, decay: float) -> float:
     """How far parameters of a lower objective can be from theta_ref."""
-    return math.sqrt(2 * excess / decay) * UP
+    return safe_upper(sqrt(2 * Interval.exact(excess) / decay))

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from overparam.enclosures.rounding import add_up, frobenius_up, gamma, mul_up
+from overparam.enclosures.rounding import add_up, frobenius_up, mul_up
 from overparam.errors import InputError
+from overparam.numbers.sums import gamma
 
 _ROWS = 512  # rows looked at together: temporaries stay small beside the matrix
 

@@ -22,7 +22,6 @@ from jaxtyping import Float
 from overparam.enclosures.factor import factor_lower
 from overparam.enclosures.matmul import product_error, split_product_error, split_rows
 from overparam.enclosures.rounding import (
-    UNIT_ROUNDOFF,
     add_up,
     frobenius_up,
     mul_up,
@@ -31,6 +30,7 @@ from overparam.enclosures.rounding import (
     sub_down,
     sum_up,
 )
+from overparam.numbers.sums import UNIT_ROUNDOFF
 
 _LARGEST_SQUARE = 2.0**400  # no factor of a scaled matrix; what split_rows may be given
 

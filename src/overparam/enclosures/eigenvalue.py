@@ -25,7 +25,6 @@ from overparam.enclosures.guess import (
 from overparam.enclosures.rayleigh import rayleigh_up
 from overparam.enclosures.rounding import (
     UNDERFLOW,
-    UNIT_ROUNDOFF,
     add_down,
     add_up,
     scale_down,
@@ -33,6 +32,7 @@ from overparam.enclosures.rounding import (
     sub_down,
 )
 from overparam.enclosures.subspace import enclose_from_subspace
+from overparam.numbers.sums import UNIT_ROUNDOFF
 from overparam.precision import on_host
 
 SUBSPACE_ORDER = 1025

@@ -11,7 +11,7 @@ from scipy.linalg import lapack
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
 from overparam.enclosures.cholesky import Buffer, Vector, factor_shifted, restore
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
+from overparam.numbers.sums import UNIT_ROUNDOFF
 
 DENSE_LIMIT = 256
 """Up to this order all eigenvectors are computed; beyond, Lanczos iterations are cheaper."""

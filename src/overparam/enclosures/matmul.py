@@ -18,15 +18,9 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.enclosures.checks import check_finite
-from overparam.enclosures.rounding import (
-    UNDERFLOW,
-    add_up,
-    array_up,
-    frobenius_up,
-    gamma,
-    mul_up,
-)
+from overparam.enclosures.rounding import UNDERFLOW, add_up, array_up, frobenius_up, mul_up
 from overparam.errors import InputError
+from overparam.numbers.sums import gamma
 
 _LEADING_BITS = 26
 _SMALLEST_UNIT = 2.0**-450  # the product of two units stays far from underflow

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from overparam.enclosures.rounding import array_down, array_up, gamma
+from overparam.enclosures.rounding import array_down, array_up
 from overparam.errors import InputError
+from overparam.numbers.sums import gamma
 
 Nodes = Float[np.ndarray, " n"]
 

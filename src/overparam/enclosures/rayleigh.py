@@ -14,7 +14,6 @@ from overparam.enclosures.cholesky import Buffer, Vector, tiles
 from overparam.enclosures.matmul import product_error, split_product_error, split_rows
 from overparam.enclosures.rounding import (
     UNDERFLOW,
-    UNIT_ROUNDOFF,
     add_up,
     div_up,
     frobenius_up,
@@ -22,6 +21,7 @@ from overparam.enclosures.rounding import (
     mul_up,
     sum_up,
 )
+from overparam.numbers.sums import UNIT_ROUNDOFF
 
 
 def rayleigh_up(W: Buffer, x: Vector, *, split: bool) -> float:

@@ -1,4 +1,4 @@
-r"""Outward rounding of scalars and arrays, and the constants of rounding-error analysis.
+r"""Outward rounding of scalars and arrays.
 
 The standard model: every operation is rounded to nearest, ``fl(a op b) = (a op b)(1 + d) + e`` with
 ``|d| <= u`` (the unit roundoff), ``|e| <= eta`` for products and quotients that underflow, and
@@ -16,10 +16,7 @@ from math import frexp, inf, isfinite, ldexp, nextafter, sqrt
 import numpy as np
 from jaxtyping import Float
 
-from overparam.errors import InputError
-
-UNIT_ROUNDOFF = 2.0**-53
-"""u: half the distance from 1 to the next float64."""
+from overparam.numbers.sums import gamma
 
 UNDERFLOW = 2.0**-1022
 """eta: a bound on what one underflow loses, generous enough for flush-to-zero (IEEE: 2^-1075)."""
@@ -114,21 +111,6 @@ def scale_down(a: float, exponent: int) -> float:
         return nextafter(inf, 0.0) if a > 0 else -inf
     # A power of two rounds only where the result is subnormal.
     return scaled if ldexp(scaled, -exponent) == a else nextafter(scaled, -inf)
-
-
-def gamma(k: int) -> float:
-    """The constant ``k u / (1 - k u)``, rounded up: the relative error of ``k`` roundings.
-
-    Args:
-        k: Number of roundings, ``0 <= k < 2**53``.
-
-    Returns:
-        A float64 not below ``k u / (1 - k u)``; 0 for ``k = 0``.
-    """
-    if not 0 <= k < 2**53:
-        raise InputError(f"k = {k} roundings have no finite error bound: give 0 <= k < 2**53.")
-    # k u and 1 - k u are exact: k has at most 53 bits, and so has 2^53 - k.
-    return div_up(k * UNIT_ROUNDOFF, 1.0 - k * UNIT_ROUNDOFF) if k else 0.0
 
 
 def array_up(a: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

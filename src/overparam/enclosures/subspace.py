@@ -21,7 +21,6 @@ from overparam.enclosures.enclosure import Enclosure
 from overparam.enclosures.matmul import product_error
 from overparam.enclosures.rounding import (
     UNDERFLOW,
-    UNIT_ROUNDOFF,
     add_down,
     add_up,
     div_up,
@@ -35,6 +34,7 @@ from overparam.enclosures.rounding import (
     sub_up,
     sum_up,
 )
+from overparam.numbers.sums import UNIT_ROUNDOFF
 
 Basis = Float[np.ndarray, "n j"]
 

@@ -27,7 +27,7 @@ from overparam.model.composed_layers import (
     Residual,
     Scale,
 )
-from overparam.numbers import UP
+from overparam.numbers.sums import summed
 from overparam.precision import as_float64, on_host
 from overparam.problem.problem import Problem
 
@@ -173,4 +173,5 @@ def symbol_norm(weights: Float[np.ndarray, "out height width in"], shape: tuple[
     torus = [size + side - 1 for size, side in zip(shape[:2], sides, strict=True)]
     symbols = np.fft.rfft2(np.moveaxis(weights, (1, 2), (-2, -1)), torus)
     matrices = np.moveaxis(symbols, (0, 1), (-2, -1))
-    return float(np.linalg.norm(matrices, 2, axis=(-2, -1)).max()) * UP
+    largest = float(np.linalg.norm(matrices, 2, axis=(-2, -1)).max())
+    return float(summed(largest, weights.size).upper)

@@ -17,7 +17,8 @@ from jaxtyping import Float
 
 from overparam.jacobian.by_radius import JacobianBounds, ModulusSource, Radii
 from overparam.model.composed_layers import Layer, Normalise, Pointwise, Residual
-from overparam.numbers import UP
+from overparam.numbers import sqrt
+from overparam.numbers.sums import summed
 
 LESS = 1e-12
 """A difference is taken this much, relatively, on its safe side."""
@@ -203,5 +204,6 @@ class ComposedBounds(JacobianBounds):
 
     def _mean(self, pointwise: Any) -> Float[np.ndarray, " radii"]:
         """The norm in L2(mu)."""
-        found: np.ndarray = np.sqrt(np.asarray(pointwise) ** 2 @ self.weights) * UP
+        squares = np.asarray(pointwise) ** 2 @ self.weights
+        found: np.ndarray = sqrt(summed(squares, len(self.weights))).upper
         return found

@@ -9,19 +9,17 @@ depth. Statements and proofs: docs/trajectory.md, with these symbols.
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.model.mlp import MLP, Params
-
-EXTRA = 64
-"""Roundings of a sum's terms beyond those of the sum."""
+from overparam.numbers.sums import sum_error
+from overparam.numbers.upper import EXTENDED, Upper, hypot, strict
 
 
 class InputGrams(NamedTuple):
@@ -87,19 +85,21 @@ def curvature_of_neurons(
     top = model.output_scale * model.weight_factors[1]
     mixed = model.trained[1][0] * top * weighted  # (n, k): output weights against input weights
     inner = top * (weighted @ params[0][1]) * bend  # (n, m): the input weights' own block
-    n, rounding = len(z), 2 * (len(z) + EXTRA) * UNIT_ROUNDOFF
+    (n, outputs), inputs = mixed.shape, grams.points.shape[1]
     length = jnp.sqrt(jnp.sum(mixed**2, axis=1))
-    if grams.points.shape[1] * mixed.shape[1] <= n:
+    if inputs * outputs <= n:
         rows = jnp.einsum("ik,id->ikd", mixed, grams.points).reshape(n, -1)
         c_squared = jnp.sum((rows.T @ slope) ** 2, axis=0)
+        c_error = sum_error(n, n, inputs * outputs)
     else:
         gram = (mixed @ mixed.T) * (grams.points @ grams.points.T)
         c_squared = jnp.sum(slope * (gram @ slope), axis=0)
+        c_error = sum_error(n, n, outputs, inputs)
     d_squared = jnp.sum(inner * (grams.squares @ inner), axis=0)
     c_size = (length * grams.norms) @ jnp.abs(slope)
     d_size = (grams.norms**2) @ jnp.abs(inner)
-    c_squared = jnp.maximum(c_squared, 0.0) + rounding * c_size**2
-    d_squared = jnp.maximum(d_squared, 0.0) + rounding * d_size**2
+    c_squared = jnp.maximum(c_squared, 0.0) + c_error * c_size**2
+    d_squared = jnp.maximum(d_squared, 0.0) + sum_error(n, n, inputs, inputs) * d_size**2
     return jnp.max(jnp.sqrt(d_squared) + jnp.sqrt(d_squared + 4 * c_squared)) / 2
 
 
@@ -117,17 +117,31 @@ def third_derivative(base: LayerNorms, third_bound: float, radius: float) -> flo
     References:
         docs/trajectory.md, Lemma C5.
     """
-    beta_1, beta_2, beta_3 = base.slope_bound, base.curvature_bound or 0.0, third_bound
-    nothing = np.zeros_like(base.input_norms[0])
-    moved = first = second = third = nothing  # of h^{l-1}: |dh|, |Dh|, |D^2 h|, |D^3 h|
-    for layer in range(len(base.weight_norms)):
+    for dtype in (np.float64, EXTENDED):
+        try:  # for range: underflow cannot be counted
+            with strict():
+                return _third(base, third_bound, radius, dtype).bound()
+        except FloatingPointError:
+            continue
+    return math.inf
+
+
+def _third(base: LayerNorms, third_bound: float, radius: float, dtype: Any) -> Upper:
+    exact = partial(Upper.exact, dtype=dtype)
+    betas = base.slope_bound, base.curvature_bound or 0.0, third_bound
+    beta_1, beta_2, beta_3, r, three = map(exact, (*betas, radius, 3.0))
+    nothing = exact(np.zeros_like(base.input_norms[0]))
+    moved = first = second = third = z_third = nothing  # of h^{l-1}: |dh|, |Dh|, |D^2 h|, |D^3 h|
+    for layer, norm in enumerate(map(exact, base.weight_norms)):
         c, kappa, _ = base.of_trained(layer)
-        gain = base.weight_norms[layer] + c * radius
-        z_moved = base.weight_norms[layer] * moved + radius * (kappa + c * moved)
-        z_first = np.hypot(kappa + c * moved, gain * first)
-        z_second = c * first + gain * second
-        z_third = 3 * c * second + gain * third
+        factor = exact(c)
+        gain, reached = norm + factor * r, exact(kappa) + factor * moved
+        z_moved = norm * moved + r * reached
+        z_first = hypot(reached, gain * first)
+        z_second = factor * first + gain * second
+        z_third = three * factor * second + gain * third
         moved, first = beta_1 * z_moved, beta_1 * z_first
-        second = beta_2 * z_first**2 + beta_1 * z_second
-        third = beta_3 * z_first**3 + 3 * beta_2 * z_first * z_second + beta_1 * z_third
-    return base.output_scale * math.sqrt(float(base.weights @ z_third**2))
+        second = beta_2 * z_first.squared() + beta_1 * z_second
+        bent = beta_3 * z_first.squared() * z_first + three * beta_2 * z_first * z_second
+        third = bent + beta_1 * z_third
+    return exact(base.output_scale) * (exact(base.weights) * z_third.squared()).sum(axis=0).sqrt()

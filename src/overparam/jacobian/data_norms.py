@@ -5,13 +5,14 @@ for each of the inputs a_i, and their sum of squares is bounded by the inputs' G
 holds for products of two such vectors with the entrywise product of two Gram matrices.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float
+
+from overparam.numbers import safe_upper, sqrt, upper_of
 
 Vector = Float[np.ndarray, "n"]
 Matrix = Float[np.ndarray, "_ _"]
@@ -24,15 +25,18 @@ class Arithmetic:
     Attributes:
         norm: Spectral norm of a matrix.
         top: Largest eigenvalue of a symmetric matrix whose error has the given norm.
-        rounding: A product of k terms is off by at most rounding(k) |X|_F |Y|_F.
-        safety: Factor on every norm, for the rounding of the bounds themselves.
+        frobenius: Frobenius norm of a matrix.
+        rounding: A sum of k products is off by at most rounding(k) |X|_F |Y|_F; of sums of such
+            sums, with all their lengths.
+        exact: A float as a number that rounds, or does not round, as bounds shall.
         tiny: More than all that underflow loses in a product.
     """
 
     norm: Callable[[Matrix], float]
     top: Callable[[Matrix, float], float]
-    rounding: Callable[[int], float]
-    safety: float = 1.0
+    frobenius: Callable[[Matrix], float]
+    rounding: Callable[..., float]
+    exact: Callable[[Any], Any]
     tiny: float = 0.0
 
 
@@ -81,16 +85,21 @@ class Data:
         Its norm is the root of the largest eigenvalue of the entrywise product of the layers' Gram
         matrices (docs/modulus.md, Lemma J5).
         """
+        exact = arithmetic.exact
         roots = np.sqrt(self.weights) * profile
         matrix, size = np.outer(roots, roots), roots
         for layer in layers:
             matrix = matrix * self.grams[layer]
             size = size * self.norms[layer]
-        moved = np.zeros_like(roots)
+        moved = exact(np.zeros_like(roots))
         for layer in layers:
-            others = [self.norms[other] + self.errors[other] for other in layers if other != layer]
-            moved = moved + self.errors[layer] * np.prod([*others, np.ones_like(roots)], axis=0)
-        rounding = 2 * arithmetic.rounding(self.terms) * float(size @ size)
-        top = arithmetic.top((matrix + matrix.T) / 2, rounding)
-        norm = math.sqrt(max(top, 0.0)) + math.sqrt(float((roots * moved) @ (roots * moved)))
-        return Family(profile, arithmetic.safety * norm)
+            term = exact(self.errors[layer])
+            for other in layers:
+                if other != layer:
+                    term = term * (exact(self.norms[other]) + self.errors[other])
+            moved = moved + term
+        length = exact(arithmetic.frobenius(size))
+        rounding = arithmetic.rounding(*(self.terms,) * len(layers)) * length * length
+        top = arithmetic.top((matrix + matrix.T) / 2, safe_upper(rounding))
+        apart = arithmetic.frobenius(upper_of(sqrt(exact(self.weights)) * profile * moved))
+        return Family(profile, safe_upper(sqrt(exact(max(top, 0.0))) + apart))

@@ -33,13 +33,15 @@ from overparam.kernel.tiles import blocks_within
 from overparam.memory import WORKING_MEMORY
 from overparam.model.layers import observe_layers
 from overparam.model.mlp import MLP, Params
+from overparam.numbers import sqrt, upper_of
 from overparam.numbers.upper import Upper
 from overparam.precision import as_float64, row_by_row, to_host
+from overparam.problem.measure import SUM_TOLERANCE
 from overparam.problem.problem import Problem
 
 Vector = Float[np.ndarray, "n"]
 
-SUM_OF_WEIGHTS = 1 + 1e-12
+SUM_OF_WEIGHTS = 1 + SUM_TOLERANCE
 """At least the root of the sum of a measure's weights."""
 
 
@@ -208,7 +210,9 @@ def measure_layer_norms(
 PLAIN = Arithmetic(
     norm=lambda matrix: spectral_norm_of(matrix),
     top=lambda gram, _: top_eigenvalue(gram),
-    rounding=lambda _: 0.0,
+    frobenius=lambda matrix: float(np.linalg.norm(matrix)),
+    rounding=lambda *_: 0.0,
+    exact=lambda number: number,
 )
 """Float64 without regard to rounding."""
 
@@ -260,13 +264,14 @@ def with_composed(
     errors = nothing if slope_errors is None else slope_errors
     lowest = -base.slope_bound if base.lowest_slope is None else base.lowest_slope
     known = tuple(np.clip(s, lowest, base.slope_bound) for s in seen.slopes)
-    largest = tuple(arithmetic.safety * np.sqrt(columns) for columns in base.upstream_columns)
+    exact = arithmetic.exact
+    largest = tuple(upper_of(sqrt(exact(columns))) for columns in base.upstream_columns)
     layers = PartialFactors(matrices[:hidden], base.weight_norms[:hidden], known, heads, largest)
     measured = len(seen.slopes) == hidden > 0
     slopes = tuple(np.full(1, base.slope_bound) for _ in range(hidden))
     if measured:
         slopes = tuple(
-            np.minimum(np.abs(s).max(axis=1) + e, base.slope_bound)
+            np.minimum(upper_of(exact(np.abs(s).max(axis=1)) + e), base.slope_bound)
             for s, e in zip(known, errors, strict=True)
         )
     composed = ComposedNorms(

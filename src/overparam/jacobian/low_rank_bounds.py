@@ -13,7 +13,6 @@ from overparam.jacobian.layer_norms import measure_layer_norms
 from overparam.jacobian.mlp_bounds import MLPBounds
 from overparam.kernel.empirical.tangent import tangent_kernel
 from overparam.model.low_rank import Adapters, LowRank
-from overparam.numbers import UP
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 
@@ -43,7 +42,7 @@ class LowRankBounds(JacobianBounds):
         omega, lipschitz = self.weights.on_balls(reach).T
         change = omega * lift + self.jacobian_norm * scale * r
         bend = lipschitz * lift**2 + (self.jacobian_norm + omega) * scale
-        return np.stack([change, bend], axis=1) * UP
+        return np.stack([change, bend], axis=1)
 
 
 def measure_low_rank(problem: Problem, adapters: Adapters) -> LowRankBounds:
@@ -52,10 +51,10 @@ def measure_low_rank(problem: Problem, adapters: Adapters) -> LowRankBounds:
     assert isinstance(network, LowRank)
     at = network.merged(as_float64(adapters))
     inner = Problem(network.model, problem.measure, problem.loss)
-    norm = math.sqrt(max(max_eigenvalue(tangent_kernel(inner, at)).upper, 0.0)) * UP
+    norm = math.sqrt(max(max_eigenvalue(tangent_kernel(inner, at)).upper, 0.0))
     sizes = [
         math.hypot(*(spectral_norm(np.asarray(part, np.float64)).upper for part in pair.values()))
         for pair in as_float64(adapters).values()
     ]
-    lift = max(sizes) / math.sqrt(network.rank) * UP
+    lift = max(sizes) / math.sqrt(network.rank)
     return LowRankBounds(MLPBounds(measure_layer_norms(inner, at)), norm, lift, network.rank)

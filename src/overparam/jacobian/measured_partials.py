@@ -10,7 +10,6 @@ and the bounds fall back to products of single norms. The second are left out ab
 ``COLLECTIVE_POINTS`` points.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Float
 from overparam.jacobian.data_norms import Arithmetic, Data, Family, Matrix, Vector
 from overparam.jacobian.partial_jacobians import PartialJacobian, PartialJacobians
 from overparam.jacobian.starting_norms import StartingNorms
+from overparam.numbers import Number, safe_upper, sqrt, upper_of
 from overparam.numbers.upper import Upper
 
 COMPOSED_WORK = 1e11
@@ -65,23 +65,23 @@ class RoundedProduct:
     """A matrix that is a product of others, and a bound on how far it is off in norm."""
 
     matrix: Matrix
-    error: float = 0.0
+    error: Number = 0.0
 
     def times(self, matrix: Matrix, norm: float, arithmetic: Arithmetic) -> "RoundedProduct":
         """The product with a matrix of the given spectral norm."""
-        size = arithmetic.rounding(len(matrix))
-        if size:
-            size *= float(np.linalg.norm(self.matrix) * np.linalg.norm(matrix))
-        error = arithmetic.safety * (self.error * norm + size) + arithmetic.tiny
+        error = self.error * arithmetic.exact(norm) + arithmetic.tiny
+        rounding = arithmetic.rounding(len(matrix))
+        if rounding:
+            size = arithmetic.exact(arithmetic.frobenius(self.matrix))
+            error = error + rounding * size * arithmetic.frobenius(matrix)
         return RoundedProduct(self.matrix @ matrix, error)
 
     def scaled(self, slopes: Float[np.ndarray, "b"], arithmetic: Arithmetic) -> "RoundedProduct":
         """The product with a diagonal matrix."""
-        size = arithmetic.rounding(0)
-        if size:
-            size *= float(np.linalg.norm(self.matrix))
-        largest = float(np.max(np.abs(slopes)))
-        error = arithmetic.safety * (self.error + size) * largest + arithmetic.tiny
+        error, rounding = self.error, arithmetic.rounding(0)
+        if rounding:
+            error = error + rounding * arithmetic.exact(arithmetic.frobenius(self.matrix))
+        error = error * float(np.max(np.abs(slopes))) + arithmetic.tiny
         return RoundedProduct(self.matrix * slopes[None, :], error)
 
     def below(self, head: Float[np.ndarray, "b"] | None) -> "RoundedProduct":
@@ -92,25 +92,25 @@ class RoundedProduct:
 
     def norm(self, arithmetic: Arithmetic) -> float:
         """Bound on the spectral norm."""
-        return arithmetic.safety * (arithmetic.norm(self.matrix) + self.error)
+        return safe_upper(arithmetic.exact(arithmetic.norm(self.matrix)) + self.error)
 
     def column(self, arithmetic: Arithmetic) -> float:
         """Bound on the longest column."""
-        longest = math.sqrt(float(np.max(np.sum(self.matrix**2, axis=0))))
-        longest *= 1 + arithmetic.rounding(len(self.matrix))
-        return arithmetic.safety * (longest + self.error)
+        square = arithmetic.exact(float(np.max(np.sum(self.matrix**2, axis=0))))
+        longest = sqrt(square * (1 + arithmetic.exact(2 * arithmetic.rounding(len(self.matrix)))))
+        return safe_upper(longest + self.error)
 
     def slope_response(self, tail: "RoundedProduct", arithmetic: Arithmetic) -> float:
         """Bound on |self diag(d) tail| over unit vectors d: docs/modulus.md, Lemma J4."""
-        y, p = self.matrix, tail.matrix
+        y, p, exact = self.matrix, tail.matrix, arithmetic.exact
         gram = (y.T @ y) * (p @ p.T)
-        trace, size = float(np.trace(gram)), arithmetic.rounding(max(len(y), p.shape[1]))
-        top = arithmetic.top((gram + gram.T) / 2, 4 * size * trace)
-        off = 0.0
-        if self.error or tail.error:
-            off = self.error * (float(np.linalg.norm(p)) + tail.error)
-            off += float(np.linalg.norm(y)) * tail.error
-        return arithmetic.safety * (math.sqrt(max(top, 0.0)) + off) + arithmetic.tiny
+        trace, size = exact(float(np.trace(gram))), arithmetic.rounding(len(y), p.shape[1])
+        top = arithmetic.top((gram + gram.T) / 2, safe_upper(2 * size * trace))
+        found = sqrt(exact(max(top, 0.0))) + arithmetic.tiny
+        if upper_of(self.error) or upper_of(tail.error):
+            found = found + self.error * (exact(arithmetic.frobenius(p)) + tail.error)
+            found = found + exact(arithmetic.frobenius(y)) * tail.error
+        return safe_upper(found)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _heads_alone(layers: PartialFactors, arithmetic: Arithmetic) -> PartialJacob
     for layer in range(top - 1, -1, -1):
         envelope = layers.heads[layer + 1].max(axis=0)
         scaled = envelope[:, None] * layers.matrices[layer + 1]
-        error = arithmetic.rounding(1) * float(np.linalg.norm(scaled))
+        error = arithmetic.rounding(0) * arithmetic.exact(arithmetic.frobenius(scaled))
         head_moved = RoundedProduct(scaled, error).norm(arithmetic)
         partials.append(PartialJacobian(layers.largest[layer], np.array([head_moved])))
     return PartialJacobians(top, layers.largest[top], tuple(partials))

@@ -26,8 +26,8 @@ from overparam.numbers.generic import sqrt as sqrt
 from overparam.numbers.generic import upper_end as upper_end
 from overparam.numbers.interval import Interval as Interval
 from overparam.numbers.sides import LOWER as LOWER
-from overparam.numbers.sides import UP as UP
 from overparam.numbers.sides import UPPER as UPPER
 from overparam.numbers.sides import safe as safe
 from overparam.numbers.sides import safe_lower as safe_lower
 from overparam.numbers.sides import safe_upper as safe_upper
+from overparam.numbers.sides import upper_of as upper_of

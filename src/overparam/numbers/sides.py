@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from overparam.numbers.generic import Number
 from overparam.numbers.interval import Interval
@@ -11,10 +11,6 @@ UPPER = MappingProxyType({"side": "upper"})
 """Metadata of a field that bounds from above: its upper end is true."""
 LOWER = MappingProxyType({"side": "lower"})
 """Metadata of a field that bounds from below: its lower end is true."""
-
-UP = 1 + 1e-9
-"""Covers what float64 rounds in a sum of numbers >= 0, one for each parameter or step of a run, and
-in some hundred operations on what is made of it."""
 
 Result = TypeVar("Result")
 
@@ -36,9 +32,14 @@ def safe(result: Result) -> Result:
     )
 
 
+def upper_of(bound: Number) -> Any:
+    """Upper bounds as floats, or an array of them, that are not below."""
+    return bound.upper if isinstance(bound, Interval) else bound
+
+
 def safe_upper(bound: Number) -> float:
     """An upper bound as a float that is not below it."""
-    return float(bound.upper if isinstance(bound, Interval) else bound)
+    return float(upper_of(bound))
 
 
 def safe_lower(bound: Number) -> float:

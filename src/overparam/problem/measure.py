@@ -20,9 +20,9 @@ from jaxtyping import Bool, Float64
 from overparam.errors import InputError
 from overparam.precision import on_host
 
-# Weights whose exact sum is this close to 1 are left alone, so that normalising is idempotent and a
-# measure rebuilt from its own arrays has the same fingerprint.
-_SUM_TOLERANCE = 4 * float(np.finfo(np.float64).eps)
+SUM_TOLERANCE = 4 * float(np.finfo(np.float64).eps)
+"""Weights whose exact sum is this close to 1 are left alone, so that normalising is idempotent and
+a measure rebuilt from its own arrays has the same fingerprint."""
 
 
 class Measure:
@@ -320,7 +320,7 @@ def _normalised(weights: object, n: int) -> Float64[np.ndarray, " n"]:
         raise InputError(f"weights has shape {array.shape}; pass one for each point, shape ({n},)")
     _require(array > 0, array, "weights", "drop the point, or give it a positive weight")
     relative = array / array.max()
-    if abs(math.fsum(relative) * float(array.max()) - 1) > _SUM_TOLERANCE:
+    if abs(math.fsum(relative) * float(array.max()) - 1) > SUM_TOLERANCE:
         array = relative / math.fsum(relative)
     if not np.all(array > 0):
         raise InputError("weights differ by more than float64's range; drop the smallest ones")

@@ -7,8 +7,10 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from overparam.enclosures.rounding import UNIT_ROUNDOFF, frobenius_up, gamma
-from overparam.rounding.passes import SAFETY, TINY
+from overparam.enclosures.rounding import frobenius_up
+from overparam.numbers import Interval, larger, safe_lower, safe_upper, sqrt
+from overparam.numbers.sums import gamma, sum_error
+from overparam.rounding.passes import TINY
 from overparam.theorems.distance import Dual
 from overparam.theorems.ridge_duals import RidgeDuals
 
@@ -43,13 +45,15 @@ class Duals:
 
     def worth(self, v: Float[np.ndarray, " m"]) -> Dual:
         """What a vector of float64 is worth."""
-        r, size = self.residual, frobenius_up(v)
-        off = SAFETY * size * (self.residual_error + 4 * UNIT_ROUNDOFF * frobenius_up(r)) + TINY
-        image = self.kernel @ v
-        product = (gamma(len(v) + 4) + 4 * UNIT_ROUNDOFF) * frobenius_up(self.kernel)
-        square = math.fsum(v * image) + SAFETY * size**2 * (product + self.kernel_error) + TINY
+        exact, size = Interval.exact, Interval.exact(frobenius_up(v))
+        # Products are rounded once, and so are their sums.
+        rounding = gamma(2) * exact(frobenius_up(self.residual))
+        off = size * (rounding + self.residual_error) + TINY
+        product = (sum_error(len(v)) + exact(gamma(2))) * frobenius_up(self.kernel)
+        lost = size * size * (product + self.kernel_error) + TINY
+        square = exact(math.fsum(v * (self.kernel @ v))) + lost
         return Dual(
-            alignment=math.fsum(v * r) - off,
-            pull=math.sqrt(max(square, 0.0)) * SAFETY,
-            norm=size,
+            alignment=safe_lower(exact(math.fsum(v * self.residual)) - off),
+            pull=safe_upper(sqrt(larger(square, 0.0))),
+            norm=safe_upper(size),
         )

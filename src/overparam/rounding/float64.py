@@ -14,21 +14,20 @@ import numpy as np
 from jaxtyping import Float
 
 from overparam.enclosures import Enclosure
-from overparam.enclosures.rounding import UNDERFLOW, UNIT_ROUNDOFF, sqrt_down, sqrt_up
+from overparam.enclosures.rounding import UNDERFLOW
 from overparam.errors import InputError
 from overparam.jacobian.layer_norms import LayerNorms
 from overparam.model.function import ParamTree, same_parameters
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
+from overparam.numbers import Interval, larger, safe_lower, safe_upper, sqrt
+from overparam.numbers.sums import FURTHER, UNIT_ROUNDOFF
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
 from overparam.rounding.passes import PassErrors, WeightNorms, pass_errors
 
-EXTRA = 64
-"""Roundings of a kernel entry's terms beyond those of its longest sum."""
-
 BLOCKED = 16
-"""A sum of k products errs by at most BLOCKED sqrt(k) u: libraries sum in blocks."""
+"""A sum of k products errs by about BLOCKED sqrt(k) u at most: libraries sum in blocks."""
 
 NINE_DIGITS = 2.0**-32
 """Relative error allowed to a Jacobian whose evaluation nothing is known of."""
@@ -54,24 +53,31 @@ class KernelErrors:
 
     def smallest(self, computed: Enclosure) -> Enclosure:
         """lambda_min(K) from that of the computed kernel: sigma(J) >= sigma(J^) - |J^ - J|."""
-        lower = sqrt_down(max(computed.lower - self.products, 0.0)) - self.jacobian
-        found = lower * lower * (1 - 4 * UNIT_ROUNDOFF)
-        if not (lower > 0 and found > 0):  # also where the error is not a number
-            found = min(computed.lower - self.products, 0.0)
+        square = Interval.exact(computed.lower) - self.products
+        root = _root(square) - self.jacobian
+        found = safe_lower(root * root) if root > 0 else 0.0
+        if not found > 0:  # also where the error is not a number
+            found = min(safe_lower(square), 0.0)
         return Enclosure(found, max(self._upper(computed), found))
 
     def largest(self, computed: Enclosure) -> Enclosure:
         """lambda_max(K) from that of the computed kernel."""
-        lower = sqrt_down(max(computed.lower - self.products, 0.0)) - self.jacobian
-        return Enclosure(max(lower, 0.0) ** 2 * (1 - 4 * UNIT_ROUNDOFF), self._upper(computed))
+        square = Interval.exact(computed.lower) - self.products
+        root = larger(_root(square) - self.jacobian, 0.0)
+        return Enclosure(safe_lower(root * root), self._upper(computed))
 
     def of_kernel(self, jacobian_norm: float) -> float:
         """|K^ - K|."""
-        return self.products + self.jacobian * (2 * jacobian_norm + self.jacobian)
+        off = Interval.exact(self.jacobian)
+        return safe_upper(self.products + off * (2 * Interval.exact(jacobian_norm) + off))
 
     def _upper(self, computed: Enclosure) -> float:
-        root = sqrt_up(max(computed.upper + self.products, 0.0)) + self.jacobian
-        return root * root * (1 + 4 * UNIT_ROUNDOFF)
+        root = _root(Interval.exact(computed.upper) + self.products) + self.jacobian
+        return safe_upper(root * root)
+
+
+def _root(square: Interval) -> Interval:
+    return sqrt(larger(square, 0.0))
 
 
 def kernel_errors(
@@ -135,9 +141,9 @@ def _longest_sum(problem: Problem, params: ParamTree) -> int:
     model = problem.model
     if isinstance(model, MLP) and isinstance(problem.observation, Value):
         widths = (*model.widths[:-1], 0)  # the output layer's G is a multiple of the identity
-        return max(a + b for a, b in pairwise(widths)) + model.layers + EXTRA
+        return max(a + b for a, b in pairwise(widths)) + model.layers + 2 * FURTHER
     leaves = [int(np.size(leaf)) for leaf in jax.tree.leaves(params)]
-    return max(leaves) + len(leaves) + EXTRA
+    return max(leaves) + len(leaves) + 2 * FURTHER
 
 
 def _jacobian_error(model: MLP, params: ParamTree, base: LayerNorms) -> float | None:

@@ -4,26 +4,26 @@ The numbers are those of :mod:`overparam.jacobian.layer_norms`, widened by what 
 come from can be off. Proofs: docs/proved.md, sections 3 and 4.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
 from overparam.enclosures import max_eigenvalue, spectral_norm
-from overparam.enclosures.rounding import UNIT_ROUNDOFF, gamma, mul_up, sqrt_up
+from overparam.enclosures.rounding import frobenius_up, mul_up
 from overparam.jacobian.data_norms import Arithmetic
 from overparam.jacobian.layer_norms import LayerNorms, ObservedLayers, observe, with_composed
 from overparam.model.mlp import MLP, Params
+from overparam.numbers import Interval, safe_upper, sqrt
+from overparam.numbers.sums import UNIT_ROUNDOFF, sum_error, summed
 from overparam.problem.problem import Problem
 from overparam.rounding.passes import (
-    EXTRA,
     MARGIN,
-    SAFETY,
     TINY,
     PassErrors,
     Vector,
     WeightNorms,
+    in_mean,
     pass_errors,
     weight_norms,
 )
@@ -55,7 +55,7 @@ def prove_layer_norms(problem: Problem, params: Params) -> ProvedLayerNorms:
     """
     model, weights = problem.mlp, weight_norms(problem.mlp, params)
     seen = _upper(model, observe(problem, params))
-    frobenius = tuple(_root(_traces(grams)) for grams in seen.backward_grams)
+    frobenius = tuple(_root_of_trace(grams) for grams in seen.backward_grams)
     errors = pass_errors(model, weights, seen.input_norms, frobenius, seen.upstream_columns)
     return ProvedLayerNorms(
         norms=_with_composed(
@@ -73,7 +73,7 @@ def _upper(model: MLP, seen: ObservedLayers) -> ObservedLayers:
     return replace(
         seen,
         input_norms=tuple(
-            norm * (1 + gamma(m + EXTRA)) + TINY
+            (summed(norm, m) + TINY).upper
             for norm, m in zip(seen.input_norms, widths[:-1], strict=True)
         ),
         backward_grams=tuple(
@@ -83,7 +83,7 @@ def _upper(model: MLP, seen: ObservedLayers) -> ObservedLayers:
             _widened(g, m) for g, m in zip(seen.upstream_grams, widths[1:-1], strict=True)
         ),
         upstream_columns=tuple(
-            c * (1 + gamma(model.out_dim + EXTRA)) + TINY for c in seen.upstream_columns
+            (summed(c, model.out_dim) + TINY).upper for c in seen.upstream_columns
         ),
     )
 
@@ -93,19 +93,19 @@ def _widened(grams: Float[np.ndarray, "n s s"], m: int) -> Float[np.ndarray, "n 
 
     An entry is a sum over m or, if that side is smaller, over k products; the error is at most
     gamma times the trace in the Frobenius norm, and a matrix is below its norm times the identity.
+    What is added is twice that, as it is rounded itself, by less than the entries.
     """
+    s = grams.shape[1]
+    longest = max(m, s)
     symmetric = (grams + np.swapaxes(grams, 1, 2)) / 2
-    longest = max(m, grams.shape[1])
-    slack = 4 * gamma(longest + EXTRA) * np.trace(grams, axis1=1, axis2=2) + TINY**2
-    return symmetric + slack[:, None, None] * np.eye(grams.shape[1])
+    trace = summed(np.trace(grams, axis1=1, axis2=2), s, longest)
+    slack = (2 * sum_error(longest) * trace + TINY**2).upper
+    return symmetric + slack[:, None, None] * np.eye(s)
 
 
-def _traces(grams: Float[np.ndarray, "n s s"]) -> Vector:
-    return np.trace(grams, axis1=1, axis2=2) * SAFETY
-
-
-def _root(squares: Vector) -> Vector:
-    return np.sqrt(squares) * SAFETY + TINY
+def _root_of_trace(grams: Float[np.ndarray, "n s s"]) -> Vector:
+    found: Vector = (sqrt(summed(np.trace(grams, axis1=1, axis2=2), grams.shape[1])) + TINY).upper
+    return found
 
 
 def top_eigenvalues_up(grams: Float[np.ndarray, "n s s"]) -> Vector:
@@ -121,11 +121,17 @@ def top_eigenvalues_up(grams: Float[np.ndarray, "n s s"]) -> Vector:
     transposed = np.swapaxes(vectors, 1, 2)
     rest = grams - (vectors * values[:, None, :]) @ transposed
     skew = transposed @ vectors - np.eye(s)
-    rounding = 16 * s**2 * UNIT_ROUNDOFF
-    stretch = (1 + np.sqrt((skew**2).sum(axis=(1, 2)))) * (1 + rounding)
+
+    def frobenius(a: np.ndarray) -> Interval:
+        return sqrt(summed((a**2).sum(axis=(1, 2)), s * s))
+
+    norm = frobenius(vectors)
+    rounding = sum_error(s) * norm * norm  # of products with V, and a difference
+    stretch = 1 + frobenius(skew) + rounding
     largest = np.abs(values).max(axis=1)
-    left = np.sqrt((rest**2).sum(axis=(1, 2))) + rounding * stretch * largest
-    return (np.maximum(values.max(axis=1), 0.0) * stretch + left) * (1 + rounding)
+    left = frobenius(rest) + rounding * largest + UNIT_ROUNDOFF * frobenius(rest)
+    bound: Vector = (np.maximum(values.max(axis=1), 0.0) * stretch + left).upper
+    return bound
 
 
 def _base_point(
@@ -134,7 +140,6 @@ def _base_point(
     model = problem.mlp
     backward = zip(seen.backward_grams, errors.backward, strict=True)
     upstream = zip(seen.upstream_grams, errors.upstream, strict=True)
-    columns = zip(seen.upstream_columns, errors.upstream, strict=True)
     return LayerNorms(
         weights=problem.measure.weights,
         weight_factors=weights.factors,
@@ -144,27 +149,22 @@ def _base_point(
         slope_bound=model.act.slope_bound,
         curvature_bound=model.act.curvature_bound,
         output_scale=model.output_scale,
-        input_norms=tuple(
-            (k + e) * (1 + 4 * UNIT_ROUNDOFF)
-            for k, e in zip(seen.input_norms, errors.inputs, strict=True)
-        ),
+        input_norms=tuple(map(_raised, seen.input_norms, errors.inputs)),
         collective_input_norms=_collective(problem, seen, errors),
-        backward_norms=tuple(_widest(top_eigenvalues_up(g), e) for g, e in backward),
-        upstream_norms=tuple(_widest(top_eigenvalues_up(u), e) for u, e in upstream),
-        upstream_columns=tuple((c + e) * (1 + 4 * UNIT_ROUNDOFF) for c, e in columns),
+        backward_norms=tuple(_raised(_roots(top_eigenvalues_up(g)), e) for g, e in backward),
+        upstream_norms=tuple(_raised(_roots(top_eigenvalues_up(u)), e) for u, e in upstream),
+        upstream_columns=tuple(map(_raised, seen.upstream_columns, errors.upstream)),
         lowest_slope=model.act.lowest_slope,
         trained=model.trained_factors,
     )
 
 
-TIGHT = 1 + 2.0**-36
-"""Covers the rounding of a few hundred operations on numbers >= 0, each below 1 + 2^-52."""
-
 UPWARDS = Arithmetic(
     norm=lambda matrix: spectral_norm(matrix).upper,
     top=lambda gram, error: max_eigenvalue(gram, norm_error=error).upper,
-    rounding=lambda terms: gamma(terms + EXTRA),
-    safety=TIGHT,
+    frobenius=frobenius_up,
+    rounding=sum_error,
+    exact=Interval.exact,
     tiny=TINY,
 )
 """Upper bounds, rounding included."""
@@ -183,19 +183,20 @@ def _with_composed(
     widths = model.hidden_widths
     margin = MARGIN * max(1.0, act.slope_bound)
     columns = zip(seen.columns, errors.upstream, strict=True)
-    widen = 1 + gamma(model.out_dim + EXTRA)
     return with_composed(
         base,
         model,
         matrices=tuple(
             c * np.asarray(w) for c, w in zip(model.weight_factors, params[0], strict=True)
         ),
-        heads=tuple(np.sqrt(_at_points(c * widen + TINY, e)) * TIGHT for c, e in columns),
+        heads=tuple(
+            _roots(_at_points((summed(c, model.out_dim) + TINY).upper, e)) for c, e in columns
+        ),
         seen=seen,
         arithmetic=UPWARDS,
         input_errors=errors.inputs,
         slope_errors=tuple(
-            SAFETY * (curvature * e + margin * math.sqrt(m)) + TINY
+            (curvature * Interval.exact(e) + margin * sqrt(Interval.exact(m)) + TINY).upper
             for e, m in zip(errors.preactivations, widths, strict=False)
         ),
     )
@@ -205,12 +206,19 @@ def _at_points(
     columns: Float[np.ndarray, "_ m"], errors: Float[np.ndarray, "n"]
 ) -> Float[np.ndarray, "_ m"]:
     """Columns' norms raised by their errors; where only maxima are known, by the largest."""
-    raised = errors if len(columns) == len(errors) else errors.max(keepdims=True)
-    return columns + raised[:, None]
+    return _raised(
+        columns, (errors if len(columns) == len(errors) else errors.max(keepdims=True))[:, None]
+    )
 
 
-def _widest(squares: Vector, error: Vector) -> Vector:
-    return (np.sqrt(squares) + error) * (1 + 8 * UNIT_ROUNDOFF)
+def _raised(norms: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    raised: np.ndarray = (Interval.exact(norms) + errors).upper
+    return raised
+
+
+def _roots(squares: np.ndarray) -> np.ndarray:
+    roots: np.ndarray = sqrt(Interval.exact(squares)).upper
+    return roots
 
 
 def _collective(problem: Problem, seen: ObservedLayers, errors: PassErrors) -> tuple[float, ...]:
@@ -220,12 +228,13 @@ def _collective(problem: Problem, seen: ObservedLayers, errors: PassErrors) -> t
     for layer, gram in enumerate(seen.input_grams):
         matrix = gram.matrix(model.weight_factors[layer], model.bias_scale)
         matrix = (matrix + matrix.T) / 2
-        # Entries are sums over points or over units, |entry| sums to at most the trace.
-        longest = max(n, model.widths[layer]) + gram.blocks + EXTRA
-        rounding = 2 * gamma(longest) * float(seen.input_norms[layer] ** 2 @ w) * SAFETY + TINY
-        top = max_eigenvalue(matrix, norm_error=rounding).upper
-        moved = math.sqrt(float(errors.inputs[layer] ** 2 @ w)) * SAFETY + TINY
-        norms.append((sqrt_up(max(top, 0.0)) + moved) * (1 + 4 * UNIT_ROUNDOFF))
+        # Entries are sums over points, block by block, or over units; all are at most the trace.
+        error = sum_error(max(n, model.widths[layer]) + gram.blocks)
+        size = in_mean(w, seen.input_norms[layer])
+        rounding = 2 * error * size * size + TINY
+        top = max(max_eigenvalue(matrix, norm_error=float(rounding.upper)).upper, 0.0)
+        moved = in_mean(w, errors.inputs[layer]) + TINY
+        norms.append(safe_upper(sqrt(Interval.exact(top)) + moved))
     return tuple(norms)
 
 
@@ -236,19 +245,21 @@ def _kernel_error(
     errors: PassErrors,
 ) -> float:
     """|computed kernel - K(theta_0)|_F: every block is bounded by products of pointwise norms."""
-    model, w = problem.mlp, problem.measure.weights
-    top = np.full(problem.measure.n, model.output_scale * math.sqrt(model.out_dim) * SAFETY)
-    total = 0.0
+    model, w, exact = problem.mlp, problem.measure.weights, Interval.exact
+    n, k = problem.measure.n, exact(model.out_dim)
+    top = exact(np.ones(n)) * model.output_scale * sqrt(k)
+    total = exact(0.0)
     for layer in range(model.layers):
         hidden = layer + 1 < model.layers
-        of_input = errors.inputs[layer]
-        of_backward = errors.backward[layer] if hidden else np.zeros_like(top)
+        of_input = exact(errors.inputs[layer])
+        of_backward = exact(errors.backward[layer]) if hidden else exact(np.zeros(n))
         a = input_norms[layer] + 2 * of_input
         g = backward_norms[layer] + 2 * of_backward if hidden else top
-        size = math.sqrt(float((a * g) ** 2 @ w))
-        turned = math.sqrt(float((of_input * g) ** 2 @ w))
-        moved = math.sqrt(float((a * of_backward) ** 2 @ w))
-        sums = model.widths[layer] + (model.widths[layer + 1] if hidden else 0)
-        rounding = gamma(sums + model.layers + 2 * EXTRA)
-        total += 2 * (turned + moved) * size + rounding * size**2
-    return total * SAFETY + TINY
+        size = in_mean(w, (a * g).upper)
+        moved = in_mean(w, (of_input * g).upper) + in_mean(w, (a * of_backward).upper)
+        # The sums of both factors, and one over layers.
+        sums = sum_error(
+            model.widths[layer], (model.widths[layer + 1] if hidden else 0) + model.layers
+        )
+        total = total + 2 * moved * size + sums * size * size
+    return safe_upper(total + TINY)

@@ -8,24 +8,22 @@ the real number it stands for, in the Euclidean (Frobenius) norm over units:
 
 They hold for *every* evaluation that sums in some order and rounds each operation at most once: the
 kernel's tiles, the norms at theta_0 and a re-run in other blocks may all differ from each other.
-Proof: docs/proved.md, section 2.
+The bounds themselves are evaluated over intervals. Proof: docs/proved.md, section 2.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from overparam.enclosures import spectral_norm
-from overparam.enclosures.rounding import UNIT_ROUNDOFF, frobenius_up, gamma
+from overparam.enclosures.rounding import frobenius_up, mul_up
 from overparam.errors import InputError
 from overparam.model.mlp import MLP, Params
+from overparam.numbers import Interval, sqrt
+from overparam.numbers.sums import UNIT_ROUNDOFF, sum_error, summed
 
 Vector = Float[np.ndarray, " n"]
-
-EXTRA = 32
-"""Roundings of a sum's terms beyond those of the sum: c_l (three), scales, biases, weights w_i."""
 
 MARGIN = 64 * UNIT_ROUNDOFF
 """An activation's computed value or slope is off by at most this times max(1, |exact|)."""
@@ -37,9 +35,6 @@ TINY = 2.0**-400
 """More than all underflows of a pass together, as long as norms stay below ``HUGE``."""
 
 HUGE = 2.0**200
-
-SAFETY = 1 + 2.0**-20
-"""Covers the rounding of the error bounds themselves: some hundred operations on numbers >= 0."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +61,12 @@ def weight_norms(model: MLP, params: Params) -> WeightNorms:
         InputError: A norm is beyond 2^200.
     """
     weights, biases = params
+    scale = Interval.exact(model.weight_scale)
     norms = WeightNorms(
-        # A root and a quotient, each rounded once: two units are added.
-        factors=tuple(c * (1 + 2.0**-51) for c in model.weight_factors),
+        factors=tuple((scale / sqrt(Interval.exact(m))).upper for m in model.widths[:-1]),
         spectral=tuple(spectral_norm(w).upper for w in weights),
         frobenius=tuple(frobenius_up(w) for w in weights),
-        biases=tuple(SAFETY * model.bias_scale * frobenius_up(b) for b in biases),
+        biases=tuple(mul_up(model.bias_scale, frobenius_up(b)) for b in biases),
     )
     scales = (*norms.frobenius, *norms.biases, model.output_scale, *norms.factors)
     if not max(scales) < HUGE:
@@ -121,25 +116,27 @@ def _forward(
     model: MLP, norms: WeightNorms, input_norms: tuple[Vector, ...]
 ) -> tuple[tuple[Vector, ...], tuple[Vector, ...]]:
     inputs, preactivations = [], []
-    error = np.zeros_like(input_norms[0])
+    error = Interval.exact(np.zeros_like(input_norms[0]))
     for layer, m in enumerate(model.widths[:-1]):
-        inputs.append(error)
+        inputs.append(error.upper)
         # Two evaluations differ by at most twice the error of each.
         size = norms.frobenius[layer] * (input_norms[layer] + 2 * error) + norms.biases[layer]
-        of_z = norms.spectral[layer] * error + gamma(m + EXTRA) * size + TINY
-        preactivations.append(SAFETY * of_z)
+        of_z = norms.spectral[layer] * error + sum_error(m) * size + TINY
+        preactivations.append(of_z.upper)
         if layer + 1 < model.layers:
-            _check_range(norms, layer, input_norms[layer])
+            reached = norms.spectral[layer] * Interval.exact(input_norms[layer]) + 2 * of_z
+            largest = float(np.max((reached + norms.biases[layer]).upper))
+            require_known_rounding(largest, f"layer {layer + 1}")
+            moved = model.act.slope_bound * of_z * norms.factors[layer + 1]
             # c_l times MARGIN (sqrt(m_l) + |h^l|), and c_l sqrt(m_l) = s_w.
-            margin = 2 * MARGIN * (model.weight_scale + input_norms[layer + 1])
-            moved = norms.factors[layer + 1] * model.act.slope_bound * preactivations[-1]
-            error = SAFETY * (moved + margin) + TINY
+            margin = 2 * MARGIN * (input_norms[layer + 1] + 2 * moved + model.weight_scale)
+            error = moved + margin + TINY
     return tuple(inputs), tuple(preactivations)
 
 
-def _check_range(norms: WeightNorms, layer: int, input_norms: Vector) -> None:
-    largest = float(np.max(norms.spectral[layer] * input_norms)) + norms.biases[layer]
-    require_known_rounding(largest, f"layer {layer + 1}")
+def in_mean(weights: Vector, bounds: Vector) -> Interval:
+    """The norm in L2(mu) of bounds at the points."""
+    return sqrt(summed(float(bounds**2 @ weights), len(weights)))
 
 
 def require_known_rounding(largest: float, where: str) -> None:
@@ -167,17 +164,19 @@ def _backward(
     assert curvature is not None
     slope_margin = MARGIN * max(1.0, act.slope_bound)
     upstream, backward = [], []
-    top = gamma(EXTRA) * model.output_scale * norms.factors[-1] * norms.frobenius[-1] + TINY
-    error = np.full_like(preactivations[0], top)
+    last = Interval.exact(model.output_scale) * norms.factors[-1] * norms.frobenius[-1]
+    error = sum_error(0) * last + TINY + np.zeros_like(preactivations[0])
     for layer in range(model.layers - 2, -1, -1):
-        upstream.append(error)
+        upstream.append(error.upper)
         m = model.widths[layer + 1]
-        of_slope = curvature * preactivations[layer] + slope_margin * math.sqrt(m)
+        of_slope = curvature * Interval.exact(preactivations[layer]) + (
+            slope_margin * sqrt(Interval.exact(m))
+        )
         turned = (upstream_columns[layer] + 2 * error) * of_slope
-        rounded = 4 * UNIT_ROUNDOFF * backward_norms[layer]
-        of_g = SAFETY * ((act.slope_bound + slope_margin) * error + turned + rounded) + TINY
-        backward.append(of_g)
+        moved = (Interval.exact(act.slope_bound) + slope_margin) * error + turned
+        of_g = moved + 2 * UNIT_ROUNDOFF * (backward_norms[layer] + 2 * moved) + TINY
+        backward.append(of_g.upper)
         size = norms.frobenius[layer] * (backward_norms[layer] + 2 * of_g)
-        of_u = norms.spectral[layer] * of_g + gamma(m + EXTRA) * size
-        error = SAFETY * norms.factors[layer] * of_u + TINY
+        of_u = norms.spectral[layer] * of_g + sum_error(m) * size
+        error = norms.factors[layer] * of_u + TINY
     return tuple(upstream[::-1]), tuple(backward[::-1])

@@ -16,18 +16,20 @@ from scipy.linalg import cho_solve
 from overparam.enclosures import Enclosure
 from overparam.enclosures.factor import factor_in_place
 from overparam.enclosures.matmul import split_product_error, split_rows
-from overparam.enclosures.rounding import UNIT_ROUNDOFF, frobenius_up, gamma
+from overparam.enclosures.rounding import frobenius_up
 from overparam.model.function import same_parameters
 from overparam.model.mlp import MLP, Params
+from overparam.numbers import Interval, larger, safe_lower, safe_upper, sqrt
+from overparam.numbers.sums import UNIT_ROUNDOFF, gamma, sum_error, summed
 from overparam.precision import in_float64
 from overparam.problem.integrands import HalfSquaredDistance
 from overparam.problem.problem import Problem
 from overparam.rounding.passes import (
     MARGIN,
-    SAFETY,
     TINY,
     Vector,
     WeightNorms,
+    in_mean,
     require_known_rounding,
     weight_norms,
 )
@@ -69,38 +71,36 @@ def prove_residual(problem: Problem, params: Params, weights: WeightNorms) -> Pr
     minimiser = np.asarray(problem.loss.nearest_minimiser(values, problem.targets))
     roots = np.repeat(np.sqrt(problem.measure.weights), problem.outputs)
     coordinates = roots * (minimiser - values).reshape(-1)
-    computed = frobenius_up(coordinates)
-    w = problem.measure.weights
     if not distance:  # evaluating the minimiser or the excess errs like a change of the values
-        errors = errors + EVALUATION * (1 + _norms(values) + _norms(minimiser))
-    # A root, a difference and a product: three roundings of each coordinate.
-    error = SAFETY * (math.sqrt(float(errors**2 @ w)) + 4 * UNIT_ROUNDOFF * computed) + TINY
-    if distance:
-        lower = max(0.0, computed * (1 - 2 * gamma(2 * coordinates.size + 8)) - error)
-        upper = computed + error
-    else:
-        lower, upper = _root_excess(problem, values, errors)
-    lower, upper = lower * (1 - 4 * UNIT_ROUNDOFF), upper * (1 + 4 * UNIT_ROUNDOFF)
+        errors = (EVALUATION * (_norms(values) + _norms(minimiser) + 1) + errors).upper
+    w = problem.measure.weights
+    moved = in_mean(w, errors)
+    rounding, lipschitz = gamma(4), 1.0  # a root, a difference and a product, of the results
+    root = _length(coordinates)
+    error = moved + rounding * root + TINY
+    if not distance:
+        root = sqrt(
+            2 * summed(math.fsum(w * np.asarray(problem.loss.excess(values, problem.targets))), 0)
+        )
+        rounding, lipschitz = 2 * EVALUATION, sqrt(Interval.exact(problem.loss.smoothness))
+    off = lipschitz * moved + rounding * root + TINY
+    norm = Interval(larger(root - off, 0.0).lower, (root + off).upper)
     return ProvedResidual(
-        norm=Enclosure(lower, upper),
-        excess=Enclosure(
-            0.5 * lower**2 * (1 - 4 * UNIT_ROUNDOFF), 0.5 * upper**2 * (1 + 4 * UNIT_ROUNDOFF)
-        ),
+        norm=_enclosure(norm),
+        excess=_enclosure(norm * norm / 2),
         coordinates=coordinates,
-        error=error,
+        error=safe_upper(error),
     )
 
 
-def _root_excess(
-    problem: Problem, values: Float[np.ndarray, "n k"], errors: Vector
-) -> tuple[float, float]:
-    """Bounds on sqrt(2 Delta), a sqrt(M)-Lipschitz function of the values in L2(mu)."""
-    w = problem.measure.weights
-    pointwise = np.asarray(problem.loss.excess(values, problem.targets))
-    computed = math.sqrt(2 * math.fsum(w * pointwise))
-    moved = math.sqrt(problem.loss.smoothness) * math.sqrt(float(errors**2 @ w))
-    error = SAFETY * (moved + 2 * EVALUATION * computed) + TINY
-    return max(0.0, computed - error), computed + error
+def _enclosure(number: Interval) -> Enclosure:
+    return Enclosure(safe_lower(number), safe_upper(number))
+
+
+def _length(a: np.ndarray) -> Interval:
+    """The Frobenius norm of an array."""
+    upper = frobenius_up(a)
+    return Interval(max(0.0, (upper * (1 - Interval.exact(2 * sum_error(a.size)))).lower), upper)
 
 
 def _values(
@@ -117,8 +117,7 @@ def _values(
     norms = weight_norms(model, centre)
     offset, of_offset = accurate_outputs(model, centre, x, norms, " of the centre")
     values = values - offset
-    rounded = UNIT_ROUNDOFF * np.linalg.norm(values, axis=1)
-    return values, SAFETY * (errors + of_offset + rounded)
+    return values, (UNIT_ROUNDOFF * _norms(values) + errors + of_offset).upper
 
 
 def accurate_outputs(
@@ -146,39 +145,37 @@ def accurate_outputs(
 
 
 def _outputs(model: MLP, params: Params, h: np.ndarray, norms: WeightNorms, whose: str) -> tuple:
-    error = np.zeros(len(h))
+    error, exact = Interval.exact(np.zeros(len(h))), Interval.exact
     for layer, (weight, bias) in enumerate(zip(*params, strict=True)):
-        c = norms.factors[layer]
+        c = exact(norms.factors[layer])
         sums, of_sums = _product(h, weight, norms.frobenius[layer])
         scaled = model.weight_factors[layer] * sums
         z = scaled + model.bias_scale * bias
-        # c_l is rounded three times, the products once each, the sum once.
-        size = _norms(z) + _norms(scaled) + norms.biases[layer]
-        rounded = c * of_sums + 8 * UNIT_ROUNDOFF * size
-        error = SAFETY * (c * norms.spectral[layer] * error + rounded) + TINY
+        # c_l and the product with it are three, of the result; that of the bias and the sum one.
+        rounded = gamma(4) * _norms(scaled) + UNIT_ROUNDOFF * (_norms(z) + norms.biases[layer])
+        error = c * norms.spectral[layer] * error + c * of_sums + rounded + TINY
         if layer + 1 < model.layers:
             require_known_rounding(float(np.max(np.abs(z))), f"layer {layer + 1}{whose}")
             with jax.default_device(on_cpu()):
                 h = np.asarray(in_float64(model.act, z))
-            margin = 2 * MARGIN * (math.sqrt(model.widths[layer + 1]) + _norms(h))
-            error = SAFETY * (model.act.slope_bound * error + margin)
+            units = sqrt(exact(model.widths[layer + 1]))
+            error = model.act.slope_bound * error + 2 * MARGIN * (_norms(h) + units)
     values = model.output_scale * z
-    return values, SAFETY * (model.output_scale * error + UNIT_ROUNDOFF * _norms(values)) + TINY
+    return values, (model.output_scale * error + UNIT_ROUNDOFF * _norms(values) + TINY).upper
 
 
-def _product(h: np.ndarray, weight: np.ndarray, frobenius: float) -> tuple[np.ndarray, Vector]:
+def _product(h: np.ndarray, weight: np.ndarray, frobenius: float) -> tuple[np.ndarray, Interval]:
     """h W^T with an exact leading part, and a bound on the norm of each row's error."""
     (high_h, low_h), (high_w, low_w) = split_rows(h), split_rows(weight)
     rest = high_h @ low_w.T + low_h @ weight.T
     sums = high_h @ high_w.T + rest
-    lengths = _norms(h)
-    longest = float(lengths.max())
+    longest = float(_norms(h).upper.max())
     relative = split_product_error(weight.shape[1], weight.shape[0], longest, frobenius)
-    return sums, relative + UNIT_ROUNDOFF * (_norms(rest) + _norms(sums))
+    return sums, UNIT_ROUNDOFF * (_norms(rest) + _norms(sums)) + relative
 
 
-def _norms(rows: Float[np.ndarray, "n m"]) -> Vector:
-    return np.sqrt((rows * rows).sum(axis=1)) * SAFETY
+def _norms(rows: Float[np.ndarray, "n m"]) -> Interval:
+    return sqrt(summed((rows * rows).sum(axis=1), rows.shape[1]))
 
 
 def prove_target_norm(
@@ -207,16 +204,15 @@ def prove_target_norm(
         return Enclosure(0.0, math.inf)
     x = cho_solve((factor, True), r, check_finite=False)
     del factor
-    norm_x, norm_r, n = frobenius_up(x), frobenius_up(r), len(r)
+    exact, norm_x = Interval.exact, Interval.exact(frobenius_up(x))
     left = r - kernel @ x
-    product = gamma(n + 4) * frobenius_up(kernel) * norm_x
-    of_left = product + 2 * UNIT_ROUNDOFF * frobenius_up(left)
-    d = SAFETY * (frobenius_up(left) + of_left + kernel_error * norm_x + residual.error) + TINY
-    inner = math.fsum(x * r)
-    off = SAFETY * norm_x * (residual.error + d + 4 * UNIT_ROUNDOFF * norm_r) + TINY
-    upper = (inner + off + d**2 / smallest * SAFETY) * (1 + 8 * UNIT_ROUNDOFF)
-    lower = max(0.0, inner - off) * (1 - 8 * UNIT_ROUNDOFF)
-    if not math.isfinite(upper):
-        return Enclosure(0.0, math.inf)
-    roots = math.sqrt(lower) * (1 - 4 * UNIT_ROUNDOFF), math.sqrt(max(upper, TINY**2))
-    return Enclosure(roots[0], roots[1] * (1 + 4 * UNIT_ROUNDOFF))
+    product = sum_error(len(r)) * norm_x * frobenius_up(kernel)
+    of_left = product + gamma(2) * exact(frobenius_up(left))
+    d = exact(frobenius_up(left)) + of_left + kernel_error * norm_x + residual.error + TINY
+    inner = exact(math.fsum(x * r))
+    # The products and their sum are rounded once each.
+    off = norm_x * (residual.error + d + gamma(2) * exact(frobenius_up(r))) + TINY
+    square = Interval(
+        larger(inner - off, 0.0).lower, larger(inner + off + d * d / smallest, TINY**2).upper
+    )
+    return _enclosure(sqrt(square)) if math.isfinite(square.upper) else Enclosure(0.0, math.inf)

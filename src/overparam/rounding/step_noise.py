@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from overparam.enclosures.rounding import UNIT_ROUNDOFF
 from overparam.model.composed import Composed
 from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
+from overparam.numbers.sums import UNIT_ROUNDOFF
 
 SAFETY = 32.0
 """How much larger than measured rounding errors may be, elsewhere and in other directions."""

@@ -5,20 +5,13 @@ ball: what multiplies them is a step and a run's amplification, so that being cr
 Statement and proof, with these symbols: docs/trajectory.md, Lemma C8.
 """
 
-import math
 from dataclasses import dataclass
 
-from overparam.enclosures.rounding import UNIT_ROUNDOFF, gamma
-from overparam.jacobian.layer_norms import LayerNorms
+from overparam.jacobian.layer_norms import SUM_OF_WEIGHTS, LayerNorms
 from overparam.model.mlp import MLP
-from overparam.rounding.passes import (
-    EXTRA,
-    MARGIN,
-    SAFETY,
-    TINY,
-    WeightNorms,
-    require_known_rounding,
-)
+from overparam.numbers import Interval, larger, safe_upper, sqrt
+from overparam.numbers.sums import UNIT_ROUNDOFF, sum_error
+from overparam.rounding.passes import MARGIN, TINY, WeightNorms, require_known_rounding
 from overparam.theorems.trajectory_curvature import Off
 
 BEND = 2.0**-40
@@ -44,10 +37,22 @@ class StepErrors:
 class _Ball:
     """Norms on the ball, entry l - 1 for layer l; all points."""
 
-    gains: tuple[float, ...]  # |A^l|
-    frobenius: tuple[float, ...]  # |W^l|_F
-    biases: tuple[float, ...]  # s_b |b^l|
-    inputs: tuple[float, ...]  # |a^{l-1}|
+    factors: tuple[Interval, ...]  # c_l
+    gains: tuple[Interval, ...]  # |A^l|
+    frobenius: tuple[Interval, ...]  # |W^l|_F
+    biases: tuple[Interval, ...]  # s_b |b^l|
+    inputs: tuple[Interval, ...]  # |a^{l-1}|
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Bounds for every evaluation, entry l - 1 for layer l; backward, over |zeta|."""
+
+    h: list[Interval]  # e(h^{l-1})
+    z: list[Interval]  # e(z^l)
+    upsilon: list[Interval]
+    xi: list[Interval]
+    sizes: list[tuple[Interval, Interval]]  # |upsilon^l| and |xi^l| themselves
 
 
 def step_errors(
@@ -66,104 +71,103 @@ def step_errors(
         InputError: A pre-activation may be so large that the rounding of activations is not known.
     """
     ball = _ball(model, base, weights, radius)
-    e_h, e_z = _forward(model, ball, weights)
-    sizes, e_u, e_x = _backward(model, ball, weights, e_z)
-    squares = 0.0
+    e_h, e_z = _forward(model, ball)
+    off = _Errors(e_h, e_z, *_backward(model, ball, e_z))
+    squares = Interval.exact(0.0)
     for layer in range(model.layers):
-        of_input = weights.factors[layer] * e_h[layer]
-        a, x = ball.inputs[layer] + 2 * of_input, sizes[layer][1] + 2 * e_x[layer]
-        summed = gamma(points + 2 * EXTRA) * x * a
-        squares += (e_x[layer] * a + sizes[layer][1] * of_input + summed) ** 2
+        of_input, x = ball.factors[layer] * off.h[layer], off.sizes[layer][1]
+        a = ball.inputs[layer] + 2 * of_input
+        summed = sum_error(points) * (x + 2 * off.xi[layer]) * a
+        block = off.xi[layer] * a + x * of_input + summed
+        squares = squares + block * block
     return StepErrors(
-        output=SAFETY * model.output_scale * e_z[-1] + TINY,
-        backward=SAFETY * math.sqrt(squares) + TINY,
-        off=_off(model, ball, weights, e_h, e_z, sizes, e_u, e_x),
+        output=(model.output_scale * off.z[-1] + TINY).upper,
+        backward=(SUM_OF_WEIGHTS * sqrt(squares) + TINY).upper,
+        off=_off(model, ball, off),
     )
 
 
 def _ball(model: MLP, base: LayerNorms, weights: WeightNorms, radius: float) -> _Ball:
-    inputs, gains, moved = [], [], 0.0
-    for layer, c in enumerate(weights.factors):
+    exact = Interval.exact
+    factors = tuple(map(exact, weights.factors))
+    inputs, gains, moved = [], [], exact(0.0)
+    for layer, c in enumerate(factors):
         norm = weights.spectral[layer] * c
-        inputs.append(SAFETY * (float(base.input_norms[layer].max()) + c * moved))
-        gains.append(SAFETY * (norm + c * radius))
-        of_z = norm * moved + radius * inputs[-1]
-        moved = SAFETY * model.act.slope_bound * of_z
+        inputs.append(float(base.input_norms[layer].max()) + c * moved)
+        gains.append(norm + c * radius)
+        moved = model.act.slope_bound * (norm * moved + radius * inputs[-1])
     return _Ball(
+        factors=factors,
         gains=tuple(gains),
-        frobenius=tuple(SAFETY * (f + radius) for f in weights.frobenius),
-        biases=tuple(SAFETY * (b + model.bias_scale * radius) for b in weights.biases),
+        frobenius=tuple(exact(f) + radius for f in weights.frobenius),
+        biases=tuple(exact(model.bias_scale) * radius + b for b in weights.biases),
         inputs=tuple(inputs),
     )
 
 
-def _forward(model: MLP, ball: _Ball, weights: WeightNorms) -> tuple[list[float], list[float]]:
+def _forward(model: MLP, ball: _Ball) -> tuple[list[Interval], list[Interval]]:
     """e(h^{l-1}) and e(z^l), l = 1..D."""
-    e_h, e_z = [0.0], list[float]()
+    e_h, e_z = [Interval.exact(0.0)], list[Interval]()
     for layer, m in enumerate(model.widths[:-1]):
-        a = ball.inputs[layer] + 2 * weights.factors[layer] * e_h[-1]
+        a = ball.inputs[layer] + 2 * ball.factors[layer] * e_h[-1]
         terms = ball.frobenius[layer] * a + ball.biases[layer]
-        e_z.append(SAFETY * (ball.gains[layer] * e_h[-1] + gamma(m + EXTRA) * terms) + TINY)
+        e_z.append(ball.gains[layer] * e_h[-1] + sum_error(m) * terms + TINY)
         if layer + 1 < model.layers:
-            c = weights.factors[layer]
-            largest = ball.gains[layer] / c * ball.inputs[layer] + ball.biases[layer]
-            require_known_rounding(largest, f"layer {layer + 1}")
-            c_next, units = weights.factors[layer + 1], math.sqrt(model.widths[layer + 1])
-            margin = 2 * MARGIN * (units + ball.inputs[layer + 1] / c_next)
-            e_h.append(SAFETY * (model.act.slope_bound * e_z[-1] + margin) + TINY)
+            largest = ball.gains[layer] / ball.factors[layer] * a + ball.biases[layer] + e_z[-1]
+            require_known_rounding(float(largest.upper), f"layer {layer + 1}")
+            moved = model.act.slope_bound * e_z[-1]
+            units = sqrt(Interval.exact(model.widths[layer + 1]))
+            size = units + ball.inputs[layer + 1] / ball.factors[layer + 1]
+            e_h.append(moved + 2 * MARGIN * (size + moved) + TINY)
     return e_h, e_z
 
 
 def _backward(
-    model: MLP, ball: _Ball, weights: WeightNorms, e_z: list[float]
-) -> tuple[list[tuple[float, float]], list[float], list[float]]:
-    """Bounds on |upsilon^l| and |xi^l| over |zeta|, and their errors; l = 1..D, in order."""
-    act, c = model.act, model.output_scale
-    curvature = act.curvature_bound or 0.0
-    sizes, e_u, e_x = [(c, c)], [0.0], [gamma(EXTRA) * c + TINY]
+    model: MLP, ball: _Ball, e_z: list[Interval]
+) -> tuple[list[Interval], list[Interval], list[tuple[Interval, Interval]]]:
+    """Errors of upsilon^l and xi^l over |zeta|, and bounds on these; l = 1..D, in order."""
+    act, c = model.act, Interval.exact(model.output_scale)
+    beta_1, curvature = Interval.exact(act.slope_bound), act.curvature_bound or 0.0
+    margin = MARGIN * max(1.0, act.slope_bound)
+    sizes, e_u, e_x = [(c, c)], [Interval.exact(0.0)], [sum_error(0) * c + TINY]
     for layer in range(model.layers - 2, -1, -1):
         m, above = model.widths[layer + 2], sizes[0][1]
-        gain, factor = ball.gains[layer + 1], weights.factors[layer + 1]
-        sums = gamma(m + EXTRA) * factor * ball.frobenius[layer + 1] * (above + 2 * e_x[0])
-        of_u = SAFETY * (gain * e_x[0] + sums) + TINY
-        u = SAFETY * gain * above
-        of_slope = curvature * e_z[layer] + MARGIN * max(1.0, act.slope_bound)
-        x = act.slope_bound * u
-        turned = (u + 2 * of_u) * of_slope + 4 * UNIT_ROUNDOFF * x
-        e_x.insert(0, SAFETY * ((act.slope_bound + MARGIN) * of_u + turned) + TINY)
+        gain, factor = ball.gains[layer + 1], ball.factors[layer + 1]
+        sums = sum_error(m) * factor * ball.frobenius[layer + 1] * (above + 2 * e_x[0])
+        of_u = gain * e_x[0] + sums + TINY
+        u = gain * above
+        x = beta_1 * u
+        moved = (beta_1 + margin) * of_u + (u + 2 * of_u) * (curvature * e_z[layer] + margin)
+        e_x.insert(0, moved + UNIT_ROUNDOFF * (x + moved) + TINY)
         e_u.insert(0, of_u)
         sizes.insert(0, (u, x))
-    return sizes, e_u, e_x
+    return e_u, e_x, sizes
 
 
-def _off(
-    model: MLP,
-    ball: _Ball,
-    weights: WeightNorms,
-    e_h: list[float],
-    e_z: list[float],
-    sizes: list[tuple[float, float]],
-    e_u: list[float],
-    e_x: list[float],
-) -> Off:
-    act = model.act
+def _off(model: MLP, ball: _Ball, off: _Errors) -> Off:
+    act, hidden = model.act, model.layers - 1
     beta_1, beta_2, beta_3 = act.slope_bound, act.curvature_bound or 0.0, act.third_bound or 0.0
-    hidden = model.layers - 1
-    relative = 8 * UNIT_ROUNDOFF
+    relative = _over(off.xi[-1], off.sizes[-1][1])
     for layer in range(hidden):
-        u, x = sizes[layer]
-        relative = max(
-            relative,
-            beta_2 * e_z[layer] + MARGIN * max(1.0, beta_1),
-            beta_3 * e_z[layer] + BEND * max(1.0, beta_2),
-            weights.factors[layer] * e_h[layer] / ball.inputs[layer],
-            e_u[layer] / u if u else 0.0,
-            e_x[layer] / x if x else 0.0,
-        )
+        u, x = off.sizes[layer]
+        of_input = _over(ball.factors[layer] * off.h[layer], ball.inputs[layer])
+        for found in (
+            beta_2 * off.z[layer] + MARGIN * max(1.0, beta_1),
+            beta_3 * off.z[layer] + BEND * max(1.0, beta_2),
+            of_input + sum_error(0),  # a is c_l times h, rounded again
+            _over(off.upsilon[layer], u),
+            _over(off.xi[layer], x),
+        ):
+            relative = larger(relative, found)
     return Off(
-        relative=relative * SAFETY,
+        relative=safe_upper(relative),
         steepest=max(1.0, beta_1, beta_2),
-        inputs=ball.inputs[:hidden],
-        upstream=tuple(u for u, _ in sizes[:hidden]),
-        turned=tuple(x for _, x in sizes[1:]),
+        inputs=tuple(map(safe_upper, ball.inputs[:hidden])),
+        upstream=tuple(safe_upper(u) for u, _ in off.sizes[:hidden]),
+        turned=tuple(safe_upper(x) for _, x in off.sizes[1:]),
     )
+
+
+def _over(error: Interval, size: Interval) -> Interval:
+    """An error relative to a bound; 0 where there is nothing to be off."""
+    return error / size if size > 0 else Interval.exact(0.0)

@@ -8,14 +8,15 @@ Proposition C9, with these symbols.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from overparam.numbers import UP
-
-UNIT = 2.0**-53
+from overparam.numbers import Interval, Number, larger, safe_lower, safe_upper, smaller, sqrt
+from overparam.numbers.sums import sum_error, summed
 
 BENDS, LONGER = 3.0, 2.0
 """Between two looks a way is taken to bend half as much again as between the last two, times two as
@@ -34,8 +35,9 @@ def kernel_noise(trace: float, terms: int, outputs: int, backward: float, norm: 
         backward: |J* g as computed - J* g| / |g|, at most.
         norm: B, an upper bound on |J|.
     """
-    off = math.sqrt(outputs) * backward
-    return UP * (2 * (terms + 64) * UNIT * trace + off * (2 * norm + off))
+    off = sqrt(Interval.exact(outputs)) * backward
+    products = 2 * sum_error(terms, 0) * Interval.exact(trace)
+    return safe_upper(products + off * (2 * Interval.exact(norm) + off))
 
 
 @dataclass(frozen=True)
@@ -86,23 +88,23 @@ class LinearRun:
         self.kernel, self.eta = kernel, step_size
         self.jacobian_norm, self.backward = jacobian_norm, backward
         self.rho, self.alpha = residual.copy(), np.zeros_like(residual)
-        self.off_rho = self.off_alpha = 0.0
-        self.path = 0.0
-        products = 2 * (len(residual) + 8) * UNIT * float(np.linalg.norm(kernel))
-        self._per_step = UP * (step_size * (error + products) + 8 * UNIT)
+        self.off_rho = self.off_alpha = self.path = 0.0
+        products = sum_error(len(residual)) * _length(kernel)
+        # The step's own product and difference are of at most twice the size of rho.
+        self._per_step = step_size * (products + error) + sum_error(0)
 
     def step(self) -> None:
         """From t to t + 1; ``path`` is the length of the linearised run's path."""
-        fall = self.eta * (self.kernel @ self.rho)
-        size = float(np.linalg.norm(self.rho))
+        fall, size = self.eta * (self.kernel @ self.rho), _length(self.rho)
         # |J_0* rho|^2 = <rho, K_0 rho>, and what its rounding may hide.
-        square = self.eta * float(self.rho @ fall) + 4 * self._per_step * self.eta * size**2
-        self.path += UP * math.sqrt(max(square, 0.0))
+        hidden = 4 * self._per_step * self.eta * size * size
+        square = self.eta * Interval.exact(float(self.rho @ fall)) + hidden
+        self.path = safe_upper(sqrt(larger(square, 0.0)) + self.path)
         self.alpha += self.eta * self.rho
-        self.off_alpha += UP * self.eta * self.off_rho
-        self.off_alpha += 4 * UNIT * float(np.linalg.norm(self.alpha))
+        of_alpha = self.eta * Interval.exact(self.off_rho) + sum_error(0) * _length(self.alpha)
+        self.off_alpha = safe_upper(of_alpha + self.off_alpha)
         self.rho -= fall
-        self.off_rho += self._per_step * size
+        self.off_rho = safe_upper(self._per_step * size + self.off_rho)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class LastLook:
     """
 
     drift: tuple[float, float]
-    apart: float
+    apart: Interval
     size: float
 
 
@@ -145,15 +147,20 @@ class HandOver:
     lowest: float
 
     @property
-    def kernel_change(self) -> float:
+    def kernel_change(self) -> Interval:
         """How far the kernel in the limit may be from the one that was looked at."""
-        moved = _kernel_change(self.modulus, self.jacobian_norm)
-        return (moved + self.kernel_error) * UP
+        exact = Interval.exact
+        moved = _kernel_change(exact(self.modulus), exact(self.jacobian_norm))
+        return exact(self.kernel_error) + moved
 
 
-@dataclass(frozen=True)
-class _Next:
-    """The look that ended an interval in which steps were made.
+def _length(a: np.ndarray) -> Interval:
+    """The Euclidean norm."""
+    return summed(float(np.linalg.norm(a)), a.size)
+
+
+class _Next(NamedTuple):
+    """The look that ended an interval in which steps were made; lengths from above.
 
     Attributes:
         drift: There.
@@ -161,6 +168,7 @@ class _Next:
         way: The length of the interval's path.
         path: Likewise of the linearised run's.
         chord: The distance of its ends.
+        aside: q: how far from the chord the path may lie.
     """
 
     drift: float
@@ -168,27 +176,41 @@ class _Next:
     way: float
     path: float
     chord: float
+    aside: float
 
-    @property
-    def aside(self) -> float:
-        """q: how far from the chord the path may lie."""
-        shortest = self.chord * (2 - UP)
-        return UP * math.sqrt(max(self.way - shortest, 0.0) * (self.way + shortest)) / 2
+
+_NONE = _Next(*(math.inf,) * 6)
+"""No look, from which nothing is known."""
 
 
 @dataclass
 class _Seen:
-    """A step that waits for what the end of its cell says of deviations."""
+    """A step that waits for what the end of its cell says of deviations; lengths from above.
+
+    Attributes:
+        drift: At the last look.
+        apart: There.
+        way: Of the run since.
+        path: Of the linearised run since.
+        gap: |r_t - rho_t| as computed.
+        residual: |r_t| likewise.
+        off_rho: Of rho_t.
+        off_alpha: Of alpha_t.
+        alpha: |alpha_t|.
+        size: |theta_t|.
+        next: The look that ended the interval.
+    """
 
     drift: float
-    way: float
     apart: float
+    way: float
+    path: float
     gap: float
+    residual: float
     off_rho: float
     off_alpha: float
     alpha: float
     size: float
-    path: float = 0.0
     next: _Next | None = None
 
 
@@ -207,7 +229,8 @@ class Beside:
 
     def __init__(self, linear: LinearRun | None, share: float) -> None:
         self.linear, self.share, self.largest, self._farthest = linear, share, 0.0, 0.0
-        self._waiting, self._start, self._way = list[_Seen](), 0.0, 0.0
+        self._waiting = list[_Seen]()
+        self._start = self._way = 0.0
         self._initial, self._began = 0.0, False
         self._open, self._bent, self._longest = 0, 0.0, 0.0
         self._drift = self._predictions = self._least = self._parameters = 0.0
@@ -215,22 +238,24 @@ class Beside:
         self.seen = (0.0, 0.0)
         self.look(0.0, 0.0, 0.0)
 
-    def look(self, drift: float, gone: float, apart: float, chord: float | None = None) -> None:
+    def look(self, drift: float, gone: float, apart: float, chord: Interval | None = None) -> None:
         """A look at the point that the run has come to.
 
         Args:
             drift: |K_t - K_0| as computed, from above.
             gone: |theta_t - theta_0|, about.
-            apart: |theta_t - theta_t^lin| as computed.
+            apart: |theta_t - theta_t^lin| as computed, from above.
             chord: The distance from the last look's point; only if both are in the cell at hand.
         """
-        path = self.linear.path if self.linear else 0.0
-        if chord is not None and self._way:
-            found = _Next(drift, apart, self._way, (path - self._start) * UP, chord * UP)
+        path, way = (self.linear.path if self.linear else 0.0), self._way
+        if chord is not None and way:
+            aside = safe_upper(sqrt(larger(way - chord, 0.0) * (way + chord)) / 2)
+            linear_way = safe_upper(Interval.exact(path) - self._start)
+            found = _Next(drift, apart, way, linear_way, safe_upper(chord), aside)
             for seen in self._waiting[self._open :]:
                 seen.next = found
-            self._bent = max(found.aside / self._way**2, self._bent / 2)
-            self._longest = self._way
+            self._bent = max(aside / way**2, self._bent / 2)
+            self._longest = way
         self._open = len(self._waiting)
         self.seen, self._way, self._start = (drift, apart), 0.0, path
         self.largest = max(self.largest, drift)
@@ -239,9 +264,9 @@ class Beside:
     def room(self, jacobian_norm: float, lipschitz: float, third: float | None = None) -> float:
         """How long a way may be until the next look; with N if that will be in the same cell."""
         drift, apart = self.seen
+        norm = safe_upper(self._steepest(Interval.exact(drift), jacobian_norm))
         if third is not None:
-            return self._room_between(self._steepest(drift, jacobian_norm), lipschitz, third)
-        norm = self._steepest(drift, jacobian_norm)
+            return self._room_between(norm, lipschitz, third)
         more = math.hypot(norm, math.sqrt((1 + self.share) * self.largest - drift)) - norm
         room = more / lipschitz if lipschitz else math.inf
         if self.linear is None:
@@ -258,33 +283,32 @@ class Beside:
         room = max(straight, unseen / (lipschitz * norm) if lipschitz * norm else math.inf)
         return room if self.linear is None else min(room, self.share * self._farthest)
 
-    def _steepest(self, drift: float, jacobian_norm: float) -> float:
+    def _steepest(self, drift: Interval, jacobian_norm: float) -> Interval:
         """|J| where the kernel has moved by so much: of K = J J*, or B where K_0 is not known."""
         if self.linear is None:
-            return jacobian_norm
-        return min(math.hypot(self.linear.jacobian_norm, math.sqrt(drift)) * UP, jacobian_norm)
+            return Interval.exact(jacobian_norm)
+        first = Interval.exact(self.linear.jacobian_norm)
+        return smaller(sqrt(first * first + drift), jacobian_norm)
 
     def step(self, length: float, size: float, residual: Vector | None) -> None:
         """A step of the run.
 
         Args:
-            length: Of it.
-            size: |theta_t|.
+            length: Of it, from above.
+            size: |theta_t|, likewise.
             residual: r_t as computed, in coordinates; None where there is no linearised run.
         """
-        drift, apart = self.seen
-        seen = _Seen(drift, self._way, apart + self._way, 0.0, 0.0, 0.0, 0.0, size)
+        seen = _Seen(*self.seen, self._way, *(0.0,) * 6, size)
         if self.linear is not None and residual is not None:
             linear = self.linear
-            seen.path = linear.path - self._start
-            seen.apart += seen.path
+            seen.path = safe_upper(Interval.exact(linear.path) - self._start)
             seen.gap = float(np.linalg.norm(residual - linear.rho))
-            seen.off_rho = linear.off_rho + 8 * UNIT * float(np.linalg.norm(residual))
-            seen.off_alpha = linear.off_alpha
+            seen.residual = float(np.linalg.norm(residual))
+            seen.off_rho, seen.off_alpha = linear.off_rho, linear.off_alpha
             seen.alpha = float(np.linalg.norm(linear.alpha))
             linear.step()
         self._waiting.append(seen)
-        self._way += length * UP
+        self._way = safe_upper(Interval.exact(self._way) + length)
 
     def settle(
         self,
@@ -308,31 +332,36 @@ class Beside:
         """
         if not self._began:
             self._initial, self._began = float(residual_noise[0]), True
-        for seen, delta, noise in zip(self._waiting, deviations, residual_noise, strict=True):
-            norm = self._steepest(seen.drift + kernel_error, jacobian_norm)
-            drift = seen.drift + _kernel_change(lipschitz * (seen.way + delta), norm)
-            apart = seen.apart
-            if seen.next is not None:
-                end = self._steepest(seen.next.drift + kernel_error, jacobian_norm)
-                between = _between(seen, seen.next, delta, (norm, end), (lipschitz, third))
-                drift = min(drift, between)
-                left = seen.next.way * UP - seen.way + seen.next.path * UP - seen.path
-                apart = min(apart, seen.next.apart + left)
-            self._drift = max(self._drift, (drift + kernel_error) * UP)
-            if self.linear is not None:
-                off = jacobian_norm * delta + noise + seen.off_rho + self._initial
-                self._predictions = max(self._predictions, (seen.gap + off) * UP)
-                self._least = max(self._least, seen.gap * (2 - UP) - off * UP)
-                errors = self._errors(self.linear, seen)
-                self._parameters = max(self._parameters, (apart + delta + errors) * UP)
-            self._steps += 1
-        self._waiting.clear()
-        self._open = 0
+        waiting, self._waiting, self._open = self._waiting, [], 0
+        each = _columns(waiting, _Seen.__annotations__.keys() - {"next"})
+        after = _columns([seen.next or _NONE for seen in waiting], _Next._fields)
+        delta = Interval.exact(np.asarray(deviations))
+        norm = self._steepest(each["drift"] + kernel_error, jacobian_norm)
+        moved = each["drift"] + _kernel_change(lipschitz * (each["way"] + delta), norm)
+        end = self._steepest(after["drift"] + kernel_error, jacobian_norm)
+        between = _between(each, after, delta, (norm, end), (lipschitz, third))
+        moved = smaller(moved, between) + kernel_error
+        self._drift = max(self._drift, float(np.max(moved.upper)))
+        if self.linear is not None:
+            m = len(self.linear.rho)
+            gap, off_rho = summed(each["gap"].upper, m), each["off_rho"]
+            off_rho = off_rho + sum_error(0) * summed(each["residual"].upper, m)
+            off = jacobian_norm * delta + np.asarray(residual_noise) + off_rho + self._initial
+            self._predictions = max(self._predictions, float(np.max((gap + off).upper)))
+            self._least = max(self._least, float(np.max((gap - off).lower)))
+            left = after["way"] - each["way"] + after["path"] - each["path"]
+            apart = smaller(each["apart"] + each["way"] + each["path"], after["apart"] + left)
+            before = self._steps + np.arange(len(waiting), dtype=np.float64)
+            errors = self._errors(self.linear, each, before)
+            found = (apart + delta + errors).upper
+            self._parameters = max(self._parameters, float(np.max(found)))
+        self._steps += len(waiting)
 
-    def _errors(self, linear: LinearRun, seen: _Seen) -> float:
+    def _errors(self, linear: LinearRun, seen: dict[str, Interval], steps: Any) -> Interval:
         """How far theta_t^lin as computed may be off."""
-        off = seen.off_alpha + linear.eta * self._steps * self._initial
-        return linear.jacobian_norm * off + linear.backward * seen.alpha + 8 * UNIT * seen.size
+        off = seen["off_alpha"] + linear.eta * Interval.exact(steps) * self._initial
+        alpha = summed(seen["alpha"].upper, len(linear.alpha))
+        return linear.jacobian_norm * off + linear.backward * alpha + sum_error(0) * seen["size"]
 
     def ends(self, look: LastLook, over: HandOver, steepest: float) -> Movement:
         """What is known of all steps, at the hand-over.
@@ -342,58 +371,69 @@ class Beside:
             over: What Theorem 1 starts from there.
             steepest: eta lambda_max(K_0), from above.
         """
-        lower, upper = look.drift
-        at_end = (upper + over.kernel_change) * UP
-        most = max(self._drift, (1 + self.share) * self.largest * UP, at_end)
-        least = max(lower * (2 - UP) - over.kernel_change * UP, 0.0)
+        exact, (lower, upper) = Interval.exact, look.drift
+        at_end = safe_upper(over.kernel_change + upper)
+        unseen = safe_upper((1 + exact(self.share)) * self.largest)
+        most = max(self._drift, unseen, at_end)
+        least = max(safe_lower(lower - over.kernel_change), 0.0)
         linear = self.linear
         if linear is None:
             return Movement(most, at_end, least)
         if not self._began:
             self._initial = over.residual_noise
-        alpha = float(np.linalg.norm(linear.alpha))
-        errors = 0.0, linear.off_rho, linear.off_alpha
-        here = _Seen(0.0, 0.0, look.apart, *errors, alpha, look.size)
-        left = (float(np.linalg.norm(linear.rho)) + linear.off_rho + self._initial) * UP
+        here = {
+            "off_alpha": exact(linear.off_alpha),
+            "alpha": exact(float(np.linalg.norm(linear.alpha))),
+            "size": exact(look.size),
+        }
+        errors = self._errors(linear, here, np.float64(self._steps))
+        left = _length(linear.rho) + linear.off_rho + self._initial
         way = max(1.0, steepest) * left / over.lowest if over.lowest > 0 else math.inf
-        rest = (over.deviation + over.path + way + self._errors(linear, here)) * UP
+        rest = errors + over.deviation + over.path + way
         return Movement(
             drift=most,
             drift_at_end=at_end,
             drift_lower=least,
-            predictions=max(self._predictions, (over.level + left) * UP),
+            predictions=max(self._predictions, safe_upper(left + over.level)),
             predictions_lower=max(self._least, 0.0),
-            parameters=max(self._parameters, look.apart + rest) * UP,
-            parameters_lower=max(look.apart * (2 - UP) - rest * UP, 0.0),
+            parameters=max(self._parameters, safe_upper(look.apart + rest)),
+            parameters_lower=max(safe_lower(look.apart - rest), 0.0),
         )
 
 
-def _kernel_change(change: float, norm: float) -> float:
+def _columns(rows: list[Any], names: Iterable[str]) -> dict[str, Interval]:
+    """The numbers of each row by their names."""
+    return {name: Interval.exact(np.array([getattr(row, name) for row in rows])) for name in names}
+
+
+def _kernel_change(change: Number, norm: Number) -> Number:
     """|K' - K| where |J' - J| is at most ``change``, and |J| at most ``norm``."""
     return change * (2 * norm + change)
 
 
 def _between(
-    seen: _Seen,
-    after: _Next,
-    delta: float,
-    norms: tuple[float, float],
+    seen: dict[str, Interval],
+    after: dict[str, Interval],
+    delta: Interval,
+    norms: tuple[Interval, Interval],
     bends: tuple[float, float],
-) -> float:
+) -> Interval:
     """|K_t - K_0| between two looks: from the later one, or from the chord (Proposition C9).
 
     Args:
-        seen: A step between them.
-        after: The later one.
+        seen: Steps between them.
+        after: The later one; infinite where there is none.
         delta: delta_t.
         norms: |J| at both.
         bends: L and N.
     """
     lipschitz, third = bends
-    left = max(after.way * UP - seen.way, 0.0)
-    from_end = after.drift + _kernel_change(lipschitz * (left + delta), norms[1])
-    curve = third * after.chord**2 / 8 if third else 0.0
-    change = curve + lipschitz * (after.aside + delta)
-    cross = (lipschitz * after.chord) ** 2 / 4
-    from_chord = max(seen.drift, after.drift) + cross + _kernel_change(change, max(norms))
-    return min(from_end, from_chord)
+    chord = after["chord"]
+    left = larger(after["way"] - seen["way"], 0.0)
+    from_end = after["drift"] + _kernel_change(lipschitz * (left + delta), norms[1])
+    change = third * chord * chord / 8 + lipschitz * (after["aside"] + delta)
+    cross = lipschitz * chord * (lipschitz * chord) / 4
+    from_chord = (
+        larger(seen["drift"], after["drift"]) + cross + _kernel_change(change, larger(*norms))
+    )
+    return smaller(from_end, from_chord)

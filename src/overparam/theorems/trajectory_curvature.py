@@ -9,15 +9,11 @@ with these symbols: docs/trajectory.md, Lemma C7.
 
 from typing import NamedTuple
 
-from overparam.numbers import UP, Number
+from overparam.numbers import Number
+from overparam.numbers.sums import sum_error
 
 LEAST = 1e-60
 """Of the largest lambda_i, the least one: fourth powers of their ratios are numbers."""
-
-RAISE = 64
-"""Roundings of a sum's terms beyond those of the sum."""
-
-UNIT = 2.0**-53
 
 
 class Couplings(NamedTuple):
@@ -54,7 +50,10 @@ class Off(NamedTuple):
 
     def apart(self, factors: int) -> Number:
         """(1 + kappa)^p - 1: how far a product of p such factors may be off, relative to bounds."""
-        return self.relative * sum((1 + self.relative) ** power for power in range(factors))
+        powers, power = 0.0, 1.0
+        for _ in range(factors):
+            powers, power = powers + power, power * (1 + self.relative)
+        return self.relative * powers
 
 
 class Seen(NamedTuple):
@@ -107,7 +106,8 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
     total = lam.sum() ** 0.5
     grams = [a @ a.T for a in seen.inputs]
     widest = max(a.shape[1] for a in (*seen.inputs, *seen.turned))
-    roundings = 4 * (len(lam) + widest + RAISE) * UNIT
+    sums = len(lam), len(lam), widest, widest
+    roundings = sum_error(*sums)
 
     def signed(s: Number, left: Number, right: Number) -> Number:
         """max_j |sum_i s_ij p_i tensor q_i|_F, from the Gram matrices of p and q."""
@@ -122,7 +122,7 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
         (weights, by), (gram, p) = _scaled(weights), _scaled(gram)
         square = (weights * ((gram * gram) @ weights)).sum(0)
         found = (square + roundings * (gram.diagonal() @ weights) ** 2).max()
-        return by**0.5 * p**0.5 * found**0.25 * UP
+        return by**0.5 * p**0.5 * found**0.25
 
     # From here on with the symbols of docs/trajectory.md: s_{l,m} of the layers below, then the
     # entries of E by d_l, o_l, t_l, b_{l,m}, and by f_l, e_l.
@@ -170,7 +170,8 @@ def layered_curvature(seen: Seen, couplings: Couplings, off: Off) -> Number:
         e = largest(slope**2 / lam[:, None], gram) + apart(2) * size * total
         for m in range(layer - 1):
             add(layer, m, c * e * couplings.plain[layer - 2] * s[layer - 2][m])
-    return _block_norm(blocks) * UP
+    # All that is left are sums and products of numbers >= 0; each of E's entries takes a few.
+    return _block_norm(blocks) * (1 + sum_error(*sums, *(0,) * len(blocks) ** 2))
 
 
 def _scaled(a: Number) -> tuple[Number, Number]:

@@ -12,8 +12,14 @@ from overparam.numbers.upper import EXTENDED, Upper
 UNIT = 2.0**-53
 """The unit roundoff of float64."""
 
-UP = 1 + 1e-9
-"""Covers sums of numbers >= 0 in float64, one for each parameter."""
+
+def raised(*lengths: int) -> float:
+    """More than 1 by what float64 rounds in sums of numbers >= 0, and in what is made of them.
+
+    Args:
+        *lengths: Terms of the sums, one inside the other; some hundred operations may follow.
+    """
+    return 1 + 2 * (sum(lengths) + 128) * UNIT  # a float: a multiple of 2^-52
 
 
 def exact(values: object) -> Upper:

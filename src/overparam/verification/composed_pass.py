@@ -16,7 +16,7 @@ from overparam.jacobian.composed_calculus import MeasuredLayer
 from overparam.model import composed_layers
 from overparam.model.composed import Composed
 from overparam.verification.activations import ACTIVATIONS
-from overparam.verification.balls import UNIT, UP, above, squared, to_balls, total
+from overparam.verification.balls import UNIT, above, raised, squared, to_balls, total
 from overparam.verification.partial_jacobians import spectral_norm
 
 Shape = tuple[int, ...]
@@ -358,12 +358,12 @@ def _constants(network: Composed, place: Place) -> dict[str, Any]:
         return {}
     assert place.weights is not None
     c = above(arb(network.weight_scale) / arb(place.weights.shape[1]).sqrt())
-    flat = spectral_norm(place.weights) * UP
+    flat = spectral_norm(place.weights) * raised()
     if not isinstance(layer, composed_layers.Conv):
-        return {"size": c * flat * UP, "spread": c}
-    spread = c * math.sqrt(layer.overlap) * UP
+        return {"size": c * flat * raised(), "spread": c}
+    spread = c * math.sqrt(layer.overlap) * raised()
     symbol = c * _symbol_norm(place.weights.reshape(layer.features, *layer.sides, -1), place.shape)
-    return {"size": min(spread * flat, symbol) * UP, "spread": spread}
+    return {"size": min(spread * flat, symbol) * raised(), "spread": spread}
 
 
 def _symbol_norm(weights: np.ndarray, shape: Shape) -> float:
@@ -379,4 +379,4 @@ def _symbol_norm(weights: np.ndarray, shape: Shape) -> float:
         symbol = np.einsum("fijc,ij->fc", weights, waves)
         both = np.block([[symbol.real, -symbol.imag], [symbol.imag, symbol.real]])
         best = max(best, spectral_norm(both))
-    return (best + 64 * off) * UP
+    return (best + 64 * off) * raised()

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overparam.theorems.trajectory_curvature import RAISE, Couplings, Off, Seen, layered_curvature
-from overparam.verification.balls import UNIT, UP
+from overparam.theorems.trajectory_curvature import Couplings, Off, Seen, layered_curvature
+from overparam.verification.balls import UNIT, raised
 from overparam.verification.float_pass import Passed
 from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Subject
+
+_MORE = 64
+"""Roundings of a term beyond those of its sums."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Curvature:
             return self._neurons(params_last, passed)
         if self.couplings is None:
             return None
-        return float(layered_curvature(self._seen(passed), self.couplings, self.off)) * UP
+        return float(layered_curvature(self._seen(passed), self.couplings, self.off)) * raised()
 
     def _neurons(self, w: np.ndarray, passed: Passed) -> float:
         """Lemma C4."""
@@ -66,14 +69,15 @@ class Curvature:
         sizes = np.sqrt((u**2).sum(1))
         slope, inner = passed.slopes[0], (u @ w) * passed.bends[0]
         moves, _ = self.there.architecture.moves(1)
-        c = moves * _forms(slope, (u @ u.T) * gram, sizes * lengths)
-        d = _forms(inner, gram * gram, lengths**2)
+        (n, k), width = u.shape, a.shape[1]
+        c = moves * _forms(slope, (u @ u.T) * gram, sizes * lengths, 2 * n + k + width)
+        d = _forms(inner, gram * gram, lengths**2, 2 * (n + width))
         off = self.off
         total = float(sizes.sum()) * off.inputs[0]
         wrong = off.apart(4) * off.steepest * total
         c = c + wrong
         d = d + wrong * 2 * off.upstream[0] / top * off.inputs[0]
-        return float(np.max(d + np.sqrt(d**2 + 4 * c**2))) / 2 * UP
+        return float(np.max(d + np.sqrt(d**2 + 4 * c**2))) / 2 * raised(n, width)
 
     def _seen(self, passed: Passed) -> Seen:
         """What Lemma C7 is about."""
@@ -86,9 +90,9 @@ class Curvature:
             bends=tuple(passed.bends),
             upstream=tuple(passed.upstream),
             turned=tuple(passed.turned[1:]),
-            sizes=weights * (size * (1 + 1e-12) + 0.03 * mean) + 1e-290,
+            sizes=weights * (size * raised(passed.ghat.shape[1]) + 0.03 * mean) + 1e-290,
             factors=tuple(
-                self._factor(w) * (1 + 1e-12) * self.there.architecture.moves(layer)[0]
+                self._factor(w) * raised() * self.there.architecture.moves(layer)[0]
                 for layer, w in enumerate(params.weights[1:], start=1)
             ),
         )
@@ -103,16 +107,25 @@ class Curvature:
             share = share / share.max()
             drift = c * radius
             neurons.append(share)
-            plain.append((spectral_norm(c * w) + drift) * UP)
-            weighted.append((spectral_norm(np.sqrt(share)[:, None] * (c * w)) + drift) * UP)
+            plain.append((spectral_norm(c * w) + drift) * raised())
+            rooted = np.sqrt(share)[:, None] * (c * w)
+            rounded = 8 * UNIT * float(np.linalg.norm(rooted))
+            weighted.append((spectral_norm(rooted) + rounded + drift) * raised(w.size))
         return Couplings(tuple(neurons), tuple(plain), tuple(weighted))
 
     def _factor(self, w: np.ndarray) -> float:
         return self.there.architecture.weight_scale / math.sqrt(w.shape[1])
 
 
-def _forms(s: np.ndarray, gram: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The roots of s_j^T G s_j, raised by the rounding of sums whose terms may cancel."""
+def _forms(s: np.ndarray, gram: np.ndarray, lengths: np.ndarray, summed: int) -> np.ndarray:
+    """The roots of s_j^T G s_j, raised by the rounding of sums whose terms may cancel.
+
+    Args:
+        s: (n, m).
+        gram: G, (n, n).
+        lengths: Their products are at least the terms of G's entries, added up.
+        summed: Terms of all sums, one inside the other, that a term goes through.
+    """
     squares = np.maximum((s * (gram @ s)).sum(0), 0.0)
-    raised = 4 * (len(s) + RAISE) * UNIT * (lengths @ np.abs(s)) ** 2
+    raised = 2 * (summed + _MORE) * UNIT * (lengths @ np.abs(s)) ** 2
     return np.sqrt(squares + raised)

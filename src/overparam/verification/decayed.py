@@ -17,7 +17,7 @@ from flint import arb
 from overparam.progress import Progress
 from overparam.theorems.weight_decay import UniqueMinimum, unique_minimiser
 from overparam.verification.ball_steps import BallDescent
-from overparam.verification.balls import UNIT, UP, above, squared, total
+from overparam.verification.balls import UNIT, above, raised, squared, total
 from overparam.verification.claim import Claim
 from overparam.verification.comparison import RELATIVE, Comparison
 from overparam.verification.curvature import Curvature
@@ -202,7 +202,7 @@ def _compare_run(check: Comparison, subject: Subject, start: Measured, say: Prog
     check.upper("radius", radius, slack=slack, far=False)
     check.upper("limit_distance", limit.min(radius), slack=slack, far=False)
     check.upper("displacement", farthest, slack=slack, far=False)
-    nearest = (run.gone * (2 - UP) - rest).max(arb(0))
+    nearest = (run.least - rest).max(arb(0))
     check.lower("limit_distance_lower", nearest, slack=slack, far=False)
     _upper(check, "region_minimum", point.height - (point.gradient * (run.deviation + away)))
     _compare_decrease(check, run, found, point)
@@ -216,8 +216,8 @@ def _compare_decrease(check: Comparison, run: OwnRun, found: UniqueMinimum, poin
     _gap(check, "rate", 1 - found.contraction**2)
     upper = run.upper - float((point.height - found.excess).lower())
     lower = run.lower - float(point.height.upper())
-    noise = (run.upper - run.lower) * UP + float(found.excess.upper())
-    if not since and (lower[1:] > rate * UP * upper[:-1]).any():
+    noise = (run.upper - run.lower) * raised() + float(found.excess.upper())
+    if not since and (lower[1:] > rate * raised() * upper[:-1]).any():
         check.say(f"rate is {rate:.12g}: the run's excess shrinks by less in a step")
     rise = found.smoothness / 2 * found.reach**2
     start = arb(float(upper[0] - noise[0])) if len(upper) else rise

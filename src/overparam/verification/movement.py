@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from overparam.numbers import Interval, safe_upper
+from overparam.numbers.sums import summed
 from overparam.theorems.drift_along_run import (
-    UP,
     Beside,
     HandOver,
     LastLook,
@@ -11,6 +12,7 @@ from overparam.theorems.drift_along_run import (
     Movement,
     kernel_noise,
 )
+from overparam.verification.balls import raised
 from overparam.verification.float_pass import FloatNetwork, Passed, between, size_of
 from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Parameters
@@ -40,7 +42,7 @@ class Looks:
         backward: float,
     ) -> None:
         self.network, self.start = network, start
-        self.steepest = step_size * jacobian_norm**2 * UP
+        self.steepest = step_size * jacobian_norm**2 * raised()
         k = network.y.shape[1]
         self.roots = np.repeat(np.sqrt(network.weights), k)
         self.origin = self._kernel(start)
@@ -59,7 +61,8 @@ class Looks:
     def look(self, params: Parameters) -> None:
         """Compare a point of the run with theta_0."""
         drift = spectral_norm(self._kernel(params) - self.origin)
-        self.beside.look(drift, between(params, self.start), self._apart(params))
+        apart = safe_upper(self._apart(params))
+        self.beside.look(drift, between(params, self.start), apart)
 
     def residual(self, passed: Passed) -> np.ndarray:
         """y - F, in the coordinates of the kernel; the squared loss' gradient is F - y."""
@@ -92,17 +95,18 @@ class Looks:
         """What is known of all steps, once Theorem 1 takes over at a point."""
         change = self._kernel(point) - self.origin
         drift = _at_least(change), spectral_norm(change)
-        look = LastLook(drift, self._apart(point), size_of(point))
-        return self.beside.ends(look, over, self.steepest)
+        size = size_of(point) * raised(sum(w.size for w in (*point.weights, *point.biases)))
+        return self.beside.ends(LastLook(drift, self._apart(point), size), over, self.steepest)
 
-    def _apart(self, params: Parameters) -> float:
+    def _apart(self, params: Parameters) -> Interval:
         linear = self.beside.linear
         if linear is None:
-            return 0.0
+            return Interval.exact(0.0)
         J_alpha = self.network.pulled_back(self.start, self.roots * linear.alpha)
         weights = [a + b for a, b in zip(self.start.weights, J_alpha.weights, strict=True)]
         biases = [a + b for a, b in zip(self.start.biases, J_alpha.biases, strict=True)]
-        return between(params, Parameters(tuple(weights), tuple(biases), "float64"))
+        apart = between(params, Parameters(tuple(weights), tuple(biases), "float64"))
+        return summed(apart, sum(a.size for a in (*weights, *biases)))
 
     def _kernel(self, params: Parameters) -> np.ndarray:
         return self.network.kernel(params) * np.outer(self.roots, self.roots)
@@ -113,4 +117,4 @@ def _at_least(matrix: np.ndarray) -> float:
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     v = vectors[:, int(np.argmax(np.abs(values)))]
     rounding = 4 * (len(v) + 8) * 2.0**-53 * float(np.linalg.norm(matrix))
-    return max(abs(float(v @ (matrix @ v))) / float(v @ v) * (2 - UP) - rounding, 0.0)
+    return max(abs(float(v @ (matrix @ v))) / float(v @ v) * (2 - raised(len(v))) - rounding, 0.0)

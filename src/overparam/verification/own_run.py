@@ -16,7 +16,7 @@ from overparam.numbers.upper import EXTENDED, strict
 from overparam.progress import Progress, silent
 from overparam.theorems.trajectory import Ball, next_spread
 from overparam.verification.ball_steps import BallDescent
-from overparam.verification.balls import UNIT, UP, above, bound_of, total
+from overparam.verification.balls import UNIT, above, bound_of, raised, total
 from overparam.verification.curvature import Curvature
 from overparam.verification.drawn_batches import DrawnBatches
 from overparam.verification.float_pass import (
@@ -61,7 +61,8 @@ class OwnRun:
         lower: Lower bounds.
         length: Upper bound on the exact path's length up to T.
         farthest: On its largest distance from theta_0 up to T.
-        gone: |theta_T - theta_0| of this run.
+        gone: |theta_T - theta_0| of this run, from above.
+        least: The same from below.
         jacobian_norm: The largest B_t.
         exponents: e_t.
         looks: At the run, beside the linearised one; None with weight decay or in batches.
@@ -78,6 +79,7 @@ class OwnRun:
     length: float
     farthest: float
     gone: float
+    least: float
     jacobian_norm: float
     exponents: np.ndarray
     looks: Looks | None
@@ -154,11 +156,16 @@ class _Run:
         )
         self.loss = subject.architecture.loss_for(subject.y.shape[1])
         self.M = above(self.loss.smoothness())
+        arrays = (*subject.params.weights, *subject.params.biases)
+        parameters = sum(a.size for a in arrays)
+        self.of_norms, self.up = raised(parameters), raised(parameters, subject.y.size)
+        """Covers the rounding of norms of parameters, and of what is made of them and of values."""
         self.balls = BallDescent(subject, step_size) if early else None
         self.spread: arb | None = arb(0)
         self.upper, self.lower = list[float](), list[float]()
         self.exponents, self.deviations = list[float](), list[float]()
-        self.length = self.farthest = self.largest = 0.0
+        self.length = self.farthest = arb(0)
+        self.largest = 0.0
         self.centre = 0.0
         self.reach = 0.0
         self.looks: Looks | None = None
@@ -180,7 +187,8 @@ class _Run:
             cell = _Cell(self, there, measured, near, done)
             here, made = cell.advance(done, steps)
             done += made
-        last = math.inf if self.spread is None else above(self.spread) * UP
+        last = math.inf if self.spread is None else above(self.spread)
+        gone = between(here, self.subject.params)
         return OwnRun(
             measured=measured,
             around=near,
@@ -188,9 +196,10 @@ class _Run:
             deviations=np.array([*self.deviations, last]),
             upper=np.array(self.upper),
             lower=np.array(self.lower),
-            length=self.length,
-            farthest=self.farthest,
-            gone=between(here, self.subject.params) * UP,
+            length=above(self.length),
+            farthest=above(self.farthest),
+            gone=gone * self.of_norms,
+            least=gone * (2 - self.of_norms),
             jacobian_norm=self.largest,
             exponents=np.array(self.exponents),
             looks=self.looks,
@@ -208,7 +217,7 @@ class _Run:
             return None, w, 1.0, 0.0
         counted = self.batches.counted(step)
         found = np.array(list(map(float, counted)))
-        return counted, found, math.sqrt(float(np.max(found / w))) * UP, 4 * UNIT
+        return counted, found, math.sqrt(float(np.max(found / w))) * raised(), 4 * UNIT
 
     def _noise(self, there: Subject, measured: Measured) -> tuple[float, float]:
         rounding, norm = rounding_near(there, measured, 0.0), measured.max_eigenvalue.sqrt()
@@ -224,7 +233,7 @@ class _Run:
         terms = 2 * float(np.sqrt(w @ squares.sum(1)))
         if not self.network.exact:
             terms += math.sqrt(passed.values.shape[1])
-        return (rounding.output + self.centre + 64 * UNIT * terms) * UP
+        return (rounding.output + self.centre + 64 * UNIT * terms) * self.up
 
     def _looks(self, measured: Measured) -> Looks:
         norm = above(measured.max_eigenvalue.sqrt())
@@ -262,12 +271,12 @@ class _Cell:
             reach *= max(0.25, min(0.9, allowed / near.on_ball(1.25 * reach)[0]))
         run.reach = self.reach = reach
         omega, self.lipschitz = near.on_ball(1.25 * reach)
-        self.B = (norm + omega) * UP
+        self.B = (norm + omega) * raised()
         run.largest = max(run.largest, self.B)
         self.rounding: Rounding = rounding_near(there, measured, 1.25 * reach)
         self.point_norm = math.inf
         if run.batches is not None:
-            self.point_norm = above(run.batches.point_norm(measured.points, omega)) * UP
+            self.point_norm = above(run.batches.point_norm(measured.points, omega)) * raised()
         passed = run.network.passed(there.params)
         self.bends = Curvature.around(there, self.rounding.off, passed, 1.25 * reach)
 
@@ -283,7 +292,7 @@ class _Cell:
 
     def _ball(self, ratio: float) -> Ball:
         """What holds around each point of the cell, of F into the values on a batch."""
-        B = min(ratio * self.B, self.point_norm) * UP if ratio != 1 else self.B
+        B = min(ratio * self.B, self.point_norm) * raised() if ratio != 1 else self.B
         L, third = ratio * self.lipschitz, ratio * self.rounding.third
         return Ball(self.reach / 4.001, B, L, third)
 
@@ -293,7 +302,9 @@ class _Cell:
         start, looks, decay = run.subject.params, run.looks, run.subject.decay
         deviations, noises = list[float](), list[float]()
         since, room = 0.0, self._look(here)
-        while done + made < steps and (not made or between(here, first) * UP <= self.reach):
+        while done + made < steps and (
+            not made or between(here, first) * run.of_norms <= self.reach
+        ):
             in_balls = run.balls is not None and done + made < run.early
             if since > room:
                 since, room = 0.0, self._look(here)
@@ -304,30 +315,32 @@ class _Cell:
             from_reference = size_of(displacement(there)) if decay else 0.0
             ghat, noise = passed.gradient_norm(), run.noise(self.rounding, passed)
             size = size_of(here)
-            away = 2 * UNIT * size * UP if in_balls else 0.0
+            away = 2 * UNIT * size * run.up if in_balls else 0.0
             wrong = ratio * run.M * noise + rounded * ghat
             off = wrong + ratio * run.M * self.B * away
-            gradient = (ghat + off) * UP
+            gradient = (ghat + off) * run.up
             exponent = run.eta * self._curvature(here, passed, ball, gradient, off, away)
             if in_balls:
                 assert run.balls is not None
                 error = run.balls.step(counted)
                 ahead = run.balls.rounded()
                 if done + made + 1 == run.early:
-                    error += 2 * UNIT * size_of(ahead) * UP
+                    error += 2 * UNIT * size_of(ahead) * run.up
             else:
                 passes = ratio * self.rounding.backward * ghat + ball.jacobian_norm * wrong
                 updated = size + 4 * length + 8 * run.eta * decay * from_reference
-                error = (run.eta * passes + UNIT * updated) * UP
+                error = (run.eta * passes + UNIT * updated) * run.up
             steepest = ball.lipschitz * gradient + run.M * ball.jacobian_norm**2
             steep = run.eta * (steepest + decay)
-            deviation = math.inf if run.spread is None else above(run.spread) * UP
-            deviations.append(deviation + away * (4 + steep))
+            deviation = math.inf if run.spread is None else above(run.spread)
+            deviations.append((deviation + away * (4 + steep)) * run.up)
             noises.append(noise)
             self._record(passed, noise, length, between(here, start), deviations[-1])
             self._penalise(from_reference, deviations[-1])
             if looks is not None:
-                looks.beside.step(length, size, looks.residual(passed))
+                looks.beside.step(
+                    length * run.of_norms, size * run.of_norms, looks.residual(passed)
+                )
             since += length
             self._spread(ball, gradient, exponent, error)
             here, made = ahead, made + 1
@@ -349,8 +362,9 @@ class _Cell:
     def _penalise(self, from_reference: float, deviation: float) -> None:
         """Add what weight decay adds to the objective; the first number is |theta - theta_ref|."""
         run, half = self.run, self.run.subject.decay / 2
-        run.upper[-1] += half * (from_reference * UP + deviation) ** 2 * UP
-        run.lower[-1] += half * max(from_reference * (2 - UP) - deviation, 0.0) ** 2 * (2 - UP)
+        least = max(from_reference * (2 - run.of_norms) - deviation, 0.0)
+        run.upper[-1] += half * (from_reference * run.of_norms + deviation) ** 2 * run.of_norms
+        run.lower[-1] += half * least**2 * (2 - run.of_norms)
 
     def _record(
         self, passed: Passed, noise: float, length: float, distance: float, deviation: float
@@ -358,18 +372,18 @@ class _Cell:
         """Delta_t, the path's length and its distance from theta_0, of exact gradient descent."""
         run = self.run
         root = self._root(passed)
-        off = (math.sqrt(run.M) * (noise + self.B * deviation) + 128 * UNIT * root) * UP
-        run.upper.append((root + off) ** 2 / 2 * UP)
-        run.lower.append(max(root * (2 - UP) - off, 0.0) ** 2 / 2 * (2 - UP))
+        off = (math.sqrt(run.M) * (noise + self.B * deviation) + 128 * UNIT * root) * raised()
+        run.upper.append((root + off) ** 2 / 2 * raised())
+        run.lower.append(max(root * (2 - raised()) - off, 0.0) ** 2 / 2 * (2 - raised()))
         # Each deviation stands at the end of one step and at the start of the next.
-        run.length += length * UP + 2 * deviation
-        run.farthest = max(run.farthest, distance * UP + deviation)
+        run.length += arb(length) * run.of_norms + 2 * arb(deviation)
+        run.farthest = run.farthest.max(arb(distance) * run.of_norms + deviation)
 
     def _root(self, passed: Passed) -> float:
         """sqrt(2 Delta) as computed."""
         run, w = self.run, self.run.subject.weights
         if run.network.exact:
-            return float(np.sqrt(w @ (passed.ghat**2).sum(1)))
+            return math.sqrt(math.fsum((w[:, None] * passed.ghat**2).ravel().tolist()))
         pairs = zip(passed.values.tolist(), run.subject.y.tolist(), w.tolist(), strict=True)
         found = total(arb(u) * run.loss.excess(list(map(arb, z)), y) for z, y, u in pairs)
         return float((2 * found).nonnegative_part().sqrt())
@@ -402,9 +416,9 @@ class _Cell:
         away: float,
     ) -> float:
         """An upper bound on |D^2 <F, ghat>| at the exact gradient of f, which is ``off`` away."""
-        general = ball.lipschitz * gradient
+        run, general = self.run, ball.lipschitz * gradient
         found = self.bends.bound(here.weights[-1], passed)
         if found is None:
-            return general * UP
+            return general * run.up
         of_gradient = ball.lipschitz * off
-        return min(general, found + of_gradient + ball.third * gradient * away) * UP
+        return min(general, found + of_gradient + ball.third * gradient * away) * run.up

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from overparam.theorems.trajectory_curvature import Off
-from overparam.verification.balls import UNIT, UP
+from overparam.verification.balls import UNIT, raised
 from overparam.verification.float_pass import Passed
 from overparam.verification.partial_jacobians import spectral_norm
 from overparam.verification.subject import Subject
@@ -115,27 +115,29 @@ class ResidualHessian:
         seen, c = self.passed, self.factors
         kappa = off.relative if off is not None else 0.0
         points, steepest = len(seen.values), max([1.0, *map(_largest, seen.slopes)])
-        zeta = float(np.linalg.norm(self.weights[:, None] * seen.ghat)) * UP
+        zeta = float(np.linalg.norm(self.weights[:, None] * seen.ghat)) * raised(seen.ghat.size)
 
         def rounding(terms: int) -> float:
-            return (terms + _MORE) * UNIT * UP if gamma else 0.0
+            return (terms + _MORE) * UNIT * raised() if gamma else 0.0
 
         def times(pair: tuple[float, float], most: float, wrong: float) -> tuple[float, float]:
             """A factor for each entry, itself off by ``wrong``; a few roundings."""
             size, error = pair
-            return size * (most + wrong), (error * most + size * (wrong + rounding(0) * most)) * UP
+            return size * (most + wrong), (
+                error * most + size * (wrong + rounding(0) * most)
+            ) * raised()
 
         def by_weights(pair: tuple[float, float], layer: int) -> tuple[float, float]:
             w = self.params.weights[layer]
             size, error = pair
-            norm, each = spectral_norm(w), float(np.linalg.norm(w)) * UP
+            norm, each = spectral_norm(w), float(np.linalg.norm(w)) * raised(w.size)
             return size * norm, (error * norm + rounding(max(w.shape)) * (size + error) * each)
 
         def by_seen(a: np.ndarray, wrong: float, pair: tuple[float, float]) -> tuple[float, float]:
             size, error = pair
-            norm, each = spectral_norm(a) + wrong, float(np.linalg.norm(a)) * UP + wrong
+            norm, each = spectral_norm(a) + wrong, float(np.linalg.norm(a)) * raised(a.size) + wrong
             lost = rounding(max(a.shape)) * each * (size + error) + wrong * size
-            return size * norm, (error * norm + lost) * UP
+            return size * norm, (error * norm + lost) * raised()
 
         input_errors, xi_errors = self._off_by(off, zeta, points)
         da: list[tuple[float, float]] = [(0.0, 0.0)]
@@ -159,14 +161,15 @@ class ResidualHessian:
             slope = times(up, steepest, kappa * (off.steepest if off is not None else 1.0))
             bend = times(dz[below], _largest(self.bends[below]), wrong)
             dxi = _sum(times(slope, c[layer], 0.0), bend)
-        return total[0] * UP, total[1] * UP
+        return total[0] * raised(), total[1] * raised()
 
     def _off_by(self, off: Off | None, zeta: float, points: int) -> tuple[list[float], list[float]]:
         """How far inputs and xi may be off, in the Frobenius norm."""
         layers = len(self.shapes)
         if off is None:
             return [0.0] * layers, [0.0] * layers
-        kappa, last = off.relative, float(np.linalg.norm(self.passed.inputs[-1])) * UP
+        inputs = self.passed.inputs[-1]
+        kappa, last = off.relative, float(np.linalg.norm(inputs)) * raised(inputs.size)
         sizes = [math.sqrt(points) * size for size in off.inputs] + [last]
         return [kappa * size for size in sizes], [0.0, *(kappa * zeta * t for t in off.turned)]
 
@@ -207,13 +210,14 @@ def bend_by_vectors(hessian: ResidualHessian, off: Off) -> Bend:
         before, now = now, ahead
         hidden += (DEGREE - j + 1) * (lost + 8 * UNIT) * np.linalg.norm(before, axis=1)
         hidden += (DEGREE - j + 1) * 8 * UNIT * np.linalg.norm(now, axis=1)
-    left = (FAILURE / 2) ** (1 / VECTORS) * math.sqrt(math.pi / 2) - float(hidden.max()) * UP
-    largest = float(np.linalg.norm(now, axis=1).max()) * UP
+    up = raised(hessian.size)
+    left = (FAILURE / 2) ** (1 / VECTORS) * math.sqrt(math.pi / 2) - float(hidden.max()) * up
+    largest = float(np.linalg.norm(now, axis=1).max()) * up
     if not (left > 0 and math.isfinite(largest)):
         return Bend(math.inf, math.inf)
     more = half * (math.cosh(math.acosh(max(largest / left, 1.0)) / DEGREE) - 1)
     _, wrong = hessian.size_and_error(gamma=False, off=off)
-    return Bend((more - low + wrong) * UP, (more + high + wrong) * UP)
+    return Bend((more - low + wrong) * raised(), (more + high + wrong) * raised())
 
 
 def _guess(hessian: ResidualHessian, rng: np.random.Generator) -> tuple[float, float]:
@@ -237,7 +241,7 @@ def _guess(hessian: ResidualHessian, rng: np.random.Generator) -> tuple[float, f
 
 def _sum(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
     """Of two terms, rounded once more."""
-    return a[0] + b[0], (a[1] + b[1]) * UP + 2 * UNIT * (a[0] + b[0])
+    return a[0] + b[0], (a[1] + b[1]) * raised() + 2 * UNIT * (a[0] + b[0])
 
 
 def _largest(a: np.ndarray) -> float:

@@ -176,7 +176,7 @@ class _Check:
         allowed["slack"] = min(slack, of_path)
         check.upper("radius", found.length + tail.radius, **allowed)
         check.upper("limit_distance", limit, **allowed)
-        nearest = (arb(found.gone) * (1 - arb(2) ** -29) - rest).max(arb(0))
+        nearest = (found.least - rest).max(arb(0))
         check.lower("limit_distance_lower", nearest, **allowed)
         check.upper("displacement", limit.max(arb(found.farthest)), **allowed)
         self._movement(tail, excess, slack)

@@ -25,12 +25,13 @@ from overparam.enclosures.checks import as_symmetric
 from overparam.enclosures.cholesky import factor_shifted, restore
 from overparam.enclosures.eigenvalue import max_eigenvalue, min_eigenvalue
 from overparam.enclosures.enclosure import Enclosure
-from overparam.enclosures.rounding import UNIT_ROUNDOFF, div_down, div_up
+from overparam.enclosures.rounding import div_down, div_up
 from overparam.errors import InputError
 from overparam.kernel.spectrum.diagnosis import Finding, diagnose
 from overparam.kernel.spectrum.lanczos import top_eigenvalues
 from overparam.memory import require_memory
 from overparam.model.mlp import MLP
+from overparam.numbers.sums import UNIT_ROUNDOFF
 from overparam.precision import on_host
 from overparam.results import brief
 
