@@ -9,7 +9,7 @@ and proof with these symbols: docs/trajectory.md.
 import math
 from dataclasses import dataclass
 
-from overparam.numbers import Number, larger
+from overparam.numbers import Number, larger, smaller
 
 HALF = 0.5
 """exp(y) <= 1 + y + 0.6 y^2 up to here."""
@@ -75,8 +75,12 @@ def next_spread(
     if not deviation <= ball.radius:
         return None
     eta, M, B, L, N = step_size, smoothness, ball.jacobian_norm, ball.lipschitz, ball.third
-    x = larger(eta * (M * (B * B) + 2 * decay) - 2, eta * nonconvexity * (B * B))
-    d = eta * deviation * (L * M * B + N * gradient) / 2
+    room = 2 - eta * (M * (B * B) + 2 * decay)
+    x = larger(-room, eta * nonconvexity * (B * B))
+    turned = deviation * (L * M * B) / 2
+    if nonconvexity <= 0 and room > 0:  # what J v the change of J acts on, contracts
+        turned = smaller(turned, M * (L * L) * (deviation * deviation) / (8 * room))
+    d = eta * (turned + deviation * N * gradient / 2)
     return exp_up(exponent + stretch * (x + d) - eta * decay) * spread + error
 
 
