@@ -18,7 +18,7 @@ def test_a_run_that_was_certified_is_not_made_again(monkeypatch):
         why = Lost(9, 1.0, 30.0)
         return SimpleNamespace(why=why, run=run, adrift=False), "what was found"
 
-    monkeypatch.setattr(trajectory, "_attempt", attempt)
+    monkeypatch.setattr(trajectory, "make_attempt", attempt)
     monkeypatch.setattr(trajectory, "predict_run", lambda *given: Prediction(1, 1.0))
     monkeypatch.setattr(
         trajectory,

@@ -17,12 +17,12 @@ from overparam.certificate.stochastic import check_batches, with_batches
 from overparam.certificate.stochastic_run import certify_batch_run
 from overparam.certificate.trajectory import (
     BUDGET,
-    COARSER,
     can_run,
     certify_by_running,
     check_trajectory,
     or_by_running,
 )
+from overparam.certificate.trajectory_attempt import COARSER
 from overparam.certificate.trajectory_points import needs_kernel
 from overparam.certificate.weight_decay import anchor_decayed, check_decayed
 from overparam.choices import Sampling
