@@ -332,3 +332,30 @@ def test_a_budget_that_is_used_up_before_the_run_begins_is_said_and_saved(tmp_pa
     assert found.why.seconds >= 0
     found.save(tmp_path / "certificate.json")
     assert load_certificate(tmp_path / "certificate.json") == found
+
+
+@pytest.mark.slow
+def test_ten_classes_are_certified_from_their_initialisation():
+    """Whose curvature only random vectors bound sharply enough, and the run goes on as it says."""
+    measure = load("digits", samples=40, test_fraction=0, standardize="sphere").train
+    model = MLP(measure.dim, (128, 128), measure.outputs)
+    start = jax.tree.map(lambda a: np.asarray(a, np.float64), model.init(jax.random.key(0)))
+    problem = Problem(model, measure, centered_at=start)
+    found = certify(problem, start, theorem="C", budget=300)
+    assert found.certified
+    assert found.constants["failure_probability"].value == 1e-12
+    steps = int(found.constants["handover"].value)
+    run = gradient_descent(problem, start, found.step_size, 3 * steps, dtype="float64")
+    excess = np.asarray(run.history.excess)
+    assert (excess <= [found.envelope(t) * (1 + 1e-9) for t in range(len(excess))]).all()
+    gone = np.linalg.norm(
+        np.concatenate(
+            [
+                np.ravel(a - b)
+                for a, b in zip(*map(jax.tree.leaves, (run.params, start)), strict=True)
+            ]
+        )
+    )
+    limit = found.constants["limit_distance"].value
+    assert found.constants["limit_distance_lower"].value <= gone + 1e-3 * limit
+    assert gone <= limit * (1 + 1e-9)
