@@ -30,7 +30,7 @@ CALLED_MOST = {
     "overparam.numbers.generic",
     "overparam.numbers.interval",
     "overparam.numbers.on_demand",
-    "overparam.numbers.sides",
+    "overparam.numbers.safe_ends",
     "overparam.numbers.upper",
     "overparam.enclosures.rounding",
     "overparam.problem.integrands.custom",

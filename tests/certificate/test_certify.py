@@ -22,7 +22,7 @@ from overparam import (
     certify,
     load_certificate,
 )
-from overparam.certificate.published import schema
+from overparam.certificate.json_schema import schema
 from overparam.kernel.empirical.tangent import tangent_kernel
 from tiny import Tiny
 

@@ -27,7 +27,7 @@ from overparam.cli.commands import cli
 from overparam.cli.main import main
 from overparam.data.sources import BUNDLED
 from overparam.errors import InputError
-from overparam.pipeline.drawn import Drawn
+from overparam.pipeline.from_initialisation import Drawn
 
 STATUS = {0, 1, 2, 130}
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))

@@ -118,7 +118,7 @@ def test_ctrl_c_after_the_verdict_keeps_what_there_is(capsys, monkeypatch, tmp_p
     def ctrl_c(*_, **__):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("overparam.pipeline.drawn.measure_consequences", ctrl_c)
+    monkeypatch.setattr("overparam.pipeline.from_initialisation.measure_consequences", ctrl_c)
     (tmp_path / "report.html").write_text("of an earlier run")
     with pytest.raises(SystemExit) as stop:
         main([*COMMAND, "--no-until-certified", "--out", str(tmp_path)])

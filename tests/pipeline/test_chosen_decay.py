@@ -7,7 +7,7 @@ import pytest
 from overparam import MLP, Measure, Problem
 from overparam.choices import DECAYS
 from overparam.data import load
-from overparam.pipeline import drawn_decayed, prior_training, run
+from overparam.pipeline import from_initialisation_decayed, prior_training, run
 from overparam.pipeline.generalisation import risk_bounds
 from overparam.pipeline.prior_training import PriorTraining
 from overparam.pipeline.settings import JobSettings
@@ -37,7 +37,7 @@ def test_a_job_that_chooses_trains_its_prior_with_another(monkeypatch):
         return train(problem, *rest, **named)
 
     monkeypatch.setattr(prior_training, "train", spied)
-    monkeypatch.setattr(drawn_decayed, "LEAVING_OUT", 0.0)
+    monkeypatch.setattr(from_initialisation_decayed, "LEAVING_OUT", 0.0)
     data = load("iris", samples=20)
     settings = JobSettings(width=24, depth=1, weight_decay="auto", steps=2, budget=0)
     found = run.run_job(data, settings)

@@ -9,8 +9,8 @@ import pytest
 
 import overparam as op
 from overparam.model.mlp import Params
-from overparam.pipeline.drawn import Drawn
 from overparam.pipeline.findings import findings, lines, summary
+from overparam.pipeline.from_initialisation import Drawn
 from overparam.pipeline.result import Anchored, JobResult
 from overparam.pipeline.run import run_job
 from overparam.pipeline.settings import JobSettings

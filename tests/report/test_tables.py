@@ -12,7 +12,7 @@ import pytest
 import one_run
 from overparam import MLP, Measure, Problem, anchor, certify, gauss_newton, load_certificate
 from overparam.certificate.constants import ABOUT
-from overparam.certificate.published import glossary, schema
+from overparam.certificate.json_schema import glossary, schema
 from overparam.pipeline.settings import JobSettings
 from overparam.report import tables
 from overparam.train.decayed_minimum import decayed_minimum
@@ -119,7 +119,7 @@ def test_what_is_published_is_what_the_type_says(name, text):
         if name.endswith("md")
         else json.dumps(json.loads(page.read_bytes()), indent=2)
     )
-    assert same == text, f"python -m overparam.certificate.published > {page}"
+    assert same == text, f"python -m overparam.certificate.json_schema > {page}"
 
 
 def test_a_bound_is_rounded_in_its_own_direction_the_same_way_everywhere():

@@ -14,7 +14,7 @@ SHARED = {
     ),
     "overparam.jacobian.composed_calculus",  # the recursions of Theorem D1
     "overparam.certificate.certificate",  # the class and its file format
-    "overparam.certificate.published",  # its schema
+    "overparam.certificate.json_schema",  # its schema
     "overparam.memory",  # how much is free
     "scipy.special",  # the error function
 }

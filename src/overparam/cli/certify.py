@@ -12,8 +12,8 @@ from overparam.cli.progress import ProgressBar
 from overparam.cli.terminal import flush, print_table, say_json
 from overparam.data import load
 from overparam.files import prepare_folder
-from overparam.pipeline.drawn import certified_run
 from overparam.pipeline.findings import findings, lines, summary
+from overparam.pipeline.from_initialisation import certified_run
 from overparam.pipeline.output import require_own_folder, write_output
 from overparam.pipeline.result import JobResult
 from overparam.pipeline.run import run_job

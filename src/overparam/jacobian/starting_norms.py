@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from overparam.jacobian.alike import GROUPS, alike
 from overparam.jacobian.data_norms import Family
 from overparam.jacobian.partial_jacobians import (
     PartialBounds,
@@ -14,6 +13,7 @@ from overparam.jacobian.partial_jacobians import (
     Slopes,
     partial_jacobian_norms,
 )
+from overparam.jacobian.point_groups import GROUPS, alike
 from overparam.numbers.upper import Upper
 
 

@@ -25,9 +25,9 @@ from overparam.numbers.generic import smaller as smaller
 from overparam.numbers.generic import sqrt as sqrt
 from overparam.numbers.generic import upper_end as upper_end
 from overparam.numbers.interval import Interval as Interval
-from overparam.numbers.sides import LOWER as LOWER
-from overparam.numbers.sides import UPPER as UPPER
-from overparam.numbers.sides import safe as safe
-from overparam.numbers.sides import safe_lower as safe_lower
-from overparam.numbers.sides import safe_upper as safe_upper
-from overparam.numbers.sides import upper_of as upper_of
+from overparam.numbers.safe_ends import LOWER as LOWER
+from overparam.numbers.safe_ends import UPPER as UPPER
+from overparam.numbers.safe_ends import safe as safe
+from overparam.numbers.safe_ends import safe_lower as safe_lower
+from overparam.numbers.safe_ends import safe_upper as safe_upper
+from overparam.numbers.safe_ends import upper_of as upper_of

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from overparam.data import Dataset
 from overparam.importers.imported_network import ImportedNetwork
-from overparam.pipeline.drawn import Drawn, Verdict
-from overparam.pipeline.drawn_decayed import DecayedJob
+from overparam.pipeline.from_initialisation import Drawn, Verdict
+from overparam.pipeline.from_initialisation_decayed import DecayedJob
 from overparam.pipeline.imported import Imported
 from overparam.pipeline.result import JobResult
 from overparam.pipeline.settings import AnchorSettings, JobSettings

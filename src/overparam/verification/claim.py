@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from overparam.certificate.certificate import LONGEST, parse
-from overparam.certificate.published import schema
+from overparam.certificate.json_schema import schema
 from overparam.verification.refusal import RefusedError
 
 CLOSED_FORMS = ("smoothness", "pl_constant", "slope_bound", "curvature_bound")

@@ -11,7 +11,7 @@ from overparam.pipeline.consequences import (
     Trained,
     bound_risk,
 )
-from overparam.pipeline.drawn import Drawn, Verdict
+from overparam.pipeline.from_initialisation import Drawn, Verdict
 from overparam.pipeline.prior_training import PriorTraining
 from overparam.pipeline.result import Anchored, JobResult
 from overparam.train.changed_rows import on_other_data

@@ -1,6 +1,6 @@
 """What is published of the certificate's type: the JSON Schema of its file, and the glossary.
 
-``python -m overparam.certificate.published schema`` prints the one, ``... glossary`` the other.
+``python -m overparam.certificate.json_schema schema`` prints the one, ``... glossary`` the other.
 """
 
 import json
