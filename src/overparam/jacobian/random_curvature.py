@@ -47,7 +47,7 @@ class Drawing(NamedTuple):
     rare: int
 
 
-DRAWINGS = Drawing(10.0, 12, 12), Drawing(8.0, 10, 4)
+DRAWINGS = Drawing(10.0, 12, 12), Drawing(14.0, 16, 4)
 """For small and for large networks."""
 
 SMALL = 2**22
