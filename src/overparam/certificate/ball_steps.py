@@ -4,11 +4,13 @@ A ball's radius covers every rounding on the way to its midpoint. So a step from
 computed once, its midpoints are the next point, and the norm of its radii is eps_t of Theorem C.
 """
 
+import math
+
 import numpy as np
 from flint import arb, arb_mat
 
 from overparam.model.mlp import Params
-from overparam.numbers.balls import balls
+from overparam.numbers.balls import balls, norm_of_radii
 from overparam.problem.integrands import SquaredHinge, SquaredLoss
 from overparam.problem.problem import Problem
 from overparam.rounding.ball_activations import BALL_ACTIVATIONS
@@ -67,8 +69,7 @@ class BallRun:
                     back = (xi * weights) * self._factors[layer]
                     scaled = zip(back.entries(), slopes[layer - 1], strict=True)
                     xi = arb_mat(back.nrows(), back.ncols(), [u * s for u, s in scaled])
-                radii = np.array([float(e.rad()) for e in ahead.entries()])
-                error = float(np.hypot(error, np.linalg.norm(radii)))
+                error = math.hypot(error, norm_of_radii(ahead))
                 self._theta[layer] = ahead.mid()
             return error * (1 + 2.0**-20)
 

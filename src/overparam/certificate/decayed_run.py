@@ -27,7 +27,7 @@ from overparam.certificate.trajectory_cell import Cell
 from overparam.certificate.trajectory_certificate import envelope
 from overparam.certificate.trajectory_movement import spared
 from overparam.certificate.trajectory_points import Point, distance_of, relative_curvature
-from overparam.certificate.trajectory_run import Run
+from overparam.certificate.trajectory_run import LONGEST_STEP, Run
 from overparam.certificate.weight_decay import (
     Decayed,
     certificate_from,
@@ -38,10 +38,10 @@ from overparam.certificate.weight_decay import (
     rival_distance,
 )
 from overparam.enclosures.rounding import add_up, mul_up
-from overparam.errors import InputError
 from overparam.jacobian.random_curvature import drawing_for, expected_products
 from overparam.kernel.empirical.expansion import Expansion
 from overparam.model.composed import Composed
+from overparam.model.mlp import MLP
 from overparam.numbers import Interval, larger, safe_lower, safe_upper, sqrt
 from overparam.problem.problem import Problem
 from overparam.progress import Progress, silent
@@ -62,9 +62,6 @@ COSTLY = 3e7
 
 OFTEN = 48
 """Then the steps after which, or after 2 / (eta lambda), it is looked whether Theorem R holds."""
-
-LONGEST_STEP = 0.5
-"""eta lambda of a composed network's run at most (docs/composed.md)."""
 
 NUMBERS = 1e-60, 1e60
 """Of M |J|^2: fourth powers of a run's curvature have to be numbers in float64."""
@@ -111,11 +108,6 @@ def _by_running(
     known = Decayed(problem, start, curvature=False)
     steepest = problem.loss.smoothness * start.jacobian_norm**2
     eta = step_size or 1 / (steepest + 2 * problem.weight_decay)
-    if isinstance(problem.network, Composed) and eta * problem.weight_decay > LONGEST_STEP:
-        raise InputError(
-            f"step_size {eta:g} is too long: take {LONGEST_STEP / problem.weight_decay:g} "
-            "or less, half the inverse of the weight decay"
-        )
     sizes = [size for size in (steepest, known.gradient, known.residual) if size]
     if not all(NUMBERS[0] < size < NUMBERS[1] for size in sizes):
         return _not_certified(known, begin, eta, OutOfRange())
@@ -127,7 +119,9 @@ def _by_running(
         return replace(failed, numbers=replace(failed.numbers, predicted_steps=predicted.steps))
     until, attempts = time.perf_counter() + budget, itertools.count()
     ways = (False, True) if not predicted.sampled else (True,)
-    for sampled in ways if not proved else (False,):
+    if proved or (eta * problem.weight_decay > LONGEST_STEP and isinstance(problem.network, MLP)):
+        ways = (False,)
+    for sampled in ways:
         run = Run(problem, start.params, eta, sampled=sampled, proved=proved)
         if problem.network.products * problem.measure.n > COSTLY:
             run.longest = min(run.longest, max(OFTEN, math.ceil(2 / (eta * problem.weight_decay))))

@@ -218,7 +218,7 @@ class BatchRun(Run):
         made = super()._steps(point, reach, ball, extra)
         whole = (point.step + len(made.rows)) // self.epoch * self.epoch - point.step
         if 0 < whole < len(made.rows):  # a cell ends with an epoch, if there is one in it
-            end, rows = self._advanced(point, point.params, reach, ball, extra, whole)
+            end, rows = self._advanced(point, point.params, reach, ball, extra, (point.step, whole))
             return Made(rows, self._sums, end)
         return made
 

@@ -1,5 +1,6 @@
 """A certificate from Theorem C: gradient descent is run, what rounding did to it is bounded."""
 
+import itertools
 import math
 import time
 from pathlib import Path
@@ -35,9 +36,9 @@ STEP = 1.0
 """eta M |J(theta_0)|^2 of the step that is chosen."""
 
 
-SHORTENED = ATTEMPTS - 3
-"""How often a step that was not asked for is shortened where a run with it cannot be followed; two
-more runs may follow, of which the last makes its first steps in balls."""
+SHORTENED = ATTEMPTS // 2 - 2
+"""How often a step that was not asked for is shortened where a run with it cannot be followed. With
+each there is one run with random vectors at most, and one in balls; two more may follow."""
 
 SOON, MUCH_SHORTER, SHORTER = 500, 0.5, 0.7
 """By how much, if that was so after fewer steps than this, or later: kernels grow fastest first."""
@@ -176,6 +177,7 @@ def certify_by_running(
     until = time.perf_counter() + budget
     saved = saved_at(checkpoint, problem, start, step_size, hypotheses.rigor)
     proved = hypotheses.rigor == "proved"
+    seeds = itertools.count()  # a run may depend on the vectors of those before
     for before in range(1 + SHORTENED * free):
         predicted = predict_run(hypotheses, step)
         if unasked and predicted is None:
@@ -186,14 +188,14 @@ def certify_by_running(
         hasty = free and before < SHORTENED
         settings = RunSettings(predicted, until, budget, progress, saved, hasty)
         sampled = not proved and (predicted is None or predicted.sampled)
-        run = Run(problem, start, step, proved=proved, sampled=sampled)
+        run = Run(problem, start, step, next(seeds), proved=proved, sampled=sampled)
         attempt, found = make_attempt(problem, run, settings)
         lost = found is None and isinstance(attempt.why, Lost)
         if lost and run.how == "layers" and not proved:
-            again = Run(problem, start, step, sampled=True)
+            again = Run(problem, start, step, next(seeds), sampled=True)
             attempt, found = make_attempt(problem, again, settings)
         if found is None and attempt.adrift:
-            attempt, found = _with_balls(problem, attempt, settings)
+            attempt, found = _with_balls(attempt, settings, next(seeds))
         if found is not None:
             return certificate_of(hypotheses, first, found)
         if not attempt.lost or attempt.adrift:
@@ -205,12 +207,12 @@ def certify_by_running(
         step = attempt.run.step_size  # the shortest, along which curvature adds up to the least
         predicted = predict_run(hypotheses, step)
         settings = RunSettings(predicted, until, budget, progress, saved)
-        run = Run(problem, start, step, persists=True, sampled=True)
+        run = Run(problem, start, step, next(seeds), persists=True, sampled=True)
         last, found = attempt, None
         if _has_balls(problem):
             last, found = make_attempt(problem, run, settings)
         if found is None and last.adrift:
-            last, found = _with_balls(problem, last, settings)
+            last, found = _with_balls(last, settings, next(seeds))
         if found is not None:
             return certificate_of(hypotheses, first, found)
         if isinstance(last.why, WouldTake):
@@ -218,14 +220,13 @@ def certify_by_running(
     return not_certified(first, attempt.run.step_size, attempt.why, attempt.steps, None)
 
 
-def _with_balls(
-    problem: Problem, lost: Attempt, settings: RunSettings
-) -> tuple[Attempt, Found | None]:
+def _with_balls(lost: Attempt, settings: RunSettings, seed: int) -> tuple[Attempt, Found | None]:
     """The same run with its first steps in balls, where there are such steps."""
+    problem = lost.problem
     if not _has_balls(problem):
         return lost, None
     run = Run(
-        *(problem, lost.run.start, lost.run.step_size),
+        *(problem, lost.run.start, lost.run.step_size, seed),
         proved=lost.run.proved,
         sampled=not lost.run.proved,
         early=lost.steps_in_balls(),

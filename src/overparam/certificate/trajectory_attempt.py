@@ -128,7 +128,7 @@ class Attempt:
             if cell is None:
                 break
             self._keep(cell)
-            self.deviation = float(cell.deviations[-1])
+            self.deviation, self.bend = float(cell.deviations[-1]), cell.ball.lipschitz
             if self.saved is not None:
                 self.saved.save(self, cell.end)
             if self.progress is not None:
@@ -144,7 +144,6 @@ class Attempt:
             if self.hasty and self.steep > STEEP:
                 self.why, self.lost = Lost(self.steps, self.deviation, self.run.exponent), True
                 return best
-            self.bend = cell.ball.lipschitz
             point = self.run.measure(cell.end, self.steps)
         self.why, self.lost = self.run.why or Adrift(), True
         if point is not None and (best is None or best.steps == self.steps):

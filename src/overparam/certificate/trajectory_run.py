@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from overparam.certificate.prediction import PER_PRODUCT
 from overparam.certificate.reason import Diverged, Lost, Reason
@@ -91,6 +92,12 @@ KEPT = 2**22
 WIDEST = 10.0
 """Times 1 + |theta|, no cell reaches farther."""
 
+BESIDE = 1e-4
+"""Share of a cell's reach by which thetahat_t may lie beside the point that is recorded of it."""
+
+LONGEST_STEP = 0.5
+"""eta lambda at most where random vectors bound the curvature, which asks for less than 1."""
+
 OWN = 0x7A11
 """Tells the vectors' key from that of anything else drawn from the same seed."""
 
@@ -104,7 +111,8 @@ class Run:
             derivatives.
         params: theta_0.
         step_size: eta.
-        seed: Of the random vectors, where curvature is bounded by them.
+        seed: Of the random vectors, where curvature is bounded by them; another one for each run
+            that a certificate looks at, as a run may depend on the vectors of those before.
         proved: Whether every bound is to include its rounding.
         sampled: Whether random vectors bound the curvature of deeper networks, instead of layers.
         early: How many steps are made in balls.
@@ -143,6 +151,12 @@ class Run:
         self.how = curvature_of(network, sampled)
         self.randomised = self.how == "random"
         self.drawing = drawing_for(network.parameter_count, problem.measure.n)
+        if self.randomised and step_size * problem.weight_decay > LONGEST_STEP:
+            longest = LONGEST_STEP / problem.weight_decay
+            raise InputError(
+                f"step_size {step_size:g} is too long: take {longest:g} or less, half the inverse "
+                "of the weight decay"
+            )
         # A key of its own: networks and data are often drawn from small seeds.
         self.key = jax.random.fold_in(jax.random.key(seed), OWN)
         self.exponent = self.stepping = self.balling = 0.0
@@ -293,6 +307,8 @@ class Run:
             lipschitz * Interval.exact(float(gradient.max()))
         )
         self._see_end(point, reach, made)
+        if made.away > BESIDE * reach:  # thetahat_t is nearer to the points of the records
+            self.spread, self.why = None, Lost(point.step, made.away, self.exponent)
         away = made.away * (4 + self.step_size * steepest)
         values = self.residual_noise(noise, made.enclosed("values")).upper
         worst = sqrt(2 * larger(made.enclosed("worst"), 0.0)).upper
@@ -308,7 +324,7 @@ class Run:
         """What holds around each point of a cell, of what its steps average over."""
         farthest = summed(reach, *self._sums["moved"])
         return Ball(
-            radius=safe_lower(1.25 * reach - farthest),
+            radius=safe_lower((1.25 - BESIDE) * reach - farthest),
             jacobian_norm=safe_upper(Interval.exact(point.jacobian_norm) + omega),
             lipschitz=lipschitz,
             third=third_around(self.problem, point, 1.25 * reach),
@@ -329,7 +345,8 @@ class Run:
         """The steps of a cell, in balls up to the step that was asked for."""
         left = self.early - point.step
         if self._balls is None or left <= 0:
-            end, rows = self._advanced(point, point.params, reach, ball, extra)
+            most = min(self.longest, max(CHUNK, point.step // SLOWLY))
+            end, rows = self._advanced(point, point.params, reach, ball, extra, (point.step, most))
             return Made(rows, self._sums, end)
         found, errors = list[np.ndarray](), list[float]()
         here, away = point.params, 0.0
@@ -338,7 +355,8 @@ class Run:
             if found and moved > reach:
                 break
             # One step from the nearest float64 point, for its record only.
-            _, rows = self._advanced(point, here, 0.0, ball, extra, 1)
+            step = point.step + len(found)  # which has a random vector of its own
+            _, rows = self._advanced(point, here, 0.0, ball, extra, (step, 1))
             row = rows[0]
             row[COLUMNS.index("moved")] = moved
             size = Records(rows, self._sums).enclosed("size")
@@ -360,12 +378,20 @@ class Run:
         reach: float,
         ball: Ball,
         extra: Any,
-        most: int | None = None,
+        steps: tuple[int, int],
     ) -> tuple[ParamTree, np.ndarray]:
-        """Compiled steps from a point of a cell, until they are farther from it than ``reach``."""
+        """Compiled steps from a point of a cell, until they are farther from it than ``reach``.
+
+        Args:
+            point: The cell's first.
+            first: Where the steps begin.
+            reach: How far they may go.
+            ball: What holds around each point.
+            extra: What bounds the curvature.
+            steps: The number of the first step, and how many there are at most.
+        """
         assert self.looks is not None
-        if most is None:
-            most = min(self.longest, max(CHUNK, point.step // SLOWLY))
+        first_step, most = steps
         little = AS_LITTLE * self.exponent / (self.step_size * max(point.step, 1))
         if self.randomised:  # what is bounded less sharply is given vectors more often
             little = cap_worth(SPARED / PER_PRODUCT, self.drawing) / self.step_size
@@ -383,15 +409,26 @@ class Run:
                     np.float64(self.step_size),
                     (np.float64(ball.lipschitz), np.float64(ball.third)),
                     (np.float64(reach), np.float64(room), np.int32(left), np.float64(little)),
-                    (self.key, np.int32(point.step + most - left)),
+                    (self.key, np.int32(first_step + most - left)),
                 )
                 here, made, moved = end, int(count), float(far)
             tables.append(np.array(np.asarray(rows)[:made]))
             self._pace = float(tables[-1][-1, COLUMNS.index("length")])
-            self.looks.follow(Records(tables[-1], self._sums), np.asarray(ghats)[:made])
+            seen = tables[-1].copy()
+            seen[:, COLUMNS.index("length")] += self._beside(seen, ball)
+            self.looks.follow(Records(seen, self._sums), np.asarray(ghats)[:made])
             self.stepping += time.perf_counter() - began
             left -= made
         return jax.tree.map(np.asarray, here), np.concatenate(tables)
+
+    def _beside(self, rows: Float[np.ndarray, "steps columns"], ball: Ball) -> Any:
+        """What steps in balls may be longer than those of the points that are recorded of them."""
+        if self._balls is None:
+            return 0.0
+        size, ghat = (rows[:, COLUMNS.index(name)] for name in ("size", "gradient"))
+        steepest = float(ball.lipschitz) * ghat
+        steepest += self.problem.loss.smoothness * float(ball.jacobian_norm) ** 2
+        return 2 * UNIT_ROUNDOFF * size * (2 + 2 * self.step_size * steepest)
 
     def _radius(self, point: Point) -> tuple[float, float, float]:
         """How far a cell may go, and omega and L on the ball that is a quarter larger."""

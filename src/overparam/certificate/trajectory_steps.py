@@ -17,7 +17,7 @@ from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, tree_norm
 from overparam.model.mlp import MLP
 from overparam.numbers import Interval
-from overparam.numbers.sums import sum_error, summed
+from overparam.numbers.sums import UNIT_ROUNDOFF, sum_error, summed
 from overparam.problem.integrands import Integrand
 from overparam.problem.problem import Problem
 from overparam.theorems.trajectory_curvature import Seen, layered_curvature
@@ -230,7 +230,8 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature, longest
             ghats = ghats.at[i].set(ghat)
             theta = jax.tree.map(jnp.subtract, theta, step)
             farthest = _largest_of_neurons(step) if how == "neurons" else length
-            last = last._replace(moved=last.moved + farthest)
+            rounded = 2 * UNIT_ROUNDOFF * (size + way + length)  # in a difference, at most
+            last = last._replace(moved=last.moved + farthest + rounded)
             return theta, rows, ghats, i + 1, _between(theta, first), way + length, length, last
 
         def go_on(state: tuple) -> Array:

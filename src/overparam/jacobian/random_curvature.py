@@ -23,8 +23,8 @@ from jaxtyping import Array, Float
 
 from overparam.model.function import tree_norm
 
-ATTEMPTS = 6
-"""Runs at most that a certificate looks at, which share the failure probability."""
+ATTEMPTS = 10
+"""Runs with random vectors that a certificate looks at, at most; they share the probability."""
 
 FAILURE = 1e-12
 """p, the probability that a certificate's curvature bound fails."""

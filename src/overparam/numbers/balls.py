@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 
-from flint import ctx
+import numpy as np
+from flint import arb_mat, ctx
 
 _FLINT = RLock()
 
@@ -24,3 +25,14 @@ def balls(precision: int) -> Iterator[None]:
                 yield
         finally:
             ctx.threads = threads
+
+
+LEAST = 1e-290
+"""Radii below what float64 holds count as this much together."""
+
+
+def norm_of_radii(matrix: arb_mat) -> float:
+    """At least the Euclidean norm of the radii, whose squares may be no numbers in float64."""
+    radii = np.array([float(e.rad()) for e in matrix.entries()])
+    largest = float(radii.max(initial=LEAST))
+    return largest * float(np.linalg.norm(radii / largest)) * (1 + 2.0**-20) + LEAST

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from flint import arb, arb_mat
 
+from overparam.numbers.balls import norm_of_radii
 from overparam.verification.balls import scale_rows, to_balls
 from overparam.verification.losses import BallLoss
 from overparam.verification.network import Network, forward
@@ -44,8 +45,7 @@ class BallDescent:
             ahead = self.weights[layer] - slope * self.eta
             shifted = self.biases[layer] - shift * self.eta
             for matrix in (ahead, shifted):
-                radii = np.array([float(e.rad()) for e in matrix.entries()])
-                error = math.hypot(error, float(np.linalg.norm(radii)))
+                error = math.hypot(error, norm_of_radii(matrix))
             self.weights[layer], self.biases[layer] = ahead.mid(), shifted.mid()
         return error * (1 + 2.0**-20)
 
