@@ -9,7 +9,7 @@ from msgspec import structs
 
 from altered import altered
 from one_run import certified
-from overparam import certify
+from overparam import MLP, Measure, Problem, certify
 from overparam.certificate.certificate import Course
 from overparam.certificate.reason import Short
 from overparam.model.activation import get_activation
@@ -198,3 +198,20 @@ def test_a_run_with_cross_entropy_is_followed():
     found = certify(problem, start, theorem="C", budget=3600)
     assert found.certified
     assert verify(found, problem, start).ok
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_an_end_below_the_rounding_of_float64_is_checked_in_balls(seed):
+    """A computed run goes on until its residual is 1e-11: the re-check's bounds outweigh that."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((10, (3, 8, 10)[seed % 3]))
+    y = rng.standard_normal((10, 1)) if seed % 2 else np.sign(rng.standard_normal((10, 1)))
+    model = MLP(x.shape[1], (16,), 1)
+    start = jax.tree.map(lambda a: np.asarray(a, np.float64), model.init(jax.random.key(seed)))
+    problem = Problem(model, Measure(x, y))
+    certificate = certify(problem, start, theorem="C")
+    assert certificate.constants["handover_excess"].value < 1e-18
+    assert verify(certificate, problem, start).ok
+    excess = certificate.numbers.handover_excess / 3
+    numbers = structs.replace(certificate.numbers, handover_excess=excess)
+    assert not verify(structs.replace(certificate, numbers=numbers), problem, start).ok

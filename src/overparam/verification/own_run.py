@@ -42,7 +42,7 @@ _BENT = 0.15
 """Of batches: share of A by which the Jacobian at a point may change within a cell."""
 
 _FAR = 1.4
-"""The same where steps are made in balls: beyond 2 a deviation grows, and has room to."""
+"""The same where first steps are made in balls: beyond 2 a deviation grows, and has room to."""
 
 EXPONENT = 10.0
 """By which the rounding of float64 may be amplified; earlier steps are made in balls."""
@@ -150,7 +150,7 @@ class _Run:
         batches: DrawnBatches | None,
     ) -> None:
         self.subject, self.eta, self.early, self.say = subject, step_size, early, say
-        self.batches = batches
+        self.batches, self.steps = batches, 0
         self.network = FloatNetwork(
             *(subject.architecture, subject.x, subject.y, subject.weights, subject.center)
         )
@@ -172,6 +172,7 @@ class _Run:
 
     def until(self, steps: int) -> OwnRun:
         """Make the steps, cell by cell."""
+        self.steps = steps
         here, done, centre = self.subject.params, 0, centre_of(self.subject)
         while True:
             there = replace(self.subject, params=here)
@@ -286,7 +287,7 @@ class _Cell:
         if run.batches is not None:
             widest = max(map(float, run.batches.spread()))
             return _BENT * above(run.batches.point_norm(self.measured.points, 0.0)) / widest
-        room = _FAR if done < run.early else _ROOM
+        room = _FAR if done < run.early < run.steps else _ROOM
         steepest = math.sqrt(max(2 / run.eta - 2 * run.subject.decay, 0.0) / run.M)
         return max(room * (steepest - norm), _LEAST * norm)
 
