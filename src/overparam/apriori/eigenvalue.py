@@ -25,6 +25,7 @@ from overparam.apriori.wide_limits import Limits, largest_value
 from overparam.enclosures import max_eigenvalue, min_eigenvalue
 from overparam.kernel.infinite.layer_kernels import layer_kernels
 from overparam.model.mlp import MLP
+from overparam.numbers.eigenvectors import eigh
 from overparam.problem.measure import Measure
 
 OUTPUT_TAILS = np.geomspace(0.9, 1e-14, 96)
@@ -86,7 +87,7 @@ class Modes:
     @classmethod
     def of(cls, matrix: Float[np.ndarray, "n n"], lowest: float) -> "Modes":
         """Of a symmetric matrix whose smallest eigenvalue is at least ``lowest``."""
-        values, vectors = np.linalg.eigh(matrix)
+        values, vectors = eigh(matrix)
         lowered = float(values[0] - lowest)
         return cls(values - lowered, vectors, lowered)
 

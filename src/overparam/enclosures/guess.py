@@ -11,6 +11,7 @@ from scipy.linalg import lapack
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
 from overparam.enclosures.cholesky import Buffer, Vector, factor_shifted, restore
+from overparam.numbers.eigenvectors import eigh
 from overparam.numbers.sums import UNIT_ROUNDOFF
 
 DENSE_LIMIT = 256
@@ -84,7 +85,7 @@ def top_subspace(
     for _ in range(sweeps - 1):
         V = np.linalg.qr(W @ V)[0]
     small = V.T @ (W @ V)
-    values, rotation = np.linalg.eigh((small + small.T) / 2)
+    values, rotation = eigh((small + small.T) / 2)
     return np.ascontiguousarray(V @ rotation[:, ::-1]), values[::-1].copy()
 
 
@@ -110,7 +111,10 @@ def _krylov_top(
                 Y = np.linalg.qr(Y - basis @ (basis.T @ Y))[0]
             X, basis = Y, np.concatenate([basis, Y], axis=1)
     small = basis.T @ images
-    values, rotation = np.linalg.eigh((small + small.T) / 2)
+    try:
+        values, rotation = eigh((small + small.T) / 2)
+    except np.linalg.LinAlgError:  # no convergence
+        return start, np.inf, np.inf
     best, top = rotation[:, ::-1][:, : start.shape[1]], float(values[-1])
     vectors = basis @ best
     residual = float(np.linalg.norm(images @ best[:, 0] - top * vectors[:, 0])) / (top or np.inf)
@@ -120,7 +124,7 @@ def _krylov_top(
 
 def _dense(W: Buffer, index: int) -> Vector:
     try:
-        return np.linalg.eigh(W)[1][:, index].copy()
+        return eigh(W)[1][:, index].copy()
     except np.linalg.LinAlgError:  # no convergence
         return np.eye(len(W))[:, np.argsort(W.diagonal())[index]]
 

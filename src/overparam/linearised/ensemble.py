@@ -21,6 +21,7 @@ from overparam.kernel.infinite.infinite_ntk import infinite_ntk, infinite_ntk_di
 from overparam.limits import require_whole
 from overparam.linearised.training_curve import TrainingCurve, infinite_training_curve
 from overparam.model.mlp import MLP
+from overparam.numbers.eigenvectors import eigh
 from overparam.precision import on_host
 from overparam.problem.problem import Problem, plain_network
 from overparam.randomness import seed_of
@@ -60,7 +61,7 @@ class GaussianPrediction:
         """
         require_whole("draws", draws, 1)
         rng = np.random.default_rng(seed_of(key))
-        values, vectors = np.linalg.eigh(self.covariance)
+        values, vectors = eigh(self.covariance)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         normal = rng.standard_normal((draws, *self.mean.shape))
         return self.mean + np.einsum("pq,dqk->dpk", root, normal)

@@ -15,6 +15,7 @@ from overparam.jacobian.data_norms import Arithmetic
 from overparam.jacobian.layer_norms import LayerNorms, ObservedLayers, observe, with_composed
 from overparam.model.mlp import MLP, Params
 from overparam.numbers import Interval, safe_upper, sqrt
+from overparam.numbers.eigenvectors import eigh
 from overparam.numbers.sums import UNIT_ROUNDOFF, sum_error, summed
 from overparam.problem.problem import Problem
 from overparam.rounding.passes import (
@@ -117,7 +118,7 @@ def top_eigenvalues_up(grams: Float[np.ndarray, "n s s"]) -> Vector:
     s = grams.shape[1]
     if s == 1:
         return grams[:, 0, 0].copy()
-    values, vectors = np.linalg.eigh(grams)
+    values, vectors = eigh(grams)
     transposed = np.swapaxes(vectors, 1, 2)
     rest = grams - (vectors * values[:, None, :]) @ transposed
     skew = transposed @ vectors - np.eye(s)

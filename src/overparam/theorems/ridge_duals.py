@@ -8,6 +8,8 @@ for their re-check. What v is worth is for the caller to measure, its rounding i
 import numpy as np
 from jaxtyping import Float
 
+from overparam.numbers.eigenvectors import eigh
+
 Vector = Float[np.ndarray, " m"]
 Nodes = Float[np.ndarray, " nodes"]
 
@@ -82,5 +84,5 @@ def _lanczos(
         q = image / beside[size - 1]
     between = beside[: size - 1]
     projected = np.diag(diagonal[:size]) + np.diag(between, 1) + np.diag(between, -1)
-    values, vectors = np.linalg.eigh(projected)
+    values, vectors = eigh(projected)
     return basis[:size].T, values, vectors

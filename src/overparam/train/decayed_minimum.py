@@ -26,6 +26,7 @@ from overparam.kernel.empirical.tangent import (
     tangent_kernel,
 )
 from overparam.model.function import Function, ParamTree, parameter_norm
+from overparam.numbers.eigenvectors import eigh
 from overparam.precision import as_float64, in_float64, on_host
 from overparam.problem.integrands import Integrand
 from overparam.problem.problem import Problem
@@ -181,7 +182,7 @@ class GaussNewton:
 def _root_of_second_derivative(problem: Problem, theta: ParamTree) -> Float[np.ndarray, "n k k"]:
     values, targets = np.asarray(problem.predict(theta)), problem.targets
     matrices = in_float64(_second_derivatives, problem.loss, values, targets)
-    eigenvalues, vectors = np.linalg.eigh((matrices + matrices.transpose(0, 2, 1)) / 2)
+    eigenvalues, vectors = eigh((matrices + matrices.transpose(0, 2, 1)) / 2)
     roots = np.sqrt(np.maximum(eigenvalues, 0.0))
     return np.matmul(vectors * roots[:, None, :], vectors.transpose(0, 2, 1))
 

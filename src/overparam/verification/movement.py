@@ -3,6 +3,7 @@
 import numpy as np
 
 from overparam.numbers import Interval, safe_upper
+from overparam.numbers.eigenvectors import eigh
 from overparam.numbers.sums import summed
 from overparam.theorems.drift_along_run import (
     Beside,
@@ -114,7 +115,7 @@ class Looks:
 
 def _at_least(matrix: np.ndarray) -> float:
     """A lower bound on the norm of a symmetric matrix: what it does to one vector."""
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    values, vectors = eigh((matrix + matrix.T) / 2)
     v = vectors[:, int(np.argmax(np.abs(values)))]
     rounding = 4 * (len(v) + 8) * 2.0**-53 * float(np.linalg.norm(matrix))
     return max(abs(float(v @ (matrix @ v))) / float(v @ v) * (2 - raised(len(v))) - rounding, 0.0)

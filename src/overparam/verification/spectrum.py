@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from flint import arb, arb_mat
 
+from overparam.numbers.eigenvectors import eigh
 from overparam.verification.balls import column, diagonal, dot, magnitudes, midpoints, to_balls
 
 
@@ -40,7 +41,7 @@ class Congruence:
 def spectrum_of(matrix: arb_mat) -> Congruence:
     """Bounds on the extreme eigenvalues of a symmetric matrix of balls."""
     middle = midpoints(matrix)
-    values, vectors = np.linalg.eigh((middle + middle.T) / 2)
+    values, vectors = eigh((middle + middle.T) / 2)
     q = to_balls(vectors)
     qt = q.transpose()
     p, s = qt * (matrix * q), qt * q

@@ -31,6 +31,7 @@ from overparam.kernel.spectrum.diagnosis import Finding, diagnose
 from overparam.kernel.spectrum.lanczos import top_eigenvalues
 from overparam.memory import require_memory
 from overparam.model.mlp import MLP
+from overparam.numbers.eigenvectors import eigh
 from overparam.numbers.sums import UNIT_ROUNDOFF
 from overparam.precision import on_host
 from overparam.results import brief
@@ -244,7 +245,7 @@ def _bottom(
     """
     n = len(W)
     if n <= DENSE_ORDER:
-        values, vectors = np.linalg.eigh(W)
+        values, vectors = eigh(W)
         return values[:count], vectors[:, :count]
     gap = 8.0 * UNIT_ROUNDOFF * np.sqrt(n) * (float(np.linalg.norm(W)) or 1.0)
     while not factor_shifted(W, diagonal, lower - gap):

@@ -27,6 +27,7 @@ from scipy.sparse.linalg import (
 )
 
 from overparam.errors import InputError
+from overparam.numbers.eigenvectors import eigh
 from overparam.precision import on_host
 from overparam.randomness import seed_of
 from overparam.results import pytree
@@ -180,7 +181,7 @@ def lanczos_error(order: int, krylov: int, failure_probability: float) -> float:
 
 def _dense(linear: LinearOperator) -> tuple[np.ndarray, np.ndarray]:
     matrix = _require_finite(linear.matmat(np.eye(linear.shape[0])))
-    return np.linalg.eigh((matrix + matrix.T) / 2)
+    return eigh((matrix + matrix.T) / 2)
 
 
 def _largest(
@@ -230,7 +231,7 @@ class _Run:
 def _ritz(linear: LinearOperator, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The Ritz pairs of a space with an orthonormal basis, values increasing."""
     small = basis.T @ linear.matmat(basis)
-    values, rotation = np.linalg.eigh((small + small.T) / 2)
+    values, rotation = eigh((small + small.T) / 2)
     return values, basis @ rotation
 
 
