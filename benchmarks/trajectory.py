@@ -2,15 +2,19 @@
 
 Centred networks at output scale 1 and default scales, step 1 / lambda_max unless it had to be
 halved, one draw. A case is DATA:POINTS:WIDTHS[:ACTIVATION], with ``parity`` for even against odd
-digits::
+digits, and for POINTS a number, ``all``, or ``training`` for what is left of all by a test set::
 
     python benchmarks/trajectory.py runs parity:100:512 parity:100:512x512 parity:100:8
     python benchmarks/trajectory.py curvature parity:100:512 parity:60:16x16
     python benchmarks/trajectory.py smallest 10x1 30x1 10x2
+    python benchmarks/trajectory.py forecast parity:training:256 parity:training:256:tanh
+    python benchmarks/trajectory.py runs parity:training:1024:tanh --budget 7200 --checkpoint run
 
 ``smallest POINTSxLAYERS`` looks for the smallest width certified within the budget, and for the
 smallest at which gradient descent with the same steps gets to zero loss at all. A width is tried
-as ``computed`` and as ``proved``, whose first steps are made in balls if need be.
+as ``computed`` and as ``proved``, whose first steps are made in balls if need be. ``forecast``
+makes no run: it says how long the linearised model expects it to be. A run with ``--checkpoint``
+that is interrupted goes on from there.
 ``attack SEEDS`` attacks the theorem with gradient descent in 60 digits on so many random problems
 of each of the shapes in tests/trajectory_attack.py, as the test of the same name does.
 """
@@ -30,16 +34,22 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from overparam import MLP, Problem, certify, gradient_descent
 from overparam.certificate.certificate import Rigor
+from overparam.certificate.hypotheses import measure_hypotheses
+from overparam.certificate.prediction import predict_run
 from overparam.certificate.trajectory_run import Run
 from overparam.certificate.trajectory_steps import COLUMNS
 from overparam.data.dataset import load
+from overparam.kernel.empirical.expansion import Expansion
 
-RUNS = ("case", "T", "exponent", "delta_T", "margin", "distance", "s / processor s", "bare")
-SMALLEST = ("points", "layers", "fits, steps", "certified, T", "exponent", "rigor, steps in balls")
-ATTACKED = ("shape", "problems", "cells", "largest delta_t", "ratio, median", "largest")
+HEADS = {
+    "runs": ("case", "T", "exponent", "delta_T", "margin", "distance", "s / processor s", "bare"),
+    "forecast": ("case", "points", "condition number", "L", "steps"),
+    "curvature": ("case", "bounded by", "step", "abs(R) / abs(g)", "bound / abs(g)", "ratio"),
+    "smallest": ("points", "layers", "fits, steps", "certified, T", "exponent", "rigor, in balls"),
+    "attack": ("shape", "problems", "cells", "largest delta_t", "ratio, median", "largest"),
+}
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 MOST_STEPS = 100_000
-CURVATURE = ("case", "bounded by", "step", "abs(R) / abs(g)", "bound / abs(g)", "ratio")
 
 
 def problem_of(case: str, seed: int) -> tuple[Problem, Any]:
@@ -47,8 +57,9 @@ def problem_of(case: str, seed: int) -> tuple[Problem, Any]:
     data, points, widths, *rest = case.split(":")
     chosen = {"target": "parity"} if data == "parity" else {}
     name = "digits" if data == "parity" else data
-    count = None if points == "all" else int(points)
-    measure = load(name, samples=count, test_fraction=0, standardize="sphere", **chosen).train
+    count = int(points) if points.isdigit() else None
+    kept = {} if points == "training" else {"test_fraction": 0}
+    measure = load(name, samples=count, standardize="sphere", **kept, **chosen).train
     hidden = tuple(int(w) for w in widths.split("x"))
     model = MLP(measure.dim, hidden, measure.outputs, activation=(rest or ["gelu"])[0])
     params = model.init(jax.random.key(seed))
@@ -56,10 +67,13 @@ def problem_of(case: str, seed: int) -> tuple[Problem, Any]:
     return Problem(model, measure, centered_at=params), params
 
 
-def certified_run(case: str, seed: int, budget: float, rigor: Rigor) -> tuple:
+def certified_run(
+    case: str, seed: int, budget: float, rigor: Rigor, checkpoint: str | None
+) -> tuple:
     """A row of the first table."""
     problem, params = problem_of(case, seed)
-    found, cost = timed(lambda: certify(problem, params, theorem="C", budget=budget, rigor=rigor))
+    how: dict[str, Any] = {"budget": budget, "rigor": rigor, "checkpoint": checkpoint}
+    found, cost = timed(lambda: certify(problem, params, theorem="C", **how))
     value = {name: constant.value for name, constant in found.constants.items()}
     if not found.certified:
         return (case, f"{value['steps_made']:,.0f}", "-", "-", "no", found.reason, cost, "-")
@@ -71,6 +85,17 @@ def certified_run(case: str, seed: int, budget: float, rigor: Rigor) -> tuple:
         *(f"{found.margin:.1f}", f"{value['limit_distance']:.1f}"),
         *(cost, bare),
     )
+
+
+def forecast_row(case: str, seed: int) -> tuple:
+    """What the linearised model expects of a run, before it is made."""
+    problem, params = problem_of(case, seed)
+    known = measure_hypotheses(Expansion(problem, params), target_norm=False)
+    largest, smallest = known.jacobian_norm**2, known.min_eigenvalue.lower
+    predicted = predict_run(known, 1 / (problem.loss.smoothness * largest))
+    steps = "-" if predicted is None else f"{predicted.steps:.2g}"
+    numbers = f"{largest / smallest:.2g}", f"{known.bounds.lipschitz(0.0):.2g}", steps
+    return (case, f"{problem.measure.n:,}", *numbers)
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, str]:
@@ -177,14 +202,14 @@ def print_row(cells: tuple) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("runs", "curvature", "smallest", "attack"))
+    parser.add_argument("what", choices=tuple(HEADS))
     parser.add_argument("cases", nargs="+")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=float, default=600.0)
+    parser.add_argument("--checkpoint", help="where a run is saved, and goes on from")
     parser.add_argument("--rigor", choices=("computed", "proved"), default="computed")
     args = parser.parse_args()
-    heads = {"runs": RUNS, "curvature": CURVATURE, "smallest": SMALLEST, "attack": ATTACKED}
-    head = heads[args.what]
+    head = HEADS[args.what]
     print_row(head)
     print_row(("---",) * len(head))
     if args.what == "attack":
@@ -193,7 +218,9 @@ def main() -> None:
         return
     for case in args.cases:
         if args.what == "runs":
-            print_row(certified_run(case, args.seed, args.budget, args.rigor))
+            print_row(certified_run(case, args.seed, args.budget, args.rigor, args.checkpoint))
+        elif args.what == "forecast":
+            print_row(forecast_row(case, args.seed))
         elif args.what == "smallest":
             points, layers = map(int, case.split("x"))
             print_row(smallest_width(points, layers, args.seed, args.budget))

@@ -10,6 +10,7 @@ from overparam import gradient_descent
 from overparam.certificate.trajectory_points import measure_point, third_around
 from overparam.certificate.trajectory_steps import CHUNK, COLUMNS, cell_program
 from overparam.jacobian.curvature import input_grams, neuron_curvature
+from overparam.jacobian.random_curvature import DRAWINGS
 from tiny import Tiny
 
 CASES = [Tiny((5,), "gelu", 1, points=8), Tiny((4,), "tanh", 2, points=9)]
@@ -27,7 +28,7 @@ def test_derived_bounds_are_above_the_hessian_and_near_those_made_anew(tiny):
     grams = input_grams(problem.mlp, x)
     data = (x, problem.targets, weights, problem.offset, None, grams)
     with jax.enable_x64(True):
-        cell = cell_program(problem.mlp, problem.loss, "neurons", CHUNK)
+        cell = cell_program(problem.mlp, problem.loss, "neurons", DRAWINGS[0], CHUNK)
         limits = np.float64(REACH), np.float64(np.inf), np.int32(STEPS), np.float64(0.0)
         draws = jax.random.key(0), np.int32(0)
         _, rows, ghats, made, _ = cell(start, start, start, data, eta, bends, limits, draws)

@@ -97,3 +97,19 @@ def test_nearby_the_hessian_changes_as_little_as_it_is_said_to(hidden, activatio
     _, changes = norms(tiny, params, far, direction, measure)
     worst = np.max(changes / (size * scales))
     assert 0 < worst <= third
+
+
+@pytest.mark.parametrize("activation", ["sin", "tanh", "erf"])
+def test_the_blocks_of_neurons_change_about_as_much_as_they_may(activation):
+    """One neuron, one point, moved a little from everywhere to everywhere: Lemma C13 is sharp."""
+    tiny = Tiny((1,), activation, 1, points=1, in_dim=1, bias_scale=1.0)
+    rng, third, worst = np.random.default_rng(1), tiny.model.act.third_bound, 0.0
+    measure = tiny.measure(0)
+    far = rng.standard_normal((200, tiny.model.parameter_count))
+    far *= 1e-3 / np.linalg.norm(far, axis=1, keepdims=True)
+    for seed in range(20):
+        params = tiny.start(seed)
+        bound = third_derivative(measure_layer_norms(tiny.problem(0), params), third, 1e-3)
+        _, changes = norms(tiny, params, far, np.ones((1, 1)), measure)
+        worst = max(worst, float(changes.max()) / (1e-3 * bound))
+    assert 0.4 < worst <= 1

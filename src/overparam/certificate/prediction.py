@@ -10,7 +10,7 @@ import numpy as np
 from overparam.certificate.hypotheses import Hypotheses
 from overparam.certificate.trajectory_points import relative_curvature
 from overparam.jacobian.mlp_bounds import base_of
-from overparam.jacobian.random_curvature import drawing_for, expected_products
+from overparam.jacobian.random_curvature import Drawing, drawing_for, expected_products
 from overparam.model.composed import Composed
 from overparam.precision import as_float64
 from overparam.problem.problem import Problem
@@ -47,11 +47,13 @@ class Prediction:
         work: The same in gradient steps, with what bounding the curvature costs.
         sampled: Whether that takes random vectors: deeper networks whose layers' bounds are too
             large together.
+        drawing: How such vectors are best drawn; None where only the network's size tells.
     """
 
     steps: int
     work: float
     sampled: bool = False
+    drawing: Drawing | None = None
 
     def seconds(self, problem: Problem) -> float:
         """How long it takes here at a usual rate: six operations a parameter, point and step."""
@@ -94,21 +96,24 @@ def predict_run(hypotheses: Hypotheses, step_size: float) -> Prediction | None:
     grid = np.append(0.0, np.geomspace(1.0, max(steps, 1.0), 200))
     residuals = np.array([left(float(t)) for t in grid])
     total, smooth = left(0.0) + float(np.trapezoid(residuals, grid)), problem.loss.smoothness
-    drawing = drawing_for(problem.network.parameter_count, problem.measure.n)
+    size = problem.network.parameter_count, problem.measure.n
 
-    def products(relative: float) -> float:
+    def products(relative: float, drawing: Drawing) -> float:
         taken = expected_products(step_size * smooth * relative * residuals, drawing)
         return float(np.trapezoid(taken, grid))
 
     if isinstance(problem.network, Composed):
-        return Prediction(steps, steps + PER_PRODUCT * products(lipschitz), True)
+        work = steps + PER_PRODUCT * products(lipschitz, drawing_for(*size))
+        return Prediction(steps, work, True)
     base = base_of(hypotheses.bounds)
     assert base is not None
     relative = min(lipschitz, relative_curvature(problem, as_float64(point.params), base))
     exponent = step_size * smooth * relative * total
     if exponent <= SAMPLED:
         return Prediction(steps, PER_STEP * steps)
-    return Prediction(steps, PER_STEP * steps + PER_PRODUCT * products(relative), True)
+    drawing = drawing_for(*size, exponent)
+    work = PER_STEP * steps + PER_PRODUCT * products(relative, drawing)
+    return Prediction(steps, work, True, drawing)
 
 
 def _first(reached: Callable[[float], bool]) -> int | None:

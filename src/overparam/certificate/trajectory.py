@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import UNSET, structs
@@ -22,8 +23,9 @@ from overparam.certificate.trajectory_certificate import Found, certificate_of, 
 from overparam.certificate.trajectory_checkpoint import saved_at
 from overparam.certificate.trajectory_run import Run
 from overparam.errors import InputError
-from overparam.jacobian.random_curvature import ATTEMPTS
+from overparam.jacobian.random_curvature import ATTEMPTS, Drawing
 from overparam.model.composed import Composed, bending
+from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, layered_network
@@ -36,9 +38,10 @@ STEP = 1.0
 """eta M |J(theta_0)|^2 of the step that is chosen."""
 
 
-SHORTENED = ATTEMPTS // 2 - 2
+SHORTENED = (ATTEMPTS - 3) // 2 - 1
 """How often a step that was not asked for is shortened where a run with it cannot be followed. With
-each there is one run with random vectors at most, and one in balls; two more may follow."""
+each there is one run with random vectors at most, and one in balls; with the first a looser one,
+and two more may follow."""
 
 SOON, MUCH_SHORTER, SHORTER = 500, 0.5, 0.7
 """By how much, if that was so after fewer steps than this, or later: kernels grow fastest first."""
@@ -187,15 +190,8 @@ def certify_by_running(
             return not_certified(first, step, why, 0, predicted)
         hasty = free and before < SHORTENED
         settings = RunSettings(predicted, until, budget, progress, saved, hasty)
-        sampled = not proved and (predicted is None or predicted.sampled)
-        run = Run(problem, start, step, next(seeds), proved=proved, sampled=sampled)
-        attempt, found = make_attempt(problem, run, settings)
-        lost = found is None and isinstance(attempt.why, Lost)
-        if lost and run.how == "layers" and not proved:
-            again = Run(problem, start, step, next(seeds), sampled=True)
-            attempt, found = make_attempt(problem, again, settings)
-        if found is None and attempt.adrift:
-            attempt, found = _with_balls(attempt, settings, next(seeds))
+        drawing = predicted.drawing if predicted is not None and not before else None
+        attempt, found = _with_step(problem, start, step, seeds, proved, settings, drawing)
         if found is not None:
             return certificate_of(hypotheses, first, found)
         if not attempt.lost or attempt.adrift:
@@ -218,6 +214,30 @@ def certify_by_running(
         if isinstance(last.why, WouldTake):
             return not_certified(first, step, last.why, last.steps, predicted)
     return not_certified(first, attempt.run.step_size, attempt.why, attempt.steps, None)
+
+
+def _with_step(
+    problem: Problem,
+    start: ParamTree,
+    step: float,
+    seeds: Iterator[int],
+    proved: bool,
+    settings: RunSettings,
+    drawing: Drawing | None,
+) -> tuple[Attempt, Found | None]:
+    """Runs with one step size: the cheapest, one with sharper bounds on curvature, one in balls."""
+    predicted = settings.predicted
+    sampled = not proved and (predicted is None or predicted.sampled)
+    run = Run(problem, start, step, next(seeds), proved=proved, sampled=sampled, drawing=drawing)
+    attempt, found = make_attempt(problem, run, settings)
+    lost = isinstance(attempt.why, Lost) and not attempt.too_steep
+    loose = (lost and run.how == "layers") or ((lost or attempt.adrift) and drawing is not None)
+    if found is None and loose and not proved:
+        again = Run(problem, start, step, next(seeds), sampled=True)
+        attempt, found = make_attempt(problem, again, settings)
+    if found is None and attempt.adrift:
+        attempt, found = _with_balls(attempt, settings, next(seeds))
+    return attempt, found
 
 
 def _with_balls(lost: Attempt, settings: RunSettings, seed: int) -> tuple[Attempt, Found | None]:

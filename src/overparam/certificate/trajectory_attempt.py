@@ -141,7 +141,7 @@ class Attempt:
                 self.run.stepping = self.run.balling = 0.0
             if self._too_long(now - began, self.work - before):
                 return best
-            if self.hasty and self.steep > STEEP:
+            if self.too_steep:
                 self.why, self.lost = Lost(self.steps, self.deviation, self.run.exponent), True
                 return best
             point = self.run.measure(cell.end, self.steps)
@@ -149,6 +149,11 @@ class Attempt:
         if point is not None and (best is None or best.steps == self.steps):
             return self._hand_over(point, self.deviation) or best
         return best
+
+    @property
+    def too_steep(self) -> bool:
+        """Whether the step is to be shortened at once, whatever bounds the curvature."""
+        return self.hasty and self.steep > STEEP
 
     def _adrift(self, point: Point) -> bool:
         """Whether Theorem 1 would take over but for rounding, which outweighs the residual."""

@@ -47,6 +47,7 @@ from overparam.enclosures.rounding import add_up
 from overparam.errors import InputError
 from overparam.jacobian.curvature import input_grams
 from overparam.jacobian.random_curvature import (
+    Drawing,
     cap_worth,
     drawing_for,
     expected_products,
@@ -115,6 +116,7 @@ class Run:
             that a certificate looks at, as a run may depend on the vectors of those before.
         proved: Whether every bound is to include its rounding.
         sampled: Whether random vectors bound the curvature of deeper networks, instead of layers.
+        drawing: How they are drawn; None is as the size of the network says.
         early: How many steps are made in balls.
         bits: Their precision.
         persists: Whether a run that is lost goes on, to say how many of its steps need more bits;
@@ -140,6 +142,7 @@ class Run:
         *,
         proved: bool = False,
         sampled: bool = False,
+        drawing: Drawing | None = None,
         early: int = 0,
         bits: int = 128,
         persists: bool = False,
@@ -150,7 +153,7 @@ class Run:
         network = problem.network
         self.how = curvature_of(network, sampled)
         self.randomised = self.how == "random"
-        self.drawing = drawing_for(network.parameter_count, problem.measure.n)
+        self.drawing = drawing or drawing_for(network.parameter_count, problem.measure.n)
         if self.randomised and step_size * problem.weight_decay > LONGEST_STEP:
             longest = LONGEST_STEP / problem.weight_decay
             raise InputError(
@@ -181,7 +184,7 @@ class Run:
         self._sums = sums_of(problem, sizes(self.start))
         self._data = (measure.x, problem.targets, measure.weights, offset, decayed)
         self._grams = input_grams(problem.mlp, measure.x) if self.how == "neurons" else None
-        self._advance = cell_program(network, problem.loss, self.how, self.longest)
+        self._advance = cell_program(*(network, problem.loss, self.how, self.drawing, self.longest))
 
     @property
     def in_balls(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from overparam.jacobian.curvature import curvature_of_neurons
-from overparam.jacobian.random_curvature import curvature_sample, drawing_for
+from overparam.jacobian.random_curvature import Drawing, curvature_sample
 from overparam.kernel.empirical.layer_products import multiply, observe, pull_sides
 from overparam.model.composed import Composed
 from overparam.model.function import ParamTree, tree_norm
@@ -135,7 +135,9 @@ class _Bounded(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature, longest: int) -> Callable:
+def cell_program(
+    model: MLP | Composed, loss: Integrand, how: Curvature, drawing: Drawing, longest: int
+) -> Callable:
     """A cell's steps, ``longest`` at most, compiled once for problems of one kind and shape.
 
     The data's weights are those of the measure; or a table, a row for each step's batch and, last,
@@ -185,7 +187,6 @@ def cell_program(model: MLP | Composed, loss: Integrand, how: Curvature, longest
         x, weighted = data[0], data[2][:, None] * ghat
         # In a direction that stays fixed while theta moves.
         against = jax.grad(lambda p: jnp.vdot(weighted, model.apply(p, x)))
-        drawing = drawing_for(model.parameter_count, len(x))
         kept = 1 - step_size * (0.0 if data[4] is None else data[4][0])
         return curvature_sample(against, theta, cap / kept, step_size / kept, key, drawing) / kept
 

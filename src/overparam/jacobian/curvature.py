@@ -4,10 +4,11 @@ For a direction ghat in L2(mu; R^k) the scalar function <F, ghat> has a Hessian 
 With one hidden layer R is block diagonal over the neurons, and its norm is bounded exactly up to
 Frobenius norms (:func:`neuron_curvature`); deeper networks have a randomised bound
 (``random_curvature.py``). How much R changes nearby is :func:`third_derivative`, crude and for any
-depth. Statements and proofs: docs/trajectory.md, with these symbols.
+depth, sharper for one hidden layer. Statements and proofs: docs/trajectory.md, with these symbols.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ from overparam.jacobian.layer_norms import LayerNorms
 from overparam.model.mlp import MLP, Params
 from overparam.numbers.sums import sum_error
 from overparam.numbers.upper import EXTENDED, Upper, hypot, strict
+
+TWO_OVER_ROOT_3 = 1.1547005383792518
+"""Above 2 / sqrt(3), by less than 4e-16."""
 
 
 class InputGrams(NamedTuple):
@@ -104,7 +108,7 @@ def curvature_of_neurons(
 
 
 def third_derivative(base: LayerNorms, third_bound: float, radius: float) -> float:
-    """A Lipschitz constant N of D^2 F on a ball, by layers; crude, as it multiplies tiny numbers.
+    """A Lipschitz constant N of D^2 F on a ball, by layers, or of one hidden layer by neurons.
 
     Args:
         base: Norms at the ball's centre.
@@ -115,18 +119,37 @@ def third_derivative(base: LayerNorms, third_bound: float, radius: float) -> flo
         N with |D^2 <F, g>(theta) - D^2 <F, g>(theta')| <= N |g| |theta - theta'| on the ball.
 
     References:
-        docs/trajectory.md, Lemma C5.
+        docs/trajectory.md, Lemmas C5 and C13.
     """
+    ways = (_by_layers, _by_neurons) if len(base.weight_norms) == 2 else (_by_layers,)
+    return min(_in_range(way, base, third_bound, radius) for way in ways)
+
+
+def _in_range(way: Callable, *given: Any) -> float:
     for dtype in (np.float64, EXTENDED):
         try:  # for range: underflow cannot be counted
             with strict():
-                return _third(base, third_bound, radius, dtype).bound()
+                return float(way(*given, dtype).bound())
         except FloatingPointError:
             continue
     return math.inf
 
 
-def _third(base: LayerNorms, third_bound: float, radius: float, dtype: Any) -> Upper:
+def _by_neurons(base: LayerNorms, third_bound: float, radius: float, dtype: Any) -> Upper:
+    exact = partial(Upper.exact, dtype=dtype)
+    (_, kappa, _), (c_2, _, _) = base.of_trained(0), base.of_trained(1)
+    squares, weights = exact(kappa).squared(), exact(base.weights)
+    chi_2, chi_3 = (
+        (weights * power.squared()).sum(axis=0).sqrt()
+        for power in (squares, squares * exact(kappa))
+    )
+    moved = exact(base.output_scale) * exact(c_2)
+    column = exact(base.upstream_columns[0].max()) + moved * exact(radius)
+    bent = exact(TWO_OVER_ROOT_3) * exact(base.curvature_bound or 0.0) * moved * chi_2
+    return exact(third_bound) * column * chi_3 + bent
+
+
+def _by_layers(base: LayerNorms, third_bound: float, radius: float, dtype: Any) -> Upper:
     exact = partial(Upper.exact, dtype=dtype)
     betas = base.slope_bound, base.curvature_bound or 0.0, third_bound
     beta_1, beta_2, beta_3, r, three = map(exact, (*betas, radius, 3.0))

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from overparam.model.function import tree_norm
 
-ATTEMPTS = 10
+ATTEMPTS = 12
 """Runs with random vectors that a certificate looks at, at most; they share the probability."""
 
 FAILURE = 1e-12
@@ -47,16 +47,30 @@ class Drawing(NamedTuple):
     rare: int
 
 
-DRAWINGS = Drawing(10.0, 12, 12), Drawing(14.0, 16, 4)
-"""For small and for large networks."""
+DRAWINGS = Drawing(10.0, 12, 12), Drawing(14.0, 16, 4), Drawing(6.0, 8, 4)
+"""For small networks, for large ones, and for large ones that meet little curvature: they afford
+a looser bound."""
 
 SMALL = 2**22
 """Parameters times points up to which a network is small."""
 
 
-def drawing_for(parameters: int, points: int) -> Drawing:
-    """Chosen by what a product costs and by nothing that is random."""
-    return DRAWINGS[0] if parameters * points <= SMALL else DRAWINGS[1]
+LITTLE = 100.0
+"""The sum of a run's caps up to which it meets little curvature: in truth a tenth of it or less."""
+
+
+def drawing_for(parameters: int, points: int, caps: float = math.inf) -> Drawing:
+    """Chosen by what a product costs, by what a run may meet, and by nothing that is random.
+
+    Args:
+        parameters: Of the network.
+        points: Of the data.
+        caps: The sum of the caps of a run's steps, as far as it can be told beforehand.
+    """
+    small, large, loose = DRAWINGS
+    if parameters * points <= SMALL:
+        return small
+    return loose if caps <= LITTLE else large
 
 
 def laplace(s: float, power: int) -> float:
