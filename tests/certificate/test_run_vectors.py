@@ -14,7 +14,7 @@ from overparam.certificate.prediction import Prediction
 from overparam.certificate.reason import Lost
 from overparam.certificate.trajectory_attempt import Attempt
 from overparam.certificate.trajectory_run import Run
-from overparam.jacobian.random_curvature import ATTEMPTS
+from overparam.jacobian.random_curvature import ATTEMPTS, DRAWINGS, Drawing
 from overparam.numbers.balls import LEAST, norm_of_radii
 from tiny import Tiny
 
@@ -53,12 +53,35 @@ def test_each_run_has_vectors_of_its_own_and_there_are_not_more_than_share_the_p
         return lost, None
 
     monkeypatch.setattr(trajectory, "make_attempt", attempt)
-    monkeypatch.setattr(trajectory, "predict_run", lambda *given: Prediction(1, 1.0, True))
+    predicted = Prediction(1, 1.0, True, DRAWINGS[-1])
+    monkeypatch.setattr(trajectory, "predict_run", lambda *given: predicted)
     assert not certify(problem, start, theorem="C").certified
     sampled = [run for run in runs if run.randomised]
     keys = {tuple(jax.random.key_data(run.key).tolist()) for run in sampled}
     assert len(keys) == len(sampled) == len(runs) <= ATTEMPTS
     assert len(runs) > 4
+    assert [run.drawing for run in runs[:2]] == [DRAWINGS[-1], DRAWINGS[0]]
+
+
+def test_a_run_that_a_loose_bound_on_curvature_loses_is_made_again_with_a_sharper_one(monkeypatch):
+    loose = Drawing(0.5, 8, 4)
+    predicted = Prediction(100, 100.0, True, loose)
+    monkeypatch.setattr(trajectory, "predict_run", lambda *given: predicted)
+    runs, made = [], trajectory.make_attempt
+
+    def attempt(problem, run, settings):
+        runs.append(run)
+        return made(problem, run, settings)
+
+    monkeypatch.setattr(trajectory, "make_attempt", attempt)
+    wide = Tiny((32, 32), "tanh", 1, points=4)
+    problem, start = wide.problem(0, centred=True), wide.start(0)
+    found = certify(problem, start, theorem="C")
+    assert found.certified
+    assert [run.drawing for run in runs] == [loose, DRAWINGS[0]]
+    assert runs[0].step_size == runs[1].step_size
+    # log((t + 1)(t + 2) / p) / 0.5 alone is more than float64 affords
+    assert runs[0].slack(1) > 50 > found.constants["exponent"].value
 
 
 def test_a_step_beyond_what_weight_decay_allows_rests_on_no_vectors():

@@ -8,6 +8,7 @@ import pytest
 
 import one_run
 from overparam import InputError, certify
+from overparam.certificate import trajectory_checkpoint
 
 
 def uninterrupted(rigor):
@@ -88,6 +89,12 @@ def test_another_runs_checkpoint_is_refused_and_kept(interrupted, other):
     with pytest.raises(InputError, match="belongs to another run: delete it or name another"):
         certified(interrupted, **other)
     assert interrupted.read_bytes() == content
+
+
+def test_so_is_one_of_another_version(interrupted, monkeypatch):
+    monkeypatch.setattr(trajectory_checkpoint, "VERSION", "0.0.1")
+    with pytest.raises(InputError, match="belongs to another run: delete it or name another"):
+        certified(interrupted)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[::-1]])

@@ -1,7 +1,8 @@
 """A run that is to be certified, saved now and then, goes on to the same bits.
 
 What is saved is the state between two cells; all else is computed from it anew. Seconds that a
-budget counts begin anew, too.
+budget counts begin anew, too. Another version of the package, which may keep another state, refuses
+the file.
 """
 
 import time
@@ -20,6 +21,7 @@ from overparam.errors import InputError
 from overparam.model.function import ParamTree
 from overparam.problem.problem import Problem
 from overparam.theorems.drift_along_run import Beside, LinearRun
+from overparam.version import VERSION
 
 SAVE_EVERY = 5.0
 """Seconds between two savings, at least."""
@@ -143,4 +145,4 @@ def saved_at(
     if not Path(path).parent.is_dir():
         raise InputError(f"the checkpoint {path} has no folder to lie in: create it first")
     about = msgspec.json.encode([describe(problem, params), step_size, rigor]).decode()
-    return Saved(Checkpoint(Path(path), f"certify: {about}"))
+    return Saved(Checkpoint(Path(path), f"certify {VERSION}: {about}"))
