@@ -200,20 +200,29 @@ def certify_by_running(
             break
         step *= MUCH_SHORTER if attempt.steps < SOON else SHORTER
     if isinstance(attempt.why, Lost) and not proved and time.perf_counter() < until:
-        step = attempt.run.step_size  # the shortest, along which curvature adds up to the least
+        # The shortest step so far, along which curvature adds up to the least.
+        step = attempt.run.step_size
         predicted = predict_run(hypotheses, step)
         settings = RunSettings(predicted, until, budget, progress, saved)
-        run = Run(problem, start, step, next(seeds), persists=True, sampled=True)
-        last, found = attempt, None
-        if _has_balls(problem):
-            last, found = make_attempt(problem, run, settings)
-        if found is None and last.adrift:
-            last, found = _with_balls(last, settings, next(seeds))
+        last, found = _to_the_end(attempt, settings, seeds)
         if found is not None:
             return certificate_of(hypotheses, first, found)
         if isinstance(last.why, WouldTake):
             return not_certified(first, step, last.why, last.steps, predicted)
     return not_certified(first, attempt.run.step_size, attempt.why, attempt.steps, None)
+
+
+def _to_the_end(
+    lost: Attempt, settings: RunSettings, seeds: Iterator[int]
+) -> tuple[Attempt, Found | None]:
+    """The same run beyond what float64 bears; and with as many steps in balls as that shows."""
+    problem, run, found = lost.problem, lost.run, None
+    if _has_balls(problem):
+        again = Run(problem, run.start, run.step_size, next(seeds), persists=True, sampled=True)
+        lost, found = make_attempt(problem, again, settings)
+    if found is None and lost.adrift:
+        lost, found = _with_balls(lost, settings, next(seeds))
+    return lost, found
 
 
 def _with_step(
