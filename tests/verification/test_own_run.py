@@ -1,6 +1,8 @@
 """Certificates of Theorem C are checked by another run; what it does not confirm is refused."""
 
 import json
+import math
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -13,8 +15,9 @@ from overparam import MLP, Measure, Problem, certify
 from overparam.certificate.certificate import Course
 from overparam.certificate.reason import Short
 from overparam.model.activation import get_activation
-from overparam.verification import verify
+from overparam.verification import own_run, verify
 from overparam.verification.float_pass import FLOAT_ACTIVATIONS
+from overparam.verification.subject import subject_of
 from overparam.verification.verify import UNCHECKED
 from tiny import Tiny
 
@@ -58,6 +61,29 @@ def test_two_hidden_layers_pass_and_their_probability_is_the_usual_one():
     assert verify(certificate, problem, start).ok
     luckier = altered(certificate, failure_probability=1e-30)
     assert any("failure_probability" in why for why in verify(luckier, problem, start).reasons)
+
+
+@pytest.mark.parametrize(("patience", "made"), [(49.0, [0]), (50.0, [0, 50])])
+def test_a_run_is_made_again_with_steps_in_balls_unless_they_would_be_too_many(
+    patience, made, monkeypatch
+):
+    class Lost(own_run._Run):
+        """A run of which float64 says nothing unless 50 steps are made in balls."""
+
+        def __init__(self, subject, step_size, early, say, batches):
+            runs.append(early)
+            super().__init__(subject, step_size, 0, say, batches)
+
+        def until(self, steps):
+            return replace(super().until(2), deviation=math.inf)
+
+    runs: list[int] = []
+    monkeypatch.setattr(own_run, "_Run", Lost)
+    monkeypatch.setattr(own_run.OwnRun, "early", lambda found: 50)
+    problem, start, certificate = certified("computed")
+    subject, step = subject_of(problem, start), certificate.step_size
+    own_run.own_run(subject, step, 1000, 0, lambda *told: None, patience=patience)
+    assert runs == made
 
 
 FORGERIES = {

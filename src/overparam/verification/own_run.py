@@ -99,6 +99,7 @@ def own_run(
     early: int,
     say: Progress,
     batches: DrawnBatches | None = None,
+    patience: float = math.inf,
 ) -> OwnRun:
     """Make T steps of gradient descent.
 
@@ -110,9 +111,10 @@ def own_run(
             to do, the run is made again.
         say: Told what is being computed.
         batches: Of the steps; None takes all points in each.
+        patience: Steps in balls at most that the run is made again with.
     """
     found = _Run(subject, step_size, min(early, steps), say, batches).until(steps)
-    if math.isinf(found.deviation) and not early:
+    if math.isinf(found.deviation) and not early and found.early() <= patience:
         found = _Run(subject, step_size, found.early(), say, batches).until(steps)
     return found
 

@@ -45,6 +45,9 @@ LITTLE = 0.01
 IN_BALLS = 1e8
 """Steps times points times weights up to which that is worth its time."""
 
+PATIENCE = 2e9
+"""The same for first steps of a run that rests on random vectors: mostly in vain without them."""
+
 _MOST_STEPS = 10**8
 _NODES = np.geomspace(TAIL_RADII[0], TAIL_RADII[-1], 4 * len(TAIL_RADII) - 3)
 
@@ -82,8 +85,9 @@ def compare_run(claim: Claim, subject: Subject, start: Measured, say: Progress) 
         return [f"handover is {steps:.12g}: not a number of steps"]
     early = int(claim.number("steps_in_balls")) if claim.has("steps_in_balls") else 0
     eta = claim.number("step_size")
-    found = own_run(subject, eta, int(steps), early, say)
     products = subject.x.shape[0] * sum(w.size for w in subject.params.weights)
+    patience = PATIENCE / products if claim.has("failure_probability") else math.inf
+    found = own_run(subject, eta, int(steps), early, say, patience=patience)
     if outweighs(claim, found, LITTLE) and steps * products <= IN_BALLS:
         again = own_run(subject, eta, int(steps), int(steps), say)
         found = again if math.isfinite(again.deviation) else found
