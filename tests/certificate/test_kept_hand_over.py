@@ -19,7 +19,7 @@ def test_a_run_that_was_certified_is_not_made_again(monkeypatch):
         return SimpleNamespace(why=why, run=run, adrift=False), "what was found"
 
     monkeypatch.setattr(trajectory, "make_attempt", attempt)
-    monkeypatch.setattr(trajectory, "predict_run", lambda *given: Prediction(1, 1.0))
+    monkeypatch.setattr(trajectory, "predict_run", lambda *given, **how: Prediction(1, 1.0))
     monkeypatch.setattr(
         trajectory,
         "certificate_of",

@@ -10,11 +10,13 @@ from flint import arb, arb_mat
 from overparam import InputError, Problem, certify
 from overparam.certificate import trajectory
 from overparam.certificate.ball_steps import BallRun
-from overparam.certificate.prediction import Prediction
+from overparam.certificate.hypotheses import measure_hypotheses
+from overparam.certificate.prediction import Prediction, predict_run
 from overparam.certificate.reason import Lost
 from overparam.certificate.trajectory_attempt import Attempt
 from overparam.certificate.trajectory_run import Run
 from overparam.jacobian.random_curvature import ATTEMPTS, DRAWINGS, Drawing
+from overparam.kernel.empirical.expansion import Expansion
 from overparam.numbers.balls import LEAST, norm_of_radii
 from tiny import Tiny
 
@@ -54,7 +56,7 @@ def test_each_run_has_vectors_of_its_own_and_there_are_not_more_than_share_the_p
 
     monkeypatch.setattr(trajectory, "make_attempt", attempt)
     predicted = Prediction(1, 1.0, True, DRAWINGS[-1])
-    monkeypatch.setattr(trajectory, "predict_run", lambda *given: predicted)
+    monkeypatch.setattr(trajectory, "predict_run", lambda *given, **how: predicted)
     assert not certify(problem, start, theorem="C").certified
     sampled = [run for run in runs if run.randomised]
     keys = {tuple(jax.random.key_data(run.key).tolist()) for run in sampled}
@@ -66,7 +68,7 @@ def test_each_run_has_vectors_of_its_own_and_there_are_not_more_than_share_the_p
 def test_a_run_that_a_loose_bound_on_curvature_loses_is_made_again_with_a_sharper_one(monkeypatch):
     loose = Drawing(0.5, 8, 4)
     predicted = Prediction(100, 100.0, True, loose)
-    monkeypatch.setattr(trajectory, "predict_run", lambda *given: predicted)
+    monkeypatch.setattr(trajectory, "predict_run", lambda *given, **how: predicted)
     runs, made = [], trajectory.make_attempt
 
     def attempt(problem, run, settings):
@@ -92,6 +94,23 @@ def test_a_step_beyond_what_weight_decay_allows_rests_on_no_vectors():
         Run(problem, start, 1.3 / 40, sampled=True)
     found = certify(problem, start, step_size=1.3 / 40)
     assert "failure_probability" not in found.constants
+
+
+def test_a_looser_bound_is_for_wide_networks_that_meet_little_curvature(monkeypatch):
+    """By a forecast, whose work counts the vectors' products."""
+    wide = Tiny((32, 32), "tanh", 1, points=4)
+    problem, start = wide.problem(0, centred=True), wide.start(0)
+    hypotheses = measure_hypotheses(Expansion(problem, start))
+    step = 1 / hypotheses.jacobian_norm**2
+    monkeypatch.setattr("overparam.certificate.prediction.SAMPLED", 0.0)
+    assert predict_run(hypotheses, step, loose=True).drawing is None
+    monkeypatch.setattr("overparam.jacobian.random_curvature.SMALL", 0)
+    loose, sharp = (predict_run(hypotheses, step, loose=which) for which in (True, False))
+    assert loose.drawing == DRAWINGS[2]
+    assert sharp.drawing is None
+    assert loose.work < sharp.work
+    monkeypatch.setattr("overparam.jacobian.random_curvature.LITTLE", 0.0)
+    assert predict_run(hypotheses, step, loose=True) == sharp
 
 
 @pytest.mark.parametrize("bits", [128, 700, 2000])

@@ -8,7 +8,7 @@ import pytest
 
 import one_run
 from overparam import InputError, certify
-from overparam.certificate import trajectory_checkpoint
+from overparam.certificate import trajectory_checkpoint, trajectory_run
 
 
 def uninterrupted(rigor):
@@ -94,6 +94,13 @@ def test_another_runs_checkpoint_is_refused_and_kept(interrupted, other):
 def test_so_is_one_of_another_version(interrupted, monkeypatch):
     monkeypatch.setattr(trajectory_checkpoint, "VERSION", "0.0.1")
     with pytest.raises(InputError, match="belongs to another run: delete it or name another"):
+        certified(interrupted)
+
+
+def test_so_is_one_with_other_bounds_on_curvature(interrupted, monkeypatch):
+    """Which of them a forecast chooses, and that may differ from machine to machine."""
+    monkeypatch.setattr(trajectory_run, "curvature_of", lambda network, sampled: "layers")
+    with pytest.raises(InputError, match="curvature was bounded in another way: delete it"):
         certified(interrupted)
 
 

@@ -47,7 +47,7 @@ class Prediction:
         work: The same in gradient steps, with what bounding the curvature costs.
         sampled: Whether that takes random vectors: deeper networks whose layers' bounds are too
             large together.
-        drawing: How such vectors are best drawn; None where only the network's size tells.
+        drawing: How such vectors are drawn, if not as the network's size says.
     """
 
     steps: int
@@ -63,7 +63,9 @@ class Prediction:
         return self.work * operations / (RATE * (os.cpu_count() or 1))
 
 
-def predict_run(hypotheses: Hypotheses, step_size: float) -> Prediction | None:
+def predict_run(
+    hypotheses: Hypotheses, step_size: float, *, loose: bool = False
+) -> Prediction | None:
     """Predict a run by the linearised model; None if float64 sees no progress in it.
 
     Its kernel is singular, or the step so short that the slowest mode's rate rounds to 1.
@@ -73,6 +75,7 @@ def predict_run(hypotheses: Hypotheses, step_size: float) -> Prediction | None:
     Args:
         hypotheses: Measured at theta_0.
         step_size: eta.
+        loose: Whether a looser bound on curvature will do, where the run meets little of it.
     """
     point = hypotheses.point
     problem, lowest = point.problem, hypotheses.min_eigenvalue.lower
@@ -111,9 +114,10 @@ def predict_run(hypotheses: Hypotheses, step_size: float) -> Prediction | None:
     exponent = step_size * smooth * relative * total
     if exponent <= SAMPLED:
         return Prediction(steps, PER_STEP * steps)
-    drawing = drawing_for(*size, exponent)
+    usual = drawing_for(*size)
+    drawing = drawing_for(*size, exponent) if loose else usual
     work = PER_STEP * steps + PER_PRODUCT * products(relative, drawing)
-    return Prediction(steps, work, True, drawing)
+    return Prediction(steps, work, True, None if drawing == usual else drawing)
 
 
 def _first(reached: Callable[[float], bool]) -> int | None:

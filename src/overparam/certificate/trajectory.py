@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from msgspec import UNSET, structs
@@ -23,9 +24,8 @@ from overparam.certificate.trajectory_certificate import Found, certificate_of, 
 from overparam.certificate.trajectory_checkpoint import saved_at
 from overparam.certificate.trajectory_run import Run
 from overparam.errors import InputError
-from overparam.jacobian.random_curvature import ATTEMPTS, Drawing
+from overparam.jacobian.random_curvature import ATTEMPTS
 from overparam.model.composed import Composed, bending
-from overparam.model.function import ParamTree
 from overparam.model.mlp import MLP
 from overparam.model.observation import Value
 from overparam.problem.problem import Problem, layered_network
@@ -182,7 +182,7 @@ def certify_by_running(
     proved = hypotheses.rigor == "proved"
     seeds = itertools.count()  # a run may depend on the vectors of those before
     for before in range(1 + SHORTENED * free):
-        predicted = predict_run(hypotheses, step)
+        predicted = predict_run(hypotheses, step, loose=not before)
         if unasked and predicted is None:
             return not_certified(first, step, NoForecast(), 0, None)
         if unasked and predicted is not None and predicted.seconds(problem) > 2 * budget:
@@ -190,8 +190,7 @@ def certify_by_running(
             return not_certified(first, step, why, 0, predicted)
         hasty = free and before < SHORTENED
         settings = RunSettings(predicted, until, budget, progress, saved, hasty)
-        drawing = predicted.drawing if predicted is not None and not before else None
-        attempt, found = _with_step(problem, start, step, seeds, proved, settings, drawing)
+        attempt, found = _with_step(hypotheses, step, seeds, settings)
         if found is not None:
             return certificate_of(hypotheses, first, found)
         if not attempt.lost or attempt.adrift:
@@ -226,22 +225,21 @@ def _to_the_end(
 
 
 def _with_step(
-    problem: Problem,
-    start: ParamTree,
-    step: float,
-    seeds: Iterator[int],
-    proved: bool,
-    settings: RunSettings,
-    drawing: Drawing | None,
+    hypotheses: Hypotheses, step: float, seeds: Iterator[int], settings: RunSettings
 ) -> tuple[Attempt, Found | None]:
     """Runs with one step size: the cheapest, one with sharper bounds on curvature, one in balls."""
-    predicted = settings.predicted
+    problem, start = hypotheses.point.problem, hypotheses.point.params
+    predicted, proved = settings.predicted, hypotheses.rigor == "proved"
     sampled = not proved and (predicted is None or predicted.sampled)
+    drawing = None if predicted is None else predicted.drawing
     run = Run(problem, start, step, next(seeds), proved=proved, sampled=sampled, drawing=drawing)
     attempt, found = make_attempt(problem, run, settings)
+    if found is not None:
+        return attempt, found
     lost = isinstance(attempt.why, Lost) and not attempt.too_steep
     loose = (lost and run.how == "layers") or ((lost or attempt.adrift) and drawing is not None)
-    if found is None and loose and not proved:
+    if loose and not proved:
+        settings = replace(settings, predicted=predict_run(hypotheses, step))
         again = Run(problem, start, step, next(seeds), sampled=True)
         attempt, found = make_attempt(problem, again, settings)
     if found is None and attempt.adrift:

@@ -38,7 +38,7 @@ _ATTEMPT = (
     *("bend", "last", "steep", "eigenvalue", "cells"),
 )
 _TABLES = ("upper", "lower", "exponents", "ends")
-_NAMES = ("attempt", "numbers", "look", "rho", "alpha", *_TABLES)
+_NAMES = ("attempt", "curvature", "numbers", "look", "rho", "alpha", *_TABLES)
 
 
 @dataclass
@@ -71,6 +71,7 @@ class Saved:
         self.file.write(
             {
                 "attempt": np.array(self.attempt),
+                "curvature": np.array(_curvature(run)),
                 "numbers": np.array(values),
                 "look": np.array(beside.seen),
                 "rho": np.zeros(0) if linear is None else linear.rho,
@@ -96,6 +97,11 @@ class Saved:
         self._ahead = int(found["attempt"])
         if self._ahead != self.attempt:
             return None
+        if str(found["curvature"]) != _curvature(run):  # forecasts differ between machines
+            raise InputError(
+                f"the checkpoint {self.file.path} is of a run whose curvature was bounded in "
+                "another way: delete it to start anew"
+            )
         run.begin()
         beside, linear, numbers = _parts(run)
         values = found["numbers"].tolist()
@@ -111,6 +117,11 @@ class Saved:
         for name in _TABLES:
             setattr(attempt, name, [found[name]])
         return jax.tree.unflatten(structure, [found[name] for name in names])
+
+
+def _curvature(run: Run) -> str:
+    """How |R| is bounded in a run, which all of its steps have in common."""
+    return f"{run.how} {run.drawing} {run.early}"
 
 
 def _parts(run: Run) -> tuple[Beside, LinearRun | None, list[tuple[Any, str]]]:
