@@ -24,6 +24,7 @@ _MARGIN, _BEND_MARGIN = 64 * UNIT, 2.0**-40
 _MORE = 40
 """Roundings of a term beyond those of its sum."""
 _SAFE = 1 + 2.0**-20
+_TWO_OVER_ROOT_3 = 1.1547005383792518  # a hair above
 _FARTHEST = 1e5
 """Arguments of activations beyond which the margin has not been measured."""
 _BEYOND = 2.0**200
@@ -98,7 +99,10 @@ def rounding_near(subject: Subject, measured: Measured, radius: float) -> Roundi
     return Rounding(
         output=_SAFE * scale * e_z[-1],
         backward=_SAFE * math.hypot(*blocks),
-        third=_SAFE * scale * math.sqrt(float(subject.weights @ last**2)),
+        third=min(
+            _SAFE * scale * math.sqrt(float(subject.weights @ last**2)),
+            _third_of_neurons(subject, measured, (bend, third), radius),
+        ),
         off=Off(
             relative=_SAFE * max(relative),
             steepest=max(1.0, slope, bend),
@@ -127,6 +131,21 @@ def _sizes_on_ball(
         d2 = b2 * z1**2 + b1 * z2
         d1, away = b1 * z1, b1 * (at_rest[layer] * away + radius * size)
     return sizes, z3
+
+
+def _third_of_neurons(
+    subject: Subject, measured: Measured, betas: tuple[float, float], radius: float
+) -> float:
+    """N of one hidden layer (Lemma C13); infinite of other networks."""
+    if len(subject.params.weights) != 2:
+        return math.inf
+    (b2, b3), moving, outer = betas, measured.norms, subject.params.weights[1]
+    inputs, moved = _each(moving.inputs[0]), _up(moving.factors[1])
+    chi_2, chi_3 = (math.sqrt(float(subject.weights @ inputs**p)) for p in (4, 6))
+    largest = float(np.linalg.norm(outer, axis=0).max()) * (1 + 2.0**-30) + 2.0**-300
+    column = _up(measured.whole.factors[1]) * largest + moved * radius
+    scale = subject.architecture.output_scale
+    return _SAFE * scale * (b3 * column * chi_3 + _TWO_OVER_ROOT_3 * b2 * moved * chi_2)
 
 
 def _forward(
