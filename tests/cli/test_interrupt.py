@@ -31,6 +31,26 @@ main.main()
 """
 
 
+AT_COLLECTION = """
+import gc, os, signal, time
+from overparam.cli import main, verify
+
+def ctrl_c(phase, info):
+    gc.callbacks.remove(ctrl_c)
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):  # Python raises the interrupt in here, and ignores it
+        pass
+
+def recheck(*arguments, **options):
+    gc.callbacks.append(ctrl_c)
+    gc.collect()
+    time.sleep(60)
+
+verify.recheck = recheck
+main.main()
+"""
+
+
 def interrupted(program, *arguments):
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True
@@ -52,6 +72,11 @@ def test_while_modules_are_imported(name, tmp_path):
 def test_while_the_command_works(tmp_path):
     (tmp_path / "certificate.json").write_text("{}")
     assert interrupted(AT_WORK, "verify", tmp_path) == 130
+
+
+def test_while_garbage_is_collected(tmp_path):
+    (tmp_path / "certificate.json").write_text("{}")
+    assert interrupted(AT_COLLECTION, "verify", tmp_path) == 130
 
 
 def test_a_handler_that_somebody_else_set_is_left():

@@ -1,3 +1,4 @@
+import gc
 import threading
 import time
 
@@ -44,6 +45,34 @@ def test_an_error_here_ends_the_thread(error):
         side_by_side(fail, forever)
     assert len(ended) == 1
     assert threading.active_count() == before
+
+
+def test_it_ends_though_python_ignores_what_ends_it_while_garbage_is_collected():
+    """Without a word: what is ignored is told otherwise, and such a warning fails this test."""
+    collected: list[str] = []
+
+    def slow(phase, info):
+        if threading.current_thread() is not threading.main_thread():
+            collected.append(phase)
+            while len(collected) == 1:  # until it is interrupted here
+                time.sleep(0.001)
+
+    def forever():
+        while True:
+            gc.collect()
+
+    def fail():
+        while not collected:
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    gc.callbacks.append(slow)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            side_by_side(fail, forever)
+    finally:
+        gc.callbacks.remove(slow)
+    assert len(collected) > 1
 
 
 def test_who_works_beside_is_not_heard():

@@ -2,14 +2,19 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from overparam.cli.terminal import complain
 
 INTERRUPTED = 130
+
+AGAIN = 0.05
+"""Seconds after which an interrupt that was lost comes again."""
 
 
 def say(message: str, status: int) -> int:
@@ -37,6 +42,28 @@ def leaving_at_once() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def hearing_interrupts() -> Iterator[None]:
+    """Within, a Ctrl-C that Python loses comes again a moment later.
+
+    It loses what is raised while garbage is collected, when libraries such as JAX are called back:
+    it prints that it ignores it, and goes on.
+    """
+    before = sys.unraisablehook
+
+    def hook(lost: Any) -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            threading.Timer(AGAIN, signal.raise_signal, (signal.SIGINT,)).start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

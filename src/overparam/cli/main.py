@@ -3,7 +3,7 @@
 import re
 import sys
 
-from overparam.cli.endings import INTERRUPTED, leaving_at_once, say
+from overparam.cli.endings import INTERRUPTED, hearing_interrupts, leaving_at_once, say
 from overparam.cli.terminal import drop_output, flush, quiet_libraries
 
 with leaving_at_once():
@@ -15,7 +15,7 @@ with leaving_at_once():
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; every error is one line on stderr."""
-    with quiet_libraries():
+    with quiet_libraries(), hearing_interrupts():
         status = _run(arguments)
     sys.exit(status)
 

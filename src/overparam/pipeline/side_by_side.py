@@ -6,7 +6,9 @@ piece of work then goes on. Both get their results as if they had run one after 
 
 import contextvars
 import ctypes
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -66,6 +68,10 @@ def beside(
     return side_by_side(first, lambda: there(silent))
 
 
+class _Ended(SystemExit):
+    """What ends a thread from outside."""
+
+
 class _Thread(threading.Thread, Generic[B]):
     """A thread that keeps what its work returned or raised.
 
@@ -101,8 +107,23 @@ class _Thread(threading.Thread, Generic[B]):
         return self.returned[0]
 
     def interrupt(self) -> None:
-        """End it where Python runs next in it, and wait for that."""
-        while self.is_alive():
-            identity = ctypes.c_ulong(self.ident or 0)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(SystemExit))
-            self.join(PATIENCE)
+        """End it where Python runs next in it, and wait for that.
+
+        Where that is a callback while garbage is collected, Python ignores it: then once more.
+        """
+        before, ignored = sys.unraisablehook, threading.Event()
+
+        def hook(lost: Any) -> None:
+            ignored.set() if lost.exc_type is _Ended else before(lost)
+
+        sys.unraisablehook = hook
+        try:
+            while self.is_alive():
+                ignored.clear()
+                identity = ctypes.c_ulong(self.ident or 0)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(_Ended))
+                until = time.monotonic() + PATIENCE
+                while self.is_alive() and not ignored.is_set() and time.monotonic() < until:
+                    self.join(0.05)
+        finally:
+            sys.unraisablehook = before
