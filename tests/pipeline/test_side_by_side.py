@@ -58,8 +58,9 @@ def test_it_ends_though_python_ignores_what_ends_it_while_garbage_is_collected()
                 time.sleep(0.001)
 
     def forever():
+        gc.collect()
         while True:
-            gc.collect()
+            time.sleep(0.001)
 
     def fail():
         while not collected:
