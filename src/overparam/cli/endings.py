@@ -55,7 +55,7 @@ def hearing_interrupts() -> Iterator[None]:
 
     def hook(lost: Any) -> None:
         if lost.exc_type is KeyboardInterrupt:
-            threading.Timer(AGAIN, signal.raise_signal, (signal.SIGINT,)).start()
+            threading.Timer(AGAIN, _interrupt).start()
         else:
             before(lost)
 
@@ -64,6 +64,15 @@ def hearing_interrupts() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def _interrupt() -> None:
+    """Ctrl-C, in the main thread, which may be waiting for something."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
