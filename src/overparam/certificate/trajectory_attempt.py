@@ -27,6 +27,9 @@ from overparam.theorems.handover import TAIL_RADII, excess_within, takes_over
 TELLING = 32
 """Steps that tell how long others take: the first ones are measured more closely."""
 
+SOON = 2.0
+"""Seconds after which a run that was forecast to take far too long is given up."""
+
 AGAIN = 8
 """Cells after which lambda_min is measured anew though it would have to be ..."""
 
@@ -177,7 +180,10 @@ class Attempt:
             fresh: Gradient steps' worth of work since then.
         """
         expected, foreseen, run = spent, self.predicted, self.run
-        enough = spent > self.left / 10 or (spent > 2.0 and self.steps - self.first > TELLING)
+        # First steps take several times as long as later ones: they tell only what is no surprise.
+        telling = spent > SOON and self.steps - self.first > TELLING
+        hopeless = foreseen is not None and foreseen.seconds(self.problem) > 2 * self.budget
+        enough = spent > self.left / 10 or (telling and hopeless)
         if foreseen is not None and fresh and enough:
             # Cells get longer: measuring those to come is taken to cost no more than so far.
             ahead = run.stepping * max(foreseen.work / fresh - 1, 0.0)
